@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two records that travel: what a detector saw, and whom the tracker follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def _rows(shape: tuple[int, ...], dtype: type = np.float32):
+    return field(default_factory=lambda: np.zeros(shape, dtype))
+
+
+@dataclass(eq=False)
+class Detections:
+    """The faces found in one picture, best first.
+
+    :ivar stamp: the picture's stamp in nanoseconds.
+    :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the source image.
+    :ivar scores: float32 (N,), 0 to 1.
+    :ivar landmarks: float32 (N, 5, 2) in pixels, right eye, left eye, nose tip, right and left
+        mouth corner as the picture shows them from left to right; NaN where a model has none.
+    """
+
+    stamp: int = 0
+    boxes: np.ndarray = _rows((0, 4))
+    scores: np.ndarray = _rows((0,))
+    landmarks: np.ndarray = _rows((0, 5, 2))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows) -> Detections:
+        """Pick rows by index array, mask or slice."""
+        return Detections(self.stamp, self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
+
+@dataclass(eq=False)
+class Tracks:
+    """The faces that are followed, as they are at one picture's stamp.
+
+    :ivar stamp: the picture's stamp in nanoseconds.
+    :ivar ids: int64 (N,), counted from 1, never reused.
+    :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the source image.
+    :ivar scores: float32 (N,), the score of the detection last matched.
+    :ivar velocities: float32 (N, 2), of the box centre, in pixels per second.
+    :ivar ages: float32 (N,), seconds since the track's first detection.
+    :ivar unseen: float32 (N,), seconds since a detection last confirmed the track.
+    """
+
+    stamp: int = 0
+    ids: np.ndarray = _rows((0,), np.int64)
+    boxes: np.ndarray = _rows((0, 4))
+    scores: np.ndarray = _rows((0,))
+    velocities: np.ndarray = _rows((0, 2))
+    ages: np.ndarray = _rows((0,))
+    unseen: np.ndarray = _rows((0,))
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -41,7 +41,8 @@ def reshaped(path: Path, width: int, height: int) -> bytes:
     for side, size in zip(sides, (1, 3, height, width), strict=True):
         side.dim_value = size
     for output in graph.output:
-        output.type.tensor_type.ClearField('shape')
+        for side in output.type.tensor_type.shape.dim:
+            side.Clear()
     del graph.value_info[:]
     try:
         for index, node in enumerate(graph.node):

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's raw outputs to boxes, scores and landmarks, in pixels of its input.
+
+Nearly all cells of a picture show no face, so each decoder compares first, on the numbers as
+they come out of the network, and computes for the few that remain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from face_tracking.detection.model import Model
+from face_tracking.errors import UserError
+
+LARGEST_LOG_SIZE = 8.0
+"""Box sides are at most exp(this) strides: a broken output must not overflow."""
+
+
+class Candidates(NamedTuple):
+    """What may be faces, in pixels of the network's input, in no order.
+
+    boxes float32 (N, 4) ``[x1, y1, x2, y2]``, scores float32 (N,), landmarks float32 (N, 5, 2),
+    NaN where the network has none.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+
+Decoder = Callable[[Sequence[np.ndarray], float], Candidates]
+"""Takes a network's outputs and the least score, returns all candidates that reach it."""
+
+NOTHING = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
+                     np.zeros((0, 5, 2), np.float32))
+
+
+def create_decoder(model: Model) -> Decoder:
+    """Return the decoder that the model's description names.
+
+    :raises UserError: if there is no such decoder, or it does not take the stated options.
+    """
+    description = model.description
+    if description.decoder not in DECODERS:
+        raise UserError(f'the model {model.name} names an unknown decoder {description.decoder}',
+                        f'correct its description to one of {", ".join(DECODERS)}')
+    try:
+        return DECODERS[description.decoder](model.width, model.height,
+                                             **description.decoder_options)
+    except TypeError as error:
+        raise UserError(f'the model {model.name} gives its decoder wrong options ({error})',
+                        'correct its description') from error
+
+
+class AnchorFree:
+    """Our own head: one output (1, 16, rows, columns) for each stride S, all raw.
+
+    Channel 0 score logit, 1 to 4 dx, dy, log w, log h, 5 to 14 five landmarks x, y, 15 quality
+    (IoU) logit. Score = sqrt(sigmoid(c0) sigmoid(c15)); centre = (column + dx, row + dy) S; size
+    = exp(d) S; landmark = (column + x, row + y) S. One point per cell after Tian et al., "FCOS",
+    2019; the score's two factors after Wu et al., "IoU-aware Single-stage Object Detector", 2020.
+    """
+
+    def __init__(self, width: int, height: int, strides: Sequence[int]):
+        self._strides = strides
+
+    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+        # The quality is at most 1, so the squared threshold bounds the first factor alone.
+        least = _logit(score_threshold ** 2)
+        found = []
+        for output, stride in zip(outputs, self._strides, strict=True):
+            cells = output.reshape(16, -1)
+            rows = np.flatnonzero(cells[0] >= least)
+            if rows.size:
+                found.append((cells[:, rows], *_position(rows, output.shape[3], stride)))
+        if not found:
+            return NOTHING
+        cells, origin, stride = _join(found, (1, 0, 0))
+        scores = 1 / np.sqrt((1 + np.exp(-cells[0])) * (1 + np.exp(-cells[15])))
+        keep = scores >= score_threshold
+        return _from_cells(cells[1:15].T[keep], scores[keep], origin[keep], stride[keep])
+
+
+class YuNet:
+    """YuNet's twelve outputs: cls, obj, bbox and kps, each for all strides S.
+
+    cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) and kps
+    (1, cells, 10) as in :class:`AnchorFree`. Cells are row-major. Wu et al., "YuNet: A Tiny
+    Millisecond-level Face Detector", 2023.
+    """
+
+    def __init__(self, width: int, height: int, strides: Sequence[int]):
+        self._strides = strides
+        self._columns = [math.ceil(width / stride) for stride in strides]
+
+    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+        levels = len(self._strides)
+        found = []
+        for level, stride in enumerate(self._strides):
+            cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
+            rows = np.flatnonzero(cls.ravel() >= score_threshold ** 2)
+            if rows.size:
+                numbers = np.concatenate([bbox[rows], kps[rows]], axis=1)
+                found.append((numbers, cls[rows, 0] * obj[rows, 0],
+                              *_position(rows, self._columns[level], stride)))
+        if not found:
+            return NOTHING
+        numbers, scores, origin, stride = _join(found, (0, 0, 0, 0))
+        scores = np.sqrt(np.clip(scores, 0, 1))
+        keep = scores >= score_threshold
+        return _from_cells(numbers[keep], scores[keep], origin[keep], stride[keep])
+
+
+class UltraLight:
+    """The Ultra-Light-Fast-Generic-Face-Detector family: offsets from prior boxes.
+
+    Outputs: scores (1, P, 2), after the soft maximum, face second; boxes (1, P, 4), raw. Priors
+    and variances after Liu et al., "SSD: Single Shot MultiBox Detector", 2016.
+
+    :param sides: sides in pixels of the square priors of each cell, for each stride.
+    """
+
+    def __init__(self, width: int, height: int, strides: Sequence[int] = (8, 16, 32, 64),
+                 sides: Sequence[Sequence[float]] = (
+                     (10, 16, 24), (32, 48), (64, 96), (128, 192, 256)),
+                 centre_variance: float = 0.1, size_variance: float = 0.2):
+        self._priors = np.concatenate([
+            _priors(width, height, stride, own) for stride, own in zip(strides, sides, strict=True)
+        ])
+        self._variances = centre_variance, size_variance
+
+    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+        scores, offsets = outputs[0][0, :, 1], outputs[1][0]
+        if len(scores) != len(self._priors):
+            raise UserError(
+                f'the network has {len(scores)} priors, its description {len(self._priors)}',
+                'correct the strides and sides in the description')
+        rows = np.flatnonzero(scores >= score_threshold)
+        priors, offsets = self._priors[rows], offsets[rows]
+        centres = priors[:, :2] + offsets[:, :2] * self._variances[0] * priors[:, 2:]
+        half = priors[:, 2:] * np.exp(
+            np.minimum(offsets[:, 2:] * self._variances[1], LARGEST_LOG_SIZE)) / 2
+        return Candidates(np.concatenate([centres - half, centres + half], axis=1), scores[rows],
+                          np.full((len(rows), 5, 2), np.nan, np.float32))
+
+
+DECODERS = {'anchor_free': AnchorFree, 'yunet': YuNet, 'ultra_light': UltraLight}
+"""The decoders by the names that descriptions use."""
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0:
+        return -math.inf
+    return math.log(probability / (1 - probability)) if probability < 1 else math.inf
+
+
+def _position(rows: np.ndarray, columns: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return column and row, float32 (n, 2), of cells, and their stride, float32 (n, 1)."""
+    origin = np.empty((len(rows), 2), np.float32)
+    origin[:, 1], origin[:, 0] = np.divmod(rows, columns)
+    return origin, np.full((len(rows), 1), stride, np.float32)
+
+
+def _join(found: list[tuple], axes: tuple[int, ...]) -> tuple:
+    """Concatenate what was found at each stride; most often there is just one."""
+    if len(found) == 1:
+        return found[0]
+    return tuple(np.concatenate(parts, axis)
+                 for parts, axis in zip(zip(*found, strict=True), axes, strict=True))
+
+
+def _from_cells(numbers: np.ndarray, scores: np.ndarray, origin: np.ndarray,
+                stride: np.ndarray) -> Candidates:
+    """Turn (n, 14) numbers relative to their cells into candidates."""
+    centres = (origin + numbers[:, :2]) * stride
+    half = np.exp(np.minimum(numbers[:, 2:4], LARGEST_LOG_SIZE)) * (stride / 2)
+    landmarks = (numbers[:, 4:].reshape(-1, 5, 2) + origin[:, None]) * stride[:, None]
+    return Candidates(np.concatenate([centres - half, centres + half], axis=1), scores, landmarks)
+
+
+def _priors(width: int, height: int, stride: int, sides: Sequence[float]) -> np.ndarray:
+    """Return priors [cx, cy, w, h], float32 (cells * sides, 4), in pixels, row-major."""
+    rows, columns, which = np.indices(
+        (math.ceil(height / stride), math.ceil(width / stride), len(sides)))
+    side = np.asarray(sides, np.float32)[which]
+    priors = np.stack([(columns + 0.5) * stride, (rows + 0.5) * stride, side, side], axis=-1)
+    return priors.reshape(-1, 4).astype(np.float32)

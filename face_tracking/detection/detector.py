@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector: letterbox, network, decoder, suppression, and back to the source's pixels."""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+
+import numpy as np
+
+from face_tracking import boxes as box
+from face_tracking.detection.decoders import Candidates, create_decoder
+from face_tracking.detection.letterbox import Fit, Letterbox
+from face_tracking.detection.model import Model, load_model
+from face_tracking.detection.runtimes.runtime import DEFAULT, Runtime, create_runtime
+from face_tracking.detection.suppression import suppress
+from face_tracking.errors import UserError
+from face_tracking.faces import Detections
+
+
+class FaceDetector:
+    """Finds faces in pictures of any size.
+
+    Thresholds may be set at any time between pictures.
+
+    :param model: what the runtime has loaded.
+    :param runtime: the engine; :meth:`close` closes it.
+    :param score_threshold: least score of a face, 0 to 1.
+    :param nms_threshold: two boxes that overlap by more (intersection over union) are one face.
+    :param max_faces: return at most so many, the best; 0 returns all.
+    :param long_side: scale pictures no further than to this long side in pixels; None fills the
+        network's input.
+    :ivar timings: milliseconds that the last picture took, by stage: ``preprocess``,
+        ``inference``, ``decode``.
+    """
+
+    def __init__(self, model: Model, runtime: Runtime, score_threshold: float = 0.7,
+                 nms_threshold: float = 0.45, max_faces: int = 5, long_side: int | None = None):
+        self.model = model
+        self.runtime = runtime
+        self.score_threshold = score_threshold
+        self.nms_threshold = nms_threshold
+        self.max_faces = max_faces
+        self.timings: dict[str, float] = {}
+        self._letterbox = Letterbox(model.width, model.height, long_side)
+        self._decode = create_decoder(model)
+
+    def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
+        """Return the faces in ``image``, best first, their boxes cut to the picture.
+
+        :param image: uint8 (H, W, 3), BGR.
+        :param stamp: the picture's, in nanoseconds; handed through.
+        :raises UserError: if ``image`` is no such picture.
+        """
+        started = perf_counter()
+        fitted, fit = self._letterbox(image)
+        prepared = perf_counter()
+        outputs = self.runtime.infer(fitted)
+        inferred = perf_counter()
+        candidates = self._decode(outputs, self.score_threshold)
+        height, width = image.shape[:2]
+        found = self._select(candidates, fit, width, height, stamp)
+        decoded = perf_counter()
+        self.timings = {'preprocess': 1e3 * (prepared - started),
+                        'inference': 1e3 * (inferred - prepared),
+                        'decode': 1e3 * (decoded - inferred)}
+        return found
+
+    def close(self):
+        """Give back what the runtime holds."""
+        self.runtime.close()
+
+    def _select(self, candidates: Candidates, fit: Fit, width: int, height: int,
+                stamp: int) -> Detections:
+        if not len(candidates.scores):
+            return Detections(stamp)
+        kept = suppress(candidates.boxes, candidates.scores, self.nms_threshold, self.max_faces)
+        scale = np.array(fit, np.float32)
+        found = box.clip(candidates.boxes[kept] * np.tile(scale, 2), width, height)
+        # A box that lies wholly in the padding, or is not a number, has no inside.
+        inside = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
+        found = Detections(stamp, found, candidates.scores[kept],
+                           candidates.landmarks[kept] * scale)
+        return found if inside.all() else found[inside]
+
+
+def create_detector(model: str | os.PathLike | None = None, runtime: str = DEFAULT,
+                    input_size: tuple[int, int] | None = None, threads: int = 0,
+                    device: str = 'auto', **options) -> FaceDetector:
+    """Load a model into a runtime and return the detector around them.
+
+    :param model: see :func:`face_tracking.detection.model.load_model`, like ``input_size``.
+    :param runtime: see :func:`face_tracking.detection.runtimes.runtime.create_runtime`, like
+        ``threads`` and ``device``.
+    :param options: ``score_threshold`` and the others of :class:`FaceDetector`.
+    :raises UserError: if the model or the runtime cannot be had.
+    """
+    loaded = load_model(model, input_size)
+    engine = create_runtime(runtime, loaded, threads, device)
+    try:
+        return FaceDetector(loaded, engine, **options)
+    except UserError:
+        engine.close()
+        raise

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+SHELL := /bin/bash
+IN_ENV := source scripts/env.sh &&
+
+.PHONY: help setup demo test lint test-training clean
+
+help:  ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## Set up the virtual environment, ROS 2 and the overlay (safe to repeat)
+	@scripts/setup.sh
+
+demo: setup  ## Watch faces being followed: camera, detector and tracker, a video in demo_out/
+	@$(IN_ENV) face_tracking demo --output demo_out
+
+test: setup  ## Run the whole test suite
+	@$(IN_ENV) python -m pytest test
+
+lint: setup  ## Check the style of the code
+	@$(IN_ENV) ruff check .
+
+test-training:  ## Install what training needs and run its tests
+	@training/setup.sh && .venv-training/bin/python -m pytest training/test
+
+clean:  ## Remove everything that set-up and demo made
+	rm -rf .venv .venv-training .overlay build install log demo_out runs

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, folders and ROS contexts that the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+# Each test process speaks on a domain of its own, on this machine only, so that two runs side by
+# side, or a robot on the same network, stay strangers. Set before anything imports rclpy.
+os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def astronaut() -> np.ndarray:
+    """Return NASA's portrait of Eileen Collins, uint8 (512, 512, 3) BGR; one face."""
+    from skimage import data
+    return np.ascontiguousarray(data.astronaut()[..., ::-1])
+
+
+@pytest.fixture(scope='session')
+def hopper() -> np.ndarray:
+    """Return the US Navy's portrait of Grace Hopper, uint8 (600, 512, 3) BGR; one face."""
+    from matplotlib import cbook
+    return cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
+
+
+@pytest.fixture(scope='session')
+def portraits(astronaut, hopper) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (picture, face box ``[x1, y1, x2, y2]``) of two different people."""
+    return [
+        (astronaut, np.array([178, 63, 268, 176], np.float32)),
+        (hopper, np.array([183, 120, 353, 333], np.float32)),
+    ]
+
+
+@pytest.fixture(scope='session')
+def shared_dir() -> Path:
+    """Return the folder of photographs and weights beside the checkout, or skip."""
+    folder = ROOT.parent / 'shared'
+    if not (folder / 'models').is_dir():
+        pytest.skip('needs ../shared, which is not here')
+    return folder
+
+
+@pytest.fixture
+def ros_domain(monkeypatch) -> int:
+    """Return this process's ROS domain; child processes inherit it."""
+    return int(os.environ['ROS_DOMAIN_ID'])

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as ROS sees it: manifest, installed files, executables, messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import face_tracking
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# REP 2016 hashes of vision_msgs 4.1.1, as its own build gives them.
+TYPE_HASHES = {
+    'Detection2DArray': 'RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968',
+    'Detection2D': 'RIHS01_0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea',
+}
+# Python modules that come with no package of their own name.
+KNOWN_BY = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'numpy': 'python3-numpy',
+            'scipy': 'python3-scipy', 'tqdm': 'python3-tqdm', 'psutil': 'python3-psutil'}
+# From PyPI, pinned in requirements.txt: rosdep has no key for them.
+FROM_PYPI = {'tvm', 'tvm_ffi', 'onnx'}
+
+
+@pytest.fixture(scope='module')
+def manifest():
+    return ElementTree.parse(ROOT / 'package.xml').getroot()
+
+
+def test_versions_agree(manifest):
+    assert manifest.get('format') == '3'
+    assert manifest.findtext('version') == face_tracking.__version__
+    assert f"version='{face_tracking.__version__}'" in (ROOT / 'setup.py').read_text()
+
+
+@pytest.mark.parametrize('name', TYPE_HASHES)
+def test_type_hash_is_the_originals(name, ros_domain):
+    import rclpy
+    message = getattr(import_module('vision_msgs.msg'), name)
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    try:
+        node = rclpy.create_node('type_hash', context=context)
+        node.create_publisher(message, 'hashed', 1)
+        info, = node.get_publishers_info_by_topic('hashed')
+        assert str(info.topic_type_hash) == TYPE_HASHES[name]
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+
+
+def test_every_ros_import_is_a_dependency(manifest):
+    declared = {tag.text for kind in ('depend', 'exec_depend') for tag in manifest.findall(kind)}
+    pattern = re.compile(r'^\s*(?:from|import)\s+([a-z_0-9]+)', re.MULTILINE)
+    for path in [*ROOT.glob('face_tracking/nodes/*.py'), *ROOT.glob('launch/*.py')]:
+        for module in pattern.findall(path.read_text()):
+            if module in sys.stdlib_module_names or module in FROM_PYPI:
+                continue
+            if module == 'face_tracking':
+                continue
+            assert KNOWN_BY.get(module, module) in declared, f'{path.name} imports {module}'
+
+
+def test_executables_answer_to_help():
+    entry = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
+    entries = entry.findall((ROOT / 'setup.py').read_text())
+    assert {'camera_node', 'detector_node', 'tracker_node', 'pipeline', 'face_tracking'} <= {
+        name for name, _, _ in entries}
+    for _, module, function in entries:
+        assert callable(getattr(import_module(module), function))
+
+
+def test_share_folder_is_complete(tmp_path):
+    """Install as colcon does and look for what is read at run time."""
+    done = subprocess.run(
+        [sys.executable, 'setup.py', '--quiet', 'egg_info', '--egg-base', str(tmp_path),
+         'build', '--build-base', str(tmp_path / 'build'),
+         'install', '--prefix', str(tmp_path / 'prefix'),
+         '--single-version-externally-managed', '--record', str(tmp_path / 'record')],
+        cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    share = tmp_path / 'prefix' / 'share'
+    assert (share / 'ament_index/resource_index/packages/face_tracking').is_file()
+    for folder in ('launch', 'config', 'models'):
+        for path in (ROOT / folder).rglob('*'):
+            if path.is_file() and '__pycache__' not in path.parts:
+                assert (share / 'face_tracking' / path.relative_to(ROOT)).is_file(), path
+    for name in ('camera_node', 'detector_node', 'tracker_node', 'pipeline'):
+        assert (tmp_path / 'prefix/lib/face_tracking' / name).is_file()
+
+
+def test_style():
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '.'], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

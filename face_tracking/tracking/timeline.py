@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recent past, so that a late detection can be fused where it belongs.
+
+Each moment keeps what moved the tracks there from the moment before. When a detection arrives
+for an earlier moment, the states of that moment are corrected and the recorded motion is played
+again: exactly what would have happened had the detection come in time, but for the trackers that
+would then have followed another box.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import numpy as np
+
+from face_tracking.tracking.motion import States
+
+
+@dataclass
+class Moment:
+    """One picture's instant.
+
+    :ivar stamp: nanoseconds.
+    :ivar seconds: since the moment before.
+    :ivar carried_keys: keys of the tracks whose motion a carrier measured, int64 (M,), rising.
+    :ivar carried: that motion since the moment before, float64 (M, 4); see ``States.moved_by``.
+    :ivar deviation: its standard deviation, float64 (M, 4).
+    :ivar keys: keys of the tracks believed in, int64 (N,), rising.
+    :ivar states: their states (N) with everything fused that is known so far.
+    """
+
+    stamp: int
+    seconds: float
+    carried_keys: np.ndarray
+    carried: np.ndarray
+    deviation: np.ndarray
+    keys: np.ndarray
+    states: States
+
+    def advance(self, keys: np.ndarray, states: States) -> States:
+        """Bring the states of the moment before, rows named by ``keys`` (K,), to this one."""
+        if not len(keys):
+            return states
+        if len(self.carried_keys):
+            motion = np.full((len(keys), 4), np.nan)
+            deviation = np.ones((len(keys), 4))
+            rows, found = locate(self.carried_keys, keys)
+            motion[found], deviation[found] = self.carried[rows], self.deviation[rows]
+            states = states.moved_by(motion, self.seconds, deviation)
+        return states.predicted(self.seconds)
+
+
+class Timeline:
+    """The moments of the last ``seconds``, oldest first."""
+
+    def __init__(self, seconds: float):
+        self._span = int(seconds * 1e9)
+        self._moments: list[Moment] = []
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    @property
+    def newest(self) -> Moment:
+        """The last moment; there must be one."""
+        return self._moments[-1]
+
+    def append(self, moment: Moment) -> None:
+        """Add a moment later than all others and forget those too old."""
+        self._moments.append(moment)
+        while self._moments[0].stamp < moment.stamp - self._span:
+            del self._moments[0]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._moments.clear()
+
+    def find(self, stamp: int) -> int | None:
+        """Return the index of the moment nearest to ``stamp``, None outside what is kept."""
+        stamps = [moment.stamp for moment in self._moments]
+        if not stamps or not stamps[0] <= stamp <= stamps[-1]:
+            return None
+        after = bisect_left(stamps, stamp)
+        if after and stamp - stamps[after - 1] < stamps[after] - stamp:
+            return after - 1
+        return after
+
+    def at(self, index: int) -> Moment:
+        """Return the moment at ``index``."""
+        return self._moments[index]
+
+    def rewrite(self, index: int, keys: np.ndarray, states: States) -> None:
+        """Replace the beliefs at ``index`` and play the motion since then again.
+
+        Tracks that a later moment knows and ``keys`` does not keep their states there.
+        """
+        self._moments[index].keys, self._moments[index].states = keys, states
+        for moment in self._moments[index + 1:]:
+            states = moment.advance(keys, states)
+            younger = ~np.isin(moment.keys, keys)
+            if younger.any():
+                joined = np.concatenate([keys, moment.keys[younger]])
+                order = np.argsort(joined)
+                states = states.joined(moment.states[younger])[order]
+                keys = joined[order]
+            moment.keys, moment.states = keys, states
+
+
+def locate(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find ``wanted`` keys (W,) among rising ``keys`` (N,).
+
+    :returns: their rows in ``keys``, int (F,), and their places in ``wanted``, int (F,).
+    """
+    rows = np.searchsorted(keys, wanted)
+    found = np.flatnonzero(rows < len(keys))
+    found = found[keys[rows[found]] == wanted[found]]
+    return rows[found], found

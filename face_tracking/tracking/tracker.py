@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tracker: every picture, and every detection when it comes, make tracks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+
+from face_tracking.errors import UserError
+from face_tracking.faces import Detections, Tracks
+from face_tracking.tracking.association import associate
+from face_tracking.tracking.life_cycle import SECOND, Register
+from face_tracking.tracking.motion import States
+from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.timeline import Moment, Timeline, locate
+from face_tracking.tracking.visual import create_carrier
+
+_REMEMBERED_SECONDS = 2.0
+_SMALLEST_SIDE = 2.0
+_USUAL_INTERVAL = SECOND // 30
+_NOBODY = np.zeros(0, np.int64)
+
+
+class FaceTracker:
+    """Follows faces under steady ids.
+
+    Detections may come late and in any order; each is matched with the tracks as they were at its
+    own stamp, and the motion since then is played again. :meth:`add_detections` may be called from
+    any thread, everything else from one at a time (a lock sees to it).
+
+    :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry``, ``fuse`` and
+        ``total``.
+    :ivar refused: how many boxes and late rounds of detection were dropped as unusable.
+    """
+
+    def __init__(self, options: TrackerOptions | None = None):
+        self.timings: dict[str, float] = {}
+        self.refused = 0
+        self._options = options or TrackerOptions()
+        self._carrier = create_carrier(self._options.visual_tracker)
+        self._register = Register()
+        self._timeline = Timeline(_REMEMBERED_SECONDS)
+        self._waiting: deque[Detections] = deque(maxlen=16)
+        self._fused_stamp = -1
+        self._image: np.ndarray | None = None
+        self._shape: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def options(self) -> TrackerOptions:
+        """The options in force."""
+        return self._options
+
+    def configure(self, options: TrackerOptions) -> None:
+        """Put other options in force; tracks and ids stay."""
+        with self._lock:
+            if options.visual_tracker != self._options.visual_tracker:
+                self._carrier = create_carrier(options.visual_tracker)
+            self._options = options
+
+    def add_detections(self, detections: Detections) -> None:
+        """Hand in what the detector found in the picture of ``detections.stamp``.
+
+        It is fused at the next :meth:`step` or :meth:`predict`. A round with no face in it is
+        evidence too, so hand that in as well.
+        """
+        self._waiting.append(detections)
+
+    def step(self, image: np.ndarray | None, stamp: int) -> Tracks:
+        """Take the next picture and return the tracks as they are in it.
+
+        :param image: uint8 (height, width, 3), BGR; kept until the next call, never written to.
+            None where only detections are to be had: then nothing carries the faces but their
+            motion so far.
+        :param stamp: the picture's stamp in nanoseconds. One that is not later than the one
+            before, as when a video loops or the clock is set, moves the tracks' time with it.
+        :raises UserError: the image has another shape or type.
+        """
+        with self._lock:
+            start = time.perf_counter()
+            _check_image(image)
+            stamp = int(stamp)
+            self._mind_the_clock(stamp)
+            self._mind_the_size(image)
+            self._fuse_waiting()
+            carried = time.perf_counter()
+            self._move_to(image, stamp)
+            carried = time.perf_counter() - carried
+            self._fuse_waiting()
+            self._drop_dead(stamp)
+            total = time.perf_counter() - start
+            self.timings = {'carry': 1e3 * carried, 'fuse': 1e3 * (total - carried),
+                            'total': 1e3 * total}
+            return self._tracks(stamp, 0.0)
+
+    def predict(self, stamp: int) -> Tracks:
+        """Return where the tracks will be at ``stamp``, nanoseconds, as far as is known now.
+
+        A stamp before the newest picture's gives the tracks in that picture.
+        """
+        with self._lock:
+            if not len(self._timeline):
+                return Tracks(stamp=int(stamp))
+            self._fuse_waiting()
+            newest = self._timeline.newest.stamp
+            stamp = max(int(stamp), newest)
+            return self._tracks(stamp, (stamp - newest) / SECOND)
+
+    def _mind_the_clock(self, stamp: int) -> None:
+        """Move all that was to just before a stamp that does not follow."""
+        if not len(self._timeline) or stamp > self._timeline.newest.stamp:
+            return
+        newest = self._timeline.newest
+        shift = stamp - _USUAL_INTERVAL - newest.stamp
+        self._register.shift(shift)
+        newest.stamp += shift
+        self._timeline.clear()
+        self._timeline.append(newest)
+        self._waiting = deque((late for late in self._waiting if late.stamp == stamp),
+                              self._waiting.maxlen)
+        self._fused_stamp = -1
+
+    def _mind_the_size(self, image: np.ndarray | None) -> None:
+        """Keep the tracks in place when the camera changes its resolution."""
+        if image is None:
+            return
+        before, self._shape = self._shape, image.shape[:2]
+        if before in (None, self._shape) or not len(self._timeline):
+            return
+        newest = self._timeline.newest
+        newest.states = newest.states.scaled(self._shape[1] / before[1],
+                                             self._shape[0] / before[0])
+        self._timeline.clear()
+        self._timeline.append(newest)
+        self._carrier = create_carrier(self._options.visual_tracker)
+
+    def _move_to(self, image: np.ndarray | None, stamp: int) -> None:
+        """Bring the tracks to a new picture and remember how they came there."""
+        if not len(self._timeline):
+            moment = Moment(stamp, 0.0, _NOBODY, np.zeros((0, 4)), np.zeros((0, 4)), _NOBODY,
+                            States.empty())
+        else:
+            last = self._timeline.newest
+            keys, motion, deviation = last.keys, np.zeros((0, 4)), np.zeros((0, 4))
+            if image is not None and len(keys):
+                motion, deviation = self._carrier.carry(keys, last.states.boxes(), image)
+            moment = Moment(stamp, (stamp - last.stamp) / SECOND, keys[:len(motion)], motion,
+                            deviation, keys, States.empty())
+            moment.states = moment.advance(keys, last.states)
+        self._timeline.append(moment)
+        self._image = image
+
+    def _fuse_waiting(self) -> None:
+        """Fuse what has arrived for pictures already seen; leave what is for those to come."""
+        if not len(self._timeline):
+            return
+        newest = self._timeline.newest.stamp
+        arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        for detections in sorted(arrived, key=lambda late: late.stamp):
+            if newest < detections.stamp <= newest + SECOND:
+                self._waiting.append(detections)
+                continue
+            index = self._timeline.find(detections.stamp)
+            if index is None:
+                self.refused += 1
+            else:
+                self._fuse(self._usable(detections), index)
+
+    def _fuse(self, detections: Detections, index: int) -> None:
+        """Match detections with the tracks at one moment, correct them, and return to now."""
+        moment = self._timeline.at(index)
+        in_time = detections.stamp > self._fused_stamp
+        self._fused_stamp = max(self._fused_stamp, detections.stamp)
+        options = self._options
+        strong = detections.scores >= options.score_threshold
+        alive, _ = locate(moment.keys, self._register.keys)
+        keys, states = moment.keys[alive], moment.states[alive]
+        match = associate(states.boxes(), detections.boxes, strong, options.iou_threshold)
+        matched = np.flatnonzero(match >= 0)
+        rows = match[matched]
+        order = np.argsort(rows)
+        matched, rows = matched[order], rows[order]
+        if len(rows):
+            states = states.replaced(rows, states[rows].seen_at(detections.boxes[matched]))
+            known, _ = locate(self._register.keys, keys[rows])
+            self._register.hit(known, detections.stamp, detections.scores[matched],
+                               options.min_hits)
+        restarted = keys[rows]
+        if in_time:
+            unmatched = np.delete(np.arange(len(keys)), rows)
+            self._register.miss(locate(self._register.keys, keys[unmatched])[0])
+            new = np.flatnonzero((match < 0) & strong)
+            new = new[:max(0, options.max_tracks - len(self._register))]
+            begun = self._begin(detections[new])
+            keys = np.concatenate([keys, begun])
+            states = states.joined(States.at_rest(detections.boxes[new]))
+            restarted = np.concatenate([restarted, begun])
+        self._timeline.rewrite(index, keys, states)
+        self._restart(restarted)
+        self._drop_dead(self._timeline.newest.stamp)
+
+    def _begin(self, detections: Detections) -> np.ndarray:
+        """Begin a track for each detection; return their keys."""
+        begun = self._register.begin(detections.stamp, detections.scores)
+        rows, _ = locate(self._register.keys, begun)
+        self._register.hit(rows, detections.stamp, detections.scores, self._options.min_hits)
+        return begun
+
+    def _restart(self, keys: np.ndarray) -> None:
+        newest = self._timeline.newest
+        if self._image is not None and len(keys):
+            rows, found = locate(newest.keys, keys)
+            self._carrier.restart(keys[found], newest.states[rows].boxes(), self._image)
+
+    def _drop_dead(self, stamp: int) -> None:
+        """Forget the tracks whose time is over, and those that left the picture."""
+        alive = self._register.alive(stamp, self._options)
+        if alive.all():
+            return
+        self._register.keep(alive)
+        newest = self._timeline.newest
+        rows, _ = locate(newest.keys, self._register.keys)
+        newest.keys, newest.states = newest.keys[rows], newest.states[rows]
+
+    def _usable(self, detections: Detections) -> Detections:
+        """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
+        boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
+        scores = np.asarray(detections.scores, np.float64).reshape(-1)
+        with np.errstate(invalid='ignore', over='ignore'):
+            sides = boxes[:, 2:] - boxes[:, :2]
+            good = np.isfinite(boxes).all(axis=1) & (sides >= _SMALLEST_SIDE).all(axis=1)
+            good &= (scores >= 0) & (scores <= 1)
+            limit = self._shape[::-1] if self._shape else (1e5, 1e5)
+            good &= (sides <= 2 * np.array(limit)).all(axis=1)
+            good &= _overlaps(boxes, limit[::-1])
+        self.refused += int(np.count_nonzero(~good))
+        good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
+        rows = np.flatnonzero(good)
+        rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
+        landmarks = np.asarray(detections.landmarks)
+        if len(landmarks) != len(boxes):
+            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
+        return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
+
+    def _tracks(self, stamp: int, ahead: float) -> Tracks:
+        """Return the confirmed tracks ``ahead`` seconds after the newest picture."""
+        newest, register = self._timeline.newest, self._register
+        shown = np.flatnonzero(register.ids > 0)
+        states = newest.states[locate(newest.keys, register.keys[shown])[0]]
+        if ahead > 0:
+            states = states.predicted(ahead)
+        boxes = states.boxes()
+        if self._shape:
+            inside = _overlaps(boxes, self._shape)
+            shown, states, boxes = shown[inside], states[inside], boxes[inside]
+        by_id = np.argsort(register.ids[shown])
+        shown, states, boxes = shown[by_id], states[by_id], boxes[by_id]
+        return Tracks(
+            stamp=stamp, ids=register.ids[shown], boxes=boxes.astype(np.float32),
+            scores=register.scores[shown].astype(np.float32),
+            velocities=states.mean[:, :2, 1].astype(np.float32),
+            ages=((stamp - register.begun[shown]) / SECOND).astype(np.float32),
+            unseen=register.unseen(stamp)[shown].astype(np.float32))
+
+
+def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
+    """Return which boxes (N, 4) lie at least partly in an image of (height, width)."""
+    return (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < shape[::-1]).all(axis=1)
+
+
+def _check_image(image: np.ndarray | None) -> None:
+    if image is None:
+        return
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(f'an image {image.shape} of {image.dtype} cannot be tracked',
+                        'hand in uint8 (height, width, 3), BGR')

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene of photographs around a camera: a backdrop, people cut from portraits, occluders.
+
+The scene's frame is that of REP 103 with the camera at its origin: x forward, y left, z up. A
+direction is an azimuth (positive to the left) and an elevation (positive up), in radians.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from face_tracking.simulation.path import Path
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """A flat thing in the scene: a picture with a soft-edged outline.
+
+    :ivar levels: the picture at full, half, quarter, ... size, each uint8 (H, W, 4): BGR
+        multiplied by alpha, and alpha.
+    :ivar anchor: the point (2,) of the full picture, in pixels, that the path places.
+    :ivar face: ``[x1, y1, x2, y2]`` in pixels of the full picture; None where it shows none.
+    """
+
+    levels: tuple[np.ndarray, ...]
+    anchor: np.ndarray
+    face: np.ndarray | None = None
+
+    @classmethod
+    def from_picture(cls, image: np.ndarray, alpha: np.ndarray, face=None) -> Cutout:
+        """Make one of a picture, uint8 (H, W, 3) BGR, and its outline, uint8 (H, W) 0 to 255."""
+        face = None if face is None else np.asarray(face, float)
+        anchor = (np.array(image.shape[1::-1]) / 2 if face is None
+                  else (face[:2] + face[2:]) / 2)
+        weights = alpha[..., None].astype(np.float32) / 255
+        full = np.concatenate(
+            [np.round(image * weights).astype(np.uint8), alpha[..., None]], axis=2)
+        levels = [full]
+        while min(levels[-1].shape[:2]) > 32:
+            levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5,
+                                     interpolation=cv2.INTER_AREA))
+        return cls(tuple(levels), anchor, face)
+
+
+@dataclass(frozen=True, eq=False)
+class Actor:
+    """A cutout on its way through the scene, upright and turned to the scene's origin.
+
+    :ivar cutout: what it looks like.
+    :ivar pixel_size: metres that a pixel of the full picture is wide in the scene.
+    :ivar path: azimuth, elevation, distance (metres), roll and turn (radians; in the picture's
+        plane, and about the vertical) of the anchor over time.
+    :ivar identity: the id in the truth, from 1; 0 for things without a face.
+    :ivar name: for people.
+    :ivar present: seconds from and until which it is there.
+    """
+
+    cutout: Cutout
+    pixel_size: float
+    path: Path
+    identity: int = 0
+    name: str = ''
+    present: tuple[float, float] = (-math.inf, math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Backdrop:
+    """The surroundings, painted on a sphere.
+
+    :ivar levels: the canvas at full, half, ... size, each uint8 (H, W, 3): columns go from
+        azimuth ``left`` rightwards, rows from elevation ``top`` downwards.
+    :ivar left: azimuth of the left edge, radians; beyond the edges the canvas is mirrored.
+    :ivar top: elevation of the upper edge, radians.
+    :ivar density: pixels per radian of the full canvas.
+    :ivar radius: metres; shows as parallax when the camera moves.
+    :ivar ledge: elevation, radians, below which the canvas lies in front of everybody (a
+        parapet); None without.
+    """
+
+    levels: tuple[np.ndarray, ...]
+    left: float
+    top: float
+    density: float
+    radius: float = 6.0
+    ledge: float | None = None
+
+    @classmethod
+    def from_canvas(cls, canvas: np.ndarray, left: float, top: float, density: float,
+                    **more) -> Backdrop:
+        """Make one of its full canvas."""
+        levels = [canvas]
+        while min(levels[-1].shape[:2]) > 100:
+            levels.append(cv2.pyrDown(levels[-1]))
+        return cls(tuple(levels), left, top, density, **more)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What light and sensor do to the picture.
+
+    :ivar gain: brightness of the whole picture.
+    :ivar gain_swing: share by which it waxes and wanes.
+    :ivar gain_period: seconds of one swing.
+    :ivar noise: standard deviation of the sensor's noise in grey levels.
+    :ivar blur: standard deviation in pixels, of the lens.
+    :ivar exposure: seconds; smears the picture as the camera turns.
+    """
+
+    gain: float = 1.0
+    gain_swing: float = 0.0
+    gain_period: float = 5.0
+    noise: float = 2.0
+    blur: float = 0.0
+    exposure: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything there is to see.
+
+    :ivar camera: path of the camera: azimuth, elevation, roll (radians), x, y, z (metres).
+    :ivar duration: seconds after which the scene starts again or ends.
+    :ivar seed: of the noise.
+    """
+
+    backdrop: Backdrop
+    actors: tuple[Actor, ...] = ()
+    camera: Path = field(default_factory=lambda: Path.still(0, 0, 0, 0, 0, 0))
+    look: Look = Look()
+    duration: float = 20.0
+    seed: int = 0
+    name: str = 'scene'
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the camera is and looks.
+
+    :ivar azimuth: radians, positive to the left (the angle of a pan joint about z).
+    :ivar elevation: radians, positive up (the negative angle of a tilt joint about y).
+    :ivar roll: radians, positive clockwise as seen from behind the camera.
+    :ivar position: metres in the scene's frame.
+    """
+
+    azimuth: float = 0.0
+    elevation: float = 0.0
+    roll: float = 0.0
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @classmethod
+    def along(cls, path: Path, t: float) -> Pose:
+        """Return the pose at ``t`` seconds of a camera's path."""
+        azimuth, elevation, roll, *position = (float(value) for value in path.at(t))
+        return cls(azimuth, elevation, roll, tuple(position))
+
+    def axes(self) -> np.ndarray:
+        """Return the optical frame's axes x, y, z in the scene's frame, the rows of (3, 3)."""
+        forward = direction(self.azimuth, self.elevation)
+        right = np.array([math.sin(self.azimuth), -math.cos(self.azimuth), 0.0])
+        down = np.cross(forward, right)
+        cos, sin = math.cos(self.roll), math.sin(self.roll)
+        return np.stack([cos * right + sin * down, cos * down - sin * right, forward])
+
+
+def direction(azimuth: float, elevation: float) -> np.ndarray:
+    """Return the unit vector (3,) of a direction in the scene's frame."""
+    cos = math.cos(elevation)
+    return np.array([cos * math.cos(azimuth), cos * math.sin(azimuth), math.sin(elevation)])

@@ -67,7 +67,7 @@ fi
 rm -f "$venv/.set-up"
 
 pip_install() {
-  "$venv/bin/python" -m pip install --disable-pip-version-check --quiet "$@" ||
+  "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --use-pep517 "$@" ||
     die "pip could not install what the package needs (its message is above): check the network and run this again"
 }
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``face_tracking COMMAND``: one file per command in this folder.
+
+A command is a module with a docstring (its help), ``add_arguments(parser)`` and
+``run(args) -> int`` (its exit code), named in :data:`COMMANDS`. Only the command that is asked
+for is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from face_tracking import __version__
+from face_tracking.errors import UserError
+
+COMMANDS = {
+    'detect': 'find the faces in pictures; writes JSON and annotated pictures',
+    'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
+    'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
+    'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
+    'tune': 'search for faster schedules for a detector on a machine',
+    'bench': 'measure the engines, the nodes and the tracker beside their rivals',
+    'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
+    'fetch-model': 'download a published detector and check it',
+    'doctor': 'say what is installed, what works, and what to do about the rest',
+}
+"""Each command and its line in the overview; the module's name has _ for -."""
+
+EPILOGUE = """\
+examples:
+  face_tracking detect holiday.jpg --annotate marked/
+  face_tracking track film.mp4 --video tracked.mp4 --mot tracks.txt
+  face_tracking compile --target pi5 --output detector-pi5.so
+  face_tracking doctor
+
+"face_tracking COMMAND --help" tells more about a command.
+
+exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or bad input
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser, command = _parser(argv)
+    args = parser.parse_args(argv)
+    try:
+        return command.run(args)
+    except UserError as error:
+        print(f'face_tracking {args.command}: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parser(argv: Sequence[str]):
+    """Return the parser, and the module of the command that ``argv`` names, if any."""
+    parser = argparse.ArgumentParser(
+        prog='face_tracking', description='Find faces, follow them, turn towards them.',
+        epilog=EPILOGUE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version', version=f'face_tracking {__version__}')
+    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    named = next((word for word in argv if not word.startswith('-')), None)
+    command = None
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == named:
+            command = importlib.import_module(
+                f'face_tracking.cli.{name.replace("-", "_")}')
+            subparser.description = command.__doc__
+            command.add_arguments(subparser)
+    return parser, command
+
+
+if __name__ == '__main__':
+    sys.exit(main())

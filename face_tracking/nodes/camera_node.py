@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera node: pictures from any source, as messages and by reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from face_tracking.camera import CaptureOptions, ReconnectingCamera, open_camera
+from face_tracking.camera_model import CameraModel
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+from face_tracking.nodes.base import SENSOR_DATA, FaceNode
+from face_tracking.nodes.camera_info import to_camera_info
+from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
+from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.parameters import Parameter
+from face_tracking.nodes.running import run
+
+PARAMETERS = (
+    Parameter('camera', 'v4l2:///dev/video0',
+              'Source of the pictures: v4l2:///dev/video0, gstreamer:PIPELINE, picamera2:, '
+              'file:///film.mp4, folder:///path, virtual: or virtual:SCENE'),
+    Parameter('width', 640, 'Pixels; 0 with height 0 for the size of the source', 0, 8192),
+    Parameter('height', 480, 'Pixels; 0 with width 0 for the size of the source', 0, 8192),
+    Parameter('rate', 30.0, 'Pictures per second; 0 for the rate of the source', 0.0, 1000.0),
+    Parameter('pixel_format', '',
+              'Asked of the device: a FourCC (MJPG, YUYV) or a libcamera format (RGB888); '
+              'empty for its default'),
+    Parameter('flip_horizontal', False, 'Mirror left and right'),
+    Parameter('flip_vertical', False,
+              'Mirror top and bottom; with flip_horizontal, a camera mounted head down'),
+    Parameter('exposure', 0.0, 'Milliseconds; 0 leaves it to the camera', 0.0, 10000.0),
+    Parameter('timeout', 3.0, 'Seconds without a picture after which a live camera is lost',
+              0.1, 60.0),
+    Parameter('loop', True, 'Films, folders and scenes start again at their end'),
+    Parameter('realtime', True,
+              'Films, folders and scenes are paced by the clock; otherwise as fast as they read'),
+    Parameter('frame_id', 'camera_optical_frame',
+              'Frame of the pictures: x right, y down, z forward (REP 103)'),
+    Parameter('camera_info_url', '',
+              'Calibration: a path, file:// or package:// URL of a camera_info_manager YAML; '
+              'empty to go by horizontal_fov'),
+    Parameter('horizontal_fov', math.radians(60),
+              'Horizontal field of view in radians, where there is no calibration', 0.01, 3.1),
+    Parameter('jpeg_quality', 80, 'Of the compressed pictures, 1 to 100', 1, 100),
+)
+_OF_THE_SOURCE = {field.name for field in dataclasses.fields(CaptureOptions)} | {'camera'}
+_OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
+
+
+class CameraNode(FaceNode):
+    """Reads a camera in a thread of its own and hands every frame on.
+
+    :ivar on_frame: called in that thread with each ``Frame``, before it is published.
+    :ivar on_camera_model: called in that thread with the ``CameraModel`` when it changes.
+    :ivar on_end: called in that thread when a film or folder has come to its end.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__('camera_node', PARAMETERS, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
+        self.on_camera_model: list[Callable[[CameraModel], None]] = []
+        self.on_end: list[Callable[[], None]] = []
+        self._images = self.create_publisher(Image, 'camera/image_raw', SENSOR_DATA)
+        self._compressed = self.create_publisher(
+            CompressedImage, 'camera/image_raw/compressed', SENSOR_DATA)
+        self._infos = self.create_publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
+        self._model: CameraModel | None = None
+        self._model_problem: UserError | None = None
+        self._sequence = -1
+        self._stopping = False
+        self._wake = threading.Event()
+        self._camera = self._new_camera()
+        self._thread = threading.Thread(target=self._run, name='camera', daemon=True)
+        self.start()
+
+    def begin(self) -> None:
+        """Open the camera; apart from the constructor, so that the hooks are there before."""
+        self._thread.start()
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse a size of which only one side is given, and the like."""
+        self._options(values)
+
+    def apply(self, changed: set[str]) -> None:
+        """Open the camera anew where what it was asked for has changed."""
+        if changed & (_OF_THE_MODEL | _OF_THE_SOURCE):
+            self._model = None
+        if changed & _OF_THE_SOURCE:
+            self._replace_camera()
+
+    def close(self) -> bool:
+        """Stop reading and give the camera back."""
+        self._stopping = True
+        self._interrupt(self._camera)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(0.8)
+        return not self._thread.is_alive()
+
+    def report(self, report: Report) -> None:
+        """Say whether pictures come, how many, and from where."""
+        rate, values = self.meter.take()
+        camera = self._camera
+        report.values.update(values, camera=self.parameters.camera,
+                             **{'times lost': str(camera.losses)})
+        if camera.source is not None:
+            source = camera.source
+            report.values['size'] = f'{source.width}x{source.height}'
+        if camera.ended:
+            report.say(OK, 'the stream came to its end')
+        elif camera.problem is not None:
+            report.say(ERROR, str(camera.problem))
+        elif rate == 0:
+            report.say(WARN, 'no pictures yet')
+        if self._model_problem is not None:
+            report.say(WARN, str(self._model_problem))
+
+    def _options(self, values: dict[str, Any]) -> CaptureOptions:
+        chosen = {name: values[name] for name in _OF_THE_SOURCE - {'camera', 'clock'}}
+        return CaptureOptions(clock=self.now, **chosen)
+
+    def _new_camera(self) -> ReconnectingCamera:
+        uri, options = self.parameters.camera, self._options(self.parameters.as_dict())
+        return ReconnectingCamera(lambda: open_camera(uri, options))
+
+    def _replace_camera(self) -> None:
+        old, self._camera = self._camera, self._new_camera()
+        self._interrupt(old)
+
+    def _interrupt(self, camera: ReconnectingCamera) -> None:
+        """End a wait in the camera's thread, which then closes the camera itself."""
+        source = camera.source
+        if source is not None:
+            source.close()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            camera = self._camera
+            self._read_while_wanted(camera)
+            camera.close()
+
+    def _read_while_wanted(self, camera: ReconnectingCamera) -> None:
+        problem, ended = None, False
+        while camera is self._camera and not self._stopping:
+            try:
+                started = time.perf_counter()
+                frame = camera.read()
+                if frame is not None:
+                    self._hand_on(frame, 1e3 * (time.perf_counter() - started))
+                    continue
+            except Exception as error:  # a driver's own: the node outlives it
+                self.complain(error)
+            if camera is not self._camera or self._stopping:
+                return
+            if camera.ended and not ended:
+                self._end()
+            ended = camera.ended
+            problem = self._tell(camera.problem, problem)
+            self._wake.wait(max(camera.retry_in, 0.05) if not ended else None)
+            self._wake.clear()
+
+    def _tell(self, problem: UserError | None, told: UserError | None) -> UserError | None:
+        """Log what is wrong with the camera, once for each different line."""
+        if problem is not None and str(problem) != str(told):
+            self.get_logger().error(str(problem))
+        return problem or told
+
+    def _end(self) -> None:
+        self.get_logger().info(f'{self.parameters.camera} came to its end')
+        for hook in self.on_end:
+            hook()
+
+    def _hand_on(self, frame: Frame, waited: float) -> None:
+        if frame.sequence > self._sequence + 1 and self._sequence >= 0:
+            for _ in range(frame.sequence - self._sequence - 1):
+                self.meter.count('dropped')
+        self._sequence = frame.sequence
+        self._mind_the_model(frame)
+        handed = time.perf_counter()
+        for hook in self.on_frame:
+            hook(frame)
+        self._publish(frame)
+        self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - handed)})
+
+    def _mind_the_model(self, frame: Frame) -> None:
+        model = self._model
+        if model is not None and (model.width, model.height) == (frame.width, frame.height):
+            return
+        self._model_problem = None
+        model = self._model = self._read_model(frame.width, frame.height)
+        for hook in self.on_camera_model:
+            hook(model)
+
+    def _read_model(self, width: int, height: int) -> CameraModel:
+        url, fov = self.parameters.camera_info_url, self.parameters.horizontal_fov
+        try:
+            if url:
+                return CameraModel.from_yaml(url).scaled_to(width, height)
+        except UserError as error:
+            self._model_problem = error
+            self.complain(error)
+        return CameraModel.from_fov(width, height, fov)
+
+    def _publish(self, frame: Frame) -> None:
+        header = to_header(frame.stamp, frame.frame_id)
+        if self._images.get_subscription_count():
+            self._images.publish(to_image(frame.image, header))
+        if self._infos.get_subscription_count() and self._model is not None:
+            self._infos.publish(to_camera_info(self._model, header))
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(
+                to_compressed(frame.image, header, self.parameters.jpeg_quality))
+
+
+def build() -> list[FaceNode]:
+    """Return the node, reading."""
+    node = CameraNode()
+    node.begin()
+    return [node]
+
+
+def main() -> int:
+    """Run the camera node alone."""
+    return run(build)

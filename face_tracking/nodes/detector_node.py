@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector node: finds the faces in every Nth picture, the newest only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.detection.detector import FaceDetector, create_detector
+from face_tracking.errors import UserError
+from face_tracking.faces import Detections
+from face_tracking.frame import Frame
+from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
+from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.images import from_image, to_header
+from face_tracking.nodes.messages import to_detections
+from face_tracking.nodes.parameters import Parameter
+from face_tracking.nodes.running import run
+from face_tracking.nodes.worker import Worker
+
+PARAMETERS = (
+    Parameter('model', '',
+              'Path or name of the model; empty for FACE_TRACKING_MODEL, the bundled one, the '
+              'cache. Setting it loads it anew'),
+    Parameter('runtime', 'tvm', 'Engine that runs the model: tvm, onnxruntime, opencv'),
+    Parameter('input_width', 0, 'Of the network in pixels; 0 for the default of the model',
+              0, 4096),
+    Parameter('input_height', 0, 'Of the network in pixels; 0 for the default of the model',
+              0, 4096),
+    Parameter('threads', 0, 'Cores that the engine may use; 0 leaves it to the engine', 0, 256),
+    Parameter('device', 'auto', 'What the engine runs on: auto, cpu, or another that it knows'),
+    Parameter('detect_interval', 5, 'Look for faces in every Nth picture', 1, 1000),
+    Parameter('score_threshold', 0.7, 'Score from which a face is published', 0.0, 1.0),
+    Parameter('weak_score_threshold', 0.3,
+              'Score from which a face is handed to the tracker, to continue tracks that exist',
+              0.0, 1.0),
+    Parameter('nms_threshold', 0.45,
+              'Two boxes that overlap by more (intersection over union) are one face', 0.0, 1.0),
+    Parameter('max_faces', 5, 'The best so many are kept; 0 for all', 0, 1000),
+)
+_OF_THE_ENGINE = {'model', 'runtime', 'input_width', 'input_height', 'threads', 'device'}
+
+
+class DetectorNode(FaceNode):
+    """Finds faces in a thread of its own; a picture that comes while it is busy replaces the last.
+
+    :param subscribe: take the pictures from ``camera/image_raw``; otherwise from :meth:`submit`.
+    :ivar on_detections: called in that thread with the ``Detections`` of each picture looked at,
+        the weak ones included.
+    """
+
+    def __init__(self, subscribe: bool = True, **options: Any):
+        super().__init__('detector_node', PARAMETERS, **options)
+        self.on_detections: list[Callable[[Detections], None]] = []
+        self._strong = self.create_publisher(Detection2DArray, 'faces/detections', RELIABLE)
+        self._weak = self.create_publisher(Detection2DArray, 'faces/detections/weak', RELIABLE)
+        self._detector: FaceDetector | None = None
+        self._problem: UserError | None = None
+        self._wanted = True
+        self._received = 0
+        self._images = EnableService(
+            self, (lambda: self.create_subscription(
+                Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True),)
+            if subscribe else ())
+        self._worker: Worker[Frame | None] = Worker(self._work, self._fail, 1, 'detector')
+        self._worker.submit(None)
+        self.start()
+
+    def submit(self, frame: Frame) -> None:
+        """Take a picture, by reference; returns at once. Callable from any thread."""
+        if self._due():
+            self._worker.submit(frame)
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse an input of which only one side is given."""
+        if bool(values['input_width']) != bool(values['input_height']):
+            raise UserError('only one of input_width and input_height is given',
+                            'give both, or 0 for both')
+
+    def apply(self, changed: set[str]) -> None:
+        """Take new thresholds over at once; load what needs loading in the worker."""
+        if changed & _OF_THE_ENGINE:
+            self._wanted = True
+            self._worker.submit(None)
+        self._set_thresholds()
+
+    def close(self) -> bool:
+        """Stop the worker and give back what the engine holds."""
+        if not self._worker.close():
+            return False
+        if self._detector is not None:
+            self._detector.close()
+            self._detector = None
+        return True
+
+    def report(self, report: Report) -> None:
+        """Say what runs, how fast, and what is wrong."""
+        rate, values = self.meter.take()
+        values['dropped'] = str(self._worker.dropped)
+        values['runtime'] = self.parameters.runtime
+        if self._detector is not None:
+            model = self._detector.model
+            values.update(model=model.name, input=f'{model.width}x{model.height}',
+                          backend=self._detector.runtime.name)
+        report.values.update(values)
+        if self._problem is not None:
+            report.say(ERROR, str(self._problem))
+        elif not self._images.enabled:
+            report.say(OK, 'paused')
+        elif self._detector is None:
+            report.say(WARN, 'loading the model')
+        elif rate == 0:
+            report.say(WARN, 'no pictures come')
+
+    def _due(self) -> bool:
+        """Return whether the picture that has come is one to look at."""
+        if not self._images.enabled:
+            return False
+        self._received += 1
+        return (self._received - 1) % self.parameters.detect_interval == 0
+
+    def _on_message(self, serialised: bytes) -> None:
+        # Kept serialised until it is known to be wanted: four of five are not.
+        if not self._due():
+            return
+        try:
+            self._worker.submit(from_image(deserialize_message(serialised, Image)))
+        except UserError as error:
+            self.meter.count('unusable pictures')
+            self.complain(error)
+
+    def _work(self, frame: Frame | None) -> None:
+        if self._wanted:
+            self._load()
+        if frame is None or self._detector is None:
+            return
+        started = time.perf_counter()
+        detections = self._detector.detect(frame.image, frame.stamp)
+        found = time.perf_counter()
+        for hook in self.on_detections:
+            hook(detections)
+        self._publish(detections, frame)
+        self.meter.add({
+            **self._detector.timings, 'detect': 1e3 * (found - started),
+            'publish': 1e3 * (time.perf_counter() - found), 'latency': self.age(frame.stamp)})
+
+    def _load(self) -> None:
+        self._wanted = False
+        values = self.parameters
+        size = (values.input_width, values.input_height) if values.input_width else None
+        try:
+            detector = create_detector(
+                values.model or None, values.runtime, size, values.threads, values.device)
+        except UserError as error:
+            self._problem = error
+            self.get_logger().error(str(error))
+            return
+        old, self._detector, self._problem = self._detector, detector, None
+        self._set_thresholds()
+        if old is not None:
+            old.close()
+        self.get_logger().info(
+            f'{detector.model.name} at {detector.model.width}x{detector.model.height} '
+            f'on {detector.runtime.name}')
+
+    def _set_thresholds(self) -> None:
+        detector, values = self._detector, self.parameters
+        if detector is not None:
+            detector.score_threshold = min(values.weak_score_threshold, values.score_threshold)
+            detector.nms_threshold = values.nms_threshold
+            detector.max_faces = values.max_faces
+
+    def _publish(self, detections: Detections, frame: Frame) -> None:
+        strong = detections.scores >= self.parameters.score_threshold
+        header = to_header(frame.stamp, frame.frame_id)
+        # The weak ones first: who puts the two together has them all when the others come.
+        if self._weak.get_subscription_count() and not strong.all():
+            self._weak.publish(to_detections(detections[~strong], header))
+        if self._strong.get_subscription_count():
+            self._strong.publish(to_detections(detections[strong], header))
+
+    def _fail(self, error: Exception) -> None:
+        self.meter.count('failures')
+        self.complain(error)
+
+
+def build() -> list[FaceNode]:
+    """Return the node."""
+    return [DetectorNode()]
+
+
+def main() -> int:
+    """Run the detector node alone."""
+    return run(build)

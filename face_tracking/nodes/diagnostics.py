@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node tells about itself on ``/diagnostics``, once a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+
+import psutil
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from face_tracking.nodes.board import BoardState, read_board
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+PERIOD = 1.0
+_BOARD_PERIOD = 5.0
+_HOT = 80.0  # a Pi 5 begins to slow down there
+
+
+class Meter:
+    """Counts and times what passes a node between two reports; callable from any thread.
+
+    :ivar total: how many pictures passed so far.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic):
+        self._now = now
+        self._lock = threading.Lock()
+        self.total = 0
+        self._since = now()
+        self._passed = 0
+        self._times: dict[str, list[float]] = defaultdict(list)
+        self._counts: Counter[str] = Counter()
+
+    def add(self, milliseconds: Mapping[str, float]) -> None:
+        """Note that a picture passed, and how long each stage took with it."""
+        with self._lock:
+            self.total += 1
+            self._passed += 1
+            for stage, value in milliseconds.items():
+                self._times[stage].append(value)
+
+    def count(self, what: str) -> None:
+        """Note that something happened, counted over the node's life."""
+        with self._lock:
+            self._counts[what] += 1
+
+    def take(self) -> tuple[float, dict[str, str]]:
+        """Return the rate since the last call, in hertz, and all figures by name; start anew."""
+        with self._lock:
+            seconds = max(self._now() - self._since, 1e-6)
+            rate = self._passed / seconds
+            values = {'rate (Hz)': f'{rate:.1f}', 'pictures': str(self.total)}
+            for stage, times in self._times.items():
+                values[f'{stage} (ms)'] = f'{sum(times) / len(times):.2f}'
+                values[f'{stage}, longest (ms)'] = f'{max(times):.2f}'
+            values.update({what: str(number) for what, number in self._counts.items()})
+            self._since, self._passed = self._now(), 0
+            self._times.clear()
+        return rate, values
+
+
+class Report:
+    """One status in the making: the worst of what is said becomes its level and message."""
+
+    def __init__(self):
+        self.level = OK
+        self.message = 'running'
+        self.values: dict[str, str] = {}
+
+    def say(self, level: bytes, message: str) -> None:
+        """Say how the node is; of two remarks on one level the first stays."""
+        if level > self.level or self.level == OK == level:
+            self.level, self.message = level, message
+
+
+class Diagnostics:
+    """Publishes a node's status each second, with its process's memory and the board's health.
+
+    :param node: whose full name the status bears, so that robots on one network stay apart.
+    :param fill: puts the node's own remarks and values into the report.
+    :param board: reads the board's state.
+    """
+
+    def __init__(self, node: Node, fill: Callable[[Report], None],
+                 board: Callable[[], BoardState] = read_board):
+        self._node = node
+        self._fill = fill
+        self._read_board = board
+        self._board, self._board_read = BoardState(), float('-inf')
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # A steady clock: a simulation at rest is no reason to fall silent.
+        node.create_timer(PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def status(self) -> DiagnosticStatus:
+        """Return the node's status now."""
+        report = Report()
+        self._fill(report)
+        report.values['memory (MB)'] = f'{self._process.memory_info().rss / 1e6:.0f}'
+        report.values['CPU (%)'] = f'{self._process.cpu_percent():.0f}'
+        self._add_board(report)
+        return DiagnosticStatus(
+            level=report.level, name=self._node.get_fully_qualified_name().lstrip('/'),
+            message=report.message, hardware_id=self._node.get_namespace().strip('/'),
+            values=[KeyValue(key=key, value=value) for key, value in report.values.items()])
+
+    def _add_board(self, report: Report) -> None:
+        if time.monotonic() - self._board_read > _BOARD_PERIOD:
+            self._board, self._board_read = self._read_board(), time.monotonic()
+        state = self._board
+        if state.temperature is not None:
+            report.values['temperature (C)'] = f'{state.temperature:.1f}'
+            if state.temperature >= _HOT:
+                report.say(WARN, f'the processor has {state.temperature:.0f} C: cool it')
+        if state.throttling is not None:
+            report.values['throttling'] = ', '.join(state.throttling) or 'none'
+            report.values['throttled since boot'] = ', '.join(state.throttled_before) or 'never'
+        if state.throttling:
+            report.say(WARN, f'the board slows down: {", ".join(state.throttling)}')
+
+    def _publish(self) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._publisher.publish(DiagnosticArray(header=header, status=[self.status()]))

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tracker node: follows the faces through every picture, under steady ids."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
+from visualization_msgs.msg import MarkerArray
+
+from face_tracking.camera_model import CameraModel
+from face_tracking.drawing import Trails, annotate
+from face_tracking.errors import UserError
+from face_tracking.faces import Detections, Tracks
+from face_tracking.frame import Frame
+from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.camera_info import from_camera_info
+from face_tracking.nodes.diagnostics import OK, WARN, Report
+from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
+from face_tracking.nodes.markers import to_markers
+from face_tracking.nodes.messages import from_detections, joined, to_detections
+from face_tracking.nodes.parameters import Parameter
+from face_tracking.nodes.running import run
+from face_tracking.nodes.worker import Worker
+from face_tracking.tracking.options import TrackerOptions, describe_options
+from face_tracking.tracking.tracker import FaceTracker
+
+_OF_THE_TRACKER = tuple(
+    Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)
+    for row in describe_options())
+PARAMETERS = (
+    *_OF_THE_TRACKER,
+    Parameter('annotate', True, 'Offer faces/annotated; drawn only while somebody looks'),
+    Parameter('trail_length', 45, 'Of the trails in faces/annotated, in pictures', 1, 1000),
+    Parameter('jpeg_quality', 80, 'Of faces/annotated/compressed, 1 to 100', 1, 100),
+    Parameter('face_height', 0.22,
+              'Height of a face as the detector frames it, in metres: gives faces/markers the '
+              'distance', 0.01, 10.0),
+)
+_QUEUE = 4  # pictures that may wait while a slow one is tracked
+
+
+class TrackerNode(FaceNode):
+    """Tracks in a thread of its own, every picture in order; detections join when they come.
+
+    :param subscribe: take pictures and detections from topics; otherwise from :meth:`submit`,
+        :meth:`add_detections` and :meth:`set_camera_model`.
+    :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
+    """
+
+    def __init__(self, subscribe: bool = True, **options: Any):
+        super().__init__('tracker_node', PARAMETERS, **options)
+        self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
+        self._tracker = FaceTracker(self._tracker_options(self.parameters.as_dict()))
+        self._tracks = self.create_publisher(Detection2DArray, 'faces/tracks', RELIABLE)
+        self._markers = self.create_publisher(MarkerArray, 'faces/markers', RELIABLE)
+        self._annotated = self.create_publisher(Image, 'faces/annotated', SENSOR_DATA)
+        self._compressed = self.create_publisher(
+            CompressedImage, 'faces/annotated/compressed', SENSOR_DATA)
+        self._camera: CameraModel | None = None
+        self._infos: Subscription | None = None
+        self._weak = Detections(stamp=-1)
+        self._followed = 0
+        self._trails = Trails(self.parameters.trail_length)
+        self._worker: Worker[Frame] = Worker(self._track, self._fail, _QUEUE, 'tracker')
+        self._artist: Worker[tuple[Frame, Tracks]] = Worker(self._draw, self._fail, 1, 'artist')
+        self._subscribes = subscribe
+        self._inputs = EnableService(self, self._inputs_wanted() if subscribe else (),
+                                     on_change=lambda enabled: self._worker.clear())
+        self.start()
+
+    def submit(self, frame: Frame) -> None:
+        """Take a picture, by reference; returns at once. Callable from any thread."""
+        if self._inputs.enabled:
+            self._worker.submit(frame)
+
+    def add_detections(self, detections: Detections) -> None:
+        """Take what was found in a picture, late as it may be. Callable from any thread."""
+        if self._inputs.enabled:
+            self._tracker.add_detections(detections)
+
+    def set_camera_model(self, model: CameraModel) -> None:
+        """Take the camera's intrinsics, which place the faces in space."""
+        self._camera = model
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse what the tracker refuses."""
+        self._tracker_options(values)
+
+    def apply(self, changed: set[str]) -> None:
+        """Follow on with other options; ids stay."""
+        if changed & {row.name for row in _OF_THE_TRACKER}:
+            self._tracker.configure(self._tracker_options(self.parameters.as_dict()))
+        if 'trail_length' in changed:
+            self._trails = Trails(self.parameters.trail_length)
+
+    def close(self) -> bool:
+        """Stop the workers."""
+        ended = [self._worker.close(), self._artist.close()]
+        return all(ended)
+
+    def report(self, report: Report) -> None:
+        """Say how many faces are followed and how fast."""
+        self._listen_for_camera_info()
+        rate, values = self.meter.take()
+        report.values.update(
+            values, dropped=str(self._worker.dropped), faces=str(self._followed),
+            visual_tracker=self.parameters.visual_tracker)
+        if not self._inputs.enabled:
+            report.say(OK, 'paused')
+        elif rate == 0:
+            report.say(WARN, 'no pictures come')
+
+    @staticmethod
+    def _tracker_options(values: dict[str, Any]) -> TrackerOptions:
+        return TrackerOptions(**{row.name: values[row.name] for row in _OF_THE_TRACKER})
+
+    def _inputs_wanted(self) -> tuple[Callable[[], Subscription], ...]:
+        return (
+            lambda: self.create_subscription(
+                Image, 'camera/image_raw', self._on_image, SENSOR_DATA),
+            lambda: self.create_subscription(
+                Detection2DArray, 'faces/detections', self._on_detections, RELIABLE),
+            lambda: self.create_subscription(
+                Detection2DArray, 'faces/detections/weak', self._on_weak, RELIABLE))
+
+    def _listen_for_camera_info(self) -> None:
+        """Hear the camera's intrinsics only while somebody wants the faces in space."""
+        wanted = self._subscribes and self._markers.get_subscription_count() > 0
+        if wanted and self._infos is None:
+            self._infos = self.create_subscription(
+                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA)
+        elif not wanted and self._infos is not None:
+            self.destroy_subscription(self._infos)
+            self._infos = None
+
+    def _on_image(self, message: Image) -> None:
+        try:
+            self.submit(from_image(message))
+        except UserError as error:
+            self.meter.count('unusable pictures')
+            self.complain(error)
+
+    def _on_detections(self, message: Detection2DArray) -> None:
+        detections = self._read(message)
+        weak, self._weak = self._weak, Detections(stamp=-1)
+        if weak.stamp == detections.stamp:
+            detections = joined(detections, weak)
+        self.add_detections(detections)
+
+    def _on_weak(self, message: Detection2DArray) -> None:
+        self._weak = self._read(message)
+
+    def _read(self, message: Detection2DArray) -> Detections:
+        detections, useless = from_detections(message)
+        for _ in range(useless):
+            self.meter.count('unusable boxes')
+        if useless:
+            self.complain(UserError(
+                'boxes without a finite place, an area or a score came on faces/detections',
+                'check the detector; they are left out'))
+        return detections
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self._camera = from_camera_info(message)
+        except UserError as error:
+            self.complain(error)
+
+    def _track(self, frame: Frame) -> None:
+        tracks = self._tracker.step(frame.image, frame.stamp)
+        tracked = time.perf_counter()
+        for hook in self.on_tracks:
+            hook(frame, tracks)
+        self._publish(frame, tracks)
+        self._followed = len(tracks)
+        self.meter.add({
+            **self._tracker.timings, 'publish': 1e3 * (time.perf_counter() - tracked),
+            'latency': self.age(frame.stamp)})
+
+    def _publish(self, frame: Frame, tracks: Tracks) -> None:
+        header = to_header(frame.stamp, frame.frame_id)
+        if self._tracks.get_subscription_count():
+            self._tracks.publish(to_detections(tracks, header))
+        if self._markers.get_subscription_count() and self._camera is not None:
+            camera = self._camera.scaled_to(frame.width, frame.height)
+            self._markers.publish(
+                to_markers(tracks, camera, header, self.parameters.face_height))
+        if self._looked_at():
+            self._artist.submit((frame, tracks))
+
+    def _looked_at(self) -> bool:
+        return self.parameters.annotate and bool(
+            self._annotated.get_subscription_count()
+            or self._compressed.get_subscription_count())
+
+    def _draw(self, work: tuple[Frame, Tracks]) -> None:
+        frame, tracks = work
+        picture = annotate(frame.image, tracks, self._trails.add(tracks))
+        header = to_header(frame.stamp, frame.frame_id)
+        if self._annotated.get_subscription_count():
+            self._annotated.publish(to_image(picture, header))
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(
+                to_compressed(picture, header, self.parameters.jpeg_quality))
+
+    def _fail(self, error: Exception) -> None:
+        self.meter.count('failures')
+        self.complain(error)
+
+
+def build() -> list[FaceNode]:
+    """Return the node."""
+    return [TrackerNode()]
+
+
+def main() -> int:
+    """Run the tracker node alone."""
+    return run(build)

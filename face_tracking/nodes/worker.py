@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread with a bounded queue, so that a slow stage never holds up the one before it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar('Item')
+
+
+class Worker(Generic[Item]):
+    """Handles items one at a time, in order, in a thread of its own.
+
+    When the queue is full the oldest item gives way, for a late picture is worth less than a
+    fresh one; with a capacity of 1 the newest item is always the next.
+
+    :param handle: called in the thread with each item.
+    :param on_error: called in the thread with what ``handle`` raised; the thread carries on.
+    :param capacity: how many items may wait.
+    :param name: the thread's name, as ``top -H`` shows it.
+    :ivar dropped: how many items gave way so far.
+    """
+
+    def __init__(self, handle: Callable[[Item], None], on_error: Callable[[Exception], None],
+                 capacity: int = 1, name: str = 'worker'):
+        self.dropped = 0
+        self._handle = handle
+        self._on_error = on_error
+        self._items: deque[Item] = deque(maxlen=capacity)
+        self._condition = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Item) -> None:
+        """Queue an item and return at once."""
+        with self._condition:
+            if self._closing:
+                return
+            if len(self._items) == self._items.maxlen:
+                self.dropped += 1
+            self._items.append(item)
+            self._condition.notify()
+
+    def clear(self) -> None:
+        """Forget what waits; not counted as dropped."""
+        with self._condition:
+            self._items.clear()
+
+    def close(self, timeout: float = 0.8) -> bool:
+        """Stop after the item in hand.
+
+        :param timeout: seconds to wait for it; a thread deep in a library call is left behind as
+            a daemon, so that a process told to stop does stop.
+        :returns: whether the thread has ended.
+        """
+        with self._condition:
+            self._closing = True
+            self._items.clear()
+            self._condition.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._items and not self._closing:
+                    self._condition.wait()
+                if self._closing:
+                    return
+                item = self._items.popleft()
+            try:
+                self._handle(item)
+            except Exception as error:
+                self._on_error(error)

@@ -155,7 +155,7 @@ def _skimage_folder() -> FilePath:
     try:
         import skimage.data
     except ImportError as error:
-        raise UserError('this scene\'s photographs come with scikit-image, which is missing',
+        raise UserError("this scene's photographs come with scikit-image, which is missing",
                         'install it: pip install scikit-image, or python3-skimage') from error
     return FilePath(skimage.data.__file__).parent
 
@@ -164,7 +164,7 @@ def _matplotlib_folder() -> FilePath:
     try:
         import matplotlib
     except ImportError as error:
-        raise UserError('this scene\'s photographs come with matplotlib, which is missing',
+        raise UserError("this scene's photographs come with matplotlib, which is missing",
                         'install it: pip install matplotlib, or python3-matplotlib') from error
     return FilePath(matplotlib.get_data_path()) / 'sample_data'
 
@@ -194,13 +194,20 @@ def _portrait(name: str, folder: FilePath, gain: float, mirror: bool) -> Cutout:
     alpha = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(alpha, [np.array(entry['outline'], np.int32)], 255)
     # Cut a little inside the outline, so that the old background leaves no rim.
-    alpha = cv2.GaussianBlur(cv2.erode(alpha, np.ones((3, 3), np.uint8)), (0, 0), SOFTNESS)
+    alpha = cv2.erode(alpha, np.ones((3, 3), np.uint8))
+    alpha = cv2.GaussianBlur(alpha, (0, 0), SOFTNESS, borderType=cv2.BORDER_REPLICATE)
+    if 'extend' in entry:
+        image, alpha = (_extended(layer, **entry['extend']) for layer in (image, alpha))
     image = cv2.convertScaleAbs(image, alpha=gain)
     x1, y1, x2, y2 = entry['face']
     if mirror:
         image, alpha = image[:, ::-1], alpha[:, ::-1]
         x1, x2 = image.shape[1] - x2, image.shape[1] - x1
     return Cutout.from_picture(image, alpha, (x1, y1, x2, y2))
+
+
+def _extended(layer: np.ndarray, below: int, rows: int) -> np.ndarray:
+    return cv2.copyMakeBorder(layer[:below], 0, rows, 0, 0, cv2.BORDER_REPLICATE)
 
 
 def _path(entry: Mapping, keys: Mapping[str, float], phase: float = 0.0) -> Path:

@@ -59,8 +59,8 @@ class CaptureOptions:
         for name in ('width', 'height', 'rate', 'exposure'):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise UserError(f'the camera\'s {name} is {value}',
-                                'give a positive number, or 0 for the camera\'s own')
+                raise UserError(f"the camera's {name} is {value}",
+                                "give a positive number, or 0 for the camera's own")
         if bool(self.width) != bool(self.height):
             raise UserError(f'the picture size {self.width}x{self.height} is half given',
                             'give both width and height, or neither')
@@ -68,7 +68,7 @@ class CaptureOptions:
             raise UserError(f'a field of view of {self.horizontal_fov:.3g} rad cannot be',
                             'give radians between 0 and pi')
         if not self.timeout > 0:
-            raise UserError(f'the camera\'s timeout is {self.timeout}', 'give seconds above 0')
+            raise UserError(f"the camera's timeout is {self.timeout}", 'give seconds above 0')
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from face_tracking.simulation.scene import Backdrop
 
 DEGREE = math.pi / 180
+_COARSE = 4  # light and shadow are soft: a quarter of the canvas' resolution shows them
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Room:
     ledge: float = -11 * DEGREE
     ceiling: float = 24 * DEGREE
     density: float = 12 / DEGREE
-    wall: tuple[float, float, float] = (168, 178, 170)
+    wall: tuple[float, float, float] = (150, 168, 176)
 
 
 def paint(room: Room, photographs: Sequence[Framed], wood: np.ndarray, seed: int) -> Backdrop:
@@ -59,8 +60,9 @@ def paint(room: Room, photographs: Sequence[Framed], wood: np.ndarray, seed: int
     rows = round(2 * room.half_height * room.density)
     columns = round(2 * room.half_width * room.density)
     canvas = _plaster(room, rows, columns, seed)
+    canvas *= _lighting(room, photographs, rows, columns)[..., None]
     for photograph in photographs:
-        _hang(canvas, room, photograph)
+        _hang(canvas, _place(room, photograph), photograph.image)
     _ceil(canvas, room)
     _build_parapet(canvas, room, wood)
     return Backdrop.from_canvas(np.clip(canvas, 0, 255).astype(np.uint8), room.half_width,
@@ -81,45 +83,69 @@ def _plaster(room: Room, rows: int, columns: int, seed: int) -> np.ndarray:
     grain = cv2.GaussianBlur(rng.standard_normal((rows // 2, columns // 2), np.float32), (0, 0), 1)
     stains = cv2.resize(rng.standard_normal((6, 14)).astype(np.float32), (columns // 2, rows // 2),
                         interpolation=cv2.INTER_CUBIC)
-    light = 1 + 0.25 * np.linspace(1, -1, rows // 2, dtype=np.float32)[:, None]
+    light = 0.92 + 0.15 * np.linspace(1, -1, rows // 2, dtype=np.float32)[:, None]
     shade = light * (1 + 0.03 * grain + 0.025 * stains)
     shade = cv2.resize(shade, (columns, rows))
     return shade[..., None] * np.array(room.wall, np.float32)
 
 
-def _hang(canvas: np.ndarray, room: Room, photograph: Framed) -> None:
-    """Put a photograph on the wall: a spot of light, a shadow, a frame, a mount, the picture."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a photograph hangs, in pixels: its picture, and the mount and frame around it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def mount(self) -> int:
+        return max(self.width // 22, 6)
+
+    @property
+    def frame(self) -> int:
+        return max(self.width // 40, 4)
+
+    def grown(self, by: int) -> tuple[int, int, int, int]:
+        return self.x - by, self.y - by, self.width + 2 * by, self.height + 2 * by
+
+
+def _place(room: Room, photograph: Framed) -> _Place:
     width = round(photograph.width * room.density)
     height = round(width * photograph.image.shape[0] / photograph.image.shape[1])
-    x = _column(room, photograph.azimuth) - width // 2
-    y = _row(room, photograph.elevation) - height // 2
-    frame, mount = max(width // 40, 4), max(width // 22, 6)
-    edge = frame + mount
-    _light(canvas, x + width / 2, y, width * 0.75)
-    outer = (x - edge, y - edge, width + 2 * edge, height + 2 * edge)
-    _drop_shadow(canvas, outer, offset=edge // 2)
-    _fill(canvas, outer, (28, 38, 48))
-    _fill(canvas, (x - mount, y - mount, width + 2 * mount, height + 2 * mount), (214, 222, 226))
-    picture = cv2.resize(photograph.image, (width, height), interpolation=cv2.INTER_CUBIC)
-    canvas[y:y + height, x:x + width] = picture
+    return _Place(_column(room, photograph.azimuth) - width // 2,
+                  _row(room, photograph.elevation) - height // 2, width, height)
 
 
-def _light(canvas: np.ndarray, x: float, y: float, size: float) -> None:
-    columns = np.exp(-((np.arange(canvas.shape[1], dtype=np.float32) - x) / size) ** 2)
-    rows = np.exp(-((np.arange(canvas.shape[0], dtype=np.float32) - y) / (0.8 * size)) ** 2)
-    canvas *= 1 + 0.28 * (rows[:, None] * columns[None, :])[..., None]
+def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int) -> np.ndarray:
+    """Return a spot of light over each photograph and a shadow under it, float32 factors."""
+    small = (rows // _COARSE, columns // _COARSE)
+    light, shadow = np.ones(small, np.float32), np.zeros(small, np.float32)
+    x, y = np.arange(small[1], dtype=np.float32), np.arange(small[0], dtype=np.float32)
+    for photograph in photographs:
+        place = _place(room, photograph)
+        size = 0.75 * place.width / _COARSE
+        across = np.exp(-((x - (place.x + place.width / 2) / _COARSE) / size) ** 2)
+        down = np.exp(-((y - place.y / _COARSE) / (0.8 * size)) ** 2)
+        light += 0.2 * down[:, None] * across
+        left, top, width, height = place.grown(place.frame + place.mount)
+        offset = (place.frame + place.mount) // 2
+        _fill(shadow, [round(value / _COARSE)
+                       for value in (left + offset, top + offset, width, height)], 0.45)
+    return cv2.resize(light * (1 - cv2.GaussianBlur(shadow, (0, 0), 2.5)), (columns, rows))
 
 
-def _drop_shadow(canvas: np.ndarray, rectangle: tuple[int, int, int, int], offset: int) -> None:
-    x, y, width, height = rectangle
-    shadow = np.zeros(canvas.shape[:2], np.float32)
-    _fill(shadow, (x + offset, y + offset, width, height), 0.45)
-    canvas *= 1 - cv2.blur(cv2.blur(shadow, (2 * offset + 1,) * 2), (2 * offset + 1,) * 2)[..., None]
+def _hang(canvas: np.ndarray, place: _Place, image: np.ndarray) -> None:
+    """Put a photograph on the wall: a frame, a mount, the picture."""
+    _fill(canvas, place.grown(place.frame + place.mount), (28, 38, 48))
+    _fill(canvas, place.grown(place.mount), (214, 222, 226))
+    _fill(canvas, place.grown(0),
+          cv2.resize(image, (place.width, place.height), interpolation=cv2.INTER_CUBIC))
 
 
 def _fill(canvas: np.ndarray, rectangle: tuple[int, int, int, int], value) -> None:
     x, y, width, height = rectangle
-    canvas[max(y, 0):y + height, max(x, 0):x + width] = value
+    canvas[y:y + height, x:x + width] = value
 
 
 def _ceil(canvas: np.ndarray, room: Room) -> None:

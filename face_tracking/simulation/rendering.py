@@ -72,9 +72,9 @@ class Renderer:
         :param turning: azimuth and elevation rate in radians per second, for motion blur.
         """
         axes = pose.axes()
-        image, elevations = self._draw_backdrop(pose, axes)
+        image, canvas_rows = self._draw_backdrop(pose, axes)
         for actor in self._far_to_near(t):
-            self._draw(actor, pose, axes, t, image, elevations)
+            self._draw(actor, pose, axes, t, image, canvas_rows)
         return self._as_sensed(image, t, index, turning)
 
     def truth(self, pose: Pose, t: float, stamp: int = 0) -> Truth:
@@ -114,7 +114,7 @@ class Renderer:
         maps = maps[GRID:GRID + self.model.height, GRID:GRID + self.model.width]
         image = cv2.remap(self._backdrop, maps, None, cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REFLECT_101)
-        return image, maps[..., 1]
+        return image, cv2.extractChannel(maps, 1)
 
     def _draw(self, actor: Actor, pose: Pose, axes: np.ndarray, t: float, image: np.ndarray,
               canvas_rows: np.ndarray) -> None:
@@ -136,7 +136,8 @@ class Renderer:
         ledge = self.scene.backdrop.ledge
         if ledge is not None:
             row = (self.scene.backdrop.top - ledge) * self._density - 0.5
-            layer[canvas_rows[y1:y2, x1:x2] > row] = 0
+            above = cv2.compare(canvas_rows[y1:y2, x1:x2], row, cv2.CMP_LT)
+            layer = cv2.bitwise_and(layer, layer, mask=above)
         _lay_over(image[y1:y2, x1:x2], layer)
 
     def _as_sensed(self, image: np.ndarray, t: float, index: int,

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live camera behind OpenCV's VideoCapture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from face_tracking.camera.live import LiveSource
+from face_tracking.camera.source import CameraLost, CaptureOptions, fitted
+
+
+class OpenCvCamera(LiveSource):
+    """Reads a VideoCapture that is already open and set up.
+
+    :param capture: the open device; it belongs to this object from now on.
+    """
+
+    def __init__(self, uri: str, options: CaptureOptions, capture: cv2.VideoCapture):
+        super().__init__(uri, options)
+        self._capture = capture
+        self.width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)) or options.width
+        self.height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) or options.height
+        self.rate = capture.get(cv2.CAP_PROP_FPS) or options.rate
+        self._start()
+
+    def _grab(self) -> tuple[np.ndarray, int]:
+        ok, image = self._capture.read()
+        if not ok or image is None or not image.size:
+            raise CameraLost(f'{self.uri} gives no pictures any more',
+                             'check its cable and power; it is opened again once it is back')
+        # The V4L2 driver's own time of exposure, CLOCK_MONOTONIC; other backends tell none.
+        stamp = self._stamp_of_monotonic(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        return fitted(image, self.options.size), stamp
+
+    def _release(self) -> None:
+        self._capture.release()

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow the faces in a video, a folder of pictures or a camera.
+
+Every picture goes through the tracker, every Nth one also through the detector. At the end it
+tells frames, faces, ids, frames per second and the milliseconds that each stage took.
+
+SOURCE is a film's path, a folder, /dev/video0, or a camera's URI: v4l2:///dev/video0,
+gstreamer:PIPELINE, picamera2:, file:///film.mp4, folder:///pictures, virtual:SCENE. Films,
+folders and scenes are read as fast as they can be, unless --realtime is given.
+
+The MOT challenge text has a line "frame,id,x,y,w,h,score,-1,-1,-1" for each face, frames counted
+from 1. The JSON has the same with stamps, velocities (pixels per second) and ages (seconds).
+
+Exit code 1: nobody was followed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from queue import Empty, Queue
+from threading import Event, Thread
+from time import perf_counter
+
+from face_tracking.cli import options
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Add this command's arguments."""
+    from face_tracking.tracking.options import describe_options
+    parser.add_argument('source', metavar='SOURCE', help='film, folder, device or URI')
+    parser.add_argument('--mot', metavar='FILE', help='write MOT challenge text; - is the '
+                        'standard output')
+    parser.add_argument('--json', metavar='FILE', help='write the tracks as JSON')
+    parser.add_argument('--video', metavar='FILE', help='write an annotated film (.mp4)')
+    parser.add_argument('--frames', type=options.positive, metavar='N',
+                        help='stop after so many frames')
+    parser.add_argument('--realtime', action='store_true',
+                        help='play films, folders and scenes at their own rate')
+    parser.add_argument('--size', type=options.size, metavar='WxH',
+                        help='ask the source for pictures of this size')
+    parser.add_argument('--rate', type=float, default=0, metavar='HZ',
+                        help='ask the source for so many frames per second')
+    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
+                        help='detect in every Nth frame (default: %(default)s)')
+    parser.add_argument('--input-size', type=options.size, metavar='WxH',
+                        help="size of the network's input (default: that of the model)")
+    options.add_detector_arguments(parser)
+    group = parser.add_argument_group('tracker')
+    for row in describe_options():
+        if row.name != 'score_threshold':
+            group.add_argument(
+                f'--{row.name.replace("_", "-")}', dest=row.name, default=row.default,
+                type=type(row.default), choices=row.choices or None,
+                help=f'{row.description} (default: {row.default})')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Track to the end of the source or until interrupted, then write and tell."""
+    from face_tracking.camera.opening import open_camera
+    from face_tracking.camera.source import CaptureOptions
+
+    width, height = args.size or (0, 0)
+    capture = CaptureOptions(width=width, height=height, rate=args.rate, realtime=args.realtime)
+    with open_camera(args.source, capture) as camera:
+        record = _follow(camera, args)
+    if args.mot:
+        from face_tracking.cli.output import write_text
+        write_text(args.mot, ''.join(record.mot))
+    if args.json:
+        from face_tracking.cli.output import write_text
+        write_text(args.json, record.as_json(args.source))
+    _tell(record)
+    return 0 if record.ids else 1
+
+
+@dataclass
+class Record:
+    """What has been seen so far."""
+
+    rate: float = 0.0
+    size: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
+    frames: int = 0
+    faces: int = 0
+    ids: set[int] = field(default_factory=set)
+    mot: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    stages: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, frame, tracks):
+        """Note one frame and its tracks."""
+        from face_tracking.cli.output import box_to_list
+        self.frames += 1
+        self.faces += len(tracks)
+        self.size = frame.width, frame.height
+        faces = []
+        for row, number in enumerate(tracks.ids.tolist()):
+            box = box_to_list(tracks.boxes[row])
+            score = round(float(tracks.scores[row]), 4)
+            self.ids.add(number)
+            self.mot.append(f'{self.frames},{number},{",".join(map(str, box))},{score},-1,-1,-1\n')
+            faces.append({'id': number, 'box': box, 'score': score,
+                          'velocity': [round(float(v), 1) for v in tracks.velocities[row]],
+                          'age': round(float(tracks.ages[row]), 3),
+                          'unseen': round(float(tracks.unseen[row]), 3)})
+        self.rows.append(json.dumps(
+            {'frame': self.frames, 'stamp': frame.stamp, 'tracks': faces}))
+
+    def time(self, stage: str, milliseconds: float):
+        """Note how long a stage took once."""
+        self.stages.setdefault(stage, []).append(milliseconds)
+
+    def as_json(self, source: str) -> str:
+        """Return everything as JSON, one frame on a line."""
+        head = json.dumps({'source': source, 'width': self.size[0], 'height': self.size[1],
+                           'rate': self.rate})
+        lines = ',\n'.join(self.rows)
+        return f'{head[:-1]}, "frames": [\n{lines}\n]}}\n'
+
+
+class Ahead:
+    """Reads a camera in a thread of its own, a few frames ahead of their use."""
+
+    def __init__(self, camera, depth: int = 4):
+        self._camera = camera
+        self._queue: Queue = Queue(depth)
+        self._stop = Event()
+        self._thread = Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def __iter__(self):
+        while True:
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def close(self):
+        """Stop reading."""
+        self._stop.set()
+        try:
+            while True:
+                self._queue.get_nowait()
+        except Empty:
+            pass
+        self._thread.join(timeout=5)
+
+    def _read(self):
+        try:
+            while not self._stop.is_set():
+                frame = self._camera.read()
+                self._queue.put(frame)
+                if frame is None:
+                    return
+        except Exception as error:  # to be raised where the frames are used
+            self._queue.put(error)
+
+
+def _follow(camera, args) -> Record:
+    from face_tracking.cli.output import progress
+    from face_tracking.cli.video_writer import VideoWriter
+    from face_tracking.detection.detector import create_detector
+    from face_tracking.drawing import Trails, annotate
+    from face_tracking.tracking.options import TrackerOptions, describe_options
+    from face_tracking.tracking.tracker import FaceTracker
+
+    tracker = FaceTracker(TrackerOptions(
+        **{row.name: getattr(args, row.name) for row in describe_options()}))
+    chosen = options.detector_options(args)
+    chosen['score_threshold'] = min(args.score_threshold, args.weak_score_threshold)
+    detector = create_detector(input_size=args.input_size, **chosen)
+    record, trails = Record(rate=camera.rate), Trails()
+    video = VideoWriter(args.video, camera.rate or 30) if args.video else None
+    total = min(filter(None, (args.frames, getattr(camera, 'frames', None))), default=None)
+    ahead = Ahead(camera)
+    started = perf_counter()
+    try:
+        with progress(ahead, total=total, unit='frame') as frames:
+            for frame in frames:
+                if record.frames % args.detect_interval == 0:
+                    tracker.add_detections(detector.detect(frame.image, frame.stamp))
+                    for stage, spent in detector.timings.items():
+                        record.time(stage, spent)
+                tracks = tracker.step(frame.image, frame.stamp)
+                record.time('track', tracker.timings['total'])
+                record.add(frame, tracks)
+                if video:
+                    before = perf_counter()
+                    video.write(annotate(frame.image, tracks, trails.add(tracks)))
+                    record.time('draw and write', 1e3 * (perf_counter() - before))
+                if record.frames == args.frames:
+                    break
+    except KeyboardInterrupt:
+        pass  # what has been seen until now is what was asked for
+    finally:
+        record.seconds = perf_counter() - started
+        ahead.close()
+        detector.close()
+        if video:
+            video.close()
+    return record
+
+
+def _tell(record: Record):
+    from statistics import median
+    rate = record.frames / max(record.seconds, 1e-9)
+    print(f'{record.frames} frames of {record.size[0]}x{record.size[1]}, {record.faces} faces, '
+          f'{len(record.ids)} ids, {rate:.1f} frames per second')
+    if record.stages:
+        print(f'{"stage":<16}{"times":>7}{"median ms":>11}{"ms per frame":>14}')
+    for stage, spent in record.stages.items():
+        print(f'{stage:<16}{len(spent):>7}{median(spent):>11.2f}'
+              f'{sum(spent) / record.frames:>14.2f}')

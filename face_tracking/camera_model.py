@@ -147,10 +147,10 @@ def _in_package(package: str, path: str) -> Path:
     from face_tracking.paths import PACKAGE, share_dir
     if package == PACKAGE:
         return share_dir() / path
-    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    from ament_index_python.packages import get_package_share_directory
     try:
         return Path(get_package_share_directory(package)) / path
-    except (PackageNotFoundError, ValueError) as error:
+    except (LookupError, OSError, ValueError) as error:  # not there, nothing sourced, no name
         raise UserError(f'there is no ROS package "{package}"',
                         'install it, or source the workspace it is in') from error
 

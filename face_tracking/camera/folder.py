@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,7 @@ def read_image(path: Path) -> np.ndarray:
     :raises UserError: when it cannot be read or decoded.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = np.frombuffer(_without_colour_profile(path.read_bytes()), np.uint8)
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror})', 'check the path and its '
                         'permissions') from error
@@ -43,6 +44,21 @@ def read_image(path: Path) -> np.ndarray:
     if image is None:
         raise UserError(f'{path} is not a picture that OpenCV can read', 'check that it is whole')
     return image
+
+
+def _without_colour_profile(data: bytes) -> bytes:
+    """Return a PNG without its ICC profile: OpenCV ignores it, but libpng complains aloud."""
+    if not data.startswith(b'\x89PNG\r\n\x1a\n'):
+        return data
+    position = 8
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from('>I4s', data, position)
+        if kind == b'iCCP':
+            return data[:position] + data[position + size + 12:]
+        if kind == b'IDAT':
+            break
+        position += size + 12
+    return data
 
 
 class ImageFolder(CameraSource):

@@ -126,6 +126,8 @@ class Renderer:
         x1, y1 = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
         x2, y2 = np.minimum(np.ceil(corners.max(axis=0)),
                             [self.model.width, self.model.height]).astype(int)
+        above = self._above_ledge(canvas_rows[y1:y2, x1:x2])
+        y2 = y1 + len(above)
         if x2 <= x1 or y2 <= y1:
             return
         level, scale = _level(actor.cutout.levels, homography, actor.cutout.anchor)
@@ -133,12 +135,22 @@ class Renderer:
         shifted = (np.array([[1, 0, -0.5 - x1], [0, 1, -0.5 - y1], [0, 0, 1.0]]) @ homography
                    @ np.array([[scale, 0, 0.5 * scale], [0, scale, 0.5 * scale], [0, 0, 1.0]]))
         layer = cv2.warpPerspective(level, shifted, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR)
-        ledge = self.scene.backdrop.ledge
-        if ledge is not None:
-            row = (self.scene.backdrop.top - ledge) * self._density - 0.5
-            above = cv2.compare(canvas_rows[y1:y2, x1:x2], row, cv2.CMP_LT)
+        if self.scene.backdrop.ledge is not None:
             layer = cv2.bitwise_and(layer, layer, mask=above)
         _lay_over(image[y1:y2, x1:x2], layer)
+
+    def _above_ledge(self, canvas_rows: np.ndarray) -> np.ndarray:
+        """Return where a window shows what is above the ledge, uint8 0 or 255.
+
+        The window's lower rows that show nothing of it are left out.
+        """
+        ledge = self.scene.backdrop.ledge
+        if ledge is None or not canvas_rows.size:
+            return canvas_rows
+        row = (self.scene.backdrop.top - ledge) * self._density - 0.5
+        above = cv2.compare(canvas_rows, row, cv2.CMP_LT)
+        filled = cv2.reduce(above, 1, cv2.REDUCE_MAX)[:, 0]
+        return above[:len(filled) - int(np.argmax(filled[::-1]))] if filled.any() else above[:0]
 
     def _as_sensed(self, image: np.ndarray, t: float, index: int,
                    turning: tuple[float, float]) -> np.ndarray:

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live cameras: the newest picture wins, and every way to fail is one line."""
+
+import stat
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from face_tracking.camera import Backoff, CameraLost, CaptureOptions, ReconnectingCamera, v4l2
+from face_tracking.camera.live import LiveSource
+from face_tracking.errors import UserError
+
+SIZE = (64, 48)
+
+
+class Webcam:
+    """The hardware behind a fake VideoCapture: plugged in or not, frames at a test's command."""
+
+    def __init__(self):
+        self.plugged = True
+        self.streaming = False
+        self.opens = True
+        self.formats = {cv2.VideoWriter.fourcc(*'YUYV'), cv2.VideoWriter.fourcc(*'MJPG')}
+        self.takes_exposure = True
+        self.settings = []
+        self.captures = []
+        self.frames = 0
+        self.changed = threading.Condition()
+
+    def expose(self):
+        """Let one more frame come out of the camera."""
+        with self.changed:
+            self.frames += 1
+            self.changed.notify_all()
+
+    def unplug(self):
+        with self.changed:
+            self.plugged = False
+            self.changed.notify_all()
+
+
+class FakeCapture:
+    """What cv2.VideoCapture does with a webcam, as far as V4l2Camera uses it."""
+
+    def __init__(self, webcam, path, backend):
+        self.webcam, self.path = webcam, path
+        assert backend == cv2.CAP_V4L2
+        self.values = {cv2.CAP_PROP_FRAME_WIDTH: SIZE[0], cv2.CAP_PROP_FRAME_HEIGHT: SIZE[1],
+                       cv2.CAP_PROP_FPS: 30.0,
+                       cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*'YUYV')}
+        self.taken = webcam.frames
+        self.released = False
+        webcam.captures.append(self)
+
+    def isOpened(self):  # noqa: N802 (OpenCV's name)
+        return self.webcam.opens and self.webcam.plugged
+
+    def set(self, prop, value):
+        self.webcam.settings.append((prop, value))
+        if prop == cv2.CAP_PROP_FOURCC and value not in self.webcam.formats:
+            return False
+        if prop == cv2.CAP_PROP_EXPOSURE and not self.webcam.takes_exposure:
+            return False
+        self.values[prop] = value
+        return True
+
+    def get(self, prop):
+        if prop == cv2.CAP_PROP_POS_MSEC:
+            return (time.monotonic() - 0.025) * 1000  # exposed 25 ms ago
+        return self.values.get(prop, 0.0)
+
+    def read(self):
+        webcam = self.webcam
+        with webcam.changed:
+            # The driver's own patience with a camera that is silent, in short.
+            webcam.changed.wait_for(
+                lambda: webcam.frames > self.taken or not webcam.plugged,
+                0.002 if webcam.streaming else 0.2)
+            webcam.frames += webcam.streaming
+            if not webcam.plugged or webcam.frames == self.taken:
+                return False, None
+            self.taken += 1
+            return True, np.full((SIZE[1], SIZE[0], 3), self.taken, np.uint8)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def webcam(monkeypatch, tmp_path):
+    webcam = Webcam()
+    real_stat = v4l2.Path.stat
+
+    class FakeStat:
+        st_mode = stat.S_IFCHR | 0o660
+
+    def fake_stat(path, **more):
+        if str(path) != '/dev/video0':
+            return real_stat(path, **more)
+        if not webcam.plugged:
+            raise FileNotFoundError(2, 'No such file or directory')
+        return FakeStat()
+
+    monkeypatch.setattr(v4l2.Path, 'stat', fake_stat)
+    monkeypatch.setattr(v4l2.os, 'open', lambda path, flags: 99)
+    monkeypatch.setattr(v4l2.os, 'close', lambda handle: None)
+    monkeypatch.setattr(v4l2.cv2, 'VideoCapture',
+                        lambda path, backend: FakeCapture(webcam, path, backend))
+    return webcam
+
+
+def open_webcam(**options) -> v4l2.V4l2Camera:
+    return v4l2.V4l2Camera('/dev/video0', CaptureOptions(**{'timeout': 2.0, **options}))
+
+
+def await_grabs(webcam, count):
+    deadline = time.monotonic() + 5
+    while webcam.captures[-1].taken < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def test_slow_reader_gets_the_newest_picture_and_sees_the_gap(webcam):
+    with open_webcam() as camera:
+        for k in range(5):
+            webcam.expose()
+            await_grabs(webcam, k + 1)
+        webcam.expose()
+        await_grabs(webcam, 6)
+        time.sleep(0.02)  # the grabbing thread has counted the sixth; now it must be handed over
+        frame = camera.read()
+        assert frame.image[0, 0, 0] == 6
+        assert frame.sequence == 5
+        assert camera.live and camera.rate == 30
+
+
+def test_stamp_is_the_drivers_time_of_exposure(webcam):
+    with open_webcam() as camera:
+        webcam.expose()
+        frame = camera.read()
+    assert 0.02 < (time.time_ns() - frame.stamp) / 1e9 < 1.0
+
+
+def test_options_reach_the_driver(webcam):
+    with open_webcam(pixel_format='MJPG', width=64, height=48, rate=15, exposure=8):
+        pass
+    settings = dict(webcam.settings)
+    assert settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*'MJPG')
+    assert settings[cv2.CAP_PROP_FRAME_WIDTH] == 64
+    assert settings[cv2.CAP_PROP_FPS] == 15
+    assert settings[cv2.CAP_PROP_AUTO_EXPOSURE] == 1
+    assert settings[cv2.CAP_PROP_EXPOSURE] == 80  # in units of 100 microseconds
+    assert webcam.captures[-1].released
+
+
+def test_driver_that_rounds_the_size_still_gives_what_was_asked_for(webcam):
+    with open_webcam(width=32, height=24) as camera:
+        webcam.expose()
+        assert camera.read().image.shape == (24, 32, 3)
+
+
+def test_camera_that_dies_and_comes_back(webcam):
+    webcam.streaming = True
+    camera = ReconnectingCamera(open_webcam, Backoff(0.01, 1, 0.01))
+    assert read_until(camera, lambda frame: frame is not None)
+    webcam.unplug()
+    assert read_until(camera, lambda frame: camera.problem is not None)
+    assert 'gives no pictures any more' in str(camera.problem)
+    assert webcam.captures[-1].released
+    assert read_until(camera, lambda frame: 'there is no camera' in str(camera.problem))
+    webcam.plugged = True
+    assert read_until(camera, lambda frame: frame is not None)
+    assert camera.problem is None and camera.losses == 1
+    camera.close()
+
+
+def read_until(camera, condition) -> bool:
+    """Read as a node does until a condition on what was read holds; False after a while."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if condition(camera.read()):
+            return True
+        time.sleep(camera.retry_in)
+    return False
+
+
+def test_silent_camera_is_lost_after_the_timeout(webcam):
+    with open_webcam(timeout=0.05) as camera:
+        with pytest.raises(CameraLost, match='has given no picture for 0.05 s'):
+            camera.read()
+
+
+def test_closing_wakes_a_waiting_reader(webcam):
+    camera = open_webcam(timeout=30)
+    result = []
+    thread = threading.Thread(target=lambda: result.append(camera.read()))
+    thread.start()
+    camera.close()
+    thread.join(5)
+    assert result == [None]
+
+
+def test_device_that_opens_but_does_not_capture(webcam):
+    webcam.opens = False
+    with pytest.raises(UserError, match='opens but does not capture: end the program'):
+        open_webcam()
+    assert webcam.captures[-1].released
+
+
+@pytest.mark.parametrize('number, words', [
+    (13, 'no permission to open /dev/video0: add yourself to the group video'),
+    (16, 'opens but does not capture'),
+    (5, 'cannot be opened .Input/output error'),
+])
+def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
+    def refuse(path, flags):
+        raise OSError(number, __import__('os').strerror(number))
+    monkeypatch.setattr(v4l2.os, 'open', refuse)
+    with pytest.raises(UserError, match=words):
+        open_webcam()
+
+
+def test_plain_file_is_no_device(tmp_path):
+    path = tmp_path / 'film.mp4'
+    path.write_bytes(b'')
+    with pytest.raises(UserError, match='is not a video device: for a film give file:'):
+        v4l2.V4l2Camera(str(path), CaptureOptions())
+
+
+def test_format_the_camera_lacks(webcam):
+    with pytest.raises(UserError, match='does not deliver H264 but YUYV'):
+        open_webcam(pixel_format='H264')
+    with pytest.raises(UserError, match='not a FourCC'):
+        open_webcam(pixel_format='RGB')
+
+
+def test_exposure_the_camera_refuses(webcam):
+    webcam.takes_exposure = False
+    with pytest.raises(UserError, match='takes no exposure of 8 ms'):
+        open_webcam(exposure=8)
+
+
+def test_whatever_a_binding_throws_reaches_the_reader():
+    class Broken(LiveSource):
+        released = False
+
+        def __init__(self):
+            super().__init__('broken:', CaptureOptions())
+            self._start()
+
+        def _grab(self):
+            raise ZeroDivisionError('deep inside')
+
+        def _release(self):
+            self.released = True
+
+    camera = Broken()
+    with pytest.raises(CameraLost, match='ZeroDivisionError: deep inside'):
+        camera.read()
+    camera.close()
+    assert camera.released

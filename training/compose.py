@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training canvases: pictures scaled, turned and put together, with their labels.
+
+Most photographs show one large face and a robot sees several small ones, so a canvas is one of
+three things: one picture at some scale, a mosaic of pictures, or heads pasted over a scene
+without people. Everything is drawn by one affine map per picture, from the level of its
+pyramid that is just finer than needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+from training.pictures import Picture
+
+SMALLEST_FACE = 7.0
+"""Faces of a shorter side below this, pixels, are regions to ignore."""
+VISIBLE = 0.55
+"""A face of which less is visible is a region to ignore, and one of less than half that is no
+longer labelled."""
+MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
+
+
+@dataclasses.dataclass
+class Canvas:
+    """A picture in the making.
+
+    :param image: uint8 (H, W, 3) BGR.
+    :param boxes: list of float arrays ``[x1, y1, x2, y2]``, pixels, not cut at the edges.
+    :param landmarks: list of float arrays (5, 2), pixels, NaN where unknown.
+    :param ignore: list of bool.
+    """
+
+    image: np.ndarray
+    boxes: list
+    landmarks: list
+    ignore: list
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (N, 4), landmarks (N, 5, 2), both float32, and ignore, bool (N,)."""
+        return (np.array(self.boxes, np.float32).reshape(-1, 4),
+                np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
+                np.array(self.ignore, bool))
+
+
+class Composer:
+    """Draws canvases of ``width`` x ``height`` from ``pictures``, reproducibly by generator.
+
+    :param scene_share: how many of the pictures of a mosaic show no people.
+    """
+
+    def __init__(self, pictures: list[Picture], width: int, height: int,
+                 scene_share: float = 0.15):
+        self.pictures = pictures
+        self.width, self.height = width, height
+        self.scene_share = scene_share
+        self.scenes = [i for i, picture in enumerate(pictures) if not len(picture.boxes)]
+        self.faces = [(i, j) for i, picture in enumerate(pictures)
+                      for j in np.flatnonzero(~picture.ignore)
+                      if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE]
+        if not self.faces:
+            raise ValueError('there is no face to train on')
+
+    def draw(self, random: np.random.Generator) -> Canvas:
+        """Return one new canvas."""
+        canvas = self._background(random)
+        kind = random.random()
+        if kind < 0.3:
+            self._single(canvas, random)
+        elif kind < 0.65:
+            self._mosaic(canvas, random)
+        else:
+            self._paste(canvas, random)
+        return canvas
+
+    def _background(self, random) -> Canvas:
+        canvas = Canvas(np.empty((self.height, self.width, 3), np.uint8), [], [], [])
+        if self.scenes and random.random() < 0.9:
+            picture = self.pictures[self.scenes[random.integers(len(self.scenes))]]
+            height, width = picture.levels[0].shape[:2]
+            cover = max(self.width / width, self.height / height)
+            scale = cover * math.exp(random.uniform(0, 1.0))
+            spare = np.array([width * scale - self.width, height * scale - self.height])
+            shift = -random.uniform(0, 1, 2) * spare
+            matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+            self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
+        else:
+            canvas.image[:] = random.integers(0, 256, 3) if random.random() < 0.5 else 0
+        return canvas
+
+    def _single(self, canvas, random):
+        """Lay one picture, or nothing more than the scene, over the canvas."""
+        if random.random() < 0.2:
+            return
+        index, face = self.faces[random.integers(len(self.faces))]
+        shorter = min(self.width, self.height)
+        size = math.exp(random.uniform(math.log(12), math.log(1.1 * shorter)))
+        sides = np.array([self.width, self.height])
+        # A large face may be cut at the rim, but most of it is to be seen.
+        margin = np.clip(0.35 * size, 0.08 * sides, 0.48 * sides)
+        centre = random.uniform(margin, sides - margin)
+        self._place(canvas, index, face, size, centre, (0, 0, self.width, self.height), random)
+
+    def _mosaic(self, canvas, random):
+        """Divide the canvas into a grid with a face, small to large, in most cells."""
+        largest = int(min(self.width, self.height) // 28)
+        columns, rows = random.integers(1, largest + 1, 2)
+        xs = np.linspace(0, self.width, columns + 1).round().astype(int)
+        ys = np.linspace(0, self.height, rows + 1).round().astype(int)
+        for row in range(rows):
+            for column in range(columns):
+                if random.random() < self.scene_share:
+                    continue
+                cell = xs[column], ys[row], xs[column + 1], ys[row + 1]
+                sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
+                size = max(min(sides) * random.uniform(0.25, 0.85), 9)
+                centre = np.array(cell[:2]) + sides * random.uniform(0.35, 0.65, 2)
+                index, face = self.faces[random.integers(len(self.faces))]
+                self._place(canvas, index, face, size, centre, cell, random)
+
+    def _paste(self, canvas, random):
+        """Paste heads, with soft edges, over the scene."""
+        # Small people stand in groups: the more of them, the smaller.
+        count = int(random.integers(1, 9))
+        largest = min(self.width, self.height) * (0.8 if count < 3 else 0.45)
+        for _ in range(count):
+            size = math.exp(random.uniform(math.log(9), math.log(largest)))
+            centre = random.uniform(0.05, 0.95, 2) * [self.width, self.height]
+            reach = size * random.uniform(0.75, 1.3, 2)
+            if self._hides(canvas, centre, reach):
+                continue
+            low = np.maximum(centre - reach, 0).astype(int)
+            high = np.minimum(centre + reach + 1, [self.width, self.height]).astype(int)
+            index, face = self.faces[random.integers(len(self.faces))]
+            self._place(canvas, index, face, size, centre, (*low, *high), random, soft=True)
+
+    @staticmethod
+    def _hides(canvas, centre, reach) -> bool:
+        return any(box[0] < centre[0] + reach[0] and box[2] > centre[0] - reach[0]
+                   and box[1] < centre[1] + reach[1] and box[3] > centre[1] - reach[1]
+                   for box in canvas.boxes)
+
+    def _place(self, canvas, index, face, size, centre, area, random, soft=False):
+        """Draw picture ``index`` so that its ``face`` is ``size`` long and at ``centre``."""
+        picture = self.pictures[index]
+        box = picture.boxes[face]
+        longer = max(box[2] - box[0], box[3] - box[1])
+        # Blowing a small face up teaches nothing but blur.
+        scale = min(size / longer, 1.6)
+        angle = math.radians(random.normal(0, 12) if random.random() < 0.85
+                             else random.uniform(-50, 50))
+        stretch = math.exp(random.normal(0, 0.05))
+        mirror = -1 if random.random() < 0.5 else 1
+        turn = np.array([[math.cos(angle), -math.sin(angle)],
+                         [math.sin(angle), math.cos(angle)]])
+        linear = turn @ np.diag([mirror * scale * stretch, scale / stretch])
+        middle = (box[:2] + box[2:]) / 2
+        matrix = np.concatenate([linear, (centre - linear @ middle)[:, None]], axis=1)
+        self._draw_picture(canvas, picture, matrix, area, random, soft)
+
+    def _draw_picture(self, canvas, picture, matrix, area, random, soft=False):
+        x1, y1, x2, y2 = (int(value) for value in area)
+        if x2 <= x1 or y2 <= y1:
+            return
+        region = canvas.image[y1:y2, x1:x2]
+        scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        # Half a level up or down: pictures come both crisp and soft out of a camera's scaler.
+        level = int(np.clip(math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
+                            0, len(picture.levels) - 1))
+        source = picture.levels[level]
+        local = matrix.copy()
+        # Pixel centres lie at half coordinates on every level.
+        local[:, :2] *= 2 ** level
+        local[:, 2] += local[:, :2].sum(axis=1) / 2 - 0.5 - [x1, y1]
+        size = (x2 - x1, y2 - y1)
+        drawn = cv2.warpAffine(source, local, size, flags=cv2.INTER_LINEAR,
+                               borderMode=cv2.BORDER_REPLICATE)
+        inside = _inside(picture, matrix, size, (x1, y1))
+        if soft:
+            inside = np.minimum(inside, _ellipse(size))
+        if inside.min() < 1:
+            weight = inside[..., None]
+            drawn = (drawn * weight + region * (1 - weight) + 0.5).astype(np.uint8)
+        _hide(canvas, (x1, y1, x2, y2), inside)
+        region[:] = drawn
+        self._add_labels(canvas, picture, matrix, (x1, y1), inside)
+
+    def _add_labels(self, canvas, picture, matrix, origin, inside):
+        mirrored = np.linalg.det(matrix[:, :2]) < 0
+        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
+                                       strict=True):
+            new = _turned_box(box, matrix)
+            shown = _shown(new, origin, inside)
+            if shown < VISIBLE / 2:
+                continue
+            points = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
+            canvas.boxes.append(new)
+            canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
+            canvas.ignore.append(
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE)
+
+
+def _shorter_side(box) -> float:
+    return float(min(box[2] - box[0], box[3] - box[1]))
+
+
+def _turned_box(box, matrix) -> np.ndarray:
+    """Return the upright box around the turned ellipse that ``box`` holds."""
+    centre = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
+    half = np.sqrt((matrix[:, :2] ** 2) @ (((box[2:] - box[:2]) / 2) ** 2))
+    return np.concatenate([centre - half, centre + half])
+
+
+def _inside(picture, matrix, size, origin) -> np.ndarray:
+    """Return float32 (h, w), 1 where the picture covers the region, soft at its rim."""
+    height, width = picture.levels[0].shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+    corners = corners @ matrix[:, :2].T + matrix[:, 2] - origin
+    mask = np.zeros((size[1], size[0]), np.float32)
+    cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 1.0, cv2.LINE_8, 4)
+    return mask
+
+
+def _ellipse(size) -> np.ndarray:
+    x = np.linspace(-1, 1, size[0], dtype=np.float32)
+    y = np.linspace(-1, 1, size[1], dtype=np.float32)
+    return np.clip((1 - (x * x)[None, :] - (y * y)[:, None]) * 4, 0, 1)
+
+
+def _shown(box, origin, inside) -> float:
+    """Return which share of ``box`` lies where ``inside`` is set."""
+    x1, y1 = np.floor(box[:2] - origin).astype(int)
+    x2, y2 = np.ceil(box[2:] - origin).astype(int)
+    cut = inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)]
+    return float(cut.sum()) / max((x2 - x1) * (y2 - y1), 1)
+
+
+def _hide(canvas, area, inside):
+    """Drop the labels that a new picture covers, ignore those that it covers in part."""
+    kept = []
+    for k, box in enumerate(canvas.boxes):
+        # What lies outside the region is not hidden.
+        hidden = _shown(box, area[:2], inside)
+        if hidden > 0.7:
+            continue
+        canvas.ignore[k] |= hidden > 0.25
+        kept.append(k)
+    canvas.boxes = [canvas.boxes[k] for k in kept]
+    canvas.landmarks = [canvas.landmarks[k] for k in kept]
+    canvas.ignore = [canvas.ignore[k] for k in kept]

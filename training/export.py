@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export weights: ``python -m training.export onnx|torchscript|int8 --weights bundled --out ..``.
+
+``onnx`` writes one file for each size, ``torchscript`` a traced fp32 module, ``int8`` a traced
+module after post-training static quantisation, calibrated on pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from face_tracking.errors import UserError
+from training import checkpoint, labels, onnx_file, pictures
+from training.compose import Composer
+from training.network import DeployedNetwork, deployed
+from training.quantise import quantised
+
+SIZES = ((160, 120), (320, 240), (640, 480))
+CALIBRATION_PICTURES = 200
+
+
+def to_torchscript(network: DeployedNetwork, width: int, height: int) -> torch.jit.ScriptModule:
+    """Return ``network`` traced for float32 (1, 3, ``height``, ``width``)."""
+    with torch.no_grad():
+        return torch.jit.trace(network, torch.zeros(1, 3, height, width))
+
+
+def export_onnx(network: DeployedNetwork, sizes: Iterable[tuple[int, int]], folder: Path,
+                name: str) -> list[Path]:
+    """Write one ONNX file for each size and their description; return the ONNX files."""
+    paths = []
+    for width, height in tqdm(list(sizes), desc='onnx', unit='file'):
+        path = folder / f'{name}_{width}x{height}.onnx'
+        onnx_file.write(network, width, height, path)
+        paths.append(path)
+    return paths
+
+
+def calibration_images(folder: Path, width: int, height: int, count: int, warn,
+                       seed: int = 7) -> list[np.ndarray]:
+    """Return ``count`` canvases, uint8 (H, W, 3) BGR, of the annotated pictures in ``folder``."""
+    rows = labels.read_folder(folder, warn)
+    composer = Composer(pictures.load(rows, warn), width, height)
+    return [composer.draw(np.random.default_rng((seed, k))).image for k in range(count)]
+
+
+def _int8(arguments, network: nn.Module, width: int, height: int) -> torch.jit.ScriptModule:
+    if not arguments.data:
+        raise UserError('int8 needs pictures to calibrate on', 'name a folder with --data')
+    images = calibration_images(Path(arguments.data), width, height, CALIBRATION_PICTURES,
+                                tqdm.write)
+    return quantised(network, images)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's description."""
+    found = argparse.ArgumentParser(
+        prog='python -m training.export', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = found.add_argument
+    add('format', choices=('onnx', 'torchscript', 'int8'))
+    add('--weights', default=checkpoint.BUNDLED, help='"bundled" (default) or a .safetensors')
+    add('--out', required=True, help='folder for the files')
+    add('--name', default='face_tracking', help='what the files\' names begin with')
+    add('--size', action='append', metavar='WIDTHxHEIGHT',
+        help='of the input; may be repeated (default 160x120, 320x240 and 640x480 for onnx, '
+        '320x240 otherwise)')
+    add('--data', help='folder of annotated pictures to calibrate int8 on')
+    return found
+
+
+def _sizes(texts: list[str] | None, form: str) -> list[tuple[int, int]]:
+    if not texts:
+        return list(SIZES) if form == 'onnx' else [(320, 240)]
+    sizes = []
+    for text in texts:
+        parts = text.lower().split('x')
+        if len(parts) != 2 or not all(part.isdigit() and int(part) >= 32 for part in parts):
+            raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT, each at least 32')
+        sizes.append((int(parts[0]), int(parts[1])))
+    return sizes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        sizes = _sizes(arguments.size, arguments.format)
+        network = deployed(checkpoint.load_network(arguments.weights))
+        folder = Path(arguments.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        if arguments.format == 'onnx':
+            written = export_onnx(network, sizes, folder, arguments.name)
+        else:
+            written = []
+            for width, height in sizes:
+                module = (to_torchscript(network, width, height)
+                          if arguments.format == 'torchscript'
+                          else _int8(arguments, network, width, height))
+                suffix = '' if arguments.format == 'torchscript' else '_int8'
+                path = folder / f'{arguments.name}_{width}x{height}{suffix}.torchscript'
+                module.save(str(path))
+                written.append(path)
+    except UserError as error:
+        print(f'export: {error}', file=sys.stderr)
+        return 2
+    for path in written:
+        print(f'{path}  {path.stat().st_size / 1024:.0f} KiB  sha256 {sha256(path)}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the network is to get right in every cell, and how much each matters."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from training.assign import assign, holds
+from training.batches import Batch
+from training.grid import Cells, decode
+
+BOX_WEIGHT = 5.0
+LANDMARK_WEIGHT = 10.0
+LANDMARK_BEND = 0.02
+"""The error, as a share of the face's size, where the landmark loss turns from squared to
+linear."""
+TEACHER_SHARE = 0.5
+TEACHER_SURE = 0.4
+"""The teacher speaks only inside faces in which one of its cells scores at least this."""
+
+
+def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
+    """Return the scalar losses of the network's ``outputs``, weighted, by name.
+
+    ``score``: is there a face here; ``quality``: the overlap of the predicted box; ``box``:
+    EIoU (Zhang et al., "Focal and Efficient IOU Loss", 2021); ``landmarks``: smooth L1 of the
+    error over the face's size. All are sums over cells divided by the number of cells that
+    answer for a face.
+    """
+    cells = decode(outputs)
+    owner = assign(cells, batch.boxes, batch.valid)
+    positive = owner >= 0
+    rows = positive.nonzero()[:, 0]
+    faces = owner[positive]
+    boxes, points = batch.boxes[rows, faces], batch.landmarks[rows, faces]
+    count = positive.sum().clamp(min=1).float()
+
+    overlap, distance = eiou(cells.boxes[positive], boxes)
+    found = {'box': BOX_WEIGHT * distance.sum() / count}
+    target, weight, quality = _score_targets(cells, batch, positive)
+    score = functional.binary_cross_entropy_with_logits(
+        cells.scores, target, weight, reduction='sum')
+    found['score'] = score / count
+    wanted = overlap.detach()
+    if quality is not None:
+        quality = quality[positive]
+        wanted = torch.where(quality.isnan(), wanted,
+                             torch.lerp(wanted, quality, TEACHER_SHARE))
+    found['quality'] = functional.binary_cross_entropy_with_logits(
+        cells.qualities[positive], wanted, reduction='sum') / count
+
+    known = torch.isfinite(points).all(-1)
+    size = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()
+    error = (cells.landmarks[positive] - torch.nan_to_num(points)) / size[:, None, None]
+    error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
+                                      reduction='none').mean(-1)
+    found['landmarks'] = LANDMARK_WEIGHT * (error * known).mean(-1).sum() / count
+    return found
+
+
+def _score_targets(cells: Cells, batch: Batch, positive):
+    """Return target and weight of the score, and the teacher's quality, all (B, A).
+
+    The quality is NaN where the teacher is not asked, and None without a teacher.
+    """
+    target = positive.float()
+    centres = cells.corners + cells.strides[:, None] / 2
+    inside = holds(batch.boxes, centres)
+    ignored = (inside & batch.ignore[..., None]).any(1) & ~positive
+    if batch.teacher is None:
+        return target, (~ignored).float(), None
+    seen = (batch.teacher[:, None] * inside[..., None]).prod(-1).sqrt()
+    sure = (seen.amax(2) >= TEACHER_SURE) & batch.valid
+    listens = (inside & sure[..., None]).any(1)
+    share = TEACHER_SHARE * listens
+    target = torch.lerp(target, batch.teacher[..., 1], share)
+    quality = torch.where(listens, batch.teacher[..., 0], torch.nan)
+    return target, (~ignored).float(), quality
+
+
+def eiou(boxes: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the overlaps (N,) and EIoU losses (N,) of ``boxes`` (N, 4) with ``wanted``."""
+    low, high = torch.maximum(boxes[:, :2], wanted[:, :2]), torch.minimum(boxes[:, 2:],
+                                                                          wanted[:, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    sizes, wanted_sizes = boxes[:, 2:] - boxes[:, :2], wanted[:, 2:] - wanted[:, :2]
+    overlap = shared / (sizes.prod(-1) + wanted_sizes.prod(-1) - shared).clamp(min=1e-6)
+    hull = (torch.maximum(boxes[:, 2:], wanted[:, 2:])
+            - torch.minimum(boxes[:, :2], wanted[:, :2])).square().clamp(min=1e-6)
+    apart = ((boxes[:, :2] + boxes[:, 2:] - wanted[:, :2] - wanted[:, 2:]) / 2).square().sum(-1)
+    unlike = ((sizes - wanted_sizes).square() / hull).sum(-1)
+    return overlap, 1 - overlap + apart / hull.sum(-1) + unlike

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector's network: one way down, one way up, one prediction convolution per scale.
+
+The cost of a small network on a small processor is mostly the traffic of its wide, shallow
+maps. So the half-resolution stage is the first convolution alone, every other layer is a
+depthwise 3x3 and a pointwise convolution, nothing but ReLU bends the signal, and the only
+branches are the two additions of the feature pyramid (Lin et al., "Feature Pyramid Networks
+for Object Detection", 2017).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+STRIDES = (8, 16, 32)
+CHANNELS = 16
+"""Channels of each output: score logit, dx, dy, log w, log h, 5 landmarks (x, y), quality logit.
+"""
+PIXEL_SCALE = 1 / 64
+"""Pixels 0..255 are multiplied by this, and nothing is subtracted: a zero-padded border then
+means the same (black) to the network in training and to the exported one, whose first
+convolution carries the factor in its weights."""
+PRIOR = 0.01
+"""Score of every cell before training (Lin et al., "Focal Loss", 2017, section 4.1)."""
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 (batch norm, ReLU), then pointwise (batch norm, ReLU)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+        self.depthwise_norm = nn.BatchNorm2d(inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.pointwise_norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(self.depthwise_norm(self.depthwise(x)), inplace=True)
+        return functional.relu(self.pointwise_norm(self.pointwise(x)), inplace=True)
+
+
+class FaceNetwork(nn.Module):
+    """Raw predictions for every cell of three grids.
+
+    Takes float32 (N, 3, H, W), BGR 0..255, of any size; returns for each stride S of
+    ``STRIDES`` a float32 tensor (N, 16, ceil(H / S), ceil(W / S)).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(16)
+        self.stage4 = nn.Sequential(
+            Separable(16, 32, 2), Separable(32, 32), Separable(32, 32))
+        self.stage8 = nn.Sequential(
+            Separable(32, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
+        self.stage16 = nn.Sequential(
+            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64))
+        self.stage32 = nn.Sequential(Separable(64, 64, 2), Separable(64, 64))
+        self.neck8 = Separable(64, 64)
+        self.neck16 = Separable(64, 64)
+        self.neck32 = Separable(64, 64)
+        self.head8 = nn.Conv2d(64, CHANNELS, 1)
+        self.head16 = nn.Conv2d(64, CHANNELS, 1)
+        self.head32 = nn.Conv2d(64, CHANNELS, 1)
+        self._initialise()
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = functional.relu(self.stem_norm(self.stem(image * PIXEL_SCALE)), inplace=True)
+        return self._from_stem(x)
+
+    def _from_stem(self, x):
+        fine = self.stage8(self.stage4(x))
+        middle = self.stage16(fine)
+        coarse = self.neck32(self.stage32(middle))
+        middle = self.neck16(middle + _enlarged(coarse, middle))
+        fine = self.neck8(fine + _enlarged(middle, fine))
+        return self.head8(fine), self.head16(middle), self.head32(coarse)
+
+    def _initialise(self):
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+        prior = -torch.log(torch.tensor((1 - PRIOR) / PRIOR))
+        for head in (self.head8, self.head16, self.head32):
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+            head.bias.data[0] = prior
+            head.bias.data[3:5] = 1.0
+
+
+def _enlarged(coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Double ``coarse`` to the size of ``like``, where row r comes from row r // 2.
+
+    An odd size leaves the last row or column of the doubled map out: nearest-neighbour
+    resizing to 2n - 1 does just that.
+    """
+    return functional.interpolate(coarse, size=like.shape[2:], mode='nearest')
+
+
+class DeployedNetwork(FaceNetwork):
+    """The same network with batch norm and the pixel scale folded into the convolutions."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self._from_stem(functional.relu(self.stem(image)))
+
+
+def deployed(network: FaceNetwork) -> DeployedNetwork:
+    """Return a copy of ``network`` for inference: no batch norm left, same outputs."""
+    network = copy.deepcopy(network).eval()
+    network.stem = fuse_conv_bn_eval(network.stem, network.stem_norm)
+    network.stem.weight.data *= PIXEL_SCALE
+    network.stem_norm = nn.Identity()
+    for block in network.modules():
+        if isinstance(block, Separable):
+            block.depthwise = fuse_conv_bn_eval(block.depthwise, block.depthwise_norm)
+            block.pointwise = fuse_conv_bn_eval(block.pointwise, block.pointwise_norm)
+            block.depthwise_norm = block.pointwise_norm = nn.Identity()
+    network.__class__ = DeployedNetwork
+    return network.requires_grad_(False)
+
+
+def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
+    """Return the multiply-adds of all convolutions for one picture of ``width`` x ``height``."""
+    total = 0
+
+    def count(module, _inputs, output):
+        nonlocal total
+        kernel = module.weight[0].numel()
+        total += output[0].numel() * kernel
+
+    hooks = [module.register_forward_hook(count) for module in network.modules()
+             if isinstance(module, nn.Conv2d)]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, height, width))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return how many numbers the deployed network consists of."""
+    return sum(p.numel() for p in network.parameters())

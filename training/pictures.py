@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training pictures in memory, decoded once, with smaller copies for shrinking."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from training.labels import Annotated
+
+LONGEST_SIDE = 640
+SMALLEST_LEVEL = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture and what is annotated in it.
+
+    :param levels: uint8 (H, W, 3) BGR, then halves of it, each averaged from the one before.
+    :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the first level.
+    :param landmarks: float32 (N, 5, 2) in the same pixels, NaN where unknown.
+    :param ignore: bool (N,).
+    """
+
+    name: str
+    levels: tuple[np.ndarray, ...]
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    ignore: np.ndarray
+
+
+def load(rows: Iterable[Annotated], warn: Callable[[str], None],
+         progress: bool = True) -> list[Picture]:
+    """Decode the pictures of ``rows``; one that cannot be is named to ``warn`` and skipped."""
+    pictures = []
+    for row in tqdm(list(rows), desc='pictures', unit='', disable=not progress):
+        image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
+        if image is None:
+            warn(f'skipped picture {row.file}: '
+                 + ('it cannot be decoded' if row.file.is_file() else 'there is no such file'))
+            continue
+        scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        pictures.append(Picture(row.file.name, _pyramid(image), row.boxes * np.float32(scale),
+                                row.landmarks * np.float32(scale), row.ignore))
+    return pictures
+
+
+def split(rows: list[Annotated], fraction: float) -> tuple[list[Annotated], list[Annotated]]:
+    """Return the training and the validation part, by a hash of each picture's name.
+
+    A picture stays in its part whatever is added or removed around it.
+    """
+    held = [_hash(row) < fraction for row in rows]
+    return ([row for row, is_held in zip(rows, held, strict=True) if not is_held],
+            [row for row, is_held in zip(rows, held, strict=True) if is_held])
+
+
+def _hash(row: Annotated) -> float:
+    name = f'{row.file.parent.name}/{row.file.name}'
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], 'big') / 2 ** 32
+
+
+def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
+    levels = [image]
+    while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
+        height, width = levels[-1].shape[:2]
+        # Odd edges are cut, so that a level is exactly half the one before.
+        even = levels[-1][:height // 2 * 2, :width // 2 * 2]
+        levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return tuple(levels)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stronger detector's opinion of every cell, to be imitated inside labelled faces.
+
+The teacher is a YuNet in ONNX (raw outputs ``cls_S`` and ``obj_S`` for the strides S 8, 16,
+32), whose grids are those of our network. Hinton et al., "Distilling the Knowledge in a Neural
+Network", 2015.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from face_tracking.errors import UserError
+from training.network import STRIDES
+
+
+class Teacher:
+    """Scores of a YuNet of one input size, run on batches of that size or a divisor of it."""
+
+    def __init__(self, path: Path):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider'])
+        except Exception as error:
+            raise UserError(f'the teacher {path} cannot be loaded',
+                            'name a YuNet in ONNX') from error
+        entry = self.session.get_inputs()[0]
+        self.input = entry.name
+        self.height, self.width = entry.shape[2:]
+        self.outputs = [f'{kind}_{stride}' for kind in ('cls', 'obj') for stride in STRIDES]
+        missing = set(self.outputs) - {output.name for output in self.session.get_outputs()}
+        if missing:
+            raise UserError(f'the teacher {path} has no output {sorted(missing)[0]}',
+                            'name a YuNet with raw outputs')
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 (N, A, 2), class and object score of every cell, 0..1.
+
+        :param images: uint8 (N, H, W, 3) BGR; H and W divide the teacher's and are multiples
+            of 32. Cells are ordered by stride, then row-major.
+        """
+        count, height, width = images.shape[:3]
+        rows, columns = self.height // height, self.width // width
+        if (rows * height, columns * width) != (self.height, self.width):
+            raise UserError(f'canvases of {width}x{height} do not tile the teacher\'s input of '
+                            f'{self.width}x{self.height}', 'choose a size that divides it')
+        found = []
+        for first in range(0, count, rows * columns):
+            tiles = images[first:first + rows * columns]
+            sheet = np.zeros((rows * columns, height, width, 3), np.uint8)
+            sheet[:len(tiles)] = tiles
+            sheet = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+            sheet = sheet.reshape(1, self.height, self.width, 3)
+            found.append(self._tiles(sheet, rows, columns)[:len(tiles)])
+        return np.concatenate(found)
+
+    def _tiles(self, sheet, rows, columns):
+        tensor = np.ascontiguousarray(sheet.transpose(0, 3, 1, 2), np.float32)
+        outputs = self.session.run(self.outputs, {self.input: tensor})
+        kinds = []
+        for kind in (outputs[:3], outputs[3:]):
+            cells = []
+            for stride, values in zip(STRIDES, kind, strict=True):
+                height, width = self.height // stride // rows, self.width // stride // columns
+                grid = values.reshape(rows, height, columns, width).swapaxes(1, 2)
+                cells.append(grid.reshape(rows * columns, height * width))
+            kinds.append(np.concatenate(cells, axis=1))
+        return np.clip(np.stack(kinds, axis=-1), 0, 1)

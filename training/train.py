@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train the detector: ``python -m training.train --data FOLDER --out runs/NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from face_tracking.errors import UserError
+from training import checkpoint, labels, pictures
+from training.batches import Batches, set_up_worker
+from training.compose import Composer
+from training.detect import detect, torch_runner
+from training.losses import losses
+from training.metrics import Result, measure
+from training.network import FaceNetwork, deployed
+
+GRADIENT_LIMIT = 5.0
+WEIGHT_DECAY = 0.01
+LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
+COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
+           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
+
+
+@dataclasses.dataclass
+class Options:
+    """A run's settings, as its ``options.yaml`` records them."""
+
+    data: str
+    out: str
+    init: str = ''
+    corrections: str = ''
+    teacher: str = ''
+    steps: int = 10000
+    batch: int = 64
+    size: str = '160x160'
+    rate: float = 3e-3
+    rate_end: float = 0.0
+    warm_up: int = 300
+    average: float = 0.998
+    holdout: float = 0.08
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    workers: int = 1
+    threads: int = 0
+    seed: int = 1
+    device: str = 'auto'
+    precision: str = 'float32'
+    compile: bool = False
+
+
+def learning_rate(options: Options, step: int) -> float:
+    """Return the rate at ``step``: a linear warm-up, then half a cosine down to the end rate."""
+    if step < options.warm_up:
+        return options.rate * (step + 1) / options.warm_up
+    done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
+    return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
+        math.pi * min(done, 1))) / 2
+
+
+class Run:
+    """One training run: the network, its running average, and where they are kept."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.device = pick_device(options.device)
+        torch.manual_seed(options.seed)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        network = checkpoint.load_network(options.init) if options.init else FaceNetwork()
+        self.network = network.to(self.device, memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.optimiser = torch.optim.AdamW(
+            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
+        self.step = 0
+        self.forward = torch.compile(self.network, dynamic=False) if options.compile else self.network
+        self.folder = Path(options.out)
+
+    def learn(self, batch) -> dict[str, float]:
+        """Take one step; return the losses by name."""
+        for group in self.optimiser.param_groups:
+            group['lr'] = learning_rate(self.options, self.step)
+        batch = batch.to(self.device)
+        images = batch.images.float().contiguous(memory_format=torch.channels_last)
+        reduced = self.options.precision == 'bfloat16'
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+            outputs = self.forward(images)
+        parts = losses(outputs, batch)
+        total = sum(parts.values())
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
+        # One odd batch must not end a run.
+        if torch.isfinite(norm):
+            self.optimiser.step()
+        self._follow()
+        self.step += 1
+        return {**{name: float(value.detach()) for name, value in parts.items()},
+                'total': float(total.detach())}
+
+    def _follow(self):
+        """Move the running average of the weights; it starts as their plain mean."""
+        share = 1 - min(self.options.average, (1 + self.step) / (10 + self.step))
+        new = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(new[name], share)
+
+    def save(self):
+        """Write the state to resume from, and the averaged weights."""
+        checkpoint.save_state({
+            'step': self.step, 'network': self.network.state_dict(),
+            'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
+        }, self.folder / 'state.pt')
+        checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
+
+    def resume(self):
+        """Continue from the state in the run's folder."""
+        state = checkpoint.load_state(self.folder / 'state.pt')
+        self.step = state['step']
+        self.network.load_state_dict(state['network'])
+        self.average.load_state_dict(state['average'])
+        self.optimiser.load_state_dict(state['optimiser'])
+
+
+def _decayed_groups(network):
+    """Weight decay is for kernels: not for biases and batch norm."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [{'params': kernels}, {'params': others, 'weight_decay': 0.0}]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` is a GPU where there is one."""
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if name.startswith('cuda') and not torch.cuda.is_available():
+        raise UserError('PyTorch sees no GPU here', 'use --device cpu')
+    return torch.device(name)
+
+
+class Table:
+    """The metrics file: one row per report, cut back to the step that a run resumes from."""
+
+    def __init__(self, path: Path, step: int):
+        rows = []
+        if step and path.is_file():
+            with path.open(newline='') as file:
+                rows = [row for row in csv.DictReader(file) if int(row['step']) <= step]
+        self.file = path.open('w', newline='')
+        self.writer = csv.DictWriter(self.file, COLUMNS)
+        self.writer.writeheader()
+        self.writer.writerows(rows)
+
+    def add(self, **row):
+        """Append one row; it is on disk when this returns."""
+        self.writer.writerow({name: f'{value:.6g}' if isinstance(value, float) else value
+                              for name, value in row.items()})
+        self.file.flush()
+
+    def close(self):
+        """Close the file."""
+        self.file.close()
+
+
+def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device,
+             side: int = 320) -> Result:
+    """Return the figures of ``network`` on the pictures ``held`` out."""
+    run = torch_runner(deployed(network).to(device), device)
+    found = [detect(run, picture.levels[0], side, side) for picture in held]
+    sizes = [picture.levels[0].shape[1::-1] for picture in held]
+    return measure(held, found, sizes)
+
+
+def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pictures.Picture]]:
+    """Return the training and the validation pictures of ``options.data``."""
+    rows = labels.read_folder(Path(options.data), warn)
+    if options.corrections:
+        path = Path(options.corrections)
+        if not path.is_file():
+            raise UserError(f'there is no file {path}', 'name the corrections, or none')
+        rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
+    kept, held = pictures.split(rows, options.holdout)
+    training, validation = pictures.load(kept, warn), pictures.load(held, warn)
+    if not any((~picture.ignore).any() for picture in training):
+        raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
+    return training, validation
+
+
+def train(options: Options, resume: bool = False, stop_at: int | None = None,
+          warn=tqdm.write, progress: bool = True) -> Run:
+    """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
+    run = Run(options)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.resume()
+    elif (run.folder / 'state.pt').exists():
+        raise UserError(f'{run.folder} holds a run already',
+                        'add --resume, or choose another --out')
+    (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
+    training, validation = read_data(options, warn)
+    composers = [Composer(training, *parse_size(size)) for size in options.size.split(',')]
+    batches = Batches(composers, options.batch, options.seed,
+                      Path(options.teacher) if options.teacher else None)
+    last = min(options.steps, stop_at or options.steps)
+    loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
+                        num_workers=options.workers, worker_init_fn=set_up_worker,
+                        prefetch_factor=4 if options.workers else None)
+    table = Table(run.folder / 'metrics.csv', run.step)
+    try:
+        _loop(run, loader, validation, table, last, progress)
+    finally:
+        table.close()
+    return run
+
+
+def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
+    options, began = run.options, time.monotonic()
+    sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
+    bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
+               disable=not progress, mininterval=5)
+    for batch in bar:
+        parts = run.learn(batch)
+        sums = {name: sums[name] + parts[name] for name in sums}
+        counted += 1
+        bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
+        at_end = run.step == last
+        if run.step % options.checkpoint_every == 0 or at_end:
+            run.save()
+        validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)
+        if run.step % 50 == 0 or at_end:
+            row = {name: value / counted for name, value in sums.items()}
+            if validates:
+                result = validate(run.average, validation, run.device)
+                row |= {'validation_ap': result.average_precision,
+                        'validation_landmark_error': result.landmark_error,
+                        'validation_false_alarms': result.false_alarms,
+                        'validation_empty_pictures': result.empty_pictures}
+            table.add(step=run.step, seconds=time.monotonic() - began,
+                      rate=learning_rate(options, run.step - 1), **row)
+            sums, counted = dict.fromkeys(sums, 0.0), 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's description."""
+    found = argparse.ArgumentParser(
+        prog='python -m training.train', description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = found.add_argument
+    add('--data', required=True, help='folder of pictures with COCO JSON, WIDER FACE text or '
+        'scored JSON annotations')
+    add('--out', required=True, help='folder of the run: state, weights, metrics, options')
+    add('--resume', action='store_true', help='continue the run in --out')
+    add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
+    add('--corrections', default='', help='YAML of what a person says against the labels')
+    add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
+    add('--steps', type=int, default=Options.steps)
+    add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
+    add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
+        'several, with commas between, take turns')
+    add('--rate', type=float, default=Options.rate, help='highest learning rate')
+    add('--rate-end', type=float, default=Options.rate_end, help='learning rate at the end')
+    add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
+    add('--average', type=float, default=Options.average, help='decay of the averaged weights')
+    add('--holdout', type=float, default=Options.holdout, help='share kept for validation')
+    add('--validate-every', type=int, default=Options.validate_every, help='steps')
+    add('--checkpoint-every', type=int, default=Options.checkpoint_every, help='steps')
+    add('--workers', type=int, default=Options.workers, help='processes that make batches')
+    add('--threads', type=int, default=Options.threads, help='0 leaves it to PyTorch')
+    add('--seed', type=int, default=Options.seed)
+    add('--device', default=Options.device, help='auto, cpu, cuda, cuda:1')
+    add('--precision', choices=('float32', 'bfloat16'), default=Options.precision)
+    add('--compile', action='store_true', help='compile the network first (takes a minute, '
+        'and several times faster on a CPU)')
+    return found
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (width, height) of ``WIDTHxHEIGHT``.
+
+    :raises UserError: if it is not two positive multiples of 32.
+    """
+    parts = text.lower().split('x')
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 and int(part) % 32 == 0
+                                  for part in parts):
+        raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT in multiples of 32')
+    return int(parts[0]), int(parts[1])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    given = vars(parser().parse_args(arguments))
+    resume = given.pop('resume')
+    try:
+        train(Options(**given), resume)
+    except UserError as error:
+        print(f'train: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

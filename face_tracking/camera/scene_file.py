@@ -109,7 +109,7 @@ class _Reader:
             actors=(*people, *occluders),
             camera=_path(self._content.get('camera') or {}, CAMERA_KEYS, phase=self._seed),
             look=Look(**(self._content.get('look') or {})),
-            duration=float(self._content.get('duration', 20.0)),
+            duration=_duration(self._content),
             seed=self._seed, name=self._path.stem)
 
     def _person(self, entry: Mapping, identity: int) -> Actor:
@@ -230,6 +230,13 @@ def _path(entry: Mapping, keys: Mapping[str, float], phase: float = 0.0) -> Path
 
 def _si(values: Mapping[str, float], keys: Mapping[str, float]) -> list[float]:
     return [float(values[key]) if key in LENGTHS else math.radians(values[key]) for key in keys]
+
+
+def _duration(content: Mapping) -> float:
+    duration = float(content.get('duration', 20.0))
+    if not 0 < duration < math.inf:
+        raise ValueError(f'a duration of {duration} s')
+    return duration
 
 
 def _present(entry: Mapping) -> tuple[float, float]:

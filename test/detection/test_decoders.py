@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoders: vectorised code against the formulas, written out cell by cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from face_tracking.detection.decoders import AnchorFree, UltraLight, YuNet, create_decoder
+from face_tracking.detection.model import load_model
+from face_tracking.errors import UserError
+
+WIDTH, HEIGHT = 160, 120
+STRIDES = (8, 16, 32)
+GRIDS = [(math.ceil(HEIGHT / stride), math.ceil(WIDTH / stride)) for stride in STRIDES]
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def by_score(candidates):
+    order = np.argsort(-candidates.scores, kind='stable')
+    return tuple(values[order] for values in candidates)
+
+
+def expected_rows(cells, threshold: float):
+    """Decode (row, column, stride, score, 14 numbers) one by one."""
+    found = []
+    for row, column, stride, score, numbers in cells:
+        if score < threshold:
+            continue
+        x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
+        w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
+        points = [((column + numbers[4 + 2 * k]) * stride, (row + numbers[5 + 2 * k]) * stride)
+                  for k in range(5)]
+        found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
+    return sorted(found, key=lambda entry: -entry[0])
+
+
+def assert_same(candidates, expected):
+    boxes, scores, points = by_score(candidates)
+    assert len(scores) == len(expected)
+    if expected:
+        np.testing.assert_allclose(scores, [entry[0] for entry in expected], rtol=1e-4)
+        np.testing.assert_allclose(boxes, [entry[1] for entry in expected], rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(points, [entry[2] for entry in expected], rtol=1e-4, atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.5, 0.7, 0.99, 1.0]))
+def test_anchor_free(seed, threshold):
+    generator = np.random.default_rng(seed)
+    heads = [generator.normal(0, 1.5, (1, 16, *grid)).astype(np.float32) for grid in GRIDS]
+    cells = [(row, column, stride,
+              math.sqrt(sigmoid(head[0, 0, row, column]) * sigmoid(head[0, 15, row, column])),
+              head[0, 1:15, row, column])
+             for head, stride in zip(heads, STRIDES, strict=True)
+             for row, column in np.ndindex(head.shape[2:])]
+    assert_same(AnchorFree(WIDTH, HEIGHT, STRIDES)(heads, threshold),
+                expected_rows(cells, threshold))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.5, 0.9, 1.0]))
+def test_yunet(seed, threshold):
+    generator = np.random.default_rng(seed)
+    counts = [rows * columns for rows, columns in GRIDS]
+    cls, obj = ([generator.uniform(0, 1, (1, n, 1)).astype(np.float32) for n in counts]
+                for _ in range(2))
+    bbox, kps = ([generator.normal(0, 1, (1, n, size)).astype(np.float32) for n in counts]
+                 for size in (4, 10))
+    cells = [(index // GRIDS[level][1], index % GRIDS[level][1], stride,
+              math.sqrt(cls[level][0, index, 0] * obj[level][0, index, 0]),
+              np.concatenate([bbox[level][0, index], kps[level][0, index]]))
+             for level, stride in enumerate(STRIDES) for index in range(counts[level])]
+    found = YuNet(WIDTH, HEIGHT, STRIDES)([*cls, *obj, *bbox, *kps], threshold)
+    assert_same(found, expected_rows(cells, threshold))
+
+
+def test_ultra_light_priors_and_offsets():
+    decoder = UltraLight(320, 240)
+    scores = np.zeros((1, 4420, 2), np.float32)
+    offsets = np.zeros((1, 4420, 4), np.float32)
+    # The second prior (16 pixels) of the cell in row 2, column 5 of the finest grid.
+    index = (2 * 40 + 5) * 3 + 1
+    scores[0, index] = 0.1, 0.9
+    offsets[0, index] = 1, -1, math.log(2) / 0.2, 0
+    # The last prior (256 pixels) of the last cell of the coarsest one.
+    scores[0, 4419] = 0.2, 0.8
+    boxes, found, points = by_score(decoder([scores, offsets], 0.7))
+    np.testing.assert_allclose(found, [0.9, 0.8])
+    x, y = 44 + 0.1 * 16, 20 - 0.1 * 16
+    np.testing.assert_allclose(boxes[0], [x - 16, y - 8, x + 16, y + 8], rtol=1e-5)
+    np.testing.assert_allclose(boxes[1], [288 - 128, 224 - 128, 288 + 128, 224 + 128])
+    assert points.shape == (2, 5, 2) and np.isnan(points).all()
+    with pytest.raises(UserError, match='priors'):
+        decoder([scores[:, :4000], offsets[:, :4000]], 0.7)
+
+
+def test_outputs_out_of_range_do_not_overflow():
+    head = np.full((1, 16, 15, 20), 50, np.float32)
+    with np.errstate(all='raise'):
+        found = AnchorFree(WIDTH, HEIGHT, [8])([head], 0.5)
+    assert np.isfinite(found.boxes).all() and (found.scores <= 1).all()
+    broken = np.full((1, 16, 15, 20), np.nan, np.float32)
+    assert len(AnchorFree(WIDTH, HEIGHT, [8])([broken], 0.5).scores) == 0
+
+
+def test_wrong_decoders_are_named(described):
+    model = load_model(described)
+    for change, said in (({'decoder': 'magic'}, 'magic'),
+                         ({'decoder_options': {'colour': 1}}, 'options')):
+        wrong = replace(model, description=replace(model.description, **change))
+        with pytest.raises(UserError, match=said):
+            create_decoder(wrong)

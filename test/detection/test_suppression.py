@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Suppression keeps what OpenCV's keeps, and never two boxes that overlap too much."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from face_tracking import boxes as box
+from face_tracking.detection.suppression import suppress
+
+
+def random_boxes(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    centres = generator.uniform(0, 100, (count, 2))
+    sides = generator.uniform(5, 60, (count, 2))
+    rows = np.concatenate([centres, sides], axis=1).astype(np.float32)
+    return box.from_centre_size(rows), (1 + generator.permutation(count).astype(np.float32)) / 1000
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 80), st.sampled_from([0.2, 0.45, 0.7]))
+def test_agrees_with_opencv(seed, count, threshold):
+    boxes, scores = random_boxes(seed, count)
+    corner_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    expected = cv2.dnn.NMSBoxes(corner_size.tolist(), scores.tolist(), 0, threshold)
+    assert suppress(boxes, scores, threshold).tolist() == list(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.floats(0, 1), st.integers(1, 10))
+def test_kept_boxes_are_apart_and_best_first(seed, count, threshold, limit):
+    boxes, scores = random_boxes(seed, count)
+    kept = suppress(boxes, scores, threshold)
+    assert (np.diff(scores[kept]) <= 0).all()
+    overlaps = box.iou(boxes[kept], boxes[kept]) - 2 * np.eye(len(kept))
+    assert (overlaps <= threshold + 1e-5).all()
+    gone = np.setdiff1d(np.arange(count), kept)
+    if len(gone):
+        assert (box.iou(boxes[gone], boxes[kept]).max(axis=1) > threshold - 1e-5).all()
+    assert suppress(boxes, scores, threshold, limit).tolist() == kept[:limit].tolist()
+
+
+def test_order_of_equal_scores_is_that_of_the_rows():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
+    assert suppress(boxes, np.ones(3, np.float32), 0.5).tolist() == [0, 2]
+
+
+def test_nothing_stays_nothing():
+    assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).shape == (0,)

@@ -3,7 +3,8 @@
 
 Ge et al., "OTA: Optimal Transport Assignment for Object Detection", 2021, in the form that
 "YOLOX" (2021) gave it: each face takes the cells that answer it at the least cost now, as many
-of them as its ten best overlaps sum to.
+of them as its ten best overlaps sum to, but no fewer than three: a network that overlaps nothing
+yet would otherwise learn from one cell in hundreds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from training.grid import Cells
 REACH = 2.5
 """A cell may answer for a face whose centre is within so many strides of the cell's."""
 CANDIDATES = 10
+LEAST_CELLS = 3
 OVERLAP_WEIGHT = 3.0
 FAR = 1e5
 
@@ -38,7 +40,8 @@ def assign(cells: Cells, boxes: torch.Tensor, valid: torch.Tensor) -> torch.Tens
                 - OVERLAP_WEIGHT * torch.log(overlap + 1e-7)
                 + FAR * ~(near & inside) + FAR * FAR * ~(near | inside))
         best = min(CANDIDATES, cost.shape[2])
-        count = (overlap * (near | inside)).topk(best, dim=2).values.sum(2).int().clamp(min=1)
+        count = (overlap * (near | inside)).topk(best, dim=2).values.sum(2)
+        count = count.int().clamp(min=LEAST_CELLS)
         lowest = cost.topk(best, dim=2, largest=False).indices
         rank = torch.arange(best, device=cost.device)
         taken = (rank < count[..., None]) & valid[..., None]

@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detecting with what training makes: a network in PyTorch, TorchScript or ONNX."""
+"""Detecting with what training makes: a network in PyTorch, TorchScript or ONNX.
+
+Scaling, decoding and suppression are the package's own, so that a figure measured here is that
+of the deployed detector.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from training.grid import decode
+from face_tracking.detection.decoders import AnchorFree
+from face_tracking.detection.letterbox import Letterbox
+from face_tracking.detection.suppression import suppress
 from training.metrics import Found
 from training.network import STRIDES
 
-Outputs = list[np.ndarray]
-Run = Callable[[np.ndarray], Outputs]
-"""Takes uint8 (N, H, W, 3) BGR, returns the raw outputs."""
-
-MOST_CANDIDATES = 2000
+Run = Callable[[np.ndarray], list[np.ndarray]]
+"""Takes one picture, uint8 (H, W, 3) BGR, returns the raw outputs (1, 16, H / S, W / S)."""
 
 
 def torch_runner(network: torch.nn.Module, device: torch.device | str = 'cpu') -> Run:
     """Return a runner of a network in PyTorch or TorchScript."""
-    def run(images: np.ndarray) -> Outputs:
-        tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
         with torch.inference_mode():
             return [output.float().cpu().numpy() for output in network(tensor)]
     return run
 
 
-def onnx_runner(path, threads: int = 1) -> Run:
-    """Return a runner of an exported ONNX file, one picture of its own size at a time."""
+def onnx_runner(path: Path, threads: int = 1) -> Run:
+    """Return a runner of an exported ONNX file, for pictures of its own size."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -38,46 +41,36 @@ def onnx_runner(path, threads: int = 1) -> Run:
                                            providers=['CPUExecutionProvider'])
     name = session.get_inputs()[0].name
 
-    def run(images: np.ndarray) -> Outputs:
-        tensor = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)
         return session.run(None, {name: tensor})
     return run
 
 
-def letterbox(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, float]:
-    """Return ``image`` scaled to fit ``width`` x ``height``, black beyond, and the scale."""
-    scale = min(width / image.shape[1], height / image.shape[0])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    shrinks = scale < 1
-    scaled = cv2.resize(image, size,
-                        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[:size[1], :size[0]] = scaled
-    return canvas, scale
-
-
-def detect(run: Run, image: np.ndarray, width: int, height: int,
-           threshold: float = 0.05, overlap: float = 0.4) -> Found:
-    """Return the faces of ``image``, uint8 (H, W, 3) BGR, in its pixels.
+class Detector:
+    """Finds faces with any runner.
 
     :param width, height: the size in pixels that the network sees.
-    :param overlap: of two detections that overlap by more, the lower score goes.
+    :param threshold: least score.
+    :param overlap: of two boxes that overlap by more, the one of the lower score goes.
     """
-    canvas, scale = letterbox(image, width, height)
-    return faces(run(canvas[None]), threshold, overlap, scale)
 
+    def __init__(self, run: Run, width: int, height: int, threshold: float = 0.05,
+                 overlap: float = 0.45):
+        self.run, self.threshold, self.overlap = run, threshold, overlap
+        self._letterbox = Letterbox(width, height)
+        self._decode = AnchorFree(width, height, STRIDES)
 
-def faces(outputs: Outputs, threshold: float, overlap: float, scale: float = 1.0) -> Found:
-    """Return the faces in the raw outputs (1, 16, H / S, W / S) of one picture."""
-    if len(outputs) != len(STRIDES):
-        raise ValueError(f'{len(outputs)} outputs, {len(STRIDES)} expected')
-    cells = decode([torch.from_numpy(np.asarray(output)) for output in outputs])
-    scores = (cells.scores[0].sigmoid() * cells.qualities[0].sigmoid()).sqrt().numpy()
-    kept = np.flatnonzero(scores >= threshold)
-    kept = kept[np.argsort(-scores[kept], kind='stable')][:MOST_CANDIDATES]
-    boxes = cells.boxes[0].numpy()[kept]
-    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    best = np.array(cv2.dnn.NMSBoxes(sides.tolist(), scores[kept].tolist(), threshold, overlap),
-                    int).reshape(-1)
-    return Found(boxes[best] / np.float32(scale), scores[kept][best],
-                 cells.landmarks[0].numpy()[kept][best] / np.float32(scale))
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """Return a copy of ``image`` as the network sees it."""
+        return self._letterbox(image)[0].copy()
+
+    def __call__(self, image: np.ndarray) -> Found:
+        """Return the faces of ``image``, uint8 (H, W, 3) BGR, in its pixels, best first."""
+        fitted, fit = self._letterbox(image)
+        found = self._decode(self.run(fitted), self.threshold)
+        kept = suppress(found.boxes, found.scores, self.overlap)
+        scale = np.array(fit, np.float32)
+        limits = np.array(image.shape[1::-1], np.float32)
+        boxes = np.clip(found.boxes[kept] * np.tile(scale, 2), 0, np.tile(limits, 2))
+        return Found(boxes, found.scores[kept], found.landmarks[kept] * scale)

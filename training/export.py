@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export weights: ``python -m training.export onnx|torchscript|int8 --weights bundled --out ..``.
 
-``onnx`` writes one file for each size, ``torchscript`` a traced fp32 module, ``int8`` a traced
+``onnx`` writes one file for each size and the description that the package takes as
+``model``, ``torchscript`` a traced fp32 module, ``int8`` a traced
 module after post-training static quantisation, calibrated on pictures.
 """
 
@@ -10,21 +11,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
 from training import checkpoint, labels, onnx_file, pictures
 from training.compose import Composer
-from training.network import DeployedNetwork, deployed
+from training.network import STRIDES, DeployedNetwork, deployed
 from training.quantise import quantised
 
 SIZES = ((160, 120), (320, 240), (640, 480))
+DEFAULT_SIZE = (320, 240)
 CALIBRATION_PICTURES = 200
 
 
@@ -34,15 +36,30 @@ def to_torchscript(network: DeployedNetwork, width: int, height: int) -> torch.j
         return torch.jit.trace(network, torch.zeros(1, 3, height, width))
 
 
-def export_onnx(network: DeployedNetwork, sizes: Iterable[tuple[int, int]], folder: Path,
+def describe(paths: list[Path], sizes: list[tuple[int, int]], folder: Path, name: str) -> Path:
+    """Write the description of the ONNX files at ``paths``; return its path."""
+    files = [{'file': path.name, 'size': list(size), 'sha256': sha256(path)}
+             for path, size in zip(paths, sizes, strict=True)]
+    default = DEFAULT_SIZE if DEFAULT_SIZE in sizes else sizes[0]
+    content = {
+        'name': name, 'input': {'colour': 'bgr', 'mean': [0, 0, 0], 'scale': 1.0},
+        'decoder': {'name': 'anchor_free', 'strides': list(STRIDES)},
+        'outputs': list(onnx_file.OUTPUTS), 'size_multiple': max(STRIDES),
+        'default_size': list(default), 'files': files}
+    path = folder / f'{name}.yaml'
+    path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None))
+    return path
+
+
+def export_onnx(network: DeployedNetwork, sizes: list[tuple[int, int]], folder: Path,
                 name: str) -> list[Path]:
-    """Write one ONNX file for each size and their description; return the ONNX files."""
+    """Write one ONNX file for each size and their description; return all paths."""
     paths = []
-    for width, height in tqdm(list(sizes), desc='onnx', unit='file'):
+    for width, height in tqdm(sizes, desc='onnx', unit='file'):
         path = folder / f'{name}_{width}x{height}.onnx'
         onnx_file.write(network, width, height, path)
         paths.append(path)
-    return paths
+    return [*paths, describe(paths, sizes, folder, name)]
 
 
 def calibration_images(folder: Path, width: int, height: int, count: int, warn,
@@ -75,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add('format', choices=('onnx', 'torchscript', 'int8'))
     add('--weights', default=checkpoint.BUNDLED, help='"bundled" (default) or a .safetensors')
     add('--out', required=True, help='folder for the files')
-    add('--name', default='face_tracking', help='what the files\' names begin with')
+    add('--name', default='face_tracking', help="what the files' names begin with")
     add('--size', action='append', metavar='WIDTHxHEIGHT',
         help='of the input; may be repeated (default 160x120, 320x240 and 640x480 for onnx, '
         '320x240 otherwise)')

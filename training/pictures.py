@@ -34,9 +34,12 @@ class Picture:
     ignore: np.ndarray
 
 
-def load(rows: Iterable[Annotated], warn: Callable[[str], None],
-         progress: bool = True) -> list[Picture]:
-    """Decode the pictures of ``rows``; one that cannot be is named to ``warn`` and skipped."""
+def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool = True,
+         longest_side: int | None = LONGEST_SIDE) -> list[Picture]:
+    """Decode the pictures of ``rows``; one that cannot be is named to ``warn`` and skipped.
+
+    :param longest_side: larger pictures are scaled down to this, pixels; None keeps them.
+    """
     pictures = []
     for row in tqdm(list(rows), desc='pictures', unit='', disable=not progress):
         image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
@@ -44,7 +47,7 @@ def load(rows: Iterable[Annotated], warn: Callable[[str], None],
             warn(f'skipped picture {row.file}: '
                  + ('it cannot be decoded' if row.file.is_file() else 'there is no such file'))
             continue
-        scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
+        scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         pictures.append(Picture(row.file.name, _pyramid(image), row.boxes * np.float32(scale),

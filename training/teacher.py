@@ -48,7 +48,7 @@ class Teacher:
         count, height, width = images.shape[:3]
         rows, columns = self.height // height, self.width // width
         if (rows * height, columns * width) != (self.height, self.width):
-            raise UserError(f'canvases of {width}x{height} do not tile the teacher\'s input of '
+            raise UserError(f"canvases of {width}x{height} do not tile the teacher's input of "
                             f'{self.width}x{self.height}', 'choose a size that divides it')
         found = []
         for first in range(0, count, rows * columns):

@@ -21,7 +21,7 @@ from face_tracking.errors import UserError
 from training import checkpoint, labels, pictures
 from training.batches import Batches, set_up_worker
 from training.compose import Composer
-from training.detect import detect, torch_runner
+from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
 from training.network import FaceNetwork, deployed
@@ -84,7 +84,8 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
         self.step = 0
-        self.forward = torch.compile(self.network, dynamic=False) if options.compile else self.network
+        self.forward = (torch.compile(self.network, dynamic=False) if options.compile
+                        else self.network)
         self.folder = Path(options.out)
 
     def learn(self, batch) -> dict[str, float]:
@@ -177,8 +178,8 @@ class Table:
 def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device,
              side: int = 320) -> Result:
     """Return the figures of ``network`` on the pictures ``held`` out."""
-    run = torch_runner(deployed(network).to(device), device)
-    found = [detect(run, picture.levels[0], side, side) for picture in held]
+    detector = Detector(torch_runner(deployed(network).to(device), device), side, side)
+    found = [detector(picture.levels[0]) for picture in held]
     sizes = [picture.levels[0].shape[1::-1] for picture in held]
     return measure(held, found, sizes)
 

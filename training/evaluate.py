@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure weights: ``python -m training.evaluate --weights bundled --data FOLDER``.
+
+Prints average precision at IoU 0.5, recall, landmark error over the distance of the eyes, and
+false alarms in pictures without any label. ``--sheet`` draws what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from face_tracking.errors import UserError
+from training import checkpoint, labels, pictures
+from training.detect import Detector, onnx_runner, torch_runner
+from training.metrics import Found, Result, measure
+from training.network import deployed
+from training.plots import sheet
+
+DEFAULT_HOLDOUT = 0.08
+
+
+def runner(name: str, width: int, height: int):
+    """Return a runner of ``bundled``, a .safetensors, .torchscript or .onnx file."""
+    suffix = Path(name).suffix
+    if suffix in ('.onnx', '.torchscript') and not Path(name).is_file():
+        raise UserError(f'there is no file {name}', 'export it first, or correct the path')
+    try:
+        if suffix == '.onnx':
+            return onnx_runner(Path(name))
+        if suffix == '.torchscript':
+            return torch_runner(torch.jit.load(name))
+    except Exception as error:
+        raise UserError(f'{name} cannot be loaded', 'export it anew') from error
+    return torch_runner(deployed(checkpoint.load_network(name)))
+
+
+def detect_all(detector: Detector, shown: list[pictures.Picture]) -> list[Found]:
+    """Return what ``detector`` finds in each picture, with a progress bar."""
+    return [detector(picture.levels[0]) for picture in tqdm(shown, desc='detect', unit='')]
+
+
+def report(result: Result, threshold: float) -> str:
+    """Return the figures as lines of text."""
+    return '\n'.join((
+        f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
+        f'recall             {result.recall:.4f}',
+        f'landmark error     {result.landmark_error:.4f}  of the distance of the eyes',
+        f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
+        f'recall {result.recall_at:.4f}',
+        f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '
+        'without a label'))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's description."""
+    found = argparse.ArgumentParser(
+        prog='python -m training.evaluate', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = found.add_argument
+    add('--weights', default=checkpoint.BUNDLED,
+        help='"bundled" (default), a .safetensors, .torchscript or .onnx file')
+    add('--data', required=True, help='folder of annotated pictures')
+    add('--corrections', default='', help='YAML of what a person says against the labels')
+    add('--held-out', type=float, nargs='?', const=DEFAULT_HOLDOUT, metavar='SHARE',
+        help='measure only the share that training held out (0.08 without a number)')
+    add('--size', default='320x320', help='WIDTHxHEIGHT that pictures are fitted into')
+    add('--threshold', type=float, default=0.7, help='for precision, recall and false alarms')
+    add('--json', metavar='FILE', help='write the figures there too')
+    add('--sheet', metavar='FILE', help='write a picture of the detections there')
+    return found
+
+
+def evaluate(arguments) -> Result:
+    """Read, detect, measure; draw where asked to."""
+    width, height = _size(arguments.size)
+    rows = labels.read_folder(Path(arguments.data), tqdm.write)
+    if arguments.corrections:
+        corrections = Path(arguments.corrections).read_text(encoding='utf-8')
+        rows = labels.corrected(rows, yaml.safe_load(corrections))
+    if arguments.held_out is not None:
+        rows = pictures.split(rows, arguments.held_out)[1]
+    shown = pictures.load(rows, tqdm.write, longest_side=None)
+    detector = Detector(runner(arguments.weights, width, height), width, height)
+    found = detect_all(detector, shown)
+    if arguments.sheet:
+        sheet(shown, found, Path(arguments.sheet), arguments.threshold)
+    sizes = [picture.levels[0].shape[1::-1] for picture in shown]
+    return measure(shown, found, sizes, arguments.threshold, long_side=max(width, height))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split('x')
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT')
+    return int(parts[0]), int(parts[1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        result = evaluate(arguments)
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps(dataclasses.asdict(result), indent=1))
+    except (UserError, OSError) as error:
+        print(f'evaluate: {error}', file=sys.stderr)
+        return 2
+    print(report(result, arguments.threshold))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

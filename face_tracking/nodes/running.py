@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -27,6 +28,9 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     :returns: the exit code: 0, or 2 where the command line cannot be understood.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt besides would strike
+    # anywhere, and a second one (the terminal's, then that of ros2 launch) in the midst of the end.
+    signal.signal(signal.SIGINT, lambda *_: None)
     try:
         rclpy.init()
     except Exception as error:
@@ -37,11 +41,15 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
         nodes += build()
         warn_of_misspelt(nodes)
         _spin(nodes)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except (UserError, InvalidNamespaceException, InvalidNodeNameException) as error:
         print(_first_line(error), file=sys.stderr)
         return 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # Told to stop while it was being built: what failed, failed for that reason.
     finally:
         _stop(nodes)
     return 0

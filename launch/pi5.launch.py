@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Camera, detector and tracker on a robot: ``ros2 launch face_tracking pi5.launch.py``."""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+SHARE = FindPackageShare('face_tracking')
+ARGUMENTS = (
+    ('params_file', PathJoinSubstitution([SHARE, 'config', 'pi5.yaml']),
+     'Parameters of the nodes'),
+    ('camera', '', 'Source of the pictures, e.g. v4l2:///dev/video0, picamera2:, virtual:; '
+                   'empty for that of params_file'),
+    ('model', '', 'Face detector, a path or a name; empty for that of params_file'),
+    ('runtime', '', 'Engine of the detector: tvm, onnxruntime, opencv; empty for that of '
+                    'params_file'),
+    ('composed', 'true', 'All nodes in one process, pictures handed on by reference'),
+    ('namespace', '', 'Namespace of nodes and topics, one for each robot'),
+    ('rviz', 'false', 'Show what the robot sees in RViz, on this machine'),
+    ('annotated', 'true', 'Offer faces/annotated; drawn only while somebody looks'),
+    ('log_level', 'info', 'debug, info, warn, error or fatal'),
+    ('respawn', 'true', 'Start a process anew when it dies'),
+)
+# Which parameter of which node an argument stands for.
+OVERRIDES = {
+    'camera': ('camera_node', 'camera'),
+    'model': ('detector_node', 'model'),
+    'runtime': ('detector_node', 'runtime'),
+}
+NODES = ('camera_node', 'detector_node', 'tracker_node')
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what ``ros2 launch`` starts."""
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=text)
+          for name, default, text in ARGUMENTS),
+        OpaqueFunction(function=start_nodes),
+        IncludeLaunchDescription(
+            PathJoinSubstitution([SHARE, 'launch', 'view.launch.py']),
+            launch_arguments={'namespace': LaunchConfiguration('namespace')}.items(),
+            condition=IfCondition(LaunchConfiguration('rviz'))),
+    ])
+
+
+def start_nodes(context: LaunchContext) -> list[Node]:
+    """Return the processes: one for all nodes, or one for each."""
+    chosen = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    overrides = overridden(chosen)
+    if is_true(chosen['composed']):
+        merged = {key: value for node in overrides.values() for key, value in node.items()}
+        return [process('pipeline', chosen, merged)]
+    return [process(node, chosen, overrides[node]) for node in NODES]
+
+
+def overridden(chosen: dict[str, str]) -> dict[str, dict]:
+    """Return, by node, the parameters that arguments set over ``params_file``."""
+    overrides: dict[str, dict] = {node: {} for node in NODES}
+    for argument, (node, parameter) in OVERRIDES.items():
+        if chosen[argument]:
+            overrides[node][parameter] = chosen[argument]
+    overrides['tracker_node']['annotate'] = is_true(chosen['annotated'])
+    return overrides
+
+
+def process(executable: str, chosen: dict[str, str], parameters: dict) -> Node:
+    """Return one process; its nodes have their own names, so that one YAML serves both ways."""
+    return Node(
+        package='face_tracking', executable=executable, namespace=chosen['namespace'],
+        parameters=[chosen['params_file'], parameters] if parameters else [chosen['params_file']],
+        ros_arguments=['--log-level', chosen['log_level']], output='screen',
+        respawn=is_true(chosen['respawn']), respawn_delay=2.0)
+
+
+def is_true(text: str) -> bool:
+    """Return what an argument says, as launch conditions read it."""
+    return text.strip().lower() in ('true', '1')

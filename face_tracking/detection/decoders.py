@@ -18,6 +18,8 @@ from face_tracking.errors import UserError
 
 LARGEST_LOG_SIZE = 8.0
 """Box sides are at most exp(this) strides: a broken output must not overflow."""
+LEAST_LOGIT = -40.0
+"""A lower logit counts as this, for the same reason."""
 
 
 class Candidates(NamedTuple):
@@ -67,22 +69,23 @@ class AnchorFree:
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._strides = strides
+        self._origins = [_origins(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
-        least = _logit(score_threshold ** 2)
+        bound = score_threshold ** 2
+        least = _logit(bound)
         found = []
-        for output, stride in zip(outputs, self._strides, strict=True):
+        for output, stride, origins in zip(outputs, self._strides, self._origins, strict=True):
             cells = output.reshape(16, -1)
-            rows = np.flatnonzero(cells[0] >= least)
-            if rows.size:
-                found.append((cells[:, rows], *_position(rows, output.shape[3], stride)))
-        if not found:
-            return NOTHING
-        cells, origin, stride = _join(found, (1, 0, 0))
-        scores = 1 / np.sqrt((1 + np.exp(-cells[0])) * (1 + np.exp(-cells[15])))
-        keep = scores >= score_threshold
-        return _from_cells(cells[1:15].T[keep], scores[keep], origin[keep], stride[keep])
+            rows = (cells[0] >= least).nonzero()[0]
+            if not rows.size:
+                continue
+            cells = cells[:, rows]
+            doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
+            cells[0] = 1 / (doubts[0] * doubts[1])
+            found.append(_placed(cells[:15], rows, bound, origins, stride))
+        return _joined(found)
 
 
 class YuNet:
@@ -95,24 +98,23 @@ class YuNet:
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._strides = strides
-        self._columns = [math.ceil(width / stride) for stride in strides]
+        self._origins = [_origins(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         levels = len(self._strides)
+        bound = score_threshold ** 2
         found = []
-        for level, stride in enumerate(self._strides):
+        for level, (stride, origins) in enumerate(zip(self._strides, self._origins, strict=True)):
             cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
-            rows = np.flatnonzero(cls.ravel() >= score_threshold ** 2)
-            if rows.size:
-                numbers = np.concatenate([bbox[rows], kps[rows]], axis=1)
-                found.append((numbers, cls[rows, 0] * obj[rows, 0],
-                              *_position(rows, self._columns[level], stride)))
-        if not found:
-            return NOTHING
-        numbers, scores, origin, stride = _join(found, (0, 0, 0, 0))
-        scores = np.sqrt(np.clip(scores, 0, 1))
-        keep = scores >= score_threshold
-        return _from_cells(numbers[keep], scores[keep], origin[keep], stride[keep])
+            rows = (cls[:, 0] >= bound).nonzero()[0]
+            if not rows.size:
+                continue
+            cells = np.empty((15, rows.size), np.float32)
+            np.multiply(cls[rows, 0], obj[rows, 0], out=cells[0])
+            cells[1:5] = bbox[rows].T
+            cells[5:] = kps[rows].T
+            found.append(_placed(cells, rows, bound, origins, stride))
+        return _joined(found)
 
 
 class UltraLight:
@@ -158,28 +160,43 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def _position(rows: np.ndarray, columns: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return column and row, float32 (n, 2), of cells, and their stride, float32 (n, 1)."""
-    origin = np.empty((len(rows), 2), np.float32)
-    origin[:, 1], origin[:, 0] = np.divmod(rows, columns)
-    return origin, np.full((len(rows), 1), stride, np.float32)
+def _origins(width: int, height: int, stride: int) -> np.ndarray:
+    """Return column and row, float32 (2, cells), of each cell of a grid, row-major."""
+    rows, columns = np.indices((math.ceil(height / stride), math.ceil(width / stride)))
+    return np.stack([columns.ravel(), rows.ravel()]).astype(np.float32)
 
 
-def _join(found: list[tuple], axes: tuple[int, ...]) -> tuple:
-    """Concatenate what was found at each stride; most often there is just one."""
-    if len(found) == 1:
-        return found[0]
-    return tuple(np.concatenate(parts, axis)
-                 for parts, axis in zip(zip(*found, strict=True), axes, strict=True))
+def _placed(cells: np.ndarray, rows: np.ndarray, bound: float, origins: np.ndarray,
+            stride: int) -> np.ndarray:
+    """Turn a grid's numbers into candidates, in place.
+
+    :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
+    :param rows: which cells of the grid they are, (n,).
+    :param bound: least squared score.
+    :returns: float32 (15, m): score, x1, y1, x2, y2, five landmarks x, y, in pixels.
+    """
+    enough = cells[0] >= bound
+    if not enough.all():
+        cells, rows = cells[:, enough], rows[enough]
+    origin = origins[:, rows]
+    np.sqrt(cells[0], out=cells[0])
+    centres, sides, points = cells[1:3], cells[3:5], cells[5:]
+    centres += origin
+    sides[:] = np.exp(np.minimum(sides, LARGEST_LOG_SIZE)) / 2
+    points.reshape(5, 2, -1)[:] += origin
+    cells[1:] *= stride
+    lows = centres - sides
+    sides += centres
+    centres[:] = lows
+    return cells
 
 
-def _from_cells(numbers: np.ndarray, scores: np.ndarray, origin: np.ndarray,
-                stride: np.ndarray) -> Candidates:
-    """Turn (n, 14) numbers relative to their cells into candidates."""
-    centres = (origin + numbers[:, :2]) * stride
-    half = np.exp(np.minimum(numbers[:, 2:4], LARGEST_LOG_SIZE)) * (stride / 2)
-    landmarks = (numbers[:, 4:].reshape(-1, 5, 2) + origin[:, None]) * stride[:, None]
-    return Candidates(np.concatenate([centres - half, centres + half], axis=1), scores, landmarks)
+def _joined(found: list[np.ndarray]) -> Candidates:
+    """Put together what was found at each stride; most often there is just one."""
+    if not found:
+        return NOTHING
+    cells = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+    return Candidates(cells[1:5].T, cells[0], cells[5:].reshape(5, 2, -1).transpose(2, 0, 1))
 
 
 def _priors(width: int, height: int, stride: int, sides: Sequence[float]) -> np.ndarray:

@@ -8,7 +8,6 @@ from time import perf_counter
 
 import numpy as np
 
-from face_tracking import boxes as box
 from face_tracking.detection.decoders import Candidates, create_decoder
 from face_tracking.detection.letterbox import Fit, Letterbox
 from face_tracking.detection.model import Model, load_model
@@ -75,12 +74,13 @@ class FaceDetector:
         if not len(candidates.scores):
             return Detections(stamp)
         kept = suppress(candidates.boxes, candidates.scores, self.nms_threshold, self.max_faces)
-        scale = np.array(fit, np.float32)
-        found = box.clip(candidates.boxes[kept] * np.tile(scale, 2), width, height)
+        boxes = candidates.boxes[kept] * np.array(fit * 2, np.float32)
+        np.maximum(boxes, 0, out=boxes)
+        np.minimum(boxes, np.array((width, height) * 2, np.float32), out=boxes)
+        found = Detections(stamp, boxes, candidates.scores[kept],
+                           candidates.landmarks[kept] * np.array(fit, np.float32))
         # A box that lies wholly in the padding, or is not a number, has no inside.
-        inside = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
-        found = Detections(stamp, found, candidates.scores[kept],
-                           candidates.landmarks[kept] * scale)
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         return found if inside.all() else found[inside]
 
 

@@ -18,22 +18,20 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
     :param limit: stop after so many; 0 keeps all.
     """
     order = np.argsort(-scores, kind='stable')
-    boxes = boxes[order]
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    corners = boxes.T[:, order]
+    lows, highs = corners[:2], corners[2:]
+    sides = highs - lows
+    # IoU > t just where shared > t / (1 + t) * (the sum of both areas).
+    shares = sides[0] * sides[1] * (iou_threshold / (1 + iou_threshold))
     kept = []
-    while len(order) and (not limit or len(kept) < limit):
+    while order.size:
         kept.append(order[0])
-        overlapping = _overlaps(boxes, areas, iou_threshold)
-        order, boxes, areas = order[~overlapping], boxes[~overlapping], areas[~overlapping]
+        if len(kept) == limit:
+            break
+        sides = np.minimum(highs, highs[:, :1]) - np.maximum(lows, lows[:, :1])
+        np.maximum(sides, 0, out=sides)
+        apart = sides[0] * sides[1] <= shares + shares[0]
+        apart[0] = False
+        rows = apart.nonzero()[0]
+        order, shares, lows, highs = order[rows], shares[rows], lows[:, rows], highs[:, rows]
     return np.array(kept, np.int64)
-
-
-def _overlaps(boxes: np.ndarray, areas: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Tell which boxes overlap the first one too much; the first itself always does."""
-    low = np.maximum(boxes[:, :2], boxes[0, :2])
-    sides = np.minimum(boxes[:, 2:], boxes[0, 2:]) - low
-    np.maximum(sides, 0, out=sides)
-    shared = sides[:, 0] * sides[:, 1]
-    overlapping = shared > iou_threshold * (areas + areas[0] - shared)
-    overlapping[0] = True
-    return overlapping

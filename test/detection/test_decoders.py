@@ -104,10 +104,15 @@ def test_ultra_light_priors_and_offsets():
 
 
 def test_outputs_out_of_range_do_not_overflow():
-    head = np.full((1, 16, 15, 20), 50, np.float32)
-    with np.errstate(all='raise'):
-        found = AnchorFree(WIDTH, HEIGHT, [8])([head], 0.5)
-    assert np.isfinite(found.boxes).all() and (found.scores <= 1).all()
+    for value, count in ((50, 300), (1e30, 300), (-1e30, 0)):
+        head = np.full((1, 16, 15, 20), value, np.float32)
+        head[:, 15] = 300
+        head[:, 1:3] = 0
+        head[:, 5:15] = 0
+        with np.errstate(over='raise', invalid='raise', divide='raise'):
+            found = AnchorFree(WIDTH, HEIGHT, [8])([head], 0.5)
+        assert len(found.scores) == count
+        assert np.isfinite(found.boxes).all() and (found.scores <= 1).all()
     broken = np.full((1, 16, 15, 20), np.nan, np.float32)
     assert len(AnchorFree(WIDTH, HEIGHT, [8])([broken], 0.5).scores) == 0
 

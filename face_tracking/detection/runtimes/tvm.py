@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TVM as an engine (https://tvm.apache.org): the network compiled for the processor at hand."""
+
+from __future__ import annotations
+
+import os
+
+# Before the first import of tvm: the runtime alone (3 MB, the compiler has 260), and no threads
+# tied to cores that the camera and the tracker also want.
+os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
+os.environ.setdefault('TVM_BIND_THREADS', '0')
+
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import tvm  # noqa: E402
+from tvm.runtime.vm import VirtualMachine  # noqa: E402
+
+from face_tracking.compiler import library  # noqa: E402
+from face_tracking.compiler.build import compile_in_child  # noqa: E402
+from face_tracking.detection.model import Model  # noqa: E402
+from face_tracking.detection.runtimes.runtime import Runtime  # noqa: E402
+from face_tracking.errors import UserError  # noqa: E402
+
+
+class CompiledNetwork:
+    """A library that `face_tracking.compiler` wrote, loaded.
+
+    :param path: the library.
+    :param threads: how many cores to use, at least 1.
+    :raises UserError: it is damaged, of another version, or for another processor.
+    """
+
+    def __init__(self, path: Path, threads: int = 1):
+        self.description = library.description_of(path)
+        if self.description is None or self.description.get('format') != library.FORMAT:
+            raise UserError(f'{path} is not a whole compiled network of this version',
+                            'compile it again with face_tracking compile')
+        try:
+            machine = VirtualMachine(tvm.runtime.load_module(str(path)), tvm.runtime.device('cpu'))
+        except Exception as error:  # TVM's errors share no base class but this
+            raise UserError(f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
+                            'compile it for this machine with face_tracking compile') from error
+        self._main = machine['main']
+        request = self.description['request']
+        self.input_size = request['width'], request['height']
+        self._image = tvm.runtime.tensor(np.zeros(3 * request['width'] * request['height'],
+                                                  np.uint8))
+        _use_threads(threads)
+        self._threads = tvm.runtime.tensor(np.array([threads], np.int32))
+
+    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Return float32 outputs by name of a picture, uint8 (H, W, 3) BGR of the input size."""
+        width, height = self.input_size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f'expected uint8 {(height, width, 3)}, not {image.dtype} '
+                             f'{image.shape}')
+        self._image.copyfrom(image.reshape(-1))
+        numbers = self._main(self._image, self._threads).numpy()
+        outputs, begin = {}, 0
+        for output in self.description['outputs']:
+            shape = output['shape']
+            end = begin + int(np.prod(shape))
+            outputs[output['name']] = _shaped(numbers[begin:end], shape, output['planar'])
+            begin = end
+        return outputs
+
+
+def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
+    """Return an output as its ONNX model shapes it; the library writes NHWC."""
+    if not planar:
+        return numbers.reshape(shape)
+    batch, channels, height, width = shape
+    return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+
+
+def _use_threads(threads: int) -> None:
+    configure = tvm.get_global_func('runtime.config_threadpool')
+    configure(1, threads)
+
+
+class TvmRuntime(Runtime):
+    """Runs on the CPU; compiles the model first where the cache has no library for it yet."""
+
+    name = 'tvm'
+
+    def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
+        super().__init__(model, threads, device)
+        if device not in ('auto', 'cpu'):
+            raise UserError(f'the TVM runtime has no device "{device}" here', 'use cpu')
+        pixels = model.description
+        request = library.host_request(
+            model.sha256, model.input_size, colour=pixels.colour, mean=tuple(pixels.mean),
+            scale=pixels.scale)
+        path = library.find_library(model.path, request) or compile_in_child(model.path, request)
+        self._network = CompiledNetwork(path, threads or min(4, os.cpu_count() or 1))
+        missing = set(pixels.outputs) - {
+            output['name'] for output in self._network.description['outputs']}
+        if missing:
+            raise UserError(f'the model {model.path} lacks the outputs {sorted(missing)}',
+                            'correct its description')
+
+    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        outputs = self._network.run(np.ascontiguousarray(image))
+        return [outputs[name] for name in self.model.description.outputs]
+
+    def close(self):
+        del self._network

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The child process of `build.compile_in_child`: a job as JSON in, the library's path out."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from face_tracking.compiler.build import compile_model
+from face_tracking.errors import UserError
+
+
+def main() -> int:
+    """Compile what the one argument asks for and print a line of JSON."""
+    job = json.loads(sys.argv[1])
+    name = job['onnx_path'].rpartition('/')[2]
+
+    def progress(line: str) -> None:
+        print(f'compiling {name}: {line}', file=sys.stderr, flush=True)
+
+    try:
+        path = compile_model(
+            job['onnx_path'], (job['width'], job['height']), precision=job['precision'],
+            colour=job['colour'], mean=tuple(job['mean']), scale=job['scale'], progress=progress)
+    except UserError as error:
+        print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
+        return 2
+    print(json.dumps({'library': str(path)}))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains of layers that are computed together, row by row.
+
+A row of each layer needs only the few rows before it that its window looks at. So a chain keeps
+those rows in rings that stay in the cache, and only its last layer writes a whole feature map:
+the line buffers of image processors (Hegarty et al., "Darkroom", SIGGRAPH 2014), here in
+software.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from face_tracking.compiler.network import (
+    IMAGE,
+    Activate,
+    Activation,
+    Add,
+    Concatenate,
+    Convolution,
+    Layer,
+    MaxPool,
+    Network,
+    Output,
+    Shape,
+    Upsample,
+    Window,
+)
+
+POINT = Window()
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A feature map that a stage reads: its name, and how often each pixel is repeated."""
+
+    name: str
+    factor: int = 1
+
+
+@dataclass
+class Stage:
+    """One layer in a chain, or what prepares rows for one.
+
+    :ivar layer: None where rows are only brought in: the picture's converted to numbers, a
+        stored map's set into padding.
+    :ivar operands: what it reads; the first is the chain's previous stage unless ``entry``.
+    :ivar entry: all operands are stored maps.
+    """
+
+    name: str
+    operands: list[Operand]
+    shape: Shape
+    layer: Layer | None = None
+    activation: Activation = field(default_factory=Activation)
+    entry: bool = False
+
+    @property
+    def window(self) -> Window:
+        """Which rows and columns of the previous stage one output looks at."""
+        return self.layer.window if isinstance(self.layer, Convolution | MaxPool) else POINT
+
+
+@dataclass
+class Pipeline:
+    """Stages computed together; what the last one makes is stored."""
+
+    stages: list[Stage]
+
+    @property
+    def output(self) -> str:
+        """The stored feature map."""
+        return self.stages[-1].name
+
+    def inputs(self) -> list[str]:
+        """Return the stored maps that it reads, each once."""
+        names = [operand.name for number, stage in enumerate(self.stages)
+                 for operand in stage.operands[0 if stage.entry else 1:]]
+        return list(dict.fromkeys(names))
+
+
+def plan_pipelines(network: Network) -> list[Pipeline]:
+    """Split a network into chains, in an order in which they can be computed."""
+    uses = network.uses()
+    enlarged = _enlarged_operands(network, uses)
+    chains: dict[str, Pipeline] = {}
+    for layer in network.layers:
+        if layer.output in enlarged:
+            continue
+        stage = _stage(network, layer, enlarged)
+        previous = next((chains[operand.name] for operand in stage.operands
+                         if operand.factor == 1 and operand.name in chains
+                         and uses[operand.name] == [layer]), None)
+        if previous is None:
+            previous = Pipeline(_entry(network, stage))
+        else:
+            chains.pop(previous.output)
+            inside = next(operand for operand in stage.operands
+                          if operand.name == previous.output)
+            stage.operands.remove(inside)
+            stage.operands.insert(0, inside)
+            previous.stages.append(stage)
+        chains[layer.output] = previous
+    return _in_order(list(chains.values()))
+
+
+def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:
+    """Return the up-samplings that the addition behind them can do while it reads."""
+    return {layer.output: Operand(layer.sources[0], layer.factor) for layer in network.layers
+            if isinstance(layer, Upsample)
+            and all(isinstance(user, Add) for user in uses[layer.output])}
+
+
+def _stage(network: Network, layer: Layer, enlarged: dict[str, Operand]) -> Stage:
+    operands = [enlarged.get(source, Operand(source)) for source in layer.sources]
+    if isinstance(layer, Upsample):
+        operands = [Operand(layer.sources[0], layer.factor)]
+    activation = (layer.activation if isinstance(layer, Convolution | Add | Activate)
+                  else Activation())
+    return Stage(layer.output, operands, network.shapes[layer.output], layer, activation)
+
+
+def _entry(network: Network, stage: Stage) -> list[Stage]:
+    """Return the stages that a chain begins with, if ``stage`` is to be its first layer."""
+    source = stage.operands[0].name
+    padded = stage.window.size != (1, 1)
+    if source != IMAGE and not padded:
+        stage.entry = True
+        return [stage]
+    bring_in = Stage(f'{source} rows', [Operand(source)], network.shapes[source], entry=True)
+    stage.operands[0] = Operand(bring_in.name)
+    return [bring_in, stage]
+
+
+def _in_order(pipelines: list[Pipeline]) -> list[Pipeline]:
+    """Sort so that each chain comes after those whose results it reads."""
+    ordered, ready, waiting = [], {IMAGE}, list(pipelines)
+    while waiting:
+        pipeline = next(item for item in waiting if set(item.inputs()) <= ready)
+        waiting.remove(pipeline)
+        ready.add(pipeline.output)
+        ordered.append(pipeline)
+    return ordered
+
+
+def readers(outputs: list[Output]) -> list[str]:
+    """Return the stored maps that a network's outputs are read from, each once."""
+    return list(dict.fromkeys(part.source for output in outputs for part in output.parts))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network to a shared library: functions for its chains, called by a Relax program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tvm
+from tvm import relax
+from tvm.support import cc
+
+from face_tracking.compiler.functions import (
+    PipelineFunction,
+    Pixels,
+    output_sizes,
+    results_function,
+)
+from face_tracking.compiler.network import IMAGE, Network
+from face_tracking.compiler.pipelines import plan_pipelines, readers
+from face_tracking.compiler.targets import Machine
+from face_tracking.errors import UserError
+
+
+def build_program(network: Network, machine: Machine, pixels: Pixels,
+                  dtype: str = 'float32') -> tvm.IRModule:
+    """Return the Relax program ``main(picture, threads)``: all outputs, one after another.
+
+    Relax plans the memory of the stored feature maps once, for the whole program.
+    """
+    pipelines = plan_pipelines(network)
+    builder = relax.BlockBuilder()
+    shape = network.shapes[IMAGE]
+    image = relax.Var(IMAGE, relax.TensorType(
+        (shape.height * shape.width * shape.channels,), 'uint8'))
+    maps = {IMAGE: image}
+    threads = relax.Var('threads', relax.TensorType((1,), 'int32'))
+    with builder.function('main', [image, threads], {'global_symbol': 'main'}):
+        with builder.dataflow():
+            for number, pipeline in enumerate(pipelines):
+                function = PipelineFunction(pipeline, network, machine, dtype, pixels)
+                name = f'rows{number}'
+                weights = relax.const(function.weights, dtype)
+                shape = network.shapes[pipeline.output]
+                band = builder.add_func(function.band(f'{name}_band'), f'{name}_band')
+                maps[pipeline.output] = builder.emit(relax.call_tir(
+                    builder.add_func(function.entry(name, band), name),
+                    [*(maps[source] for source in pipeline.inputs()), weights, threads],
+                    relax.TensorType((shape.height * shape.width * shape.channels,), dtype)))
+            function = results_function(network, machine, dtype, 'results')
+            results = builder.emit_output(relax.call_tir(
+                builder.add_func(function, 'results'),
+                [maps[source] for source in readers(network.outputs)],
+                relax.TensorType((sum(output_sizes(network.outputs)),), 'float32')))
+        builder.emit_func_output(results)
+    return builder.get()
+
+
+def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
+    """Compile a program to a shared library.
+
+    :raises UserError: there is no C compiler to link it with.
+    """
+    passes = tvm.transform.Sequential([
+        relax.transform.ToNonDataflow(), relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(), relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(), relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(), relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower()])
+    with machine.target:
+        executable = relax.build(program, machine.target, relax_pipeline=passes,
+                                 tir_pipeline='tirx')
+    executable.export_library(str(path), fcompile=_linker(machine))
+
+
+def _linker(machine: Machine) -> Callable:
+    if not machine.cross:
+        if cc.get_cc() is None:
+            raise UserError('there is no C compiler to link the compiled network with',
+                            'install one (apt install gcc)')
+        return cc.create_shared
+    compiler = f'{machine.triple}-gcc'
+    from shutil import which
+    if which(compiler) is None:
+        raise UserError(f'linking for {machine.triple} needs {compiler}',
+                        f'install it (apt install gcc-{machine.triple})')
+    return cc.cross_compiler(compiler)

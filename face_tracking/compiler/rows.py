@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels that compute one row of a feature map from rows of others.
+
+Feature maps are NHWC: the vectors run along the channels, and a tile of several pixels keeps its
+sums in registers, so that each weight that is loaded serves the whole tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from face_tracking.compiler import emit
+from face_tracking.compiler.emit import T
+from face_tracking.compiler.network import Activation, Shape, Window
+from face_tracking.compiler.targets import Machine
+
+UNROLLED_TERMS = 32
+"""Up to so many terms, a convolution's sum is written out instead of looped."""
+
+
+@dataclass
+class Plane:
+    """Where the rows of a feature map lie.
+
+    :ivar slots: how many rows the buffer holds, used in turn; 0 holds all of them.
+    :ivar left: columns of padding before each row.
+    :ivar right: columns of padding behind each row.
+    """
+
+    buffer: object
+    shape: Shape
+    dtype: str
+    slots: int = 0
+    left: int = 0
+    right: int = 0
+
+    @property
+    def stride(self) -> int:
+        """Numbers from one row to the next."""
+        return (self.left + self.shape.width + self.right) * self.shape.channels
+
+    def row(self, row):
+        """Return the index of the first number of ``row``, behind the padding."""
+        # Rows of padding above the picture have negative numbers; the remainder must not.
+        slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
+        return slot * self.stride + self.left * self.shape.channels
+
+    def size(self) -> int:
+        """Return how many numbers the buffer holds."""
+        return (self.slots or self.shape.height) * self.stride
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a dense convolution is cut: pixels of one tile, and groups of channel vectors."""
+
+    pixels: int
+    groups: list[list[tuple[int, int]]]
+
+    @staticmethod
+    def of(machine: Machine, dtype: str, channels: int, width: int) -> Tiling:
+        """Return tiles whose sums, weights and inputs fit into the machine's registers."""
+        vectors = emit.vectors(channels, machine.lanes(dtype))
+        widest = 4 if machine.registers >= 32 else 2
+        groups = [vectors[first:first + widest] for first in range(0, len(vectors), widest)]
+        columns = min(widest, len(vectors))
+        if machine.lane_products:
+            most = (machine.registers - columns) // (columns + 1)
+        else:
+            most = (machine.registers - columns - 1) // columns
+        most = max(1, min(most, 16, width))
+        # Fewer tiles first; among as many tiles, the smaller ones leave no odd rest.
+        tiles = -(-width // most)
+        return Tiling(-(-width // tiles), groups)
+
+
+def pack_dense(weights: np.ndarray, machine: Machine, dtype: str, width: int) -> np.ndarray:
+    """Lay dense weights (kh, kw, in, out) out in the order in which `dense_row` reads them."""
+    channels = weights.shape[-1]
+    matrix = weights.reshape(-1, channels)
+    panels = []
+    for group in Tiling.of(machine, dtype, channels, width).groups:
+        first, last = group[0][0], sum(group[-1])
+        panels.append(matrix[:, first:last].ravel())
+    return np.concatenate(panels)
+
+
+class RowKernels:
+    """Emits row kernels for one machine and one type of number.
+
+    :param weights: the buffer with all packed weights of the function.
+    """
+
+    def __init__(self, machine: Machine, dtype: str, weights):
+        self.machine, self.dtype, self.weights = machine, dtype, weights
+        self.lanes = machine.lanes(dtype)
+
+    def fill(self, plane: Plane, index, count: int, value: float) -> None:
+        """Set ``count`` numbers from ``index`` on."""
+        emit.for_vectors(count, self.lanes, lambda offset, lanes: emit.store(
+            plane.buffer, index + offset, emit.constant(value, self.dtype, lanes), lanes))
+
+    def pad_columns(self, plane: Plane, value: float) -> None:
+        """Set the padding beside all rows of a ring."""
+        channels = plane.shape.channels
+        if not plane.left and not plane.right:
+            return
+        with emit.serial(plane.slots) as slot:
+            start = slot * plane.stride
+            if plane.left:
+                self.fill(plane, start, plane.left * channels, value)
+            if plane.right:
+                right = start + (plane.left + plane.shape.width) * channels
+                self.fill(plane, right, plane.right * channels, value)
+
+    # Convolutions
+
+    def dense(self, source: Plane, target: Plane, row, window: Window, weights_at: int,
+              bias_at: int, activation: Activation) -> None:
+        """A convolution over all input channels, as a matrix product in register tiles."""
+        channels, width = target.shape.channels, target.shape.width
+        bases = self._window_rows(source, row, window)
+        start = emit.let(target.row(row))
+        tiling = Tiling.of(self.machine, self.dtype, channels, width)
+        terms = window.size[0] * window.size[1] * source.shape.channels
+        panel = weights_at
+        for group in tiling.groups:
+            def tile(first, count, group=group, panel=panel):
+                pixels = [[base + ((first + pixel) * window.stride[1] - window.padding[1])
+                           * source.shape.channels for pixel in range(count)] for base in bases]
+                sums = self._sums(bias_at, group, count)
+                self._products(source, window, pixels, panel, group, sums)
+                self._write(sums, group, target, start + first * channels, count, activation)
+            emit.tiled(width, tiling.pixels, tile)
+            panel += terms * sum(lanes for _, lanes in group)
+
+    def _window_rows(self, source: Plane, row, window: Window) -> list:
+        top = row * window.stride[0] - window.padding[0]
+        return [emit.let(source.row(top + tap * window.dilation[0]))
+                for tap in range(window.size[0])]
+
+    def _sums(self, bias_at, group, count: int) -> list[list]:
+        """Return, for each channel vector and pixel, a register that holds the bias."""
+        sums = []
+        for offset, lanes in group:
+            bias = emit.let(emit.load(self.weights, bias_at + offset, lanes))
+            registers = [T.alloc_buffer((lanes,), self.dtype)
+                         for _ in range(count)]
+            for register in registers:
+                emit.store(register, 0, bias, lanes)
+            sums.append(registers)
+        return sums
+
+    def _products(self, source, window, pixels, panel, group, sums) -> None:
+        """Add all products of a tile: for each term, one weight vector times each pixel."""
+        channels = source.shape.channels
+        size = sum(lanes for _, lanes in group)
+        unrolled = window.size[0] * window.size[1] * channels <= UNROLLED_TERMS
+        for tap_row in range(window.size[0]):
+            for tap in range(window.size[1]):
+                column = tap * window.dilation[1] * channels
+                starts = [start + column for start in pixels[tap_row]]
+                term = (tap_row * window.size[1] + tap) * channels
+                self._sum_channels(source, starts, channels, panel + term * size, group, sums,
+                                   unrolled)
+
+    def _sum_channels(self, source, starts, channels, panel, group, sums, unrolled) -> None:
+        size = sum(lanes for _, lanes in group)
+        step = min(self.lanes, 4) if self.machine.lane_products else 1
+        whole = channels // step
+        if whole and unrolled:
+            for block in range(whole):
+                self._block(source, starts, block * step, step, panel, size, group, sums)
+        elif whole:
+            with emit.serial(whole) as block:
+                self._block(source, starts, block * step, step, panel, size, group, sums)
+        for term in range(whole * step, channels):
+            self._block(source, starts, term, 1, panel, size, group, sums)
+
+    def _block(self, source, starts, first, step, panel, size, group, sums) -> None:
+        """Add ``step`` terms from input channel ``first`` on."""
+        inputs = [emit.let(emit.load(source.buffer, start + first, step)) for start in starts]
+        for term in range(step):
+            at = panel + (first + term) * size
+            weights = []
+            for _, lanes in group:
+                weights.append(emit.let(emit.load(self.weights, at, lanes)))
+                at += lanes
+            for pixel, value in enumerate(inputs):
+                number = emit.lane(value, term) if step > 1 else value
+                for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
+                    self._accumulate(registers[pixel], emit.splat(number, lanes) * weight, lanes)
+
+    @staticmethod
+    def _accumulate(register, product, lanes: int) -> None:
+        emit.store(register, 0, emit.load(register, 0, lanes) + product, lanes)
+
+    def _write(self, sums, group, target, start, count, activation) -> None:
+        for registers, (offset, lanes) in zip(sums, group, strict=True):
+            for pixel in range(count):
+                value = emit.load(registers[pixel], 0, lanes)
+                emit.store(target.buffer, start + pixel * target.shape.channels + offset,
+                           emit.activate(value, activation, self.dtype, lanes), lanes)
+
+    def depthwise(self, source: Plane, target: Plane, row, window: Window, weights_at: int,
+                  bias_at: int, activation: Activation) -> None:
+        """A convolution of each channel by itself; a loaded input serves all taps it meets."""
+        channels = target.shape.channels
+        bases = self._window_rows(source, row, window)
+        start = emit.let(target.row(row))
+
+        def tile(first, count):
+            column = (first * window.stride[1] - window.padding[1]) * channels
+            emit.for_vectors(channels, self.lanes, lambda offset, lanes: self._depthwise_tile(
+                source, [base + column + offset for base in bases], window, channels,
+                weights_at + offset, bias_at + offset, count, lanes, activation, target,
+                start + first * channels + offset))
+
+        emit.tiled(target.shape.width, self._depthwise_pixels(window), tile)
+
+    def _depthwise_pixels(self, window: Window) -> int:
+        taps = window.size[0] * window.size[1]
+        return max(1, min(8, self.machine.registers - taps - 2))
+
+    def _depthwise_tile(self, source, starts, window, channels, weights_at, bias_at, count,
+                        lanes, activation, target, target_at) -> None:
+        sums = self._sums(bias_at, [(0, lanes)], count)[0]
+        taps = [[emit.let(emit.load(
+            self.weights, weights_at + (row * window.size[1] + tap) * channels, lanes))
+            for tap in range(window.size[1])] for row in range(window.size[0])]
+        last = (count - 1) * window.stride[1] + window.reach(1)
+        for start, weights in zip(starts, taps, strict=True):
+            for column in range(last):
+                meets = [(pixel, weight) for tap, weight in enumerate(weights)
+                         for pixel in range(count)
+                         if pixel * window.stride[1] + tap * window.dilation[1] == column]
+                if meets:
+                    value = emit.let(emit.load(source.buffer, start + column * channels, lanes))
+                for pixel, weight in meets:
+                    self._accumulate(sums[pixel], value * weight, lanes)
+        for pixel, register in enumerate(sums):
+            value = emit.load(register, 0, lanes)
+            emit.store(target.buffer, target_at + pixel * channels,
+                       emit.activate(value, activation, self.dtype, lanes), lanes)
+
+    # All the others
+
+    def max_pool(self, source: Plane, target: Plane, row, window: Window) -> None:
+        """The greatest value in each window."""
+        channels = target.shape.channels
+        bases = self._window_rows(source, row, window)
+        start = emit.let(target.row(row))
+
+        def pixel(first, _):
+            column = (first * window.stride[1] - window.padding[1]) * channels
+
+            def channel(offset, lanes):
+                value = None
+                for base in bases:
+                    for tap in range(window.size[1]):
+                        at = base + column + tap * window.dilation[1] * channels + offset
+                        found = emit.load(source.buffer, at, lanes)
+                        value = found if value is None else T.max(value, found)
+                emit.store(target.buffer, start + first * channels + offset, value, lanes)
+            emit.for_vectors(channels, self.lanes, channel)
+        emit.tiled(target.shape.width, 1, pixel)
+
+    def mix(self, sources: list[tuple[Plane, int]], target: Plane, row,
+            activation: Activation) -> None:
+        """The sum of maps, each enlarged by its factor; with one source a copy."""
+        channels = target.shape.channels
+        bases = [emit.let(plane.row(row // factor if factor > 1 else row))
+                 for plane, factor in sources]
+        start = emit.let(target.row(row))
+
+        def write(indices, at, lanes):
+            value = None
+            for (plane, _), index in zip(sources, indices, strict=True):
+                found = emit.load(plane.buffer, index, lanes)
+                value = found if value is None else value + found
+            emit.store(target.buffer, at,
+                       emit.activate(value, activation, self.dtype, lanes), lanes)
+
+        if all(factor == 1 for _, factor in sources):
+            emit.for_vectors(target.shape.width * channels, self.lanes, lambda offset, lanes:
+                             write([base + offset for base in bases], start + offset, lanes))
+            return
+        with emit.serial(target.shape.width) as column:
+            begins = [base + (column // factor) * channels
+                      for base, (_, factor) in zip(bases, sources, strict=True)]
+            emit.for_vectors(channels, self.lanes, lambda offset, lanes: write(
+                [begin + offset for begin in begins], start + column * channels + offset, lanes))
+
+    def concatenate(self, sources: list[Plane], target: Plane, row) -> None:
+        """Maps side by side along the channels."""
+        start = emit.let(target.row(row))
+        done = 0
+        for plane in sources:
+            base = emit.let(plane.row(row))
+            channels = plane.shape.channels
+            with emit.serial(target.shape.width) as column:
+                at = start + column * target.shape.channels + done
+                emit.for_vectors(
+                    channels, self.lanes,
+                    lambda offset, lanes, plane=plane, at=at, begin=base + column * channels:
+                    emit.store(target.buffer, at + offset,
+                               emit.load(plane.buffer, begin + offset, lanes), lanes))
+            done += channels
+
+    def pixels(self, source: Plane, target: Plane, row, mean: tuple[float, ...],
+               scale: float) -> None:
+        """uint8 to (value - mean) * scale, the means in the picture's order of channels."""
+        base, start = emit.let(source.row(row)), emit.let(target.row(row))
+
+        def write(offset, lanes):
+            value = emit.convert(emit.load(source.buffer, base + offset, lanes), 'int32', lanes)
+            value = emit.convert(value, 'float32', lanes)
+            if any(mean):
+                value = value - emit.constant(mean[0], 'float32', lanes)
+            if scale != 1:
+                value = value * emit.constant(scale, 'float32', lanes)
+            if self.dtype != 'float32':
+                value = emit.convert(value, self.dtype, lanes)
+            emit.store(target.buffer, start + offset, value, lanes)
+
+        count = source.shape.width * source.shape.channels
+        if len(set(mean)) == 1:
+            emit.for_vectors(count, self.lanes, write)
+            return
+        with emit.serial(source.shape.width) as column:
+            for channel, value in enumerate(mean):
+                pixel = emit.convert(emit.convert(emit.load(
+                    source.buffer, base + column * 3 + channel, 1), 'int32', 1), 'float32', 1)
+                pixel = (pixel - emit.constant(value, 'float32')) \
+                    * emit.constant(scale, 'float32')
+                emit.store(target.buffer, start + column * 3 + channel,
+                           emit.convert(pixel, self.dtype, 1), 1)

@@ -69,22 +69,21 @@ class AnchorFree:
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._strides = strides
-        self._origins = [_origins(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
         bound = score_threshold ** 2
         least = _logit(bound)
         found = []
-        for output, stride, origins in zip(outputs, self._strides, self._origins, strict=True):
-            cells = output.reshape(16, -1)
-            rows = (cells[0] >= least).nonzero()[0]
+        for output, stride in zip(outputs, self._strides, strict=True):
+            # In memory the channels may come first or last: no reshaping, it would copy.
+            rows, columns = (output[0, 0] >= least).nonzero()
             if not rows.size:
                 continue
-            cells = cells[:, rows]
+            cells = output[0][:, rows, columns]
             doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
             cells[0] = 1 / (doubts[0] * doubts[1])
-            found.append(_placed(cells[:15], rows, bound, origins, stride))
+            found.append(_placed(cells[:15], columns, rows, bound, stride))
         return _joined(found)
 
 
@@ -98,22 +97,23 @@ class YuNet:
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._strides = strides
-        self._origins = [_origins(width, height, stride) for stride in strides]
+        self._columns = [math.ceil(width / stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         levels = len(self._strides)
         bound = score_threshold ** 2
         found = []
-        for level, (stride, origins) in enumerate(zip(self._strides, self._origins, strict=True)):
+        for level, stride in enumerate(self._strides):
             cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
-            rows = (cls[:, 0] >= bound).nonzero()[0]
-            if not rows.size:
+            hits = (cls[:, 0] >= bound).nonzero()[0]
+            if not hits.size:
                 continue
-            cells = np.empty((15, rows.size), np.float32)
-            np.multiply(cls[rows, 0], obj[rows, 0], out=cells[0])
-            cells[1:5] = bbox[rows].T
-            cells[5:] = kps[rows].T
-            found.append(_placed(cells, rows, bound, origins, stride))
+            cells = np.empty((15, hits.size), np.float32)
+            np.multiply(cls[hits, 0], obj[hits, 0], out=cells[0])
+            cells[1:5] = bbox[hits].T
+            cells[5:] = kps[hits].T
+            rows, columns = np.divmod(hits, self._columns[level])
+            found.append(_placed(cells, columns, rows, bound, stride))
         return _joined(found)
 
 
@@ -160,30 +160,24 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def _origins(width: int, height: int, stride: int) -> np.ndarray:
-    """Return column and row, float32 (2, cells), of each cell of a grid, row-major."""
-    rows, columns = np.indices((math.ceil(height / stride), math.ceil(width / stride)))
-    return np.stack([columns.ravel(), rows.ravel()]).astype(np.float32)
-
-
-def _placed(cells: np.ndarray, rows: np.ndarray, bound: float, origins: np.ndarray,
+def _placed(cells: np.ndarray, columns: np.ndarray, rows: np.ndarray, bound: float,
             stride: int) -> np.ndarray:
     """Turn a grid's numbers into candidates, in place.
 
     :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
-    :param rows: which cells of the grid they are, (n,).
+    :param columns: where in the grid they are, (n,), like ``rows``.
     :param bound: least squared score.
     :returns: float32 (15, m): score, x1, y1, x2, y2, five landmarks x, y, in pixels.
     """
     enough = cells[0] >= bound
     if not enough.all():
-        cells, rows = cells[:, enough], rows[enough]
-    origin = origins[:, rows]
+        cells, columns, rows = cells[:, enough], columns[enough], rows[enough]
     np.sqrt(cells[0], out=cells[0])
-    centres, sides, points = cells[1:3], cells[3:5], cells[5:]
-    centres += origin
+    centres, sides = cells[1:3], cells[3:5]
     sides[:] = np.exp(np.minimum(sides, LARGEST_LOG_SIZE)) / 2
-    points.reshape(5, 2, -1)[:] += origin
+    for points in (centres, cells[5:]):
+        points[::2] += columns
+        points[1::2] += rows
     cells[1:] *= stride
     lows = centres - sides
     sides += centres

@@ -62,8 +62,11 @@ def test_anchor_free(seed, threshold):
               head[0, 1:15, row, column])
              for head, stride in zip(heads, STRIDES, strict=True)
              for row, column in np.ndindex(head.shape[2:])]
-    assert_same(AnchorFree(WIDTH, HEIGHT, STRIDES)(heads, threshold),
-                expected_rows(cells, threshold))
+    decode, expected = AnchorFree(WIDTH, HEIGHT, STRIDES), expected_rows(cells, threshold)
+    assert_same(decode(heads, threshold), expected)
+    channels_last = [np.ascontiguousarray(head.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+                     for head in heads]
+    assert_same(decode(channels_last, threshold), expected)
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.tracking.flow import Warp
 
 # In face sizes (centre) or in logarithms (size), per second where a rate is meant.
 FADING_SECONDS = np.array([1.0, 1.0, 0.5, 0.5])
 AGITATION = np.array([3.0, 3.0, 0.6, 0.6])
 FIRST_RATE = np.array([1.5, 1.5, 0.3, 0.3])
 DETECTION_NOISE = np.array([0.04, 0.04, 0.06, 0.06])
+_GATE_NOISE = np.array([0.12, 0.12, 0.15, 0.15])
 
 _LOG_SIZE_RANGE = (-2.0, 12.0)
 _LONGEST_PREDICTION = 60.0
@@ -116,6 +118,26 @@ class States:
         """
         reach = FADING_SECONDS * (1 - np.exp(-seconds / FADING_SECONDS))
         return self._corrected(motion / reach, (deviation / reach) ** 2, which=1)
+
+    def distances(self, boxes: np.ndarray) -> np.ndarray:
+        """Return how far detections (M, 4) are from each face, squared, in deviations, (N, M).
+
+        P. C. Mahalanobis, "On the Generalised Distance in Statistics", 1936. The detections are
+        held to be much less exact than they are, as those of half-hidden faces are.
+        """
+        values = _values(boxes)
+        deviation = _GATE_NOISE * _units(self.mean[:, :, 0])
+        variance = self.covariance[..., 0] + deviation ** 2
+        apart = values[None, :, :] - self.mean[:, None, :, 0]
+        return (apart ** 2 / variance[:, None, :]).sum(axis=2)
+
+    def warped(self, warp: Warp) -> States:
+        """Return the states after the camera moved and took the background along."""
+        mean = self.mean.copy()
+        mean[:, :2, 0] = warp(mean[:, :2, 0])
+        mean[:, :2, 1] = mean[:, :2, 1] @ warp.matrix.T
+        mean[:, 2:, 0] += np.log(warp.zoom)
+        return States(mean, self.covariance)
 
     def scaled(self, across: float, down: float) -> States:
         """Return the states in an image that is ``across`` times as wide, ``down`` as high."""

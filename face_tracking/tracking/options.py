@@ -44,8 +44,12 @@ class TrackerOptions:
     """
 
     visual_tracker: str = _option(
-        'kcf', 'What carries a face from frame to frame between detections',
-        choices=('kcf', 'csrt', 'mosse', 'none'))
+        'flow', 'What carries a face from frame to frame between detections',
+        choices=('flow', 'kcf', 'csrt', 'mosse', 'none'))
+    camera_motion: bool = _option(
+        True, 'Whether to measure in the picture how the camera moves')
+    appearance: bool = _option(
+        True, 'Whether looks help to tell faces apart and to know them again')
     score_threshold: float = _option(
         0.7, 'Score from which a detection may begin a new track', 0.0, 1.0)
     weak_score_threshold: float = _option(
@@ -56,8 +60,13 @@ class TrackerOptions:
         3, 'Rounds of detection a track may miss in a row before it is withdrawn', 0, 100)
     max_unseen: float = _option(
         1.0, 'Seconds without a matching detection after which a track is withdrawn', 0.0, 60.0)
+    memory: float = _option(
+        30.0, 'Seconds for which a withdrawn face can be known again by its looks', 0.0, 3600.0)
+    look_threshold: float = _option(
+        0.5, 'Largest difference in looks of a face that is known again; strangers are 1 apart',
+        0.0, 2.0)
     iou_threshold: float = _option(
-        0.2, 'Least overlap (IoU) of a detection with the track it continues', 0.0, 1.0)
+        0.2, 'Overlap (IoU) from which a detection may continue a track, wherever it was expected', 0.0, 1.0)
     max_tracks: int = _option(
         100, 'Most faces followed at once; further ones are not begun', 1, 1000)
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from face_tracking.tracking.flow import Warp
 from face_tracking.tracking.motion import States
+from face_tracking.tracking.picture import Picture
 
 
 @dataclass
@@ -23,32 +25,45 @@ class Moment:
 
     :ivar stamp: nanoseconds.
     :ivar seconds: since the moment before.
+    :ivar warp: how the background moved since the moment before, None where that is not known.
     :ivar carried_keys: keys of the tracks whose motion a carrier measured, int64 (M,), rising.
     :ivar carried: that motion since the moment before, float64 (M, 4); see ``States.moved_by``.
     :ivar deviation: its standard deviation, float64 (M, 4).
     :ivar keys: keys of the tracks believed in, int64 (N,), rising.
     :ivar states: their states (N) with everything fused that is known so far.
+    :ivar picture: what was seen; None without a picture.
     """
 
     stamp: int
     seconds: float
+    warp: Warp | None
     carried_keys: np.ndarray
     carried: np.ndarray
     deviation: np.ndarray
     keys: np.ndarray
     states: States
+    picture: Picture | None = None
 
     def advance(self, keys: np.ndarray, states: States) -> States:
         """Bring the states of the moment before, rows named by ``keys`` (K,), to this one."""
         if not len(keys):
             return states
+        before = states
+        if self.warp is not None:
+            states = states.warped(self.warp)
         if len(self.carried_keys):
             motion = np.full((len(keys), 4), np.nan)
             deviation = np.ones((len(keys), 4))
             rows, found = locate(self.carried_keys, keys)
             motion[found], deviation[found] = self.carried[rows], self.deviation[rows]
+            # The camera's part of the motion is in the states already.
+            motion -= states.mean[..., 0] - before.mean[..., 0]
             states = states.moved_by(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
+
+    def disbelieve(self, keys: np.ndarray) -> None:
+        """Forget the motion that a carrier measured of these tracks."""
+        self.carried[np.isin(self.carried_keys, keys)] = np.nan
 
 
 class Timeline:

@@ -9,18 +9,23 @@ from collections import deque
 
 import numpy as np
 
+from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
-from face_tracking.tracking.association import associate
+from face_tracking.tracking import appearance
+from face_tracking.tracking.association import Candidates, associate
+from face_tracking.tracking.flow import Flow, Warp
 from face_tracking.tracking.life_cycle import SECOND, Register
 from face_tracking.tracking.motion import States
 from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.picture import Picture
 from face_tracking.tracking.timeline import Moment, Timeline, locate
 from face_tracking.tracking.visual import create_carrier
 
-_REMEMBERED_SECONDS = 2.0
+_REMEMBERED_SECONDS = 1.5
 _SMALLEST_SIDE = 2.0
 _USUAL_INTERVAL = SECOND // 30
+_CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _NOBODY = np.zeros(0, np.int64)
 
 
@@ -29,10 +34,10 @@ class FaceTracker:
 
     Detections may come late and in any order; each is matched with the tracks as they were at its
     own stamp, and the motion since then is played again. :meth:`add_detections` may be called from
-    any thread, everything else from one at a time (a lock sees to it).
+    any thread and returns at once; a lock lets one thread at a time into everything else.
 
-    :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry``, ``fuse`` and
-        ``total``.
+    :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry`` (visual tracker
+        and camera motion), ``look`` (appearance), ``fuse`` (all the rest) and ``total``.
     :ivar refused: how many boxes and late rounds of detection were dropped as unusable.
     """
 
@@ -40,12 +45,11 @@ class FaceTracker:
         self.timings: dict[str, float] = {}
         self.refused = 0
         self._options = options or TrackerOptions()
-        self._carrier = create_carrier(self._options.visual_tracker)
+        self._carrier = self._make_carrier()
         self._register = Register()
         self._timeline = Timeline(_REMEMBERED_SECONDS)
         self._waiting: deque[Detections] = deque(maxlen=16)
         self._fused_stamp = -1
-        self._image: np.ndarray | None = None
         self._shape: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -57,19 +61,22 @@ class FaceTracker:
     def configure(self, options: TrackerOptions) -> None:
         """Put other options in force; tracks and ids stay."""
         with self._lock:
-            if options.visual_tracker != self._options.visual_tracker:
-                self._carrier = create_carrier(options.visual_tracker)
-            self._options = options
+            before, self._options = self._options, options
+            if ((before.visual_tracker, before.camera_motion)
+                    != (options.visual_tracker, options.camera_motion)):
+                self._carrier = self._make_carrier()
 
     def add_detections(self, detections: Detections) -> None:
         """Hand in what the detector found in the picture of ``detections.stamp``.
 
         It is fused at the next :meth:`step` or :meth:`predict`. A round with no face in it is
-        evidence too, so hand that in as well.
+        evidence too, so hand that in as well. Let the detector report faces down to
+        ``weak_score_threshold``: weak ones never begin a track but keep one from being lost.
         """
         self._waiting.append(detections)
 
-    def step(self, image: np.ndarray | None, stamp: int) -> Tracks:
+    def step(self, image: np.ndarray | None, stamp: int,
+             camera_motion: Warp | None = None) -> Tracks:
         """Take the next picture and return the tracks as they are in it.
 
         :param image: uint8 (height, width, 3), BGR; kept until the next call, never written to.
@@ -77,24 +84,26 @@ class FaceTracker:
             motion so far.
         :param stamp: the picture's stamp in nanoseconds. One that is not later than the one
             before, as when a video loops or the clock is set, moves the tracks' time with it.
+        :param camera_motion: how the background moved since the picture before, as far as it
+            follows from what the camera's joints did; used where the picture does not tell.
         :raises UserError: the image has another shape or type.
         """
+        _check_image(image)
         with self._lock:
             start = time.perf_counter()
-            _check_image(image)
+            self.timings = {'carry': 0.0, 'look': 0.0}
             stamp = int(stamp)
             self._mind_the_clock(stamp)
             self._mind_the_size(image)
             self._fuse_waiting()
-            carried = time.perf_counter()
-            self._move_to(image, stamp)
-            carried = time.perf_counter() - carried
+            self._move_to(image, stamp, camera_motion)
             self._fuse_waiting()
             self._drop_dead(stamp)
-            total = time.perf_counter() - start
-            self.timings = {'carry': 1e3 * carried, 'fuse': 1e3 * (total - carried),
-                            'total': 1e3 * total}
-            return self._tracks(stamp, 0.0)
+            tracks = self._tracks(stamp, 0.0)
+            total = 1e3 * (time.perf_counter() - start)
+            self.timings['fuse'] = total - sum(self.timings.values())
+            self.timings['total'] = total
+            return tracks
 
     def predict(self, stamp: int) -> Tracks:
         """Return where the tracks will be at ``stamp``, nanoseconds, as far as is known now.
@@ -108,6 +117,9 @@ class FaceTracker:
             newest = self._timeline.newest.stamp
             stamp = max(int(stamp), newest)
             return self._tracks(stamp, (stamp - newest) / SECOND)
+
+    def _make_carrier(self):
+        return create_carrier(self._options.visual_tracker, self._options.camera_motion)
 
     def _mind_the_clock(self, stamp: int) -> None:
         """Move all that was to just before a stamp that does not follow."""
@@ -133,29 +145,42 @@ class FaceTracker:
         newest = self._timeline.newest
         newest.states = newest.states.scaled(self._shape[1] / before[1],
                                              self._shape[0] / before[0])
+        newest.picture = None
         self._timeline.clear()
         self._timeline.append(newest)
-        self._carrier = create_carrier(self._options.visual_tracker)
+        self._carrier = self._make_carrier()
 
-    def _move_to(self, image: np.ndarray | None, stamp: int) -> None:
+    def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new picture and remember how they came there."""
+        started = time.perf_counter()
+        picture = None if image is None else Picture(image)
         if not len(self._timeline):
-            moment = Moment(stamp, 0.0, _NOBODY, np.zeros((0, 4)), np.zeros((0, 4)), _NOBODY,
-                            States.empty())
+            self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, *_nothing(0), _NOBODY,
+                                         States.empty(), picture))
+            return
+        last = self._timeline.newest
+        carried = self._carried_keys(last)
+        if picture is None or last.picture is None:
+            flow = Flow(None, *_nothing(len(carried)))
         else:
-            last = self._timeline.newest
-            keys, motion, deviation = last.keys, np.zeros((0, 4)), np.zeros((0, 4))
-            if image is not None and len(keys):
-                motion, deviation = self._carrier.carry(keys, last.states.boxes(), image)
-            moment = Moment(stamp, (stamp - last.stamp) / SECOND, keys[:len(motion)], motion,
-                            deviation, keys, States.empty())
-            moment.states = moment.advance(keys, last.states)
+            rows, _ = locate(last.keys, carried)
+            flow = self._carrier.carry(carried, last.states[rows].boxes(), last.picture, picture)
+        moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
+                        flow.motion, flow.deviation, last.keys, States.empty(), picture)
+        moment.states = moment.advance(last.keys, last.states)
+        if last.picture is not None:
+            last.picture.release()
         self._timeline.append(moment)
-        self._image = image
+        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
+
+    def _carried_keys(self, moment: Moment) -> np.ndarray:
+        """Return the tracks that are in sight: nothing should carry one that may be hidden."""
+        return np.intersect1d(moment.keys, self._register.keys[self._register.misses == 0],
+                              assume_unique=True)
 
     def _fuse_waiting(self) -> None:
         """Fuse what has arrived for pictures already seen; leave what is for those to come."""
-        if not len(self._timeline):
+        if not self._waiting or not len(self._timeline):
             return
         newest = self._timeline.newest.stamp
         arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -171,59 +196,86 @@ class FaceTracker:
 
     def _fuse(self, detections: Detections, index: int) -> None:
         """Match detections with the tracks at one moment, correct them, and return to now."""
-        moment = self._timeline.at(index)
+        moment, register, options = self._timeline.at(index), self._register, self._options
         in_time = detections.stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, detections.stamp)
-        options = self._options
+        own, _ = locate(moment.keys, register.keys)
+        keys, states = moment.keys[own], moment.states[own]
+        rows, _ = locate(register.keys, keys)
+        seen = self._seen(moment.picture, detections)
         strong = detections.scores >= options.score_threshold
-        alive, _ = locate(moment.keys, self._register.keys)
-        keys, states = moment.keys[alive], moment.states[alive]
-        match = associate(states.boxes(), detections.boxes, strong, options.iou_threshold)
-        matched = np.flatnonzero(match >= 0)
-        rows = match[matched]
-        order = np.argsort(rows)
-        matched, rows = matched[order], rows[order]
-        if len(rows):
-            states = states.replaced(rows, states[rows].seen_at(detections.boxes[matched]))
-            known, _ = locate(self._register.keys, keys[rows])
-            self._register.hit(known, detections.stamp, detections.scores[matched],
-                               options.min_hits)
-        restarted = keys[rows]
+        match = associate(
+            states, Candidates(states.boxes(), register.looks[rows], register.views[rows] > 0),
+            register.remembered(detections.stamp, options)[rows], seen, strong,
+            options.iou_threshold, options.look_threshold)
+        taken = np.flatnonzero(match >= 0)
+        taken = taken[np.argsort(match[taken])]
+        found = match[taken]
+        if len(found):
+            states = self._corrected(states, found, detections[taken])
+            register.hit(rows[found], detections.stamp, detections.scores[taken])
+            clear = seen.known[taken] & strong[taken]
+            register.view(rows[found[clear]], seen.looks[taken[clear]])
+        begun = _NOBODY
         if in_time:
-            unmatched = np.delete(np.arange(len(keys)), rows)
-            self._register.miss(locate(self._register.keys, keys[unmatched])[0])
+            missed = np.delete(rows, found)
+            register.miss(missed)
             new = np.flatnonzero((match < 0) & strong)
-            new = new[:max(0, options.max_tracks - len(self._register))]
-            begun = self._begin(detections[new])
-            keys = np.concatenate([keys, begun])
+            new = new[:max(0, options.max_tracks - len(register))]
+            begun = self._begin(detections[new], seen, new)
             states = states.joined(States.at_rest(detections.boxes[new]))
-            restarted = np.concatenate([restarted, begun])
-        self._timeline.rewrite(index, keys, states)
+        restarted = np.concatenate([keys[found], begun])
+        self._timeline.rewrite(index, np.concatenate([keys, begun]), states)
         self._restart(restarted)
+        over = register.confirm(detections.stamp, options)
+        register.keep(~np.isin(register.keys, over))
         self._drop_dead(self._timeline.newest.stamp)
 
-    def _begin(self, detections: Detections) -> np.ndarray:
+    def _corrected(self, states: States, rows: np.ndarray, detections: Detections) -> States:
+        """Return the states after those in ``rows`` were detected, one detection each."""
+        doubt = 1 + 2 * (1 - detections.scores)
+        return states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
+
+    def _seen(self, picture: Picture | None, detections: Detections) -> Candidates:
+        """Return the detections with how they look, where that can be told."""
+        started = time.perf_counter()
+        boxes = detections.boxes
+        if picture is None or not self._options.appearance or not len(boxes):
+            looks = np.zeros((len(boxes), appearance.SIZE), np.float32)
+            return Candidates(boxes, looks, np.zeros(len(boxes), bool))
+        looks = appearance.look(picture, boxes, detections.landmarks)
+        overlap = box_arithmetic.iou(boxes, boxes)
+        np.fill_diagonal(overlap, 0)
+        height, width = picture.shape
+        inside = (boxes[:, :2] > 1).all(axis=1) & (boxes[:, 2:] < (width - 1, height - 1)).all(1)
+        self.timings['look'] += 1e3 * (time.perf_counter() - started)
+        return Candidates(boxes, looks, inside & (overlap.max(axis=1) < _CLEAR))
+
+    def _begin(self, detections: Detections, seen: Candidates, which: np.ndarray) -> np.ndarray:
         """Begin a track for each detection; return their keys."""
         begun = self._register.begin(detections.stamp, detections.scores)
         rows, _ = locate(self._register.keys, begun)
-        self._register.hit(rows, detections.stamp, detections.scores, self._options.min_hits)
+        self._register.hit(rows, detections.stamp, detections.scores)
+        clear = seen.known[which]
+        self._register.view(rows[clear], seen.looks[which[clear]])
         return begun
 
     def _restart(self, keys: np.ndarray) -> None:
         newest = self._timeline.newest
-        if self._image is not None and len(keys):
+        if newest.picture is not None and len(keys):
+            keys = np.sort(keys)
             rows, found = locate(newest.keys, keys)
-            self._carrier.restart(keys[found], newest.states[rows].boxes(), self._image)
+            self._carrier.restart(keys[found], newest.states[rows].boxes(), newest.picture)
 
     def _drop_dead(self, stamp: int) -> None:
-        """Forget the tracks whose time is over, and those that left the picture."""
+        """Forget the tracks whose time is over."""
         alive = self._register.alive(stamp, self._options)
-        if alive.all():
-            return
-        self._register.keep(alive)
+        if not alive.all():
+            self._register.keep(alive)
         newest = self._timeline.newest
-        rows, _ = locate(newest.keys, self._register.keys)
-        newest.keys, newest.states = newest.keys[rows], newest.states[rows]
+        if len(newest.keys) != len(self._register):
+            rows, _ = locate(newest.keys, self._register.keys)
+            newest.keys, newest.states = newest.keys[rows], newest.states[rows]
 
     def _usable(self, detections: Detections) -> Detections:
         """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
@@ -246,9 +298,9 @@ class FaceTracker:
         return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
-        """Return the confirmed tracks ``ahead`` seconds after the newest picture."""
+        """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
-        shown = np.flatnonzero(register.ids > 0)
+        shown = np.flatnonzero((register.ids > 0) & ~register.remembered(stamp, self._options))
         states = newest.states[locate(newest.keys, register.keys[shown])[0]]
         if ahead > 0:
             states = states.predicted(ahead)
@@ -264,6 +316,11 @@ class FaceTracker:
             velocities=states.mean[:, :2, 1].astype(np.float32),
             ages=((stamp - register.begun[shown]) / SECOND).astype(np.float32),
             unseen=register.unseen(stamp)[shown].astype(np.float32))
+
+
+def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return motions that nobody measured, and their deviations, (count, 4) each."""
+    return np.full((count, 4), np.nan), np.ones((count, 4))
 
 
 def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:

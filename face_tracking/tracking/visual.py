@@ -12,43 +12,52 @@ from abc import ABC, abstractmethod
 import cv2
 import numpy as np
 
+from face_tracking.tracking.flow import Flow, measure
+from face_tracking.tracking.picture import Picture
+
 _SMALLEST_SIDE = 8.0
 
 
 class Carrier(ABC):
-    """Measures the motion of faces between consecutive pictures."""
+    """Measures the motion of faces, and of the background, between consecutive pictures.
+
+    :param background: whether to measure that of the background.
+    """
+
+    def __init__(self, background: bool):
+        self.background = background
 
     @abstractmethod
-    def carry(self, keys: np.ndarray, boxes: np.ndarray,
-              image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Follow faces into the next picture.
+    def carry(self, keys: np.ndarray, boxes: np.ndarray, before: Picture,
+              after: Picture) -> Flow:
+        """Follow faces from one picture into the next.
 
         :param keys: int64 (N,), the tracks.
-        :param boxes: float64 (N, 4), where they were in the picture before.
-        :param image: uint8 (height, width, 3), the picture to look in.
-        :returns: motion, float64 (N, 4), change of cx, cy, log w, log h since the picture before,
-            NaN where it could not be measured; and its standard deviation, float64 (N, 4).
+        :param boxes: float64 (N, 4), where they are in ``before``.
         """
 
-    @abstractmethod
-    def restart(self, keys: np.ndarray, boxes: np.ndarray, image: np.ndarray) -> None:
+    def restart(self, keys: np.ndarray, boxes: np.ndarray, picture: Picture) -> None:
         """Take new views of tracks that a detection has just put right.
 
         :param keys: int64 (N,), the tracks.
-        :param boxes: float64 (N, 4), where they are in ``image``.
-        :param image: uint8 (height, width, 3), the newest picture.
+        :param boxes: float64 (N, 4), where they are in ``picture``, the newest.
         """
 
 
+class FlowCarrier(Carrier):
+    """Sparse optical flow on each face."""
+
+    def carry(self, keys, boxes, before, after):
+        """Follow points on the faces and on the background at once."""
+        return measure(before, after, boxes, background=self.background)
+
+
 class NoCarrier(Carrier):
-    """Leaves everything to the motion model."""
+    """Leaves the faces to the motion model."""
 
-    def carry(self, keys, boxes, image):
-        """Report that nothing was measured."""
-        return np.full((len(keys), 4), np.nan), np.ones((len(keys), 4))
-
-    def restart(self, keys, boxes, image):
-        """Do nothing."""
+    def carry(self, keys, boxes, before, after):
+        """Measure the background alone."""
+        return measure(before, after, boxes, faces=False, background=self.background)
 
 
 class VisualTrackers(Carrier):
@@ -63,33 +72,36 @@ class VisualTrackers(Carrier):
     _MAKERS = {'kcf': cv2.TrackerKCF_create, 'csrt': cv2.TrackerCSRT_create,
                'mosse': cv2.legacy.TrackerMOSSE_create}
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, background: bool):
+        super().__init__(background)
         self._make = self._MAKERS[kind]
         self._measures_size = kind == 'csrt'
         self._followed: dict[int, tuple[object, np.ndarray]] = {}
 
-    def carry(self, keys, boxes, image):
+    def carry(self, keys, boxes, before, after):
         """Update each face's tracker; one that lost its face is dropped until restarted."""
+        flow = measure(before, after, boxes, faces=False, background=self.background)
         self._followed = {key: self._followed[key] for key in keys if key in self._followed}
         motion = np.full((len(keys), 4), np.nan)
         for row, key in enumerate(keys.tolist()):
             if key not in self._followed:
                 continue
-            tracker, before = self._followed.pop(key)
-            found, corner_size = tracker.update(image)
-            after = np.asarray(corner_size, np.float64)
-            if not found or not np.isfinite(after).all() or (after[2:] < 1).any():
+            tracker, old = self._followed.pop(key)
+            found, corner_size = tracker.update(after.image)
+            new = np.asarray(corner_size, np.float64)
+            if not found or not np.isfinite(new).all() or (new[2:] < 1).any():
                 continue
-            self._followed[key] = tracker, after
-            motion[row, :2] = (after[:2] + after[2:] / 2) - (before[:2] + before[2:] / 2)
+            self._followed[key] = tracker, new
+            motion[row, :2] = (new[:2] + new[2:] / 2) - (old[:2] + old[2:] / 2)
             if self._measures_size:
-                motion[row, 2:] = np.log(after[2:] / before[2:])
+                motion[row, 2:] = np.log(new[2:] / old[2:])
         size = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-        return motion, np.stack([0.02 * size, 0.02 * size, *np.full((2, len(keys)), 0.02)], axis=1)
+        unit = np.stack([size, size, np.ones_like(size), np.ones_like(size)], axis=1)
+        return Flow(flow.warp, motion, 0.02 * unit)
 
-    def restart(self, keys, boxes, image):
+    def restart(self, keys, boxes, picture):
         """Train a fresh tracker on each face that lies in the picture well enough."""
-        height, width = image.shape[:2]
+        height, width = picture.shape
         low = np.clip(np.round(boxes[:, :2]), 0, (width, height))
         high = np.clip(np.round(boxes[:, 2:]), 0, (width, height))
         for key, corner, size in zip(keys.tolist(), low, high - low, strict=True):
@@ -97,10 +109,11 @@ class VisualTrackers(Carrier):
             if (size < _SMALLEST_SIDE).any():
                 continue
             tracker = self._make()
-            tracker.init(image, tuple(int(side) for side in (*corner, *size)))
+            tracker.init(picture.image, tuple(int(side) for side in (*corner, *size)))
             self._followed[key] = tracker, np.concatenate([corner, size])
 
 
-def create_carrier(name: str) -> Carrier:
-    """Return the carrier of this name: ``kcf``, ``csrt``, ``mosse`` or ``none``."""
-    return NoCarrier() if name == 'none' else VisualTrackers(name)
+def create_carrier(name: str, background: bool) -> Carrier:
+    """Return the carrier of this name: ``flow``, ``kcf``, ``csrt``, ``mosse`` or ``none``."""
+    simple = {'flow': FlowCarrier, 'none': NoCarrier}
+    return simple[name](background) if name in simple else VisualTrackers(name, background)

@@ -19,13 +19,15 @@ class Pacer:
     :param rate: frames per second, above 0.
     :param realtime: whether the clock decides.
     :param clock: nanoseconds now; also gives the stamp of frame 0.
+    :param latency: seconds after its stamp at which a frame is due.
     """
 
-    def __init__(self, rate: float, realtime: bool, clock: Callable[[], int]):
+    def __init__(self, rate: float, realtime: bool, clock: Callable[[], int],
+                 latency: float = 0.0):
         self.rate = rate
         self.start = clock()
         self._realtime = realtime
-        self._clock = clock
+        self._clock = lambda: clock() - round(latency * NANOSECONDS)
         self._next = 0
         self._stopped = threading.Event()
 

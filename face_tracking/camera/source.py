@@ -37,6 +37,9 @@ class CaptureOptions:
     :ivar realtime: files, folders and scenes are paced by the clock, and frames that nobody
         fetched in time are left out; otherwise every frame comes, as fast as it is fetched.
     :ivar horizontal_fov: horizontal field of view in radians of the virtual camera.
+    :ivar latency: seconds by which a scene's frames come late, as those of a real camera do.
+    :ivar mount: of the virtual camera: its pan and tilt (radians) at a stamp, where joints move
+        it; None to follow the scene's own path.
     :ivar timeout: seconds without a picture after which a live camera counts as lost.
     :ivar clock: nanoseconds now, in the clock that the stamps are of.
     """
@@ -52,11 +55,13 @@ class CaptureOptions:
     loop: bool = False
     realtime: bool = True
     horizontal_fov: float = math.radians(60)
+    latency: float = 0.0
+    mount: Callable[[int], tuple[float, float]] | None = None
     timeout: float = 3.0
     clock: Callable[[], int] = time.time_ns
 
     def __post_init__(self):
-        for name in ('width', 'height', 'rate', 'exposure'):
+        for name in ('width', 'height', 'rate', 'exposure', 'latency'):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UserError(f"the camera's {name} is {value}",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from face_tracking.camera.pacing import Pacer
 from face_tracking.camera.scene_file import DEFAULT_SCENE, load_scene
 from face_tracking.camera.source import CameraSource, CaptureOptions
@@ -21,7 +23,7 @@ def open_virtual(name: str, options: CaptureOptions) -> VirtualCamera:
 
 
 class VirtualCamera(CameraSource):
-    """Films a scene on the path that the scene gives its camera.
+    """Films a scene on the path that the scene gives its camera, or from joints that move it.
 
     Frame ``k`` is the same on every run: it shows the scene at ``k / rate`` seconds and bears the
     stamp of the first frame plus as much, however fast the frames are fetched.
@@ -51,7 +53,8 @@ class VirtualCamera(CameraSource):
         if self._closed:
             return None
         if self._pacer is None:
-            self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock)
+            self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock,
+                                self.options.latency)
         index = self._pacer.advance()
         if index is None or (index >= self.frames and not self.options.loop):
             return None
@@ -63,17 +66,23 @@ class VirtualCamera(CameraSource):
         if self._pacer is not None:
             self._pacer.stop()
 
-    def image(self, index: int):
+    def image(self, index: int) -> np.ndarray:
         """Return the picture number ``index``, uint8 (height, width, 3) BGR, not yet flipped."""
-        t = self._scene_time(index)
-        pose, before = self.pose(index), Pose.along(self.scene.camera, t - 1 / self.rate)
+        pose, before = self.pose(index), self.pose(index - 1)
         turning = ((pose.azimuth - before.azimuth) * self.rate,
                    (pose.elevation - before.elevation) * self.rate)
-        return self.renderer.render(pose, t, index, turning)
+        return self.renderer.render(pose, self.scene_time(index), index, turning)
 
     def pose(self, index: int) -> Pose:
         """Return where the camera is in frame ``index``."""
-        return Pose.along(self.scene.camera, self._scene_time(index))
+        if self.options.mount is None:
+            return Pose.along(self.scene.camera, self.scene_time(index))
+        pan, tilt = self.options.mount(self._stamp(index))
+        return Pose(pan, -tilt)
+
+    def scene_time(self, index: int) -> float:
+        """Return the seconds of the scene's time that frame ``index`` shows."""
+        return index % self.frames / self.rate
 
     def truth(self, stamp: int) -> Truth:
         """Return the faces that are in the frame with this stamp, as the picture shows them.
@@ -83,11 +92,11 @@ class VirtualCamera(CameraSource):
         if self._pacer is None:
             raise ValueError('no frame has been read, so no stamp means anything yet')
         index = round((stamp - self._pacer.start) * self.rate / 1e9)
-        truth = self.renderer.truth(self.pose(index), self._scene_time(index), stamp)
+        truth = self.renderer.truth(self.pose(index), self.scene_time(index), stamp)
         return _flipped(truth, self.width, self.height, self.options)
 
-    def _scene_time(self, index: int) -> float:
-        return index % self.frames / self.rate
+    def _stamp(self, index: int) -> int:
+        return self._pacer.stamp(index) if self._pacer else self.options.clock()
 
 
 def _flipped(truth: Truth, width: int, height: int, options: CaptureOptions) -> Truth:

@@ -83,6 +83,10 @@ class Trajectory:
         self.state = AxisState(position)
         self._adopt_limits()
 
+    def reachable(self, position: float) -> float:
+        """Return the nearest position in the range wanted."""
+        return self._wanted.clamp(position)
+
     @property
     def at_rest(self) -> bool:
         """Whether the joint is commanded to stand."""

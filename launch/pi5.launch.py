@@ -38,11 +38,12 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=text)
           for name, default, text in ARGUMENTS),
-        OpaqueFunction(function=start_nodes),
         IncludeLaunchDescription(
             PathJoinSubstitution([SHARE, 'launch', 'view.launch.py']),
             launch_arguments={'namespace': LaunchConfiguration('namespace')}.items(),
             condition=IfCondition(LaunchConfiguration('rviz'))),
+        # After RViz: where that is not installed, nothing has been started that would be orphaned.
+        OpaqueFunction(function=start_nodes),
     ])
 
 

@@ -51,7 +51,9 @@ PARAMETERS = (
               'Horizontal field of view in radians, where there is no calibration', 0.01, 3.1),
     Parameter('jpeg_quality', 80, 'Of the compressed pictures, 1 to 100', 1, 100),
 )
-_OF_THE_SOURCE = {field.name for field in dataclasses.fields(CaptureOptions)} | {'camera'}
+_OPTIONS = ({field.name for field in dataclasses.fields(CaptureOptions)}
+            & {row.name for row in PARAMETERS})
+_OF_THE_SOURCE = _OPTIONS | {'camera'}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
@@ -123,8 +125,7 @@ class CameraNode(FaceNode):
             report.say(WARN, str(self._model_problem))
 
     def _options(self, values: dict[str, Any]) -> CaptureOptions:
-        chosen = {name: values[name] for name in _OF_THE_SOURCE - {'camera', 'clock'}}
-        return CaptureOptions(clock=self.now, **chosen)
+        return CaptureOptions(clock=self.now, **{name: values[name] for name in _OPTIONS})
 
     def _new_camera(self) -> ReconnectingCamera:
         uri, options = self.parameters.camera, self._options(self.parameters.as_dict())

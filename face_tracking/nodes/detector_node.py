@@ -38,8 +38,8 @@ PARAMETERS = (
     Parameter('detect_interval', 5, 'Look for faces in every Nth picture', 1, 1000),
     Parameter('score_threshold', 0.7, 'Score from which a face is published', 0.0, 1.0),
     Parameter('weak_score_threshold', 0.3,
-              'Score from which a face is handed to the tracker, to continue tracks that exist',
-              0.0, 1.0),
+              'Score from which a face is handed to the tracker (faces/candidates), to continue '
+              'tracks that exist', 0.0, 1.0),
     Parameter('nms_threshold', 0.45,
               'Two boxes that overlap by more (intersection over union) are one face', 0.0, 1.0),
     Parameter('max_faces', 5, 'The best so many are kept; 0 for all', 0, 1000),
@@ -58,8 +58,8 @@ class DetectorNode(FaceNode):
     def __init__(self, subscribe: bool = True, **options: Any):
         super().__init__('detector_node', PARAMETERS, **options)
         self.on_detections: list[Callable[[Detections], None]] = []
-        self._strong = self.create_publisher(Detection2DArray, 'faces/detections', RELIABLE)
-        self._weak = self.create_publisher(Detection2DArray, 'faces/detections/weak', RELIABLE)
+        self._found = self.create_publisher(Detection2DArray, 'faces/detections', RELIABLE)
+        self._candidates = self.create_publisher(Detection2DArray, 'faces/candidates', RELIABLE)
         self._detector: FaceDetector | None = None
         self._problem: UserError | None = None
         self._wanted = True
@@ -177,13 +177,12 @@ class DetectorNode(FaceNode):
             detector.max_faces = values.max_faces
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
-        strong = detections.scores >= self.parameters.score_threshold
         header = to_header(frame.stamp, frame.frame_id)
-        # The weak ones first: who puts the two together has them all when the others come.
-        if self._weak.get_subscription_count() and not strong.all():
-            self._weak.publish(to_detections(detections[~strong], header))
-        if self._strong.get_subscription_count():
-            self._strong.publish(to_detections(detections[strong], header))
+        if self._candidates.get_subscription_count():
+            self._candidates.publish(to_detections(detections, header))
+        if self._found.get_subscription_count():
+            strong = detections.scores >= self.parameters.score_threshold
+            self._found.publish(to_detections(detections[strong], header))
 
     def _fail(self, error: Exception) -> None:
         self.meter.count('failures')

@@ -66,14 +66,6 @@ def from_detections(message: Detection2DArray) -> tuple[Detections, int]:
     return detections, len(message.detections) - len(rows)
 
 
-def joined(first: Detections, second: Detections) -> Detections:
-    """Return the faces of two detections of one picture as one."""
-    return Detections(
-        first.stamp, np.concatenate([first.boxes, second.boxes]),
-        np.concatenate([first.scores, second.scores]),
-        np.concatenate([first.landmarks, second.landmarks]))
-
-
 def _row(entry: Detection2D) -> tuple[float, float, float, float, float] | None:
     if not entry.results or entry.results[0].hypothesis.class_id != FACE:
         return None

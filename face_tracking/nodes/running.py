@@ -28,8 +28,8 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     :returns: the exit code: 0, or 2 where the command line cannot be understood.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt besides would strike
-    # anywhere, and a second one (the terminal's, then that of ros2 launch) in the midst of the end.
+    # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt would strike anywhere
+    # besides: ros2 launch sends a second one while the first is still being heeded.
     signal.signal(signal.SIGINT, lambda *_: None)
     try:
         rclpy.init()

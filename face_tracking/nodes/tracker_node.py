@@ -23,7 +23,7 @@ from face_tracking.nodes.diagnostics import OK, WARN, Report
 from face_tracking.nodes.enabling import EnableService
 from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
 from face_tracking.nodes.markers import to_markers
-from face_tracking.nodes.messages import from_detections, joined, to_detections
+from face_tracking.nodes.messages import from_detections, to_detections
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.nodes.running import run
 from face_tracking.nodes.worker import Worker
@@ -64,7 +64,6 @@ class TrackerNode(FaceNode):
             CompressedImage, 'faces/annotated/compressed', SENSOR_DATA)
         self._camera: CameraModel | None = None
         self._infos: Subscription | None = None
-        self._weak = Detections(stamp=-1)
         self._followed = 0
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = Worker(self._track, self._fail, _QUEUE, 'tracker')
@@ -127,7 +126,7 @@ class TrackerNode(FaceNode):
             lambda: self.create_subscription(
                 Detection2DArray, 'faces/detections', self._on_detections, RELIABLE),
             lambda: self.create_subscription(
-                Detection2DArray, 'faces/detections/weak', self._on_weak, RELIABLE))
+                Detection2DArray, 'faces/candidates', self._on_candidates, RELIABLE))
 
     def _listen_for_camera_info(self) -> None:
         """Hear the camera's intrinsics only while somebody wants the faces in space."""
@@ -147,16 +146,11 @@ class TrackerNode(FaceNode):
             self.complain(error)
 
     def _on_detections(self, message: Detection2DArray) -> None:
-        detections = self._read(message)
-        weak, self._weak = self._weak, Detections(stamp=-1)
-        if weak.stamp == detections.stamp:
-            detections = joined(detections, weak)
-        self.add_detections(detections)
+        # Who publishes candidates has the detections among them; twice would be once too many.
+        if not self.count_publishers('faces/candidates'):
+            self._on_candidates(message)
 
-    def _on_weak(self, message: Detection2DArray) -> None:
-        self._weak = self._read(message)
-
-    def _read(self, message: Detection2DArray) -> Detections:
+    def _on_candidates(self, message: Detection2DArray) -> None:
         detections, useless = from_detections(message)
         for _ in range(useless):
             self.meter.count('unusable boxes')
@@ -164,7 +158,7 @@ class TrackerNode(FaceNode):
             self.complain(UserError(
                 'boxes without a finite place, an area or a score came on faces/detections',
                 'check the detector; they are left out'))
-        return detections
+        self.add_detections(detections)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera node: what it publishes, and what it outlives."""
+
+import os
+import shutil
+import time
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from face_tracking.camera import opening
+from face_tracking.camera.source import CameraLost, CameraSource
+from face_tracking.nodes.camera_node import CameraNode
+from face_tracking.nodes.images import from_image, from_time
+
+FAST = {'rate': 50.0, 'width': 0, 'height': 0}
+
+
+@pytest.fixture
+def camera(make):
+    """Return a function that makes a camera node that reads."""
+    def start(uri, **parameters):
+        node = make(CameraNode, camera=str(uri), **{**FAST, **parameters})
+        node.begin()
+        return node
+    return start
+
+
+class Flaky(CameraSource):
+    """Stands in for a device that is pulled out: there while its file is there."""
+
+    live = True
+
+    def __init__(self, path, options):
+        super().__init__(path, options)
+        self._path, self._next = path, 0
+        if not os.path.exists(path):
+            raise CameraLost(f'{path} is gone', 'plug it in')
+
+    def read(self):
+        """Return a grey picture."""
+        if not os.path.exists(self._path):
+            raise CameraLost(f'{self._path} has vanished', 'plug it in')
+        time.sleep(0.005)
+        self._next += 1
+        return self._frame(np.full((24, 32, 3), 90, np.uint8), self.options.clock(), self._next)
+
+    def close(self):
+        """Nothing to give back."""
+
+
+def test_pictures_infos_and_jpegs_share_their_header(probe, camera, album, portrait):
+    probe.hear(Image, 'camera/image_raw')
+    probe.hear(CompressedImage, 'camera/image_raw/compressed')
+    probe.hear(CameraInfo, 'camera/camera_info')
+    camera(album, horizontal_fov=1.2, frame_id='left_eye')
+    probe.until(lambda: len(probe.heard) == 3 and min(map(len, probe.heard.values())) > 3)
+    images, jpegs, infos = (
+        {from_time(message.header.stamp): message for message in probe.heard[topic]}
+        for topic in ('camera/image_raw', 'camera/image_raw/compressed', 'camera/camera_info'))
+    stamp = max(images.keys() & jpegs.keys() & infos.keys())
+    assert (from_image(images[stamp]).image == portrait).all()
+    assert images[stamp].header == jpegs[stamp].header == infos[stamp].header
+    assert images[stamp].header.frame_id == 'left_eye'
+    jpeg = cv2.imdecode(np.frombuffer(jpegs[stamp].data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(jpeg.astype(int) - portrait).mean() < 5
+    assert (infos[stamp].width, infos[stamp].height) == (320, 240)
+    assert infos[stamp].k[0] == pytest.approx(160 / np.tan(0.6))
+
+
+def test_nothing_is_converted_that_nobody_hears(probe, camera, album, monkeypatch):
+    node, seen = camera(album), []
+    monkeypatch.setattr('face_tracking.nodes.camera_node.to_image', pytest.fail)
+    monkeypatch.setattr('face_tracking.nodes.camera_node.to_compressed', pytest.fail)
+    node.on_frame.append(seen.append)
+    probe.until(lambda: len(seen) > 5)
+    assert probe.value('camera_node', 'failures') == '0'
+    assert seen[0].image is not seen[1].image and seen[1].stamp > seen[0].stamp
+
+
+def test_a_calibration_is_published_at_the_size_of_the_picture(probe, camera, album, tmp_path):
+    calibration = tmp_path / 'ost.yaml'
+    calibration.write_text(yaml.safe_dump({
+        'image_width': 640, 'image_height': 480, 'camera_name': 'eye',
+        'distortion_model': 'plumb_bob',
+        'camera_matrix': {'rows': 3, 'cols': 3, 'data': [500, 0, 320, 0, 510, 240, 0, 0, 1]},
+        'distortion_coefficients': {'rows': 1, 'cols': 5, 'data': [0.1, 0, 0, 0, 0]}}))
+    probe.hear(CameraInfo, 'camera/camera_info')
+    camera(album, camera_info_url=calibration.as_uri())
+    info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
+    assert (info.width, info.k[0], info.k[4], info.d[0]) == (320, 250.0, 255.0, 0.1)
+
+
+def test_a_calibration_that_is_missing_is_told_and_the_field_of_view_used(probe, camera, album):
+    probe.hear(CameraInfo, 'camera/camera_info')
+    camera(album, camera_info_url='/nowhere/ost.yaml', horizontal_fov=1.0)
+    info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
+    assert info.k[0] == pytest.approx(160 / np.tan(0.5))
+    probe.until(lambda: '/nowhere/ost.yaml' in probe.says('camera_node')[1])
+
+
+@pytest.mark.parametrize('uri, problem', [
+    ('/dev/video97', '/dev/video97'), ('file:///nowhere.mp4', '/nowhere.mp4'),
+    ('folder:///nowhere', '/nowhere'), ('telepathy:me', 'telepathy'), ('', 'no camera')])
+def test_a_source_that_is_not_there_is_told_once_and_tried_again(
+        probe, camera, capfd, uri, problem):
+    node = camera(uri)
+    probe.until(lambda: node._camera.failures >= 2 and probe.says('camera_node')[0] == 2)
+    assert problem in probe.says('camera_node')[1]
+    assert capfd.readouterr().err.count('ERROR') == 1
+
+
+def test_a_film_that_is_none(probe, camera, tmp_path):
+    film = tmp_path / 'film.mp4'
+    film.write_bytes(b'not a film' * 100)
+    camera(film)
+    probe.until(lambda: 'film.mp4' in probe.says('camera_node')[1])
+
+
+def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch):
+    monkeypatch.setitem(opening._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
+    monkeypatch.setattr(opening, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
+    device, seen = tmp_path / 'video9', []
+    device.touch()
+    node = camera(f'flaky:{device}')
+    node.on_frame.append(seen.append)
+    probe.until(lambda: len(seen) > 3)
+    device.unlink()
+    probe.until(lambda: probe.says('camera_node')[1].endswith('plug it in'))
+    assert probe.says('camera_node')[0] == 2
+    before = len(seen)
+    device.touch()
+    probe.until(lambda: len(seen) > before + 3)
+    probe.until(lambda: probe.says('camera_node')[0] == 0)
+    assert probe.value('camera_node', 'times lost') == '1'
+
+
+def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
+    other = tmp_path / 'other'
+    other.mkdir()
+    cv2.imwrite(str(other / 'small.png'), portrait[:100, :100])
+    node, seen = camera(album), []
+    node.on_frame.append(seen.append)
+    probe.until(lambda: seen)
+    assert probe.set('camera_node', camera=str(other))[0].successful
+    probe.until(lambda: seen[-1].width == 100)
+    assert probe.set('camera_node', flip_vertical=True)[0].successful
+    probe.until(lambda: (seen[-1].image == portrait[99::-1, :100]).all())
+    shutil.rmtree(other)
+
+
+def test_half_a_size_is_refused(probe, camera, album):
+    camera(album)
+    result, = probe.set('camera_node', width=320)
+    assert not result.successful and '320x0' in result.reason
+
+
+def test_a_film_that_ends(probe, camera, album, capfd):
+    node, ends = camera(album, loop=False), []
+    node.on_end.append(lambda: ends.append(1))
+    probe.until(lambda: 'end' in probe.says('camera_node')[1])
+    assert probe.says('camera_node')[0] == 0
+    assert capfd.readouterr().err.count('came to its end') == 1
+    assert probe.set('camera_node', loop=True)[0].successful
+    probe.until(lambda: probe.value('camera_node', 'rate (Hz)', '0.0') != '0.0')

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector node: faces found by a real model, and what it outlives."""
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.frame import Frame
+from face_tracking.nodes.detector_node import DetectorNode
+from face_tracking.nodes.images import from_time
+
+FOUND, CANDIDATES, SHOWN = 'faces/detections', 'faces/candidates', 'camera/image_raw'
+
+
+@pytest.fixture
+def detector(make, model):
+    """Return a function that makes a detector node with a real model."""
+    return lambda **parameters: make(
+        DetectorNode, **{'model': model, 'detect_interval': 1, **parameters})
+
+
+def test_a_face_is_found_under_the_header_of_its_picture(probe, detector, portrait, faces_of):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    message = probe.show_until(
+        lambda: next((heard for heard in probe.heard[FOUND] if heard.detections), None), portrait)
+    (number, score, (x, y, width, height)), = faces_of(message)
+    assert number == '' and 0.7 <= score <= 1
+    assert abs(x - 223 * 0.625) < 12 and abs(y - 120 * 0.625) < 12 and 40 < height < 100
+    assert (from_time(message.header.stamp) - 10**9) % 40_000_000 == 0
+    assert message.header.frame_id == 'camera_optical_frame'
+
+
+def test_no_face_is_heard_of_too(probe, detector):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    message = probe.show_until(lambda: probe.heard[FOUND], np.zeros((120, 160, 3), np.uint8))[0]
+    assert list(message.detections) == []
+
+
+def test_every_nth_picture_is_looked_at(probe, detector, portrait):
+    node, found = detector(subscribe=False, detect_interval=5), []
+    node.on_detections.append(lambda detections: found.append(detections.stamp))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no pictures come'))
+    for stamp in range(1, 22):
+        node.submit(Frame(portrait, stamp))
+        expected = 1 + (stamp - 1) // 5
+        probe.until(lambda expected=expected: len(found) == expected)
+    assert found == [1, 6, 11, 16, 21]
+    assert probe.set('detector_node', detect_interval=1)[0].successful
+    node.submit(Frame(portrait, 22))
+    probe.until(lambda: found[-1] == 22)
+
+
+def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, faces_of):
+    probe.hear(Detection2DArray, FOUND, CANDIDATES)
+    detector(score_threshold=1.0, weak_score_threshold=0.3)
+    weak = probe.show_until(lambda: probe.heard[CANDIDATES], portrait)[0]
+    assert all(0.3 <= score < 1 for _, score, _ in faces_of(weak)) and faces_of(weak)
+    probe.until(lambda: probe.heard[FOUND])
+    assert not any(message.detections for message in probe.heard[FOUND])
+
+
+@pytest.mark.parametrize('kind', ['missing', 'truncated', 'no model', 'wrong hash', 'folder'])
+def test_a_bad_model_is_told_and_another_taken_when_set(
+        probe, detector, model, portrait, tmp_path, kind, capfd):
+    path = tmp_path / 'model.onnx'
+    if kind == 'truncated':
+        path.write_bytes(real_weights(model).read_bytes()[:5000])
+    elif kind == 'no model':
+        path.write_text('a letter to my aunt')
+    elif kind == 'wrong hash':
+        path.write_bytes(real_weights(model).read_bytes())
+        path = tmp_path / 'model.yaml'
+        path.write_text('name: odd\ndecoder: {name: yunet, strides: [8]}\noutputs: [a]\n'
+                        'files: [{file: model.onnx, size: [320, 320], sha256: "00ff"}]\n')
+    elif kind == 'folder':
+        path.mkdir()
+    probe.hear(Detection2DArray, FOUND)
+    detector(model=str(path))
+    probe.until(lambda: probe.says('detector_node')[0] == 2)
+    assert 'model' in probe.says('detector_node')[1]
+    errors = [line for line in capfd.readouterr().err.splitlines() if 'ERROR' in line]
+    assert len(errors) == 1 and probe.says('detector_node')[1] in errors[0]
+    assert probe.set('detector_node', model=model)[0].successful
+    probe.show_until(lambda: any(heard.detections for heard in probe.heard[FOUND]), portrait)
+    probe.until(lambda: probe.says('detector_node')[0] == 0)
+
+
+def real_weights(model):
+    """Return the ONNX file of a model."""
+    from face_tracking.detection.model import load_model
+    return load_model(model).path
+
+
+def test_an_unknown_runtime_is_told_and_another_taken(probe, detector, portrait):
+    probe.hear(Detection2DArray, FOUND)
+    detector(runtime='caffe')
+    probe.until(lambda: probe.says('detector_node')[0] == 2)
+    assert '"caffe"' in probe.says('detector_node')[1]
+    assert probe.set('detector_node', runtime='onnxruntime')[0].successful
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+    probe.until(lambda: probe.value('detector_node', 'backend') == 'onnxruntime')
+
+
+def test_a_bad_model_leaves_the_good_one_at_work(probe, detector, portrait):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+    assert probe.set('detector_node', model='/nowhere.onnx')[0].successful
+    probe.show_until(lambda: probe.says('detector_node')[0] == 2, portrait)
+    probe.heard[FOUND].clear()
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+
+
+def test_bad_pictures_are_counted_and_the_next_good_one_is_looked_at(
+        probe, detector, portrait, capfd):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    bad = [Image(), Image(width=8, height=8, encoding='bgr8', step=3),
+           Image(width=8, height=8, encoding='bgr8', step=24),
+           Image(width=8, height=8, encoding='32FC4', step=128)]
+    for number, message in enumerate(bad):
+        probe.show(message, 0)
+        probe.until(lambda n=number: int(
+            probe.value('detector_node', 'unusable pictures')) == n + 1)
+    probe.show_until(lambda: any(heard.detections for heard in probe.heard[FOUND]), portrait)
+    assert capfd.readouterr().err.count('check the camera driver') == 3
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 500), (2000, 10)])
+def test_pictures_of_odd_sizes(probe, detector, size):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    probe.show_until(lambda: probe.heard[FOUND], np.zeros((*size, 3), np.uint8))
+
+
+def test_a_pause_frees_the_subscription(probe, detector, portrait):
+    probe.hear(Detection2DArray, FOUND)
+    node = detector()
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+    answer = probe.enable('detector_node', False)
+    assert answer.success and answer.message == 'paused'
+    probe.until(lambda: node.count_subscribers(SHOWN) == 0)
+    probe.until(lambda: probe.says('detector_node') == (0, 'paused'))
+    assert probe.enable('detector_node', True).message == 'running'
+    probe.heard[FOUND].clear()
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+
+
+def test_the_status_names_model_backend_and_times(probe, detector, portrait):
+    probe.hear(Detection2DArray, FOUND)
+    detector()
+    probe.show_until(lambda: probe.value('detector_node', 'inference (ms)') != '0', portrait)
+    for key in ('model', 'input', 'backend', 'preprocess (ms)', 'decode (ms)', 'latency (ms)',
+                'dropped', 'memory (MB)', 'rate (Hz)'):
+        assert probe.value('detector_node', key, '') != ''
+    assert probe.value('detector_node', 'backend') == 'tvm'
+
+
+@pytest.mark.parametrize('name, value', [
+    ('score_threshold', 1.01), ('nms_threshold', -0.1), ('max_faces', -1), ('detect_interval', 0),
+    ('threads', -1), ('input_width', 320)])
+def test_out_of_range_is_refused(probe, detector, name, value):
+    detector()
+    result, = probe.set('detector_node', **{name: value})
+    assert not result.successful and name in result.reason

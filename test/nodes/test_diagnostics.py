@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes and boards tell about themselves."""
+
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from face_tracking.nodes.board import BoardState, read_board
+from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
+
+
+def write(root, files):
+    """Lay out files below a root."""
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+
+
+def test_a_board_that_tells_nothing(tmp_path):
+    assert read_board(tmp_path) == BoardState(None, None, ())
+
+
+def test_a_pi_that_is_throttled(tmp_path):
+    write(tmp_path, {
+        'sys/class/thermal/thermal_zone0/type': 'cpu-thermal\n',
+        'sys/class/thermal/thermal_zone0/temp': '81250\n',
+        'sys/class/thermal/thermal_zone1/type': 'rp1_adc\n',
+        'sys/class/thermal/thermal_zone1/temp': '99000\n',
+        'sys/devices/platform/soc@107c000000/soc:firmware/get_throttled': '50005\n'})
+    state = read_board(tmp_path)
+    assert state == BoardState(81.25, ('under-voltage', 'throttled'),
+                               ('under-voltage', 'throttled'))
+
+
+def test_a_firmware_that_is_asked_by_its_command(tmp_path):
+    command = tmp_path / 'usr/bin/vcgencmd'
+    write(tmp_path, {'usr/bin/vcgencmd': '#!/bin/sh\necho "throttled=0x20002"\n'})
+    command.chmod(0o755)
+    assert read_board(tmp_path).throttling == ('frequency capped',)
+    command.write_text('#!/bin/sh\necho nonsense; exit 1\n')
+    assert read_board(tmp_path).throttling is None
+
+
+@pytest.mark.parametrize('content', ['', 'hot', '-'])
+def test_a_sensor_that_talks_nonsense(tmp_path, content):
+    write(tmp_path, {'sys/class/thermal/thermal_zone0/type': 'cpu-thermal',
+                     'sys/class/thermal/thermal_zone0/temp': content})
+    assert read_board(tmp_path).temperature is None
+
+
+def test_the_meter_tells_rate_and_latencies_since_the_last_time():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    for milliseconds in (2.0, 4.0):
+        meter.add({'detect': milliseconds})
+    meter.count('failures')
+    now[0] = 0.5
+    rate, values = meter.take()
+    assert rate == 4 and values['detect (ms)'] == '3.00' and values['rate (Hz)'] == '4.0'
+    assert values['detect, longest (ms)'] == '4.00' and values['failures'] == '1'
+    now[0] = 1.0
+    rate, values = meter.take()
+    assert rate == 0 and 'detect (ms)' not in values
+    assert values['pictures'] == '2' and values['failures'] == '1'
+
+
+def test_the_worst_remark_is_the_message():
+    report = Report()
+    for level, text in ((OK, 'paused'), (WARN, 'warm'), (ERROR, 'dead'), (WARN, 'late'),
+                        (ERROR, 'deader')):
+        report.say(level, text)
+    assert (report.level, report.message) == (ERROR, 'dead')
+
+
+def test_a_hot_and_throttled_board_is_warned_of(probe):
+    state = BoardState(85.0, ('throttled',), ('under-voltage',))
+    node = probe.add(rclpy.create_node('warm', namespace='robot'))
+    diagnostics = Diagnostics(node, lambda report: report.values.update(fps='3'), lambda: state)
+    status = diagnostics.status()
+    values = {entry.key: entry.value for entry in status.values}
+    assert status.level == DiagnosticStatus.WARN and '85 C' in status.message
+    assert status.name == 'robot/warm' and status.hardware_id == 'robot'
+    assert values['throttling'] == 'throttled' and values['fps'] == '3'
+    assert values['throttled since boot'] == 'under-voltage'
+    assert float(values['memory (MB)']) > 10 and float(values['CPU (%)']) >= 0

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker thread and its queue."""
+
+import threading
+import time
+
+import pytest
+
+from face_tracking.nodes.worker import Worker
+
+
+class Gate:
+    """A handler that waits to be let on."""
+
+    def __init__(self):
+        self.entered, self.open = threading.Semaphore(0), threading.Semaphore(0)
+        self.handled = []
+
+    def __call__(self, item):
+        self.entered.release()
+        self.open.acquire(timeout=10)
+        self.handled.append(item)
+
+
+@pytest.mark.parametrize('capacity, handled, dropped', [
+    (1, [0, 5], 4), (3, [0, 3, 4, 5], 2), (5, [0, 1, 2, 3, 4, 5], 0)])
+def test_the_oldest_gives_way(capacity, handled, dropped):
+    gate = Gate()
+    worker = Worker(gate, pytest.fail, capacity)
+    worker.submit(0)
+    gate.entered.acquire(timeout=10)
+    for item in range(1, 6):
+        worker.submit(item)
+    for _ in handled:
+        gate.open.release()
+    for _ in handled[1:]:
+        assert gate.entered.acquire(timeout=10)
+    assert worker.close() and gate.handled == handled and worker.dropped == dropped
+
+
+def test_an_error_is_told_and_the_thread_carries_on():
+    errors, done = [], threading.Event()
+
+    def handle(item):
+        if item == 'bad':
+            raise ValueError('no good')
+        done.set()
+
+    worker = Worker(handle, errors.append, capacity=2)
+    worker.submit('bad')
+    worker.submit('good')
+    assert done.wait(10) and str(errors[0]) == 'no good'
+    assert worker.close()
+
+
+def test_close_does_not_wait_for_a_thread_that_is_stuck():
+    gate = Gate()
+    worker = Worker(gate, pytest.fail)
+    worker.submit(0)
+    gate.entered.acquire(timeout=10)
+    worker.submit(1)
+    started = time.monotonic()
+    assert not worker.close(timeout=0.1) and time.monotonic() - started < 5
+    worker.submit(2)
+    gate.open.release()
+    assert worker.close(timeout=10) and gate.handled == [0]
+
+
+def test_clear_forgets_what_waits():
+    gate = Gate()
+    worker = Worker(gate, pytest.fail, capacity=3)
+    for item in range(3):
+        worker.submit(item)
+    gate.entered.acquire(timeout=10)
+    worker.clear()
+    gate.open.release()
+    worker.submit(9)
+    assert gate.entered.acquire(timeout=10)
+    gate.open.release()
+    assert worker.close(timeout=10) and gate.handled == [0, 9] and worker.dropped == 0

@@ -118,7 +118,8 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto, name: str, input_size):
         self.model, self.name = model, name
         image = _image_input(model, name)
-        width, height = input_size or _declared_size(image, name)
+        self.own_size = _declared_size(image, name)
+        width, height = input_size or self.own_size
         if width < 1 or height < 1:
             raise UserError(f'{name} leaves its input size open', 'give an input size')
         self.values: dict[str, np.ndarray | str | Rows] = {
@@ -242,14 +243,28 @@ class _Reader:
     def _read_resize(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         scales = inputs[2] if len(inputs) > 2 else None
+        sizes = inputs[3] if len(inputs) > 3 else None
+        mode = attributes.get('coordinate_transformation_mode', b'half_pixel')
         if scales is None or not np.size(scales):
-            self._fail(node, 'is given by size, not by scale')
-        floor = (attributes.get('coordinate_transformation_mode', b'half_pixel') == b'asymmetric'
-                 and attributes.get('nearest_mode', b'round_prefer_floor') == b'floor')
-        # At whole factors every pixel is repeated, whichever of these modes says so.
-        repeats = floor or attributes.get('coordinate_transformation_mode',
-                                          b'half_pixel') == b'half_pixel'
-        return self._upsample(node, source, scales, attributes, repeats)
+            if sizes is None:
+                self._fail(node, 'has neither scale nor size')
+            own = self._own_shape(source)
+            scales = [1, 1, *(-(-int(size) // side) for size, side in
+                              zip(sizes[2:], (own.height, own.width), strict=True))]
+        # Enlarging by whole factors, these modes repeat each pixel.
+        floor = mode == b'asymmetric' and attributes.get('nearest_mode') == b'floor'
+        return self._upsample(node, source, scales, attributes, floor or mode == b'half_pixel')
+
+    def _own_shape(self, name: str) -> Shape:
+        """Return the shape of a map at the input size that the file was exported for.
+
+        A size in the graph was computed for that one, and only its ratio holds for others.
+        """
+        if (self.shapes[IMAGE].width, self.shapes[IMAGE].height) == self.own_size:
+            return self.shapes[name]
+        reader = _Reader(self.model, self.name, self.own_size)
+        reader.read()
+        return reader.shapes[name]
 
     def _read_upsample(self, node, inputs, attributes):
         scales = inputs[1] if len(inputs) > 1 else attributes.get('scales')
@@ -267,10 +282,19 @@ class _Reader:
 
     def _read_add(self, node, inputs, attributes):
         sources = tuple(self._feature(node, value) for value in inputs)
+        for source, other in (sources, sources[::-1]):
+            self._crop_enlarged(source, self.shapes[other])
         if self.shapes[sources[0]] != self.shapes[sources[1]]:
-            self._fail(node, f'adds {self.shapes[sources[0]]} to {self.shapes[sources[1]]}: the '
-                             'input size does not suit this network, take a multiple of 32')
+            self._fail(node, f'adds {self.shapes[sources[0]]} to {self.shapes[sources[1]]}')
         return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
+
+    def _crop_enlarged(self, name: str, wanted: Shape) -> None:
+        """Leave out the last row or column of a doubled map where its partner has an odd side."""
+        layer, shape = self.layers.get(name), self.shapes[name]
+        if isinstance(layer, Upsample) and all(
+                0 <= have - want < layer.factor for have, want in
+                ((shape.height, wanted.height), (shape.width, wanted.width))):
+            self.shapes[name] = replace(wanted, channels=shape.channels)
 
     def _read_concat(self, node, inputs, attributes):
         if all(isinstance(value, Rows) for value in inputs):

@@ -16,7 +16,6 @@ from face_tracking.compiler.network import (
     Activate,
     Activation,
     Add,
-    Concatenate,
     Convolution,
     Layer,
     MaxPool,

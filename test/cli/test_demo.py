@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``face_tracking demo``: real nodes in a process of their own, and what they leave."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import pytest
+
+from face_tracking.cli.main import main
+from face_tracking.detection.model import load_model
+from face_tracking.errors import UserError
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+
+
+def test_demo_leaves_film_tracks_and_still(tmp_path, capfd):
+    try:
+        load_model()
+    except UserError as error:
+        pytest.skip(f'needs a detector: {error}')
+    assert main(['demo', '--output', str(tmp_path), '--seconds', '2', '--rate', '10',
+                 '--detect-interval', '2', '--runtime', 'onnxruntime']) == 0
+    told = capfd.readouterr()
+    assert '20 frames' in told.out and 'ids' in told.out and 'inference' in told.out
+    assert 'Traceback' not in told.err
+    rows = json.loads((tmp_path / 'tracks.json').read_text())
+    assert len(rows) >= 20 and max(len(row['tracks']) for row in rows) == 2
+    assert all(first['stamp'] < second['stamp']
+               for first, second in zip(rows, rows[1:], strict=False))
+    assert cv2.imread(str(tmp_path / 'still.png')).shape == (480, 640, 3)
+    film = cv2.VideoCapture(str(tmp_path / 'annotated.mp4'))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) >= 15
+
+
+def test_demo_says_what_a_node_complains_about(tmp_path, capfd):
+    assert main(['demo', '--output', str(tmp_path), '--camera', 'file:///no/such/film.mp4',
+                 '--runtime', 'onnxruntime']) == 2
+    assert '/no/such/film.mp4' in capfd.readouterr().err.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

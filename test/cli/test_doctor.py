@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``face_tracking doctor``: it finds what is there, and what is wrong."""
+
+from __future__ import annotations
+
+import sys
+
+from face_tracking.cli import doctor
+from face_tracking.cli.main import main
+from face_tracking.detection.runtimes import runtime
+
+
+def test_working_engines_are_found_to_work(described, capsys, monkeypatch):
+    monkeypatch.setattr(runtime, 'RUNTIMES', {
+        name: runtime.RUNTIMES[name] for name in ('onnxruntime', 'opencv')})
+    main(['doctor', '--model', str(described)])
+    text = capsys.readouterr().out
+    lines = {line.split()[1]: line.split()[0] for line in text.splitlines()
+             if line.startswith('  ') and len(line.split()) > 2}
+    for subject in ('Python', 'numpy', 'model', 'onnxruntime', 'opencv', 'virtual:', 'rclpy'):
+        assert lines[subject] == 'ok', text
+    assert 'ms for a picture' in text
+
+
+def test_what_is_missing_is_said_with_what_to_do(described, capsys, monkeypatch):
+    described.write_text('name: broken')
+    monkeypatch.setitem(sys.modules, 'scipy', None)
+    assert main(['doctor', '--model', str(described), '--no-cameras']) == 1
+    text = capsys.readouterr().out
+    failures = [line for line in text.splitlines() if line.startswith('  FAIL')]
+    assert any('scipy' in line for line in failures)
+    assert any('description' in line for line in failures)
+    assert '-> pip install scipy' in text and '2 FAIL' in text
+
+
+def test_missing_camera_is_a_note_with_a_remedy():
+    finding = doctor._try_camera('v4l2:///dev/video987')
+    assert finding.state == doctor.NOTE and '/dev/video987' in finding.text and finding.remedy

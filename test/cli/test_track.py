@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``face_tracking track``: from a film to MOT text, JSON and an annotated film."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from face_tracking.cli.main import main
+from face_tracking.cli.video_writer import VideoWriter
+
+FRAMES = 40
+
+
+def scene(index: int) -> np.ndarray:
+    """Return a frame in which a bright square moves to the right by two pixels a frame."""
+    image = np.zeros((120, 160, 3), np.uint8)
+    x = 24 + 2 * index
+    image[48:64, x:x + 16] = 255
+    return image
+
+
+@pytest.fixture
+def film(tmp_path):
+    path = tmp_path / 'film.mp4'
+    with VideoWriter(path, 25) as writer:
+        for index in range(FRAMES):
+            writer.write(scene(index))
+    return path
+
+
+@pytest.fixture
+def words(described):
+    return ['--model', str(described), '--runtime', 'onnxruntime', '--input-size', '160x120',
+            '--nms-threshold', '0.1', '--detect-interval', '1', '--visual-tracker', 'none']
+
+
+def frames_of(path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames
+
+
+def test_film_becomes_tracks(film, words, tmp_path, capsys):
+    mot, rows, marked = (tmp_path / name for name in ('mot.txt', 'tracks.json', 'marked.mp4'))
+    assert main(['track', str(film), '--mot', str(mot), '--json', str(rows),
+                 '--video', str(marked), *words]) == 0
+    told = capsys.readouterr().out
+    assert f'{FRAMES} frames of 160x120' in told and ' 1 ids' in told
+    assert all(stage in told for stage in ('preprocess', 'inference', 'decode', 'track'))
+
+    table = np.loadtxt(mot, delimiter=',')
+    assert table.shape[1] == 10 and set(table[:, 1]) == {1} and len(table) >= FRAMES - 3
+    assert (np.diff(table[:, 0]) == 1).all() and table[-1, 0] == FRAMES
+    middle = table[:, 2] + table[:, 4] / 2
+    # The square's middle is at 32 + 2 * (frame - 1); the detector sees it in steps of 8 pixels.
+    assert np.abs(middle - (30 + 2 * table[:, 0])).max() < 10
+
+    content = json.loads(rows.read_text())
+    assert (content['width'], content['height'], content['rate']) == (160, 120, 25)
+    assert [frame['frame'] for frame in content['frames']] == list(range(1, FRAMES + 1))
+    last = content['frames'][-1]['tracks'][0]
+    assert last['id'] == 1 and last['velocity'][0] > 20 and last['age'] > 1
+
+    drawn = frames_of(marked)
+    assert len(drawn) == FRAMES and drawn[0].shape == (120, 160, 3)
+    assert drawn[-1].max(axis=2).astype(bool).sum() > scene(0).any(axis=2).sum() + 50
+
+
+def test_it_stops_where_asked_and_nobody_is_exit_code_1(film, words, capsys):
+    assert main(['track', str(film), '--frames', '1', *words]) == 1
+    assert '1 frames' in capsys.readouterr().out
+
+
+def test_mot_can_go_to_the_standard_output(film, words, capsys):
+    assert main(['track', str(film), '--mot', '-', '--frames', '10', *words]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(',-1,-1,-1')
+
+
+def test_unreadable_film_is_one_line(tmp_path, words, capsys):
+    path = tmp_path / 'film.mp4'
+    path.write_bytes(b'no film at all')
+    assert main(['track', str(path), *words]) == 2
+    assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_option_out_of_range_is_one_line(film, words, capsys):
+    assert main(['track', str(film), *words, '--min-hits', '0']) == 2
+    assert 'min_hits' in capsys.readouterr().err
+
+
+def test_virtual_camera_is_followed(shared_dir, capsys):
+    model = shared_dir / 'models/yunet_n_320_320.onnx'
+    assert main(['track', 'virtual:', '--model', str(model), '--runtime', 'onnxruntime',
+                 '--input-size', '320x256', '--frames', '12']) == 0
+    assert ' 2 ids' in capsys.readouterr().out

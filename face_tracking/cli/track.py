@@ -28,7 +28,6 @@ from face_tracking.cli import options
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    from face_tracking.tracking.options import describe_options
     parser.add_argument('source', metavar='SOURCE', help='film, folder, device or URI')
     parser.add_argument('--mot', metavar='FILE', help='write MOT challenge text; - is the '
                         'standard output')
@@ -47,13 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--input-size', type=options.size, metavar='WxH',
                         help="size of the network's input (default: that of the model)")
     options.add_detector_arguments(parser)
-    group = parser.add_argument_group('tracker')
+    _add_tracker_arguments(parser.add_argument_group('tracker'))
+
+
+def _add_tracker_arguments(group):
+    from face_tracking.tracking.options import describe_options
     for row in describe_options():
-        if row.name != 'score_threshold':
-            group.add_argument(
-                f'--{row.name.replace("_", "-")}', dest=row.name, default=row.default,
-                type=type(row.default), choices=row.choices or None,
-                help=f'{row.description} (default: {row.default})')
+        if row.name == 'score_threshold':  # the detector's, which goes for both
+            continue
+        kind = ({'action': argparse.BooleanOptionalAction} if isinstance(row.default, bool)
+                else {'type': type(row.default), 'choices': row.choices or None})
+        described = f'{row.description} (default: {row.default})'.replace('%', '%%')
+        group.add_argument(f'--{row.name.replace("_", "-")}', dest=row.name,
+                           default=row.default, help=described, **kind)
 
 
 def run(args: argparse.Namespace) -> int:

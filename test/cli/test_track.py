@@ -99,3 +99,19 @@ def test_virtual_camera_is_followed(shared_dir, capsys):
     assert main(['track', 'virtual:', '--model', str(model), '--runtime', 'onnxruntime',
                  '--input-size', '320x256', '--frames', '12']) == 0
     assert ' 2 ids' in capsys.readouterr().out
+
+
+def test_switches_of_the_tracker_can_be_turned_off():
+    import argparse
+
+    from face_tracking.cli.track import add_arguments
+    from face_tracking.tracking.options import describe_options
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args(['film.mp4']))
+    for row in describe_options():
+        assert defaults[row.name] == row.default
+        if isinstance(row.default, bool):
+            turned = '--no-' if row.default else '--'
+            args = parser.parse_args(['film.mp4', turned + row.name.replace('_', '-')])
+            assert getattr(args, row.name) is not row.default

@@ -87,7 +87,7 @@ def _line_width(canvas: np.ndarray) -> int:
 
 def _points(values) -> np.ndarray:
     """Return coordinates as OpenCV wants them with :data:`SUBPIXEL` fractional bits."""
-    limited = np.clip(np.asarray(values, np.float32), -1e5, 1e5)
+    limited = np.clip(np.asarray(values, np.float64), -1e5, 1e5)
     return np.round(limited * (1 << SUBPIXEL)).astype(np.int32)
 
 

@@ -61,6 +61,14 @@ def _without_colour_profile(data: bytes) -> bytes:
     return data
 
 
+def _cut_short(content: bytes) -> bool:
+    """Tell whether the end of a JPEG or PNG file is missing: OpenCV would pad it with grey."""
+    if content.startswith(b'\xff\xd8\xff'):
+        # The end of image follows the last start of scan; a thumbnail's lies before it.
+        return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
+    return content.startswith(b'\x89PNG') and b'IEND' not in content[-64:]
+
+
 class ImageFolder(CameraSource):
     """Shows the pictures of a folder, read recursively and sorted, one each ``1 / rate`` s.
 

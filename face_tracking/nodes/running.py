@@ -63,6 +63,7 @@ def _spin(nodes: list[FaceNode]) -> None:
 
 
 def _stop(nodes: list[FaceNode]) -> None:
+    _ignore_signals()
     ended = [node.close() for node in nodes]
     if not all(ended):
         # A thread is deep in a library (compiling a model takes a minute): tearing Python down
@@ -73,6 +74,13 @@ def _stop(nodes: list[FaceNode]) -> None:
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
+    _ignore_signals()  # rclpy has put back the handlers of before
+
+
+def _ignore_signals() -> None:
+    """Let no further signal disturb the end, Python's own clearing up included."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
 
 
 def _first_line(error: Exception) -> str:

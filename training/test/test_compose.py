@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Canvases: labels stay where the pixels went, and numbers make batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from training import labels, pictures
+from training.batches import Batches
+from training.compose import Composer
+from training.photometric import spoil
+from training.pictures import Picture
+
+LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
+
+
+def red_square() -> Picture:
+    """A grey picture with a red face whose first landmark's quarter is green."""
+    image = np.full((160, 200, 3), 90, np.uint8)
+    image[60:100, 80:120] = (0, 0, 255)
+    image[60:80, 80:100] = (0, 255, 0)
+    boxes = np.array([[80, 60, 120, 100]], np.float32)
+    return Picture('red', pictures._pyramid(image), boxes, LANDMARKS[None], np.zeros(1, bool))
+
+
+def scene() -> Picture:
+    image = np.full((160, 200, 3), 90, np.uint8)
+    return Picture('scene', pictures._pyramid(image), np.zeros((0, 4), np.float32),
+                   np.zeros((0, 5, 2), np.float32), np.zeros(0, bool))
+
+
+@pytest.fixture(scope='module')
+def made(made_folder):
+    return pictures.load(labels.read_folder(made_folder, pytest.fail), pytest.fail, False)
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_labels_follow_the_pixels(seed):
+    composer = Composer([red_square(), scene()], 160, 128)
+    canvas = composer.draw(np.random.default_rng(seed))
+    boxes, landmarks, ignore = canvas.labels()
+    for box, points in zip(boxes[~ignore], landmarks[~ignore], strict=True):
+        x, y = (box[:2] + box[2:]) / 2
+        if not (2 < x < 157 and 2 < y < 125):
+            continue
+        pixel = canvas.image[int(y), int(x)].astype(int)
+        assert max(pixel[1], pixel[2]) > pixel[0] + 40, 'the centre of a label is not the face'
+        side = min(box[2:] - box[:2])
+        assert (np.abs(points - (x, y)).max() < side * 1.1), 'a landmark left its face'
+        # Mirrored or not, the first landmark is the one further left.
+        if side > 12:
+            assert points[0, 0] < points[1, 0] + side * 0.6
+
+
+def test_unscaled_pictures_are_drawn_to_the_pixel():
+    composer = Composer([red_square(), scene()], 200, 160)
+    canvas = composer._background(np.random.default_rng(0))
+    for _ in range(8):
+        composer._draw_picture(canvas, red_square(), np.eye(3)[:2], (0, 0, 200, 160),
+                               np.random.default_rng(0))
+    np.testing.assert_array_equal(canvas.image, red_square().levels[0])
+    boxes, landmarks, ignore = canvas.labels()
+    np.testing.assert_allclose(boxes, [[80, 60, 120, 100]])
+    np.testing.assert_allclose(landmarks[0], LANDMARKS)
+    assert not ignore.any()
+
+
+def test_mirroring_swaps_left_and_right():
+    composer = Composer([red_square(), scene()], 200, 160)
+    canvas = composer._background(np.random.default_rng(0))
+    mirror = np.array([[-1.0, 0, 200], [0, 1, 0]])
+    composer._draw_picture(canvas, red_square(), mirror, (0, 0, 200, 160),
+                           np.random.default_rng(0))
+    _, landmarks, _ = canvas.labels()
+    np.testing.assert_allclose(landmarks[0, 0], [200 - 110, 70])
+    np.testing.assert_allclose(landmarks[0, 3], [200 - 108, 92])
+    assert canvas.image[70, 110].tolist() == [0, 255, 0]
+
+
+def test_a_covered_face_is_no_longer_labelled():
+    composer = Composer([red_square(), scene()], 200, 160)
+    canvas = composer._background(np.random.default_rng(0))
+    random, whole = np.random.default_rng(0), np.eye(3)[:2]
+    composer._draw_picture(canvas, red_square(), whole, (0, 0, 200, 160), random)
+    composer._draw_picture(canvas, scene(), whole, (0, 0, 96, 160), random)
+    assert canvas.ignore == [True]
+    composer._draw_picture(canvas, scene(), whole, (0, 0, 116, 160), random)
+    assert canvas.boxes == []
+
+
+@pytest.mark.parametrize('size', [(160, 160), (96, 64), (320, 256)])
+def test_canvases_have_faces_of_many_sizes(made, size):
+    composer = Composer(made, *size)
+    sides = []
+    for seed in range(30):
+        canvas = composer.draw(np.random.default_rng(seed))
+        assert canvas.image.shape == (size[1], size[0], 3) and canvas.image.dtype == np.uint8
+        boxes, _, ignore = canvas.labels()
+        sides += (boxes[~ignore, 2:] - boxes[~ignore, :2]).min(axis=1).tolist()
+    assert min(sides) < 12 and max(sides) > min(size) / 3
+
+
+def test_worse_conditions_keep_shape_and_type(made):
+    image = made[1].levels[0]
+    spoilt = [spoil(image, made[1].boxes, np.random.default_rng(seed)) for seed in range(40)]
+    assert all(one.shape == image.shape and one.dtype == np.uint8 for one in spoilt)
+    assert len({one.tobytes() for one in spoilt}) > 35
+
+
+def test_a_batch_is_known_by_its_number(made):
+    composers = [Composer(made, 64, 64), Composer(made, 128, 64)]
+    first, again = (Batches(composers, 6, seed=4) for _ in range(2))
+    first[0]
+    assert torch.equal(first[3].images, again[3].images)
+    assert torch.equal(first[3].boxes, again[3].boxes)
+    assert not torch.equal(first[2].images, again[4].images)
+    assert first[2].images.shape == (6, 3, 64, 64)
+    assert first[3].images.shape == (3, 3, 64, 128)
+
+
+def test_the_teacher_answers_tiles_as_it_does_pictures(shared_dir):
+    from training.teacher import Teacher
+    teacher = Teacher(shared_dir / 'models' / 'yunet_n_320_320.onnx')
+    random = np.random.default_rng(2)
+    sheet = random.integers(0, 255, (1, 320, 320, 3), np.uint8)
+    whole = teacher.scores(sheet)
+    tiles = np.stack([sheet[0, y:y + 160, x:x + 160] for y in (0, 160) for x in (0, 160)])
+    quarters = teacher.scores(tiles)
+    assert whole.shape == (1, 2100, 2) and quarters.shape == (4, 525, 2)
+    grid = whole[0, :1600].reshape(40, 40, 2)
+    np.testing.assert_array_equal(quarters[1, :400].reshape(20, 20, 2), grid[:20, 20:])
+    np.testing.assert_array_equal(quarters[2, :400].reshape(20, 20, 2), grid[20:, :20])

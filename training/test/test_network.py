@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network: shapes, cost, folding."""
+
+import pytest
+import torch
+from torch import nn
+
+from training.cost import onnx_cost
+from training.network import (
+    STRIDES,
+    FaceNetwork,
+    deployed,
+    multiply_adds,
+    parameter_count,
+)
+
+
+@pytest.fixture
+def lively() -> FaceNetwork:
+    """A network whose batch norm has seen something."""
+    torch.manual_seed(5)
+    network = FaceNetwork().train()
+    for _ in range(3):
+        network(torch.rand(2, 3, 96, 96) * 255)
+    return network.eval()
+
+
+@pytest.mark.parametrize('width, height', [(160, 120), (320, 240), (640, 480), (96, 64)])
+def test_outputs_cover_the_picture(lively, width, height):
+    outputs = lively(torch.zeros(1, 3, height, width))
+    assert [tuple(output.shape) for output in outputs] == [
+        (1, 16, -(-height // stride), -(-width // stride)) for stride in STRIDES]
+
+
+@pytest.mark.parametrize('size', [(120, 160), (96, 96)])
+def test_folding_changes_nothing(lively, size):
+    picture = torch.rand(1, 3, *size) * 255
+    folded = deployed(lively)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    for before, after in zip(lively(picture), folded(picture), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_is_small():
+    network = deployed(FaceNetwork())
+    assert parameter_count(network) <= 200_000
+    channels = {module.out_channels for module in network.modules()
+                if isinstance(module, nn.Conv2d)}
+    assert all(count % 16 == 0 for count in channels)
+
+
+def test_takes_at_most_three_fifths_of_yunet(shared_dir):
+    _, adds, pixels = onnx_cost(shared_dir / 'models' / 'yunet_n_320_320.onnx')
+    assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 0.6 * adds / pixels
+
+
+def test_counts_multiply_adds_by_hand():
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3, 2, 1)
+
+        def forward(self, picture):
+            return self.convolution(picture)
+
+    assert multiply_adds(One(), 8, 6) == 4 * 3 * 4 * (3 * 3 * 3)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training end to end, in small, on made pictures."""
+
+import csv
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+from face_tracking.errors import UserError
+from training import checkpoint, evaluate, plots
+from training.batches import Batches
+from training.compose import Composer
+from training.train import Options, Run, learning_rate, read_data, train
+
+COMMANDS = ('train', 'evaluate', 'export', 'compare', 'cost', 'plots')
+
+
+def options(folder, out, **changes) -> Options:
+    return Options(**{**{
+        'data': str(folder), 'out': str(out), 'steps': 8, 'batch': 4, 'size': '64x64,96x64',
+        'rate': 5e-3, 'warm_up': 2, 'checkpoint_every': 4, 'validate_every': 4, 'holdout': 0.2,
+        'workers': 0, 'threads': 1, 'device': 'cpu'}, **changes})
+
+
+def run(opts, **arguments):
+    return train(opts, warn=pytest.fail, progress=False, **arguments)
+
+
+def rows(folder):
+    with (folder / 'metrics.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_few_steps_bring_the_loss_down(made_folder, tmp_path):
+    opts = options(made_folder, tmp_path, warm_up=5, steps=25)
+    batch = Batches([Composer(read_data(opts, pytest.fail)[0], 64, 64)], 8, seed=1)[0]
+    fresh = Run(opts)
+    totals = [fresh.learn(batch)['total'] for _ in range(opts.steps)]
+    assert min(totals[-3:]) < 0.8 * totals[0]
+
+
+def test_a_run_leaves_figures_and_curves(made_folder, tmp_path):
+    run(options(made_folder, tmp_path, steps=60, size='64x64', validate_every=50))
+    first, last = rows(tmp_path)
+    assert (first['step'], last['step']) == ('50', '60')
+    assert float(last['total']) < float(first['total'])
+    assert first['validation_ap'] != '' and last['validation_ap'] != ''
+    plots.curves(tmp_path / 'metrics.csv', tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').stat().st_size > 10_000
+
+
+def test_resuming_is_the_same_as_never_stopping(made_folder, tmp_path):
+    whole = run(options(made_folder, tmp_path / 'whole'))
+    parts = options(made_folder, tmp_path / 'parts', workers=1)
+    run(parts, stop_at=4)
+    torch.manual_seed(99)
+    resumed = run(parts, resume=True)
+    assert resumed.step == whole.step == 8
+    for name in ('network', 'average'):
+        ours, theirs = (getattr(one, name).state_dict() for one in (whole, resumed))
+        for key, value in ours.items():
+            assert torch.equal(value, theirs[key]), f'{name} differs in {key}'
+    assert rows(tmp_path / 'whole')[-1]['validation_ap'] == \
+        rows(tmp_path / 'parts')[-1]['validation_ap']
+
+
+def test_fine_tuning_starts_from_the_given_weights(made_folder, tmp_path):
+    first = run(options(made_folder, tmp_path / 'a', steps=3))
+    weights = tmp_path / 'a' / 'weights.safetensors'
+    start = run(options(made_folder, tmp_path / 'b', init=str(weights), steps=1, rate=1e-9,
+                        warm_up=0))
+    for (key, value), other in zip(first.average.named_parameters(),
+                                   start.network.parameters(), strict=True):
+        torch.testing.assert_close(other, value, atol=1e-6, rtol=1e-5, msg=key)
+
+
+def test_measures_what_it_trained(made_folder, tmp_path, capsys):
+    run(options(made_folder, tmp_path / 'a', steps=2))
+    sheet = tmp_path / 'sheet.png'
+    assert evaluate.main(['--weights', str(tmp_path / 'a' / 'weights.safetensors'), '--data',
+                          str(made_folder), '--sheet', str(sheet), '--threshold', '0.01']) == 0
+    assert '(18 faces)' in capsys.readouterr().out
+    assert sheet.stat().st_size > 10_000
+
+
+def test_broken_pictures_are_named_and_left_out(made_folder, tmp_path):
+    folder = tmp_path / 'data'
+    folder.mkdir()
+    for path in made_folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / '01.png').write_bytes(b'nothing')
+    (folder / 'more.json').write_text('{')
+    said = []
+    train(options(folder, tmp_path / 'out', steps=1), warn=said.append, progress=False)
+    assert len(said) == 2
+    assert any('01.png' in line for line in said) and any('more.json' in line for line in said)
+
+
+def test_will_not_write_over_a_run(made_folder, tmp_path):
+    run(options(made_folder, tmp_path, steps=1))
+    with pytest.raises(UserError, match='--resume'):
+        run(options(made_folder, tmp_path, steps=1))
+
+
+def test_a_damaged_state_is_an_error_in_one_line(made_folder, tmp_path):
+    (tmp_path / 'state.pt').write_bytes(b'gone')
+    with pytest.raises(UserError, match='damaged'):
+        run(options(made_folder, tmp_path), resume=True)
+    with pytest.raises(UserError, match='no run'):
+        run(options(made_folder, tmp_path / 'none'), resume=True)
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    import safetensors.torch
+    path = tmp_path / 'w.safetensors'
+    safetensors.torch.save_file({'stem.weight': torch.zeros(2)}, str(path))
+    with pytest.raises(UserError, match='does not hold'):
+        checkpoint.load_network(path)
+    path.write_bytes(b'no')
+    with pytest.raises(UserError, match='does not hold'):
+        checkpoint.load_network(path)
+
+
+def test_the_rate_warms_up_and_falls():
+    opts = Options(data='', out='', steps=100, warm_up=10, rate=1.0, rate_end=0.1)
+    rates = [learning_rate(opts, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0)
+    assert np.all(np.diff(rates[10:]) < 0) and rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit, match='0'):
+        importlib.import_module(f'training.{command}').main(['--help'])
+    assert f'usage: python -m training.{command}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('arguments', [
+    ['train', '--data', 'nowhere', '--out', '{out}'],
+    ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
+    ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
+    ['train', '--data', '{data}', '--out', '{out}', '--resume'],
+    ['evaluate', '--data', 'nowhere'],
+    ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
+    ['export', 'int8', '--out', '{out}'],
+    ['export', 'onnx', '--out', '{out}', '--size', 'big'],
+])
+def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
+    command = importlib.import_module(f'training.{arguments[0]}')
+    filled = [text.format(data=made_folder, out=tmp_path / 'out') for text in arguments[1:]]
+    assert command.main(filled) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith(f'{arguments[0]}: ') and len(error) < 300

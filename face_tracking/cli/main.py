@@ -25,6 +25,7 @@ COMMANDS = {
     'tune': 'search for faster schedules for a detector on a machine',
     'bench': 'measure the engines, the nodes and the tracker beside their rivals',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
+    'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'fetch-model': 'download a published detector and check it',
     'doctor': 'say what is installed, what works, and what to do about the rest',
 }

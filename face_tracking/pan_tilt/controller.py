@@ -81,6 +81,7 @@ class HeadController:
         self._chooser = TargetChooser()
         self._faces: dict[int, Bearing] = {}
         self._integral = np.zeros(2)
+        self._stands = [False, False]
         self._now: int | None = None
         self._heard: int | None = None
         self._newest: int | None = None
@@ -328,17 +329,29 @@ class HeadController:
         options = self._options
         ahead = now + round(options.servo_delay * 1e9)
         angles, rates = self._faces[self._chooser.chosen].at(ahead)
-        rates = _beyond(rates, options.still_speed)
         wanted = np.zeros(2)
         for axis, joint in enumerate(self._joints):
             position, velocity, _ = joint.state
-            error = _beyond(joint.reachable(angles[axis]) - position, options.dead_zone)
+            error = joint.reachable(angles[axis]) - position
+            if self._may_stand(axis, error, rates[axis]):
+                continue
             # No faster than that the head, coming from a face that stands, could still stop.
             speed = min(abs(options.kp * error), abs(joint.approach(error)))
             wanted[axis] = (options.feed_forward * rates[axis] + math.copysign(speed, error)
                             + options.ki * self._integral[axis]
                             + options.kd * (rates[axis] - velocity))
         return wanted
+
+    def _may_stand(self, axis: int, error: float, rate: float) -> bool:
+        """Tell whether a joint may stand: near enough to a face that stands, with hysteresis.
+
+        While it stands the pictures are at their best, and what the joints are not told they
+        cannot do wrong: so the loop comes to rest instead of hunting within the gears' play.
+        """
+        factor = 1.5 if self._stands[axis] else 1.0
+        self._stands[axis] = (abs(error) <= factor * self._options.dead_zone
+                              and abs(rate) <= factor * self._options.still_speed)
+        return self._stands[axis]
 
     def _walk_to(self, angles: np.ndarray) -> np.ndarray:
         speed = self._options.search_speed
@@ -359,11 +372,6 @@ class HeadController:
             self._seek_side = -self._seek_side
             end = middle + self._seek_side * reach
         return np.array([end, home[1]])
-
-
-def _beyond(value, threshold: float):
-    """Return what of a value, number or array, exceeds a threshold, with its sign."""
-    return np.sign(value) * np.maximum(np.abs(value) - threshold, 0.0)
 
 
 def _usable(boxes: np.ndarray) -> np.ndarray:

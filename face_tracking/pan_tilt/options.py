@@ -56,7 +56,7 @@ class ControlOptions:
     max_velocity: float = _option(2.4, 'Of either joint (rad/s)', 0.01, 20.0)
     max_acceleration: float = _option(14.0, 'Of either joint (rad/s^2)', 0.01, 500.0)
     max_jerk: float = _option(250.0, 'Of either joint (rad/s^3)', 0.1, 50000.0)
-    kp: float = _option(9.0, 'Speed for each radian off the face (1/s)', 0.0, 50.0)
+    kp: float = _option(6.0, 'Speed for each radian off the face (1/s)', 0.0, 50.0)
     ki: float = _option(0.5, 'Growth of that speed while the face stays off centre (1/s^2)',
                         0.0, 50.0)
     kd: float = _option(0.0, 'Share of the difference of face and head speed that is added',
@@ -64,15 +64,17 @@ class ControlOptions:
     integral_limit: float = _option(
         0.1, 'Most that the integral may add up to (rad s)', 0.0, 10.0)
     feed_forward: float = _option(1.0, "Share of the face's own speed", 0.0, 1.5)
-    dead_zone: float = _option(0.3 * DEGREE, 'Offset that is let be (rad)', 0.0, 0.5)
+    dead_zone: float = _option(
+        1.0 * DEGREE, 'Offset that is let be; a joint that stands moves again at half as much '
+        'more (rad)', 0.0, 0.5)
     still_speed: float = _option(
-        2 * DEGREE, 'Speed of a face that counts as standing (rad/s)', 0.0, 1.0)
+        4 * DEGREE, 'Speed of a face that counts as standing (rad/s)', 0.0, 1.0)
     angle_noise: float = _option(
         0.4 * DEGREE, "Standard deviation of a face's direction (rad)", 1e-4, 0.2)
     smear: float = _option(
-        0.03, 'More of it for each rad/s at which the face crosses the picture (s)', 0.0, 1.0)
+        0.06, 'More of it for each rad/s at which the face crosses the picture (s)', 0.0, 1.0)
     face_acceleration: float = _option(
-        6.0, 'How briskly people move, as standard deviation (rad/s^2)', 0.01, 100.0)
+        1.5, 'How briskly people move, as standard deviation (rad/s^2)', 0.01, 100.0)
     servo_delay: float = _option(
         0.06, 'Seconds by which the joints follow their commands', 0.0, 1.0)
     stale_timeout: float = _option(

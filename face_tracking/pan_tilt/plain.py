@@ -20,10 +20,12 @@ class PixelProportional:
     """Moves towards the largest face.
 
     :param gain: radians for each pixel off the middle, per picture.
+    :ivar wanted: the id to look at instead; 0 for the largest face.
     """
 
     def __init__(self, gain: float, options: ControlOptions | None = None):
         self.gain = gain
+        self.wanted = 0
         self._limits = (options or ControlOptions()).limits()
         self._positions = (0.0, 0.0)
         self._target: int | None = None
@@ -31,9 +33,10 @@ class PixelProportional:
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
         """Move by what this picture shows."""
         self._target = None
-        if not len(tracks):
+        rows = np.flatnonzero(tracks.ids == self.wanted) if self.wanted else np.arange(len(tracks))
+        if not len(rows):
             return
-        row = int(np.argmax(area(tracks.boxes)))
+        row = int(rows[np.argmax(area(tracks.boxes[rows]))])
         self._target = int(tracks.ids[row])
         x, y = to_centre_size(tracks.boxes)[row, :2]
         off = (camera.width / 2 - x, y - camera.height / 2)

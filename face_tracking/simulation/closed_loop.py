@@ -97,6 +97,7 @@ class ClosedLoop:
     """Runs one scene.
 
     :param on_frame: called with each frame, its tracks and the log so far, e.g. to film it.
+    :ivar who: by track id, whom in truth it was last on.
     """
 
     def __init__(self, scene: Scene, model: CameraModel, detector: Detector, tracker: Tracker,
@@ -111,7 +112,7 @@ class ClosedLoop:
         self._on_frame = on_frame
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._who: dict[int, int] = {}
+        self.who: dict[int, int] = {}
 
     def run(self, duration: float | None = None, progress=iter,
             at: Mapping[float, Callable[[], None]] | None = None) -> Log:
@@ -169,7 +170,7 @@ class ClosedLoop:
         overlap = boxes.iou(tracks.boxes, truth.boxes)
         for row, identity in enumerate(tracks.ids.tolist()):
             if len(truth) and overlap[row].max() > 0.3:
-                self._who[identity] = int(truth.ids[overlap[row].argmax()])
+                self.who[identity] = int(truth.ids[overlap[row].argmax()])
 
     def _control(self, now: int) -> None:
         command = self.head.tick(now)
@@ -181,5 +182,5 @@ class ClosedLoop:
         log.joints.append(self.rig.angles_at(now))
         log.commands.append(command.positions)
         log.faces.append(np.array([actor.path.at(t)[:2] * [1, -1] for actor in people]))
-        log.looked_at.append(self._who.get(command.target, 0))
+        log.looked_at.append(self.who.get(command.target, 0))
         log.states.append(str(getattr(command.state, 'value', command.state)))

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a head is tried with, and the figures that say how well it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from face_tracking.pan_tilt.controller import HeadController
+from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.pan_tilt.plain import PixelProportional
+from face_tracking.simulation.closed_loop import ClosedLoop, Log
+
+NEAR = 3.0  # degrees: so far off, a face counts as looked at
+STEP_AT = 3.0  # seconds into the scene ``step`` at which the head is told to look at the other
+WALK = (2.0, 4.0)  # seconds between which somebody walks in the scene ``walk``
+DEGREES = 180 / math.pi
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A turn from one person to another, 30 degrees apart.
+
+    :ivar seconds: until the head stays within 3 degrees of the face.
+    :ivar overshoot: how far it went past the face, as a share of the turn.
+    :ivar wobble: degrees, from end to end, by which the view still moves at last.
+    """
+
+    seconds: float
+    overshoot: float
+    wobble: float
+
+
+@dataclass(frozen=True)
+class WalkResult:
+    """Somebody walks past at 30 degrees a second.
+
+    :ivar rms: degrees between the view's middle and the face, root mean square.
+    :ivar worst: the most.
+    """
+
+    rms: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class CrossingResult:
+    """Two people walk past each other.
+
+    :ivar stayed: share of the time, from its choice on, for which the head followed the person
+        chosen first or waited for that one.
+    :ivar ended_on_chosen: whether that was so at the end.
+    :ivar rms: degrees between the view's middle and that face, once found.
+    """
+
+    stayed: float
+    ended_on_chosen: bool
+    rms: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A scene and what is made of its log.
+
+    :ivar scene: the name of a built-in scene.
+    :ivar person: whose face the error is measured to.
+    :ivar measure: from the log to the figures.
+    """
+
+    scene: str
+    person: int
+    measure: Callable[[Log], StepResult | WalkResult | CrossingResult]
+
+
+def look_at(loop: ClosedLoop, person: int) -> None:
+    """Tell the head of a loop to look at a person, by the id that the tracker gave."""
+    identity = next((track for track, who in loop.who.items() if who == person), 0)
+    if isinstance(loop.head, HeadController):
+        loop.head.configure(replace(loop.head.options, target='id', target_id=identity))
+    else:
+        loop.head.wanted = identity
+
+
+def run(loop: ClosedLoop, trial: Trial, progress=iter) -> Log:
+    """Run a trial in a loop made for its scene; return what happened."""
+    orders = {}
+    if trial.scene == 'step':
+        orders = {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)}
+    return loop.run(progress=progress, at=orders)
+
+
+def measure_step(log: Log) -> StepResult:
+    """Measure the turn in the scene ``step``."""
+    time, error = np.array(log.time), log.error(2) * DEGREES
+    after = time >= STEP_AT
+    late = np.flatnonzero(after & (error > NEAR))
+    settled = time[late[-1]] + time[1] - STEP_AT if len(late) else 0.0
+    pan, face = np.array(log.joints)[:, 0], np.array(log.faces)[:, 1, 0]
+    start = int(np.argmax(after))
+    turn = face[start] - pan[start]
+    past = (pan - face)[after] * np.sign(turn)
+    last = time > time[-1] - 1.0
+    wobble = np.ptp((pan - face)[last]) * DEGREES
+    return StepResult(float(settled), float(max(past.max() / abs(turn), 0.0)), float(wobble))
+
+
+def measure_walk(log: Log) -> WalkResult:
+    """Measure how the head kept up in the scene ``walk``."""
+    time, error = np.array(log.time), log.error(1) * DEGREES
+    walking = error[(time >= WALK[0]) & (time < WALK[1])]
+    return WalkResult(float(np.sqrt(np.mean(walking ** 2))), float(walking.max()))
+
+
+def measure_crossing(log: Log) -> CrossingResult:
+    """Measure whether the head stayed with the person it chose in the scene ``crossing``."""
+    who = np.array(log.looked_at)
+    start = int(np.argmax(who > 0))
+    chosen = int(who[start])
+    settled = np.array(log.time) >= log.time[start] + 1.0
+    error = log.error(chosen)[settled] * DEGREES
+    return CrossingResult(float(np.mean(who[start:] == chosen)), bool(who[-1] == chosen),
+                          float(np.sqrt(np.mean(error ** 2))))
+
+
+STEP = Trial('step', 2, measure_step)
+WALK_ACROSS = Trial('walk', 1, measure_walk)
+CROSSING = Trial('crossing', 1, measure_crossing)
+
+
+def ours(options: ControlOptions | None = None) -> HeadController:
+    """Return the head as configured."""
+    return HeadController(options)
+
+
+def plain(share: float, focal_length: float) -> PixelProportional:
+    """Return the rival that moves, with each picture, by a share of the face's offset."""
+    return PixelProportional(share / focal_length)

@@ -34,8 +34,9 @@ class Letterbox:
         self.height = height
         self.long_side = long_side
         self._canvas = np.zeros((height, width, 3), np.uint8)
-        self._filled = (0, 0)
-        self._source = (0, 0)
+        self._shape: tuple[int, ...] = ()
+        self._inner = (0, 0)
+        self._fit = Fit(1, 1)
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
@@ -44,21 +45,26 @@ class Letterbox:
         :param image: uint8 (H, W, 3).
         :raises UserError: if ``image`` is anything else, or has no pixels.
         """
+        if image.shape != self._shape or image.dtype != np.uint8:
+            self._prepare_for(image)
+        if self._inner == image.shape[1::-1] == (self.width, self.height):
+            return image, self._fit
+        target = self._canvas[:self._inner[1], :self._inner[0]]
+        cv2.resize(self._near(image), self._inner, dst=target, interpolation=cv2.INTER_LINEAR)
+        return self._canvas, self._fit
+
+    def _prepare_for(self, image: np.ndarray):
+        """Work out what holds for all pictures of this shape."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise UserError(
                 f'a picture of shape {image.shape} and type {image.dtype} cannot be searched',
                 'give 8-bit colour pictures with at least one pixel')
         height, width = image.shape[:2]
-        inner = self._inner_size(width, height)
-        fit = Fit(width / inner[0], height / inner[1])
-        if (width, height) == inner == (self.width, self.height):
-            return image, fit
-        if inner != self._filled:
-            self._canvas[:] = 0
-            self._filled = inner
-        target = self._canvas[:inner[1], :inner[0]]
-        cv2.resize(self._near(image, inner), inner, dst=target, interpolation=cv2.INTER_LINEAR)
-        return self._canvas, fit
+        self._shape = image.shape
+        self._inner = self._inner_size(width, height)
+        self._fit = Fit(width / self._inner[0], height / self._inner[1])
+        self._halves.clear()
+        self._canvas[:] = 0
 
     def _inner_size(self, width: int, height: int) -> tuple[int, int]:
         scale = min(self.width / width, self.height / height)
@@ -66,17 +72,14 @@ class Letterbox:
             scale = min(scale, self.long_side / max(width, height))
         return max(round(width * scale), 1), max(round(height * scale), 1)
 
-    def _near(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Halve the picture until it is less than three times ``size``.
+    def _near(self, image: np.ndarray) -> np.ndarray:
+        """Halve the picture until it is less than three times as large as it has to be.
 
         Linear interpolation skips source pixels beyond a factor of two, and averaging over any
         other factor than a whole one takes ten times as long as halving.
         """
         height, width = image.shape[:2]
-        if self._source != (width, height):
-            self._source = width, height
-            self._halves.clear()
-        while width >= 3 * size[0] and height >= 3 * size[1]:
+        while width >= 3 * self._inner[0] and height >= 3 * self._inner[1]:
             half = width // 2, height // 2
             if half not in self._halves:
                 self._halves[half] = np.empty((half[1], half[0], 3), np.uint8)

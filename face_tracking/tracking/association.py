@@ -17,7 +17,10 @@ GATE = 16.0
 
 _FORBIDDEN = 1e6
 _LOOKS_WEIGHT = 1.0
-_STRANGER = 1.1  # a difference in looks from which even a face in the right place is another's
+_UNCLEAR = 0.4     # what a difference in looks counts as where it cannot be told
+_STRANGER = 0.9    # from this difference on even a face in the right place is another's
+_PLACE_HELPS = 2.0  # a lost face in the right place may differ that many times as much
+_WEAK_OVERLAP = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,34 +54,51 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def associate(states: States, tracks: Candidates, remembered: np.ndarray, detections: Candidates,
-              strong: np.ndarray, iou_threshold: float, look_threshold: float) -> np.ndarray:
-    """Match detections to tracks in two stages, strong detections first.
+              strong: np.ndarray, iou_threshold: float,
+              look_threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Match detections to tracks in three stages.
 
-    A weak detection is more often a true face seen badly than a false one where a track is
-    expected anyway (Y. Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every
-    Detection Box", 2022). It is judged by its place alone: what is seen badly looks like nobody.
+    First strong detections, by place and looks. Then weak ones with the tracks left over: such a
+    detection is more often a true face seen badly than a false one where a track is expected
+    anyway (Y. Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection
+    Box", 2022); only its place counts, for what is seen badly looks like nobody. Last, strong
+    ones by looks alone, wherever they are.
 
     :param states: where the tracks are believed to be, N of them.
-    :param remembered: bool (N,), the tracks that were lost from sight; one of those must look
-        right, too, within ``look_threshold``.
+    :param remembered: bool (N,), the tracks that were lost from sight: place is not enough.
     :param strong: bool (M,).
     :param iou_threshold: overlap from which a pair is likely, however certain the place.
-    :returns: for each detection the row of its track, int (M,), -1 where it has none.
+    :param look_threshold: difference in looks up to which two faces are the same by that alone.
+    :returns: for each detection the row of its track, int (M,), -1 where it has none; and
+        whether it was found in another place than expected, bool (M,).
     """
     match = np.full(len(detections.boxes), -1)
+    elsewhere = np.zeros(len(match), bool)
     if not len(states) or not len(match):
-        return match
+        return match, elsewhere
     overlap = box_arithmetic.iou(tracks.boxes, detections.boxes)
     distance = states.distances(detections.boxes)
     likely = (overlap >= max(iou_threshold, 1e-6)) | (distance < GATE)
     place = np.minimum(distance / GATE, 1.0) + 0.5 * (1 - overlap)
     comparable = tracks.known[:, None] & detections.known[None, :]
-    looks = np.where(comparable, difference(tracks.looks, detections.looks), 0.5)
-    limit = np.where(remembered[:, None], look_threshold, _STRANGER)
+    limit = np.where(remembered, _PLACE_HELPS * look_threshold, _STRANGER)[:, None]
+    looks = difference(tracks.looks, detections.looks, comparable & likely & strong)
     first = likely & strong & np.where(comparable, looks < limit, ~remembered[:, None])
-    second = (overlap >= max(iou_threshold, 0.3)) & ~strong & ~remembered[:, None]
-    for cost, allowed in ((place + _LOOKS_WEIGHT * looks, first), (place, second)):
-        allowed[match[match >= 0]] = False
-        rows, columns = assign(cost, allowed)
-        match[columns] = rows
-    return match
+    cost = place + _LOOKS_WEIGHT * np.where(comparable, looks, _UNCLEAR)
+    _pair(match, cost, first)
+    weak = (overlap >= max(iou_threshold, _WEAK_OVERLAP)) & ~strong & ~remembered[:, None]
+    _pair(match, place, weak)
+    left = comparable & strong & (match < 0)
+    left[match[match >= 0]] = False
+    looks = difference(tracks.looks, detections.looks, left)
+    before = match >= 0
+    _pair(match, looks, left & (looks < look_threshold))
+    return match, (match >= 0) & ~before
+
+
+def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:
+    """Add the best pairs among what is not yet matched to ``match`` (M,)."""
+    allowed = allowed & (match < 0)
+    allowed[match[match >= 0]] = False
+    rows, columns = assign(cost, allowed)
+    match[columns] = rows

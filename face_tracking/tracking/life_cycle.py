@@ -15,9 +15,11 @@ from face_tracking.tracking.options import TrackerOptions
 SECOND = 1_000_000_000
 
 
-_SLOWEST_LEARNING = 0.1   # share of a new view in a look that has been seen often
-_DOUBT = 1.5              # times the threshold: a newcomer that looks so much alike may wait
-_LONGEST_DOUBT = 6        # detections that it may wait for a better view
+_FADING_SECONDS = 5.0     # a look is that of about so many seconds
+_SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
+_OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
+_DOUBT = 2.0              # times the threshold: a newcomer that looks so much alike may wait
+_LONGEST_DOUBT = 0.4      # seconds that it may wait for a better view
 
 
 def _column(dtype: type, *shape: int):
@@ -36,7 +38,10 @@ class Register:
     :ivar hits: int64 (N,), detections matched so far.
     :ivar misses: int64 (N,), rounds of detection missed since the last match.
     :ivar looks: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
-    :ivar views: int64 (N,), in how many pictures the look could be told.
+    :ivar weights: float64 (N,), what the views behind the look count; 0 before the first.
+    :ivar viewed: int64 (N,), stamp of the last of them.
+    :ivar leans: float64 (N,), how far the head leant when last detected, radians.
+    :ivar hidden: bool (N,), whether something else is seen where the face should be.
     """
 
     keys: np.ndarray = _column(np.int64)
@@ -47,7 +52,10 @@ class Register:
     hits: np.ndarray = _column(np.int64)
     misses: np.ndarray = _column(np.int64)
     looks: np.ndarray = _column(np.float32, appearance.SIZE)
-    views: np.ndarray = _column(np.int64)
+    weights: np.ndarray = _column(np.float64)
+    viewed: np.ndarray = _column(np.int64)
+    leans: np.ndarray = _column(np.float64)
+    hidden: np.ndarray = _column(np.bool_)
     _last_key: int = 0
     _last_id: int = 0
 
@@ -65,8 +73,10 @@ class Register:
         self._last_key += count
         return new['keys']
 
-    def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray) -> None:
+    def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, leans: np.ndarray) -> None:
         """Note that the tracks in ``rows`` were detected."""
+        self.hidden[rows] = False
+        self.leans[rows] = leans
         self.hits[rows] += 1
         self.misses[rows] = 0
         self.seen[rows] = np.maximum(self.seen[rows], stamp)
@@ -76,45 +86,67 @@ class Register:
         """Note that a round of detection did not find the tracks in ``rows``."""
         self.misses[rows] += 1
 
-    def view(self, rows: np.ndarray, looks: np.ndarray) -> None:
-        """Learn how the tracks in ``rows`` look, from a clear view of each."""
-        share = np.maximum(1 / (1 + self.views[rows]), _SLOWEST_LEARNING)[:, None]
-        self.looks[rows] += share.astype(np.float32) * (looks - self.looks[rows])
-        self.views[rows] += 1
+    def view(self, rows: np.ndarray, stamp: int, looks: np.ndarray, scores: np.ndarray) -> None:
+        """Learn how the tracks in ``rows`` look.
+
+        A face half hidden scores less than one in full sight, so the better the score, the more
+        a view counts; what is long ago fades.
+        """
+        weight = np.exp((scores - 1) / _SCORE_STEP)
+        passed = np.maximum(stamp - self.viewed[rows], 0) / SECOND
+        total = self.weights[rows] * np.exp(-passed / _FADING_SECONDS) + weight
+        share = (weight / total)[:, None].astype(np.float32)
+        self.looks[rows] += share * (looks - self.looks[rows])
+        self.weights[rows], self.viewed[rows] = total, np.maximum(self.viewed[rows], stamp)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Of which tracks the look has been told, bool (N,)."""
+        return self.weights > 0
 
     def confirm(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Give ids to the tracks that have earned one, and their old id to those who return.
 
         :returns: keys of the remembered tracks whose ids were passed on, and which are over.
         """
-        newcomers = np.flatnonzero((self.ids == 0) & (self.hits >= options.min_hits))
-        if not len(newcomers):
+        earned = np.flatnonzero((self.ids == 0) & (self.hits >= options.min_hits))
+        if not len(earned):
             return self.keys[:0]
-        remembered = np.flatnonzero(self.remembered(stamp, options) & (self.views > 0))
+        absent = np.flatnonzero((self.ids > 0) & (self.misses > 0) & self.known)
         over = self.keys[:0]
-        if options.appearance and len(remembered):
-            unlike = appearance.difference(self.looks[newcomers], self.looks[remembered])
-            unlike[self.views[newcomers] == 0] = np.inf
-            new, old = assign(np.minimum(unlike, 9.0), unlike < options.look_threshold)
-            self._return(newcomers[new], remembered[old])
-            over = self.keys[remembered[old]]
-            doubtful = (unlike < _DOUBT * options.look_threshold).any(axis=1)
-            doubtful |= self.views[newcomers] == 0
-            waits = doubtful & (self.hits[newcomers] < options.min_hits + _LONGEST_DOUBT)
-            newcomers = newcomers[~waits & (self.ids[newcomers] == 0)]
-        self.ids[newcomers] = self._last_id + 1 + np.arange(len(newcomers))
-        self._last_id += len(newcomers)
+        if options.appearance and len(absent):
+            seen = np.broadcast_to(self.known[earned, None], (len(earned), len(absent)))
+            unlike = appearance.difference(self.looks[earned], self.looks[absent], seen)
+            new, old = assign(unlike, unlike < options.look_threshold)
+            over = self.keys[absent[old]]
+            self._return(earned[new], absent[old])
+            doubtful = (unlike < _DOUBT * options.look_threshold).any(axis=1) | ~seen[:, 0]
+            young = stamp - self.begun[earned] < _LONGEST_DOUBT * SECOND
+            earned = earned[(self.ids[earned] == 0) & ~(doubtful & young)]
+        self.ids[earned] = self._last_id + 1 + np.arange(len(earned))
+        self._last_id += len(earned)
         return over
 
     def _return(self, new: np.ndarray, old: np.ndarray) -> None:
         """Let the tracks in rows ``new`` be those in rows ``old`` from now on."""
         self.ids[new], self.begun[new] = self.ids[old], self.begun[old]
-        self.looks[new], self.views[new] = self.looks[old], self.views[old]
+        self.looks[new], self.weights[new] = self.looks[old], self.weights[old]
+
+    def check(self, rows: np.ndarray, looks: np.ndarray) -> None:
+        """Compare what is seen where the tracks in ``rows`` should be with how they look."""
+        pairs = np.eye(len(rows), dtype=bool) & self.known[rows]
+        unlike = np.diagonal(appearance.difference(looks, self.looks[rows], pairs))
+        self.hidden[rows] = (unlike > _OTHER_THING) & self.known[rows]
 
     def remembered(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks have an id but are lost from sight, bool (N,)."""
-        lost = (self.misses > options.max_misses) | (self.unseen(stamp) > options.max_unseen)
+        allowed = np.where(self.hidden, 0, options.max_misses)
+        lost = (self.misses > allowed) | (self.unseen(stamp) > options.max_unseen)
         return (self.ids > 0) & lost
+
+    def carried(self, options: TrackerOptions) -> np.ndarray:
+        """Return which tracks are in sight, bool (N,): nothing should carry a hidden one."""
+        return ~self.hidden & (self.misses <= options.max_misses)
 
     def unseen(self, stamp: int) -> np.ndarray:
         """Return the seconds since each track was last detected, float64 (N,)."""

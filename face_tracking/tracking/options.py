@@ -57,16 +57,16 @@ class TrackerOptions:
     min_hits: int = _option(
         2, 'Detections a face needs before it gets an id', 1, 20)
     max_misses: int = _option(
-        3, 'Rounds of detection a track may miss in a row before it is withdrawn', 0, 100)
+        2, 'Rounds of detection a track in sight may miss in a row before it is withdrawn', 0, 100)
     max_unseen: float = _option(
         1.0, 'Seconds without a matching detection after which a track is withdrawn', 0.0, 60.0)
     memory: float = _option(
         30.0, 'Seconds for which a withdrawn face can be known again by its looks', 0.0, 3600.0)
     look_threshold: float = _option(
-        0.5, 'Largest difference in looks of a face that is known again; strangers are 1 apart',
+        0.35, 'Largest difference in looks of a face that is known again; strangers are 1 apart',
         0.0, 2.0)
     iou_threshold: float = _option(
-        0.2, 'Overlap (IoU) from which a detection may continue a track, wherever it was expected', 0.0, 1.0)
+        0.2, 'Overlap (IoU) from which a detection may continue a track in any case', 0.0, 1.0)
     max_tracks: int = _option(
         100, 'Most faces followed at once; further ones are not begun', 1, 1000)
 

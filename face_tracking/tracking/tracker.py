@@ -99,6 +99,7 @@ class FaceTracker:
             self._move_to(image, stamp, camera_motion)
             self._fuse_waiting()
             self._drop_dead(stamp)
+            self._check_sight()
             tracks = self._tracks(stamp, 0.0)
             total = 1e3 * (time.perf_counter() - start)
             self.timings['fuse'] = total - sum(self.timings.values())
@@ -159,7 +160,9 @@ class FaceTracker:
                                          States.empty(), picture))
             return
         last = self._timeline.newest
-        carried = self._carried_keys(last)
+        carried = np.intersect1d(
+            last.keys, self._register.keys[self._register.carried(self._options)],
+            assume_unique=True)
         if picture is None or last.picture is None:
             flow = Flow(None, *_nothing(len(carried)))
         else:
@@ -172,11 +175,6 @@ class FaceTracker:
             last.picture.release()
         self._timeline.append(moment)
         self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-
-    def _carried_keys(self, moment: Moment) -> np.ndarray:
-        """Return the tracks that are in sight: nothing should carry one that may be hidden."""
-        return np.intersect1d(moment.keys, self._register.keys[self._register.misses == 0],
-                              assume_unique=True)
 
     def _fuse_waiting(self) -> None:
         """Fuse what has arrived for pictures already seen; leave what is for those to come."""
@@ -204,18 +202,20 @@ class FaceTracker:
         rows, _ = locate(register.keys, keys)
         seen = self._seen(moment.picture, detections)
         strong = detections.scores >= options.score_threshold
-        match = associate(
-            states, Candidates(states.boxes(), register.looks[rows], register.views[rows] > 0),
+        match, elsewhere = associate(
+            states, Candidates(states.boxes(), register.looks[rows], register.known[rows]),
             register.remembered(detections.stamp, options)[rows], seen, strong,
             options.iou_threshold, options.look_threshold)
         taken = np.flatnonzero(match >= 0)
         taken = taken[np.argsort(match[taken])]
         found = match[taken]
         if len(found):
-            states = self._corrected(states, found, detections[taken])
-            register.hit(rows[found], detections.stamp, detections.scores[taken])
+            states = self._corrected(states, found, detections[taken], elsewhere[taken])
+            register.hit(rows[found], detections.stamp, detections.scores[taken],
+                         appearance.lean(detections.landmarks[taken]))
             clear = seen.known[taken] & strong[taken]
-            register.view(rows[found[clear]], seen.looks[taken[clear]])
+            register.view(rows[found[clear]], detections.stamp, seen.looks[taken[clear]],
+                          detections.scores[taken[clear]])
         begun = _NOBODY
         if in_time:
             missed = np.delete(rows, found)
@@ -231,10 +231,12 @@ class FaceTracker:
         register.keep(~np.isin(register.keys, over))
         self._drop_dead(self._timeline.newest.stamp)
 
-    def _corrected(self, states: States, rows: np.ndarray, detections: Detections) -> States:
+    def _corrected(self, states: States, rows: np.ndarray, detections: Detections,
+                   elsewhere: np.ndarray) -> States:
         """Return the states after those in ``rows`` were detected, one detection each."""
         doubt = 1 + 2 * (1 - detections.scores)
-        return states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
+        states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
+        return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
     def _seen(self, picture: Picture | None, detections: Detections) -> Candidates:
         """Return the detections with how they look, where that can be told."""
@@ -243,7 +245,7 @@ class FaceTracker:
         if picture is None or not self._options.appearance or not len(boxes):
             looks = np.zeros((len(boxes), appearance.SIZE), np.float32)
             return Candidates(boxes, looks, np.zeros(len(boxes), bool))
-        looks = appearance.look(picture, boxes, detections.landmarks)
+        looks = appearance.look(picture, boxes, appearance.lean(detections.landmarks))
         overlap = box_arithmetic.iou(boxes, boxes)
         np.fill_diagonal(overlap, 0)
         height, width = picture.shape
@@ -251,13 +253,29 @@ class FaceTracker:
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
         return Candidates(boxes, looks, inside & (overlap.max(axis=1) < _CLEAR))
 
+    def _check_sight(self) -> None:
+        """Look whether the faces that were not detected just now can be seen at all."""
+        started = time.perf_counter()
+        newest, register = self._timeline.newest, self._register
+        unsure = (register.seen < newest.stamp) & register.known
+        unsure &= ~register.remembered(newest.stamp, self._options)
+        if newest.picture is None or not self._options.appearance or not unsure.any():
+            return
+        rows = np.flatnonzero(unsure)
+        states = newest.states[locate(newest.keys, register.keys[rows])[0]]
+        looks = appearance.look(newest.picture, states.boxes(), register.leans[rows])
+        register.check(rows, looks)
+        self.timings['look'] += 1e3 * (time.perf_counter() - started)
+
     def _begin(self, detections: Detections, seen: Candidates, which: np.ndarray) -> np.ndarray:
         """Begin a track for each detection; return their keys."""
         begun = self._register.begin(detections.stamp, detections.scores)
         rows, _ = locate(self._register.keys, begun)
-        self._register.hit(rows, detections.stamp, detections.scores)
+        self._register.hit(rows, detections.stamp, detections.scores,
+                           appearance.lean(detections.landmarks))
         clear = seen.known[which]
-        self._register.view(rows[clear], seen.looks[which[clear]])
+        self._register.view(rows[clear], detections.stamp, seen.looks[which[clear]],
+                            detections.scores[clear])
         return begun
 
     def _restart(self, keys: np.ndarray) -> None:

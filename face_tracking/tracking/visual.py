@@ -36,7 +36,8 @@ class Carrier(ABC):
         :param boxes: float64 (N, 4), where they are in ``before``.
         """
 
-    def restart(self, keys: np.ndarray, boxes: np.ndarray, picture: Picture) -> None:
+    def restart(self, keys: np.ndarray, boxes: np.ndarray,  # noqa: B027 (most need not)
+                picture: Picture) -> None:
         """Take new views of tracks that a detection has just put right.
 
         :param keys: int64 (N,), the tracks.

@@ -76,6 +76,7 @@ class CameraNode(FaceNode):
         self._infos = self.create_publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
         self._model: CameraModel | None = None
         self._model_problem: UserError | None = None
+        self._failure = ''
         self._sequence = -1
         self._stopping = False
         self._wake = threading.Event()
@@ -119,6 +120,8 @@ class CameraNode(FaceNode):
             report.say(OK, 'the stream came to its end')
         elif camera.problem is not None:
             report.say(ERROR, str(camera.problem))
+        elif self._failure:
+            report.say(ERROR, self._failure)
         elif rate == 0:
             report.say(WARN, 'no pictures yet')
         if self._model_problem is not None:
@@ -156,8 +159,11 @@ class CameraNode(FaceNode):
                 frame = camera.read()
                 if frame is not None:
                     self._hand_on(frame, 1e3 * (time.perf_counter() - started))
+                    self._failure = ''
                     continue
             except Exception as error:  # a driver's own: the node outlives it
+                self._failure = f'{type(error).__name__}: {error}'
+                self.meter.count('failures')
                 self.complain(error)
             if camera is not self._camera or self._stopping:
                 return

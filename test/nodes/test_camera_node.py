@@ -138,6 +138,18 @@ def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypa
     assert probe.value('camera_node', 'times lost') == '1'
 
 
+def test_a_driver_that_throws_what_it_likes(probe, camera, album, monkeypatch, capfd):
+    node, seen = camera(album), []
+    node.on_frame.append(seen.append)
+    probe.until(lambda: seen)
+    with monkeypatch.context() as broken:
+        broken.setattr(node._camera.source, 'read', lambda: [][1])
+        probe.until(lambda: probe.says('camera_node') == (2, 'IndexError: list index out of range'))
+    before = len(seen)
+    probe.until(lambda: len(seen) > before and probe.says('camera_node')[0] == 0)
+    assert capfd.readouterr().err.count('IndexError') == 1
+
+
 def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
     other = tmp_path / 'other'
     other.mkdir()

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes composed in one process hand pictures on as they are."""
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from vision_msgs.msg import Detection2DArray
+from visualization_msgs.msg import MarkerArray
+
+from face_tracking.nodes.camera_node import CameraNode
+from face_tracking.nodes.detector_node import DetectorNode
+from face_tracking.nodes.images import from_time
+from face_tracking.nodes.pipeline import compose
+from face_tracking.nodes.tracker_node import TrackerNode
+
+
+@pytest.fixture
+def pipeline(make, model, album):
+    """Return camera, detector and tracker, composed, the camera not yet reading."""
+    camera = make(CameraNode, camera=str(album), width=0, height=0, rate=20.0)
+    detector = make(DetectorNode, subscribe=False, model=model, detect_interval=2)
+    tracker = make(TrackerNode, subscribe=False)
+    compose(camera, detector, tracker)
+    return camera, detector, tracker
+
+
+def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, monkeypatch):
+    for module in ('camera_node', 'detector_node', 'tracker_node'):
+        for name in ('to_image', 'from_image', 'to_detections', 'to_markers'):
+            monkeypatch.setattr(f'face_tracking.nodes.{module}.{name}',
+                                lambda *_, name=name: pytest.fail(name), raising=False)
+    camera, detector, tracker = pipeline
+    shown, found, tracked = [], [], []
+    camera.on_frame.append(shown.append)
+    detector.on_detections.append(found.append)
+    tracker.on_tracks.append(lambda frame, tracks: tracked.append((frame, tracks)))
+    camera.begin()
+    probe.until(lambda: tracked and len(tracked[-1][1]))
+    by_stamp = {frame.stamp: frame for frame in shown}
+    assert all(frame is by_stamp[frame.stamp] for frame, _ in tracked)
+    assert all(tracks.stamp == frame.stamp for frame, tracks in tracked)
+    assert {detections.stamp for detections in found} <= set(by_stamp)
+    probe.until(lambda: len(probe.status) == 3)
+    assert all(probe.value(node, 'failures') == '0' for node in probe.status)
+
+
+def test_all_topics_speak_of_the_same_pictures(probe, pipeline):
+    camera, _, _ = pipeline
+    shown = []
+    camera.on_frame.append(lambda frame: shown.append(frame.stamp))
+    probe.hear(Detection2DArray, 'faces/detections', 'faces/tracks')
+    probe.hear(MarkerArray, 'faces/markers')
+    camera.begin()
+    probe.until(lambda: len(probe.heard) == 3 and any(
+        len(message.markers) > 1 for message in probe.heard['faces/markers']))
+    for topic in ('faces/detections', 'faces/tracks'):
+        assert {from_time(message.header.stamp) for message in probe.heard[topic]} <= set(shown)
+    sphere = probe.heard['faces/markers'][-1].markers[1]
+    assert 0.3 < sphere.pose.position.z < 3
+
+
+def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
+    camera, detector, tracker = pipeline
+    found, tracked = [], []
+    detector.on_detections.append(found.append)
+    tracker.on_tracks.append(lambda frame, tracks: tracked.append(frame))
+    camera.begin()
+    probe.until(lambda: found and tracked)
+    for node in ('detector_node', 'tracker_node'):
+        probe.enable(node, False)
+        probe.until(lambda node=node: probe.says(node) == (ord(DiagnosticStatus.OK), 'paused')
+                    and probe.value(node, 'rate (Hz)') == '0.0')
+    before = len(found), len(tracked)
+    shown = []
+    camera.on_frame.append(shown.append)
+    probe.until(lambda: len(shown) > 6)
+    assert (len(found), len(tracked)) == before
+    for node in ('detector_node', 'tracker_node'):
+        probe.enable(node, True)
+    probe.until(lambda: len(found) > before[0] and len(tracked) > before[1])
+
+
+def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, make, album, model):
+    camera = make(CameraNode, camera=str(album), width=0, height=0, rate=20.0)
+    detector = make(DetectorNode, subscribe=False, model='/nowhere.onnx', detect_interval=1)
+    tracker = make(TrackerNode, subscribe=False)
+    compose(camera, detector, tracker)
+    probe.hear(Detection2DArray, 'faces/tracks')
+    camera.begin()
+    probe.until(lambda: len(probe.heard['faces/tracks']) > 5
+                and probe.says('detector_node')[0] == 2)
+    assert not any(message.detections for message in probe.heard['faces/tracks'])
+    assert probe.set('detector_node', model=model)[0].successful
+    probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servos that exist in this process alone."""
+
+from __future__ import annotations
+
+import threading
+
+from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.drivers.driver import Driver
+from face_tracking.simulation.rig import Rig
+
+
+class SimulatedDriver(Driver):
+    """Moves a :class:`~face_tracking.simulation.rig.Rig`, which a virtual camera may stand on."""
+
+    def __init__(self, rig: Rig | None = None):
+        self._rig = rig or Rig()
+        # The camera asks from its own thread where it is.
+        self._lock = threading.Lock()
+
+    def write(self, command: Command) -> None:
+        """Command both servos."""
+        with self._lock:
+            self._rig.command(*command.positions, command.stamp)
+
+    def release(self) -> None:
+        """Let both go limp."""
+        with self._lock:
+            self._rig.release()
+
+    def angles(self, stamp: int) -> tuple[float, float]:
+        """Return pan and tilt as they were at a stamp."""
+        with self._lock:
+            return self._rig.angles_at(stamp)

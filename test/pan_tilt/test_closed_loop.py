@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole loop with the real detector and tracker: what the head is asked to show.
+
+Camera at 30 Hz, 60 ms of latency, servos with dead time, inertia and play; time is simulated, so
+the figures do not depend on the machine. ``face_tracking simulate`` prints and draws them.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from face_tracking.camera.scene_file import load_scene
+from face_tracking.camera_model import CameraModel
+from face_tracking.cli.simulate import PLAIN_SHARE
+from face_tracking.detection.detector import create_detector
+from face_tracking.errors import UserError
+from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.simulation import trials
+from face_tracking.simulation.closed_loop import ClosedLoop
+from face_tracking.simulation.rig import Rig, ServoModel
+from face_tracking.tracking.tracker import FaceTracker
+
+MODEL = CameraModel.from_fov(640, 480, math.radians(70))
+
+
+@pytest.fixture(scope='module')
+def detector():
+    try:
+        detector = create_detector(runtime='onnxruntime', input_size=(320, 256))
+    except UserError as error:
+        pytest.skip(f'no detector: {error}')
+    yield detector
+    detector.close()
+
+
+@pytest.fixture(scope='module')
+def run(detector):
+    """Return a function that runs a trial once and remembers its log."""
+    logs = {}
+
+    def run(trial, head='ours'):
+        if (trial.scene, head) not in logs:
+            mover = trials.ours() if head == 'ours' else trials.plain(PLAIN_SHARE, MODEL.fx)
+            loop = ClosedLoop(load_scene(trial.scene), MODEL, detector, FaceTracker(), mover)
+            logs[trial.scene, head] = trials.run(loop, trial)
+        return logs[trial.scene, head]
+    return run
+
+
+def test_step_of_30_degrees(run):
+    result = trials.measure_step(run(trials.STEP))
+    assert result.seconds <= 0.8
+    assert result.overshoot <= 0.10
+    assert result.wobble < 1.0, 'a limit cycle'
+
+
+def test_walk_at_30_degrees_a_second_at_least_half_less_than_plain_control(run):
+    result = trials.measure_walk(run(trials.WALK_ACROSS))
+    rival = trials.measure_walk(run(trials.WALK_ACROSS, 'plain'))
+    assert result.rms <= 4.0
+    assert result.rms <= rival.rms / 2
+
+
+def test_plain_control_is_a_fair_rival(run):
+    """It is tuned: its own turn is quick and overshoots by no more than ours may."""
+    result = trials.measure_step(run(trials.STEP, 'plain'))
+    assert result.seconds <= 0.8 and result.overshoot <= 0.10
+
+
+def test_two_people_crossing_the_head_stays_with_the_one_it_chose(run):
+    result = trials.measure_crossing(run(trials.CROSSING))
+    assert result.ended_on_chosen and result.stayed > 0.98
+    assert result.rms < 3.0
+
+
+@pytest.mark.parametrize('scene', [trials.STEP, trials.WALK_ACROSS, trials.CROSSING])
+def test_commands_keep_the_limits_in_every_trial(run, scene):
+    commands = np.array(run(scene).commands)
+    for axis, limits in enumerate(ControlOptions().limits()):
+        moved = commands[:, axis]
+        assert limits.lower <= moved.min() and moved.max() <= limits.upper
+        for order, limit in ((1, limits.velocity), (2, limits.acceleration), (3, limits.jerk)):
+            assert np.abs(np.diff(moved, order)).max() <= limit * 0.01 ** order * (1 + 1e-6)
+
+
+@pytest.mark.parametrize('servo, delay', [
+    (ServoModel(frequency=25.0), 0.10), (ServoModel(frequency=80.0, dead_time=0.01), 0.04),
+    (ServoModel(backlash=math.radians(1.5)), 0.06)])
+def test_other_servos_with_their_own_delay_come_to_rest_too(detector, servo, delay):
+    head = trials.ours(ControlOptions(servo_delay=delay))
+    loop = ClosedLoop(load_scene('step'), MODEL, detector, FaceTracker(), head, Rig(servo, servo))
+    result = trials.measure_step(trials.run(loop, trials.STEP))
+    assert result.seconds <= 0.8 and result.overshoot <= 0.15 and result.wobble < 1.5

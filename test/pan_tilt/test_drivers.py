@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The servo drivers: the bytes on the bus, and that nothing is written after a stop."""
+
+import errno
+import math
+import os
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from face_tracking.errors import UserError
+from face_tracking.pan_tilt.controller import Command, State
+from face_tracking.pan_tilt.drivers.driver import Driver, GuardedDriver
+from face_tracking.pan_tilt.drivers.pca9685 import Pca9685, ServoCalibration, open_bus
+from face_tracking.pan_tilt.drivers.simulated import SimulatedDriver
+
+PAN, TILT = ServoCalibration(0), ServoCalibration(3, scale=-600.0)
+
+
+def command(pan=0.0, tilt=0.0, stamp=0) -> Command:
+    return Command(stamp, (pan, tilt), (0.0, 0.0), State.TRACKING, 1)
+
+
+class EmulatedBus:
+    """An I2C bus with a PCA9685 on it, which behaves as the data sheet says.
+
+    :ivar registers: the chip's, by number.
+    :ivar writes: (register, bytes) of each transaction.
+    """
+
+    def __init__(self, address=0x40, other_chip=False):
+        self.address = address
+        self.registers = dict.fromkeys(range(0x46), 0) | {0x00: 0x11, 0x01: 0x04, 0xFE: 0x1E}
+        self.writes = []
+        self.other_chip = other_chip
+        self.fails = None
+        self.awake = False
+        self.closed = False
+
+    def write_i2c_block_data(self, address, register, values):
+        self._check(address)
+        self.writes.append((register, list(values)))
+        for offset, value in enumerate(values):
+            assert 0 <= value <= 0xFF
+            if offset:
+                assert self.registers[0x00] & 0x20, 'several bytes without auto-increment'
+            self._store(register + offset, value)
+
+    def read_byte_data(self, address, register):
+        self._check(address)
+        return self.registers[register]
+
+    def close(self):
+        self.closed = True
+
+    def wait(self, seconds):
+        """Stand in for time.sleep: the oscillator needs half a millisecond after SLEEP."""
+        assert seconds >= 0.0005
+        self.awake = not self.registers[0x00] & 0x10
+
+    def pulse(self, channel, oscillator=25e6):
+        """Return the pulse in microseconds that a channel puts out; None for none."""
+        on = self.registers[6 + 4 * channel] | self.registers[7 + 4 * channel] << 8
+        off = self.registers[8 + 4 * channel] | self.registers[9 + 4 * channel] << 8
+        if off & 0x1000 or not self.awake:
+            return None
+        return (off - on) * (self.registers[0xFE] + 1) / oscillator * 1e6
+
+    def frequency(self):
+        return 25e6 / 4096 / (self.registers[0xFE] + 1)
+
+    def _store(self, register, value):
+        if register == 0xFE and not self.registers[0x00] & 0x10:
+            return  # PRE_SCALE is locked unless the chip sleeps
+        if register == 0x00:
+            if value & 0x80:
+                assert self.awake, 'RESTART before the oscillator runs'
+            value &= 0x7F
+            self.awake = self.awake and not value & 0x10
+        if self.other_chip and register == 0xFE:
+            return
+        self.registers[register] = value
+
+    def _check(self, address):
+        if self.fails or address != self.address:
+            number = self.fails or errno.EREMOTEIO
+            raise OSError(number, os.strerror(number))
+
+
+@pytest.fixture
+def bus():
+    return EmulatedBus()
+
+
+def make(bus, **options) -> Pca9685:
+    return Pca9685(bus, PAN, TILT, sleep=bus.wait, **options)
+
+
+class TestPca9685:
+    """Bytes."""
+
+    def test_initialisation_byte_by_byte(self, bus):
+        make(bus)
+        assert bus.writes == [
+            (0x00, [0x30]),              # MODE1: SLEEP, auto-increment
+            (0xFE, [121]),               # PRE_SCALE: 25 MHz / (4096 * 50 Hz) - 1
+            (0x01, [0x04]),              # MODE2: totem pole
+            (0x06, [0, 0, 0, 0x10]),     # channel 0 off
+            (0x12, [0, 0, 0, 0x10]),     # channel 3 off
+            (0x00, [0x20]),              # awake
+            (0x00, [0xA0])]              # RESTART
+        assert bus.frequency() == pytest.approx(50, rel=0.01)
+        assert bus.pulse(0) is None
+
+    def test_pulses_follow_the_calibration(self, bus):
+        driver = make(bus)
+        driver.write(command(0.0, 0.0))
+        assert bus.pulse(0) == pytest.approx(1500, abs=2.5)
+        driver.write(command(math.pi / 4, 0.5))
+        assert bus.pulse(0) == pytest.approx(2000, abs=2.5)
+        assert bus.pulse(3) == pytest.approx(1200, abs=2.5)
+        assert bus.pulse(1) == pytest.approx(0)
+
+    def test_a_command_is_one_transaction_for_each_servo(self, bus):
+        driver = make(bus)
+        bus.writes.clear()
+        driver.write(command(0.1, 0.1))
+        assert [(register, len(values)) for register, values in bus.writes] == [(6, 4), (18, 4)]
+
+    @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+    def test_pulse_limits_hold_for_any_angle(self, pan, tilt):
+        bus = EmulatedBus()
+        make(bus).write(command(pan, tilt))
+        for channel in (0, 3):
+            assert 600 - 3 <= bus.pulse(channel) <= 2400 + 3
+
+    def test_release_ends_the_pulses(self, bus):
+        driver = make(bus)
+        driver.write(command(0.2, 0.2))
+        driver.release()
+        assert bus.pulse(0) is None and bus.pulse(3) is None
+        driver.close()
+        assert bus.closed
+
+    def test_no_chip_at_the_address(self, bus):
+        with pytest.raises(UserError, match='no chip answers at I2C address 0x41 .Remote I/O'):
+            make(bus, address=0x41)
+
+    def test_another_chip_at_the_address(self):
+        bus = EmulatedBus(other_chip=True)
+        with pytest.raises(UserError, match='what answers at I2C address 0x40 is no PCA9685'):
+            make(bus)
+
+    @pytest.mark.parametrize('pan, tilt, words', [
+        (dict(channel=16), dict(channel=1), 'no channel 16'),
+        (dict(channel=2), dict(channel=2), 'both on channel 2'),
+        (dict(channel=0, shortest=1600), dict(channel=1), 'suit no servo'),
+        (dict(channel=0, scale=0), dict(channel=1), 'suit no servo'),
+        (dict(channel=0, longest=9000), dict(channel=1), 'suit no servo'),
+    ])
+    def test_calibration_that_cannot_be(self, bus, pan, tilt, words):
+        with pytest.raises(UserError, match=words):
+            Pca9685(bus, ServoCalibration(**pan), ServoCalibration(**tilt), sleep=bus.wait)
+
+
+class TestBus:
+    """/dev/i2c-N."""
+
+    def test_no_such_bus(self):
+        with pytest.raises(UserError, match='there is no I2C bus /dev/i2c-97: enable it'):
+            open_bus(97)
+
+    def test_no_permission(self, monkeypatch):
+        import smbus2
+
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        monkeypatch.setattr(smbus2.smbus2.os, 'open', refuse)
+        with pytest.raises(UserError, match='no permission to open /dev/i2c-1: .*group i2c'):
+            open_bus(1)
+
+    def test_without_smbus2(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, 'smbus2', None)
+        with pytest.raises(UserError, match='smbus2 cannot be imported: install python3-smbus2'):
+            open_bus(1)
+
+
+class Recorder(Driver):
+    def __init__(self):
+        self.log = []
+        self.error = None
+
+    def write(self, command):
+        if self.error:
+            raise self.error
+        self.log.append('write')
+
+    def release(self):
+        self.log.append('release')
+
+    def close(self):
+        self.log.append('close')
+
+
+class TestGuard:
+    """Safe stop."""
+
+    @pytest.mark.parametrize('limp, expected', [(True, ['write', 'release']), (False, ['write'])])
+    def test_nothing_is_written_after_the_stop(self, limp, expected):
+        driver = Recorder()
+        guard = GuardedDriver(driver, limp)
+        assert guard.write(command())
+        guard.stop()
+        guard.stop()
+        assert not guard.write(command())
+        assert driver.log == expected
+        guard.start()
+        assert guard.write(command())
+
+    @pytest.mark.parametrize('error', [UserError('no chip answers'), OSError(5, 'I/O error'),
+                                       ValueError('broken')])
+    def test_write_error_is_a_stop(self, error):
+        driver = Recorder()
+        guard = GuardedDriver(driver, limp=True)
+        driver.error = error
+        assert not guard.write(command())
+        driver.error = None
+        assert not guard.write(command())
+        assert driver.log == ['release'] and not guard.running
+        assert isinstance(guard.problem, UserError)
+        guard.start()
+        assert guard.write(command()) and guard.problem is None
+
+    def test_real_chip_that_falls_silent_is_a_stop_in_one_line(self, bus):
+        guard = GuardedDriver(make(bus), limp=True)
+        assert guard.write(command())
+        bus.fails = errno.EREMOTEIO
+        assert not guard.write(command())
+        assert 'no chip answers at I2C address 0x40' in str(guard.problem)
+        bus.fails = None
+        writes = len(bus.writes)
+        assert not guard.write(command())
+        assert len(bus.writes) == writes
+
+    def test_writes_from_another_thread_end_with_the_stop(self):
+        driver = Recorder()
+        guard = GuardedDriver(driver, limp=True)
+        ready = threading.Event()
+
+        def hammer():
+            while guard.write(command()):
+                ready.set()
+        threads = [threading.Thread(target=hammer) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        ready.wait(5)
+        guard.close()
+        for thread in threads:
+            thread.join(5)
+        assert driver.log[-2:] == ['release', 'close'] and driver.log.count('release') == 1
+
+
+class TestSimulated:
+    """Servos in this process."""
+
+    def test_servo_follows_after_its_dead_time_and_settles(self):
+        driver, angles = SimulatedDriver(), []
+        for step in range(60):
+            stamp = step * 10_000_000
+            driver.write(command(0.5, -0.2, stamp))
+            angles.append(driver.angles(stamp)[0])
+        assert angles[2] == 0
+        assert driver.angles(600_000_000) == pytest.approx((0.5, -0.2), abs=0.008)
+        assert max(angles) < 0.55
+
+    def test_limp_servo_stays(self):
+        driver = SimulatedDriver()
+        driver.write(command(0.5, 0.0, 0))
+        driver.angles(1_000_000_000)
+        before = driver.angles(1_000_000_000)[0]
+        driver.release()
+        assert driver.angles(3_000_000_000)[0] == pytest.approx(before, abs=0.01)
+
+    def test_play_shows_when_the_direction_changes(self):
+        driver = SimulatedDriver()
+        stops = []
+        for step, angle in enumerate((0.3, 0.0, -0.3, 0.0)):
+            driver.write(command(angle, 0.0, step * 2_000_000_000))
+            stops.append(driver.angles((step + 1) * 2_000_000_000 - 1)[0])
+        assert abs(stops[1] - stops[3]) == pytest.approx(math.radians(0.5), abs=0.002)

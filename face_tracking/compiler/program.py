@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 from tvm.support import cc
+from tvm.tirx.compilation_pipeline import (
+    finalize_device_passes,
+    finalize_host_passes,
+    register_tir_pipeline,
+)
 
 from face_tracking.compiler.functions import (
     PipelineFunction,
@@ -56,6 +61,17 @@ def build_program(network: Network, machine: Machine, pixels: Pixels,
     return builder.get()
 
 
+def _lowering():
+    """Return the passes that the functions still need, which are written flat and in vectors.
+
+    TVM's own list has ten more, among them a common-subexpression pass that takes longer than
+    LLVM, which does it again.
+    """
+    lower = tvm.transform.Sequential([
+        tirx.transform.SplitHostDevice(), tirx.transform.MakePackedAPI()])
+    return lower, finalize_host_passes, finalize_device_passes
+
+
 def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
     """Compile a program to a shared library.
 
@@ -67,9 +83,10 @@ def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
         relax.transform.LowerAllocTensor(), relax.transform.KillAfterLastUse(),
         relax.transform.LowerRuntimeBuiltin(), relax.transform.ComputePrimValue(),
         relax.transform.VMShapeLower()])
+    register_tir_pipeline('face_tracking', _lowering)
     with machine.target:
         executable = relax.build(program, machine.target, relax_pipeline=passes,
-                                 tir_pipeline='tirx')
+                                 tir_pipeline='face_tracking')
     executable.export_library(str(path), fcompile=_linker(machine))
 
 

@@ -20,6 +20,7 @@ from face_tracking.nodes.base import SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.joint_mount import JointMount
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.nodes.running import run
 
@@ -42,6 +43,10 @@ PARAMETERS = (
     Parameter('loop', True, 'Films, folders and scenes start again at their end'),
     Parameter('realtime', True,
               'Films, folders and scenes are paced by the clock; otherwise as fast as they read'),
+    Parameter('latency', 0.0, 'Seconds by which the pictures of a scene come late', 0.0, 1.0),
+    Parameter('on_joints', False,
+              'The camera of a scene stands on pan_joint and tilt_joint of joint_states',
+              read_only=True),
     Parameter('frame_id', 'camera_optical_frame',
               'Frame of the pictures: x right, y down, z forward (REP 103)'),
     Parameter('camera_info_url', '',
@@ -62,11 +67,16 @@ class CameraNode(FaceNode):
 
     :ivar on_frame: called in that thread with each ``Frame``, before it is published.
     :ivar on_camera_model: called in that thread with the ``CameraModel`` when it changes.
+    :ivar mount: what tells the camera of a scene its pan and tilt at a stamp; set before
+        :meth:`begin`. None for the scene's own path.
     :ivar on_end: called in that thread when a film or folder has come to its end.
     """
 
     def __init__(self, **options: Any):
         super().__init__('camera_node', PARAMETERS, **options)
+        self.mount: Callable[[int], tuple[float, float]] | None = None
+        if self.parameters.on_joints:
+            self.mount = JointMount(self).angles_at
         self.on_frame: list[Callable[[Frame], None]] = []
         self.on_camera_model: list[Callable[[CameraModel], None]] = []
         self.on_end: list[Callable[[], None]] = []
@@ -132,7 +142,8 @@ class CameraNode(FaceNode):
 
     def _new_camera(self) -> ReconnectingCamera:
         uri, options = self.parameters.camera, self._options(self.parameters.as_dict())
-        return ReconnectingCamera(lambda: open_camera(uri, options))
+        return ReconnectingCamera(lambda: open_camera(
+            uri, dataclasses.replace(options, mount=self.mount)))
 
     def _replace_camera(self) -> None:
         old, self._camera = self._camera, self._new_camera()
@@ -187,8 +198,7 @@ class CameraNode(FaceNode):
 
     def _hand_on(self, frame: Frame, waited: float) -> None:
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
-            for _ in range(frame.sequence - self._sequence - 1):
-                self.meter.count('dropped')
+            self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
         self._mind_the_model(frame)
         handed = time.perf_counter()

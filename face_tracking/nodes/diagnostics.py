@@ -46,10 +46,10 @@ class Meter:
             for stage, value in milliseconds.items():
                 self._times[stage].append(value)
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, times: int = 1) -> None:
         """Note that something happened, counted over the node's life."""
         with self._lock:
-            self._counts[what] += 1
+            self._counts[what] += times
 
     def take(self) -> tuple[float, dict[str, str]]:
         """Return the rate since the last call, in hertz, and all figures by name; start anew."""

@@ -114,6 +114,8 @@ class TrackerNode(FaceNode):
             report.say(OK, 'paused')
         elif rate == 0:
             report.say(WARN, 'no pictures come')
+        elif self._infos is not None and self._camera is None:
+            report.say(WARN, 'no camera/camera_info comes, which faces/markers needs')
 
     @staticmethod
     def _tracker_options(values: dict[str, Any]) -> TrackerOptions:
@@ -152,9 +154,8 @@ class TrackerNode(FaceNode):
 
     def _on_candidates(self, message: Detection2DArray) -> None:
         detections, useless = from_detections(message)
-        for _ in range(useless):
-            self.meter.count('unusable boxes')
         if useless:
+            self.meter.count('unusable boxes', useless)
             self.complain(UserError(
                 'boxes without a finite place, an area or a score came on faces/detections',
                 'check the detector; they are left out'))

@@ -182,6 +182,7 @@ def test_markers_stand_where_the_face_is(probe, tracker, feed):
     camera = CameraModel.from_fov(320, 240, 1.0)
     tracker(face_height=0.2)
     probe.hear(MarkerArray, 'faces/markers')
+    feed(lambda: 'camera_info' in probe.says('tracker_node')[1])
     info = to_camera_info(camera, to_header(1, 'camera_optical_frame'))
 
     def told():

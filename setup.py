@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'face_tracking'
-SHARED = ('launch', 'config', 'models')
+SHARED = ('launch', 'config', 'models', 'urdf')
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:
@@ -41,6 +41,7 @@ setup(
             'camera_node = face_tracking.nodes.camera_node:main',
             'detector_node = face_tracking.nodes.detector_node:main',
             'tracker_node = face_tracking.nodes.tracker_node:main',
+            'pan_tilt_node = face_tracking.nodes.pan_tilt_node:main',
             'pipeline = face_tracking.nodes.pipeline:main',
         ],
     },

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, detector and tracker in one process: a picture is handed on by reference."""
+"""Camera, detector and tracker in one process: a picture is handed on by reference.
+
+With ``--pan-tilt`` the head's controller joins them.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from face_tracking.nodes.base import FaceNode
 from face_tracking.nodes.camera_node import CameraNode
@@ -17,13 +22,27 @@ def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) ->
     detector.on_detections.append(tracker.add_detections)
 
 
+def join_head(camera: CameraNode, tracker: TrackerNode) -> FaceNode:
+    """Return a pan-tilt node that follows the tracks; a scene's camera stands on its joints."""
+    from face_tracking.nodes.pan_tilt_node import PanTiltNode
+    head = PanTiltNode(subscribe=False)
+    tracker.on_tracks.append(head.submit)
+    camera.on_camera_model.append(head.set_camera_model)
+    if camera.parameters.on_joints:
+        camera.mount = head.angles_at
+    return head
+
+
 def build() -> list[FaceNode]:
     """Return the nodes, connected, the camera reading."""
     camera, detector, tracker = (
         CameraNode(), DetectorNode(subscribe=False), TrackerNode(subscribe=False))
     compose(camera, detector, tracker)
+    nodes: list[FaceNode] = [camera, detector, tracker]
+    if '--pan-tilt' in sys.argv:
+        nodes.insert(0, join_head(camera, tracker))
     camera.begin()
-    return [camera, detector, tracker]
+    return nodes
 
 
 def main() -> int:

@@ -82,6 +82,8 @@ class HeadController:
         self._faces: dict[int, Bearing] = {}
         self._integral = np.zeros(2)
         self._stands = [False, False]
+        self._in_view: list[Candidate] = []
+        self._held: int | None = None
         self._now: int | None = None
         self._heard: int | None = None
         self._newest: int | None = None
@@ -189,6 +191,24 @@ class HeadController:
             joint.step(0.0, dt)
         return self._command(now)
 
+    def look_at_next(self) -> int | None:
+        """Turn to the face in view with the next id and hold it; return it, None without one."""
+        in_view = sorted(face.identity for face in self._in_view)
+        if not in_view:
+            return None
+        later = [identity for identity in in_view if identity > (self.target or 0)]
+        self._held = (later or in_view)[0]
+        return self._held
+
+    def hold_target(self) -> int | None:
+        """Hold the present target, whatever the policy; return it, None without one."""
+        self._held = self.target
+        return self._held
+
+    def release_target(self) -> None:
+        """Choose by the policy again."""
+        self._held = None
+
     def where(self, now: int) -> np.ndarray | None:
         """Return the pan and tilt (2,) at which the target is expected, None without one."""
         face = self._faces.get(self._chooser.chosen)
@@ -221,7 +241,10 @@ class HeadController:
         options, before = self._options, self._chooser.chosen
         if before is not None and all(face.identity != before for face in seen):
             self._rejoin(seen, now)
-        self._chooser.choose(seen, now, options.target, options.target_id, options.switch_margin,
+        self._in_view = seen
+        policy, identity = (options.target, options.target_id) if self._held is None else (
+            'id', self._held)
+        self._chooser.choose(seen, now, policy, identity, options.switch_margin,
                              options.switch_time)
         if self._chooser.chosen != before:
             self._integral[:] = 0
@@ -229,7 +252,7 @@ class HeadController:
     def _rejoin(self, seen: list[Candidate], now: int) -> None:
         """Take a new face near the place of the lost one for it: the tracker lost the thread."""
         lost = self._faces.get(self._chooser.chosen)
-        if lost is None or self._options.target == 'id':
+        if lost is None or self._options.target == 'id' and self._held is None:
             return
         for face in seen:
             bearing = self._faces[face.identity]
@@ -237,6 +260,7 @@ class HeadController:
             if bearing.born > lost.stamp and np.hypot(
                     *(bearing.angles - place)) <= self._options.rejoin_angle:
                 self._chooser.adopt(face.identity)
+                self._held = None if self._held is None else face.identity
                 return
 
     def _integrate(self, angles: np.ndarray, seen: list[Candidate],
@@ -303,6 +327,7 @@ class HeadController:
         if face is not None:
             self._seek_side = 1.0 if face.at(now)[0][0] >= self.positions[0] else -1.0
         self._chooser.release()
+        self._held = None
         self._sought_since = now
         self.state = {'search': State.SEARCHING, 'home': State.HOMING,
                       'stay': State.IDLE}[self._options.when_lost]

@@ -195,13 +195,13 @@ def launch(ros_domain, tmp_path):
     """Return a function that starts an executable in a process of its own; all are ended."""
     processes = []
 
-    def start(executable, namespace='', remap=(), **parameters):
+    def start(executable, namespace='', remap=(), words=(), **parameters):
         command = shutil.which(executable, path=f'{Path(sys.executable).parent}:'
                                                 f'{os.environ["PATH"]}')
         command = [command] if command else [
             sys.executable, '-c', f'import sys; from face_tracking.nodes.{executable} import main;'
             ' sys.exit(main())']
-        command += ['--ros-args', *arguments(parameters)]
+        command += [*words, '--ros-args', *arguments(parameters)]
         command += ['-r', f'__ns:=/{namespace}'] if namespace else []
         for rule in remap:
             command += ['-r', rule]

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pan-tilt node: turns the head towards a face."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.boxes import from_centre_size
+from face_tracking.camera import Backoff
+from face_tracking.camera_model import CameraModel
+from face_tracking.errors import UserError
+from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
+from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.camera_info import from_camera_info
+from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
+from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.markers import positions
+from face_tracking.nodes.pan_tilt_outputs import PARAMETERS as OUTPUT_PARAMETERS
+from face_tracking.nodes.pan_tilt_outputs import calibration, create_output
+from face_tracking.nodes.parameters import Parameter
+from face_tracking.nodes.running import run
+from face_tracking.pan_tilt.controller import Command, HeadController
+from face_tracking.pan_tilt.drivers.driver import GuardedDriver
+from face_tracking.pan_tilt.options import ControlOptions, describe_options
+
+_OF_CONTROL = tuple(
+    Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)
+    for row in describe_options())
+PARAMETERS = (
+    *_OF_CONTROL,
+    *OUTPUT_PARAMETERS,
+    Parameter('control_rate', 50.0, 'Commands per second', 5.0, 500.0, read_only=True),
+    Parameter('feedback', False,
+              "Take the joints' angles from joint_states, which somebody else then publishes; "
+              'otherwise this node publishes there what it commands', read_only=True),
+    Parameter('on_stop', 'hold', 'Whether the servos hold or go limp when the head stops: on '
+              'shutdown, without tracks, on a write error', choices=('hold', 'limp')),
+    Parameter('camera_frame', 'camera_optical_frame',
+              'Frame of faces/gaze_target where tracks name none'),
+    Parameter('face_height', 0.22, 'Height of a face as the detector frames it, in metres: gives '
+              'faces/gaze_target its distance', 0.01, 10.0),
+)
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LONGEST_BRAKING = 1.0  # seconds at the end of the process
+
+
+class PanTiltNode(FaceNode):
+    """Commands the joints in a thread of its own, at a steady rate.
+
+    :param subscribe: take tracks from topics; otherwise from :meth:`submit` and
+        :meth:`set_camera_model`.
+    """
+
+    def __init__(self, subscribe: bool = True, **options: Any):
+        super().__init__('pan_tilt_node', PARAMETERS, **options)
+        self._head = HeadController(self._control_options(self.parameters.as_dict()))
+        self._lock = threading.Lock()
+        self._camera: CameraModel | None = None
+        self._driver: GuardedDriver | None = None
+        self._problem: UserError | None = None
+        self._failures, self._next_try = 0, 0.0
+        self._state_told = ''
+        self._found = not self.parameters.feedback
+        self._period = 1.0 / self.parameters.control_rate
+        self._joints = [self.parameters.pan_joint, self.parameters.tilt_joint]
+        self._states = self.create_publisher(String, '~/state', _LATCHED)
+        self._gaze = self.create_publisher(PointStamped, 'faces/gaze_target', RELIABLE)
+        self._joint_states = None
+        if self.parameters.feedback:
+            self.create_subscription(JointState, 'joint_states', self._on_joints, SENSOR_DATA)
+        elif self.parameters.output != 'none':
+            self._joint_states = self.create_publisher(JointState, 'joint_states', RELIABLE)
+        self._stopping = threading.Event()
+        self._inputs = EnableService(self, self._inputs_wanted() if subscribe else (),
+                                     on_change=self._on_enable)
+        for name, serve in (('next_target', self._next), ('hold_target', self._hold),
+                            ('release_target', self._release)):
+            self.create_service(Trigger, f'~/{name}', serve)
+        self._thread = threading.Thread(target=self._run, name='head', daemon=True)
+        self.start()
+        self._thread.start()
+
+    def submit(self, frame: Frame, tracks: Tracks) -> None:
+        """Take the tracks of a picture. Callable from any thread."""
+        self._take(tracks, frame.frame_id)
+
+    def set_camera_model(self, model: CameraModel) -> None:
+        """Take the camera's intrinsics, without which no pixel is an angle."""
+        self._camera = model
+
+    def angles_at(self, stamp: int) -> tuple[float, float]:
+        """Return where the joints were at a stamp, for a virtual camera that stands on them."""
+        driver = self._driver
+        true = driver.angles(stamp) if driver is not None else None
+        return true if true is not None else self._head.positions
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse what the controller or the servos refuse."""
+        self._control_options(values)
+        for joint in ('pan', 'tilt'):
+            calibration(values, joint)
+
+    def apply(self, changed: set[str]) -> None:
+        """Go on with other options; the motion stays smooth."""
+        if changed & {row.name for row in _OF_CONTROL}:
+            with self._lock:
+                self._head.configure(self._control_options(self.parameters.as_dict()))
+        if 'on_stop' in changed and self._driver is not None:
+            self._driver.limp = self.parameters.on_stop == 'limp'
+        if changed & {f'{joint}_{name}' for joint in ('pan', 'tilt')
+                      for name in ('channel', 'centre', 'scale', 'shortest', 'longest')}:
+            self._drop_driver()
+
+    def close(self) -> bool:
+        """Come to rest, stop the servos, end the thread; after that nothing is written."""
+        self._stopping.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_LONGEST_BRAKING + 0.5)
+        self._drop_driver()
+        return not self._thread.is_alive()
+
+    def report(self, report: Report) -> None:
+        """Say what the head is doing, at whom it looks and where its joints are."""
+        rate, values = self.meter.take()
+        with self._lock:
+            pan, tilt = self._head.positions
+            state, target, stale = self._head.state, self._head.target, self._head.stale
+        report.values.update(
+            values, state=state.value, target='' if target is None else str(target),
+            pan=f'{pan:.3f}', tilt=f'{tilt:.3f}', output=self.parameters.output)
+        driver = self._driver
+        report.values['joints'] = (
+            'not there' if driver is None else 'commanded' if driver.running else 'stopped')
+        if self._problem is not None:
+            report.say(ERROR, str(self._problem))
+        elif not self._inputs.enabled:
+            report.say(OK, 'paused')
+        elif not self._found:
+            report.say(WARN, 'no joint_states come, which the parameter feedback asks for')
+        elif self._camera is None:
+            report.say(WARN, 'no camera_info comes, without which no pixel is an angle')
+        elif stale:
+            report.say(WARN, 'no tracks come')
+        else:
+            report.say(OK, state.value)
+
+    @staticmethod
+    def _control_options(values: dict[str, Any]) -> ControlOptions:
+        return ControlOptions(**{row.name: values[row.name] for row in _OF_CONTROL})
+
+    def _inputs_wanted(self):
+        return (
+            lambda: self.create_subscription(
+                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE),
+            lambda: self.create_subscription(
+                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA))
+
+    def _on_tracks(self, message: Detection2DArray) -> None:
+        self._take(to_tracks(message), message.header.frame_id)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self.set_camera_model(from_camera_info(message))
+        except UserError as error:
+            self.complain(error)
+
+    def _on_joints(self, message: JointState) -> None:
+        """Take measured angles; a message of other joints alone is somebody else's."""
+        by_name = dict(zip(message.name, message.position, strict=False))
+        if not all(name in by_name for name in self._joints):
+            return
+        angles = tuple(by_name[name] for name in self._joints)
+        with self._lock:
+            if not self._found:
+                self._head.start_from(*angles)
+                self._found = True
+            self._head.measure(from_time(message.header.stamp), *angles)
+
+    def _take(self, tracks: Tracks, frame_id: str) -> None:
+        camera = self._camera
+        if camera is None or not self._inputs.enabled:
+            return
+        with self._lock:
+            self._head.observe(tracks, camera, self.now())
+            target = self._head.target
+        self.meter.add({'latency': self.age(tracks.stamp)})
+        self._publish_gaze(tracks, target, camera, frame_id)
+
+    def _publish_gaze(self, tracks: Tracks, target: int | None, camera: CameraModel,
+                      frame_id: str) -> None:
+        rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
+        if len(rows) == 0 or not self._gaze.get_subscription_count():
+            return
+        x, y, z = positions(tracks.boxes[rows[:1]], camera, self.parameters.face_height)[0]
+        header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
+        self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            self._step(self._inputs.enabled)
+            # Steady on the average; after a hang the missed commands are left out, not hurried.
+            due = max(due + self._period, time.monotonic())
+            self._stopping.wait(due - time.monotonic())
+        self._brake_to_rest()
+
+    def _step(self, follow: bool) -> None:
+        now = self.now()
+        with self._lock:
+            command = self._head.tick(now) if follow else self._head.brake(now)
+            stale, at_rest = self._head.stale, self._head.at_rest
+        try:
+            self._send(command, follow, stale, at_rest)
+        except Exception as error:  # the thread must not die while the servos live
+            if not self._stopping.is_set():
+                self.complain(error)
+        self._tell(command)
+
+    def _send(self, command: Command, follow: bool, stale: bool, at_rest: bool) -> None:
+        """Command the joints; once they rest without anything to follow, stop them."""
+        driver = self._driver or self._try_to_open()
+        if driver is None or not self._found:
+            return  # a joint whose place is not known yet is not sent anywhere
+        if (stale or not follow) and at_rest:
+            driver.stop()
+        elif not driver.running and driver.problem is None and follow and not stale:
+            driver.start()
+        driver.write(command)
+        if driver.problem is not None:
+            self._fail(driver.problem)
+        elif self._joint_states is not None:
+            self._publish_joints(command)
+
+    def _publish_joints(self, command: Command) -> None:
+        angles = self.angles_at(command.stamp)
+        self._joint_states.publish(JointState(
+            header=to_header(command.stamp, ''), name=self._joints, position=list(angles),
+            velocity=list(command.velocities)))
+
+    def _tell(self, command: Command) -> None:
+        state = command.state.value
+        if state != self._state_told and self.context.ok():
+            self._state_told = state
+            self._states.publish(String(data=state))
+
+    def _try_to_open(self) -> GuardedDriver | None:
+        """Open the output, with growing pauses between the tries."""
+        if time.monotonic() < self._next_try:
+            return None
+        try:
+            driver = create_output(self, self.parameters.as_dict(), self._period)
+        except UserError as error:
+            self._fail(error)
+            return None
+        self._driver = GuardedDriver(driver, limp=self.parameters.on_stop == 'limp')
+        self._problem, self._failures = None, 0
+        return self._driver
+
+    def _fail(self, problem: UserError) -> None:
+        self.complain(problem)
+        self._problem = problem
+        self._failures += 1
+        self._next_try = time.monotonic() + Backoff().delay(self._failures)
+        self._drop_driver()
+
+    def _drop_driver(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.close()
+
+    def _brake_to_rest(self) -> None:
+        """Stop moving within the limits before the servos are let be."""
+        end = time.monotonic() + _LONGEST_BRAKING
+        while self._driver is not None and time.monotonic() < end:
+            with self._lock:
+                if self._head.at_rest:
+                    break
+                command = self._head.brake(self.now())
+            self._driver.write(command)
+            time.sleep(self._period)
+
+    def _on_enable(self, enabled: bool) -> None:
+        self.get_logger().info('the head follows' if enabled else 'the head rests')
+
+    def _next(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Look at the face with the next id in view."""
+        with self._lock:
+            identity = self._head.look_at_next()
+        return _answer(response, identity, 'nobody else is in view')
+
+    def _hold(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Stay with the present face until released."""
+        with self._lock:
+            identity = self._head.hold_target()
+        return _answer(response, identity, 'nobody is followed')
+
+    def _release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Choose by the parameter target again."""
+        with self._lock:
+            self._head.release_target()
+        response.success, response.message = True, f'chooses the {self.parameters.target}'
+        return response
+
+
+def _answer(response: Trigger.Response, identity: int | None, otherwise: str) -> Trigger.Response:
+    response.success = identity is not None
+    response.message = otherwise if identity is None else f'looks at {identity}'
+    return response
+
+
+def to_tracks(message: Detection2DArray) -> Tracks:
+    """Return the tracks of a message; entries whose id is no whole number are left out.
+
+    Boxes are taken as they come: the controller leaves out those that are none.
+    """
+    rows = [(int(entry.id), entry) for entry in message.detections if entry.id.isdecimal()
+            and len(entry.id) < 19]
+    boxes = np.array([[entry.bbox.center.position.x, entry.bbox.center.position.y,
+                       entry.bbox.size_x, entry.bbox.size_y] for _, entry in rows], np.float64)
+    with np.errstate(all='ignore'):
+        boxes = from_centre_size(boxes.reshape(-1, 4)).astype(np.float32)
+    count = len(rows)
+    return Tracks(
+        stamp=from_time(message.header.stamp), ids=np.array([row[0] for row in rows], np.int64),
+        boxes=boxes, scores=np.ones(count, np.float32),
+        velocities=np.zeros((count, 2), np.float32), ages=np.zeros(count, np.float32),
+        unseen=np.zeros(count, np.float32))
+
+
+def build() -> list[FaceNode]:
+    """Return the node."""
+    return [PanTiltNode()]
+
+
+def main() -> int:
+    """Run the pan-tilt node alone."""
+    return run(build)

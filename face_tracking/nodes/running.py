@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import psutil
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -68,6 +69,8 @@ def _stop(nodes: list[FaceNode]) -> None:
     if not all(ended):
         # A thread is deep in a library (compiling a model takes a minute): tearing Python down
         # under it would crash, and waiting for it would keep the robot from stopping.
+        for child in psutil.Process().children():
+            child.kill()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

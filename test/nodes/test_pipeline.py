@@ -3,6 +3,7 @@
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import ReliabilityPolicy
 from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
@@ -11,6 +12,8 @@ from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time
 from face_tracking.nodes.pipeline import compose
 from face_tracking.nodes.tracker_node import TrackerNode
+
+BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
 
 
 @pytest.fixture
@@ -56,6 +59,18 @@ def test_all_topics_speak_of_the_same_pictures(probe, pipeline):
         assert {from_time(message.header.stamp) for message in probe.heard[topic]} <= set(shown)
     sphere = probe.heard['faces/markers'][-1].markers[1]
     assert 0.3 < sphere.pose.position.z < 3
+
+
+def test_qos_is_that_of_the_table(pipeline):
+    found = {publisher.topic_name: (publisher.qos_profile.reliability, publisher.qos_profile.depth)
+             for node in pipeline for publisher in node.publishers}
+    sensor_data, reliable = (BEST_EFFORT, 5), (RELIABLE, 10)
+    assert found | {
+        '/camera/image_raw': sensor_data, '/camera/image_raw/compressed': sensor_data,
+        '/camera/camera_info': sensor_data, '/faces/annotated': sensor_data,
+        '/faces/annotated/compressed': sensor_data, '/faces/detections': reliable,
+        '/faces/candidates': reliable, '/faces/tracks': reliable, '/faces/markers': reliable,
+        '/diagnostics': reliable} == found
 
 
 def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):

@@ -7,6 +7,7 @@ import time
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from vision_msgs.msg import Detection2DArray
 
@@ -101,6 +102,21 @@ def test_told_to_stop_it_stops_without_a_traceback(probe, launch, model, album, 
         time.sleep(0.01)
     assert process.returncode == 0
     assert 'Traceback' not in process.said() and 'terminate' not in process.said()
+
+
+def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
+        launch, model, tmp_path, monkeypatch):
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
+    process = launch('detector_node', model=model, runtime='tvm')
+    node = psutil.Process(process.pid)
+    while not (children := node.children()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+    psutil.wait_procs(children, timeout=10)
+    assert not any(child.is_running() for child in children)
+    assert 'Traceback' not in process.said()
 
 
 def test_a_slip_on_the_command_line_is_one_line(probe, launch, album, model):

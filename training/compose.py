@@ -69,9 +69,9 @@ class Composer:
         """Return one new canvas."""
         canvas = self._background(random)
         kind = random.random()
-        if kind < 0.3:
+        if kind < 0.4:
             self._single(canvas, random)
-        elif kind < 0.65:
+        elif kind < 0.7:
             self._mosaic(canvas, random)
         else:
             self._paste(canvas, random)
@@ -94,11 +94,14 @@ class Composer:
 
     def _single(self, canvas, random):
         """Lay one picture, or nothing more than the scene, over the canvas."""
-        if random.random() < 0.2:
+        if random.random() < 0.15:
             return
         index, face = self.faces[random.integers(len(self.faces))]
         shorter = min(self.width, self.height)
-        size = math.exp(random.uniform(math.log(12), math.log(1.1 * shorter)))
+        if random.random() < 0.4:
+            size = math.exp(random.uniform(math.log(12), math.log(1.1 * shorter)))
+        else:
+            size = random.uniform(0.25, 1.2) * shorter
         sides = np.array([self.width, self.height])
         # A large face may be cut at the rim, but most of it is to be seen.
         margin = np.clip(0.35 * size, 0.08 * sides, 0.48 * sides)

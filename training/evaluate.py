@@ -72,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     add('--held-out', type=float, nargs='?', const=DEFAULT_HOLDOUT, metavar='SHARE',
         help='measure only the share that training held out (0.08 without a number)')
     add('--size', default='320x320', help='WIDTHxHEIGHT that pictures are fitted into')
+    add('--min-side', type=float, default=12.0, help='a face counts from this shorter side on, '
+        'in pixels that the network sees')
     add('--threshold', type=float, default=0.7, help='for precision, recall and false alarms')
     add('--json', metavar='FILE', help='write the figures there too')
     add('--sheet', metavar='FILE', help='write a picture of the detections there')
@@ -93,7 +95,8 @@ def evaluate(arguments) -> Result:
     if arguments.sheet:
         sheet(shown, found, Path(arguments.sheet), arguments.threshold)
     sizes = [picture.levels[0].shape[1::-1] for picture in shown]
-    return measure(shown, found, sizes, arguments.threshold, long_side=max(width, height))
+    return measure(shown, found, sizes, arguments.threshold, arguments.min_side,
+                   long_side=max(width, height))
 
 
 def _size(text: str) -> tuple[int, int]:

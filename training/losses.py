@@ -15,6 +15,11 @@ LANDMARK_WEIGHT = 10.0
 LANDMARK_BEND = 0.02
 """The error, as a share of the face's size, where the landmark loss turns from squared to
 linear."""
+DENSE_SHARE = 0.5
+"""How much the boxes and landmarks of all cells inside a face matter beside those of the cells
+that answer for it: they teach the network early where in a face it is."""
+DENSE_SIZES = (0.75, 14.0)
+"""The faces, in strides, for which a cell does so."""
 TEACHER_SHARE = 0.5
 TEACHER_SURE = 0.4
 """The teacher speaks only inside faces in which one of its cells scores at least this."""
@@ -31,13 +36,12 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     cells = decode(outputs)
     owner = assign(cells, batch.boxes, batch.valid)
     positive = owner >= 0
-    rows = positive.nonzero()[:, 0]
-    faces = owner[positive]
-    boxes, points = batch.boxes[rows, faces], batch.landmarks[rows, faces]
-    count = positive.sum().clamp(min=1).float()
+    overlap, box, landmarks = _shape_losses(cells, batch, owner)
+    _, dense_box, dense_landmarks = _shape_losses(cells, batch, _dense_owner(cells, batch))
+    found = {'box': box + DENSE_SHARE * dense_box,
+             'landmarks': landmarks + DENSE_SHARE * dense_landmarks}
 
-    overlap, distance = eiou(cells.boxes[positive], boxes)
-    found = {'box': BOX_WEIGHT * distance.sum() / count}
+    count = positive.sum().clamp(min=1).float()
     target, weight, quality = _score_targets(cells, batch, positive)
     score = functional.binary_cross_entropy_with_logits(
         cells.scores, target, weight, reduction='sum')
@@ -49,14 +53,35 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
                              torch.lerp(wanted, quality, TEACHER_SHARE))
     found['quality'] = functional.binary_cross_entropy_with_logits(
         cells.qualities[positive], wanted, reduction='sum') / count
+    return found
 
+
+def _shape_losses(cells: Cells, batch: Batch, owner):
+    """Return overlaps (P,) of the cells that have an ``owner``, and box and landmark loss."""
+    positive = owner >= 0
+    rows = positive.nonzero()[:, 0]
+    faces = owner[positive]
+    boxes, points = batch.boxes[rows, faces], batch.landmarks[rows, faces]
+    count = positive.sum().clamp(min=1).float()
+    overlap, distance = eiou(cells.boxes[positive], boxes)
     known = torch.isfinite(points).all(-1)
     size = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()
     error = (cells.landmarks[positive] - torch.nan_to_num(points)) / size[:, None, None]
     error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
                                       reduction='none').mean(-1)
-    found['landmarks'] = LANDMARK_WEIGHT * (error * known).mean(-1).sum() / count
-    return found
+    return (overlap, BOX_WEIGHT * distance.sum() / count,
+            LANDMARK_WEIGHT * (error * known).mean(-1).sum() / count)
+
+
+def _dense_owner(cells: Cells, batch: Batch):
+    """Return the smallest face around each cell, int64 (B, A), -1 where there is none."""
+    sizes = (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=0).prod(-1).sqrt()
+    strides = sizes[..., None] / cells.strides
+    fits = (holds(batch.boxes, cells.corners + cells.strides[:, None] / 2)
+            & batch.valid[..., None]
+            & (strides >= DENSE_SIZES[0]) & (strides <= DENSE_SIZES[1]))
+    smallest, owner = torch.where(fits, sizes[..., None], torch.inf).min(1)
+    return torch.where(torch.isfinite(smallest), owner, -1)
 
 
 def _score_targets(cells: Cells, batch: Batch, positive):

@@ -5,7 +5,9 @@ The cost of a small network on a small processor is mostly the traffic of its wi
 maps. So the half-resolution stage is the first convolution alone, every other layer is a
 depthwise 3x3 and a pointwise convolution, nothing but ReLU bends the signal, and the only
 branches are the two additions of the feature pyramid (Lin et al., "Feature Pyramid Networks
-for Object Detection", 2017).
+for Object Detection", 2017). In training each layer that keeps its shape also has a way
+around it; folding turns that into a part of its kernel (Ding et al., "RepVGG: Making VGG-style
+ConvNets Great Again", 2021).
 """
 
 from __future__ import annotations
@@ -25,12 +27,17 @@ PIXEL_SCALE = 1 / 64
 """Pixels 0..255 are multiplied by this, and nothing is subtracted: a zero-padded border then
 means the same (black) to the network in training and to the exported one, whose first
 convolution carries the factor in its weights."""
+START = 0.5
+"""How much a layer with a way around it adds before training."""
 PRIOR = 0.01
 """Score of every cell before training (Lin et al., "Focal Loss", 2017, section 4.1)."""
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 (batch norm, ReLU), then pointwise (batch norm, ReLU)."""
+    """Depthwise 3x3 (batch norm, ReLU), then pointwise (batch norm, ReLU).
+
+    Either adds its own input where that has the shape of its output.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
@@ -38,10 +45,25 @@ class Separable(nn.Module):
         self.depthwise_norm = nn.BatchNorm2d(inputs)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(outputs)
+        self.around_depthwise = stride == 1
+        self.around_pointwise = inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = functional.relu(self.depthwise_norm(self.depthwise(x)), inplace=True)
-        return functional.relu(self.pointwise_norm(self.pointwise(x)), inplace=True)
+        y = self.depthwise_norm(self.depthwise(x))
+        x = functional.relu(y + x if self.around_depthwise else y)
+        y = self.pointwise_norm(self.pointwise(x))
+        return functional.relu(y + x if self.around_pointwise else y)
+
+    def fold(self):
+        """Turn batch norm and the ways around into parts of the kernels."""
+        self.depthwise = fuse_conv_bn_eval(self.depthwise, self.depthwise_norm)
+        self.pointwise = fuse_conv_bn_eval(self.pointwise, self.pointwise_norm)
+        if self.around_depthwise:
+            self.depthwise.weight.data[:, 0, 1, 1] += 1
+        if self.around_pointwise:
+            self.pointwise.weight.data += torch.eye(self.pointwise.out_channels)[..., None, None]
+        self.depthwise_norm = self.pointwise_norm = nn.Identity()
+        self.around_depthwise = self.around_pointwise = False
 
 
 class FaceNetwork(nn.Module):
@@ -60,8 +82,9 @@ class FaceNetwork(nn.Module):
         self.stage8 = nn.Sequential(
             Separable(32, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
         self.stage16 = nn.Sequential(
+            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
+        self.stage32 = nn.Sequential(
             Separable(64, 64, 2), Separable(64, 64), Separable(64, 64))
-        self.stage32 = nn.Sequential(Separable(64, 64, 2), Separable(64, 64))
         self.neck8 = Separable(64, 64)
         self.neck16 = Separable(64, 64)
         self.neck32 = Separable(64, 64)
@@ -85,7 +108,13 @@ class FaceNetwork(nn.Module):
     def _initialise(self):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+                nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
+        for block in self.modules():
+            if isinstance(block, Separable):
+                if block.around_depthwise:
+                    nn.init.constant_(block.depthwise_norm.weight, START)
+                if block.around_pointwise:
+                    nn.init.constant_(block.pointwise_norm.weight, START)
         prior = -torch.log(torch.tensor((1 - PRIOR) / PRIOR))
         for head in (self.head8, self.head16, self.head32):
             nn.init.normal_(head.weight, std=0.01)
@@ -112,15 +141,13 @@ class DeployedNetwork(FaceNetwork):
 
 def deployed(network: FaceNetwork) -> DeployedNetwork:
     """Return a copy of ``network`` for inference: no batch norm left, same outputs."""
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(network).cpu().eval()
     network.stem = fuse_conv_bn_eval(network.stem, network.stem_norm)
     network.stem.weight.data *= PIXEL_SCALE
     network.stem_norm = nn.Identity()
     for block in network.modules():
         if isinstance(block, Separable):
-            block.depthwise = fuse_conv_bn_eval(block.depthwise, block.depthwise_norm)
-            block.pointwise = fuse_conv_bn_eval(block.pointwise, block.pointwise_norm)
-            block.depthwise_norm = block.pointwise_norm = nn.Identity()
+            block.fold()
     network.__class__ = DeployedNetwork
     return network.requires_grad_(False)
 

@@ -8,8 +8,8 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-# The topics in the RViz configuration; made relative here, so that a namespace leads them.
-TOPICS = ('faces/annotated', 'faces/markers')
+# The topics in the RViz configurations; made relative here, so that a namespace leads them.
+TOPICS = ('faces/annotated', 'faces/markers', 'faces/gaze_target', 'robot_description')
 QUARTER_TURN = '1.5707963267948966'
 
 

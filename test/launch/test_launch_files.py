@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from importlib import import_module, util
 from pathlib import Path
 
@@ -22,7 +23,8 @@ YAMLS = sorted(path for path in (ROOT / 'config').glob('*.yaml')
                if 'ros__parameters' in path.read_text())
 RVIZ_FILES = sorted((ROOT / 'config').glob('*.rviz'))
 RVIZ_TYPES = {'Image': 'sensor_msgs/msg/Image',
-              'MarkerArray': 'visualization_msgs/msg/MarkerArray'}
+              'MarkerArray': 'visualization_msgs/msg/MarkerArray',
+              'PointStamped': 'geometry_msgs/msg/PointStamped'}
 ARGUMENTS = {'params_file', 'camera', 'model', 'runtime', 'composed', 'namespace', 'rviz',
              'annotated', 'log_level'}
 
@@ -73,11 +75,34 @@ def test_pi5_starts_all_nodes_either_way():
         'pipeline', 'camera_node', 'detector_node', 'tracker_node'}
 
 
-def test_pi5_overrides_parameters_that_exist():
-    found = constants(ROOT / 'launch/pi5.launch.py')
+@pytest.mark.parametrize('name', ['pi5', 'pan_tilt'])
+def test_overridden_parameters_exist(name):
+    found = constants(ROOT / f'launch/{name}.launch.py')
     for node, parameter in found['OVERRIDES'].values():
         assert parameter in table_of(node)
     assert 'annotate' in table_of('tracker_node')
+
+
+def test_pan_tilt_starts_all_nodes_either_way():
+    assert started(ROOT / 'launch/pan_tilt.launch.py') == {
+        'pipeline', 'camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node'}
+
+
+def test_description_has_the_joints_and_frames_of_the_nodes():
+    robot = ElementTree.parse(ROOT / 'urdf/pan_tilt.urdf').getroot()
+    joints = {joint.get('name'): joint for joint in robot.findall('joint')}
+    table = table_of('pan_tilt_node')
+    for axis, turns in (('pan', '0 0 1'), ('tilt', '0 1 0')):
+        joint = joints[table[f'{axis}_joint'].default]
+        assert joint.find('axis').get('xyz') == turns
+        limit = joint.find('limit')
+        assert float(limit.get('lower')) == pytest.approx(table[f'{axis}_min'].default, abs=1e-3)
+        assert float(limit.get('upper')) == pytest.approx(table[f'{axis}_max'].default, abs=1e-3)
+        assert float(limit.get('velocity')) == table['max_velocity'].default
+    links = {link.get('name') for link in robot.findall('link')}
+    assert {table_of('camera_node')['frame_id'].default, 'camera_link', 'base_link'} <= links
+    children = [joint.find('child').get('link') for joint in joints.values()]
+    assert sorted([*children, 'base_link']) == sorted(links), 'one tree'
 
 
 @pytest.mark.parametrize('path', YAMLS, ids=lambda path: path.name)
@@ -109,10 +134,11 @@ def test_rviz_shows_what_is_published(path, ros_domain):
 def publications(domain: int) -> dict:
     """Return (type, reliability) of what the nodes publish, by topic."""
     from face_tracking.nodes.camera_node import CameraNode
+    from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.tracker_node import TrackerNode
     rclpy.init(domain_id=domain)
     try:
-        nodes = [CameraNode(), TrackerNode()]
+        nodes = [CameraNode(), TrackerNode(), PanTiltNode()]
         found = {publisher.topic_name: (
                      f'{publisher.msg_type.__module__.partition(".")[0]}/msg/'
                      f'{publisher.msg_type.__name__}', publisher.qos_profile.reliability)
@@ -125,9 +151,10 @@ def publications(domain: int) -> dict:
 
 
 def test_view_makes_the_topics_of_the_rviz_configuration_relative():
-    displays = yaml.safe_load((ROOT / 'config/face_tracking.rviz').read_text())[
-        'Visualization Manager']['Displays']
-    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    displays = [display for path in RVIZ_FILES for display in yaml.safe_load(path.read_text())[
+        'Visualization Manager']['Displays']]
+    topics = {display[key]['Value'] for display in displays
+              for key in ('Topic', 'Description Topic') if key in display}
     assert topics == {f'/{topic}' for topic in constants(ROOT / 'launch/view.launch.py')['TOPICS']}
 
 

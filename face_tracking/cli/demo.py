@@ -122,15 +122,21 @@ def _stop(process: subprocess.Popen):
 
 
 def _watch(watcher, process: subprocess.Popen, args: argparse.Namespace):
-    """Wait for the first detection, then take in as many pictures as were asked for."""
+    """Wait for the first detection, then take in as many seconds as were asked for."""
     from face_tracking.cli.output import progress
-    wanted = round(args.seconds * args.rate)
     with progress(desc='starting the nodes', bar_format='{desc} {elapsed}') as bar:
         _spin_until(watcher, process, lambda: watcher.detector_ready, PATIENCE, bar.refresh)
     watcher.recording = True
-    with progress(total=wanted, desc='watching', unit='frame') as bar:
-        _spin_until(watcher, process, lambda: len(watcher.tracks) >= wanted,
+    with progress(desc='watching', unit='frame') as bar:
+        _spin_until(watcher, process, lambda: _seconds(watcher) >= args.seconds,
                     args.seconds + SILENCE, lambda: bar.update(len(watcher.tracks) - bar.n))
+
+
+def _seconds(watcher) -> float:
+    """Return how much time the tracks taken in cover, by their stamps."""
+    if not watcher.tracks:
+        return 0.0
+    return (watcher.tracks[-1]['stamp'] - watcher.tracks[0]['stamp']) / 1e9
 
 
 def _spin_until(watcher, process: subprocess.Popen, reached, patience: float, show):
@@ -173,8 +179,7 @@ def _write(watcher, args: argparse.Namespace):
 
 
 def _tell(watcher):
-    frames = len(watcher.tracks)
-    seconds = (watcher.tracks[-1]['stamp'] - watcher.tracks[0]['stamp']) / 1e9
+    frames, seconds = len(watcher.tracks), _seconds(watcher)
     faces = sum(len(row['tracks']) for row in watcher.tracks)
     print(f'{frames} frames, {faces} faces, {len(watcher.ids)} ids, '
           f'{(frames - 1) / max(seconds, 1e-9):.1f} frames per second')

@@ -20,7 +20,7 @@ ARGUMENTS = (
     ('head_params_file', PathJoinSubstitution([SHARE, 'config', 'pan_tilt.yaml']),
      'Parameters of the head; what it names for other nodes counts too'),
     ('description', PathJoinSubstitution([SHARE, 'urdf', 'pan_tilt.urdf']),
-     'URDF of the head; empty where somebody else publishes it'),
+     'URDF of the head; none where somebody else publishes it'),
     ('perception', 'true', 'Start camera, detector and tracker too, not the head alone'),
     ('camera', '', 'Source of the pictures; empty for that of the parameters'),
     ('model', '', 'Face detector, a path or a name; empty for that of the parameters'),
@@ -61,7 +61,7 @@ def start_nodes(context: LaunchContext) -> list[Node]:
     """Return the processes: one for all nodes, or one for each; and the robot's description."""
     chosen = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     overrides = overridden(chosen)
-    described = [describe(chosen)] if chosen['description'] else []
+    described = [] if chosen['description'] in ('', 'none') else [describe(chosen)]
     if not is_true(chosen['perception']):
         return [*described, process('pan_tilt_node', chosen, overrides['pan_tilt_node'])]
     if is_true(chosen['composed']):

@@ -20,7 +20,7 @@ ARGUMENTS = (
     ('namespace', '', 'Namespace of nodes and topics'),
     ('rviz', 'false', 'Show head, picture and faces in RViz'),
     ('description', PathJoinSubstitution([SHARE, 'urdf', 'pan_tilt.urdf']),
-     'URDF of the head; empty to go without robot_state_publisher'),
+     'URDF of the head; none to go without robot_state_publisher'),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
 )
 

@@ -80,7 +80,7 @@ def score(sheets: list[Sheet]) -> Scores:
 
     :raises UserError: the package ``trackers`` is missing.
     """
-    library = _import_metrics()
+    library = metrics_library()
     parts = [_parts(library, sheet) for sheet in sheets]
     hota = library.aggregate_hota_metrics([part[0] for part in parts])
     clear = library.aggregate_clear_metrics([part[1] for part in parts])
@@ -103,7 +103,11 @@ def _counted(ids: list[np.ndarray]) -> list[np.ndarray]:
     return [np.searchsorted(names, row) for row in ids]
 
 
-def _import_metrics():
+def metrics_library():
+    """Return the module with the metrics.
+
+    :raises UserError: the package ``trackers`` is missing.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

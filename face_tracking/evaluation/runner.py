@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs followers over sequences, all on the same pictures and the same detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
+
+from face_tracking.detection.detector import FaceDetector
+from face_tracking.evaluation.metrics import Sheet
+from face_tracking.evaluation.rivals import Follower
+from face_tracking.faces import Detections
+from face_tracking.frame import Frame
+from face_tracking.simulation.rendering import Truth
+
+Watched = Sequence[tuple[Frame, Truth, Detections]]
+
+
+def watch(sequence: Iterable[tuple[Frame, Truth]], detector: FaceDetector,
+          progress: Callable = iter) -> Watched:
+    """Return each picture with its truth and what the detector finds in it.
+
+    :param progress: wraps the iteration, to show a bar.
+    """
+    return [(frame, truth, detector.detect(frame.image, frame.stamp))
+            for frame, truth in progress(sequence)]
+
+
+def every(interval: int, watched: Watched) -> list[Detections | None]:
+    """Return what a detector that looks at every Nth picture finds, None for the others."""
+    return [found if index % interval == 0 else None
+            for index, (_, _, found) in enumerate(watched)]
+
+
+def follow(watched: Watched, interval: int, makers: Mapping[str, Callable[[], Follower]],
+           listener: Callable | None = None) -> dict[str, Sheet]:
+    """Let a new follower of each kind watch one sequence.
+
+    They take turns picture by picture, so that what else the machine does strikes all alike.
+
+    :param interval: of detection, in pictures.
+    :param listener: told each follower's name, the frame, its ids and its boxes.
+    """
+    followers = {name: make() for name, make in makers.items()}
+    sheets = {name: Sheet() for name in makers}
+    for (frame, truth, _), found in zip(watched, every(interval, watched), strict=True):
+        for name, follower in followers.items():
+            started = perf_counter()
+            ids, boxes = follower.step(frame.image, frame.stamp, found)
+            spent = 1e3 * (perf_counter() - started)
+            sheets[name].add(truth, ids, boxes, (frame.width, frame.height), spent)
+            if listener:
+                listener(name, frame, ids, boxes)
+    return sheets

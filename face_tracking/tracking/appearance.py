@@ -32,6 +32,8 @@ _USUAL_HALF = 0.275
 
 _FARTHEST_LEAN = 1.2  # radians; beyond, the landmarks are wrong
 
+_ONES = np.ones(SIZE // _CELLS ** 2, np.float32)
+_SHARES = np.full(_CELLS ** 2 // 2, 1 / _USUAL_HALF, np.float32)
 _STEPS = (np.arange(_SIDE) + 0.5) / _SIDE - 0.5
 _CELL = np.arange(_SIDE) * _CELLS // _SIDE
 _CELL_NUMBER = _CELL[:, None] * _CELLS + _CELL[None, :]
@@ -62,21 +64,27 @@ def look(picture: Picture, boxes: np.ndarray, leans: np.ndarray) -> np.ndarray:
                           axis=2).reshape(len(boxes), SIZE)
 
 
-def difference(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how different looks (N, SIZE) are from others (N, SIZE), row by row, float32 (N,).
+
+    The same face is near 0, strangers are about 1 apart.
+    """
+    apart = first - second
+    apart *= apart
+    cells = apart.reshape(-1, SIZE // _CELLS ** 2) @ _ONES
+    half = _CELLS ** 2 // 2
+    return np.partition(cells.reshape(-1, _CELLS ** 2), half, axis=1)[:, :half] @ _SHARES
+
+
+def differences(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return how different looks (N, SIZE) and (M, SIZE) are, float32 (N, M).
 
-    The same face is near 0, strangers are about 1 apart, and what is not asked for is 9.
-
-    :param pairs: bool (N, M), which to compare.
+    :param pairs: bool (N, M), which to compare; the rest is 9.
     """
     apart = np.full(pairs.shape, 9.0, np.float32)
     rows, columns = np.nonzero(pairs)
     if len(rows):
-        squares = (first[rows] - second[columns]) ** 2
-        cells = squares.reshape(len(rows), _CELLS ** 2, -1).sum(axis=2)
-        half = _CELLS ** 2 // 2
-        apart[rows, columns] = np.partition(cells, half, axis=1)[:, :half].sum(axis=1)
-        apart[rows, columns] /= _USUAL_HALF
+        apart[rows, columns] = difference(first[rows], second[columns])
     return apart
 
 

@@ -9,14 +9,13 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.appearance import difference
+from face_tracking.tracking.appearance import differences
 from face_tracking.tracking.motion import States
 
 GATE = 16.0
 """Squared distance in standard deviations, over four numbers, within which a pair is likely."""
 
 _FORBIDDEN = 1e6
-_LOOKS_WEIGHT = 1.0
 _UNCLEAR = 0.4     # what a difference in looks counts as where it cannot be told
 _STRANGER = 0.9    # from this difference on even a face in the right place is another's
 _PLACE_HELPS = 2.0  # a lost face in the right place may differ that many times as much
@@ -24,16 +23,50 @@ _WEAK_OVERLAP = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
-    """One side of the matching.
+class Places:
+    """How well N tracks and M detections agree in place.
 
-    :ivar boxes: float64 (N, 4).
-    :ivar looks: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
-    :ivar known: bool (N,), whose look can be told at all.
+    :ivar overlap: intersection over union, float (N, M).
+    :ivar cost: float (N, M), 0 to 1.5.
+    :ivar likely: bool (N, M).
     """
 
-    boxes: np.ndarray
-    looks: np.ndarray
+    overlap: np.ndarray
+    cost: np.ndarray
+    likely: np.ndarray
+
+    @classmethod
+    def compare(cls, states: States, boxes: np.ndarray, iou_threshold: float) -> Places:
+        """Compare beliefs about N tracks with detections ``boxes`` (M, 4).
+
+        :param iou_threshold: overlap from which a pair is likely, however certain the place.
+        """
+        overlap = box_arithmetic.iou(states.boxes(), boxes)
+        distance = states.distances(boxes)
+        likely = (overlap >= max(iou_threshold, 1e-6)) | (distance < GATE)
+        return cls(overlap, np.minimum(distance / GATE, 1.0) + 0.5 * (1 - overlap), likely)
+
+    def settled(self, tracks: np.ndarray) -> np.ndarray:
+        """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
+
+        :param tracks: bool (N,).
+        """
+        if not self.likely.size:
+            return np.zeros(self.likely.shape[1], bool)
+        row = self.likely.argmax(axis=0)
+        alone = (self.likely.sum(axis=0) == 1) & (self.likely.sum(axis=1)[row] == 1)
+        return alone & tracks[row] & (self.overlap[row, np.arange(len(row))] > 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """How tracks or detections look.
+
+    :ivar values: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
+    :ivar known: bool (N,), which can be told at all.
+    """
+
+    values: np.ndarray
     known: np.ndarray
 
 
@@ -53,10 +86,9 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return rows[good], columns[good]
 
 
-def associate(states: States, tracks: Candidates, remembered: np.ndarray, detections: Candidates,
-              strong: np.ndarray, iou_threshold: float,
-              look_threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Match detections to tracks in three stages.
+def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections: Looks,
+              strong: np.ndarray, look_threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Match M detections to N tracks in three stages.
 
     First strong detections, by place and looks. Then weak ones with the tracks left over: such a
     detection is more often a true face seen badly than a false one where a track is expected
@@ -64,36 +96,30 @@ def associate(states: States, tracks: Candidates, remembered: np.ndarray, detect
     Box", 2022); only its place counts, for what is seen badly looks like nobody. Last, strong
     ones by looks alone, wherever they are.
 
-    :param states: where the tracks are believed to be, N of them.
     :param remembered: bool (N,), the tracks that were lost from sight: place is not enough.
     :param strong: bool (M,).
-    :param iou_threshold: overlap from which a pair is likely, however certain the place.
     :param look_threshold: difference in looks up to which two faces are the same by that alone.
     :returns: for each detection the row of its track, int (M,), -1 where it has none; and
         whether it was found in another place than expected, bool (M,).
     """
-    match = np.full(len(detections.boxes), -1)
-    elsewhere = np.zeros(len(match), bool)
-    if not len(states) or not len(match):
-        return match, elsewhere
-    overlap = box_arithmetic.iou(tracks.boxes, detections.boxes)
-    distance = states.distances(detections.boxes)
-    likely = (overlap >= max(iou_threshold, 1e-6)) | (distance < GATE)
-    place = np.minimum(distance / GATE, 1.0) + 0.5 * (1 - overlap)
-    comparable = tracks.known[:, None] & detections.known[None, :]
+    match = np.full(len(strong), -1)
+    if not len(remembered) or not len(match):
+        return match, np.zeros(len(match), bool)
+    comparable = tracks.known[:, None] & detections.known
     limit = np.where(remembered, _PLACE_HELPS * look_threshold, _STRANGER)[:, None]
-    looks = difference(tracks.looks, detections.looks, comparable & likely & strong)
-    first = likely & strong & np.where(comparable, looks < limit, ~remembered[:, None])
-    cost = place + _LOOKS_WEIGHT * np.where(comparable, looks, _UNCLEAR)
-    _pair(match, cost, first)
-    weak = (overlap >= max(iou_threshold, _WEAK_OVERLAP)) & ~strong & ~remembered[:, None]
-    _pair(match, place, weak)
-    left = comparable & strong & (match < 0)
-    left[match[match >= 0]] = False
-    looks = difference(tracks.looks, detections.looks, left)
-    before = match >= 0
-    _pair(match, looks, left & (looks < look_threshold))
-    return match, (match >= 0) & ~before
+    likely = places.likely & strong
+    looks = differences(tracks.values, detections.values, comparable & likely)
+    first = likely & np.where(comparable, looks < limit, ~remembered[:, None])
+    _pair(match, places.cost + np.where(comparable, looks, _UNCLEAR), first)
+    _pair(match, places.cost,
+          (places.overlap >= _WEAK_OVERLAP) & places.likely & ~strong & ~remembered[:, None])
+    by_place = match >= 0
+    left = comparable & strong & ~by_place
+    left[match[by_place]] = False
+    if left.any():
+        looks = differences(tracks.values, detections.values, left)
+        _pair(match, looks, left & (looks < look_threshold))
+    return match, (match >= 0) & ~by_place
 
 
 def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:

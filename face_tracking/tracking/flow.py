@@ -100,10 +100,13 @@ def _background_points(picture: Picture, faces: np.ndarray) -> np.ndarray:
     x, y = np.meshgrid((np.arange(across) + 0.5) * width / across,
                        (np.arange(down) + 0.5) * height / down)
     points = np.stack([x.ravel(), y.ravel()], axis=1)
+    if not len(faces):
+        return points
     margin = 0.5 * (faces[:, 2:] - faces[:, :2])
     low, high = faces[:, :2] - margin, faces[:, 2:] + margin
-    inside = ((points[:, None] > low) & (points[:, None] < high)).all(axis=2).any(axis=1)
-    return points[~inside]
+    inside = (x.ravel()[:, None] > low[:, 0]) & (x.ravel()[:, None] < high[:, 0])
+    inside &= (y.ravel()[:, None] > low[:, 1]) & (y.ravel()[:, None] < high[:, 1])
+    return points[~inside.any(axis=1)]
 
 
 def _face_points(boxes: np.ndarray) -> np.ndarray:
@@ -161,10 +164,12 @@ def _weighted_similarity(points, moved, weight) -> tuple[np.ndarray, np.ndarray]
 def _face_motion(points, moved, good, boxes) -> tuple[np.ndarray, np.ndarray]:
     """Return each face's motion (N, 4) and its deviation from points (N, P, 2) that moved."""
     size = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    shift = np.where(good[..., None], moved - points, np.nan)
-    enough = good.sum(axis=1) >= _FACE_POINTS
+    shift = np.where(good[..., None], moved - points, np.inf)
+    count = good.sum(axis=1)
+    enough = count >= _FACE_POINTS
     shift[~enough] = 0.0
-    middle = np.nanmedian(shift, axis=1)
+    halfway = np.maximum(count - 1, 0)[:, None, None] // 2  # what is not good is sorted last
+    middle = np.take_along_axis(np.sort(shift, axis=1), halfway, axis=1)[:, 0]
     away = np.linalg.norm(shift - middle[:, None], axis=2)
     away = np.where(good & enough[:, None], away, np.inf)
     weight = 1 / (1 + (away / (0.02 * size[:, None] + 0.3)) ** 2)

@@ -16,6 +16,7 @@ SECOND = 1_000_000_000
 
 
 _FADING_SECONDS = 5.0     # a look is that of about so many seconds
+_VIEW_SECONDS = 0.2       # a look is learnt from about five views a second
 _SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
 _OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
 _DOUBT = 2.0              # times the threshold: a newcomer that looks so much alike may wait
@@ -65,6 +66,8 @@ class Register:
     def begin(self, stamp: int, scores: np.ndarray) -> np.ndarray:
         """Begin a track on trial for each of ``scores`` (K,); return their keys (K,)."""
         count = len(scores)
+        if not count:
+            return self.keys[:0]
         new = {'keys': self._last_key + 1 + np.arange(count), 'scores': scores,
                'begun': np.full(count, stamp), 'seen': np.full(count, stamp)}
         for name, column in self._columns():
@@ -104,6 +107,10 @@ class Register:
         """Of which tracks the look has been told, bool (N,)."""
         return self.weights > 0
 
+    def familiar(self, stamp: int) -> np.ndarray:
+        """Return which tracks were viewed so lately that there is nothing to learn, bool (N,)."""
+        return self.known & (stamp - self.viewed < _VIEW_SECONDS * SECOND)
+
     def confirm(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Give ids to the tracks that have earned one, and their old id to those who return.
 
@@ -116,7 +123,7 @@ class Register:
         over = self.keys[:0]
         if options.appearance and len(absent):
             seen = np.broadcast_to(self.known[earned, None], (len(earned), len(absent)))
-            unlike = appearance.difference(self.looks[earned], self.looks[absent], seen)
+            unlike = appearance.differences(self.looks[earned], self.looks[absent], seen)
             new, old = assign(unlike, unlike < options.look_threshold)
             over = self.keys[absent[old]]
             self._return(earned[new], absent[old])
@@ -134,9 +141,7 @@ class Register:
 
     def check(self, rows: np.ndarray, looks: np.ndarray) -> None:
         """Compare what is seen where the tracks in ``rows`` should be with how they look."""
-        pairs = np.eye(len(rows), dtype=bool) & self.known[rows]
-        unlike = np.diagonal(appearance.difference(looks, self.looks[rows], pairs))
-        self.hidden[rows] = (unlike > _OTHER_THING) & self.known[rows]
+        self.hidden[rows] = appearance.difference(looks, self.looks[rows]) > _OTHER_THING
 
     def remembered(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks have an id but are lost from sight, bool (N,)."""

@@ -128,8 +128,11 @@ class States:
         values = _values(boxes)
         deviation = _GATE_NOISE * _units(self.mean[:, :, 0])
         variance = self.covariance[..., 0] + deviation ** 2
-        apart = values[None, :, :] - self.mean[:, None, :, 0]
-        return (apart ** 2 / variance[:, None, :]).sum(axis=2)
+        # (z - m)^2 / s, summed, as three products of matrices; small boxes' logarithms and
+        # thousands of pixels leave enough digits for that.
+        mean, weight = self.mean[..., 0], 1 / variance
+        squares = weight @ (values ** 2).T - 2 * (mean * weight) @ values.T
+        return np.maximum(squares + (mean ** 2 * weight).sum(axis=1)[:, None], 0.0)
 
     def warped(self, warp: Warp) -> States:
         """Return the states after the camera moved and took the background along."""

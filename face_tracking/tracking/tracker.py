@@ -13,7 +13,7 @@ from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
-from face_tracking.tracking.association import Candidates, associate
+from face_tracking.tracking.association import Looks, Places, associate
 from face_tracking.tracking.flow import Flow, Warp
 from face_tracking.tracking.life_cycle import SECOND, Register
 from face_tracking.tracking.motion import States
@@ -25,6 +25,7 @@ from face_tracking.tracking.visual import create_carrier
 _REMEMBERED_SECONDS = 1.5
 _SMALLEST_SIDE = 2.0
 _USUAL_INTERVAL = SECOND // 30
+_CHECK_INTERVAL = SECOND // 11
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _NOBODY = np.zeros(0, np.int64)
 
@@ -50,6 +51,7 @@ class FaceTracker:
         self._timeline = Timeline(_REMEMBERED_SECONDS)
         self._waiting: deque[Detections] = deque(maxlen=16)
         self._fused_stamp = -1
+        self._checked_stamp = -SECOND
         self._shape: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -195,92 +197,94 @@ class FaceTracker:
     def _fuse(self, detections: Detections, index: int) -> None:
         """Match detections with the tracks at one moment, correct them, and return to now."""
         moment, register, options = self._timeline.at(index), self._register, self._options
-        in_time = detections.stamp > self._fused_stamp
-        self._fused_stamp = max(self._fused_stamp, detections.stamp)
-        own, _ = locate(moment.keys, register.keys)
+        stamp = detections.stamp
+        in_time = stamp > self._fused_stamp
+        self._fused_stamp = max(self._fused_stamp, stamp)
+        own, rows = locate(moment.keys, register.keys)
         keys, states = moment.keys[own], moment.states[own]
-        rows, _ = locate(register.keys, keys)
-        seen = self._seen(moment.picture, detections)
+        places = Places.compare(states, detections.boxes, options.iou_threshold)
+        remembered = register.remembered(stamp, options)[rows]
         strong = detections.scores >= options.score_threshold
+        asked = strong & ~places.settled(register.familiar(stamp)[rows] & ~remembered)
+        seen = self._seen(moment.picture, detections, asked)
         match, elsewhere = associate(
-            states, Candidates(states.boxes(), register.looks[rows], register.known[rows]),
-            register.remembered(detections.stamp, options)[rows], seen, strong,
-            options.iou_threshold, options.look_threshold)
+            places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
+            options.look_threshold)
         taken = np.flatnonzero(match >= 0)
         taken = taken[np.argsort(match[taken])]
         found = match[taken]
         if len(found):
-            states = self._corrected(states, found, detections[taken], elsewhere[taken])
-            register.hit(rows[found], detections.stamp, detections.scores[taken],
-                         appearance.lean(detections.landmarks[taken]))
-            clear = seen.known[taken] & strong[taken]
-            register.view(rows[found[clear]], detections.stamp, seen.looks[taken[clear]],
-                          detections.scores[taken[clear]])
-        begun = _NOBODY
+            states = _corrected(states, found, detections[taken], elsewhere[taken])
+            self._note(rows[found], detections, seen, taken)
+        changed = keys[found]
         if in_time:
-            missed = np.delete(rows, found)
+            missed = np.ones(len(register), bool)
+            missed[rows[found]] = False
             register.miss(missed)
             new = np.flatnonzero((match < 0) & strong)
             new = new[:max(0, options.max_tracks - len(register))]
-            begun = self._begin(detections[new], seen, new)
-            states = states.joined(States.at_rest(detections.boxes[new]))
-        restarted = np.concatenate([keys[found], begun])
-        self._timeline.rewrite(index, np.concatenate([keys, begun]), states)
-        self._restart(restarted)
-        over = register.confirm(detections.stamp, options)
-        register.keep(~np.isin(register.keys, over))
+            if len(new):
+                begun = register.begin(stamp, detections.scores[new])
+                self._note(locate(register.keys, begun)[0], detections, seen, new)
+                keys, changed = np.concatenate([keys, begun]), np.concatenate([changed, begun])
+                states = states.joined(States.at_rest(detections.boxes[new]))
+        self._timeline.rewrite(index, keys, states)
+        self._restart(changed)
+        over = register.confirm(stamp, options)
+        if len(over):
+            register.keep(~np.isin(register.keys, over))
         self._drop_dead(self._timeline.newest.stamp)
 
-    def _corrected(self, states: States, rows: np.ndarray, detections: Detections,
-                   elsewhere: np.ndarray) -> States:
-        """Return the states after those in ``rows`` were detected, one detection each."""
-        doubt = 1 + 2 * (1 - detections.scores)
-        states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
-        return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
+    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks,
+              which: np.ndarray) -> None:
+        """Enter the detections ``which`` (K,) into the register's ``rows`` (K,)."""
+        self._register.hit(rows, detections.stamp, detections.scores[which],
+                           appearance.lean(detections.landmarks[which]))
+        clear = seen.known[which]
+        if clear.any():
+            self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
+                                detections.scores[which[clear]])
 
-    def _seen(self, picture: Picture | None, detections: Detections) -> Candidates:
-        """Return the detections with how they look, where that can be told."""
+    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray) -> Looks:
+        """Return how the detections ``asked`` for (M,) look, where that can be told."""
         started = time.perf_counter()
         boxes = detections.boxes
-        if picture is None or not self._options.appearance or not len(boxes):
-            looks = np.zeros((len(boxes), appearance.SIZE), np.float32)
-            return Candidates(boxes, looks, np.zeros(len(boxes), bool))
-        looks = appearance.look(picture, boxes, appearance.lean(detections.landmarks))
-        overlap = box_arithmetic.iou(boxes, boxes)
-        np.fill_diagonal(overlap, 0)
-        height, width = picture.shape
-        inside = (boxes[:, :2] > 1).all(axis=1) & (boxes[:, 2:] < (width - 1, height - 1)).all(1)
-        self.timings['look'] += 1e3 * (time.perf_counter() - started)
-        return Candidates(boxes, looks, inside & (overlap.max(axis=1) < _CLEAR))
+        values = np.zeros((len(boxes), appearance.SIZE), np.float32)
+        known = np.zeros(len(boxes), bool)
+        rows = np.flatnonzero(asked)
+        if picture is not None and self._options.appearance and len(rows):
+            overlap = box_arithmetic.iou(boxes[rows], boxes)
+            overlap[np.arange(len(rows)), rows] = 0
+            height, width = picture.shape
+            clear = (overlap < _CLEAR).all(axis=1) & (boxes[rows, :2] > 1).all(axis=1)
+            clear &= (boxes[rows, 2:] < (width - 1, height - 1)).all(axis=1)
+            rows = rows[clear]
+            values[rows] = appearance.look(picture, boxes[rows],
+                                           appearance.lean(detections.landmarks[rows]))
+            known[rows] = True
+            self.timings['look'] += 1e3 * (time.perf_counter() - started)
+        return Looks(values, known)
 
     def _check_sight(self) -> None:
         """Look whether the faces that were not detected just now can be seen at all."""
-        started = time.perf_counter()
         newest, register = self._timeline.newest, self._register
+        if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
+            return
+        started = time.perf_counter()
         unsure = (register.seen < newest.stamp) & register.known
         unsure &= ~register.remembered(newest.stamp, self._options)
         if newest.picture is None or not self._options.appearance or not unsure.any():
             return
+        self._checked_stamp = newest.stamp
         rows = np.flatnonzero(unsure)
         states = newest.states[locate(newest.keys, register.keys[rows])[0]]
         looks = appearance.look(newest.picture, states.boxes(), register.leans[rows])
         register.check(rows, looks)
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
 
-    def _begin(self, detections: Detections, seen: Candidates, which: np.ndarray) -> np.ndarray:
-        """Begin a track for each detection; return their keys."""
-        begun = self._register.begin(detections.stamp, detections.scores)
-        rows, _ = locate(self._register.keys, begun)
-        self._register.hit(rows, detections.stamp, detections.scores,
-                           appearance.lean(detections.landmarks))
-        clear = seen.known[which]
-        self._register.view(rows[clear], detections.stamp, seen.looks[which[clear]],
-                            detections.scores[clear])
-        return begun
-
     def _restart(self, keys: np.ndarray) -> None:
         newest = self._timeline.newest
-        if newest.picture is not None and len(keys):
+        if self._carrier.takes_views and newest.picture is not None and len(keys):
             keys = np.sort(keys)
             rows, found = locate(newest.keys, keys)
             self._carrier.restart(keys[found], newest.states[rows].boxes(), newest.picture)
@@ -334,6 +338,16 @@ class FaceTracker:
             velocities=states.mean[:, :2, 1].astype(np.float32),
             ages=((stamp - register.begun[shown]) / SECOND).astype(np.float32),
             unseen=register.unseen(stamp)[shown].astype(np.float32))
+
+
+def _corrected(states: States, rows: np.ndarray, detections: Detections,
+               elsewhere: np.ndarray) -> States:
+    """Return the states after those in ``rows`` were detected, one detection each."""
+    doubt = 1 + 2 * (1 - detections.scores)
+    states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
+    if not elsewhere.any():
+        return states
+    return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
 
 def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:

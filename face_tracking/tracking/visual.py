@@ -22,10 +22,12 @@ class Carrier(ABC):
     """Measures the motion of faces, and of the background, between consecutive pictures.
 
     :param background: whether to measure that of the background.
+    :ivar takes_views: whether :meth:`restart` is to be called.
     """
 
     def __init__(self, background: bool):
         self.background = background
+        self.takes_views = False
 
     @abstractmethod
     def carry(self, keys: np.ndarray, boxes: np.ndarray, before: Picture,
@@ -38,7 +40,7 @@ class Carrier(ABC):
 
     def restart(self, keys: np.ndarray, boxes: np.ndarray,  # noqa: B027 (most need not)
                 picture: Picture) -> None:
-        """Take new views of tracks that a detection has just put right.
+        """Take new views of tracks that a detection has just put right, if it ``takes_views``.
 
         :param keys: int64 (N,), the tracks.
         :param boxes: float64 (N, 4), where they are in ``picture``, the newest.
@@ -75,6 +77,7 @@ class VisualTrackers(Carrier):
 
     def __init__(self, kind: str, background: bool):
         super().__init__(background)
+        self.takes_views = True
         self._make = self._MAKERS[kind]
         self._measures_size = kind == 'csrt'
         self._followed: dict[int, tuple[object, np.ndarray]] = {}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from face_tracking.tracking.appearance import SIZE
-from face_tracking.tracking.association import Candidates, assign, associate
+from face_tracking.tracking.association import Looks, Places, assign, associate
 from face_tracking.tracking.motion import States
 
 
@@ -27,19 +27,18 @@ def test_assignment_is_the_best_of_all(seed):
     assert allowed[rows, columns].all()
 
 
-def candidates(boxes, looks=None):
-    boxes = np.asarray(boxes, float).reshape(-1, 4)
-    if looks is None:
-        return Candidates(boxes, np.zeros((len(boxes), SIZE), np.float32),
-                          np.zeros(len(boxes), bool))
-    return Candidates(boxes, np.asarray(looks, np.float32), np.ones(len(boxes), bool))
+def match(tracks, detections, track_looks=None, looks=None, strong=True, remembered=False):
+    tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
+    places = Places.compare(States.at_rest(tracks), detections, iou_threshold=0.2)
+    return associate(places, looks_or_none(track_looks, len(tracks)),
+                     np.full(len(tracks), remembered), looks_or_none(looks, len(detections)),
+                     np.zeros(len(detections), bool) | strong, look_threshold=0.35)
 
 
-def match(tracks, detections, strong=True, remembered=False):
-    states = States.at_rest(tracks.boxes)
-    many = np.zeros(len(detections.boxes), bool) | strong
-    return associate(states, tracks, np.zeros(len(states), bool) | remembered, detections, many,
-                     iou_threshold=0.2, look_threshold=0.35)
+def looks_or_none(values, count):
+    if values is None:
+        return Looks(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
+    return Looks(values, np.ones(count, bool))
 
 
 def looks_of(*seeds):
@@ -52,37 +51,39 @@ LEFT, RIGHT = [0, 0, 40, 50], [300, 0, 340, 50]
 
 
 def test_a_weak_detection_only_gets_what_the_strong_leave():
-    tracks = candidates([LEFT, RIGHT])
-    detections = candidates([[0, 0, 40, 50], [6, 0, 46, 50], [303, 0, 343, 50]])
-    found, _ = match(tracks, detections, strong=np.array([False, True, False]))
+    detections = [[0, 0, 40, 50], [6, 0, 46, 50], [303, 0, 343, 50]]
+    found, _ = match([LEFT, RIGHT], detections, strong=np.array([False, True, False]))
     assert found.tolist() == [-1, 0, 1]
 
 
 def test_nothing_near_is_nothing_matched():
-    found, _ = match(candidates([LEFT]), candidates([RIGHT]))
-    assert found.tolist() == [-1]
-    assert match(candidates([]), candidates([RIGHT]))[0].tolist() == [-1]
-    assert match(candidates([LEFT]), candidates([]))[0].tolist() == []
+    assert match([LEFT], [RIGHT])[0].tolist() == [-1]
+    assert match([], [RIGHT])[0].tolist() == [-1]
+    assert match([LEFT], [])[0].tolist() == []
 
 
 def test_looks_decide_between_two_in_one_place():
     here = [[0, 0, 40, 50], [10, 0, 50, 50]]
-    tracks = candidates(here, looks_of(1, 2))
-    found, elsewhere = match(tracks, candidates(here, looks_of(2, 1)))
+    found, elsewhere = match(here, here, looks_of(1, 2), looks_of(2, 1))
     assert found.tolist() == [1, 0]
     assert not elsewhere.any()
 
 
 def test_the_same_face_in_another_place_is_found_by_its_looks():
-    tracks = candidates([LEFT], looks_of(1))
-    found, elsewhere = match(tracks, candidates([RIGHT], looks_of(1)), remembered=True)
+    found, elsewhere = match([LEFT], [RIGHT], looks_of(1), looks_of(1), remembered=True)
     assert found.tolist() == [0]
     assert elsewhere.tolist() == [True]
 
 
 def test_a_stranger_does_not_take_the_place_of_a_lost_face():
-    tracks = candidates([LEFT], looks_of(1))
-    assert match(tracks, candidates([LEFT], looks_of(2)), remembered=True)[0].tolist() == [-1]
-    unknown = candidates([LEFT])
-    assert match(tracks, unknown, remembered=True)[0].tolist() == [-1]
-    assert match(tracks, unknown)[0].tolist() == [0]
+    known = looks_of(1)
+    assert match([LEFT], [LEFT], known, looks_of(2), remembered=True)[0].tolist() == [-1]
+    assert match([LEFT], [LEFT], known, None, remembered=True)[0].tolist() == [-1]
+    assert match([LEFT], [LEFT], known, None)[0].tolist() == [0]
+
+
+def test_only_a_pair_that_stands_alone_is_settled():
+    tracks = np.array([LEFT, RIGHT, [310, 0, 350, 50]], float)
+    places = Places.compare(States.at_rest(tracks), np.array([LEFT, RIGHT], float), 0.2)
+    assert places.settled(np.ones(3, bool)).tolist() == [True, False]
+    assert places.settled(np.zeros(3, bool)).tolist() == [False, False]

@@ -85,6 +85,11 @@ def tiled(count: int, tile: int, body) -> None:
         body(whole * tile, count % tile)
 
 
+def wide(index):
+    """Return an index as 64 bits."""
+    return tirx.Cast('int64', index)
+
+
 def exponential(value, dtype: str, lanes: int):
     """Return e to the power of ``value``, in plain arithmetic that vectorises.
 

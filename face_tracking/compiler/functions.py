@@ -76,7 +76,7 @@ class PipelineFunction:
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
     def band(self, name: str):
-        """Return the TIR function (inputs..., weights, output, rings..., first row, end).
+        """Return the TIR function (inputs..., weights, output, rings..., first row, end, 1).
 
         It stands by itself because LLVM is told of a function's arguments that they do not
         overlap; inside the loop over the threads that would be lost.
@@ -87,7 +87,7 @@ class PipelineFunction:
                 T.func_name(name)
                 T.func_attr({'tirx.noalias': True})
                 pointers = [T.arg('pointer', T.ptr(dtype)) for _, dtype in sizes]
-                begin, end = T.arg('begin', T.int32()), T.arg('end', T.int32())
+                begin, end, one = (T.arg(word, T.int32()) for word in ('begin', 'end', 'one'))
                 buffers = [T.decl_buffer((size,), dtype, data=pointer)
                            for pointer, (size, dtype) in zip(pointers, sizes, strict=True)]
                 inputs = self.pipeline.inputs()
@@ -98,7 +98,7 @@ class PipelineFunction:
                 for (name, ring), buffer in zip(self._rings.items(), buffers[len(names):],
                                                 strict=True):
                     planes[name] = replace(ring, buffer=buffer)
-                self._kernels = RowKernels(self.machine, self.dtype, weights)
+                self._kernels = RowKernels(self.machine, self.dtype, weights, one)
                 # TVM asks where a function that others call keeps its variables: 1 is the CPU.
                 with T.attr({'device_id': 0, 'device_type': 1}):
                     self._steps(planes, begin, end)
@@ -124,7 +124,7 @@ class PipelineFunction:
                     rings = [T.alloc_buffer((ring.size(),), ring.dtype)
                              for ring in self._rings.values()]
                     emit.call(band, *(buffer.data for buffer in [*tensors, output, *rings]),
-                              index * height // bands, (index + 1) * height // bands)
+                              index * height // bands, (index + 1) * height // bands, T.min(bands, 1))
         return builder.get()
 
     def _sizes(self) -> list[tuple[int, str]]:

@@ -16,8 +16,8 @@ from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import Activation, Shape, Window
 from face_tracking.compiler.targets import Machine
 
-UNROLLED_TERMS = 32
-"""Up to so many terms, a convolution's sum is written out instead of looped."""
+UNROLLED_CHANNELS = 8
+"""With so few input channels, a convolution's sum is written out instead of looped."""
 
 
 @dataclass
@@ -45,11 +45,15 @@ class Plane:
         """Return the index of the first number of ``row``, behind the padding."""
         # Rows of padding above the picture have negative numbers; the remainder must not.
         slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
-        return slot * self.stride + self.left * self.shape.channels
+        # In 64 bits, what is added to it becomes part of the address, not an instruction.
+        return emit.wide(slot * self.stride + self.left * self.shape.channels)
 
     def size(self) -> int:
-        """Return how many numbers the buffer holds."""
-        return (self.slots or self.shape.height) * self.stride
+        """Return how many numbers the buffer holds.
+
+        A ring has some to spare, so that a register may be filled beyond the end of its rows.
+        """
+        return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,12 @@ class RowKernels:
     """Emits row kernels for one machine and one type of number.
 
     :param weights: the buffer with all packed weights of the function.
+    :param one: the number 1 in a variable. LLVM, which cannot know, leaves loops whose length is
+        multiplied by it as they are; unrolled whole, they run out of registers.
     """
 
-    def __init__(self, machine: Machine, dtype: str, weights):
-        self.machine, self.dtype, self.weights = machine, dtype, weights
+    def __init__(self, machine: Machine, dtype: str, weights, one):
+        self.machine, self.dtype, self.weights, self.one = machine, dtype, weights, one
         self.lanes = machine.lanes(dtype)
 
     def fill(self, plane: Plane, index, count: int, value: float) -> None:
@@ -121,19 +127,23 @@ class RowKernels:
               bias_at: int, activation: Activation) -> None:
         """A convolution over all input channels, as a matrix product in register tiles."""
         channels, width = target.shape.channels, target.shape.width
-        bases = self._window_rows(source, row, window)
-        start = emit.let(target.row(row))
         tiling = Tiling.of(self.machine, self.dtype, channels, width)
+        spread = self._spread(source, window)
+        bases = [] if spread else self._window_rows(source, row, window)
+        start = emit.let(target.row(row))
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
         for group in tiling.groups:
             def tile(first, count, group=group, panel=panel):
-                pixels = [[base + ((first + pixel) * window.stride[1] - window.padding[1])
-                           * source.shape.channels for pixel in range(count)] for base in bases]
+                column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._sums(bias_at, group, count)
-                self._products(source, window, pixels, panel, group, sums)
+                if spread:
+                    self._products_of_spans(source, row, window, column, panel, group, sums)
+                else:
+                    self._products(source, window, [base + column for base in bases], panel,
+                                   group, sums)
                 self._write(sums, group, target, start + first * channels, count, activation)
-            emit.tiled(width, tiling.pixels, tile)
+            emit.tiled(width, min(tiling.pixels, 4) if spread else tiling.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
 
     def _window_rows(self, source: Plane, row, window: Window) -> list:
@@ -153,28 +163,49 @@ class RowKernels:
             sums.append(registers)
         return sums
 
-    def _products(self, source, window, pixels, panel, group, sums) -> None:
+    def _products(self, source, window, rows, panel, group, sums) -> None:
         """Add all products of a tile: for each term, one weight vector times each pixel."""
         channels = source.shape.channels
+        apart = window.stride[1] * channels
         size = sum(lanes for _, lanes in group)
-        unrolled = window.size[0] * window.size[1] * channels <= UNROLLED_TERMS
-        for tap_row in range(window.size[0]):
+        for tap_row, row in enumerate(rows):
             for tap in range(window.size[1]):
-                column = tap * window.dilation[1] * channels
-                starts = [start + column for start in pixels[tap_row]]
+                starts = [row + tap * window.dilation[1] * channels + pixel * apart
+                          for pixel in range(len(sums[0]))]
                 term = (tap_row * window.size[1] + tap) * channels
-                self._sum_channels(source, starts, channels, panel + term * size, group, sums,
-                                   unrolled)
+                self._sum_channels(source, starts, channels, panel + term * size, group, sums)
 
-    def _sum_channels(self, source, starts, channels, panel, group, sums, unrolled) -> None:
+    def _spread(self, source: Plane, window: Window) -> bool:
+        """Return whether pixels are narrower than a register, and lanes can be used instead."""
+        return (self.machine.lane_products and source.shape.channels < 4
+                and window.dilation[1] == 1 and source.slots > 0)
+
+    def _products_of_spans(self, source, row, window, column, panel, group, sums) -> None:
+        """As `_products`: each row of a tile's inputs is loaded once, and taken lane by lane."""
+        channels, pixels = source.shape.channels, len(sums[0])
+        apart = window.stride[1] * channels
+        terms = window.size[1] * channels
+        size = sum(lanes for _, lanes in group)
+        top = row * window.stride[0] - window.padding[0]
+        with emit.serial(window.size[0] * self.one) as tap_row:
+            start = emit.let(source.row(top + tap_row * window.dilation[0]) + column)
+            weights_at = emit.let(emit.wide(tap_row * (terms * size) + panel))
+            values = [emit.let(emit.load(source.buffer, start + first, 4))
+                      for first in range(0, (pixels - 1) * apart + terms, 4)]
+            for term in range(terms):
+                inputs = [emit.lane(values[index // 4], index % 4) for index in
+                          (pixel * apart + term for pixel in range(pixels))]
+                self._add_term(weights_at + term * size, inputs, group, sums)
+
+    def _sum_channels(self, source, starts, channels, panel, group, sums) -> None:
         size = sum(lanes for _, lanes in group)
         step = min(self.lanes, 4) if self.machine.lane_products else 1
         whole = channels // step
-        if whole and unrolled:
+        if whole and channels <= UNROLLED_CHANNELS:
             for block in range(whole):
                 self._block(source, starts, block * step, step, panel, size, group, sums)
         elif whole:
-            with emit.serial(whole) as block:
+            with emit.serial(whole * self.one) as block:
                 self._block(source, starts, block * step, step, panel, size, group, sums)
         for term in range(whole * step, channels):
             self._block(source, starts, term, 1, panel, size, group, sums)
@@ -183,15 +214,18 @@ class RowKernels:
         """Add ``step`` terms from input channel ``first`` on."""
         inputs = [emit.let(emit.load(source.buffer, start + first, step)) for start in starts]
         for term in range(step):
-            at = panel + (first + term) * size
-            weights = []
-            for _, lanes in group:
-                weights.append(emit.let(emit.load(self.weights, at, lanes)))
-                at += lanes
-            for pixel, value in enumerate(inputs):
-                number = emit.lane(value, term) if step > 1 else value
-                for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
-                    self._accumulate(registers[pixel], emit.splat(number, lanes) * weight, lanes)
+            numbers = [emit.lane(value, term) if step > 1 else value for value in inputs]
+            self._add_term(panel + (first + term) * size, numbers, group, sums)
+
+    def _add_term(self, at, numbers, group, sums) -> None:
+        """Add one term to all sums: each pixel's input times the weights that begin at ``at``."""
+        weights = []
+        for _, lanes in group:
+            weights.append(emit.let(emit.load(self.weights, at, lanes)))
+            at = at + lanes
+        for pixel, number in enumerate(numbers):
+            for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
+                self._accumulate(registers[pixel], emit.splat(number, lanes) * weight, lanes)
 
     @staticmethod
     def _accumulate(register, product, lanes: int) -> None:
@@ -210,19 +244,23 @@ class RowKernels:
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = emit.let(target.row(row))
+        # Two registers at a time where one instruction loads both.
+        registers = 2 if self.machine.lane_products else 1
 
-        def tile(first, count):
-            column = (first * window.stride[1] - window.padding[1]) * channels
-            emit.for_vectors(channels, self.lanes, lambda offset, lanes: self._depthwise_tile(
-                source, [base + column + offset for base in bases], window, channels,
-                weights_at + offset, bias_at + offset, count, lanes, activation, target,
-                start + first * channels + offset))
+        def channel(offset, lanes):
+            def tile(first, count):
+                column = (first * window.stride[1] - window.padding[1]) * channels
+                self._depthwise_tile(
+                    source, [base + column + offset for base in bases], window, channels,
+                    weights_at + offset, bias_at + offset, count, lanes, activation, target,
+                    start + first * channels + offset)
+            emit.tiled(target.shape.width, self._depthwise_pixels(window, registers), tile)
 
-        emit.tiled(target.shape.width, self._depthwise_pixels(window), tile)
+        emit.for_vectors(channels, registers * self.lanes, channel)
 
-    def _depthwise_pixels(self, window: Window) -> int:
+    def _depthwise_pixels(self, window: Window, registers: int) -> int:
         taps = window.size[0] * window.size[1]
-        return max(1, min(8, self.machine.registers - taps - 2))
+        return max(1, min(8 // registers, self.machine.registers // registers - taps - 2))
 
     def _depthwise_tile(self, source, starts, window, channels, weights_at, bias_at, count,
                         lanes, activation, target, target_at) -> None:

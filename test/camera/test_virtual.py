@@ -131,3 +131,30 @@ def test_occluder_hides_and_mirrored_portrait_is_mirrored():
         assert camera.image(0)[120, 160, 1] > 190
     with VirtualCamera(open_scene, FAST) as camera:
         assert camera.truth(camera.read().stamp).names == ('hopper',)
+
+
+def test_camera_on_joints_looks_where_they_point():
+    """Turned left by 10 degrees, everybody moves right by as much."""
+    angles = {'pan': 0.0}
+    options = CaptureOptions(width=320, height=240, realtime=False, clock=FAST.clock,
+                             mount=lambda stamp: (angles['pan'], 0.0))
+    with open_camera('virtual:step', options) as camera:
+        stamp = camera.read().stamp
+        before = camera.model.rays(camera.truth(stamp).boxes[:, :2])
+        angles['pan'] = np.radians(10)
+        after = camera.model.rays(camera.truth(stamp).boxes[:, :2])
+    turned = np.arctan2(after[:, 0], after[:, 2]) - np.arctan2(before[:, 0], before[:, 2])
+    assert np.degrees(turned) == pytest.approx([10, 10], abs=0.3)
+
+
+def test_late_pictures_bear_the_stamp_of_their_exposure():
+    now = [7_000_000_000]
+
+    def clock():
+        now[0] += 5_000_000  # time passes while somebody looks at the clock
+        return now[0]
+    options = CaptureOptions(width=320, height=240, clock=clock, latency=0.2)
+    with open_camera('virtual:', options) as camera:
+        frames = [(camera.read().stamp, now[0]) for _ in range(4)]
+    for stamp, then in frames:
+        assert 0.2 <= (then - stamp) / 1e9 < 0.3

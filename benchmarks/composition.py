@@ -3,6 +3,8 @@
 
     source scripts/env.sh && python benchmarks/composition.py
 
+On a machine that has other work to do as well, put ``sudo chrt -r 5`` in front.
+
 A camera shows pictures of a face that moves, 30 each second. ``bare`` reads it, detects in one
 thread and tracks in another, and that is all: what it takes is detection and tracking themselves.
 ``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each. They
@@ -149,7 +151,8 @@ def measure(options: argparse.Namespace) -> list[dict]:
             result = take_turn(mode, options, album, Path(folder) / f'{turn}.log')
             for name, values in result.items():
                 found[mode][name] += values
-    return [row(mode, values) for mode, values in found.items()]
+    shown = round(RATE * options.seconds * options.rounds)
+    return [row(mode, values, shown) for mode, values in found.items()]
 
 
 def draw_album(folder: Path) -> Path:
@@ -253,9 +256,9 @@ class Listener:
 
 # What comes out.
 
-def row(mode: str, values: dict[str, list]) -> dict:
-    """Return the figures of a mode."""
-    figures = {'mode': mode, 'frames': len(values['track'])}
+def row(mode: str, values: dict[str, list], shown: int) -> dict:
+    """Return the figures of a mode to which ``shown`` pictures were shown."""
+    figures = {'mode': mode, 'shown': shown, 'tracked': len(values['track'])}
     for name in ('track', 'heard'):
         times = values[name] or [float('nan')]
         figures[f'{name}_median_ms'] = round(float(np.median(times)), 2)
@@ -267,13 +270,13 @@ def row(mode: str, values: dict[str, list]) -> dict:
 
 def print_table(rows: list[dict]) -> None:
     """Print the rows, and what composing adds and saves."""
-    print('| mode | frames | capture to track, median (p99) ms | to another process, median (p99) '
+    print('| mode | tracked of shown | capture to track, median (p99) ms | to another process, median (p99) '
           'ms | processor ms per frame | memory MB |')
     print('| --- | ---: | ---: | ---: | ---: | ---: |')
     for figures in rows:
         track, heard = (f'{figures[f"{name}_median_ms"]:.2f} ({figures[f"{name}_p99_ms"]:.2f})'
                         for name in ('track', 'heard'))
-        print(f'| {figures["mode"]} | {figures["frames"]} | {track} | {heard} | '
+        print(f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | {heard} | '
               f'{figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |')
     bare, composed, separate = rows
     print(f'\nBeyond detection and tracking themselves, the median latency to the track grows by '

@@ -15,6 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from face_tracking.errors import UserError
 from face_tracking.nodes.base import FaceNode
+from face_tracking.nodes.middleware import make_room_for_pictures
 from face_tracking.nodes.parameters import warn_of_misspelt
 
 # The default of 5 ms lets a thread that computes in Python hold back the one whose picture is
@@ -29,6 +30,7 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     :returns: the exit code: 0, or 2 where the command line cannot be understood.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    make_room_for_pictures()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt would strike anywhere
     # besides: ros2 launch sends a second one while the first is still being heeded.
     signal.signal(signal.SIGINT, lambda *_: None)

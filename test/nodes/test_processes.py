@@ -30,7 +30,7 @@ def empty_album(tmp_path_factory):
 
 
 def test_a_picture_comes_back_as_a_track_with_its_own_stamp(probe, launch, model, portrait):
-    launch('detector_node', model=model, detect_interval=1)
+    detector = launch('detector_node', model=model, detect_interval=1)
     launch('tracker_node')
     probe.hear(Detection2DArray, 'faces/tracks')
     start, step = 1_234_567_890_123_456_789, 40_000_000
@@ -41,6 +41,7 @@ def test_a_picture_comes_back_as_a_track_with_its_own_stamp(probe, launch, model
     stamps = [from_time(heard.header.stamp) for heard in probe.heard['faces/tracks']]
     assert all((stamp - start) % step == 0 for stamp in stamps)
     assert stamps == sorted(set(stamps))
+    assert 'XML' not in detector.said()  # nor does Fast DDS find fault with config/fastdds.xml
 
 
 def test_two_robots_on_one_domain_do_not_mix(probe, launch, model, album, empty_album):

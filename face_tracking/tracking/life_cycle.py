@@ -20,6 +20,9 @@ _VIEW_SECONDS = 0.2       # a look is learnt from about five views a second
 _SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
 _OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
 _DOUBT = 2.0              # times the threshold: a newcomer that looks so much alike may wait
+_SAME = 0.6               # times the threshold: beyond doubt the same
+_POOR = 0.01              # weight of a look that is not yet to be relied on
+_SECOND_THOUGHTS = 3.0    # seconds for which a new id may still turn out to be an old one
 _LONGEST_DOUBT = 0.4      # seconds that it may wait for a better view
 
 
@@ -127,12 +130,33 @@ class Register:
             new, old = assign(unlike, unlike < options.look_threshold)
             over = self.keys[absent[old]]
             self._return(earned[new], absent[old])
-            doubtful = (unlike < _DOUBT * options.look_threshold).any(axis=1) | ~seen[:, 0]
+            doubtful = (unlike < _DOUBT * options.look_threshold).any(axis=1)
+            doubtful |= self.weights[earned] < _POOR
             young = stamp - self.begun[earned] < _LONGEST_DOUBT * SECOND
             earned = earned[(self.ids[earned] == 0) & ~(doubtful & young)]
         self.ids[earned] = self._last_id + 1 + np.arange(len(earned))
         self._last_id += len(earned)
         return over
+
+    def recognise(self, stamp: int, options: TrackerOptions) -> np.ndarray:
+        """Think again about faces just viewed clearly: were they here before?
+
+        One that has had its id for a short time only gets back the one it had; for one that has
+        been here longer, the memory of somebody who looks just the same is dropped.
+
+        :returns: keys of the remembered tracks that are over.
+        """
+        present = np.flatnonzero((self.ids > 0) & (self.viewed == stamp) & (self.weights >= _POOR))
+        absent = np.flatnonzero(self.remembered(stamp, options) & self.known)
+        if not options.appearance or not len(present) or not len(absent):
+            return self.keys[:0]
+        unlike = appearance.differences(self.looks[present], self.looks[absent],
+                                        np.ones((len(present), len(absent)), bool))
+        new, old = assign(unlike, unlike < _SAME * options.look_threshold)
+        new, old = present[new], absent[old]
+        young = stamp - self.begun[new] < _SECOND_THOUGHTS * SECOND
+        self._return(new[young], old[young])
+        return self.keys[old]
 
     def _return(self, new: np.ndarray, old: np.ndarray) -> None:
         """Let the tracks in rows ``new`` be those in rows ``old`` from now on."""

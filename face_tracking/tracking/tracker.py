@@ -230,9 +230,9 @@ class FaceTracker:
                 states = states.joined(States.at_rest(detections.boxes[new]))
         self._timeline.rewrite(index, keys, states)
         self._restart(changed)
-        over = register.confirm(stamp, options)
-        if len(over):
-            register.keep(~np.isin(register.keys, over))
+        for over in (register.confirm(stamp, options), register.recognise(stamp, options)):
+            if len(over):
+                register.keep(~np.isin(register.keys, over))
         self._drop_dead(self._timeline.newest.stamp)
 
     def _note(self, rows: np.ndarray, detections: Detections, seen: Looks,

@@ -270,14 +270,14 @@ def row(mode: str, values: dict[str, list], shown: int) -> dict:
 
 def print_table(rows: list[dict]) -> None:
     """Print the rows, and what composing adds and saves."""
-    print('| mode | tracked of shown | capture to track, median (p99) ms | to another process, median (p99) '
-          'ms | processor ms per frame | memory MB |')
+    print('| mode | tracked of shown | capture to track, median (p99) ms | to another process, '
+          'median (p99) ms | processor ms per frame | memory MB |')
     print('| --- | ---: | ---: | ---: | ---: | ---: |')
     for figures in rows:
         track, heard = (f'{figures[f"{name}_median_ms"]:.2f} ({figures[f"{name}_p99_ms"]:.2f})'
                         for name in ('track', 'heard'))
-        print(f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | {heard} | '
-              f'{figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |')
+        print(f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
+              f'{heard} | {figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |')
     bare, composed, separate = rows
     print(f'\nBeyond detection and tracking themselves, the median latency to the track grows by '
           f'{composed["track_median_ms"] - bare["track_median_ms"]:.2f} ms composed and by '

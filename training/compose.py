@@ -17,7 +17,7 @@ import numpy as np
 
 from training.pictures import Picture
 
-SMALLEST_FACE = 7.0
+SMALLEST_FACE = 8.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
@@ -120,7 +120,7 @@ class Composer:
                     continue
                 cell = xs[column], ys[row], xs[column + 1], ys[row + 1]
                 sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
-                size = max(min(sides) * random.uniform(0.25, 0.85), 9)
+                size = max(min(sides) * random.uniform(0.3, 0.85), 10)
                 centre = np.array(cell[:2]) + sides * random.uniform(0.35, 0.65, 2)
                 index, face = self.faces[random.integers(len(self.faces))]
                 self._place(canvas, index, face, size, centre, cell, random)
@@ -131,7 +131,7 @@ class Composer:
         count = int(random.integers(1, 9))
         largest = min(self.width, self.height) * (0.8 if count < 3 else 0.45)
         for _ in range(count):
-            size = math.exp(random.uniform(math.log(9), math.log(largest)))
+            size = math.exp(random.uniform(math.log(10), math.log(largest)))
             centre = random.uniform(0.05, 0.95, 2) * [self.width, self.height]
             reach = size * random.uniform(0.75, 1.3, 2)
             if self._hides(canvas, centre, reach):
@@ -154,7 +154,7 @@ class Composer:
         longer = max(box[2] - box[0], box[3] - box[1])
         # Blowing a small face up teaches nothing but blur.
         scale = min(size / longer, 1.6)
-        angle = math.radians(random.normal(0, 12) if random.random() < 0.85
+        angle = math.radians(random.normal(0, 9) if random.random() < 0.92
                              else random.uniform(-50, 50))
         stretch = math.exp(random.normal(0, 0.05))
         mirror = -1 if random.random() < 0.5 else 1

@@ -14,16 +14,16 @@ def spoil(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> 
 
     :param boxes: float32 (N, 4), the faces, some of which something may hide in part.
     """
-    if random.random() < 0.25:
+    if random.random() < 0.12:
         image = _occluded(image, boxes, random)
-    if random.random() < 0.2:
+    if random.random() < 0.12:
         image = _blurred(image, random)
     image = _lit(image, random)
-    if random.random() < 0.12:
+    if random.random() < 0.15:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if random.random() < 0.25:
+    if random.random() < 0.15:
         image = _noisy(image, random)
-    if random.random() < 0.3:
+    if random.random() < 0.2:
         quality = int(random.integers(25, 90))
         _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -58,11 +58,11 @@ def _blurred(image, random):
 def _lit(image, random):
     """Change exposure, contrast, gamma and colour; darken it; put a light behind it."""
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
-    gain = random.uniform(0.6, 1.4)
+    gain = random.uniform(0.7, 1.3)
     cast = np.exp(random.normal(0, 0.08, 3))
-    contrast = random.uniform(0.7, 1.3)
+    contrast = random.uniform(0.8, 1.25)
     gamma = math.exp(random.normal(0, 0.25))
-    if random.random() < 0.12:
+    if random.random() < 0.08:
         gain *= random.uniform(0.12, 0.5)
     table = ((levels ** gamma - 0.45) * contrast + 0.45) * gain * cast
     image = cv2.LUT(image, (np.clip(table, 0, 1) * 255).astype(np.uint8)[None])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 
@@ -15,23 +16,10 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
 
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]``.
     :param scores: float32 (N,).
-    :param limit: stop after so many; 0 keeps all.
+    :param limit: return at most so many; 0 returns all.
     """
-    order = np.argsort(-scores, kind='stable')
-    corners = boxes.T[:, order]
-    lows, highs = corners[:2], corners[2:]
-    sides = highs - lows
-    # IoU > t just where shared > t / (1 + t) * (the sum of both areas).
-    shares = sides[0] * sides[1] * (iou_threshold / (1 + iou_threshold))
-    kept = []
-    while order.size:
-        kept.append(order[0])
-        if len(kept) == limit:
-            break
-        sides = np.minimum(highs, highs[:, :1]) - np.maximum(lows, lows[:, :1])
-        np.maximum(sides, 0, out=sides)
-        apart = sides[0] * sides[1] <= shares + shares[0]
-        apart[0] = False
-        rows = apart.nonzero()[0]
-        order, shares, lows, highs = order[rows], shares[rows], lows[:, rows], highs[:, rows]
-    return np.array(kept, np.int64)
+    rows = boxes.copy()
+    rows[:, 2:] -= boxes[:, :2]
+    # As lists: OpenCV reads those several times faster than arrays.
+    kept = cv2.dnn.NMSBoxes(rows.tolist(), scores.tolist(), 0, iou_threshold)
+    return np.asarray(kept[:limit] if limit else kept, np.int64)

@@ -20,8 +20,9 @@ def main() -> int:
 
     try:
         path = compile_model(
-            job['onnx_path'], (job['width'], job['height']), precision=job['precision'],
-            colour=job['colour'], mean=tuple(job['mean']), scale=job['scale'], progress=progress)
+            job['onnx_path'], (job['width'], job['height']), job.get('target', 'host'),
+            precision=job['precision'], colour=job['colour'], mean=tuple(job['mean']),
+            scale=job['scale'], output=job.get('output'), progress=progress)
     except UserError as error:
         print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
         return 2

@@ -124,7 +124,8 @@ class PipelineFunction:
                     rings = [T.alloc_buffer((ring.size(),), ring.dtype)
                              for ring in self._rings.values()]
                     emit.call(band, *(buffer.data for buffer in [*tensors, output, *rings]),
-                              index * height // bands, (index + 1) * height // bands, T.min(bands, 1))
+                              index * height // bands, (index + 1) * height // bands,
+                              T.min(bands, 1))
         return builder.get()
 
     def _sizes(self) -> list[tuple[int, str]]:

@@ -240,6 +240,17 @@ class _Reader:
         return self._add(MaxPool(node.output[0], (source,), window),
                          window.output(shape, shape.channels, ceil), node)
 
+    def _read_averagepool(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        shape = self.shapes[source]
+        window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
+        if any(window.padding) or attributes.get('ceil_mode', 0):
+            self._fail(node, 'averages over padding')
+        weights = np.full((*window.size, shape.channels), 1 / np.prod(window.size), np.float32)
+        bias = np.zeros(shape.channels, np.float32)
+        return self._add(Convolution(node.output[0], (source,), window, weights, bias),
+                         window.output(shape, shape.channels), node)
+
     def _read_resize(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         scales = inputs[2] if len(inputs) > 2 else None

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of compiled networks, whatever happens to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from made_networks import ROOT, compile_apart, random_picture, small_network
+
+from face_tracking.compiler import library
+from face_tracking.compiler.build import compile_in_child
+from face_tracking.detection.model import load_model
+from face_tracking.detection.runtimes.runtime import create_runtime
+from face_tracking.detection.runtimes.tvm import CompiledNetwork
+from face_tracking.errors import UserError
+
+LOADED = """
+import sys, json, numpy, psutil
+from pathlib import Path
+from face_tracking.detection.runtimes.tvm import CompiledNetwork
+network = CompiledNetwork(Path(sys.argv[1]))
+width, height = network.input_size
+network.run(numpy.zeros((height, width, 3), numpy.uint8))
+libraries = {line.split('/')[-1].strip() for line in open('/proc/self/maps') if '.so' in line}
+print(json.dumps({'libraries': sorted(libraries), 'rss': psutil.Process().memory_info().rss}))
+"""
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    folder = tmp_path / 'cache'
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(folder))
+    return folder
+
+
+def start_compiling(model):
+    job = {'onnx_path': str(model), 'width': 64, 'height': 48, 'precision': 'float32',
+           'colour': 'bgr', 'mean': [0, 0, 0], 'scale': 1.0}
+    return subprocess.Popen(
+        [sys.executable, '-m', 'face_tracking.compiler', json.dumps(job)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': ''})
+
+
+def test_two_processes_compile_once_and_the_next_finds_it(small, own_cache):
+    children = [start_compiling(small) for _ in range(2)]
+    answers = [child.communicate() for child in children]
+    assert [child.returncode for child in children] == [0, 0], answers
+    paths = {json.loads(out)['library'] for out, _ in answers}
+    assert len(paths) == 1
+    assert sum('generating code' in err for _, err in answers) == 1
+    assert [path.name for path in (own_cache / 'compiled').glob('*.so')] == [
+        os.path.basename(paths.pop())]
+
+
+def test_a_killed_compiler_leaves_nothing_that_hinders(small, own_cache):
+    child = start_compiling(small)
+    for line in child.stderr:
+        if 'generating code' in line:
+            break
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert library.description_of(compile_apart(small, 64, 48)) is not None
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'altered', 'emptied'])
+def test_a_damaged_library_is_known_and_not_loaded(small, tmp_path, damage):
+    path = tmp_path / 'damaged.so'
+    content = bytearray(compile_apart(small, 64, 48).read_bytes())
+    if damage == 'altered':
+        content[len(content) // 2] ^= 255
+    path.write_bytes({'truncated': content[:-100], 'altered': content, 'emptied': b''}[damage])
+    assert library.description_of(path) is None
+    with pytest.raises(UserError, match='not a whole compiled network'):
+        CompiledNetwork(path)
+
+
+def test_a_truncated_library_in_the_cache_is_compiled_again(small, own_cache):
+    path = compile_apart(small, 64, 48)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert compile_apart(small, 64, 48) == path
+    assert CompiledNetwork(path).run(random_picture(64, 48))['head'].shape == (1, 20, 24, 32)
+
+
+def test_a_cache_that_cannot_be_written(small, tmp_path, monkeypatch, capfd):
+    blocked = tmp_path / 'file'
+    blocked.write_text('')
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(blocked))
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
+    path = compile_in_child(small, library.host_request('', (64, 48)))
+    assert path.is_file() and blocked not in path.parents
+    assert 'set FACE_TRACKING_CACHE' in capfd.readouterr().err
+
+
+def test_versions_and_settings_have_libraries_of_their_own():
+    request = library.host_request('abc', (320, 240))
+    others = [library.host_request('abd', (320, 240)), library.host_request('abc', (160, 120)),
+              library.host_request('abc', (320, 240), 'float16'),
+              library.host_request('abc', (320, 240), colour='rgb')]
+    assert len({item.key() for item in [request, *others]}) == 5
+    assert library.host_request('abc', (320, 240)).key() == request.key()
+
+
+def test_running_needs_neither_the_compiler_nor_much_memory(small):
+    path = compile_apart(small, 64, 48)
+    child = subprocess.run([sys.executable, '-c', LOADED, str(path)], capture_output=True,
+                           text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False)
+    assert child.returncode == 0, child.stderr
+    answer = json.loads(child.stdout)
+    assert 'libtvm_runtime.so' in answer['libraries']
+    assert 'libtvm_compiler.so' not in answer['libraries']
+    assert answer['rss'] < 150e6
+
+
+def test_the_runtime_compiles_what_the_cache_lacks(squares, own_cache):
+    model = load_model(squares)
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[16:24, 32:40] = 255
+    runtime = create_runtime('tvm', model, threads=1)
+    head, = runtime.infer(picture)
+    expected, = create_runtime('onnxruntime', model, threads=1).infer(picture)
+    assert np.allclose(head, expected, atol=1e-4)
+    runtime.close()
+    before = {path: path.stat().st_mtime_ns for path in own_cache.rglob('*.so')}
+    create_runtime('tvm', model, threads=1).infer(picture)
+    assert before == {path: path.stat().st_mtime_ns for path in own_cache.rglob('*.so')}
+
+
+def test_a_library_brought_along_is_found_beside_the_model(tmp_path, own_cache):
+    model = small_network(tmp_path / 'small.onnx')
+    digest = library.hashlib.sha256(model.read_bytes()).hexdigest()
+    request = library.host_request(digest, (64, 48))
+    assert library.find_library(model, request) is None
+    brought = compile_apart(model, 64, 48, target=request.cpu, output=tmp_path / 'detector.so')
+    assert library.find_library(model, request) == brought
+    assert library.find_library(model, library.host_request(digest, (96, 48))) is None
+

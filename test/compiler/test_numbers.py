@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled networks compute what ONNX Runtime computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_networks import Sketch, compile_apart, random_picture, reference
+
+from face_tracking.detection.model import load_model
+from face_tracking.detection.runtimes.tvm import CompiledNetwork
+
+TOLERANCE = 1e-4
+
+
+def assert_agree(library, expected, picture, threads=1):
+    got = CompiledNetwork(library, threads).run(picture)
+    assert set(got) == set(expected)
+    for name, values in expected.items():
+        assert got[name].shape == values.shape and got[name].dtype == np.float32
+        scale = max(1.0, float(np.abs(values).max()))
+        assert np.abs(got[name] - values).max() <= TOLERANCE * scale, name
+
+
+def feature_pyramid(path, width, height):
+    """A network with every layer that the compiler knows, odd channel counts among them."""
+    sketch = Sketch()
+    value = sketch.convolve('image', 3, 12, kernel=3, stride=2)
+    value = sketch.convolve(value, 12, 12, kernel=3, groups=12, stride=2)
+    fine = sketch.convolve(value, 12, 40)
+    pooled = sketch.add('MaxPool', fine, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    wide = sketch.convolve(pooled, 40, 24, kernel=3, dilation=2)
+    left = sketch.add('LeakyRelu', sketch.convolve(wide, 24, 6, relu=False), alpha=0.1)
+    right = sketch.add('Sigmoid', sketch.convolve(wide, 24, 34, kernel=3, relu=False))
+    joined = sketch.add('Concat', left, right, axis=1)
+    size = sketch.constant(np.array([1, 40, -(-height // 4), -(-width // 4)], np.int64))
+    doubled = sketch.add('Resize', joined, '', '', size, mode='nearest', nearest_mode='floor',
+                         coordinate_transformation_mode='asymmetric')
+    summed = sketch.add('Relu', sketch.add('Add', fine, doubled))
+    low, high = (sketch.constant(np.array(bound, np.float32)) for bound in (0.1, 0.9))
+    head = sketch.add('Clip', sketch.convolve(summed, 40, 10, relu=False), low, high)
+    classes = sketch.convolve(sketch.convolve(summed, 40, 6, relu=False), 6, 6, kernel=3,
+                              groups=6, relu=False)
+    boxes = sketch.convolve(sketch.convolve(summed, 40, 4, relu=False), 4, 4, kernel=3,
+                            groups=4, relu=False)
+    rows = [sketch.add('Reshape', sketch.add('Transpose', value, perm=[0, 2, 3, 1]),
+                       sketch.constant(np.array([1, -1, 2], np.int64)))
+            for value in (classes, boxes)]
+    return sketch.finish(path, width, height, {
+        'head': head, 'chances': sketch.add('Softmax', sketch.add('Concat', *rows, axis=1),
+                                            axis=2),
+        'score': sketch.add('Sigmoid', rows[0])})
+
+
+@pytest.mark.parametrize('size', [(64, 48), (60, 44)], ids='{0[0]}x{0[1]}'.format)
+def test_every_layer_at_even_and_odd_sizes(tmp_path, size):
+    model = feature_pyramid(tmp_path / 'pyramid.onnx', *size)
+    picture = random_picture(*size)
+    library = compile_apart(model, *size)
+    expected = reference(model.read_bytes(), picture)
+    for threads in (1, 2):
+        assert_agree(library, expected, picture, threads)
+
+
+def test_pixels_are_normalised_and_turned_to_rgb(small, tmp_path):
+    picture = random_picture(64, 48)
+    mean, scale = (104.0, 117.0, 123.0), 0.017
+    library = compile_apart(small, 64, 48, colour='rgb', mean=mean, scale=scale)
+    assert_agree(library, reference(small.read_bytes(), picture, mean, scale, rgb=True), picture)
+
+
+def test_float16_arithmetic_stays_near(small):
+    """The processor here may have none; LLVM then computes as if it had."""
+    picture = random_picture(64, 48)
+    library = compile_apart(small, 64, 48, precision='float16', scale=1 / 64)
+    expected = reference(small.read_bytes(), picture, scale=1 / 64)['head']
+    got = CompiledNetwork(library).run(picture)['head']
+    assert 0 < np.abs(got - expected).max() < 0.02 * np.abs(expected).max()
+
+
+MODELS = [('yunet_n_320_320.onnx', (160, 128)),
+          ('face_detection_yunet_2023mar.onnx', (96, 64)),
+          ('version-RFB-320_without_postprocessing.onnx', (160, 120))]
+
+
+@pytest.mark.parametrize(('name', 'size'), MODELS, ids=[row[0][:20] for row in MODELS])
+def test_published_detectors(shared_dir, name, size):
+    model = load_model(shared_dir / 'models' / name, size if '-320_' not in name else None)
+    described = model.description
+    picture = random_picture(model.width, model.height)
+    library = compile_apart(model.path, model.width, model.height, colour=described.colour,
+                            mean=described.mean, scale=described.scale)
+    expected = reference(model.onnx_bytes(), picture, described.mean, described.scale,
+                         described.colour == 'rgb')
+    assert_agree(library, expected, picture)
+
+
+@pytest.mark.parametrize('size', [(160, 120), (320, 240)], ids='{0[0]}x{0[1]}'.format)
+def test_bundled_detector(bundled, size):
+    model = load_model(bundled, size)
+    picture = random_picture(*size)
+    library = compile_apart(model.path, *size)
+    assert_agree(library, reference(model.onnx_bytes(), picture), picture)

@@ -24,6 +24,7 @@ from threading import Event, Thread
 from time import perf_counter
 
 from face_tracking.cli import options
+from face_tracking.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     capture = CaptureOptions(width=width, height=height, rate=args.rate, realtime=args.realtime)
     with open_camera(args.source, capture) as camera:
         record = _follow(camera, args)
+    if not record.frames and record.lost:
+        raise record.lost
     if args.mot:
         from face_tracking.cli.output import write_text
         write_text(args.mot, ''.join(record.mot))
@@ -77,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         from face_tracking.cli.output import write_text
         write_text(args.json, record.as_json(args.source))
     _tell(record)
+    if record.lost:
+        raise record.lost
     return 0 if record.ids else 1
 
 
@@ -93,6 +98,7 @@ class Record:
     mot: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
     stages: dict[str, list[float]] = field(default_factory=dict)
+    lost: UserError | None = None
 
     def add(self, frame, tracks):
         """Note one frame and its tracks."""
@@ -128,7 +134,7 @@ class Record:
 class Ahead:
     """Reads a camera in a thread of its own, a few frames ahead of their use."""
 
-    def __init__(self, camera, depth: int = 4):
+    def __init__(self, camera, depth: int):
         self._camera = camera
         self._queue: Queue = Queue(depth)
         self._stop = Event()
@@ -166,6 +172,7 @@ class Ahead:
 
 
 def _follow(camera, args) -> Record:
+    from face_tracking.camera.source import CameraLost
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
     from face_tracking.detection.detector import create_detector
@@ -181,7 +188,8 @@ def _follow(camera, args) -> Record:
     record, trails = Record(rate=camera.rate), Trails()
     video = VideoWriter(args.video, camera.rate or 30) if args.video else None
     total = min(filter(None, (args.frames, getattr(camera, 'frames', None))), default=None)
-    ahead = Ahead(camera)
+    # Of a camera that does not wait, pictures that lie about grow old.
+    ahead = Ahead(camera, depth=1 if camera.live or args.realtime else 4)
     started = perf_counter()
     try:
         with progress(ahead, total=total, unit='frame') as frames:
@@ -201,6 +209,8 @@ def _follow(camera, args) -> Record:
                     break
     except KeyboardInterrupt:
         pass  # what has been seen until now is what was asked for
+    except CameraLost as error:
+        record.lost = error
     finally:
         record.seconds = perf_counter() - started
         ahead.close()

@@ -115,3 +115,22 @@ def test_switches_of_the_tracker_can_be_turned_off():
             turned = '--no-' if row.default else '--'
             args = parser.parse_args(['film.mp4', turned + row.name.replace('_', '-')])
             assert getattr(args, row.name) is not row.default
+
+
+def test_camera_that_vanishes_leaves_what_was_seen(film, words, tmp_path, monkeypatch, capsys):
+    from face_tracking.camera.source import CameraLost
+    from face_tracking.camera.video import VideoFile
+    read = VideoFile.read
+
+    def vanishing(self):
+        frame = read(self)
+        if frame.sequence == 10:
+            raise CameraLost('the camera is gone', 'plug it in')
+        return frame
+
+    monkeypatch.setattr(VideoFile, 'read', vanishing)
+    mot = tmp_path / 'mot.txt'
+    assert main(['track', str(film), '--mot', str(mot), *words]) == 2
+    told = capsys.readouterr()
+    assert '10 frames' in told.out and 'the camera is gone: plug it in' in told.err
+    assert len(mot.read_text().splitlines()) >= 8

@@ -85,6 +85,7 @@ class CameraNode(FaceNode):
             CompressedImage, 'camera/image_raw/compressed', SENSOR_DATA)
         self._infos = self.create_publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
         self._model: CameraModel | None = None
+        self._model_wanted = True
         self._model_problem: UserError | None = None
         self._failure = ''
         self._sequence = -1
@@ -105,7 +106,7 @@ class CameraNode(FaceNode):
     def apply(self, changed: set[str]) -> None:
         """Open the camera anew where what it was asked for has changed."""
         if changed & (_OF_THE_MODEL | _OF_THE_SOURCE):
-            self._model = None
+            self._model_wanted = True
         if changed & _OF_THE_SOURCE:
             self._replace_camera()
 
@@ -170,7 +171,7 @@ class CameraNode(FaceNode):
                 frame = camera.read()
                 if frame is not None:
                     self._hand_on(frame, 1e3 * (time.perf_counter() - started))
-                    self._failure = ''
+                    problem = self._tell_recovery(problem)
                     continue
             except Exception as error:  # a driver's own: the node outlives it
                 self._failure = f'{type(error).__name__}: {error}'
@@ -191,6 +192,11 @@ class CameraNode(FaceNode):
             self.get_logger().error(str(problem))
         return problem or told
 
+    def _tell_recovery(self, told: UserError | None) -> None:
+        if told is not None:
+            self.get_logger().info(f'{self.parameters.camera} gives pictures again')
+        self._failure = ''
+
     def _end(self) -> None:
         self.get_logger().info(f'{self.parameters.camera} came to its end')
         for hook in self.on_end:
@@ -209,8 +215,10 @@ class CameraNode(FaceNode):
 
     def _mind_the_model(self, frame: Frame) -> None:
         model = self._model
-        if model is not None and (model.width, model.height) == (frame.width, frame.height):
+        if not self._model_wanted and (
+                (model.width, model.height) == (frame.width, frame.height)):
             return
+        self._model_wanted = False  # before the parameters are read, which may change meanwhile
         self._model_problem = None
         model = self._model = self._read_model(frame.width, frame.height)
         for hook in self.on_camera_model:
@@ -230,7 +238,7 @@ class CameraNode(FaceNode):
         header = to_header(frame.stamp, frame.frame_id)
         if self._images.get_subscription_count():
             self._images.publish(to_image(frame.image, header))
-        if self._infos.get_subscription_count() and self._model is not None:
+        if self._infos.get_subscription_count():
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
             self._compressed.publish(

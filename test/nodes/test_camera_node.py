@@ -99,6 +99,9 @@ def test_a_calibration_that_is_missing_is_told_and_the_field_of_view_used(probe,
     camera(album, camera_info_url='/nowhere/ost.yaml', horizontal_fov=1.0)
     info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
     assert info.k[0] == pytest.approx(160 / np.tan(0.5))
+    assert probe.set('camera_node', horizontal_fov=0.8)[0].successful
+    probe.until(lambda: probe.heard['camera/camera_info'][-1].k[0]
+                == pytest.approx(160 / np.tan(0.4)))
     probe.until(lambda: '/nowhere/ost.yaml' in probe.says('camera_node')[1])
 
 
@@ -120,7 +123,7 @@ def test_a_film_that_is_none(probe, camera, tmp_path):
     probe.until(lambda: 'film.mp4' in probe.says('camera_node')[1])
 
 
-def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch):
+def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(opening._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
     monkeypatch.setattr(opening, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
     device, seen = tmp_path / 'video9', []
@@ -136,6 +139,11 @@ def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypa
     probe.until(lambda: len(seen) > before + 3)
     probe.until(lambda: probe.says('camera_node')[0] == 0)
     assert probe.value('camera_node', 'times lost') == '1'
+    said = capfd.readouterr().err
+    assert said.count('has vanished') == 1 and said.count('gives pictures again') == 1
+    device.unlink()
+    probe.until(lambda: probe.says('camera_node')[0] == 2)
+    assert 'has vanished' in capfd.readouterr().err
 
 
 def test_a_driver_that_throws_what_it_likes(probe, camera, album, monkeypatch, capfd):

@@ -183,11 +183,14 @@ class Register:
 
     def alive(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks stay, bool (N,): one on trial may not miss a single round."""
-        on_trial = self.ids == 0
-        unseen = self.unseen(stamp)
-        return np.where(on_trial, (self.misses == 0) & (unseen <= options.max_unseen),
-                        (unseen <= max(options.memory, options.max_unseen))
-                        & (options.appearance | ~self.remembered(stamp, options)))
+        unseen, remembered = self.unseen(stamp), self.remembered(stamp, options)
+        alive = ((self.ids > 0) | (self.misses == 0)) & (
+            unseen <= np.where(remembered, options.memory, options.max_unseen))
+        alive &= options.appearance | ~remembered
+        spare = np.flatnonzero(remembered & alive)
+        if len(spare) > options.max_tracks:
+            alive[spare[np.argsort(self.seen[spare])[:-options.max_tracks]]] = False
+        return alive
 
     def keep(self, mask: np.ndarray) -> None:
         """Drop the tracks outside ``mask``; their ids are not given again."""

@@ -68,7 +68,7 @@ class TrackerOptions:
     iou_threshold: float = _option(
         0.2, 'Overlap (IoU) from which a detection may continue a track in any case', 0.0, 1.0)
     max_tracks: int = _option(
-        100, 'Most faces followed at once; further ones are not begun', 1, 1000)
+        100, 'Most faces followed at once, and most remembered; more are not begun', 1, 1000)
 
     def __post_init__(self):
         for row in describe_options():

@@ -60,6 +60,11 @@ class FaceTracker:
         """The options in force."""
         return self._options
 
+    @property
+    def known(self) -> int:
+        """How many faces are followed, on trial, or remembered."""
+        return len(self._register)
+
     def configure(self, options: TrackerOptions) -> None:
         """Put other options in force; tracks and ids stay."""
         with self._lock:
@@ -222,7 +227,8 @@ class FaceTracker:
             missed[rows[found]] = False
             register.miss(missed)
             new = np.flatnonzero((match < 0) & strong)
-            new = new[:max(0, options.max_tracks - len(register))]
+            room = options.max_tracks - len(register) + np.count_nonzero(remembered)
+            new = new[:max(0, room)]
             if len(new):
                 begun = register.begin(stamp, detections.scores[new])
                 self._note(locate(register.keys, begun)[0], detections, seen, new)

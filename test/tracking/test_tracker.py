@@ -195,3 +195,28 @@ def test_detections_may_come_from_another_thread():
     other.join()
     tracks = tracker.predict(stamps[-1])
     assert set(tracks.ids.tolist()) <= {1, 2, 3}
+
+
+def test_an_evening_of_visitors_neither_fills_the_memory_nor_shuts_the_door(astronaut):
+    """Thousands come and go; what is kept of them is bounded, and the last gets an id, too."""
+    tracker = FaceTracker(TrackerOptions(visual_tracker='none', max_tracks=8))
+    rng = np.random.default_rng(0)
+    for visit in range(300):
+        place = rng.uniform(0, 380, 2)
+        box = np.concatenate([place, place + (90, 110)])
+        for k in range(4):
+            stamp = (visit * 10 + k) * INTERVAL
+            tracker.add_detections(detections(stamp, box))
+            tracks = tracker.step(astronaut, stamp)
+        assert abs(tracks.boxes - box).max(axis=1).min() < 10
+        assert tracker.known <= 16
+        assert len(tracker._timeline) <= 50
+
+
+def test_more_faces_than_max_tracks_are_left_alone():
+    tracker = FaceTracker(TrackerOptions(visual_tracker='none', max_tracks=3))
+    boxes = [[x, 10, x + 50, 70] for x in range(0, 600, 100)]
+    for k in range(5):
+        tracker.add_detections(detections(k * INTERVAL, *boxes))
+        tracks = tracker.step(None, k * INTERVAL)
+    assert len(tracks) == 3

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tracking costs for 5 and for 100 faces, ours and its rivals' in turns in one process.
+
+Each follower gets the same pictures and detections, picture by picture; told are medians and
+means of CPU milliseconds per picture, and ours over the rival's. "between" is what carries the
+faces from picture to picture and measures the camera's motion, "looks" and "rest" what tracking
+costs besides; "besides" is the sum of these two.
+
+    python benchmarks/tracking/cost.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+
+import cv2
+import numpy as np
+from skimage import data
+
+from face_tracking.evaluation.rivals import Library, Ours
+from face_tracking.faces import Detections
+from face_tracking.tracking.options import TrackerOptions
+
+INTERVAL = 33_333_333
+WIDTH, HEIGHT = 640, 480
+WARM_UP = 30
+
+
+class Crowd:
+    """Rows of faces that sway from side to side before a room."""
+
+    def __init__(self, count: int):
+        columns = int(np.ceil(np.sqrt(count * WIDTH / HEIGHT)))
+        rows = -(-count // columns)
+        x, y = np.meshgrid((np.arange(columns) + 0.5) * WIDTH / columns,
+                           (np.arange(rows) + 0.5) * HEIGHT / rows)
+        self._centres = np.stack([x.ravel(), y.ravel()], axis=1)[:count]
+        height = min(0.8 * HEIGHT / rows, 0.85 * WIDTH / columns, 140)
+        self._size = np.array([0.8 * height, height])
+        self._rng = np.random.default_rng(0)
+        room = self._rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+        self._room = cv2.resize(room, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        self._face = cv2.resize(data.astronaut()[63:176, 178:268, ::-1],
+                                tuple(int(side) for side in self._size))
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return picture ``index``, uint8 BGR."""
+        image = self._room.copy()
+        height, width = self._face.shape[:2]
+        for x, y in (self._at(index) - self._size / 2).astype(int):
+            x, y = np.clip([x, y], 0, [WIDTH - width, HEIGHT - height])
+            image[y:y + height, x:x + width] = self._face
+        return image
+
+    def detections(self, index: int) -> Detections:
+        """Return what a detector would find in picture ``index``."""
+        centres = self._at(index) + self._rng.normal(0, 0.5, self._centres.shape)
+        boxes = np.concatenate([centres - self._size / 2, centres + self._size / 2], axis=1)
+        count = len(boxes)
+        return Detections(index * INTERVAL, boxes.astype(np.float32),
+                          np.full(count, 0.9, np.float32),
+                          np.full((count, 5, 2), np.nan, np.float32))
+
+    def _at(self, index: int) -> np.ndarray:
+        return self._centres + [5 * np.sin(index / 10), 0]
+
+
+def measure(count: int, interval: int, pictures: int, clock) -> None:
+    """Print a block of the table."""
+    crowd = Crowd(count)
+    ours = Ours(TrackerOptions(max_tracks=200))
+    rivals = {'sort': Library('sort'), 'bytetrack': Library('bytetrack')}
+    spent = defaultdict(list)
+    for index in range(pictures):
+        image = crowd.picture(index)
+        found = crowd.detections(index) if index % interval == 0 else None
+        ours.step(image, index * INTERVAL, found)
+        timings = ours.tracker.timings
+        spent['ours: between'].append(timings['carry'])
+        spent['ours: looks'].append(timings['look'])
+        spent['ours: rest'].append(timings['fuse'])
+        spent['ours: besides'].append(timings['look'] + timings['fuse'])
+        for name, rival in rivals.items():
+            started = clock()
+            rival.step(image, index * INTERVAL, found)
+            spent[name].append(1e3 * (clock() - started))
+    print(f'{count} faces, detections every {interval}. picture (ms of CPU per picture)')
+    besides = np.mean(spent['ours: besides'][WARM_UP:])
+    for name, times in spent.items():
+        times = times[WARM_UP:]
+        ratio = f'  ours besides is {besides / np.mean(times):.2f} times that' * (name in rivals)
+        print(f'  {name:15} mean {np.mean(times):7.3f}  median {np.median(times):7.3f}{ratio}')
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--pictures', type=int, default=300, help='per block (%(default)s)')
+    parser.add_argument('--intervals', type=int, nargs='+', default=[1, 5])
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    time.perf_counter = time.thread_time  # the tracker's own timings, too, in CPU time
+    for count in (5, 100):
+        for interval in args.intervals:
+            measure(count, interval, args.pictures, time.thread_time)
+
+
+if __name__ == '__main__':
+    main()

@@ -22,14 +22,14 @@ from face_tracking import boxes as box_math
 from face_tracking.errors import UserError
 from training import checkpoint, labels, onnx_file, pictures
 from training.detect import Detector, Run, onnx_runner, torch_runner
-from training.export import calibration_images, to_torchscript
+from training.export import CALIBRATION_PICTURES, calibration_images, to_torchscript
 from training.network import deployed
 from training.quantise import quantised
+from training.sizes import parse_size
 
 REFERENCE = 'PyTorch fp32'
 THRESHOLD = 0.7
 SAME = 0.5
-CALIBRATION_PICTURES = 200
 
 
 def forms(weights: str, data: Path, width: int, height: int) -> dict[str, Run]:
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
 
 def compare(arguments) -> str:
     """Return the table."""
-    width, height = (int(side) for side in arguments.size.split('x'))
+    width, height = parse_size(arguments.size)
     torch.set_num_threads(arguments.threads)
     rows = labels.read_folder(Path(arguments.data), tqdm.write)
     shown = pictures.load(rows[::max(1, len(rows) // arguments.pictures)], tqdm.write)
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     try:
         print(compare(parser().parse_args(argv)))
-    except (UserError, ValueError) as error:
+    except UserError as error:
         print(f'compare: {error}', file=sys.stderr)
         return 2
     return 0

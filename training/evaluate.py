@@ -23,6 +23,7 @@ from training.detect import Detector, onnx_runner, torch_runner
 from training.metrics import Found, Result, measure
 from training.network import deployed
 from training.plots import sheet
+from training.sizes import parse_size
 
 DEFAULT_HOLDOUT = 0.08
 
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate(arguments) -> Result:
     """Read, detect, measure; draw where asked to."""
-    width, height = _size(arguments.size)
+    width, height = parse_size(arguments.size)
     rows = labels.read_folder(Path(arguments.data), tqdm.write)
     if arguments.corrections:
         corrections = Path(arguments.corrections).read_text(encoding='utf-8')
@@ -97,13 +98,6 @@ def evaluate(arguments) -> Result:
     sizes = [picture.levels[0].shape[1::-1] for picture in shown]
     return measure(shown, found, sizes, arguments.threshold, arguments.min_side,
                    long_side=max(width, height))
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split('x')
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT')
-    return int(parts[0]), int(parts[1])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from training import checkpoint, labels, onnx_file, pictures
 from training.compose import Composer
 from training.network import STRIDES, DeployedNetwork, deployed
 from training.quantise import quantised
+from training.sizes import parse_size
 
 SIZES = ((160, 120), (320, 240), (640, 480))
 DEFAULT_SIZE = (320, 240)
@@ -103,13 +104,7 @@ def parser() -> argparse.ArgumentParser:
 def _sizes(texts: list[str] | None, form: str) -> list[tuple[int, int]]:
     if not texts:
         return list(SIZES) if form == 'onnx' else [(320, 240)]
-    sizes = []
-    for text in texts:
-        parts = text.lower().split('x')
-        if len(parts) != 2 or not all(part.isdigit() and int(part) >= 32 for part in parts):
-            raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT, each at least 32')
-        sizes.append((int(parts[0]), int(parts[1])))
-    return sizes
+    return [parse_size(text) for text in texts]
 
 
 def main(argv: list[str] | None = None) -> int:

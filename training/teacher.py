@@ -39,6 +39,14 @@ class Teacher:
             raise UserError(f'the teacher {path} has no output {sorted(missing)[0]}',
                             'name a YuNet with raw outputs')
 
+    def check(self, sizes: list[tuple[int, int]]):
+        """Raise UserError where canvases of (width, height) do not tile the teacher's input."""
+        for width, height in sizes:
+            if self.width % width or self.height % height:
+                raise UserError(f'canvases of {width}x{height} do not tile the input of the '
+                                f'teacher, {self.width}x{self.height}',
+                                'choose a size that divides it')
+
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (N, A, 2), class and object score of every cell, 0..1.
 
@@ -47,9 +55,6 @@ class Teacher:
         """
         count, height, width = images.shape[:3]
         rows, columns = self.height // height, self.width // width
-        if (rows * height, columns * width) != (self.height, self.width):
-            raise UserError(f"canvases of {width}x{height} do not tile the teacher's input of "
-                            f'{self.width}x{self.height}', 'choose a size that divides it')
         found = []
         for first in range(0, count, rows * columns):
             tiles = images[first:first + rows * columns]

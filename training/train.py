@@ -24,9 +24,12 @@ from training.compose import Composer
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
-from training.network import FaceNetwork, deployed
+from training.network import STRIDES, FaceNetwork, deployed
+from training.sizes import parse_size
+from training.teacher import Teacher
 
 GRADIENT_LIMIT = 5.0
+LARGEST_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
 COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
@@ -202,6 +205,10 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
 def train(options: Options, resume: bool = False, stop_at: int | None = None,
           warn=tqdm.write, progress: bool = True) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
+    sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
+    teacher = Path(options.teacher) if options.teacher else None
+    if teacher:
+        Teacher(teacher).check(sizes)
     run = Run(options)
     run.folder.mkdir(parents=True, exist_ok=True)
     if resume:
@@ -211,9 +218,8 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
                         'add --resume, or choose another --out')
     (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
-    composers = [Composer(training, *parse_size(size)) for size in options.size.split(',')]
-    batches = Batches(composers, options.batch, options.seed,
-                      Path(options.teacher) if options.teacher else None)
+    batches = Batches([Composer(training, *size) for size in sizes], options.batch,
+                      options.seed, teacher)
     last = min(options.steps, stop_at or options.steps)
     loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
                         num_workers=options.workers, worker_init_fn=set_up_worker,
@@ -285,18 +291,6 @@ def parser() -> argparse.ArgumentParser:
     add('--compile', action='store_true', help='compile the network first (takes a minute, '
         'and several times faster on a CPU)')
     return found
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (width, height) of ``WIDTHxHEIGHT``.
-
-    :raises UserError: if it is not two positive multiples of 32.
-    """
-    parts = text.lower().split('x')
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 and int(part) % 32 == 0
-                                  for part in parts):
-        raise UserError(f'"{text}" is no size', 'give WIDTHxHEIGHT in multiples of 32')
-    return int(parts[0]), int(parts[1])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -142,6 +142,7 @@ def test_every_command_explains_itself(command, capsys):
     ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
     ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
     ['train', '--data', '{data}', '--out', '{out}', '--resume'],
+    ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
     ['evaluate', '--data', 'nowhere'],
     ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
     ['export', 'int8', '--out', '{out}'],

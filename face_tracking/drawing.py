@@ -64,10 +64,11 @@ def annotate(image: np.ndarray, faces: Detections | Tracks,
         stale = tracked and faces.unseen[row] > STALE_AFTER
         _draw_box(canvas, box, colour, unit, stale)
         if not tracked:
-            _draw_landmarks(canvas, faces.landmarks[row], unit)
+            _draw_landmarks(canvas, box, faces.landmarks[row], unit)
     for row, (box, colour) in enumerate(zip(boxes, colours, strict=True)):
         score = f'{100 * faces.scores[row]:.0f}%'
-        _draw_label(canvas, box, f'{faces.ids[row]}  {score}' if tracked else score, colour, unit)
+        texts = (f'{faces.ids[row]}  {score}', str(faces.ids[row])) if tracked else (score, '')
+        _draw_label(canvas, box, _that_fits(texts, box, unit), colour, unit)
     if caption:
         _draw_text(canvas, caption, (0, 0), (40, 40, 40), unit)
     return canvas
@@ -92,11 +93,11 @@ def _points(values) -> np.ndarray:
 
 
 def _draw_box(canvas, box, colour, unit: int, stale: bool):
-    """A thin frame with heavy corners; a stale one lacks the corners."""
+    """A thin frame with heavy corners; a stale or small one lacks the corners."""
     low, high = _points(box).reshape(2, 2)
     cv2.rectangle(canvas, low.tolist(), high.tolist(), colour, max(unit - 1, 1),
                   cv2.LINE_AA, SUBPIXEL)
-    if stale:
+    if stale or box[2] - box[0] < 10 * unit:
         return
     arm = (high - low) // 5
     corners = []
@@ -106,9 +107,9 @@ def _draw_box(canvas, box, colour, unit: int, stale: bool):
     cv2.polylines(canvas, corners, False, colour, 2 * unit, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_landmarks(canvas, landmarks, unit: int):
-    if not np.isfinite(landmarks).all():
-        return
+def _draw_landmarks(canvas, box, landmarks, unit: int):
+    if not np.isfinite(landmarks).all() or box[2] - box[0] < 20 * unit:
+        return  # on a small face they would hide it
     for point in _points(landmarks).tolist():
         cv2.circle(canvas, point, (unit + 1) << SUBPIXEL, (40, 40, 40), -1, cv2.LINE_AA, SUBPIXEL)
         cv2.circle(canvas, point, unit << SUBPIXEL, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL)
@@ -126,8 +127,16 @@ def _draw_trail(canvas, trail, colour, unit: int):
             cv2.polylines(canvas, [part], False, colour, width, cv2.LINE_AA, SUBPIXEL)
 
 
+def _that_fits(texts: tuple[str, str], box, unit: int) -> str:
+    """Return the shorter text where the longer one would hide the neighbours of a small face."""
+    width = _text_size(texts[0], unit)[0]
+    return texts[0] if width <= 1.5 * (box[2] - box[0]) else texts[1]
+
+
 def _draw_label(canvas, box, text: str, colour, unit: int):
     """Above the box, or inside it where there is no room above."""
+    if not text:
+        return
     height = _text_size(text, unit)[1]
     x, top = int(np.clip(box[0], 0, canvas.shape[1] - 1)), int(np.clip(box[1], -1e5, 1e5))
     y = top - height if top >= height else top

@@ -107,7 +107,8 @@ def _files(arguments: list[Path]) -> list[tuple[Path, str]]:
 
 
 def _relative(name: str) -> Path:
-    """Keep an output below its folder, wherever the picture lies."""
+    """Return a place below the output folder for a picture, wherever it lies itself."""
     path = Path(name)
-    return path.relative_to(path.anchor) if path.is_absolute() else Path(
-        *(part for part in path.parts if part != '..'))
+    if path.is_absolute():
+        return Path(path.name)
+    return Path(*(part for part in path.parts if part != '..'))

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what this machine makes of the package, beside its rivals.
+
+engines: every engine that can run the detector, on the same weights and pictures, taking turns in
+one process; medians, ratios and a plot. nodes: what ROS costs, the pipeline composed, in separate
+processes and without ROS. stages: letterbox, decoding and suppression beside the network.
+
+Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
+trust the ratios more than the milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from face_tracking import paths
+from face_tracking.cli import options
+
+SCRIPTS = {'engines': 'engines.py', 'nodes': 'composition.py', 'stages': 'detector_stages.py'}
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Add this command's arguments."""
+    parser.add_argument('what', nargs='?', default='engines', choices=SCRIPTS,
+                        help='what to measure (default: %(default)s)')
+    parser.add_argument('--model', action='append', metavar='FILE|NAME',
+                        help='the detector (default: the bundled model); engines take several')
+    parser.add_argument('--input-size', metavar='WxH',
+                        help="engines: size of the network's input (default: that of the model)")
+    parser.add_argument('--threads', type=options.positive, metavar='N',
+                        help='engines, stages: cores that each engine may use (default: 1)')
+    parser.add_argument('--rounds', type=options.positive, metavar='N',
+                        help='turns that each row takes')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
+    parser.add_argument('--plot', type=Path, metavar='FILE', help='engines: draw the table')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the script that measures it, in a process of its own."""
+    script = paths.share_dir() / 'benchmarks' / SCRIPTS[args.what]
+    command = [sys.executable, str(script)]
+    for name in ('input_size', 'threads', 'rounds', 'json', 'plot'):
+        value = getattr(args, name)
+        if value is not None:
+            command += [f'--{name.replace("_", "-")}', str(value)]
+    for model in args.model or ():
+        command += ['--model', model]
+    return subprocess.run(command, check=False).returncode

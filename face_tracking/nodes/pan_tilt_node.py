@@ -74,6 +74,7 @@ class PanTiltNode(FaceNode):
         self._failures, self._next_try = 0, 0.0
         self._state_told = ''
         self._found = not self.parameters.feedback
+        self._felt = 0.0
         self._period = 1.0 / self.parameters.control_rate
         self._joints = [self.parameters.pan_joint, self.parameters.tilt_joint]
         self._states = self.create_publisher(String, '~/state', _LATCHED)
@@ -148,7 +149,7 @@ class PanTiltNode(FaceNode):
             report.say(ERROR, str(self._problem))
         elif not self._inputs.enabled:
             report.say(OK, 'paused')
-        elif not self._found:
+        elif not self._feels():
             report.say(WARN, 'no joint_states come, which the parameter feedback asks for')
         elif self._camera is None:
             report.say(WARN, 'no camera_info comes, without which no pixel is an angle')
@@ -183,6 +184,7 @@ class PanTiltNode(FaceNode):
         if not all(name in by_name for name in self._joints):
             return
         angles = tuple(by_name[name] for name in self._joints)
+        self._felt = time.monotonic()
         with self._lock:
             if not self._found:
                 self._head.start_from(*angles)
@@ -211,32 +213,39 @@ class PanTiltNode(FaceNode):
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopping.is_set():
-            self._step(self._inputs.enabled)
+            self._step(self._inputs.enabled and self._feels())
             # Steady on the average; after a hang the missed commands are left out, not hurried.
             due = max(due + self._period, time.monotonic())
             self._stopping.wait(due - time.monotonic())
         self._brake_to_rest()
 
+    def _feels(self) -> bool:
+        """Tell whether the joints' angles are known, which they are not by old feedback."""
+        age = time.monotonic() - self._felt
+        return not self.parameters.feedback or age <= self.parameters.stale_timeout
+
     def _step(self, follow: bool) -> None:
+        driver = self._driver or self._try_to_open()
+        # A joint whose place is not known yet is not sent anywhere; and were the command to go on
+        # while nobody carries it out, the joints would leap once they are back.
+        ready = driver is not None and self._found
         now = self.now()
         with self._lock:
-            command = self._head.tick(now) if follow else self._head.brake(now)
-            stale, at_rest = self._head.stale, self._head.at_rest
-        try:
-            self._send(command, follow, stale, at_rest)
-        except Exception as error:  # the thread must not die while the servos live
-            if not self._stopping.is_set():
-                self.complain(error)
+            command = self._head.tick(now, not ready) if follow else self._head.brake(now)
+            rests = self._head.at_rest and (self._head.stale or not follow)
+        if ready:
+            try:
+                self._send(driver, command, rests)
+            except Exception as error:  # the thread must not die while the servos live
+                if not self._stopping.is_set():
+                    self.complain(error)
         self._tell(command)
 
-    def _send(self, command: Command, follow: bool, stale: bool, at_rest: bool) -> None:
+    def _send(self, driver: GuardedDriver, command: Command, rests: bool) -> None:
         """Command the joints; once they rest without anything to follow, stop them."""
-        driver = self._driver or self._try_to_open()
-        if driver is None or not self._found:
-            return  # a joint whose place is not known yet is not sent anywhere
-        if (stale or not follow) and at_rest:
+        if rests:
             driver.stop()
-        elif not driver.running and driver.problem is None and follow and not stale:
+        elif not driver.running:
             driver.start()
         driver.write(command)
         if driver.problem is not None:
@@ -262,8 +271,9 @@ class PanTiltNode(FaceNode):
             return None
         try:
             driver = create_output(self, self.parameters.as_dict(), self._period)
-        except UserError as error:
-            self._fail(error)
+        except Exception as error:  # a binding's own included: the next try may do
+            self._fail(error if isinstance(error, UserError) else UserError(
+                f'the output {self.parameters.output} fails: {type(error).__name__}: {error}'))
             return None
         self._driver = GuardedDriver(driver, limp=self.parameters.on_stop == 'limp')
         self._problem, self._failures = None, 0

@@ -171,12 +171,15 @@ class HeadController:
         self._integrate(angles, seen, then, min(interval, 0.1))
         self._forget(now)
 
-    def tick(self, now: int) -> Command:
-        """Move on to ``now`` and return what the joints are to do."""
+    def tick(self, now: int, stand: bool = False) -> Command:
+        """Move on to ``now`` and return what the joints are to do.
+
+        :param stand: watch, but bring the joints to rest: they cannot be commanded just now.
+        """
         dt = 0.0 if self._now is None else max((now - self._now) / 1e9, 0.0)
         self._now = now
         self._change_state(now)
-        velocities = self._wanted_velocities(now, dt)
+        velocities = np.zeros(2) if stand else self._wanted_velocities(now)
         for joint, velocity in zip(self._joints, velocities, strict=True):
             joint.step(float(velocity), dt)
         return self._command(now)
@@ -340,7 +343,7 @@ class HeadController:
         return np.array([joint.reachable(angle) for joint, angle in zip(
             self._joints, (self._options.home_pan, self._options.home_tilt), strict=True)])
 
-    def _wanted_velocities(self, now: int, dt: float) -> np.ndarray:
+    def _wanted_velocities(self, now: int) -> np.ndarray:
         if self.state in (State.TRACKING, State.LOST):
             return self._follow(now)
         if self.state is State.SEARCHING:

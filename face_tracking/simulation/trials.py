@@ -48,7 +48,7 @@ class WalkResult:
 
 @dataclass(frozen=True)
 class CrossingResult:
-    """Two people walk past each other.
+    """Two people walk past each other, and one hides the other for a moment.
 
     :ivar stayed: share of the time, from its choice on, for which the head followed the person
         chosen first or waited for that one.
@@ -65,11 +65,13 @@ class CrossingResult:
 class Trial:
     """A scene and what is made of its log.
 
+    :ivar name: of the trial.
     :ivar scene: the name of a built-in scene.
     :ivar person: whose face the error is measured to.
     :ivar measure: from the log to the figures.
     """
 
+    name: str
     scene: str
     person: int
     measure: Callable[[Log], StepResult | WalkResult | CrossingResult]
@@ -86,10 +88,9 @@ def look_at(loop: ClosedLoop, person: int) -> None:
 
 def run(loop: ClosedLoop, trial: Trial, progress=iter) -> Log:
     """Run a trial in a loop made for its scene; return what happened."""
-    orders = {}
-    if trial.scene == 'step':
-        orders = {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)}
-    return loop.run(progress=progress, at=orders)
+    orders = {'step': {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)},
+              'hidden': {1.5: lambda: look_at(loop, 2)}}
+    return loop.run(progress=progress, at=orders.get(trial.name))
 
 
 def measure_step(log: Log) -> StepResult:
@@ -118,16 +119,26 @@ def measure_crossing(log: Log) -> CrossingResult:
     """Measure whether the head stayed with the person it chose in the scene ``crossing``."""
     who = np.array(log.looked_at)
     start = int(np.argmax(who > 0))
-    chosen = int(who[start])
-    settled = np.array(log.time) >= log.time[start] + 1.0
-    error = log.error(chosen)[settled] * DEGREES
-    return CrossingResult(float(np.mean(who[start:] == chosen)), bool(who[-1] == chosen),
+    return _loyalty(log, int(who[start]), log.time[start])
+
+
+def measure_hidden(log: Log) -> CrossingResult:
+    """Measure whether it stayed with the one whom the other hides for a while."""
+    return _loyalty(log, 2, 2.0)
+
+
+def _loyalty(log: Log, person: int, since: float) -> CrossingResult:
+    time, who = np.array(log.time), np.array(log.looked_at)
+    error = log.error(person)[time >= since + 1.0] * DEGREES
+    return CrossingResult(float(np.mean(who[time >= since] == person)), bool(who[-1] == person),
                           float(np.sqrt(np.mean(error ** 2))))
 
 
-STEP = Trial('step', 2, measure_step)
-WALK_ACROSS = Trial('walk', 1, measure_walk)
-CROSSING = Trial('crossing', 1, measure_crossing)
+STEP = Trial('step', 'step', 2, measure_step)
+WALK_ACROSS = Trial('walk', 'walk', 1, measure_walk)
+CROSSING = Trial('crossing', 'crossing', 1, measure_crossing)
+HIDDEN = Trial('hidden', 'crossing', 2, measure_hidden)
+ALL = (STEP, WALK_ACROSS, CROSSING, HIDDEN)
 
 
 def ours(options: ControlOptions | None = None) -> HeadController:

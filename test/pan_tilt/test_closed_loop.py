@@ -27,7 +27,7 @@ MODEL = CameraModel.from_fov(640, 480, math.radians(70))
 @pytest.fixture(scope='module')
 def detector():
     try:
-        detector = create_detector(runtime='onnxruntime', input_size=(320, 256))
+        detector = create_detector(runtime='onnxruntime')
     except UserError as error:
         pytest.skip(f'no detector: {error}')
     yield detector
@@ -40,11 +40,11 @@ def run(detector):
     logs = {}
 
     def run(trial, head='ours'):
-        if (trial.scene, head) not in logs:
+        if (trial.name, head) not in logs:
             mover = trials.ours() if head == 'ours' else trials.plain(PLAIN_SHARE, MODEL.fx)
             loop = ClosedLoop(load_scene(trial.scene), MODEL, detector, FaceTracker(), mover)
-            logs[trial.scene, head] = trials.run(loop, trial)
-        return logs[trial.scene, head]
+            logs[trial.name, head] = trials.run(loop, trial)
+        return logs[trial.name, head]
     return run
 
 
@@ -74,9 +74,16 @@ def test_two_people_crossing_the_head_stays_with_the_one_it_chose(run):
     assert result.rms < 3.0
 
 
-@pytest.mark.parametrize('scene', [trials.STEP, trials.WALK_ACROSS, trials.CROSSING])
-def test_commands_keep_the_limits_in_every_trial(run, scene):
-    commands = np.array(run(scene).commands)
+def test_a_person_hidden_by_another_is_waited_for_and_found_again(run):
+    log = run(trials.HIDDEN)
+    result = trials.measure_hidden(log)
+    assert result.ended_on_chosen and result.stayed > 0.9
+    assert 'lost' in log.states, 'nobody was hidden, so nothing was shown'
+
+
+@pytest.mark.parametrize('trial', trials.ALL, ids=lambda trial: trial.name)
+def test_commands_keep_the_limits_in_every_trial(run, trial):
+    commands = np.array(run(trial).commands)
     for axis, limits in enumerate(ControlOptions().limits()):
         moved = commands[:, axis]
         assert limits.lower <= moved.min() and moved.max() <= limits.upper

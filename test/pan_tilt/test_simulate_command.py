@@ -38,8 +38,9 @@ def test_wrong_use_is_one_line_and_2(capsys):
 
 def test_what_is_missed_is_named():
     good = {'step': StepResult(0.5, 0.05, 0.2), 'walk': WalkResult(2.0, 5.0),
-            'crossing': CrossingResult(1.0, True, 0.5)}
+            'crossing': CrossingResult(1.0, True, 0.5), 'hidden': CrossingResult(1.0, True, 0.5)}
     assert simulate._missed(good, {'walk': WalkResult(6.0, 7.0)}) == []
     bad = {'step': StepResult(0.9, 0.2, 3.0), 'walk': WalkResult(4.5, 5.0),
-           'crossing': CrossingResult(0.5, False, 9.0)}
-    assert len(simulate._missed(bad, {'walk': WalkResult(6.0, 7.0)})) == 6
+           'crossing': CrossingResult(0.5, False, 9.0),
+           'hidden': CrossingResult(0.5, False, 9.0)}
+    assert len(simulate._missed(bad, {'walk': WalkResult(6.0, 7.0)})) == 7

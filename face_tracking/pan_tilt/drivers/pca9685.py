@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from face_tracking.errors import UserError
@@ -67,12 +66,11 @@ class Pca9685(Driver):
 
     :param bus: an open ``smbus2.SMBus``; closed with the driver.
     :param address: the chip's.
-    :param sleep: waits for the chip's oscillator.
     :raises UserError: no chip answers at the address, or it is another one.
     """
 
     def __init__(self, bus, pan: ServoCalibration, tilt: ServoCalibration,
-                 address: int = DEFAULT_ADDRESS, sleep: Callable[[float], None] = time.sleep):
+                 address: int = DEFAULT_ADDRESS):
         if pan.channel == tilt.channel:
             raise UserError(f'pan and tilt are both on channel {pan.channel}',
                             'give each its own')
@@ -80,7 +78,7 @@ class Pca9685(Driver):
         prescale = round(OSCILLATOR / (TICKS * FREQUENCY)) - 1
         # The prescaler divides coarsely: pulses are timed by the frequency it really gives.
         self._tick = 1e6 * (prescale + 1) / OSCILLATOR
-        self._initialise(prescale, sleep)
+        self._initialise(prescale)
 
     def write(self, command: Command) -> None:
         """Send both pulses, each in one transaction."""
@@ -97,7 +95,7 @@ class Pca9685(Driver):
         """Close the bus; the chip goes on with what it was told last."""
         self._bus.close()
 
-    def _initialise(self, prescale: int, sleep: Callable[[float], None]) -> None:
+    def _initialise(self, prescale: int) -> None:
         write = self._write
         # The prescaler can be set in sleep alone, and no pulse is made before one is asked for.
         write(MODE1, [SLEEP | AUTO_INCREMENT])
@@ -109,7 +107,7 @@ class Pca9685(Driver):
         for servo in self._servos:
             self._set(servo, [0, 0, 0, FULL_OFF])
         write(MODE1, [AUTO_INCREMENT])
-        sleep(WAKING)
+        time.sleep(WAKING)
         write(MODE1, [RESTART | AUTO_INCREMENT])
 
     def _set(self, servo: ServoCalibration, registers: list[int]) -> None:

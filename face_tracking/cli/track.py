@@ -56,7 +56,8 @@ def _add_tracker_arguments(group):
         if row.name == 'score_threshold':  # the detector's, which goes for both
             continue
         kind = ({'action': argparse.BooleanOptionalAction} if isinstance(row.default, bool)
-                else {'type': type(row.default), 'choices': row.choices or None})
+                else {'type': type(row.default), 'choices': row.choices or None,
+                      'metavar': None if row.choices else 'X'})
         described = f'{row.description} (default: {row.default})'.replace('%', '%%')
         group.add_argument(f'--{row.name.replace("_", "-")}', dest=row.name,
                            default=row.default, help=described, **kind)

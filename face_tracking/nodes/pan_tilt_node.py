@@ -243,14 +243,15 @@ class PanTiltNode(FaceNode):
 
     def _send(self, driver: GuardedDriver, command: Command, rests: bool) -> None:
         """Command the joints; once they rest without anything to follow, stop them."""
-        if rests:
-            driver.stop()
-        elif not driver.running:
+        if not rests and not driver.running:
             driver.start()
-        driver.write(command)
+        driver.write(command)  # in vain where they are stopped
         if driver.problem is not None:
             self._fail(driver.problem)
-        elif self._joint_states is not None:
+            return
+        if rests:
+            driver.stop()
+        if self._joint_states is not None:
             self._publish_joints(command)
 
     def _publish_joints(self, command: Command) -> None:

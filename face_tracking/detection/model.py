@@ -215,11 +215,18 @@ def _size(pair) -> tuple[int, int]:
 
 def _description_of(path: Path) -> ModelDescription:
     """Return the description that lies beside an ONNX file, or infer one from its outputs."""
-    for beside in sorted(path.parent.glob('*.yaml'), key=lambda found: found.stem != path.stem):
-        if path.name in beside.read_text(errors='replace'):
+    own = path.with_suffix('.yaml')
+    if own.is_file():
+        return read_description(own)
+    for beside in sorted(path.parent.glob('*.yaml')):
+        if path.name not in beside.read_text(errors='replace'):
+            continue
+        try:
             description = read_description(beside)
-            if any(file.path.name == path.name for file in description.files):
-                return description
+        except UserError:
+            continue  # some other YAML that happens to mention the file
+        if any(file.path.name == path.name for file in description.files):
+            return description
     return _inferred(path)
 
 
@@ -238,6 +245,9 @@ def _file_for(description: ModelDescription, size: tuple[int, int] | None,
               only: Path | None) -> ModelFile:
     """Return the file exported for ``size``, or the one that is best re-shaped to it."""
     files = [file for file in description.files if only is None or file.path.name == only.name]
+    if not files:
+        raise UserError(f'the description beside {only} does not list it',
+                        'add it to the files there, or remove the description')
     size = size or (description.default_size if only is None else None)
     exact = [file for file in files if (file.width, file.height) == size]
     if exact or size is None:

@@ -72,10 +72,19 @@ def test_description_is_read_and_hash_checked(described, squares):
 def test_onnx_file_uses_the_description_that_lists_it(described, squares):
     assert load_model(squares).name == 'squares'
     assert load_model(squares).description.size_multiple == 8
+    (described.parent / 'another.yaml').write_text('weights: squares.onnx')
+    assert load_model(squares).name == 'squares'
     described.unlink()
     inferred = load_model(squares)
     assert inferred.description.decoder == 'anchor_free'
     assert inferred.description.outputs == ('head_8',)
+
+
+def test_description_of_its_own_must_list_the_file(described, squares):
+    described.rename(squares.with_suffix('.yaml'))
+    squares.rename(squares.with_name('other.onnx'))
+    squares.with_suffix('.yaml').rename(squares.with_name('other.yaml'))
+    assert 'does not list it' in refusal(squares.with_name('other.onnx'))
 
 
 def test_best_file_for_a_size_is_chosen(described, squares, make_squares, tmp_path):

@@ -11,7 +11,7 @@ from training.batches import Batch
 from training.grid import Cells, decode
 
 BOX_WEIGHT = 5.0
-LANDMARK_WEIGHT = 10.0
+LANDMARK_WEIGHT = 20.0
 LANDMARK_BEND = 0.02
 """The error, as a share of the face's size, where the landmark loss turns from squared to
 linear."""

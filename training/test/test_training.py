@@ -14,7 +14,7 @@ from training.batches import Batches
 from training.compose import Composer
 from training.train import Options, Run, learning_rate, read_data, train
 
-COMMANDS = ('train', 'evaluate', 'export', 'compare', 'cost', 'plots')
+COMMANDS = ('train', 'evaluate', 'calibrate', 'export', 'compare', 'cost', 'plots')
 
 
 def options(folder, out, **changes) -> Options:

@@ -146,9 +146,11 @@ class Register:
 
         :returns: keys of the remembered tracks that are over.
         """
+        if not options.appearance or not self.misses.any():
+            return self.keys[:0]
         present = np.flatnonzero((self.ids > 0) & (self.viewed == stamp) & (self.weights >= _POOR))
         absent = np.flatnonzero(self.remembered(stamp, options) & self.known)
-        if not options.appearance or not len(present) or not len(absent):
+        if not len(present) or not len(absent):
             return self.keys[:0]
         unlike = appearance.differences(self.looks[present], self.looks[absent],
                                         np.ones((len(present), len(absent)), bool))
@@ -183,7 +185,10 @@ class Register:
 
     def alive(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks stay, bool (N,): one on trial may not miss a single round."""
-        unseen, remembered = self.unseen(stamp), self.remembered(stamp, options)
+        unseen = self.unseen(stamp)
+        if not self.misses.any() and (unseen <= options.max_unseen).all():
+            return np.ones(len(self), bool)
+        remembered = self.remembered(stamp, options)
         alive = ((self.ids > 0) | (self.misses == 0)) & (
             unseen <= np.where(remembered, options.memory, options.max_unseen))
         alive &= options.appearance | ~remembered

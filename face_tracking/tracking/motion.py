@@ -79,10 +79,6 @@ class States:
         values[:, 2:] = np.exp(values[:, 2:])
         return box_arithmetic.from_centre_size(values)
 
-    def sizes(self) -> np.ndarray:
-        """Return sqrt(width * height), float64 (N,), in pixels."""
-        return np.exp(self.mean[:, 2:, 0].mean(axis=1))
-
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later."""
         seconds = min(max(seconds, 0.0), _LONGEST_PREDICTION)
@@ -92,13 +88,14 @@ class States:
         # However long ago, a face is believed to be within a bounded distance.
         noise = strength * min(seconds, 2.0)
         value, rate = self.mean[..., 0], self.mean[..., 1]
-        vv, vr, rr = np.moveaxis(self.covariance, 2, 0)
-        mean = np.stack([value + reach * rate, kept * rate], axis=2)
-        mean[:, 2:, 0] = np.clip(mean[:, 2:, 0], *_LOG_SIZE_RANGE)
-        covariance = np.stack([
-            vv + 2 * reach * vr + reach ** 2 * rr + noise * reach ** 2 / 3,
-            kept * (vr + reach * rr) + noise * reach / 2,
-            kept ** 2 * rr + noise], axis=2)
+        vv, vr, rr = (self.covariance[..., part] for part in range(3))
+        mean, covariance = np.empty_like(self.mean), np.empty_like(self.covariance)
+        mean[..., 0] = value + reach * rate
+        mean[..., 1] = kept * rate
+        _limit(mean)
+        covariance[..., 0] = vv + reach * (2 * vr + reach * (rr + noise / 3))
+        covariance[..., 1] = kept * (vr + reach * rr) + noise * reach / 2
+        covariance[..., 2] = kept ** 2 * rr + noise
         return States(mean, covariance)
 
     def seen_at(self, boxes: np.ndarray, noise: np.ndarray | float = 1.0) -> States:
@@ -157,10 +154,17 @@ class States:
         total = self.covariance[..., 2 * which] + variance
         gain = np.where(known[..., None], across / total[..., None], 0.0)
         mean = self.mean + gain * surprise[..., None]
-        mean[:, 2:, 0] = np.clip(mean[:, 2:, 0], *_LOG_SIZE_RANGE)
-        lost = np.stack([gain[..., 0] * across[..., 0], gain[..., 0] * across[..., 1],
-                         gain[..., 1] * across[..., 1]], axis=2)
-        return States(mean, self.covariance - lost)
+        _limit(mean)
+        covariance = self.covariance.copy()
+        covariance[..., :2] -= gain[..., :1] * across
+        covariance[..., 2] -= gain[..., 1] * across[..., 1]
+        return States(mean, covariance)
+
+
+def _limit(mean: np.ndarray) -> None:
+    """Keep the logarithms of the sizes where they mean a size."""
+    sizes = mean[:, 2:, 0]
+    np.minimum(np.maximum(sizes, _LOG_SIZE_RANGE[0]), _LOG_SIZE_RANGE[1], out=sizes)
 
 
 def _values(boxes: np.ndarray) -> np.ndarray:
@@ -173,5 +177,5 @@ def _values(boxes: np.ndarray) -> np.ndarray:
 def _units(values: np.ndarray) -> np.ndarray:
     """Return what the noises of cx, cy, log w, log h are counted in, float64 (N, 4)."""
     unit = np.ones_like(values)
-    unit[:, :2] = np.exp(values[:, 2:].mean(axis=1, keepdims=True))
+    unit[:, 0] = unit[:, 1] = np.exp((values[:, 2] + values[:, 3]) / 2)
     return unit

@@ -160,28 +160,26 @@ class FaceTracker:
 
     def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new picture and remember how they came there."""
-        started = time.perf_counter()
         picture = None if image is None else Picture(image)
         if not len(self._timeline):
             self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, *_nothing(0), _NOBODY,
                                          States.empty(), picture))
             return
         last = self._timeline.newest
-        carried = np.intersect1d(
-            last.keys, self._register.keys[self._register.carried(self._options)],
-            assume_unique=True)
+        carried = self._register.keys[self._register.carried(self._options)]
         if picture is None or last.picture is None:
             flow = Flow(None, *_nothing(len(carried)))
         else:
+            started = time.perf_counter()
             rows, _ = locate(last.keys, carried)
             flow = self._carrier.carry(carried, last.states[rows].boxes(), last.picture, picture)
+            self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
                         flow.motion, flow.deviation, last.keys, States.empty(), picture)
         moment.states = moment.advance(last.keys, last.states)
         if last.picture is not None:
             last.picture.release()
         self._timeline.append(moment)
-        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
 
     def _fuse_waiting(self) -> None:
         """Fuse what has arrived for pictures already seen; leave what is for those to come."""
@@ -309,14 +307,14 @@ class FaceTracker:
         """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
         boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
         scores = np.asarray(detections.scores, np.float64).reshape(-1)
+        shape = self._shape or (1e5, 1e5)
         with np.errstate(invalid='ignore', over='ignore'):
             sides = boxes[:, 2:] - boxes[:, :2]
-            good = np.isfinite(boxes).all(axis=1) & (sides >= _SMALLEST_SIDE).all(axis=1)
-            good &= (scores >= 0) & (scores <= 1)
-            limit = self._shape[::-1] if self._shape else (1e5, 1e5)
-            good &= (sides <= 2 * np.array(limit)).all(axis=1)
-            good &= _overlaps(boxes, limit[::-1])
-        self.refused += int(np.count_nonzero(~good))
+            # What is not a number compares as False, and what is infinite is too large.
+            good = (sides >= _SMALLEST_SIDE).all(axis=1) & (scores >= 0) & (scores <= 1)
+            good &= (sides[:, 0] <= 2 * shape[1]) & (sides[:, 1] <= 2 * shape[0])
+            good &= _overlaps(boxes, shape)
+        self.refused += len(good) - int(np.count_nonzero(good))
         good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
         rows = np.flatnonzero(good)
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]

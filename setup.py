@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'face_tracking'
-SHARED = ('launch', 'config', 'models', 'urdf')
+SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks')
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:

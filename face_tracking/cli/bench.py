@@ -4,6 +4,7 @@
 engines: every engine that can run the detector, on the same weights and pictures, taking turns in
 one process; medians, ratios and a plot. nodes: what ROS costs, the pipeline composed, in separate
 processes and without ROS. stages: letterbox, decoding and suppression beside the network.
+instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -12,6 +13,7 @@ trust the ratios more than the milliseconds.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +21,13 @@ from pathlib import Path
 from face_tracking import paths
 from face_tracking.cli import options
 
-SCRIPTS = {'engines': 'engines.py', 'nodes': 'composition.py', 'stages': 'detector_stages.py'}
+MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
+           'instructions': 'instructions'}
 
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('what', nargs='?', default='engines', choices=SCRIPTS,
+    parser.add_argument('what', nargs='?', default='engines', choices=MODULES,
                         help='what to measure (default: %(default)s)')
     parser.add_argument('--model', action='append', metavar='FILE|NAME',
                         help='the detector (default: the bundled model); engines take several')
@@ -40,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(args: argparse.Namespace) -> int:
     """Run the script that measures it, in a process of its own."""
-    script = paths.share_dir() / 'benchmarks' / SCRIPTS[args.what]
-    command = [sys.executable, str(script)]
+    command = [sys.executable, '-m', f'benchmarks.{MODULES[args.what]}']
     for name in ('input_size', 'threads', 'rounds', 'json', 'plot'):
         value = getattr(args, name)
         if value is not None:
             command += [f'--{name.replace("_", "-")}', str(value)]
     for model in args.model or ():
         command += ['--model', model]
-    return subprocess.run(command, check=False).returncode
+    search = [str(paths.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return subprocess.run(command, check=False, env={
+        **os.environ, 'PYTHONPATH': os.pathsep.join(search)}).returncode

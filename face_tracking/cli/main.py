@@ -22,7 +22,6 @@ COMMANDS = {
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
-    'tune': 'search for faster schedules for a detector on a machine',
     'bench': 'measure the engines, the nodes and the tracker beside their rivals',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text()
-NODES = ('camera_node', 'detector_node', 'tracker_node')
+NODES = ('camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node')
 
 
 def table_after(heading: str) -> dict[str, list[str]]:

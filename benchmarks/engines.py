@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every engine on the same weights and pictures: ``face_tracking bench``.
+
+The engines take turns, a picture each, in one process; the median of each counts, and its ratio
+to the best engine that is not TVM. "agrees" is the largest difference of any raw output from ONNX
+Runtime's, relative to the largest output. Each engine is timed from the uint8 picture, already of
+the network's size, to its raw outputs: what a runtime does about pixel formats is its own affair.
+An engine that is not installed is listed with what to install.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+# Both halves of TVM: the naive row compiles in this process.
+os.environ['TVM_USE_RUNTIME_LIB'] = '0'
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from face_tracking.cli import options  # noqa: E402
+from face_tracking.cli.output import progress, write_text  # noqa: E402
+from face_tracking.detection.model import Model, load_model  # noqa: E402
+from face_tracking.detection.runtimes.runtime import create_runtime, to_tensor  # noqa: E402
+from face_tracking.errors import UserError  # noqa: E402
+
+REFERENCE = 'onnxruntime'
+Outputs = list[np.ndarray]
+Infer = Callable[[np.ndarray], Outputs]
+
+
+class NotHere(Exception):
+    """The engine cannot run here; the text says what to install or why it does not apply."""
+
+
+class Engine(ABC):
+    """One row of the table.
+
+    :ivar name: as the table shows it.
+    :ivar exact: whether its outputs are those of fp32.
+    """
+
+    name: str
+    exact = True
+
+    @abstractmethod
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        """Return a function from a picture, uint8 (H, W, 3) BGR, to the model's raw outputs.
+
+        :param folder: for files on the way there.
+        :raises NotHere: it cannot run on this machine, or cannot run this model.
+        """
+
+
+class OfThePackage(Engine):
+    """An engine behind the package's own interface."""
+
+    def __init__(self, name: str, runtime: str):
+        self.name = name
+        self._runtime = runtime
+
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        try:
+            return create_runtime(self._runtime, model, threads).infer
+        except UserError as error:
+            raise NotHere(str(error)) from error
+
+
+class NaiveTvm(Engine):
+    """TVM as its tutorial has it: no layout, no schedules."""
+
+    name = 'tvm, naive'
+
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        import onnx
+        import tvm
+        from tvm import relax
+        from tvm.relax.frontend.onnx import from_onnx
+        module = from_onnx(onnx.load_from_string(model.onnx_bytes()), keep_params_in_input=False)
+        module = relax.get_pipeline('zero')(module)
+        machine = relax.VirtualMachine(tvm.compile(module, target='llvm'), tvm.cpu())
+        names = [value.name for value in onnx.load(model.path).graph.output]
+        order = [names.index(name) for name in model.description.outputs]
+
+        def infer(image: np.ndarray) -> Outputs:
+            outputs = machine['main'](tvm.runtime.tensor(to_tensor(image, model.description)))
+            return [outputs[index].numpy() for index in order]
+        return infer
+
+
+class Ncnn(Engine):
+    """Tencent's ncnn as it comes: it keeps numbers in half precision where it can."""
+
+    name = 'ncnn'
+    exact = False
+
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        try:
+            import ncnn
+            import pnnx
+        except ImportError as error:
+            raise NotHere('pip install -r benchmarks/requirements.txt') from error
+        network = ncnn.Net()
+        network.opt.num_threads = threads
+        outputs = _converted_by_pnnx(pnnx, model, folder)
+        network.load_param(str(folder / 'model.ncnn.param'))
+        network.load_model(str(folder / 'model.ncnn.bin'))
+
+        def infer(image: np.ndarray) -> Outputs:
+            tensor = to_tensor(image, model.description)
+            with network.create_extractor() as extractor:
+                extractor.input('in0', ncnn.Mat(tensor[0]))
+                return [np.array(extractor.extract(name)[1])[None] for name in outputs]
+        return infer
+
+
+class Torch(Engine):
+    """The bundled detector in PyTorch, as it was trained or as TorchScript int8."""
+
+    def __init__(self, name: str, exact: bool):
+        self.name = name
+        self.exact = exact
+
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        try:
+            import torch
+        except ImportError as error:
+            raise NotHere('pip install -r training/requirements.txt') from error
+        if not (ROOT / 'training').is_dir():
+            raise NotHere('needs training/, which an installed package leaves out')
+        if model.description.decoder != 'anchor_free':
+            raise NotHere('there is only an ONNX file of this model')
+        torch.set_num_threads(threads)
+        network = self._network(torch, model, folder)
+
+        def infer(image: np.ndarray) -> Outputs:
+            with torch.inference_mode():
+                outputs = network(torch.from_numpy(to_tensor(image, model.description)))
+            return [output.numpy() for output in outputs]
+        return infer
+
+    def _network(self, torch, model: Model, folder: Path):
+        form = 'torchscript' if self.exact else 'int8'
+        command = [sys.executable, '-m', 'training.export', form, '--weights', 'bundled',
+                   '--out', str(folder), '--size', f'{model.width}x{model.height}']
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotHere(done.stderr.strip().splitlines()[-1])
+        return torch.jit.load(next(folder.glob('*.pt'))).eval()
+
+
+ENGINES: tuple[Engine, ...] = (
+    Torch('pytorch fp32', exact=True),
+    Torch('torchscript int8', exact=False),
+    OfThePackage('onnxruntime', 'onnxruntime'),
+    Ncnn(),
+    OfThePackage('opencv', 'opencv'),
+    NaiveTvm(),
+    OfThePackage('tvm', 'tvm'),
+)
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--model', action='append', metavar='FILE|NAME',
+                        help='the detector, may be given several times (default: the bundled one)')
+    parser.add_argument('--input-size', type=options.size, metavar='WxH',
+                        help="of the network's input (default: that of the model)")
+    parser.add_argument('--threads', type=options.positive, default=1, metavar='N',
+                        help='cores that each engine may use (default: %(default)s)')
+    parser.add_argument('--rounds', type=options.positive, default=100, metavar='N',
+                        help='turns that each engine takes (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
+    parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the table')
+    args = parser.parse_args()
+    cv2.setNumThreads(args.threads)
+    rows = []
+    try:
+        for name in args.model or [None]:
+            model = load_model(name, args.input_size)
+            rows += measured(model, args.threads, args.rounds)
+            show(model, [row for row in rows if row['model'] == title(model)])
+    except UserError as error:
+        print(f'engines.py: {error}', file=sys.stderr)
+        return 2
+    if args.json:
+        write_text(args.json, json.dumps(rows, indent=1) + '\n')
+    if args.plot:
+        draw(rows, args.plot)
+    return 0
+
+
+def title(model: Model) -> str:
+    """Return the model's name and input size."""
+    return f'{model.name} {model.width}x{model.height}'
+
+
+def measured(model: Model, threads: int, rounds: int) -> list[dict]:
+    """Return a row for each engine, those that cannot run included."""
+    picture = np.random.default_rng(1).integers(0, 256, (model.height, model.width, 3), np.uint8)
+    picture = cv2.GaussianBlur(picture, (0, 0), 3)
+    with tempfile.TemporaryDirectory() as folder:
+        loaded, missing = {}, {}
+        for engine in ENGINES:
+            place = Path(folder) / engine.name.replace(' ', '_')
+            place.mkdir()
+            try:
+                with _quiet():
+                    loaded[engine.name] = engine.load(model, threads, place)
+            except NotHere as reason:
+                missing[engine.name] = str(reason)
+        outputs = {name: [np.array(output) for output in infer(picture)]
+                   for name, infer in loaded.items()}
+        taken: dict[str, list[float]] = {name: [] for name in loaded}
+        for _ in progress(range(rounds), unit='round'):
+            for name, infer in loaded.items():
+                started = perf_counter()
+                infer(picture)
+                taken[name].append(1e3 * (perf_counter() - started))
+    rows = []
+    for engine in ENGINES:
+        row = {'engine': engine.name, 'model': title(model), 'threads': threads}
+        if engine.name in loaded:
+            row.update(median_ms=median(taken[engine.name]), fastest_ms=min(taken[engine.name]),
+                       difference=_difference(outputs, engine.name))
+        else:
+            row.update(median_ms=None, missing=missing[engine.name])
+        rows.append(row)
+    best = min((row['median_ms'] for row in rows
+                if row['median_ms'] and not row['engine'].startswith('tvm')), default=None)
+    for row in rows:
+        row['ratio'] = row['median_ms'] / best if best and row['median_ms'] else None
+    return rows
+
+
+def show(model: Model, rows: list[dict]) -> None:
+    """Print one model's table."""
+    print(f'\n{title(model)}, {rows[0]["threads"]} thread(s); ratio to the best of the others')
+    print(f'{"engine":<18}{"median":>11}{"fastest":>11}{"ratio":>8}{"agrees to":>12}')
+    for row in rows:
+        if row['median_ms'] is None:
+            print(f'{row["engine"]:<18}  not here: {row["missing"]}')
+            continue
+        ratio = f'{row["ratio"]:.2f}' if row['ratio'] else '-'
+        difference = '-' if row['difference'] is None else f'{row["difference"]:.1e}'
+        print(f'{row["engine"]:<18}{row["median_ms"]:>8.2f} ms{row["fastest_ms"]:>8.2f} ms'
+              f'{ratio:>8}{difference:>12}')
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Write a bar chart of the medians."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+    titles = list(dict.fromkeys(row['model'] for row in rows))
+    figure, axes = pyplot.subplots(1, len(titles), figsize=(6.5 * len(titles), 3.6),
+                                   squeeze=False)
+    for axis, name in zip(axes[0], titles, strict=True):
+        shown = [row for row in rows if row['model'] == name and row['median_ms']]
+        bars = axis.barh([row['engine'] for row in shown], [row['median_ms'] for row in shown],
+                         color=['#d95f02' if row['engine'] == 'tvm' else '#9aa5b1'
+                                for row in shown])
+        axis.bar_label(bars, fmt='%.2f', padding=3)
+        axis.set(xscale='log', xlabel='milliseconds (median, logarithmic)',
+                 title=f'{name}, {rows[0]["threads"]} thread(s)')
+        axis.invert_yaxis()
+        axis.margins(x=0.15)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def _difference(outputs: dict[str, Outputs], name: str) -> float | None:
+    """Return how far an engine's outputs are from the reference's, relative to the largest."""
+    if REFERENCE not in outputs:
+        return None
+    pairs = [(found.reshape(-1), true.reshape(-1))
+             for found, true in zip(outputs[name], outputs[REFERENCE], strict=True)]
+    if any(found.shape != true.shape for found, true in pairs):
+        return float('inf')
+    largest = max(float(np.abs(true).max()) for _, true in pairs)
+    return max(float(np.abs(found - true).max()) for found, true in pairs) / largest
+
+
+def _converted_by_pnnx(pnnx, model: Model, folder: Path) -> list[str]:
+    """Convert the model into ``folder``; return ncnn's names of the outputs, in our order."""
+    import onnx
+    onnx_model = onnx.load_from_string(model.onnx_bytes())
+    source = folder / 'model.onnx'
+    onnx.save(onnx_model, source)
+    tool = Path(pnnx.EXEC_PATH)
+    done = subprocess.run(
+        [str(tool), str(source), f'inputshape=[1,3,{model.height},{model.width}]'], cwd=folder,
+        capture_output=True, text=True, check=False)
+    if not (folder / 'model.ncnn.bin').is_file():
+        raise NotHere(f'pnnx cannot convert it ({done.stderr.strip().splitlines()[-1:]})')
+    names = [output.name for output in onnx_model.graph.output]
+    return [f'out{names.index(name)}' for name in model.description.outputs]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep what engines print while loading out of the table."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

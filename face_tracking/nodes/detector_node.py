@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector node: finds the faces in every Nth picture, the newest only."""
+"""The detector node: finds the faces in every Nth picture, or whenever the scene needs it."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.detection.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
-from face_tracking.faces import Detections
+from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.enabling import EnableService
 from face_tracking.nodes.images import from_image, to_header
-from face_tracking.nodes.messages import to_detections
+from face_tracking.nodes.messages import from_detections, to_detections
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.nodes.running import run
 from face_tracking.nodes.worker import Worker
+from face_tracking.tracking.scheduler import Budget, DetectionScheduler
 
 PARAMETERS = (
     Parameter('model', '',
@@ -35,7 +39,12 @@ PARAMETERS = (
               0, 4096),
     Parameter('threads', 0, 'Cores that the engine may use; 0 leaves it to the engine', 0, 256),
     Parameter('device', 'auto', 'What the engine runs on: auto, cpu, or another that it knows'),
-    Parameter('detect_interval', 5, 'Look for faces in every Nth picture', 1, 1000),
+    Parameter('detect_interval', 5,
+              'Look for faces in every Nth picture; 0 for as often as the scene needs and '
+              'cpu_budget allows', 0, 1000),
+    Parameter('cpu_budget', 0.5,
+              'With detect_interval 0: processor seconds that detection may take each second',
+              0.01, 64.0),
     Parameter('score_threshold', 0.7, 'Score from which a face is published', 0.0, 1.0),
     Parameter('weak_score_threshold', 0.3,
               'Score from which a face is handed to the tracker (faces/candidates), to continue '
@@ -44,6 +53,7 @@ PARAMETERS = (
               'Two boxes that overlap by more (intersection over union) are one face', 0.0, 1.0),
     Parameter('max_faces', 5, 'The best so many are kept; 0 for all', 0, 1000),
 )
+_MOST_CORES = 4  # that engines take by themselves
 _OF_THE_ENGINE = {'model', 'runtime', 'input_width', 'input_height', 'threads', 'device'}
 
 
@@ -64,6 +74,11 @@ class DetectorNode(FaceNode):
         self._problem: UserError | None = None
         self._wanted = True
         self._received = 0
+        self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
+        self._followed: Tracks | None = None
+        self._subscribes = subscribe
+        self._tracks: Subscription | None = None
+        self._listen_for_tracks()
         self._images = EnableService(
             self, (lambda: self.create_subscription(
                 Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True),)
@@ -74,8 +89,12 @@ class DetectorNode(FaceNode):
 
     def submit(self, frame: Frame) -> None:
         """Take a picture, by reference; returns at once. Callable from any thread."""
-        if self._due():
+        if self._images.enabled and self._is_nth() and self._is_needed(frame):
             self._worker.submit(frame)
+
+    def follow(self, frame: Frame, tracks: Tracks) -> None:
+        """Take what is followed already, which needs fewer looks. Callable from any thread."""
+        self._followed = tracks
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse an input of which only one side is given."""
@@ -88,6 +107,8 @@ class DetectorNode(FaceNode):
         if changed & _OF_THE_ENGINE:
             self._wanted = True
             self._worker.submit(None)
+        self._scheduler.budget = Budget(self.parameters.cpu_budget)
+        self._listen_for_tracks()
         self._set_thresholds()
 
     def close(self) -> bool:
@@ -104,6 +125,8 @@ class DetectorNode(FaceNode):
         rate, values = self.meter.take()
         values['dropped'] = str(self._worker.dropped)
         values['runtime'] = self.parameters.runtime
+        if self.parameters.detect_interval == 0:
+            values['urgency'] = f'{self._scheduler.urgency:.2f}'
         if self._detector is not None:
             model = self._detector.model
             values.update(model=model.name, input=f'{model.width}x{model.height}',
@@ -118,37 +141,65 @@ class DetectorNode(FaceNode):
         elif rate == 0:
             report.say(WARN, 'no pictures come')
 
-    def _due(self) -> bool:
-        """Return whether the picture that has come is one to look at."""
-        if not self._images.enabled:
-            return False
+    def _is_nth(self) -> bool:
+        """Count a picture that has come; return whether its number is one to look at."""
+        interval = self.parameters.detect_interval
         self._received += 1
-        return (self._received - 1) % self.parameters.detect_interval == 0
+        return interval == 0 or (self._received - 1) % interval == 0
+
+    def _is_needed(self, frame: Frame) -> bool:
+        """Return whether the scene needs a look, where that decides."""
+        return self.parameters.detect_interval > 0 or self._scheduler.wants(
+            frame.image, frame.stamp, self._followed)
+
+    def _listen_for_tracks(self) -> None:
+        """Hear what is followed only while it decides when to look."""
+        wanted = self._subscribes and self.parameters.detect_interval == 0
+        if wanted and self._tracks is None:
+            self._tracks = self.create_subscription(
+                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE)
+        elif not wanted and self._tracks is not None:
+            self.destroy_subscription(self._tracks)
+            self._tracks = None
+
+    def _on_tracks(self, message: Detection2DArray) -> None:
+        faces, _ = from_detections(message)
+        count = len(faces)
+        self._followed = Tracks(
+            faces.stamp, np.arange(count), faces.boxes, faces.scores, np.zeros((count, 2)))
 
     def _on_message(self, serialised: bytes) -> None:
         # Kept serialised until it is known to be wanted: four of five are not.
-        if not self._due():
+        if not self._is_nth():
             return
         try:
-            self._worker.submit(from_image(deserialize_message(serialised, Image)))
+            frame = from_image(deserialize_message(serialised, Image))
         except UserError as error:
             self.meter.count('unusable pictures')
             self.complain(error)
+            return
+        if self._is_needed(frame):
+            self._worker.submit(frame)
 
     def _work(self, frame: Frame | None) -> None:
         if self._wanted:
             self._load()
         if frame is None or self._detector is None:
             return
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.thread_time()
         detections = self._detector.detect(frame.image, frame.stamp)
-        found = time.perf_counter()
+        found, spent = time.perf_counter(), time.thread_time() - spent
+        self._scheduler.spent(spent * self._cores())
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)
         self.meter.add({
             **self._detector.timings, 'detect': 1e3 * (found - started),
             'publish': 1e3 * (time.perf_counter() - found), 'latency': self.age(frame.stamp)})
+
+    def _cores(self) -> int:
+        """Return over how many threads, as busy as the worker's own, the engine spreads."""
+        return self.parameters.threads or min(_MOST_CORES, os.cpu_count() or 1)
 
     def _load(self) -> None:
         self._wanted = False

@@ -20,6 +20,7 @@ def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) ->
     camera.on_frame += [tracker.submit, detector.submit]
     camera.on_camera_model.append(tracker.set_camera_model)
     detector.on_detections.append(tracker.add_detections)
+    tracker.on_tracks.append(detector.follow)
 
 
 def join_head(camera: CameraNode, tracker: TrackerNode) -> FaceNode:

@@ -6,9 +6,11 @@ import pytest
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.faces import Detections
 from face_tracking.frame import Frame
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.messages import to_detections
 
 FOUND, CANDIDATES, SHOWN = 'faces/detections', 'faces/candidates', 'camera/image_raw'
 
@@ -51,6 +53,41 @@ def test_every_nth_picture_is_looked_at(probe, detector, portrait):
     assert probe.set('detector_node', detect_interval=1)[0].successful
     node.submit(Frame(portrait, 22))
     probe.until(lambda: found[-1] == 22)
+
+
+def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
+    node, found = detector(subscribe=False, detect_interval=0, cpu_budget=64.0), []
+    node.on_detections.append(lambda detections: found.append(detections.stamp))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no pictures come'))
+    step = 33_333_333
+
+    def show(number, image):
+        node.submit(Frame(image, number * step))
+        if node._scheduler._detected == number * step:
+            probe.until(lambda: found and found[-1] == number * step)
+
+    for number in range(60):
+        show(number, portrait)
+    at_rest = len(found)
+    for number in range(60, 120):
+        show(number, np.roll(portrait, 20 * (number % 3), axis=1))
+    assert 3 <= at_rest <= 10 and len(found) - at_rest > 2 * at_rest
+    assert float(probe.value('detector_node', 'urgency', '-1')) >= 0
+
+
+def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portrait):
+    node = detector(detect_interval=0)
+    probe.until(lambda: node.count_subscribers('faces/tracks') == 1)
+    tracks = Detections(5, np.array([[1, 2, 30, 40]], np.float32), np.array([0.8], np.float32),
+                        np.zeros((1, 5, 2), np.float32))
+    probe.publisher(Detection2DArray, 'faces/tracks').publish(
+        to_detections(tracks, to_header(5, 'eye')))
+    probe.until(lambda: node._followed is not None)
+    assert (node._followed.boxes == tracks.boxes).all()
+    probe.hear(Detection2DArray, FOUND)
+    probe.show_until(lambda: probe.heard[FOUND], portrait)
+    assert probe.set('detector_node', detect_interval=5)[0].successful
+    probe.until(lambda: node.count_subscribers('faces/tracks') == 0)
 
 
 def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, faces_of):
@@ -160,7 +197,8 @@ def test_the_status_names_model_backend_and_times(probe, detector, portrait):
 
 
 @pytest.mark.parametrize('name, value', [
-    ('score_threshold', 1.01), ('nms_threshold', -0.1), ('max_faces', -1), ('detect_interval', 0),
+    ('score_threshold', 1.01), ('nms_threshold', -0.1), ('max_faces', -1), ('detect_interval', -1),
+    ('cpu_budget', 0.0),
     ('threads', -1), ('input_width', 320)])
 def test_out_of_range_is_refused(probe, detector, name, value):
     detector()

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compiled for a Raspberry Pi 5, on an emulated Cortex-A76."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_networks import ROOT, compile_apart, random_picture, reference
+
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import emulator  # noqa: E402
+from face_tracking import paths  # noqa: E402
+
+SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
+USERS_CACHE = paths.cache_dir()
+
+
+@pytest.fixture
+def emulated(monkeypatch) -> None:
+    """Use the emulated system in the user's cache, or skip."""
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(USERS_CACHE))
+    if shutil.which('aarch64-linux-gnu-gcc') is None:
+        pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
+    if emulator.missing():
+        pytest.skip(emulator.missing())
+
+
+@pytest.mark.parametrize(('precision', 'tolerance'), [('float32', 1e-4), ('float16', 2e-2)])
+def test_numbers_on_the_emulated_processor(emulated, small, tmp_path, precision, tolerance):
+    picture = random_picture(64, 48)
+    library = compile_apart(small, 64, 48, target='pi5', precision=precision, scale=1 / 64,
+                            output=tmp_path / 'detector.so')
+    got = run_emulated(library, picture, tmp_path)
+    expected = reference(small.read_bytes(), picture, scale=1 / 64)['head']
+    got = got.reshape(24, 32, 20).transpose(2, 0, 1)[None]
+    assert np.abs(got - expected).max() <= tolerance * max(1.0, np.abs(expected).max())
+
+
+def run_emulated(library: Path, picture: np.ndarray, folder: Path) -> np.ndarray:
+    np.save(folder / 'picture.npy', picture)
+    emulator.run([str(SCRIPT), 'tvm', str(library), str(folder / 'picture.npy'),
+                  str(folder / 'result.npy'), '1'])
+    return np.load(folder / 'result.npy')

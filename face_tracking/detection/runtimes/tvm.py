@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Before the first import of tvm: the runtime alone (3 MB, the compiler has 260), and no threads
 # tied to cores that the camera and the tracker also want.
 os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
 os.environ.setdefault('TVM_BIND_THREADS', '0')
+# It would import PyTorch where that is installed: seconds and 350 MB, for tensors nobody has.
+_TORCH_ABSENT = 'torch' not in sys.modules
+if _TORCH_ABSENT:
+    sys.modules['torch'] = None
 
 from pathlib import Path  # noqa: E402
 
@@ -16,11 +21,17 @@ import numpy as np  # noqa: E402
 import tvm  # noqa: E402
 from tvm.runtime.vm import VirtualMachine  # noqa: E402
 
+if _TORCH_ABSENT:
+    del sys.modules['torch']
+
 from face_tracking.compiler import library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
 from face_tracking.detection.runtimes.runtime import Runtime  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
+
+PRECISION = 'FACE_TRACKING_PRECISION'
+"""Environment variable that overrules the choice of arithmetic: float32, float16 or auto."""
 
 
 class CompiledNetwork:
@@ -90,8 +101,8 @@ class TvmRuntime(Runtime):
             raise UserError(f'the TVM runtime has no device "{device}" here', 'use cpu')
         pixels = model.description
         request = library.host_request(
-            model.sha256, model.input_size, colour=pixels.colour, mean=tuple(pixels.mean),
-            scale=pixels.scale)
+            model.sha256, model.input_size, os.environ.get(PRECISION, 'auto'),
+            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale)
         path = library.find_library(model.path, request) or compile_in_child(model.path, request)
         self._network = CompiledNetwork(path, threads or min(4, os.cpu_count() or 1))
         missing = set(pixels.outputs) - {

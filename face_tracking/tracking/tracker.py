@@ -38,7 +38,8 @@ class FaceTracker:
     any thread and returns at once; a lock lets one thread at a time into everything else.
 
     :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry`` (visual tracker
-        and camera motion), ``look`` (appearance), ``fuse`` (all the rest) and ``total``.
+        and camera motion, and shrinking the picture for them), ``look`` (appearance), ``fuse``
+        (all the rest) and ``total``.
     :ivar refused: how many boxes and late rounds of detection were dropped as unusable.
     """
 
@@ -160,7 +161,9 @@ class FaceTracker:
 
     def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new picture and remember how they came there."""
+        started = time.perf_counter()
         picture = None if image is None else Picture(image)
+        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         if not len(self._timeline):
             self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, *_nothing(0), _NOBODY,
                                          States.empty(), picture))

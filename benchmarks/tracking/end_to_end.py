@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second and HOTA of the whole loop, ours beside the article's scheme.
+
+Both loops read the same 640x480 film, written before and decoded again for each picture, detect
+in every 5th picture and take turns picture by picture in one process. Ours is that of
+"face_tracking track": the default runtime and tracker. The article's detects with the
+unquantised model through ONNX Runtime and follows with KCF in between.
+
+    python benchmarks/tracking/end_to_end.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from face_tracking.cli.video_writer import VideoWriter
+from face_tracking.detection.detector import create_detector
+from face_tracking.detection.runtimes.runtime import DEFAULT
+from face_tracking.evaluation.metrics import Sheet, score
+from face_tracking.evaluation.people import find_people
+from face_tracking.evaluation.rivals import Article, Ours
+from face_tracking.evaluation.sequences import Sequence, load_script
+
+INTERVAL = 5
+WARM_UP = 10
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('sequences', nargs='*', default=['stroll', 'crossing', 'panning'])
+    parser.add_argument('--runtime', default=DEFAULT, help='of ours (default: %(default)s)')
+    parser.add_argument('--model', default=None, help='of both (default: the bundled one)')
+    parser.add_argument('--threads', type=int, default=0, help='of both detectors')
+    args = parser.parse_args()
+    loops = {
+        'ours': (create_detector(args.model, args.runtime, threads=args.threads,
+                                 score_threshold=0.3), Ours),
+        'article': (create_detector(args.model, 'onnxruntime', threads=args.threads), Article)}
+    sheets = {name: [] for name in loops}
+    reading = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in tqdm(args.sequences, disable=None, unit='film'):
+            for loop, sheet in compete(name, loops, Path(folder), reading).items():
+                sheets[loop].append(sheet)
+    read = float(np.mean(reading))
+    rate = {}
+    for name, rows in sheets.items():
+        result = score(rows)
+        rate[name] = 1e3 / (read + result.milliseconds)
+        print(f'{name:8} {result.milliseconds:7.2f} ms a picture + {read:.2f} ms to decode it = '
+              f'{rate[name]:6.1f} frames per second, HOTA {100 * result.hota:.1f}, '
+              f'IDF1 {100 * result.idf1:.1f}, {result.switches} switches')
+    print(f'ours is {rate["ours"] / rate["article"]:.2f} times as fast')
+
+
+def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[str, Sheet]:
+    """Return each loop's sheet for one sequence; add the decoding times to ``reading``."""
+    truths = write_film(name, folder / f'{name}.mp4')
+    film = cv2.VideoCapture(str(folder / f'{name}.mp4'))
+    running = {loop: (detector, make(), Sheet()) for loop, (detector, make) in loops.items()}
+    for index, truth in enumerate(truths):
+        started = perf_counter()
+        _, image = film.read()
+        if index >= WARM_UP:
+            reading.append(1e3 * (perf_counter() - started))
+        for detector, follower, sheet in running.values():
+            started = perf_counter()
+            found = detector.detect(image, truth.stamp) if index % INTERVAL == 0 else None
+            ids, boxes = follower.step(image, truth.stamp, found)
+            spent = 1e3 * (perf_counter() - started)
+            sheet.add(truth, ids, boxes, image.shape[1::-1], spent)
+    film.release()
+    for _, _, sheet in running.values():
+        sheet.milliseconds = sheet.milliseconds[WARM_UP:]
+    return {loop: sheet for loop, (_, _, sheet) in running.items()}
+
+
+def write_film(name: str, path: Path) -> list:
+    """Write a sequence as a film and return its truths."""
+    script = load_script(name)
+    video, truths = VideoWriter(path, script.rate), []
+    for frame, truth in Sequence(script, find_people()):
+        video.write(frame.image)
+        truths.append(truth)
+    video.close()
+    return truths
+
+
+if __name__ == '__main__':
+    main()

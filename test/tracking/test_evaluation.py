@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequences repeat themselves exactly, metrics count what they should, and ids survive."""
+
+import builtins
+import json
+
+import numpy as np
+import pytest
+
+from face_tracking.cli.main import main
+from face_tracking.errors import UserError
+from face_tracking.evaluation import metrics
+from face_tracking.evaluation.metrics import Sheet, score
+from face_tracking.evaluation.mot import track_lines, truth_lines
+from face_tracking.evaluation.people import find_people
+from face_tracking.evaluation.rivals import Article, Library, Ours
+from face_tracking.evaluation.runner import every, follow
+from face_tracking.evaluation.sequences import (
+    Person,
+    Script,
+    Sequence,
+    load_script,
+    script_of,
+    sequence_names,
+)
+from face_tracking.evaluation.survival import absence, judge, occlusion
+from face_tracking.faces import Detections
+from face_tracking.simulation.rendering import Truth
+
+TWO = 2  # the people that are always there: tests must not depend on those of ../shared
+
+
+@pytest.fixture(scope='session')
+def people():
+    return find_people()[:TWO]
+
+
+def seen(truth, rng=None):
+    """Return what a good detector would find: faces of which more than half shows."""
+    rows = np.flatnonzero(truth.visibility > 0.55)
+    boxes = truth.boxes[rows].copy()
+    if rng is not None:
+        boxes += rng.normal(0, 1, boxes.shape)
+    scores = (0.6 + 0.33 * truth.visibility[rows]).astype(np.float32)
+    return Detections(truth.stamp, boxes, scores, np.full((len(rows), 5, 2), np.nan, np.float32))
+
+
+def film(script, people):
+    rng = np.random.default_rng(0)
+    return [(frame, truth, seen(truth, rng)) for frame, truth in Sequence(script, people)]
+
+
+def need_trackers():
+    pytest.importorskip('trackers.eval', reason='needs dev/requirements-evaluation.txt',
+                        exc_type=ImportError)
+
+
+def test_a_script_always_gives_the_same_pictures(people):
+    script = Script('twice', (Person(), Person('dart')), seed=5, duration=0.5, drops=0.3)
+    for (one, truth), (other, again) in zip(Sequence(script, people), Sequence(script, people),
+                                            strict=True):
+        assert one.stamp == other.stamp
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(truth.boxes, again.boxes)
+
+
+def test_another_seed_is_another_film(people):
+    scripts = [Script('seeds', (Person(),), seed=seed, duration=0.1) for seed in (1, 2)]
+    first, second = (next(iter(Sequence(script, people)))[1] for script in scripts)
+    assert abs(first.boxes - second.boxes).max() > 5
+
+
+def test_every_sequence_of_the_set_can_be_read_and_drawn(people):
+    assert len(sequence_names()) >= 10
+    for name in sequence_names():
+        script = load_script(name)
+        frame, truth = next(iter(Sequence(script, people)))
+        assert frame.image.shape == (480, 640, 3)
+        assert len(truth.ids) <= len(script.people)
+
+
+@pytest.mark.parametrize('content', [
+    {}, {'people': [{'motion': 'fly'}]}, {'people': [{}], 'speed': 3}, {'people': 7}])
+def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
+    path = tmp_path / 'odd.yaml'
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match='cannot be understood'):
+        load_script(str(path))
+    with pytest.raises(UserError, match='there is no sequence "nosuch"'):
+        load_script('nosuch')
+
+
+def test_lost_frames_are_gone_and_stamps_tell(people):
+    content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7}
+    stamps = np.array([frame.stamp for frame, _ in Sequence(script_of(content), people)])
+    gaps = np.round(np.diff(stamps) * 30e-9)
+    assert gaps.min() == 1 and gaps.max() >= 6
+    assert 100 < len(stamps) < 170
+
+
+def truth_of(ids, boxes, visibility):
+    return Truth(0, np.array(ids), np.array(boxes, np.float32).reshape(-1, 4),
+                 np.array(visibility, np.float32), tuple('abc'[:len(ids)]))
+
+
+LEFT, RIGHT = [0, 0, 50, 60], [200, 0, 250, 60]
+
+
+def test_perfect_ids_score_perfectly_and_a_switch_is_counted():
+    need_trackers()
+    perfect, switched = Sheet(), Sheet()
+    for k in range(20):
+        truth = truth_of([1, 2], [LEFT, RIGHT], [1, 1])
+        perfect.add(truth, np.array([7, 9]), np.array([LEFT, RIGHT]), (640, 480), 1.0)
+        switched.add(truth, np.array([7, 9 if k < 10 else 11]), np.array([LEFT, RIGHT]),
+                     (640, 480), 1.0)
+    best, worse = score([perfect]), score([switched])
+    assert (best.hota, best.idf1, best.mota, best.switches) == pytest.approx((1, 1, 1, 0))
+    assert worse.switches == 1
+    assert worse.idf1 == pytest.approx(0.75)
+    assert best.milliseconds == 1.0
+
+
+def test_a_face_that_hardly_shows_counts_for_nobody():
+    need_trackers()
+    sheet = Sheet()
+    for _ in range(5):
+        sheet.add(truth_of([1, 2], [LEFT, RIGHT], [1, 0.2]), np.array([1, 2]),
+                  np.array([LEFT, RIGHT]), (640, 480), 1.0)
+    assert score([sheet]).mota == pytest.approx(1)
+
+
+def test_mot_lines_are_as_the_challenge_has_them():
+    truth = truth_of([1], [[10, 20, 60, 80]], [0.25])
+    assert truth_lines(3, truth, 0.5) == ['3,1,10.00,20.00,50.00,60.00,0,1,0.250\n']
+    assert track_lines(3, [4], np.array([[10, 20, 60, 80]])) == [
+        '3,4,10.00,20.00,50.00,60.00,1,-1,-1,-1\n']
+
+
+def test_ours_beats_its_rivals_on_a_crossing(people):
+    """A small copy of the table in docs/tracking.md, without a detector: see there."""
+    need_trackers()
+    script = Script('crossing', (Person('pass', 14, (1.1, 1.1), side=1, reach=16),
+                                 Person('pass', 12, (1.5, 1.5), side=-1, reach=16)),
+                    seed=2, duration=4.5)
+    sheets = follow(film(script, people), 5, {
+        'ours': Ours, 'sort': lambda: Library('sort'), 'bytetrack': lambda: Library('bytetrack'),
+        'article': Article})
+    scores = {name: score([sheet]) for name, sheet in sheets.items()}
+    ours = scores.pop('ours')
+    assert ours.switches == 0
+    assert all(ours.hota > rival.hota + 0.05 for rival in scores.values())
+
+
+@pytest.mark.parametrize('script', [occlusion(0), occlusion(1), absence(0)],
+                         ids=lambda script: script.name)
+def test_an_id_survives(script, people):
+    watched = film(script, people)
+    outcome = judge([(frame, truth) for frame, truth, _ in watched], every(5, watched), Ours())
+    assert outcome.hidden >= (3 if 'absence' in script.name else 1)
+    assert outcome.survived
+
+
+def test_without_the_package_trackers_one_line_says_so(monkeypatch, capsys):
+    real = builtins.__import__
+
+    def missing(name, *args, **options):
+        if name.split('.')[0] == 'trackers':
+            raise ImportError(f'No module named {name!r}')
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, '__import__', missing)
+    with pytest.raises(UserError, match='needs the package trackers'):
+        metrics.metrics_library()
+    assert main(['evaluate', 'stroll']) == 2
+    assert 'pip install --no-deps -r dev/requirements-evaluation.txt' in capsys.readouterr().err

@@ -132,7 +132,10 @@ class Trajectory:
         return any(getattr(self.limits, name) != getattr(self._wanted, name) for name in dynamics)
 
     def _adopt_limits(self) -> None:
-        """Bring the limits in force as close to those wanted as the motion allows."""
+        """Put the limits wanted in force if the joint, braking by them, keeps within them.
+
+        A joint at rest out of its range is let be there; its way is inwards then.
+        """
         new, state = self._wanted, self.state
         if new == self.limits and new.lower <= state.position <= new.upper:
             return
@@ -141,7 +144,8 @@ class Trajectory:
                 state.acceleration) > new.acceleration:
             return
         _, low, high = _follow(state, 0.0, math.inf, new)
-        self.limits = replace(new, lower=min(new.lower, low), upper=max(new.upper, high))
+        if self.at_rest or (new.lower <= low and high <= new.upper):
+            self.limits = replace(new, lower=min(new.lower, low), upper=max(new.upper, high))
 
 
 def stopping_speed(distance: float, limits: AxisLimits) -> float:

@@ -71,6 +71,14 @@ def test_limits_changed_in_motion_never_break_the_wider_of_both(first, second, w
         joint.step(-joint.state.position, 0.02)
 
 
+def test_weaker_brakes_do_not_carry_it_past_its_range():
+    joint = Trajectory(AxisLimits(-1, 1, 3, 48, 221))
+    positions = [joint.step(3.0, 0.01).position for _ in range(33)]
+    joint.set_limits(AxisLimits(-1, 1, 3, 1, 1))
+    positions += [joint.step(3.0, 0.01).position for _ in range(300)]
+    assert max(positions) <= 1.0
+
+
 def test_joint_found_out_of_its_range_goes_back_slowly():
     joint = Trajectory(LIMITS)
     joint.restart(2.0)

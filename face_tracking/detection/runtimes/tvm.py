@@ -11,9 +11,8 @@ import sys
 os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
 os.environ.setdefault('TVM_BIND_THREADS', '0')
 # It would import PyTorch where that is installed: seconds and 350 MB, for tensors nobody has.
-_TORCH_ABSENT = 'torch' not in sys.modules
-if _TORCH_ABSENT:
-    sys.modules['torch'] = None
+_KEPT_OUT = {'torch', 'cuda'} - sys.modules.keys()
+sys.modules.update(dict.fromkeys(_KEPT_OUT))
 
 from pathlib import Path  # noqa: E402
 
@@ -21,8 +20,8 @@ import numpy as np  # noqa: E402
 import tvm  # noqa: E402
 from tvm.runtime.vm import VirtualMachine  # noqa: E402
 
-if _TORCH_ABSENT:
-    del sys.modules['torch']
+for _name in _KEPT_OUT:
+    del sys.modules[_name]
 
 from face_tracking.compiler import library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402

@@ -10,8 +10,9 @@ help:  ## Show what can be made
 setup:  ## Set up the virtual environment, ROS 2 and the overlay (safe to repeat)
 	@scripts/setup.sh
 
-demo: setup  ## Watch faces being followed: camera, detector and tracker, a video in demo_out/
+demo: setup  ## Watch faces being followed, and a head turning to them: two videos in demo_out/
 	@$(IN_ENV) face_tracking demo --output demo_out
+	@$(IN_ENV) face_tracking simulate --trials crossing --alone --video demo_out/pan_tilt.mp4
 
 test: setup  ## Run the whole test suite
 	@$(IN_ENV) python -m pytest test

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from face_tracking.camera_model import CameraModel
 from face_tracking.tracking.picture import Picture
 
 _WINDOW = (9, 9)
@@ -42,6 +43,16 @@ class Warp:
     def none(cls) -> Warp:
         """Return the warp of a camera that stands still."""
         return cls(np.eye(2), np.zeros(2))
+
+    @classmethod
+    def of_rotation(cls, camera: CameraModel, pan: float, tilt: float) -> Warp:
+        """Return what a turn of the camera does to the middle of the picture.
+
+        :param pan: radians about the vertical, positive to the left (REP 103).
+        :param tilt: radians about the axis to the left, positive downwards.
+        """
+        shift = np.array([camera.fx * np.tan(pan), -camera.fy * np.tan(tilt)])
+        return cls(np.eye(2), shift)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Return points (N, 2) moved."""

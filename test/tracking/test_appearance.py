@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A face looks like itself in other light, size and lean, half hidden too; a stranger does not."""
+
+import cv2
+import numpy as np
+import pytest
+
+from face_tracking.tracking.appearance import SIZE, difference, lean, look
+from face_tracking.tracking.picture import Picture
+
+ALIKE, UNLIKE = 0.35, 0.6
+
+
+def look_at(image, box, angle=0.0):
+    return look(Picture(image), np.array([box], float), np.array([angle]))
+
+
+def turned(image, centre, degrees, scale):
+    matrix = cv2.getRotationMatrix2D(centre, degrees, scale)
+    return cv2.warpAffine(image, matrix, image.shape[1::-1])
+
+
+@pytest.fixture
+def face(portraits):
+    return portraits[0]
+
+
+def test_two_people_do_not_look_alike(portraits):
+    first, second = (look_at(*portrait) for portrait in portraits)
+    assert difference(first, second)[0] > UNLIKE
+
+
+@pytest.mark.parametrize('gain', [0.5, 0.8, 1.15])
+def test_light_does_not_matter(face, gain):
+    image, box = face
+    darker = cv2.convertScaleAbs(image, alpha=gain)
+    assert difference(look_at(image, box), look_at(darker, box))[0] < ALIKE
+
+
+@pytest.mark.parametrize('scale', [0.4, 0.7])
+def test_size_does_not_matter(face, scale):
+    image, box = face
+    smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    assert difference(look_at(image, box), look_at(smaller, box * scale))[0] < ALIKE
+
+
+def test_a_leaning_head_is_set_upright(face):
+    image, box = face
+    centre = tuple(((box[:2] + box[2:]) / 2).tolist())
+    leaning = turned(image, centre, -25, 1.0)
+    eyes = np.array([[[-1, 0], [1, 0]] + [[0, 0]] * 3], float)
+    angle = np.radians(25)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = lean(eyes @ rotation.T)
+    assert found[0] == pytest.approx(angle)
+    upright = look_at(image, box)
+    assert difference(upright, look_at(leaning, box, found[0]))[0] < ALIKE
+    assert difference(upright, look_at(leaning, box, found[0])) < difference(
+        upright, look_at(leaning, box))
+
+
+@pytest.mark.parametrize('side', ['left', 'right', 'below'])
+def test_half_a_face_still_looks_like_itself(face, side):
+    image, box = face[0].copy(), face[1]
+    x, y = ((box[:2] + box[2:]) / 2).astype(int)
+    part = {'left': np.s_[:, :x - 10], 'right': np.s_[:, x + 10:], 'below': np.s_[y + 15:]}[side]
+    image[part] = (60, 90, 120)
+    assert difference(look_at(face[0], box), look_at(image, box))[0] < UNLIKE
+
+
+def test_landmarks_that_are_not_there_mean_an_upright_head():
+    marks = np.full((2, 5, 2), np.nan)
+    marks[1] = [[0, 0], [0, 5], [0, 0], [0, 0], [0, 0]]  # eyes above each other: nonsense
+    assert lean(marks).tolist() == [0, 0]
+
+
+def test_many_faces_at_once_and_none():
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    boxes = np.tile([100.0, 100, 150, 160], (2500, 1))
+    looks = look(Picture(image), boxes, np.zeros(2500))
+    assert looks.shape == (2500, SIZE)
+    assert np.ptp(looks, axis=0).max() < 1e-5
+    assert look(Picture(image), boxes[:0], np.zeros(0)).shape == (0, SIZE)

@@ -2,9 +2,9 @@
 """Training canvases: pictures scaled, turned and put together, with their labels.
 
 Most photographs show one large face and a robot sees several small ones, so a canvas is one of
-three things: one picture at some scale, a mosaic of pictures, or heads pasted over a scene
-without people. Everything is drawn by one affine map per picture, from the level of its
-pyramid that is just finer than needed.
+four things: part of a picture at some scale, a whole one, a mosaic of pictures, or heads pasted
+over a scene without people. Everything is drawn by one affine map per picture, from the level
+of its pyramid that is just finer than needed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from training.pictures import Picture
 
 SMALLEST_FACE = 8.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
+LARGEST_SCALE = 2.5
+"""Blowing a small picture up further teaches nothing but blur."""
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
 longer labelled."""
@@ -69,9 +71,11 @@ class Composer:
         """Return one new canvas."""
         canvas = self._background(random)
         kind = random.random()
-        if kind < 0.4:
+        if kind < 0.25:
             self._single(canvas, random)
-        elif kind < 0.7:
+        elif kind < 0.5:
+            self._whole(canvas, random)
+        elif kind < 0.75:
             self._mosaic(canvas, random)
         else:
             self._paste(canvas, random)
@@ -107,6 +111,20 @@ class Composer:
         margin = np.clip(0.35 * size, 0.08 * sides, 0.48 * sides)
         centre = random.uniform(margin, sides - margin)
         self._place(canvas, index, face, size, centre, (0, 0, self.width, self.height), random)
+
+    def _whole(self, canvas, random):
+        """Fit a whole picture into the canvas, as the detector will."""
+        picture = self.pictures[self.faces[random.integers(len(self.faces))][0]]
+        height, width = picture.levels[0].shape[:2]
+        scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.1)
+        scale = min(scale, LARGEST_SCALE)
+        low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
+        mirrored = random.random() < 0.5
+        matrix = np.array([[-scale if mirrored else scale, 0,
+                            low[0] + (width * scale if mirrored else 0)], [0, scale, low[1]]])
+        if random.random() < 0.5:
+            canvas.image[:] = 0
+        self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
 
     def _mosaic(self, canvas, random):
         """Divide the canvas into a grid with a face, small to large, in most cells."""
@@ -152,8 +170,7 @@ class Composer:
         picture = self.pictures[index]
         box = picture.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
-        # Blowing a small face up teaches nothing but blur.
-        scale = min(size / longer, 1.6)
+        scale = min(size / longer, LARGEST_SCALE)
         angle = math.radians(random.normal(0, 9) if random.random() < 0.92
                              else random.uniform(-50, 50))
         stretch = math.exp(random.normal(0, 0.05))

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 IN_ENV := source scripts/env.sh &&
 
-.PHONY: help setup demo test lint test-training clean
+.PHONY: help setup demo test lint emulator test-training clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ test: setup  ## Run the whole test suite
 
 lint: setup  ## Check the style of the code
 	@$(IN_ENV) ruff check .
+
+emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which some tests use
+	@$(IN_ENV) python -m benchmarks.emulator
 
 test-training:  ## Install what training needs and run its tests
 	@training/setup.sh && .venv-training/bin/python -m pytest training/test

@@ -44,6 +44,12 @@ class Moment:
     states: States
     picture: Picture | None = None
 
+    def drift(self, points: np.ndarray) -> np.ndarray:
+        """Return how fast the camera's motion moves points (N, 2), pixels per second (N, 2)."""
+        if self.warp is None or self.seconds <= 0:
+            return np.zeros_like(points)
+        return (self.warp(points) - points) / self.seconds
+
     def advance(self, keys: np.ndarray, states: States) -> States:
         """Bring the states of the moment before, rows named by ``keys`` (K,), to this one."""
         if not len(keys):

@@ -331,18 +331,21 @@ class FaceTracker:
         newest, register = self._timeline.newest, self._register
         shown = np.flatnonzero((register.ids > 0) & ~register.remembered(stamp, self._options))
         states = newest.states[locate(newest.keys, register.keys[shown])[0]]
+        drift = newest.drift(states.mean[:, :2, 0])
         if ahead > 0:
             states = states.predicted(ahead)
-        boxes = states.boxes()
+        boxes = states.boxes() + ahead * np.tile(drift, 2)
+        velocities = states.mean[:, :2, 1] + drift
         if self._shape:
             inside = _overlaps(boxes, self._shape)
-            shown, states, boxes = shown[inside], states[inside], boxes[inside]
+            shown, boxes = shown[inside], boxes[inside]
+            velocities = velocities[inside]
         by_id = np.argsort(register.ids[shown])
-        shown, states, boxes = shown[by_id], states[by_id], boxes[by_id]
+        shown, boxes, velocities = shown[by_id], boxes[by_id], velocities[by_id]
         return Tracks(
             stamp=stamp, ids=register.ids[shown], boxes=boxes.astype(np.float32),
             scores=register.scores[shown].astype(np.float32),
-            velocities=states.mean[:, :2, 1].astype(np.float32),
+            velocities=velocities.astype(np.float32),
             ages=((stamp - register.begun[shown]) / SECOND).astype(np.float32),
             unseen=register.unseen(stamp)[shown].astype(np.float32))
 

@@ -9,6 +9,7 @@ import pytest
 from tracking_stage import FACE, INTERVAL, detections
 
 from face_tracking.errors import UserError
+from face_tracking.tracking.flow import Warp
 from face_tracking.tracking.options import TrackerOptions
 from face_tracking.tracking.tracker import FaceTracker
 
@@ -220,3 +221,31 @@ def test_more_faces_than_max_tracks_are_left_alone():
         tracker.add_detections(detections(k * INTERVAL, *boxes))
         tracks = tracker.step(None, k * INTERVAL)
     assert len(tracks) == 3
+
+
+def test_a_panning_camera_moves_a_standing_face_and_the_velocity_says_so(astronaut):
+    tracker, wide = FaceTracker(), np.hstack([astronaut[:, ::-1], astronaut, astronaut[:, ::-1]])
+    for k in range(20):
+        box = FACE + [200 - 6 * k, 0, 200 - 6 * k, 0]
+        if k % 5 == 0:
+            tracker.add_detections(detections(k * INTERVAL, box))
+        tracks = tracker.step(np.ascontiguousarray(wide[:, 312 + 6 * k:952 + 6 * k]), k * INTERVAL)
+    np.testing.assert_allclose(tracks.boxes[0], box, atol=2)
+    np.testing.assert_allclose(tracks.velocities[0], [-180, 0], atol=12)
+    ahead = tracker.predict(tracks.stamp + 2 * INTERVAL)
+    np.testing.assert_allclose(ahead.boxes[0], box - [12, 0, 12, 0], atol=2.5)
+
+
+def test_the_joints_tell_where_the_picture_does_not():
+    """Before a blank wall only the rig knows that the camera turns."""
+    blank, boxes = np.full((480, 640, 3), 128, np.uint8), {}
+    for known in (False, True):
+        tracker = FaceTracker()
+        for k in range(10):
+            if k < 3:
+                tracker.add_detections(detections(k * INTERVAL, FACE))
+            shift = Warp(np.eye(2), np.array([8.0, 0])) if known and k >= 3 else None
+            tracks = tracker.step(blank, k * INTERVAL, shift)
+        boxes[known] = tracks.boxes[0]
+    np.testing.assert_allclose(boxes[True], FACE + [56, 0, 56, 0], atol=1)
+    np.testing.assert_allclose(boxes[False], FACE, atol=1)

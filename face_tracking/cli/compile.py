@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser):
                         'FACE_TRACKING_MODEL, else the bundled model)')
     parser.add_argument('--input-size', type=options.size, metavar='WxH',
                         help="size of the network's input (default: that of the model)")
-    parser.add_argument('--precision', choices=('float32', 'float16'), default='float32',
-                        help='of the arithmetic (default: %(default)s)')
+    parser.add_argument('--precision', choices=('auto', 'float32', 'float16'),
+                        default='auto', help='of the arithmetic; auto takes float16 where the '
+                        'processor computes in it (default: %(default)s)')
     parser.add_argument('--output', type=Path, metavar='FILE',
                         help='where to write the library (default: the cache; for another '
                              'machine MODEL-WxH-TARGET.so in this folder)')

@@ -23,7 +23,7 @@ Progress = Callable[[str], None]
 
 
 def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = None,
-                  target: str = 'host', *, precision: str = 'float32', colour: str = 'bgr',
+                  target: str = 'host', *, precision: str = 'auto', colour: str = 'bgr',
                   mean: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: float = 1.0,
                   output: Path | str | None = None, progress: Progress | None = None) -> Path:
     """Compile a detector to a shared library that TVM's runtime alone can run.
@@ -31,7 +31,8 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
     :param onnx_path: the ONNX file.
     :param input_size: (width, height) of the pictures; the file's own if None.
     :param target: ``host``, ``pi5``, another preset of `targets.PRESETS`, or a TVM target.
-    :param precision: ``float32``, or ``float16`` where the processor computes in it.
+    :param precision: ``float32``, ``float16``, or ``auto``: float16 where the processor computes
+        in it.
     :param colour: ``bgr`` or ``rgb``, the order that the network wants; pictures are BGR.
     :param mean: subtracted from each pixel value, in the network's order.
     :param scale: then multiplied.
@@ -43,10 +44,12 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
         know, the target is unknown, or there is no C compiler.
     """
     from face_tracking.compiler.onnx_reader import model_input_size
-    from face_tracking.compiler.targets import find_machine
+    from face_tracking.compiler.targets import best_precision, find_machine
     onnx_path = Path(onnx_path)
     width, height = input_size or model_input_size(onnx_path)
     machine = find_machine(target)
+    if precision == 'auto':
+        precision = best_precision(machine.cpu)
     request = Request(_sha256(onnx_path), width, height, machine.cpu, precision, colour,
                       tuple(map(float, mean)), float(scale))
     if output is not None:

@@ -17,9 +17,8 @@ from face_tracking.compiler.network import (
     MaxPool,
     Network,
     Output,
-    Window,
 )
-from face_tracking.compiler.pipelines import Pipeline, Stage, readers
+from face_tracking.compiler.pipelines import Pipeline, Stage, find_spans, readers
 from face_tracking.compiler.rows import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 
@@ -32,24 +31,6 @@ class Pixels:
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class Span:
-    """Which rows of a stage the final rows need: up to ``ratio * row + last``.
-
-    :ivar first: the first row needed for final row ``row`` is ``ratio * row + first``.
-    """
-
-    ratio: int
-    first: int
-    last: int
-
-    def before(self, window: Window) -> Span:
-        """Return the span of the stage that this one reads through ``window``."""
-        stride, padding = window.stride[0], window.padding[0]
-        return Span(self.ratio * stride, self.first * stride - padding,
-                    self.last * stride - padding + window.reach(0) - 1)
-
-
 class PipelineFunction:
     """The function of one chain: inputs, packed weights, output; and those weights."""
 
@@ -57,7 +38,7 @@ class PipelineFunction:
                  pixels: Pixels):
         self.pipeline, self.network, self.machine = pipeline, network, machine
         self.dtype, self.pixels = dtype, pixels
-        self._spans = self._find_spans()
+        self._spans = find_spans(pipeline.stages)
         self._rings = self._find_rings()
         self._places: dict[str, tuple[int, int]] = {}
         self.weights = self._pack()
@@ -140,12 +121,6 @@ class PipelineFunction:
 
     def _dtype(self, name: str) -> str:
         return 'uint8' if name == IMAGE else self.dtype
-
-    def _find_spans(self) -> list[Span]:
-        spans = [Span(1, 0, 0)]
-        for stage in reversed(self.pipeline.stages[1:]):
-            spans.append(spans[-1].before(stage.window))
-        return spans[::-1]
 
     def _find_rings(self) -> dict[str, Plane]:
         """Return, for all stages but the last, where their rows are kept while needed."""

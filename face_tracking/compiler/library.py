@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from face_tracking import paths
-from face_tracking.compiler.targets import host_cpu
+from face_tracking.compiler.targets import best_precision, host_cpu
 
 FORMAT = 1
 """Changes when a library of an older version could no longer be run."""
@@ -126,7 +126,14 @@ def find_library(model: Path, request: Request) -> Path | None:
     return None
 
 
-def host_request(model_sha256: str, size: tuple[int, int], precision: str = 'float32',
+def host_request(model_sha256: str, size: tuple[int, int], precision: str = 'auto',
                  **pixels) -> Request:
-    """Return the request for a network on this machine; ``pixels``: colour, mean, scale."""
-    return Request(model_sha256, *size, cpu=host_cpu(), precision=precision, **pixels)
+    """Return the request for a network on this machine.
+
+    :param precision: as for `build.compile_model`.
+    :param pixels: colour, mean and scale.
+    """
+    cpu = host_cpu()
+    if precision == 'auto':
+        precision = best_precision(cpu)
+    return Request(model_sha256, *size, cpu=cpu, precision=precision, **pixels)

@@ -27,6 +27,8 @@ from face_tracking.compiler.network import (
 )
 
 POINT = Window()
+MOST_REPEATED = 0.2
+"""So much of a chain's work may be done twice when two threads share it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,32 @@ class Pipeline:
         return list(dict.fromkeys(names))
 
 
+@dataclass(frozen=True)
+class Span:
+    """Which rows of a stage the final rows need: up to ``ratio * row + last``.
+
+    :ivar first: the first row needed for final row ``row`` is ``ratio * row + first``.
+    """
+
+    ratio: int
+    first: int
+    last: int
+
+    def before(self, window: Window) -> Span:
+        """Return the span of the stage that this one reads through ``window``."""
+        stride, padding = window.stride[0], window.padding[0]
+        return Span(self.ratio * stride, self.first * stride - padding,
+                    self.last * stride - padding + window.reach(0) - 1)
+
+
+def find_spans(stages: list[Stage]) -> list[Span]:
+    """Return the span of each stage of a chain."""
+    spans = [Span(1, 0, 0)]
+    for stage in reversed(stages[1:]):
+        spans.append(spans[-1].before(stage.window))
+    return spans[::-1]
+
+
 def plan_pipelines(network: Network) -> list[Pipeline]:
     """Split a network into chains, in an order in which they can be computed."""
     uses = network.uses()
@@ -100,7 +128,44 @@ def plan_pipelines(network: Network) -> list[Pipeline]:
             stage.operands.insert(0, inside)
             previous.stages.append(stage)
         chains[layer.output] = previous
-    return _in_order(list(chains.values()))
+    return _in_order([part for chain in chains.values() for part in _split(chain)])
+
+
+def _split(chain: Pipeline) -> list[Pipeline]:
+    """Cut a chain where threads that share it would compute too many rows twice.
+
+    Cuts are before pointwise convolutions, which read a stored map without bringing it in first.
+    """
+    stages = chain.stages
+    cuts = [number for number in range(2, len(stages)) if stages[number].window == POINT
+            and isinstance(stages[number].layer, Convolution)]
+    parts, begin = [], 0
+    while begin < len(stages):
+        ends = [cut for cut in cuts if cut > begin] + [len(stages)]
+        end = ends[0]
+        for longer in ends[1:]:
+            if repeated_work(stages[begin:longer]) > MOST_REPEATED:
+                break
+            end = longer
+        if begin:
+            stages[begin].entry = True
+        parts.append(Pipeline(stages[begin:end]))
+        begin = end
+    return parts
+
+
+def repeated_work(stages: list[Stage], bands: int = 2) -> float:
+    """Return how much more there is to compute in bands, as a fraction of the whole.
+
+    The first rows of a band need rows of the stages before that another band computes as well.
+    """
+    whole = repeated = 0
+    for stage, span in zip(stages, find_spans(stages), strict=True):
+        layer, shape = stage.layer, stage.shape
+        pixel = layer.weights.size if isinstance(layer, Convolution) else shape.channels
+        whole += pixel * shape.width * shape.height
+        repeated += pixel * shape.width * (bands - 1) * (span.last - span.first + 1 - span.ratio)
+    return repeated / whole
 
 
 def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:

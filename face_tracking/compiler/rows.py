@@ -199,7 +199,7 @@ class RowKernels:
 
     def _sum_channels(self, source, starts, channels, panel, group, sums) -> None:
         size = sum(lanes for _, lanes in group)
-        step = min(self.lanes, 4) if self.machine.lane_products else 1
+        step = self.lanes if self.machine.lane_products else 1
         whole = channels // step
         if whole and channels <= UNROLLED_CHANNELS:
             for block in range(whole):

@@ -26,6 +26,8 @@ X86_LEVELS = {
 ARM_PARTS = {'0xd03': 'cortex-a53', '0xd08': 'cortex-a72', '0xd0b': 'cortex-a76',
              '0xd0c': 'neoverse-n1', '0xd41': 'cortex-a78', '0xd42': 'cortex-a78ae'}
 """Part numbers of Arm Ltd. as /proc/cpuinfo shows them."""
+HALF_ARITHMETIC = {'cortex-a76', 'neoverse-n1', 'cortex-a78', 'cortex-a78ae'}
+"""Processors that compute with float16 vectors, twice as many numbers at a time."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,6 @@ class Machine:
     :ivar registers: how many of them there are.
     :ivar lane_products: a product can take one factor from a lane of a register (NEON), so that
         a vector of inputs serves several of them; otherwise a factor is broadcast from memory.
-    :ivar half_arithmetic: it computes in float16.
     """
 
     target: object
@@ -45,7 +46,6 @@ class Machine:
     vector_bits: int
     registers: int
     lane_products: bool
-    half_arithmetic: bool
 
     @property
     def cross(self) -> bool:
@@ -67,6 +67,11 @@ def host_cpu() -> str:
         if needed <= flags:
             return level
     return 'generic'
+
+
+def best_precision(cpu: str) -> str:
+    """Return the precision that is fastest on a processor while detections stay the same."""
+    return 'float16' if cpu in HALF_ARITHMETIC else 'float32'
 
 
 def _cpu_field(name: str) -> str:
@@ -93,7 +98,6 @@ def find_machine(name: str = 'host') -> Machine:
         if target.kind.name != 'llvm':
             raise ValueError(f'it is for {target.kind.name}, not a processor')
         bits = codegen.llvm_get_vector_width(target)
-        features = {str(key) for key in codegen.llvm_get_cpu_features(target)}
     except Exception as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else 'unknown'
         raise UserError(f'cannot compile for target "{name}" ({reason})',
@@ -102,4 +106,4 @@ def find_machine(name: str = 'host') -> Machine:
     arm = triple.startswith(('aarch64', 'arm64'))
     wide = bits >= 512
     return Machine(target, triple, str(target.attrs.get('mcpu', 'generic')), bits,
-                   32 if arm or wide else 16, arm, arm and 'fullfp16' in features)
+                   32 if arm or wide else 16, arm)

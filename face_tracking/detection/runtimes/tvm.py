@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 # Before the first import of tvm: the runtime alone (3 MB, the compiler has 260), and no threads
 # tied to cores that the camera and the tracker also want.
 os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
 os.environ.setdefault('TVM_BIND_THREADS', '0')
+# TVM takes every second core for a hyperthread, which few robots have; and its threads would spin
+# for milliseconds after a picture, waiting for the next.
+os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
+os.environ.setdefault('TVM_THREAD_POOL_SPIN_COUNT', '2000')
 # It would import PyTorch where that is installed: seconds and 350 MB, for tensors nobody has.
 _KEPT_OUT = {'torch', 'cuda'} - sys.modules.keys()
 sys.modules.update(dict.fromkeys(_KEPT_OUT))
@@ -31,6 +36,8 @@ from face_tracking.errors import UserError  # noqa: E402
 
 PRECISION = 'FACE_TRACKING_PRECISION'
 """Environment variable that overrules the choice of arithmetic: float32, float16 or auto."""
+MOST_THREADS = 4
+"""As many as a runtime takes by itself: a small network's rows divide no further."""
 
 
 class CompiledNetwork:
@@ -56,7 +63,7 @@ class CompiledNetwork:
         self.input_size = request['width'], request['height']
         self._image = tvm.runtime.tensor(np.zeros(3 * request['width'] * request['height'],
                                                   np.uint8))
-        _use_threads(threads)
+        self.threads = threads
         self._threads = tvm.runtime.tensor(np.array([threads], np.int32))
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -65,6 +72,7 @@ class CompiledNetwork:
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise ValueError(f'expected uint8 {(height, width, 3)}, not {image.dtype} '
                              f'{image.shape}')
+        _use_threads(self.threads)
         self._image.copyfrom(image.reshape(-1))
         numbers = self._main(self._image, self._threads).numpy()
         outputs, begin = {}, 0
@@ -84,9 +92,14 @@ def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
     return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
 
 
+_pool = threading.local()
+
+
 def _use_threads(threads: int) -> None:
-    configure = tvm.get_global_func('runtime.config_threadpool')
-    configure(1, threads)
+    """Set the size of TVM's thread pool, of which each thread that calls TVM has its own."""
+    if getattr(_pool, 'threads', None) != threads:
+        tvm.get_global_func('runtime.config_threadpool')(1, threads)
+        _pool.threads = threads
 
 
 class TvmRuntime(Runtime):
@@ -97,13 +110,14 @@ class TvmRuntime(Runtime):
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
         super().__init__(model, threads, device)
         if device not in ('auto', 'cpu'):
-            raise UserError(f'the TVM runtime has no device "{device}" here', 'use cpu')
+            raise UserError(f'the runtime tvm computes on the processor, not on "{device}"',
+                            'use device auto or cpu; docs/gpu.md says what a GPU would take')
         pixels = model.description
         request = library.host_request(
             model.sha256, model.input_size, os.environ.get(PRECISION, 'auto'),
             colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale)
         path = library.find_library(model.path, request) or compile_in_child(model.path, request)
-        self._network = CompiledNetwork(path, threads or min(4, os.cpu_count() or 1))
+        self._network = CompiledNetwork(path, threads or min(MOST_THREADS, os.cpu_count() or 1))
         missing = set(pixels.outputs) - {
             output['name'] for output in self._network.description['outputs']}
         if missing:

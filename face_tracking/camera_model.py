@@ -147,10 +147,11 @@ def _in_package(package: str, path: str) -> Path:
     from face_tracking.paths import PACKAGE, share_dir
     if package == PACKAGE:
         return share_dir() / path
-    from ament_index_python.packages import get_package_share_directory
     try:
+        from ament_index_python.packages import get_package_share_directory
         return Path(get_package_share_directory(package)) / path
-    except (LookupError, OSError, ValueError) as error:  # not there, nothing sourced, no name
+    except (ImportError, LookupError, OSError, ValueError) as error:
+        # No ROS, no such package, nothing sourced, or no name.
         raise UserError(f'there is no ROS package "{package}"',
                         'install it, or source the workspace it is in') from error
 

@@ -212,11 +212,6 @@ class HeadController:
         """Choose by the policy again."""
         self._held = None
 
-    def where(self, now: int) -> np.ndarray | None:
-        """Return the pan and tilt (2,) at which the target is expected, None without one."""
-        face = self._faces.get(self._chooser.chosen)
-        return None if face is None else face.at(now)[0]
-
     def _command(self, now: int) -> Command:
         if not self._measured:
             self._history.add(now, *self.positions)

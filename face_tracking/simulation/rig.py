@@ -42,11 +42,12 @@ class Servo:
     """One servo, stepped through time.
 
     :ivar angle: of its horn, behind the play of the gears.
+    :ivar limp: whether it gets no pulses.
     """
 
-    def __init__(self, model: ServoModel, angle: float = 0.0, limp: bool = False):
+    def __init__(self, model: ServoModel, angle: float = 0.0):
         self.model = model
-        self.limp = limp
+        self.limp = False
         self.angle = self._motor = angle
         self._speed = 0.0
         self._wanted = angle

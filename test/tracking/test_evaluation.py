@@ -3,6 +3,7 @@
 
 import builtins
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from face_tracking.evaluation.survival import absence, judge, occlusion
 from face_tracking.faces import Detections
 from face_tracking.simulation.rendering import Truth
 
+SMALL = (320, 240)  # quicker to draw
 TWO = 2  # the people that are always there: tests must not depend on those of ../shared
 
 
@@ -91,7 +93,8 @@ def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
 
 
 def test_lost_frames_are_gone_and_stamps_tell(people):
-    content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7}
+    content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7,
+               'size': [64, 48]}
     stamps = np.array([frame.stamp for frame, _ in Sequence(script_of(content), people)])
     gaps = np.round(np.diff(stamps) * 30e-9)
     assert gaps.min() == 1 and gaps.max() >= 6
@@ -142,7 +145,7 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
     need_trackers()
     script = Script('crossing', (Person('pass', 14, (1.1, 1.1), side=1, reach=16),
                                  Person('pass', 12, (1.5, 1.5), side=-1, reach=16)),
-                    seed=2, duration=4.5)
+                    seed=2, duration=4.0, size=SMALL)
     sheets = follow(film(script, people), 5, {
         'ours': Ours, 'sort': lambda: Library('sort'), 'bytetrack': lambda: Library('bytetrack'),
         'article': Article})
@@ -155,7 +158,7 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
 @pytest.mark.parametrize('script', [occlusion(0), occlusion(1), absence(0)],
                          ids=lambda script: script.name)
 def test_an_id_survives(script, people):
-    watched = film(script, people)
+    watched = film(replace(script, size=SMALL), people)
     outcome = judge([(frame, truth) for frame, truth, _ in watched], every(5, watched), Ours())
     assert outcome.hidden >= (3 if 'absence' in script.name else 1)
     assert outcome.survived

@@ -34,7 +34,7 @@ def test_the_background_tells_how_the_camera_turned(room, pan, tilt, roll):
     expected = Warp.of_rotation(camera, pan, tilt)(centre)
     np.testing.assert_allclose(flow.warp(centre), expected, atol=1.2)  # perspective
     turned = math.atan2(flow.warp.matrix[1, 0], flow.warp.matrix[0, 0])
-    assert turned == pytest.approx(-roll, abs=2e-3)
+    assert turned == pytest.approx(-roll, abs=4e-3)
 
 
 def test_a_face_on_the_move_does_not_pass_for_the_camera(shifted_face):

@@ -18,7 +18,7 @@ FINITE = st.integers(0, 500)
 SHIFTS = st.sampled_from([0, INTERVAL, INTERVAL, INTERVAL, INTERVAL, 5 * INTERVAL, 40 * INTERVAL,
                           -INTERVAL, -1000 * INTERVAL, 10**17, -(10**17)])
 LATE = st.sampled_from([0, 0, 0, -INTERVAL, -3 * INTERVAL, 2 * INTERVAL, 10**15, -(10**15)])
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=25, deadline=None)
 
 
 def wild_boxes():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
@@ -24,6 +24,7 @@ from face_tracking.nodes.enabling import EnableService
 from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import from_detections, to_detections
+from face_tracking.nodes.motion import to_motion
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.nodes.running import run
 from face_tracking.nodes.worker import Worker
@@ -42,6 +43,7 @@ PARAMETERS = (
               'Height of a face as the detector frames it, in metres: gives faces/markers the '
               'distance', 0.01, 10.0),
 )
+_FARTHEST_AHEAD = 1000.0  # milliseconds; a film's stamps may be of another day
 _QUEUE = 4  # pictures that may wait while a slow one is tracked
 
 
@@ -58,6 +60,8 @@ class TrackerNode(FaceNode):
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self._tracker_options(self.parameters.as_dict()))
         self._tracks = self.create_publisher(Detection2DArray, 'faces/tracks', RELIABLE)
+        self._predicted = self.create_publisher(Detection2DArray, 'faces/predicted', RELIABLE)
+        self._motion = self.create_publisher(PointCloud2, 'faces/motion', RELIABLE)
         self._markers = self.create_publisher(MarkerArray, 'faces/markers', RELIABLE)
         self._annotated = self.create_publisher(Image, 'faces/annotated', SENSOR_DATA)
         self._compressed = self.create_publisher(
@@ -182,6 +186,12 @@ class TrackerNode(FaceNode):
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
             self._tracks.publish(to_detections(tracks, header))
+        if self._predicted.get_subscription_count():
+            ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
+            now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
+            self._predicted.publish(to_detections(now, to_header(now.stamp, frame.frame_id)))
+        if self._motion.get_subscription_count():
+            self._motion.publish(to_motion(tracks, header))
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
             self._markers.publish(

@@ -25,6 +25,7 @@ from face_tracking.tracking.visual import create_carrier
 _REMEMBERED_SECONDS = 1.5
 _SMALLEST_SIDE = 2.0
 _USUAL_INTERVAL = SECOND // 30
+_FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turning
 _CHECK_INTERVAL = SECOND // 11
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _NOBODY = np.zeros(0, np.int64)
@@ -334,7 +335,7 @@ class FaceTracker:
         drift = newest.drift(states.mean[:, :2, 0])
         if ahead > 0:
             states = states.predicted(ahead)
-        boxes = states.boxes() + ahead * np.tile(drift, 2)
+        boxes = states.boxes() + min(ahead, _FARTHEST_DRIFT) * np.tile(drift, 2)
         velocities = states.mean[:, :2, 1] + drift
         if self._shape:
             inside = _overlaps(boxes, self._shape)

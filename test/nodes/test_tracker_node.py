@@ -6,7 +6,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
@@ -15,6 +15,7 @@ from face_tracking.faces import Detections
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import from_image, from_time, to_header
 from face_tracking.nodes.messages import to_detections
+from face_tracking.nodes.motion import ROW
 from face_tracking.nodes.tracker_node import TrackerNode
 
 TRACKS, FOUND = 'faces/tracks', 'faces/detections'
@@ -195,6 +196,28 @@ def test_markers_stand_where_the_face_is(probe, tracker, feed):
     place = sphere.pose.position
     assert place.z == pytest.approx(0.2 * camera.fy / 71, rel=0.1)
     assert place.x == pytest.approx((139.5 - 160) / camera.fx * place.z, abs=0.02)
+
+
+def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tracker, feed):
+    tracker()
+    probe.hear(PointCloud2, 'faces/motion')
+    feed(lambda: probe.heard['faces/motion'] and probe.heard['faces/motion'][-1].width)
+    message = probe.heard['faces/motion'][-1]
+    assert [field.name for field in message.fields] == list(ROW.names)
+    row, = np.frombuffer(message.data, ROW)
+    assert row['id'] == 1 and row['unseen'] == 0 and row['age'] >= 0
+    assert (row['u'], row['v']) == pytest.approx((139.5, 74.5), abs=3)
+    assert abs(row['u_rate']) < 60 and abs(row['v_rate']) < 60
+    assert message.header.frame_id == 'camera_optical_frame'
+
+
+def test_where_the_faces_are_now_is_told_on_request(probe, tracker, feed):
+    tracker()
+    probe.hear(Detection2DArray, 'faces/predicted')
+    feed(lambda: probe.heard['faces/predicted'] and probe.heard['faces/predicted'][-1].detections)
+    message = probe.heard['faces/predicted'][-1]
+    assert message.detections[0].id == '1'
+    assert from_time(message.header.stamp) >= feed.clock['stamp'] - STEP
 
 
 def test_options_change_while_ids_stay(probe, tracker, feed):

@@ -313,10 +313,11 @@ class FaceTracker:
         scores = np.asarray(detections.scores, np.float64).reshape(-1)
         shape = self._shape or (1e5, 1e5)
         with np.errstate(invalid='ignore', over='ignore'):
-            sides = boxes[:, 2:] - boxes[:, :2]
+            width, height = (boxes[:, 2:] - boxes[:, :2]).T
             # What is not a number compares as False, and what is infinite is too large.
-            good = (sides >= _SMALLEST_SIDE).all(axis=1) & (scores >= 0) & (scores <= 1)
-            good &= (sides[:, 0] <= 2 * shape[1]) & (sides[:, 1] <= 2 * shape[0])
+            good = (width >= _SMALLEST_SIDE) & (height >= _SMALLEST_SIDE)
+            good &= (width <= 2 * shape[1]) & (height <= 2 * shape[0])
+            good &= (scores >= 0) & (scores <= 1)
             good &= _overlaps(boxes, shape)
         self.refused += len(good) - int(np.count_nonzero(good))
         good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
@@ -335,7 +336,8 @@ class FaceTracker:
         drift = newest.drift(states.mean[:, :2, 0])
         if ahead > 0:
             states = states.predicted(ahead)
-        boxes = states.boxes() + min(ahead, _FARTHEST_DRIFT) * np.tile(drift, 2)
+            states.mean[:, :2, 0] += min(ahead, _FARTHEST_DRIFT) * drift
+        boxes = states.boxes()
         velocities = states.mean[:, :2, 1] + drift
         if self._shape:
             inside = _overlaps(boxes, self._shape)
@@ -368,7 +370,8 @@ def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
     """Return which boxes (N, 4) lie at least partly in an image of (height, width)."""
-    return (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < shape[::-1]).all(axis=1)
+    x1, y1, x2, y2 = boxes.T
+    return (x2 > 0) & (y2 > 0) & (x1 < shape[1]) & (y1 < shape[0])
 
 
 def _check_image(image: np.ndarray | None) -> None:

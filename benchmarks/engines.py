@@ -26,6 +26,8 @@ from time import perf_counter
 
 # Both halves of TVM: the naive row compiles in this process.
 os.environ['TVM_USE_RUNTIME_LIB'] = '0'
+# Before the naive row makes TVM's thread pool, which by itself takes every second core.
+os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -196,6 +198,7 @@ def main() -> int:
             model = load_model(name, args.input_size)
             rows += measured(model, args.threads, args.rounds)
             show(model, [row for row in rows if row['model'] == title(model)])
+            show_speed(model, rows[-len(ENGINES):], args.threads)
     except UserError as error:
         print(f'engines.py: {error}', file=sys.stderr)
         return 2
@@ -261,6 +264,43 @@ def show(model: Model, rows: list[dict]) -> None:
         difference = '-' if row['difference'] is None else f'{row["difference"]:.1e}'
         print(f'{row["engine"]:<18}{row["median_ms"]:>8.2f} ms{row["fastest_ms"]:>8.2f} ms'
               f'{ratio:>8}{difference:>12}')
+
+
+def show_speed(model: Model, rows: list[dict], threads: int) -> None:
+    """Say how near the processor's limit our compiled network runs, at its fastest."""
+    from face_tracking.compiler.onnx_reader import read_network
+    fastest = next((row.get('fastest_ms') for row in rows if row['engine'] == 'tvm'), None)
+    limit = product_speed(threads)
+    if fastest is None or limit is None:
+        return
+    operations = 2 * read_network(model.path, model.input_size).multiply_adds()
+    reached = operations / fastest / 1e6
+    print(f'tvm computes {reached:.0f} GFLOP/s, {reached / limit:.0%} of what a plain matrix '
+          f"product reaches here (ONNX Runtime's, {limit:.0f})")
+
+
+def product_speed(threads: int, size: int = 512, rounds: int = 50) -> float | None:
+    """Return the GFLOP/s of ONNX Runtime's matrix product, None where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    from onnx import TensorProto, helper
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size])
+              for name in 'abc'}
+    graph = helper.make_graph([helper.make_node('MatMul', ['a', 'b'], ['c'])], 'product',
+                              [values['a'], values['b']], [values['c']])
+    product = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(product.SerializeToString(), options)
+    feeds = dict.fromkeys('ab', np.ones((size, size), np.float32))
+    taken = []
+    for _ in range(rounds):
+        started = perf_counter()
+        session.run(None, feeds)
+        taken.append(perf_counter() - started)
+    return 2 * size ** 3 / min(taken) / 1e9
 
 
 def draw(rows: list[dict], path: Path) -> None:

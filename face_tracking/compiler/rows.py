@@ -168,12 +168,15 @@ class RowKernels:
         channels = source.shape.channels
         apart = window.stride[1] * channels
         size = sum(lanes for _, lanes in group)
+        # Neighbouring columns lie one behind the other, as if they were further channels.
+        joined = window.size[1] if window.dilation[1] == 1 else 1
+        terms = joined * channels
         for tap_row, row in enumerate(rows):
-            for tap in range(window.size[1]):
+            for tap in range(0, window.size[1], joined):
                 starts = [row + tap * window.dilation[1] * channels + pixel * apart
                           for pixel in range(len(sums[0]))]
-                term = (tap_row * window.size[1] + tap) * channels
-                self._sum_channels(source, starts, channels, panel + term * size, group, sums)
+                first = (tap_row * window.size[1] + tap) * channels
+                self._sum_channels(source, starts, terms, panel + first * size, group, sums)
 
     def _spread(self, source: Plane, window: Window) -> bool:
         """Return whether pixels are narrower than a register, and lanes can be used instead."""

@@ -165,7 +165,7 @@ def _try_cases(args, detector):
     for kind, script_of in kinds.items():
         outcomes = {name: [] for name in makers}
         for seed in progress(range(args.cases), desc=kind, unit='case'):
-            watched = watch(Sequence(script_of(seed), find_people()), detector)
+            watched = watch(Sequence(script_of(seed), find_people()), detector, interval)
             for name, make in makers.items():
                 outcomes[name].append(judge([(frame, truth) for frame, truth, _ in watched],
                                             every(interval, watched), make()))

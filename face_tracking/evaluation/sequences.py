@@ -27,7 +27,8 @@ from face_tracking.simulation.rendering import Renderer, Truth
 from face_tracking.simulation.scene import Actor, Cutout, Look, Pose, Scene
 
 FACE_WIDTH = 0.15  # metres, ear to ear
-_BEYOND = 58.0     # degrees: an azimuth no camera of these sequences sees
+_EDGE = 36.0       # degrees: where somebody who leaves is out of sight
+_BEYOND = 58.0     # degrees: farther out
 
 
 @dataclass(frozen=True)
@@ -239,21 +240,25 @@ def _pass(person, duration, rng):
 
 
 def _leave(person, duration, rng):
-    """Stay, walk out of sight, come back after ``away`` seconds on either side, and again."""
-    times, places, now = [0.0], [person.side * person.reach * rng.uniform(0.2, 0.6)], 0.0
-    edge, side = 36.0, person.side
+    """Stay, walk out of sight, come back after ``away`` seconds on either side, and again.
+
+    Who comes back on the other side has gone round behind the camera: a full turn more.
+    """
+    home, side, now, turn = person.side * person.reach * rng.uniform(0.2, 0.6), person.side, 0, 0
+    times, places = [0.0], [home]
     while now < duration:
-        home = places[-1]
-        out = now + person.start + (edge - abs(home)) / person.speed
+        out = now + person.start + abs(side * _EDGE - home) / person.speed
         back_side = side * rng.choice([-1, 1])
+        new_turn = turn + 360 * side * (back_side != side)
+        middle = (turn + side * _EDGE + new_turn + back_side * _EDGE) / 2
+        if back_side == side:
+            middle = turn + side * _BEYOND
         new_home = back_side * person.reach * rng.uniform(0.2, 0.6)
-        times += [now + person.start, out, out + person.away / 2 - 0.05,
-                  out + person.away / 2 + 0.05, out + person.away]
-        places += [home, side * edge, side * _BEYOND, back_side * _BEYOND, back_side * edge]
-        now = out + person.away + (edge - abs(new_home)) / person.speed
-        times.append(now)
-        places.append(new_home)
-        side = back_side
+        back = out + person.away + abs(back_side * _EDGE - new_home) / person.speed
+        times += [now + person.start, out, out + person.away / 2, out + person.away, back]
+        places += [turn + home, turn + side * _EDGE, middle, new_turn + back_side * _EDGE,
+                   new_turn + new_home]
+        home, side, now, turn = new_home, back_side, back, new_turn
     return np.array(times), np.array(places), 'linear'
 
 

@@ -53,8 +53,8 @@ def absence(seed: int, seconds: float = 3.0) -> Script:
     side = rng.choice([-1.0, 1.0])
     leaver = Person('leave', speed, tuple(np.sort(rng.uniform(1.1, 1.6, 2))), reach=20, side=side,
                     start=start, away=seconds)
-    stayer = Person('stroll', rng.uniform(4, 9), tuple(np.sort(rng.uniform(1.5, 2.0, 2))), height=3,
-                    reach=12)
+    stayer = Person('stroll', rng.uniform(4, 9), tuple(np.sort(rng.uniform(1.5, 2.0, 2))),
+                    height=3, reach=12)
     return Script(f'absence {seed}', (leaver, stayer), seed,
                   start + seconds + 2 * 36 / speed + 1.5)
 

@@ -177,3 +177,13 @@ def test_without_the_package_trackers_one_line_says_so(monkeypatch, capsys):
         metrics.metrics_library()
     assert main(['evaluate', 'stroll']) == 2
     assert 'pip install --no-deps -r dev/requirements-evaluation.txt' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_who_has_left_is_not_seen_before_their_time(people, seed):
+    script = replace(absence(seed), size=(64, 48))
+    sequence = Sequence(script, people)
+    there = np.array([1 in truth.ids for _, truth in sequence])
+    first, = np.flatnonzero(np.diff(there.astype(int)) == -1)[:1]
+    assert not there[first + 1:first + 1 + 3 * 30].any()
+    assert there[-1]

@@ -36,6 +36,7 @@ from face_tracking.errors import UserError
 from face_tracking.pan_tilt.options import ControlOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop, Head, Log, Timing
+from face_tracking.tracking.options import TrackerOptions
 from face_tracking.tracking.tracker import FaceTracker
 
 FIELD_OF_VIEW = math.radians(70)
@@ -119,7 +120,9 @@ class _Bench:
 
     def __init__(self, args: argparse.Namespace):
         self.model = CameraModel.from_fov(*SIZE, FIELD_OF_VIEW)
-        self.detector = create_detector(args.model, args.runtime)
+        # As the detector node does it: weak detections continue tracks.
+        self.detector = create_detector(
+            args.model, args.runtime, score_threshold=TrackerOptions().weak_score_threshold)
         self.timing = Timing(latency=args.latency, detect_interval=args.detect_interval)
         self._trials = list(dict.fromkeys(args.trials))
         self.logs: dict[tuple[str, str], Log] = {}

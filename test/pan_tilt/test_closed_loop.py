@@ -19,6 +19,7 @@ from face_tracking.pan_tilt.options import ControlOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop
 from face_tracking.simulation.rig import Rig, ServoModel
+from face_tracking.tracking.options import TrackerOptions
 from face_tracking.tracking.tracker import FaceTracker
 
 MODEL = CameraModel.from_fov(640, 480, math.radians(70))
@@ -27,7 +28,8 @@ MODEL = CameraModel.from_fov(640, 480, math.radians(70))
 @pytest.fixture(scope='module')
 def detector():
     try:
-        detector = create_detector(runtime='onnxruntime')
+        detector = create_detector(
+            runtime='onnxruntime', score_threshold=TrackerOptions().weak_score_threshold)
     except UserError as error:
         pytest.skip(f'no detector: {error}')
     yield detector

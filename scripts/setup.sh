@@ -109,6 +109,8 @@ else
 fi
 
 say "installing face_tracking, editable"
+# The metrics' packages ask for another OpenCV and NumPy than the rest agrees on.
+pip_install --no-deps -r dev/requirements-evaluation.txt
 pip_install --no-deps --no-build-isolation -e .
 
 echo "$wanted" > "$venv/.set-up"

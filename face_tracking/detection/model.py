@@ -148,12 +148,12 @@ def find_model(name: str | os.PathLike | None = None) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        raise UserError(f'the model {path} is a folder', 'name the .onnx or .yaml file in it')
     for folder in _folders():
         for file in _candidates(str(name)):
             if (folder / file).is_file():
                 return folder / file
+    if path.is_dir():
+        raise UserError(f'the model {path} is a folder', 'name the .onnx or .yaml file in it')
     if str(name) in families.PUBLISHED:
         raise UserError(f'the model {name} is not on this machine',
                         f'run "face_tracking fetch-model {name}"')

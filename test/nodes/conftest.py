@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -214,9 +213,15 @@ def launch(ros_domain, tmp_path):
         return process
 
     yield start
+    # Asked first: what is killed leaves its shared memory to its peers, the probe among them.
     for process in processes:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture

@@ -139,6 +139,7 @@ class Torch(Engine):
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         try:
+            import safetensors  # noqa: F401  the export reads the weights with it
             import torch
         except ImportError as error:
             raise NotHere('pip install -r training/requirements.txt') from error

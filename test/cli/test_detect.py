@@ -126,5 +126,7 @@ def test_bundled_detector_reaches_its_average_precision(shared_dir, tmp_path):
     assert main(['detect', str(shared_dir / 'faces/dev'), '--json', str(found), '--long-side',
                  '320', '--score-threshold', '0.02', '--runtime', 'tvm',
                  '--model', 'face_tracking']) == 0
-    # The aim is 0.93; models/README.md says how far it got.
-    assert average_precision(shared_dir, found) >= 0.92
+    reached = average_precision(shared_dir, found)
+    assert reached >= 0.92
+    if reached < 0.93:
+        pytest.xfail(f'the aim is 0.93, and it reaches {reached:.3f}: see models/README.md')

@@ -9,6 +9,7 @@ import numpy as np
 from tvm.script.ir_builder import IRBuilder
 
 from face_tracking.compiler import emit
+from face_tracking.compiler.choices import Choice, Chooser, Workload
 from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import (
     IMAGE,
@@ -35,9 +36,9 @@ class PipelineFunction:
     """The function of one chain: inputs, packed weights, output; and those weights."""
 
     def __init__(self, pipeline: Pipeline, network: Network, machine: Machine, dtype: str,
-                 pixels: Pixels):
+                 pixels: Pixels, choose: Chooser):
         self.pipeline, self.network, self.machine = pipeline, network, machine
-        self.dtype, self.pixels = dtype, pixels
+        self.dtype, self.pixels, self._choose = dtype, pixels, choose
         self._spans = find_spans(pipeline.stages)
         self._rings = self._find_rings()
         self._places: dict[str, tuple[int, int]] = {}
@@ -50,11 +51,15 @@ class PipelineFunction:
             if not isinstance(layer, Convolution):
                 continue
             weights = (layer.weights.ravel() if layer.depthwise else
-                       pack_dense(layer.weights, self.machine, self.dtype, stage.shape.width))
+                       pack_dense(layer.weights, self.machine.lanes(self.dtype),
+                                  self._choice(stage)))
             self._places[stage.name] = size, size + weights.size
             packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype)]
             size += weights.size + layer.bias.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
+
+    def _choice(self, stage: Stage) -> Choice:
+        return self._choose(Workload.of(stage.layer, stage.shape, self.dtype, self.machine))
 
     def band(self, name: str):
         """Return the TIR function (inputs..., weights, output, rings..., first row, end, 1).
@@ -176,7 +181,8 @@ class PipelineFunction:
         if isinstance(layer, Convolution):
             kernel = self._kernels.depthwise if layer.depthwise else self._kernels.dense
             weights_at, bias_at = self._places[stage.name]
-            kernel(source, target, row, layer.window, weights_at, bias_at, stage.activation)
+            kernel(source, target, row, layer.window, weights_at, bias_at, stage.activation,
+                   self._choice(stage))
         elif isinstance(layer, MaxPool):
             self._kernels.max_pool(source, target, row, layer.window)
         elif isinstance(layer, Concatenate):

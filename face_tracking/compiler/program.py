@@ -15,6 +15,7 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
+from face_tracking.compiler.choices import Chooser, default_choice
 from face_tracking.compiler.functions import (
     PipelineFunction,
     Pixels,
@@ -27,12 +28,15 @@ from face_tracking.compiler.targets import Machine
 from face_tracking.errors import UserError
 
 
-def build_program(network: Network, machine: Machine, pixels: Pixels,
-                  dtype: str = 'float32') -> tvm.IRModule:
+def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str = 'float32',
+                  choose: Chooser | None = None) -> tvm.IRModule:
     """Return the Relax program ``main(picture, threads)``: all outputs, one after another.
 
     Relax plans the memory of the stored feature maps once, for the whole program.
+
+    :param choose: how each convolution is cut; `choices.default_choice` if None.
     """
+    choose = choose or (lambda workload: default_choice(workload, machine))
     pipelines = plan_pipelines(network)
     builder = relax.BlockBuilder()
     shape = network.shapes[IMAGE]
@@ -43,7 +47,7 @@ def build_program(network: Network, machine: Machine, pixels: Pixels,
     with builder.function('main', [image, threads], {'global_symbol': 'main'}):
         with builder.dataflow():
             for number, pipeline in enumerate(pipelines):
-                function = PipelineFunction(pipeline, network, machine, dtype, pixels)
+                function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose)
                 name = f'rows{number}'
                 weights = relax.const(function.weights, dtype)
                 shape = network.shapes[pipeline.output]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking.compiler import emit
+from face_tracking.compiler.choices import Choice
 from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import Activation, Shape, Window
 from face_tracking.compiler.targets import Machine
@@ -56,36 +57,18 @@ class Plane:
         return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """How a dense convolution is cut: pixels of one tile, and groups of channel vectors."""
-
-    pixels: int
-    groups: list[list[tuple[int, int]]]
-
-    @staticmethod
-    def of(machine: Machine, dtype: str, channels: int, width: int) -> Tiling:
-        """Return tiles whose sums, weights and inputs fit into the machine's registers."""
-        vectors = emit.vectors(channels, machine.lanes(dtype))
-        widest = 4 if machine.registers >= 32 else 2
-        groups = [vectors[first:first + widest] for first in range(0, len(vectors), widest)]
-        columns = min(widest, len(vectors))
-        if machine.lane_products:
-            most = (machine.registers - columns) // (columns + 1)
-        else:
-            most = (machine.registers - columns - 1) // columns
-        most = max(1, min(most, 16, width))
-        # Fewer tiles first; among as many tiles, the smaller ones leave no odd rest.
-        tiles = -(-width // most)
-        return Tiling(-(-width // tiles), groups)
+def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[int, int]]]:
+    """Split channels into vectors, and these into groups that a tile computes together."""
+    found = emit.vectors(channels, lanes)
+    return [found[first:first + vectors] for first in range(0, len(found), vectors)]
 
 
-def pack_dense(weights: np.ndarray, machine: Machine, dtype: str, width: int) -> np.ndarray:
-    """Lay dense weights (kh, kw, in, out) out in the order in which `dense_row` reads them."""
+def pack_dense(weights: np.ndarray, lanes: int, choice: Choice) -> np.ndarray:
+    """Lay dense weights (kh, kw, in, out) out in the order in which `RowKernels.dense` reads."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
     panels = []
-    for group in Tiling.of(machine, dtype, channels, width).groups:
+    for group in channel_groups(channels, lanes, choice.vectors):
         first, last = group[0][0], sum(group[-1])
         panels.append(matrix[:, first:last].ravel())
     return np.concatenate(panels)
@@ -124,16 +107,15 @@ class RowKernels:
     # Convolutions
 
     def dense(self, source: Plane, target: Plane, row, window: Window, weights_at: int,
-              bias_at: int, activation: Activation) -> None:
+              bias_at: int, activation: Activation, choice: Choice) -> None:
         """A convolution over all input channels, as a matrix product in register tiles."""
         channels, width = target.shape.channels, target.shape.width
-        tiling = Tiling.of(self.machine, self.dtype, channels, width)
         spread = self._spread(source, window)
         bases = [] if spread else self._window_rows(source, row, window)
         start = emit.let(target.row(row))
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
-        for group in tiling.groups:
+        for group in channel_groups(channels, self.lanes, choice.vectors):
             def tile(first, count, group=group, panel=panel):
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._sums(bias_at, group, count)
@@ -141,9 +123,9 @@ class RowKernels:
                     self._products_of_spans(source, row, window, column, panel, group, sums)
                 else:
                     self._products(source, window, [base + column for base in bases], panel,
-                                   group, sums)
+                                   group, sums, choice.unroll)
                 self._write(sums, group, target, start + first * channels, count, activation)
-            emit.tiled(width, min(tiling.pixels, 4) if spread else tiling.pixels, tile)
+            emit.tiled(width, min(choice.pixels, 4) if spread else choice.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
 
     def _window_rows(self, source: Plane, row, window: Window) -> list:
@@ -163,7 +145,7 @@ class RowKernels:
             sums.append(registers)
         return sums
 
-    def _products(self, source, window, rows, panel, group, sums) -> None:
+    def _products(self, source, window, rows, panel, group, sums, unroll: int) -> None:
         """Add all products of a tile: for each term, one weight vector times each pixel."""
         channels = source.shape.channels
         apart = window.stride[1] * channels
@@ -176,7 +158,8 @@ class RowKernels:
                 starts = [row + tap * window.dilation[1] * channels + pixel * apart
                           for pixel in range(len(sums[0]))]
                 first = (tap_row * window.size[1] + tap) * channels
-                self._sum_channels(source, starts, terms, panel + first * size, group, sums)
+                self._sum_channels(source, starts, terms, panel + first * size, group, sums,
+                                   unroll)
 
     def _spread(self, source: Plane, window: Window) -> bool:
         """Return whether pixels are narrower than a register, and lanes can be used instead."""
@@ -200,16 +183,18 @@ class RowKernels:
                           (pixel * apart + term for pixel in range(pixels))]
                 self._add_term(weights_at + term * size, inputs, group, sums)
 
-    def _sum_channels(self, source, starts, channels, panel, group, sums) -> None:
+    def _sum_channels(self, source, starts, channels, panel, group, sums, unroll: int) -> None:
         size = sum(lanes for _, lanes in group)
         step = self.lanes if self.machine.lane_products else 1
         whole = channels // step
-        if whole and channels <= UNROLLED_CHANNELS:
-            for block in range(whole):
-                self._block(source, starts, block * step, step, panel, size, group, sums)
-        elif whole:
-            with emit.serial(whole * self.one) as block:
-                self._block(source, starts, block * step, step, panel, size, group, sums)
+        looped = 0 if channels <= UNROLLED_CHANNELS else whole // unroll
+        if looped:
+            with emit.serial(looped * self.one) as turn:
+                for block in range(unroll):
+                    self._block(source, starts, (turn * unroll + block) * step, step, panel, size,
+                                group, sums)
+        for block in range(looped * unroll, whole):
+            self._block(source, starts, block * step, step, panel, size, group, sums)
         for term in range(whole * step, channels):
             self._block(source, starts, term, 1, panel, size, group, sums)
 
@@ -242,13 +227,11 @@ class RowKernels:
                            emit.activate(value, activation, self.dtype, lanes), lanes)
 
     def depthwise(self, source: Plane, target: Plane, row, window: Window, weights_at: int,
-                  bias_at: int, activation: Activation) -> None:
+                  bias_at: int, activation: Activation, choice: Choice) -> None:
         """A convolution of each channel by itself; a loaded input serves all taps it meets."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = emit.let(target.row(row))
-        # Two registers at a time where one instruction loads both.
-        registers = 2 if self.machine.lane_products else 1
 
         def channel(offset, lanes):
             def tile(first, count):
@@ -257,13 +240,9 @@ class RowKernels:
                     source, [base + column + offset for base in bases], window, channels,
                     weights_at + offset, bias_at + offset, count, lanes, activation, target,
                     start + first * channels + offset)
-            emit.tiled(target.shape.width, self._depthwise_pixels(window, registers), tile)
+            emit.tiled(target.shape.width, choice.pixels, tile)
 
-        emit.for_vectors(channels, registers * self.lanes, channel)
-
-    def _depthwise_pixels(self, window: Window, registers: int) -> int:
-        taps = window.size[0] * window.size[1]
-        return max(1, min(8 // registers, self.machine.registers // registers - taps - 2))
+        emit.for_vectors(channels, choice.vectors * self.lanes, channel)
 
     def _depthwise_tile(self, source, starts, window, channels, weights_at, bias_at, count,
                         lanes, activation, target, target_at) -> None:

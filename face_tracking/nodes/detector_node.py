@@ -32,7 +32,8 @@ PARAMETERS = (
     Parameter('model', '',
               'Path or name of the model; empty for FACE_TRACKING_MODEL, the bundled one, the '
               'cache. Setting it loads it anew'),
-    Parameter('runtime', 'tvm', 'Engine that runs the model: tvm, onnxruntime, opencv'),
+    Parameter('runtime', 'tvm',
+              'Engine that runs the model: tvm, onnxruntime, opencv, tflite, coral, hailo'),
     Parameter('input_width', 0, 'Of the network in pixels; 0 for the default of the model',
               0, 4096),
     Parameter('input_height', 0, 'Of the network in pixels; 0 for the default of the model',

@@ -23,6 +23,9 @@ RUNTIMES = {
     'tvm': 'face_tracking.detection.runtimes.tvm:TvmRuntime',
     'onnxruntime': 'face_tracking.detection.runtimes.onnxruntime:OnnxRuntime',
     'opencv': 'face_tracking.detection.runtimes.opencv:OpenCvRuntime',
+    'tflite': 'face_tracking.detection.runtimes.tflite:TfliteRuntime',
+    'coral': 'face_tracking.detection.runtimes.coral:CoralRuntime',
+    'hailo': 'face_tracking.detection.runtimes.hailo:HailoRuntime',
 }
 """``module:class`` of each engine by its name."""
 

@@ -59,7 +59,7 @@ class PipelineFunction:
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
     def _choice(self, stage: Stage) -> Choice:
-        return self._choose(Workload.of(stage.layer, stage.shape, self.dtype, self.machine))
+        return self._choose(Workload.of(stage.layer, stage.shape, self.dtype))
 
     def band(self, name: str):
         """Return the TIR function (inputs..., weights, output, rings..., first row, end, 1).
@@ -84,11 +84,19 @@ class PipelineFunction:
                 for (name, ring), buffer in zip(self._rings.items(), buffers[len(names):],
                                                 strict=True):
                     planes[name] = replace(ring, buffer=buffer)
-                self._kernels = RowKernels(self.machine, self.dtype, weights, one)
+                self._kernels = self._make_kernels(weights, one)
                 # TVM asks where a function that others call keeps its variables: 1 is the CPU.
                 with T.attr({'device_id': 0, 'device_type': 1}):
                     self._steps(planes, begin, end)
         return builder.get()
+
+    def _make_kernels(self, weights, one) -> RowKernels:
+        return RowKernels(self.machine, self.dtype, weights, one)
+
+    @property
+    def output_dtype(self) -> str:
+        """The type of the map that the chain makes."""
+        return self._dtype(self.pipeline.output)
 
     def entry(self, name: str, band):
         """Return the TIR function (stored inputs..., weights, number of threads, output).

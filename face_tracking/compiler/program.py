@@ -15,28 +15,34 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
-from face_tracking.compiler.choices import Chooser, default_choice
+from face_tracking.compiler.choices import Chooser, recorded_choices
 from face_tracking.compiler.functions import (
     PipelineFunction,
     Pixels,
     output_sizes,
     results_function,
 )
+from face_tracking.compiler.integer_functions import IntegerFunction
 from face_tracking.compiler.network import IMAGE, Network
 from face_tracking.compiler.pipelines import plan_pipelines, readers
+from face_tracking.compiler.quantise import Quantised
 from face_tracking.compiler.targets import Machine
 from face_tracking.errors import UserError
 
+LOWERING = 'face_tracking'
+
 
 def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str = 'float32',
-                  choose: Chooser | None = None) -> tvm.IRModule:
+                  choose: Chooser | None = None,
+                  quantised: Quantised | None = None) -> tvm.IRModule:
     """Return the Relax program ``main(picture, threads)``: all outputs, one after another.
 
     Relax plans the memory of the stored feature maps once, for the whole program.
 
-    :param choose: how each convolution is cut; `choices.default_choice` if None.
+    :param choose: how each convolution is cut; as recorded, or the default, if None.
+    :param quantised: the network in whole numbers, where it is to be computed in them.
     """
-    choose = choose or (lambda workload: default_choice(workload, machine))
+    choose = choose or recorded_choices(machine)
     pipelines = plan_pipelines(network)
     builder = relax.BlockBuilder()
     shape = network.shapes[IMAGE]
@@ -47,15 +53,19 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     with builder.function('main', [image, threads], {'global_symbol': 'main'}):
         with builder.dataflow():
             for number, pipeline in enumerate(pipelines):
-                function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose)
+                if quantised:
+                    function = IntegerFunction(pipeline, network, machine, quantised, choose)
+                else:
+                    function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose)
                 name = f'rows{number}'
-                weights = relax.const(function.weights, dtype)
+                weights = relax.const(function.weights, function.weights.dtype.name)
                 shape = network.shapes[pipeline.output]
                 band = builder.add_func(function.band(f'{name}_band'), f'{name}_band')
                 maps[pipeline.output] = builder.emit(relax.call_tir(
                     builder.add_func(function.entry(name, band), name),
                     [*(maps[source] for source in pipeline.inputs()), weights, threads],
-                    relax.TensorType((shape.height * shape.width * shape.channels,), dtype)))
+                    relax.TensorType((shape.height * shape.width * shape.channels,),
+                                     function.output_dtype)))
             function = results_function(network, machine, dtype, 'results')
             results = builder.emit_output(relax.call_tir(
                 builder.add_func(function, 'results'),
@@ -63,6 +73,11 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                 relax.TensorType((sum(output_sizes(network.outputs)),), 'float32')))
         builder.emit_func_output(results)
     return builder.get()
+
+
+def register_lowering() -> None:
+    """Make the passes that our functions need known to TVM under the name `LOWERING`."""
+    register_tir_pipeline(LOWERING, _lowering)
 
 
 def _lowering():
@@ -87,14 +102,18 @@ def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
         relax.transform.LowerAllocTensor(), relax.transform.KillAfterLastUse(),
         relax.transform.LowerRuntimeBuiltin(), relax.transform.ComputePrimValue(),
         relax.transform.VMShapeLower()])
-    register_tir_pipeline('face_tracking', _lowering)
+    register_lowering()
     with machine.target:
         executable = relax.build(program, machine.target, relax_pipeline=passes,
-                                 tir_pipeline='face_tracking')
-    executable.export_library(str(path), fcompile=_linker(machine))
+                                 tir_pipeline=LOWERING)
+    executable.export_library(str(path), fcompile=linker(machine))
 
 
-def _linker(machine: Machine) -> Callable:
+def linker(machine: Machine) -> Callable:
+    """Return what links object files to a library for a machine.
+
+    :raises UserError: there is no C compiler for it.
+    """
     if not machine.cross:
         if cc.get_cc() is None:
             raise UserError('there is no C compiler to link the compiled network with',

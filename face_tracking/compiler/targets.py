@@ -29,6 +29,11 @@ ARM_PARTS = {'0xd03': 'cortex-a53', '0xd08': 'cortex-a72', '0xd0b': 'cortex-a76'
 HALF_ARITHMETIC = {'cortex-a76', 'neoverse-n1', 'cortex-a78', 'cortex-a78ae'}
 """Processors that compute with float16 vectors, twice as many numbers at a time."""
 
+DOTS = {'dotprod': 'sdot', 'avx512vnni': 'vnni', 'avxvnni': 'vnni', 'avx2': 'pmadd'}
+"""LLVM's features by which 8-bit numbers are multiplied, the best first, and `Machine.dot`."""
+VNNI = {'avx512_vnni': ('x86-64-v4', '+avx512vnni'), 'avx_vnni': ('x86-64-v3', '+avxvnni')}
+"""What the kernel and LLVM call it, and the level beside which it counts: no level includes it."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -46,6 +51,7 @@ class Machine:
     vector_bits: int
     registers: int
     lane_products: bool
+    dot: str = ''
 
     @property
     def cross(self) -> bool:
@@ -67,6 +73,15 @@ def host_cpu() -> str:
         if needed <= flags:
             return level
     return 'generic'
+
+
+def host_vnni() -> list[str]:
+    """Return LLVM's attribute for the dot products of this machine beyond its level, if any."""
+    if platform.machine() == 'aarch64':
+        return []
+    flags, level = set(_cpu_field('flags').split()), host_cpu()
+    return [attribute for flag, (beside, attribute) in VNNI.items()
+            if flag in flags and level == beside]
 
 
 def best_precision(cpu: str) -> str:
@@ -92,7 +107,7 @@ def find_machine(name: str = 'host') -> Machine:
     description = PRESETS.get(name, name)
     if name == 'host':
         description = {'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu',
-                       'mcpu': host_cpu()}
+                       'mcpu': host_cpu(), 'mattr': host_vnni()}
     try:
         target = Target(description)
         if target.kind.name != 'llvm':
@@ -105,5 +120,7 @@ def find_machine(name: str = 'host') -> Machine:
     triple = str(target.attrs.get('mtriple', '')) or f'{platform.machine()}-linux-gnu'
     arm = triple.startswith(('aarch64', 'arm64'))
     wide = bits >= 512
+    dot = next((kind for feature, kind in DOTS.items()
+                if codegen.target_has_features(feature, target)), '')
     return Machine(target, triple, str(target.attrs.get('mcpu', 'generic')), bits,
-                   32 if arm or wide else 16, arm)
+                   32 if arm or wide else 16, arm, dot)

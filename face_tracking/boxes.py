@@ -5,21 +5,30 @@ from __future__ import annotations
 
 import numpy as np
 
+_TINY = np.finfo(np.float32).tiny
+
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Return the areas, (N,), of boxes (N, 4); a box turned inside out has none."""
-    sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return sides[:, 0] * sides[:, 1]
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the intersection over union, (N, M), of boxes (N, 4) with boxes (M, 4)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    sides = np.clip(high - low, 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    union = area(first)[:, None] + area(second)[None, :] - shared
-    return shared / np.maximum(union, np.finfo(np.float32).tiny)
+    width = _shared_side(first[:, 0], first[:, 2], second[:, 0], second[:, 2])
+    height = _shared_side(first[:, 1], first[:, 3], second[:, 1], second[:, 3])
+    shared = np.multiply(width, height, out=width)
+    union = area(first)[:, None] + area(second)
+    union -= shared
+    return shared / np.maximum(union, _TINY)
+
+
+def _shared_side(low, high, other_low, other_high) -> np.ndarray:
+    """Return how much of intervals (N,) others (M,) share, (N, M)."""
+    side = np.minimum(high[:, None], other_high)
+    side -= np.maximum(low[:, None], other_low)
+    return np.maximum(side, 0, out=side)
 
 
 def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:

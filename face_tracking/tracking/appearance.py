@@ -34,9 +34,26 @@ _FARTHEST_LEAN = 1.2  # radians; beyond, the landmarks are wrong
 
 _ONES = np.ones(SIZE // _CELLS ** 2, np.float32)
 _SHARES = np.full(_CELLS ** 2 // 2, 1 / _USUAL_HALF, np.float32)
-_STEPS = (np.arange(_SIDE) + 0.5) / _SIDE - 0.5
-_CELL = np.arange(_SIDE) * _CELLS // _SIDE
-_CELL_NUMBER = _CELL[:, None] * _CELLS + _CELL[None, :]
+_AT_ONCE = 16  # faces: what is worked on then stays in the cache
+
+
+def _patch_grid() -> np.ndarray:
+    """Return x, y and 1 for each pixel of a patch one wide and high, float32 (3, pixels)."""
+    steps = (np.arange(_SIDE) + 0.5) / _SIDE - 0.5
+    x, y = np.meshgrid(steps, steps)
+    return np.stack([x.ravel(), y.ravel(), np.ones(_SIDE ** 2)]).astype(np.float32)
+
+
+def _first_bins() -> np.ndarray:
+    """Return the first bin of the cell of each pixel of so many patches, (faces, pixels)."""
+    cell = np.arange(_SIDE) * _CELLS // _SIDE
+    number = (cell[:, None] * _CELLS + cell[None, :]).ravel()
+    return (np.arange(_AT_ONCE)[:, None] * _CELLS ** 2 + number) * _DIRECTIONS
+
+
+_SUM = np.ones((3, 1), np.float32)
+_GRID = _patch_grid()
+_FIRST_BINS = _first_bins()
 
 
 def lean(landmarks: np.ndarray) -> np.ndarray:
@@ -55,13 +72,13 @@ def look(picture: Picture, boxes: np.ndarray, leans: np.ndarray) -> np.ndarray:
     :param boxes: float (N, 4), pixels of the full picture.
     :param leans: float (N,), radians, see :func:`lean`; the patch leans with the head.
     """
-    if not len(boxes):
-        return np.zeros((0, SIZE), np.float32)
-    patches = _patches(picture, np.asarray(boxes, float), leans)
-    grey = cv2.transform(patches.reshape(-1, 1, 3), _TO_GREY).reshape(patches.shape[:3])
-    return np.concatenate([_edges(grey) * np.float32(np.sqrt(0.5 / _USUAL_EDGES)),
-                           _colours(patches) * np.float32(np.sqrt(0.5 / _USUAL_COLOUR))],
-                          axis=2).reshape(len(boxes), SIZE)
+    looks = np.empty((len(boxes), _CELLS ** 2, _DIRECTIONS + 2), np.float32)
+    for start in range(0, len(boxes), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        patches = _patches(picture, boxes[part], leans[part])
+        looks[part, :, :_DIRECTIONS] = _edges(patches)
+        looks[part, :, _DIRECTIONS:] = _colours(patches)
+    return looks.reshape(len(boxes), SIZE)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -88,43 +105,43 @@ def differences(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.
     return apart
 
 
-_TO_GREY = np.array([[0.114, 0.587, 0.299]], np.float32)
-
-
 def _patches(picture: Picture, boxes: np.ndarray, leans: np.ndarray) -> np.ndarray:
-    """Return the faces' pixels, float32 (N, side, side, 3), all sampled in one go."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 * picture.scale
-    size = (boxes[:, 2:] - boxes[:, :2]) * picture.scale * _MARGIN
-    across = _STEPS[None, None, :] * size[:, 0, None, None]
-    down = _STEPS[None, :, None] * size[:, 1, None, None]
-    cos, sin = np.cos(leans)[:, None, None], np.sin(leans)[:, None, None]
-    places = np.stack([centre[:, 0, None, None] + cos * across - sin * down,
-                       centre[:, 1, None, None] + sin * across + cos * down], axis=-1) - 0.5
-    # One long strip would pass OpenCV's limit on the rows of an image at a thousand faces.
-    pixels = [cv2.remap(picture.small, part.reshape(-1, _SIDE, 2).astype(np.float32), None,
-                        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-              for part in np.array_split(places, -(-len(boxes) // 1000))]
-    return np.concatenate(pixels).reshape(-1, _SIDE, _SIDE, 3).astype(np.float32)
+    """Return the faces' pixels, float32 (N * side, side, 3), one face below the other."""
+    count = len(boxes)
+    size = (boxes[:, 2:] - boxes[:, :2]) * (picture.scale * _MARGIN)
+    cos, sin = np.cos(leans), np.sin(leans)
+    places = np.empty((2, count, 3), np.float32)  # of x and y: by patch x, by patch y, centre
+    places[0, :, 0], places[0, :, 1] = cos * size[:, 0], -sin * size[:, 1]
+    places[1, :, 0], places[1, :, 1] = sin * size[:, 0], cos * size[:, 1]
+    places[:, :, 2] = ((boxes[:, :2] + boxes[:, 2:]) * (0.5 * picture.scale) - 0.5).T
+    x, y = places @ _GRID
+    pixels = cv2.remap(picture.small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return pixels.reshape(count * _SIDE, _SIDE, 3).astype(np.float32)
 
 
-def _edges(grey: np.ndarray) -> np.ndarray:
-    """Return each patch's edge directions by cell, of unit length, float32 (N, cells, 8)."""
-    across, down = np.zeros_like(grey), np.zeros_like(grey)
-    across[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
-    down[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
-    strength, angle = cv2.cartToPolar(across.reshape(len(grey), -1), down.reshape(len(grey), -1))
-    direction = (angle * np.float32(_DIRECTIONS / (2 * np.pi))).astype(np.intp) % _DIRECTIONS
-    cell = np.arange(len(grey))[:, None] * _CELLS ** 2 + _CELL_NUMBER.ravel()
-    bins = np.bincount((cell * _DIRECTIONS + direction).ravel(), strength.ravel(),
-                       len(grey) * _CELLS ** 2 * _DIRECTIONS)
-    rows = np.sqrt(bins).reshape(len(grey), -1).astype(np.float32)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-    return rows.reshape(len(grey), _CELLS ** 2, _DIRECTIONS)
+def _edges(patches: np.ndarray) -> np.ndarray:
+    """Return each patch's edge directions by cell, of equal length, (N, cells, 8)."""
+    grey = cv2.cvtColor(patches, cv2.COLOR_BGR2GRAY).reshape(-1, _SIDE, _SIDE)
+    count = len(grey)
+    across, down = np.zeros((2, *grey.shape), np.float32)
+    np.subtract(grey[:, :, 2:], grey[:, :, :-2], out=across[:, :, 1:-1])
+    np.subtract(grey[:, 2:], grey[:, :-2], out=down[:, 1:-1])
+    strength, angle = cv2.cartToPolar(across.reshape(count, -1), down.reshape(count, -1))
+    angle *= _DIRECTIONS / (2 * np.pi)
+    bins = angle.astype(np.intp)
+    np.minimum(bins, _DIRECTIONS - 1, out=bins)
+    bins += _FIRST_BINS[:count]
+    cells = np.bincount(bins.ravel(), strength.ravel(), count * _CELLS ** 2 * _DIRECTIONS)
+    cells = cells.reshape(count, -1)
+    cells *= 0.5 / _USUAL_EDGES / np.maximum(cells.sum(axis=1, keepdims=True), 1e-9)
+    return np.sqrt(cells, out=cells).reshape(count, _CELLS ** 2, _DIRECTIONS)
 
 
 def _colours(patches: np.ndarray) -> np.ndarray:
-    """Return the chromaticity of each cell, blue and red less a third, float32 (N, cells, 2)."""
-    step = _SIDE // _CELLS
-    mean = patches.reshape(-1, _CELLS, step, _CELLS, step, 3).mean(axis=(2, 4))
-    share = mean / (mean.sum(axis=-1, keepdims=True) + 20)  # dark cells have no colour
-    return (share[..., [0, 2]] - np.float32(1 / 3)).reshape(len(patches), _CELLS ** 2, 2)
+    """Return the chromaticity of each cell, blue and red less a third, (N, cells, 2)."""
+    mean = cv2.resize(patches, (_CELLS, len(patches) * _CELLS // _SIDE),
+                      interpolation=cv2.INTER_AREA).reshape(-1, _CELLS ** 2, 3)
+    share = mean[..., ::2] / (mean @ _SUM + 20)  # dark cells have no colour
+    share -= 1 / 3
+    share *= np.sqrt(0.5 / _USUAL_COLOUR)
+    return share

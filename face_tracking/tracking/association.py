@@ -43,19 +43,26 @@ class Places:
         """
         overlap = box_arithmetic.iou(states.boxes(), boxes)
         distance = states.distances(boxes)
-        likely = (overlap >= max(iou_threshold, 1e-6)) | (distance < GATE)
-        return cls(overlap, np.minimum(distance / GATE, 1.0) + 0.5 * (1 - overlap), likely)
+        likely = overlap >= max(iou_threshold, 1e-6)
+        likely |= distance < GATE
+        cost = np.minimum(distance / GATE, 1.0)
+        cost -= 0.5 * overlap
+        cost += 0.5
+        return cls(overlap, cost, likely)
 
     def settled(self, tracks: np.ndarray) -> np.ndarray:
         """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
 
         :param tracks: bool (N,).
         """
-        if not self.likely.size:
-            return np.zeros(self.likely.shape[1], bool)
-        row = self.likely.argmax(axis=0)
-        alone = (self.likely.sum(axis=0) == 1) & (self.likely.sum(axis=1)[row] == 1)
-        return alone & tracks[row] & (self.overlap[row, np.arange(len(row))] > 0.5)
+        settled = np.zeros(self.likely.shape[1], bool)
+        rows, columns = np.nonzero(self.likely)
+        if len(rows):
+            alone = np.bincount(rows)[rows] + np.bincount(columns)[columns] == 2
+            alone &= tracks[rows]
+            alone &= self.overlap[rows, columns] > 0.5
+            settled[columns[alone]] = True
+        return settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +86,9 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     :param allowed: bool (N, M).
     :returns: the rows and the columns of the pairs, int (K,) each.
     """
-    if not allowed.any():
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    rows, columns = np.nonzero(allowed)
+    if _are_pairs(rows) and _are_pairs(columns):
+        return rows, columns  # nothing to choose: so it is nearly always
     rows, columns = linear_sum_assignment(np.where(allowed, cost, _FORBIDDEN))
     good = allowed[rows, columns]
     return rows[good], columns[good]
@@ -105,15 +113,23 @@ def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections:
     match = np.full(len(strong), -1)
     if not len(remembered) or not len(match):
         return match, np.zeros(len(match), bool)
-    comparable = tracks.known[:, None] & detections.known
-    limit = np.where(remembered, _PLACE_HELPS * look_threshold, _STRANGER)[:, None]
+    by_looks = bool(detections.known.any())
+    in_sight = ~remembered[:, None]
     likely = places.likely & strong
-    looks = differences(tracks.values, detections.values, comparable & likely)
-    first = likely & np.where(comparable, looks < limit, ~remembered[:, None])
-    _pair(match, places.cost + np.where(comparable, looks, _UNCLEAR), first)
-    _pair(match, places.cost,
-          (places.overlap >= _WEAK_OVERLAP) & places.likely & ~strong & ~remembered[:, None])
+    if by_looks:
+        comparable = tracks.known[:, None] & detections.known
+        limit = np.where(remembered, _PLACE_HELPS * look_threshold, _STRANGER)[:, None]
+        looks = differences(tracks.values, detections.values, comparable & likely)
+        first = likely & np.where(comparable, looks < limit, in_sight)
+        _pair(match, places.cost + np.where(comparable, looks, _UNCLEAR), first)
+    else:
+        _pair(match, places.cost, likely & in_sight)
+    if not strong.all():
+        second = (places.overlap >= _WEAK_OVERLAP) & places.likely & ~strong & in_sight
+        _pair(match, places.cost, second)
     by_place = match >= 0
+    if not by_looks or by_place.all():
+        return match, np.zeros(len(match), bool)
     left = comparable & strong & ~by_place
     left[match[by_place]] = False
     if left.any():
@@ -124,7 +140,14 @@ def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections:
 
 def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:
     """Add the best pairs among what is not yet matched to ``match`` (M,)."""
-    allowed = allowed & (match < 0)
-    allowed[match[match >= 0]] = False
+    taken = match >= 0
+    if taken.any():
+        allowed = allowed & ~taken
+        allowed[match[taken]] = False
     rows, columns = assign(cost, allowed)
     match[columns] = rows
+
+
+def _are_pairs(indices: np.ndarray) -> bool:
+    """Say whether no index occurs twice."""
+    return not len(indices) or np.bincount(indices).max() == 1

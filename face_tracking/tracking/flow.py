@@ -5,11 +5,14 @@ One call follows a grid of points on the background and a small grid on each fac
 picture to the next (B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an
 Application to Stereo Vision", 1981; J.-Y. Bouguet, "Pyramidal Implementation of the Lucas Kanade
 Feature Tracker", 2001). Points on texture count, those that go another way than most do not.
+
+Points are complex numbers where a similarity is fitted: it is then one factor and one shift.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,15 +20,16 @@ import numpy as np
 from face_tracking.camera_model import CameraModel
 from face_tracking.tracking.picture import Picture
 
-_WINDOW = (9, 9)
-_LEVELS = 3
+_WINDOW = (7, 7)
+_LEVELS = 2
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 _LEAST_TEXTURE = 1e-3   # minimal eigenvalue of the gradient matrix, as OpenCV scales it
-_GRID = (12, 9)         # background points across and down
-_FACE_GRID = 5          # face points each way
-_FACE_PART = 0.35       # of the box, to either side of its centre, that is surely face
-_BACKGROUND_POINTS = 12
-_FACE_POINTS = 6
+_GRID = (8, 6)          # background points across and down
+_FACE_GRID = 3          # face points each way
+_FACE_PART = 0.3        # of the box, to either side of its centre, that is surely face
+_BACKGROUND_POINTS = 8
+_FACE_POINTS = 4
+_ROUNDS = 3             # of reweighting
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,18 @@ class Flow:
     """What was measured between two pictures.
 
     :ivar warp: of the background, None where it could not be told.
-    :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h; NaN if unknown.
-    :ivar deviation: float64 (N, 4), standard deviations.
+    :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h.
+    :ivar deviation: float64 (N, 4), standard deviations; infinite where nothing is known.
     """
 
     warp: Warp | None
     motion: np.ndarray
     deviation: np.ndarray
+
+    @classmethod
+    def unknown(cls, count: int, warp: Warp | None = None) -> Flow:
+        """Return what is known of ``count`` faces of which nothing was measured."""
+        return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
 
 
 def measure(before: Picture, after: Picture, boxes: np.ndarray, faces: bool = True,
@@ -85,120 +94,138 @@ def measure(before: Picture, after: Picture, boxes: np.ndarray, faces: bool = Tr
     :param boxes: float64 (N, 4), pixels of the full picture, of the faces in ``before``.
     :param faces: whether to follow the faces; ``background`` likewise.
     """
-    scale = before.scale
-    small = boxes * np.tile(scale, 2)
-    places = [_background_points(before, small) if background else np.zeros((0, 2))]
-    places.append(_face_points(small).reshape(-1, 2) if faces else np.zeros((0, 2)))
-    points = np.concatenate(places).astype(np.float32)
-    moved, good = _follow(before.grey, after.grey, points)
-    points, moved = points / scale, moved / scale
-    split = len(places[0])
+    scale, shape = before.grey_scale, before.grey.shape
+    centres = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
+    sizes = (boxes[:, 2:] - boxes[:, :2]) * scale
+    room = _background_points(shape, centres, sizes) if background else _NO_POINTS
+    split = len(room)
+    points = np.empty((split + len(boxes) * len(_FACE_POINTS_GRID) * faces, 2), np.float32)
+    points[:split] = room
+    if faces:
+        points[split:].reshape(-1, *_FACE_POINTS_GRID.shape)[:] = (
+            centres[:, None] + _FACE_POINTS_GRID * sizes[:, None])
+    if not len(points):
+        return Flow.unknown(len(boxes))
+    places, good = _follow(before.grey, after.grey, points)
+    points, moved = (places / scale).view(np.complex128)[..., 0]
     warp = _similarity(points[:split], moved[:split], good[:split])
     if not faces or not len(boxes):
-        unknown = np.full((len(boxes), 4), np.nan)
-        return Flow(warp, unknown, np.ones_like(unknown))
-    shape = len(boxes), _FACE_GRID ** 2
-    motion, deviation = _face_motion(points[split:].reshape(*shape, 2),
-                                     moved[split:].reshape(*shape, 2),
-                                     good[split:].reshape(shape), boxes)
+        return Flow.unknown(len(boxes), warp)
+    rows = len(boxes), len(_FACE_POINTS_GRID)
+    motion, deviation = _face_motion(points[split:].reshape(rows), moved[split:].reshape(rows),
+                                     good[split:].reshape(rows), boxes)
     return Flow(warp, motion, deviation)
 
 
-def _background_points(picture: Picture, faces: np.ndarray) -> np.ndarray:
+_NO_POINTS = np.zeros((0, 2), np.float32)
+_FACE_POINTS_GRID = np.stack(np.meshgrid(*[
+    np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1).reshape(-1, 2)
+
+
+@lru_cache(maxsize=8)
+def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a grid over a picture: columns' x, rows' y, and the points (rows, columns, 2)."""
+    x = ((np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]).astype(np.float32)
+    y = ((np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]).astype(np.float32)
+    return x, y, np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def _background_points(shape: tuple[int, int], centres: np.ndarray,
+                       sizes: np.ndarray) -> np.ndarray:
     """Return a grid over the small picture, the points on or near faces left out."""
-    height, width = picture.grey.shape
-    across, down = _GRID
-    x, y = np.meshgrid((np.arange(across) + 0.5) * width / across,
-                       (np.arange(down) + 0.5) * height / down)
-    points = np.stack([x.ravel(), y.ravel()], axis=1)
-    if not len(faces):
-        return points
-    margin = 0.5 * (faces[:, 2:] - faces[:, :2])
-    low, high = faces[:, :2] - margin, faces[:, 2:] + margin
-    inside = (x.ravel()[:, None] > low[:, 0]) & (x.ravel()[:, None] < high[:, 0])
-    inside &= (y.ravel()[:, None] > low[:, 1]) & (y.ravel()[:, None] < high[:, 1])
-    return points[~inside.any(axis=1)]
-
-
-def _face_points(boxes: np.ndarray) -> np.ndarray:
-    """Return a grid (N, P, 2) over the middle of each box (N, 4)."""
-    steps = np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    centre, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    return centre[:, None] + grid * size[:, None]
+    x, y, points = _grid(shape)
+    if not len(centres):
+        return points.reshape(-1, 2)
+    columns = np.abs(x[:, None] - centres[:, 0]) < sizes[:, 0]
+    rows = np.abs(y[:, None] - centres[:, 1]) < sizes[:, 1]
+    return points[~(rows @ columns.T)]
 
 
 def _follow(before: np.ndarray, after: np.ndarray,
             points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where points (P, 2) went and which can be believed."""
-    if not len(points):
-        return points, np.zeros(0, bool)
-    height, width = before.shape
+    """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe."""
     # OpenCV has pixel centres at whole numbers.
     moved, found, texture = cv2.calcOpticalFlowPyrLK(
         before, after, (points - 0.5)[:, None], None, winSize=_WINDOW, maxLevel=_LEVELS,
         criteria=_CRITERIA, flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS)
-    moved = moved[:, 0] + 0.5
+    places = np.empty((2, len(points), 2))
+    places[0] = points
+    np.add(moved[:, 0], 0.5, out=places[1])
     good = (found[:, 0] > 0) & (texture[:, 0] > _LEAST_TEXTURE)
-    for place in (points, moved):
-        good &= ((place > 1) & (place < (width - 1, height - 1))).all(axis=1)
-    return moved, good
+    middle = np.array(before.shape[::-1]) / 2
+    inside = np.abs(places - middle) < middle - 1
+    good &= inside[0, :, 0] & inside[0, :, 1] & inside[1, :, 0] & inside[1, :, 1]
+    return places, good
 
 
 def _similarity(points: np.ndarray, moved: np.ndarray, good: np.ndarray) -> Warp | None:
-    """Fit shift, rotation and scale to most of the points, by reweighted least squares."""
+    """Fit shift, rotation and scale to most of the points, by reweighted least squares.
+
+    :param points: complex (P,), like ``moved``.
+    """
     points, moved = points[good], moved[good]
-    if len(points) < _BACKGROUND_POINTS:
+    count = len(points)
+    if count < _BACKGROUND_POINTS:
         return None
     shift = moved - points
-    residual = np.abs(shift - np.median(shift, axis=0)).max(axis=1)
-    for _ in range(4):
-        spread = max(1.5 * float(np.median(residual)), 0.15)
-        weight = 1 / (1 + (residual / spread) ** 2) ** 2
-        matrix, offset = _weighted_similarity(points, moved, weight)
-        residual = np.linalg.norm(points @ matrix.T + offset - moved, axis=1)
+    residual = np.abs(shift - complex(_median(shift.real), _median(shift.imag)))
+    for _ in range(_ROUNDS):
+        weight = residual / max(1.5 * _median(residual), 0.15)
+        weight *= weight
+        weight += 1
+        weight *= weight
+        np.divide(1, weight, out=weight)
+        total = weight.sum()
+        centre, there = weight @ points / total, weight @ moved / total
+        arms = points - centre
+        weighted = weight * arms
+        turn = np.vdot(weighted, moved - there) / np.vdot(weighted, arms).real
+        offset = there - turn * centre
+        residual = np.abs(turn * points + offset - moved)
     believed = np.count_nonzero(residual < 1.5)
-    return Warp(matrix, offset) if believed >= max(_BACKGROUND_POINTS, len(points) / 3) else None
+    if believed < max(_BACKGROUND_POINTS, count / 3):
+        return None
+    return Warp(np.array([[turn.real, -turn.imag], [turn.imag, turn.real]]),
+                np.array([offset.real, offset.imag]))
 
 
-def _weighted_similarity(points, moved, weight) -> tuple[np.ndarray, np.ndarray]:
-    weight = weight / weight.sum()
-    centre, there = weight @ points, weight @ moved
-    p, q = points - centre, moved - there
-    spread = weight @ (p ** 2).sum(axis=1)
-    a = weight @ (p * q).sum(axis=1) / spread
-    b = weight @ (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]) / spread
-    matrix = np.array([[a, -b], [b, a]])
-    return matrix, there - matrix @ centre
+def _median(values: np.ndarray) -> float:
+    """Return the middle one of some numbers: ``np.median`` takes ten times as long for few."""
+    return float(np.sort(values)[len(values) // 2])
 
 
 def _face_motion(points, moved, good, boxes) -> tuple[np.ndarray, np.ndarray]:
-    """Return each face's motion (N, 4) and its deviation from points (N, P, 2) that moved."""
-    size = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    shift = np.where(good[..., None], moved - points, np.inf)
+    """Return each face's motion (N, 4) and its deviation from points, complex (N, P)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    size = np.sqrt(sides[:, 0] * sides[:, 1])
     count = good.sum(axis=1)
-    enough = count >= _FACE_POINTS
-    shift[~enough] = 0.0
-    halfway = np.maximum(count - 1, 0)[:, None, None] // 2  # what is not good is sorted last
-    middle = np.take_along_axis(np.sort(shift, axis=1), halfway, axis=1)[:, 0]
-    away = np.linalg.norm(shift - middle[:, None], axis=2)
-    away = np.where(good & enough[:, None], away, np.inf)
-    weight = 1 / (1 + (away / (0.02 * size[:, None] + 0.3)) ** 2)
-    weight[~enough] = 1.0
-    total = weight.sum(axis=1, keepdims=True)
-    share = (weight / total)[..., None]
-    moved = np.where(good[..., None], moved, points)
-    centre, there = (share * points).sum(axis=1), (share * moved).sum(axis=1)
-    p, q = points - centre[:, None], moved - there[:, None]
-    growth = (share * p * q).sum(axis=(1, 2)) / (share * p * p).sum(axis=(1, 2))
+    # What is not good is sorted last.
+    shift = np.where(good, moved - points, complex(np.inf, np.inf))
+    halfway = np.arange(len(boxes)), np.maximum(count - 1, 0) // 2
+    middle = np.empty(len(boxes), complex)
+    middle.real = np.sort(shift.real, axis=1)[halfway]
+    middle.imag = np.sort(shift.imag, axis=1)[halfway]
+    middle[count == 0] = 0
+    moved = np.where(good, moved, points)
+    away = np.abs(moved - points - middle[:, None]) / (0.02 * size + 0.3)[:, None]
+    weight = good / (1 + away * away)
+    total = weight.sum(axis=1)
+    weight /= np.maximum(total, 1e-9)[:, None]
+    centre, there = (weight * points).sum(axis=1), (weight * moved).sum(axis=1)
+    arms = points - centre[:, None]
+    weight = weight * arms.conj()
+    spread = (weight * arms).sum(axis=1).real
+    growth = (weight * (moved - there[:, None])).sum(axis=1).real / np.maximum(spread, 1e-9)
     # The weighted centre of the points is not that of the box.
-    box_centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    change = there + growth[:, None] * (box_centre - centre) - box_centre
-    scaling = np.log(np.clip(growth, 0.8, 1.25))
-    motion = np.concatenate([change, scaling[:, None], scaling[:, None]], axis=1)
-    believed = total[:, 0] / points.shape[1]
-    known = enough & (believed > 0.25)
-    motion[~known] = np.nan
+    box_centre = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(np.complex128)[:, 0]
+    change = there - box_centre + growth * (box_centre - centre)
+    motion = np.empty((len(boxes), 4))
+    motion[:, 0], motion[:, 1] = change.real, change.imag
+    motion[:, 2:] = np.log(np.minimum(np.maximum(growth, 0.8), 1.25))[:, None]
+    believed = total / points.shape[1]
     doubt = 1 / np.maximum(believed, 0.05)
-    deviation = np.stack([0.008 * size * doubt + 0.1] * 2 + [0.012 * doubt] * 2, axis=1)
+    doubt[(count < _FACE_POINTS) | (believed <= 0.25)] = np.inf
+    deviation = np.empty((len(boxes), 4))
+    deviation[:, :2] = (0.008 * size * doubt + 0.1)[:, None]
+    deviation[:, 2:] = (0.012 * doubt)[:, None]
     return motion, deviation

@@ -171,9 +171,11 @@ class Register:
 
     def remembered(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks have an id but are lost from sight, bool (N,)."""
-        allowed = np.where(self.hidden, 0, options.max_misses)
-        lost = (self.misses > allowed) | (self.unseen(stamp) > options.max_unseen)
-        return (self.ids > 0) & lost
+        lost = self.misses > options.max_misses
+        lost |= self.hidden & (self.misses > 0)
+        lost |= stamp - self.seen > options.max_unseen * SECOND
+        lost &= self.ids > 0
+        return lost
 
     def carried(self, options: TrackerOptions) -> np.ndarray:
         """Return which tracks are in sight, bool (N,): nothing should carry a hidden one."""
@@ -185,9 +187,10 @@ class Register:
 
     def alive(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks stay, bool (N,): one on trial may not miss a single round."""
-        unseen = self.unseen(stamp)
-        if not self.misses.any() and (unseen <= options.max_unseen).all():
+        if not self.misses.any() and not (
+                stamp - self.seen > options.max_unseen * SECOND).any():
             return np.ones(len(self), bool)
+        unseen = self.unseen(stamp)
         remembered = self.remembered(stamp, options)
         alive = ((self.ids > 0) | (self.misses == 0)) & (
             unseen <= np.where(remembered, options.memory, options.max_unseen))
@@ -208,5 +211,8 @@ class Register:
         self.seen += nanoseconds
 
     def _columns(self) -> list[tuple[str, np.ndarray]]:
-        return [(item.name, getattr(self, item.name)) for item in dataclasses.fields(self)
-                if not item.name.startswith('_')]
+        return [(name, getattr(self, name)) for name in _COLUMNS]
+
+
+_COLUMNS = tuple(item.name for item in dataclasses.fields(Register)
+                 if not item.name.startswith('_'))

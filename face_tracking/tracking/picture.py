@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture at the size at which the tracker looks: small, and in grey where that will do."""
+"""A picture at the sizes at which the tracker looks: small in colour, smaller in grey."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 
 LONG_SIDE = 320
-"""Pixels. Motion is measured to a tenth of a pixel, so half a picture's size loses nothing."""
+"""Pixels of the picture in which faces are compared by their looks."""
+
+FLOW_SIDE = 160
+"""Pixels of the picture in which motion is measured, to a twentieth of a pixel."""
 
 
 class Picture:
@@ -17,17 +20,15 @@ class Picture:
 
     :param image: uint8 (height, width, 3), BGR; kept by reference.
     :ivar shape: height and width of the picture as it came, pixels.
-    :ivar scale: small pixels per pixel, across and down, float64 (2,).
+    :ivar small: the picture in colour, its long side at most :data:`LONG_SIDE`.
+    :ivar scale: pixels of ``small`` per pixel, across and down, float64 (2,).
     """
 
     def __init__(self, image: np.ndarray):
         self._image: np.ndarray | None = image
-        self.shape = height, width = image.shape[:2]
-        ratio = min(LONG_SIDE / max(height, width), 1.0)
-        size = max(round(width * ratio), 1), max(round(height * ratio), 1)
-        self.small = image if ratio == 1.0 else cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA)
-        self.scale = np.array([size[0] / width, size[1] / height])
+        self.shape = image.shape[:2]
+        self.small = _shrunk(image, LONG_SIDE)
+        self.scale = _scale(self.small, self.shape)
 
     @property
     def image(self) -> np.ndarray:
@@ -40,5 +41,28 @@ class Picture:
 
     @cached_property
     def grey(self) -> np.ndarray:
-        """The small picture in grey, uint8 (h, w)."""
-        return cv2.cvtColor(self.small, cv2.COLOR_BGR2GRAY)
+        """The picture in grey, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
+        return cv2.cvtColor(_shrunk(self.small, FLOW_SIDE), cv2.COLOR_BGR2GRAY)
+
+    @cached_property
+    def grey_scale(self) -> np.ndarray:
+        """Pixels of ``grey`` per pixel, across and down, float64 (2,)."""
+        return _scale(self.grey, self.shape)
+
+
+def _scale(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.array([small.shape[1] / shape[1], small.shape[0] / shape[0]])
+
+
+def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
+    """Return the image with its long side at most that long, every pixel averaged in."""
+    height, width = image.shape[:2]
+    ratio = long_side / max(height, width)
+    size = max(round(width * ratio), 1), max(round(height * ratio), 1)
+    # OpenCV has a fast way to average pixels for one factor only, 2.
+    while ratio <= 0.5 and height % 2 == 0 and width % 2 == 0:
+        width, height, ratio = width // 2, height // 2, 2 * ratio
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    if ratio < 1:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Moment:
     :ivar warp: how the background moved since the moment before, None where that is not known.
     :ivar carried_keys: keys of the tracks whose motion a carrier measured, int64 (M,), rising.
     :ivar carried: that motion since the moment before, float64 (M, 4); see ``States.moved_by``.
-    :ivar deviation: its standard deviation, float64 (M, 4).
+    :ivar deviation: its standard deviation, float64 (M, 4), infinite where it is not known.
     :ivar keys: keys of the tracks believed in, int64 (N,), rising.
     :ivar states: their states (N) with everything fused that is known so far.
     :ivar picture: what was seen; None without a picture.
@@ -44,6 +45,10 @@ class Moment:
     states: States
     picture: Picture | None = None
 
+    def of(self, keys: np.ndarray) -> States:
+        """Return the states of those of the tracks ``keys``, rising, that are known here."""
+        return self.states if same(self.keys, keys) else self.states[locate(self.keys, keys)[0]]
+
     def drift(self, points: np.ndarray) -> np.ndarray:
         """Return how fast the camera's motion moves points (N, 2), pixels per second (N, 2)."""
         if self.warp is None or self.seconds <= 0:
@@ -58,14 +63,20 @@ class Moment:
         if self.warp is not None:
             states = states.warped(self.warp)
         if len(self.carried_keys):
-            motion = np.full((len(keys), 4), np.nan)
-            deviation = np.ones((len(keys), 4))
-            rows, found = locate(self.carried_keys, keys)
-            motion[found], deviation[found] = self.carried[rows], self.deviation[rows]
-            # The camera's part of the motion is in the states already.
-            motion -= states.mean[..., 0] - before.mean[..., 0]
+            motion, deviation = self._carried(keys)
+            if states is not before:  # then the camera's part of the motion is in them already
+                motion = motion - (states.values - before.values)
             states = states.moved_by(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
+
+    def _carried(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the motion of the tracks ``keys`` (K,) and its deviation, (K, 4) each."""
+        if same(keys, self.carried_keys):
+            return self.carried, self.deviation
+        motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)
+        rows, found = locate(self.carried_keys, keys)
+        motion[found], deviation[found] = self.carried[rows], self.deviation[rows]
+        return motion, deviation
 
 
 class Timeline:
@@ -95,11 +106,11 @@ class Timeline:
 
     def find(self, stamp: int) -> int | None:
         """Return the index of the moment nearest to ``stamp``, None outside what is kept."""
-        stamps = [moment.stamp for moment in self._moments]
-        if not stamps or not stamps[0] <= stamp <= stamps[-1]:
+        moments = self._moments
+        if not moments or not moments[0].stamp <= stamp <= moments[-1].stamp:
             return None
-        after = bisect_left(stamps, stamp)
-        if after and stamp - stamps[after - 1] < stamps[after] - stamp:
+        after = bisect_left(moments, stamp, key=attrgetter('stamp'))
+        if after and stamp - moments[after - 1].stamp < moments[after].stamp - stamp:
             return after - 1
         return after
 
@@ -115,14 +126,23 @@ class Timeline:
         self._moments[index].keys, self._moments[index].states = keys, states
         for moment in self._moments[index + 1:]:
             states = moment.advance(keys, states)
-            younger = np.ones(len(moment.keys), bool)
-            younger[locate(moment.keys, keys)[0]] = False
-            if younger.any():
-                joined = np.concatenate([keys, moment.keys[younger]])
-                order = np.argsort(joined)
-                states = states.joined(moment.states[younger])[order]
-                keys = joined[order]
+            if not same(keys, moment.keys):
+                keys, states = _with_younger(keys, states, moment)
             moment.keys, moment.states = keys, states
+
+
+def _with_younger(keys: np.ndarray, states: States, moment: Moment) -> tuple[np.ndarray, States]:
+    """Return keys and states with those of a moment that are not among them."""
+    younger = np.ones(len(moment.keys), bool)
+    younger[locate(moment.keys, keys)[0]] = False
+    joined = np.concatenate([keys, moment.keys[younger]])
+    order = np.argsort(joined)
+    return joined[order], states.joined(moment.states[younger])[order]
+
+
+def same(keys: np.ndarray, others: np.ndarray) -> bool:
+    """Say whether two arrays of keys are equal."""
+    return keys is others or (len(keys) == len(others) and bool((keys == others).all()))
 
 
 def locate(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +150,7 @@ def locate(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     :returns: their rows in ``keys``, int (F,), and their places in ``wanted``, int (F,).
     """
-    if len(keys) == len(wanted) and (keys == wanted).all():
+    if same(keys, wanted):
         every = np.arange(len(keys))
         return every, every
     rows = np.searchsorted(keys, wanted)

@@ -28,6 +28,7 @@ _USUAL_INTERVAL = SECOND // 30
 _FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turning
 _CHECK_INTERVAL = SECOND // 11
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
+_LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
 _NOBODY = np.zeros(0, np.int64)
 
 
@@ -166,17 +167,18 @@ class FaceTracker:
         picture = None if image is None else Picture(image)
         self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         if not len(self._timeline):
-            self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, *_nothing(0), _NOBODY,
-                                         States.empty(), picture))
+            nothing = Flow.unknown(0)
+            self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, nothing.motion,
+                                         nothing.deviation, _NOBODY, States.empty(), picture))
             return
         last = self._timeline.newest
-        carried = self._register.keys[self._register.carried(self._options)]
+        sighted = self._register.carried(self._options)
+        carried = self._register.keys if sighted.all() else self._register.keys[sighted]
         if picture is None or last.picture is None:
-            flow = Flow(None, *_nothing(len(carried)))
+            flow = Flow.unknown(len(carried))
         else:
             started = time.perf_counter()
-            rows, _ = locate(last.keys, carried)
-            flow = self._carrier.carry(carried, last.states[rows].boxes(), last.picture, picture)
+            flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture)
             self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
                         flow.motion, flow.deviation, last.keys, States.empty(), picture)
@@ -285,8 +287,8 @@ class FaceTracker:
             return
         self._checked_stamp = newest.stamp
         rows = np.flatnonzero(unsure)
-        states = newest.states[locate(newest.keys, register.keys[rows])[0]]
-        looks = appearance.look(newest.picture, states.boxes(), register.leans[rows])
+        boxes = newest.of(register.keys[rows]).boxes()
+        looks = appearance.look(newest.picture, boxes, register.leans[rows])
         register.check(rows, looks)
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
 
@@ -311,46 +313,36 @@ class FaceTracker:
         """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
         boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
         scores = np.asarray(detections.scores, np.float64).reshape(-1)
-        shape = self._shape or (1e5, 1e5)
-        with np.errstate(invalid='ignore', over='ignore'):
-            width, height = (boxes[:, 2:] - boxes[:, :2]).T
-            # What is not a number compares as False, and what is infinite is too large.
-            good = (width >= _SMALLEST_SIDE) & (height >= _SMALLEST_SIDE)
-            good &= (width <= 2 * shape[1]) & (height <= 2 * shape[0])
-            good &= (scores >= 0) & (scores <= 1)
-            good &= _overlaps(boxes, shape)
+        landmarks = np.asarray(detections.landmarks)
+        if len(landmarks) != len(boxes):
+            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
+        good = _possible(boxes, self._shape or _LARGEST) & (scores >= 0) & (scores <= 1)
         self.refused += len(good) - int(np.count_nonzero(good))
         good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
         rows = np.flatnonzero(good)
         rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
-        landmarks = np.asarray(detections.landmarks)
-        if len(landmarks) != len(boxes):
-            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
         return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
-        shown = np.flatnonzero((register.ids > 0) & ~register.remembered(stamp, self._options))
-        states = newest.states[locate(newest.keys, register.keys[shown])[0]]
-        drift = newest.drift(states.mean[:, :2, 0])
+        states, shown = newest.states, register.ids > 0
+        shown &= ~register.remembered(stamp, self._options)
+        drift = newest.drift(states.values[:, :2])
         if ahead > 0:
-            states = states.predicted(ahead)
-            states.mean[:, :2, 0] += min(ahead, _FARTHEST_DRIFT) * drift
+            states = states.predicted(ahead).shifted(min(ahead, _FARTHEST_DRIFT) * drift)
         boxes = states.boxes()
-        velocities = states.mean[:, :2, 1] + drift
         if self._shape:
-            inside = _overlaps(boxes, self._shape)
-            shown, boxes = shown[inside], boxes[inside]
-            velocities = velocities[inside]
-        by_id = np.argsort(register.ids[shown])
-        shown, boxes, velocities = shown[by_id], boxes[by_id], velocities[by_id]
+            shown &= _overlaps(boxes, self._shape)
+        rows = np.flatnonzero(shown)
+        rows = rows[np.argsort(register.ids[rows])]
+        seen = register.seen[rows]
         return Tracks(
-            stamp=stamp, ids=register.ids[shown], boxes=boxes.astype(np.float32),
-            scores=register.scores[shown].astype(np.float32),
-            velocities=velocities.astype(np.float32),
-            ages=((stamp - register.begun[shown]) / SECOND).astype(np.float32),
-            unseen=register.unseen(stamp)[shown].astype(np.float32))
+            stamp=stamp, ids=register.ids[rows], boxes=boxes[rows].astype(np.float32),
+            scores=register.scores[rows].astype(np.float32),
+            velocities=(states.rates[rows, :2] + drift[rows]).astype(np.float32),
+            ages=((stamp - register.begun[rows]) / SECOND).astype(np.float32),
+            unseen=(np.maximum(stamp - seen, 0) / SECOND).astype(np.float32))
 
 
 def _corrected(states: States, rows: np.ndarray, detections: Detections,
@@ -363,15 +355,19 @@ def _corrected(states: States, rows: np.ndarray, detections: Detections,
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
 
-def _nothing(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return motions that nobody measured, and their deviations, (count, 4) each."""
-    return np.full((count, 4), np.nan), np.ones((count, 4))
-
-
 def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
     """Return which boxes (N, 4) lie at least partly in an image of (height, width)."""
-    x1, y1, x2, y2 = boxes.T
-    return (x2 > 0) & (y2 > 0) & (x1 < shape[1]) & (y1 < shape[0])
+    return (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < shape[1]) & (
+        boxes[:, 1] < shape[0])
+
+
+def _possible(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
+    """Return which boxes (N, 4) can be those of faces in an image of (height, width)."""
+    with np.errstate(invalid='ignore', over='ignore'):
+        sides = boxes[:, 2:] - boxes[:, :2]
+        # What is not a number compares as False, and what is infinite is too large.
+        fits = (sides >= _SMALLEST_SIDE) & (sides <= (2 * shape[1], 2 * shape[0]))
+        return fits[:, 0] & fits[:, 1] & _overlaps(boxes, shape)
 
 
 def _check_image(image: np.ndarray | None) -> None:

@@ -86,7 +86,7 @@ class VisualTrackers(Carrier):
         """Update each face's tracker; one that lost its face is dropped until restarted."""
         flow = measure(before, after, boxes, faces=False, background=self.background)
         self._followed = {key: self._followed[key] for key in keys if key in self._followed}
-        motion = np.full((len(keys), 4), np.nan)
+        motion, known = np.zeros((len(keys), 4)), np.zeros((len(keys), 4), bool)
         for row, key in enumerate(keys.tolist()):
             if key not in self._followed:
                 continue
@@ -97,11 +97,13 @@ class VisualTrackers(Carrier):
                 continue
             self._followed[key] = tracker, new
             motion[row, :2] = (new[:2] + new[2:] / 2) - (old[:2] + old[2:] / 2)
+            known[row, :2] = True
             if self._measures_size:
                 motion[row, 2:] = np.log(new[2:] / old[2:])
+                known[row, 2:] = True
         size = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
         unit = np.stack([size, size, np.ones_like(size), np.ones_like(size)], axis=1)
-        return Flow(flow.warp, motion, 0.02 * unit)
+        return Flow(flow.warp, motion, np.where(known, 0.02 * unit, np.inf))
 
     def restart(self, keys, boxes, picture):
         """Train a fresh tracker on each face that lies in the picture well enough."""

@@ -92,21 +92,29 @@ def _run(command: list[str], directory: Path, environment: dict[str, str]) -> No
                         'check the network and the sources of apt and pip')
 
 
+def command(arguments: list[str], plugin: Path | None = None) -> list[str]:
+    """Return the command that runs Python with ``arguments`` on the emulated processor.
+
+    :param plugin: a QEMU plugin; what it prints comes on standard error.
+    """
+    words = ['qemu-aarch64', '-L', str(folder() / 'root'), '-cpu', PROCESSOR]
+    if plugin is not None:
+        words += ['-plugin', str(plugin)]
+    settings = {'PYTHONPATH': str(folder() / 'site'), 'TVM_USE_RUNTIME_LIB': '1',
+                'TVM_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'PYTHONHASHSEED': '0'}
+    for key, value in settings.items():
+        words += ['-E', f'{key}={value}']
+    return [*words, str(folder() / 'root/usr/bin/python3.11'), *arguments]
+
+
 def run(arguments: list[str], plugin: Path | None = None, timeout: float = 600) -> str:
     """Run Python with ``arguments`` on the emulated processor and return what it printed.
 
     :param plugin: a QEMU plugin whose output comes with the rest.
     :raises RuntimeError: it failed.
     """
-    command = ['qemu-aarch64', '-L', str(folder() / 'root'), '-cpu', PROCESSOR]
-    if plugin is not None:
-        command += ['-plugin', str(plugin)]
-    settings = {'PYTHONPATH': str(folder() / 'site'), 'TVM_USE_RUNTIME_LIB': '1',
-                'TVM_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'PYTHONHASHSEED': '0'}
-    for key, value in settings.items():
-        command += ['-E', f'{key}={value}']
-    command += [str(folder() / 'root/usr/bin/python3.11'), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(command(arguments, plugin), capture_output=True, text=True,
+                          timeout=timeout, check=False)
     if done.returncode:
         raise RuntimeError(f'{" ".join(arguments[:2])} failed: {done.stderr[-1500:]}')
     return done.stdout + done.stderr

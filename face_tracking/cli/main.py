@@ -22,6 +22,7 @@ COMMANDS = {
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
+    'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their rivals',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',

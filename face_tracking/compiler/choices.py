@@ -9,10 +9,11 @@ A workload is a layer's shape, the precision and the processor; weights play no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from face_tracking.compiler import emit
 from face_tracking.compiler.network import Convolution, Shape
+from face_tracking.compiler.records import records_for
 from face_tracking.compiler.targets import Machine
 
 MOST_PIXELS = 16
@@ -35,14 +36,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Workload:
-    """A convolution as its kernel sees it: one row of it, on one processor.
+    """A convolution as its kernel sees it: one row of it, in one precision.
 
     :ivar window: kernel (height, width), stride, dilation as in `network.Window`.
     :ivar inputs: input channels; 0 for a depthwise convolution.
     :ivar outputs: output channels.
     :ivar width: pixels of a row of the result.
     :ivar dtype: of the arithmetic.
-    :ivar cpu: as LLVM names it.
     """
 
     size: tuple[int, int]
@@ -52,29 +52,41 @@ class Workload:
     outputs: int
     width: int
     dtype: str
-    cpu: str
 
     @staticmethod
-    def of(layer: Convolution, shape: Shape, dtype: str, machine: Machine) -> Workload:
+    def of(layer: Convolution, shape: Shape, dtype: str) -> Workload:
         """Return the workload of a layer whose result has ``shape``."""
         window = layer.window
         inputs = 0 if layer.depthwise else layer.weights.shape[2]
         return Workload(window.size, window.stride, window.dilation, inputs, shape.channels,
-                        shape.width, dtype, machine.cpu)
+                        shape.width, dtype)
 
     @property
     def key(self) -> str:
-        """The name under which its record is kept, such as ``1x1 64>64 w40 float32 cortex-a76``.
+        """The name under which its record is kept, such as ``1x1 64>64 w40 float32``.
+
+        The processor is not in it: each has records of its own.
         """
         kernel = 'x'.join(map(str, self.size))
         for sign, pair in (('/', self.stride), ('d', self.dilation)):
             if pair != (1, 1):
                 kernel += sign + 'x'.join(map(str, pair))
         channels = f'{self.inputs or "each"}>{self.outputs}'
-        return f'{kernel} {channels} w{self.width} {self.dtype} {self.cpu}'
+        return f'{kernel} {channels} w{self.width} {self.dtype}'
 
 
 Chooser = Callable[[Workload], Choice]
+
+
+def recorded_choices(machine: Machine) -> Chooser:
+    """Return a function that looks each workload up in the records, and else takes the default.
+    """
+    records = records_for(machine.cpu)
+
+    def choose(workload: Workload) -> Choice:
+        record = records.get(workload.key)
+        return Choice(**record.choice) if record else default_choice(workload, machine)
+    return choose
 
 
 def default_choice(workload: Workload, machine: Machine) -> Choice:
@@ -85,9 +97,8 @@ def default_choice(workload: Workload, machine: Machine) -> Choice:
         vectors = 2 if machine.lane_products else 1
         taps = workload.size[0] * workload.size[1]
         return Choice(max(1, min(8 // vectors, registers // vectors - taps - 2)), vectors)
-    widest = 4 if registers >= 32 else 2
-    vectors = min(widest, len(emit.vectors(workload.outputs, lanes)))
-    return Choice(_even(workload.width, _most_pixels(machine, vectors)), widest)
+    vectors = min(4 if registers >= 32 else 2, len(emit.vectors(workload.outputs, lanes)))
+    return Choice(_even(workload.width, _most_pixels(machine, vectors)), vectors)
 
 
 def _most_pixels(machine: Machine, vectors: int) -> int:
@@ -103,3 +114,33 @@ def _even(width: int, most: int) -> int:
     """Return the tile's length: few tiles first, then those that leave no odd rest."""
     tiles = -(-width // min(most, width))
     return -(-width // tiles)
+
+
+def candidates(workload: Workload, machine: Machine) -> list[Choice]:
+    """Return the choices that are worth measuring, the likeliest first, without the default."""
+    default = default_choice(workload, machine)
+    found = (_depthwise_candidates(workload) if not workload.inputs
+             else _dense_candidates(workload, machine))
+    return [choice for choice in dict.fromkeys(found) if choice != default]
+
+
+def _dense_candidates(workload: Workload, machine: Machine) -> list[Choice]:
+    groups = len(emit.vectors(workload.outputs, machine.lanes(workload.dtype)))
+    tiles = []
+    for vectors in (4, 2, 3, 1, 6, 8):
+        if vectors > groups:
+            continue
+        most = _most_pixels(machine, vectors)
+        even = _even(workload.width, most)
+        shorter = -(-workload.width // (-(-workload.width // even) + 1))
+        tiles += [Choice(pixels, vectors) for pixels in
+                  (even, most, shorter, _even(workload.width, most + 1), most - 1)
+                  if 1 <= pixels <= workload.width and vectors * pixels >= 4]
+    likeliest = default_choice(workload, machine)
+    unrolled = [replace(likeliest, unroll=unroll) for unroll in (2, 4)]
+    return [*tiles[:2], *unrolled, *tiles[2:]]
+
+
+def _depthwise_candidates(workload: Workload) -> list[Choice]:
+    return [Choice(pixels, vectors) for vectors in (1, 2, 4) for pixels in (4, 3, 2, 5, 6, 8, 1)
+            if pixels <= workload.width]

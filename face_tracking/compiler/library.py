@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from face_tracking import paths
+from face_tracking.compiler import records
 from face_tracking.compiler.targets import best_precision, host_cpu
 
 FORMAT = 1
@@ -44,8 +45,10 @@ class Request:
     scale: float = 1.0
 
     def key(self) -> str:
-        """Return what tells this library from all others, versions of the compiler included."""
-        content = json.dumps([FORMAT, asdict(self), compiler_version()])
+        """Return what tells this library from all others, the compiler and its records included.
+        """
+        content = json.dumps([FORMAT, asdict(self), compiler_version(),
+                              records.digest(self.cpu)])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def file_name(self, stem: str) -> str:

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure how the compiler's kernels are best cut, for one processor.
+
+For each kind of convolution in the detector, candidates are measured in turns with the compiler's
+own choice, and the best is recorded. face_tracking compile and the nodes use the records from then
+on. Weights play no part: records hold for every network with such layers. Interrupt it when you
+like; the next run goes on where this one stopped.
+
+Measured is on this machine, in a process of its own; with --rpc on a robot, where TVM's runtime
+suffices (docs/compiler.md); with --emulator by the instructions that an emulated Cortex-A76
+executes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from face_tracking.cli import options
+from face_tracking.errors import UserError
+
+RPC_PORT = 9090
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Add this command's arguments."""
+    parser.add_argument('--target', default='host', metavar='TARGET',
+                        help='what to tune for, as for compile (default: this machine)')
+    parser.add_argument('--model', action='append', metavar='FILE|NAME',
+                        help='a detector whose layers to tune, may be repeated (default: '
+                             'FACE_TRACKING_MODEL, else the bundled model)')
+    parser.add_argument('--input-size', type=options.size, action='append', metavar='WxH',
+                        help="size of the network's input, may be repeated (default: that of "
+                             'the model)')
+    parser.add_argument('--precision', choices=('auto', 'float32', 'float16'), default='auto',
+                        help='of the arithmetic, as for compile (default: %(default)s)')
+    parser.add_argument('--trials', type=options.positive, default=24, metavar='N',
+                        help='most candidates for each kind of layer (default: %(default)s)')
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument('--rpc', type=address, metavar='HOST[:PORT]',
+                       help='measure where this TVM RPC server runs (default port: '
+                            f'{RPC_PORT})')
+    where.add_argument('--emulator', action='store_true',
+                       help='count instructions in the emulated Cortex-A76 (target pi5)')
+    parser.add_argument('--output', type=Path, metavar='FILE',
+                        help='also write the best records into a file, as they ship with the '
+                             'package')
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read ``robot.local:9090`` as (host, port)."""
+    host, colon, port = text.rpartition(':')
+    if not colon:
+        return text, RPC_PORT
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f'{text} is not HOST:PORT, like robot.local:9090')
+    return host, int(port)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tune, and print what was found."""
+    # TVM would import PyTorch where that is installed: many seconds, for nothing.
+    sys.modules.setdefault('torch', None)
+    from face_tracking.compiler.targets import best_precision, find_machine
+    machine = find_machine(args.target)
+    precision = best_precision(machine.cpu) if args.precision == 'auto' else args.precision
+    workloads = _workloads(args, precision)
+    device = _device(args, machine)
+    try:
+        records = _search(machine, device, workloads, args.trials)
+    finally:
+        device.close()
+    _print_table(workloads, records)
+    if args.output:
+        from face_tracking.compiler.records import best_of, write_records
+        from face_tracking.compiler.tuning.search import known_records
+        write_records(args.output, list(best_of(
+            known_records(machine.cpu, device.description)).values()))
+        print(args.output)
+    return 0
+
+
+def _workloads(args: argparse.Namespace, precision: str) -> dict:
+    """Return the arithmetic of each kind of convolution in all models."""
+    from face_tracking.compiler.tuning.kernels import workloads_of
+    from face_tracking.detection.model import load_model
+    found: dict = {}
+    for name in args.model or [None]:
+        for size in args.input_size or [None]:
+            model = load_model(name, size)
+            for workload, work in workloads_of(model.path, model.input_size, precision).items():
+                found[workload] = found.get(workload, 0) + work
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _device(args: argparse.Namespace, machine):
+    """Return what to measure on."""
+    from face_tracking.compiler.tuning import devices
+    if args.rpc:
+        return devices.RpcDevice(*args.rpc)
+    if args.emulator:
+        if machine.cpu != devices.EMULATED:
+            raise UserError(f'the emulator is a {devices.EMULATED}, not a {machine.cpu}',
+                            'add --target pi5')
+        return devices.EmulatedA76()
+    if not devices.runs_here(machine):
+        raise UserError(f'kernels for {machine.cpu} do not run on this machine',
+                        'measure on one of that kind with --rpc HOST, or for pi5 with --emulator')
+    return devices.LocalDevice()
+
+
+def _search(machine, device, workloads, trials: int) -> list:
+    from tqdm import tqdm
+
+    from face_tracking.compiler.tuning.search import Search
+    print(f'{len(workloads)} kinds of convolution for {machine.cpu}, measured on '
+          f'{device.description}', file=sys.stderr)
+    records = []
+    with tqdm(unit='candidate') as bar:
+        search = Search(machine, device, trials, bar.update)
+        bar.reset(sum(len(search.candidates(workload)) for workload in workloads))
+        for workload in workloads:
+            bar.set_description(workload.key)
+            records.append(search.tune(workload))
+    print(f'measurements: {search.log.path}', file=sys.stderr)
+    return records
+
+
+def _print_table(workloads: dict, records: list) -> None:
+    """Print what each kind of layer gained, and an estimate for all."""
+    unit, factor = ('us', 1e6) if records[0].unit == 'seconds' else ('kinstr', 1e-3)
+    print(f'{"layer":<36}{"share":>6}{"default, " + unit:>18}{"of default":>12}   best choice')
+    whole = sum(workloads.values())
+    for (workload, work), record in zip(workloads.items(), records, strict=True):
+        words = ' '.join(f'{key} {value}' for key, value in record.choice.items())
+        print(f'{workload.key:<36}{work / whole:>6.1%}{record.default * factor:>18.1f}'
+              f'{record.ratio:>12.3f}   {words if record.ratio < 1 else "the default"}')
+    gained = sum(record.ratio < 1 for record in records)
+    print(f'{gained} of {len(records)} kinds of convolution are faster than by default')

@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import re
 
-from face_tracking.detection.runtimes.runtime import DEFAULT, RUNTIMES
+from face_tracking.detection.runtimes.runtime import DEFAULT, PRECISIONS, RUNTIMES
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser):
-    """Add ``--model``, ``--runtime``, ``--threads``, ``--device`` and the thresholds."""
+    """Add ``--model``, ``--runtime``, ``--threads``, ``--device``, ``--precision`` and the
+    thresholds."""
     group = parser.add_argument_group('detector')
     group.add_argument('--model', metavar='FILE|NAME',
                        help='an .onnx file, its description, or a name (default: '
@@ -19,6 +20,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser):
                        help=f'engine: {", ".join(RUNTIMES)} (default: %(default)s)')
     group.add_argument('--device', default='auto', help='cpu, or another that the engine knows '
                        '(default: %(default)s)')
+    group.add_argument('--precision', choices=PRECISIONS, default='auto',
+                       help='of the arithmetic, with runtime tvm (default: the fastest that '
+                            'finds the same faces)')
     group.add_argument('--threads', type=count, default=0, metavar='N',
                        help='cores to use (default: the engine decides)')
     group.add_argument('--score-threshold', type=fraction, default=0.7, metavar='X',
@@ -32,7 +36,8 @@ def add_detector_arguments(parser: argparse.ArgumentParser):
 def detector_options(args: argparse.Namespace) -> dict:
     """Return what :func:`add_detector_arguments` read, as ``create_detector`` takes it."""
     return {name: getattr(args, name) for name in (
-        'model', 'runtime', 'device', 'threads', 'score_threshold', 'nms_threshold', 'max_faces')}
+        'model', 'runtime', 'device', 'precision', 'threads', 'score_threshold',
+        'nms_threshold', 'max_faces')}
 
 
 def fraction(text: str) -> float:

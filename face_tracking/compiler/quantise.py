@@ -6,8 +6,8 @@ product instructions do. Depthwise convolutions and additions, for which no such
 exists, compute with 16 bits; what goes from a dense convolution to one of them is never rounded
 to 8 bits. The last convolutions, those that the outputs are read from, stay in float32.
 
-Every channel of every map has a scale of its own: a number ``q`` stands for ``q * scale``. It costs
-nothing, because the scales of a layer's inputs go into its weights (Nagel et al., "Data-Free
+Every channel of every map has a scale of its own: a number ``q`` stands for ``q * scale``. It
+costs nothing, because the scales of a layer's inputs go into its weights (Nagel et al., "Data-Free
 Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are shared
 between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
 channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import numpy as np
 
@@ -127,16 +126,6 @@ class Quantised:
     def wanted(self, layer: Layer | None, source: str) -> str:
         """Return the type in which a layer reads a map."""
         return wanted_type(layer, self.stored, self.stored[source])
-
-
-def weights_digest(network: Network) -> str:
-    """Return the SHA-256 of a network's weights, the same at every input size."""
-    digest = sha256()
-    for layer in network.layers:
-        if isinstance(layer, Convolution):
-            digest.update(np.ascontiguousarray(layer.weights, np.float32).tobytes())
-            digest.update(np.ascontiguousarray(layer.bias, np.float32).tobytes())
-    return digest.hexdigest()
 
 
 def float_layers(network: Network) -> set[str]:

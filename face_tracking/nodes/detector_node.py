@@ -40,6 +40,8 @@ PARAMETERS = (
               0, 4096),
     Parameter('threads', 0, 'Cores that the engine may use; 0 leaves it to the engine', 0, 256),
     Parameter('device', 'auto', 'What the engine runs on: auto, cpu, or another that it knows'),
+    Parameter('precision', 'auto',
+              'Of the arithmetic of runtime tvm: auto, float32, float16, int8'),
     Parameter('detect_interval', 5,
               'Look for faces in every Nth picture; 0 for as often as the scene needs and '
               'cpu_budget allows', 0, 1000),
@@ -55,7 +57,8 @@ PARAMETERS = (
     Parameter('max_faces', 5, 'The best so many are kept; 0 for all', 0, 1000),
 )
 _MOST_CORES = 4  # that engines take by themselves
-_OF_THE_ENGINE = {'model', 'runtime', 'input_width', 'input_height', 'threads', 'device'}
+_OF_THE_ENGINE = {'model', 'runtime', 'input_width', 'input_height', 'threads', 'device',
+                  'precision'}
 
 
 class DetectorNode(FaceNode):
@@ -208,7 +211,8 @@ class DetectorNode(FaceNode):
         size = (values.input_width, values.input_height) if values.input_width else None
         try:
             detector = create_detector(
-                values.model or None, values.runtime, size, values.threads, values.device)
+                values.model or None, values.runtime, size, values.threads, values.device,
+                values.precision)
         except UserError as error:
             self._problem = error
             self.get_logger().error(str(error))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quantised network computed in NumPy, number by number as the compiled one does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from face_tracking.compiler.network import IMAGE, Add, Convolution, MaxPool, Upsample
+
+HALF = 1 << 14
+
+
+def product(left, right):
+    """Return the rounded product of 16-bit fractions."""
+    return (np.asarray(left, np.int64) * np.asarray(right, np.int64) + HALF) >> 15
+
+
+def saturated(values, low=-32768, high=32767):
+    return np.clip(values, low, high)
+
+
+def windows(source, window, outside):
+    """Yield (tap row, tap column, the numbers under that tap) for all output pixels."""
+    top, left, bottom, right = window.padding
+    padded = np.pad(source, ((top, bottom), (left, right), (0, 0)), constant_values=outside)
+    height = (padded.shape[0] - window.reach(0)) // window.stride[0] + 1
+    width = (padded.shape[1] - window.reach(1)) // window.stride[1] + 1
+    for row in range(window.size[0]):
+        for column in range(window.size[1]):
+            y, x = row * window.dilation[0], column * window.dilation[1]
+            yield row, column, padded[y:y + (height - 1) * window.stride[0] + 1:window.stride[0],
+                                      x:x + (width - 1) * window.stride[1] + 1:window.stride[1]]
+
+
+class IntegerReference:
+    """A network in whole numbers.
+
+    :param fractions: gains of 32-bit sums are 32-bit fractions, as NEON multiplies; otherwise
+        float32.
+    """
+
+    def __init__(self, quantised, fractions: bool):
+        self.quantised, self.fractions = quantised, fractions
+
+    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all maps by name, (H, W, C), as they are stored; uint8 and int16 as int64."""
+        maps = {IMAGE: picture.astype(np.int64)}
+        for layer in self.quantised.network.layers:
+            maps[layer.output] = self._layer(layer, maps)
+        return maps
+
+    def _read(self, layer, source, maps):
+        """Return a map in the type that a layer wants."""
+        forms, stored = self.quantised.forms, self.quantised.stored[source]
+        wanted = self.quantised.wanted(layer, source)
+        values = maps[source]
+        if wanted == stored:
+            return values
+        if wanted == 'float32':
+            return values * forms[source, stored].scale.astype(np.float32)
+        gain = np.clip(np.rint(forms[source, stored].scale / forms[source, wanted].scale
+                               * (1 << 15)), -32767, 32767)
+        return saturated(product(values, gain), 0, 255)
+
+    def _layer(self, layer, maps):
+        numbers = self.quantised.layers.get(layer.output)
+        stored = self.quantised.stored[layer.output]
+        if isinstance(layer, Upsample):
+            source, factor = maps[layer.sources[0]], layer.factor
+            height, width = self._own_size(layer)
+            return source.repeat(factor, 0).repeat(factor, 1)[:height, :width]
+        if isinstance(layer, MaxPool):
+            return self._pool(layer, maps[layer.sources[0]])
+        if isinstance(layer, Add):
+            return self._sum(layer, numbers, stored, maps)
+        values = self._read(layer, layer.sources[0], maps)
+        assert isinstance(layer, Convolution)
+        if numbers is None:
+            return self._float(layer, values)
+        positive = layer.activation.kind == 'clip'
+        if layer.depthwise:
+            return self._taps(layer, numbers, values, stored, positive)
+        return self._dot(layer, numbers, values, stored, positive)
+
+    def _own_size(self, layer):
+        shape = self.quantised.network.shapes[layer.output]
+        return shape.height, shape.width
+
+    def _pool(self, layer, source):
+        found = None
+        for _, _, under in windows(source, layer.window, -32768):
+            found = under if found is None else np.maximum(found, under)
+        return found
+
+    def _float(self, layer, values):
+        total = layer.bias.astype(np.float64)
+        for row, column, under in windows(values, layer.window, 0):
+            weights = layer.weights[row, column].astype(np.float64)
+            total = total + (under * weights if layer.depthwise else under @ weights)
+        return np.maximum(total, 0) if layer.activation.kind == 'clip' else total
+
+    def _sum(self, layer, numbers, stored, maps):
+        first, second = (product(maps[source], gain) for source, gain in
+                         zip(layer.sources, numbers.gains, strict=True))
+        total = saturated(first + second)
+        if stored == 'uint8':
+            return saturated(total, 0, 255)
+        return np.maximum(total, 0) if layer.activation.kind == 'clip' else total
+
+    def _taps(self, layer, numbers, values, stored, positive):
+        total = numbers.bias.astype(np.int64)
+        for row, column, under in windows(values, layer.window, 0):
+            total = saturated(total + product(under, numbers.weights[row, column]))
+        if stored == 'float32':
+            real = total * numbers.gain.astype(np.float32)
+            return np.maximum(real, 0) if positive else real
+        if stored == 'int16':
+            return np.maximum(total, 0) if positive else total
+        gain = np.clip(np.rint(numbers.gain * (1 << 15)), 0, 32767)
+        return saturated(product(total, gain), 0, 255)
+
+    def _dot(self, layer, numbers, values, stored, positive):
+        total = numbers.bias.astype(np.float64)
+        outside = self.quantised.image_zero if layer.sources[0] == IMAGE else 0
+        for row, column, under in windows(values, layer.window, outside):
+            total = total + under.astype(np.float64) @ numbers.weights[row, column].astype(
+                np.float64)
+        if stored == 'float32':
+            real = total * numbers.gain.astype(np.float32)
+            return np.maximum(real, 0) if positive else real
+        if self.fractions:
+            gain = np.minimum(np.rint(numbers.gain * 2.0 ** 31), 2.0 ** 31 - 1).astype(np.int64)
+            whole = (total.astype(np.int64) * gain + (1 << 30)) >> 31
+        else:
+            whole = np.floor((total * numbers.gain.astype(np.float32) + 0.5).astype(np.float32))
+        low, high = {'uint8': (0, 255), 'int16': (0 if positive else -32768, 32767)}[stored]
+        return saturated(whole, low, high).astype(np.int64)
+
+    def outputs(self, picture) -> np.ndarray:
+        """Return all outputs one behind another, as the compiled program does."""
+        maps = self.run(picture)
+        return np.concatenate([
+            maps[part.source][..., part.first:part.first + part.channels].ravel()
+            for output in self.quantised.network.outputs for part in output.parts])

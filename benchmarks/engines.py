@@ -3,9 +3,10 @@
 """Every engine on the same weights and pictures: ``face_tracking bench``.
 
 The engines take turns, a picture each, in one process; the median of each counts, and its ratio
-to the best engine that is not TVM. "agrees" is the largest difference of any raw output from ONNX
-Runtime's, relative to the largest output. Each engine is timed from the uint8 picture, already of
-the network's size, to its raw outputs: what a runtime does about pixel formats is its own affair.
+to the best of those that one would take instead of TVM. "agrees" is the largest difference of any
+raw output from ONNX Runtime's, relative to the largest output. Each engine is timed from the uint8
+picture, already of the network's size, to its raw outputs: what a runtime does about pixel formats
+is its own affair.
 An engine that is not installed is listed with what to install.
 """
 
@@ -20,6 +21,7 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -41,6 +43,9 @@ from face_tracking.detection.runtimes.runtime import create_runtime, to_tensor  
 from face_tracking.errors import UserError  # noqa: E402
 
 REFERENCE = 'onnxruntime'
+RIVALS = 'onnxruntime', 'ncnn', 'opencv'
+"""The engines one would take instead of TVM; the ratios are to the fastest of them."""
+WITH_ALL = '"make bench" installs it and prints the whole table'
 Outputs = list[np.ndarray]
 Infer = Callable[[np.ndarray], Outputs]
 
@@ -115,7 +120,7 @@ class Ncnn(Engine):
             import ncnn
             import pnnx
         except ImportError as error:
-            raise NotHere('pip install -r benchmarks/requirements.txt') from error
+            raise NotHere(WITH_ALL) from error
         network = ncnn.Net()
         network.opt.num_threads = threads
         outputs = _converted_by_pnnx(pnnx, model, folder)
@@ -131,7 +136,11 @@ class Ncnn(Engine):
 
 
 class Torch(Engine):
-    """The bundled detector in PyTorch, as it was trained or as TorchScript int8."""
+    """PyTorch as it computes a model that nobody compiled, or TorchScript after quantisation.
+
+    The integers are those of `training.export int8`, but for their ranges, which one picture
+    gives: enough for their speed; what they do to precision, `training.compare` measures.
+    """
 
     def __init__(self, name: str, exact: bool):
         self.name = name
@@ -139,31 +148,55 @@ class Torch(Engine):
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         try:
-            import safetensors  # noqa: F401  the export reads the weights with it
             import torch
+
+            from benchmarks.torch_network import TorchNetwork
         except ImportError as error:
-            raise NotHere('pip install -r training/requirements.txt') from error
-        if not (ROOT / 'training').is_dir():
-            raise NotHere('needs training/, which an installed package leaves out')
-        if model.description.decoder != 'anchor_free':
-            raise NotHere('there is only an ONNX file of this model')
+            raise NotHere(WITH_ALL) from error
+        from face_tracking.compiler.onnx_reader import read_network
+        pixels = model.description
         torch.set_num_threads(threads)
-        network = self._network(torch, model, folder)
+        described = read_network(model.path, model.input_size)
+        try:
+            network = TorchNetwork(described).eval()
+        except ValueError as error:
+            raise NotHere(str(error)) from error
+        if not self.exact:
+            network = self._quantised(network, to_tensor(picture_for(model), pixels))
+        order = [[output.name for output in described.outputs].index(name)
+                 for name in pixels.outputs]
 
         def infer(image: np.ndarray) -> Outputs:
             with torch.inference_mode():
-                outputs = network(torch.from_numpy(to_tensor(image, model.description)))
-            return [output.numpy() for output in outputs]
+                outputs = network(torch.from_numpy(to_tensor(image, pixels)))
+            return [outputs[index].numpy() for index in order]
         return infer
 
-    def _network(self, torch, model: Model, folder: Path):
-        form = 'torchscript' if self.exact else 'int8'
-        command = [sys.executable, '-m', 'training.export', form, '--weights', 'bundled',
-                   '--out', str(folder), '--size', f'{model.width}x{model.height}']
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NotHere(done.stderr.strip().splitlines()[-1])
-        return torch.jit.load(next(folder.glob('*.pt'))).eval()
+    def _quantised(self, network, tensor: np.ndarray):
+        if not (ROOT / 'training').is_dir():
+            raise NotHere('needs training/, which an installed package leaves out')
+        import torch
+
+        from training.quantise import quantised_on
+        return quantised_on(network, [torch.from_numpy(tensor)], network.last_convolutions())
+
+
+class TensorFlowLite(Engine):
+    """TensorFlow Lite, now LiteRT, in int8, calibrated on one picture as TorchScript is."""
+
+    name = 'tflite int8'
+    exact = False
+
+    def load(self, model: Model, threads: int, folder: Path) -> Infer:
+        from face_tracking.detection.runtimes.accelerated import file_name
+        from face_tracking.tflite.export import export_tflite
+        try:
+            export_tflite(model, [picture_for(model)], folder / file_name(model, '.tflite'))
+            # It is looked for beside the model.
+            copied = replace(model, path=folder / model.path.name)
+            return create_runtime('tflite', copied, threads).infer
+        except UserError as error:
+            raise NotHere(str(error)) from error
 
 
 ENGINES: tuple[Engine, ...] = (
@@ -172,6 +205,7 @@ ENGINES: tuple[Engine, ...] = (
     OfThePackage('onnxruntime', 'onnxruntime'),
     Ncnn(),
     OfThePackage('opencv', 'opencv'),
+    TensorFlowLite(),
     NaiveTvm(),
     OfThePackage('tvm', 'tvm'),
 )
@@ -215,10 +249,15 @@ def title(model: Model) -> str:
     return f'{model.name} {model.width}x{model.height}'
 
 
+def picture_for(model: Model) -> np.ndarray:
+    """Return what all engines compute on: soft noise, uint8 (H, W, 3)."""
+    noise = np.random.default_rng(1).integers(0, 256, (model.height, model.width, 3), np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 3)
+
+
 def measured(model: Model, threads: int, rounds: int) -> list[dict]:
     """Return a row for each engine, those that cannot run included."""
-    picture = np.random.default_rng(1).integers(0, 256, (model.height, model.width, 3), np.uint8)
-    picture = cv2.GaussianBlur(picture, (0, 0), 3)
+    picture = picture_for(model)
     with tempfile.TemporaryDirectory() as folder:
         loaded, missing = {}, {}
         for engine in ENGINES:
@@ -247,7 +286,7 @@ def measured(model: Model, threads: int, rounds: int) -> list[dict]:
             row.update(median_ms=None, missing=missing[engine.name])
         rows.append(row)
     best = min((row['median_ms'] for row in rows
-                if row['median_ms'] and not row['engine'].startswith('tvm')), default=None)
+                if row['median_ms'] and row['engine'] in RIVALS), default=None)
     for row in rows:
         row['ratio'] = row['median_ms'] / best if best and row['median_ms'] else None
     return rows
@@ -255,7 +294,8 @@ def measured(model: Model, threads: int, rounds: int) -> list[dict]:
 
 def show(model: Model, rows: list[dict]) -> None:
     """Print one model's table."""
-    print(f'\n{title(model)}, {rows[0]["threads"]} thread(s); ratio to the best of the others')
+    print(f'\n{title(model)}, {rows[0]["threads"]} thread(s); ratio to the best of '
+          f'{", ".join(RIVALS)}')
     print(f'{"engine":<18}{"median":>11}{"fastest":>11}{"ratio":>8}{"agrees to":>12}')
     for row in rows:
         if row['median_ms'] is None:

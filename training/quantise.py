@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from training.network import DeployedNetwork
@@ -31,6 +32,16 @@ def quantised(network: DeployedNetwork, images: Sequence[np.ndarray],
 
     :param images: for calibration, uint8 (H, W, 3) BGR, all of one size.
     """
+    return quantised_on(network, [_tensor(image) for image in images], HEADS, progress)
+
+
+def quantised_on(network: nn.Module, tensors: Sequence[torch.Tensor], floats: Sequence[str],
+                 progress: bool = False) -> torch.jit.ScriptModule:
+    """Return any network in int8, as :func:`quantised`.
+
+    :param tensors: for calibration, inputs of the network, all of one size.
+    :param floats: names of the modules that stay in float.
+    """
     with warnings.catch_warnings():
         # torch.ao moves to another package some day; the pinned version has it.
         warnings.simplefilter('ignore')
@@ -39,9 +50,8 @@ def quantised(network: DeployedNetwork, images: Sequence[np.ndarray],
         engine = 'x86' if 'x86' in torch.backends.quantized.supported_engines else 'qnnpack'
         torch.backends.quantized.engine = engine
         mapping = get_default_qconfig_mapping(engine)
-        for head in HEADS:
-            mapping.set_module_name(head, None)
-        tensors = [_tensor(image) for image in images]
+        for name in floats:
+            mapping.set_module_name(name, None)
         prepared = prepare_fx(copy.deepcopy(network).eval(), mapping, (tensors[0],))
         with torch.no_grad():
             for tensor in tqdm(tensors, desc='calibration', unit='', disable=not progress):
@@ -50,4 +60,4 @@ def quantised(network: DeployedNetwork, images: Sequence[np.ndarray],
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]).float()
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).float()

@@ -40,7 +40,8 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     Relax plans the memory of the stored feature maps once, for the whole program.
 
     :param choose: how each convolution is cut; as recorded, or the default, if None.
-    :param quantised: the network in whole numbers, where it is to be computed in them.
+    :param quantised: the network in whole numbers, where it is to be computed in them; what it
+        leaves to floating point is of ``dtype``.
     """
     choose = choose or recorded_choices(machine)
     pipelines = plan_pipelines(network)
@@ -54,7 +55,8 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
         with builder.dataflow():
             for number, pipeline in enumerate(pipelines):
                 if quantised:
-                    function = IntegerFunction(pipeline, network, machine, quantised, choose)
+                    function = IntegerFunction(pipeline, network, machine, dtype, quantised,
+                                               choose)
                 else:
                     function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose)
                 name = f'rows{number}'
@@ -73,6 +75,16 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                 relax.TensorType((sum(output_sizes(network.outputs)),), 'float32')))
         builder.emit_func_output(results)
     return builder.get()
+
+
+def relax_passes() -> tvm.transform.Pass:
+    """Return what becomes of a Relax program: memory planned once, then instructions."""
+    return tvm.transform.Sequential([
+        relax.transform.ToNonDataflow(), relax.transform.RemovePurityChecking(),
+        relax.transform.CallTIRRewrite(), relax.transform.StaticPlanBlockMemory(),
+        relax.transform.LowerAllocTensor(), relax.transform.KillAfterLastUse(),
+        relax.transform.LowerRuntimeBuiltin(), relax.transform.ComputePrimValue(),
+        relax.transform.VMShapeLower()])
 
 
 def register_lowering() -> None:
@@ -96,15 +108,9 @@ def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
 
     :raises UserError: there is no C compiler to link it with.
     """
-    passes = tvm.transform.Sequential([
-        relax.transform.ToNonDataflow(), relax.transform.RemovePurityChecking(),
-        relax.transform.CallTIRRewrite(), relax.transform.StaticPlanBlockMemory(),
-        relax.transform.LowerAllocTensor(), relax.transform.KillAfterLastUse(),
-        relax.transform.LowerRuntimeBuiltin(), relax.transform.ComputePrimValue(),
-        relax.transform.VMShapeLower()])
     register_lowering()
     with machine.target:
-        executable = relax.build(program, machine.target, relax_pipeline=passes,
+        executable = relax.build(program, machine.target, relax_pipeline=relax_passes(),
                                  tir_pipeline=LOWERING)
     executable.export_library(str(path), fcompile=linker(machine))
 

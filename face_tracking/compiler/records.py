@@ -126,9 +126,9 @@ def best_of(records: list[Record]) -> dict[str, Record]:
     return best
 
 
-def shipped_records(cpu: str) -> dict[str, Record]:
-    """Return the records that came with the package for a processor, by workload."""
-    path = SHIPPED / f'{cpu}.json'
+def read_records(path: Path) -> dict[str, Record]:
+    """Return the records of a file that `write_records` wrote, by workload; none if it is missing.
+    """
     if not path.is_file():
         return {}
     content = json.loads(path.read_text())
@@ -144,7 +144,7 @@ def records_for(cpu: str) -> dict[str, Record]:
     except UserError as error:
         print(f'face_tracking: {error}', file=sys.stderr)
         own = {}
-    return {**shipped_records(cpu), **own}
+    return {**read_records(SHIPPED / f'{cpu}.json'), **own}
 
 
 def digest(cpu: str) -> str:
@@ -154,20 +154,21 @@ def digest(cpu: str) -> str:
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write the best records into a file as it ships with the package.
+    """Write records into a file as it ships with the package.
 
-    :raises UserError: there are none, they do not belong together, or it cannot be written.
+    What a file that is there already holds of other workloads stays, if it was measured on the
+    same device with the same kernels.
+
+    :raises UserError: it cannot be written.
     """
-    origins = {(record.unit, record.by, record.kernels) for record in records}
-    if len(origins) != 1:
-        raise UserError('the records are of several measuring devices or kernels'
-                        if origins else 'there are no records to write',
-                        'run tune to its end, on one device')
-    unit, by, kernels = origins.pop()
+    (unit, by, kernels), = {(record.unit, record.by, record.kernels) for record in records}
+    kept = {workload: record for workload, record in read_records(path).items()
+            if (record.unit, record.by, record.kernels) == (unit, by, kernels)}
+    kept.update({record.workload: record for record in records})
     rows = [json.dumps({
         'workload': record.workload, 'choice': record.choice,
         'value': float(f'{record.value:.4g}'), 'default': float(f'{record.default:.4g}')})
-        for record in sorted(records, key=lambda record: record.workload)]
+        for record in sorted(kept.values(), key=lambda record: record.workload)]
     head = json.dumps({'format': FORMAT, 'unit': unit, 'by': by, 'kernels': kernels})[:-1]
     try:
         path.write_text(head + ', "records": [\n ' + ',\n '.join(rows) + '\n]}\n')

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network to a library for a graphics processor: a Relax program over kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tvm
+from tvm import relax
+
+from face_tracking.compiler.functions import Pixels, output_sizes
+from face_tracking.compiler.gpu_kernels import (
+    FLOAT,
+    layer_function,
+    numbers,
+    results_function,
+    weights_of,
+)
+from face_tracking.compiler.network import IMAGE, Network
+from face_tracking.compiler.pipelines import readers
+from face_tracking.compiler.program import linker, relax_passes
+from face_tracking.compiler.targets import Machine
+
+
+def build_gpu_program(network: Network, pixels: Pixels) -> tvm.IRModule:
+    """Return the Relax program ``main(picture)``: all outputs, one after another."""
+    builder = relax.BlockBuilder()
+    image = relax.Var(IMAGE, relax.TensorType((numbers(network.shapes[IMAGE]),), 'uint8'))
+    maps = {IMAGE: image}
+    with builder.function('main', [image], {'global_symbol': 'main'}):
+        with builder.dataflow():
+            for number, layer in enumerate(network.layers):
+                name = f'layer{number}'
+                weights = weights_of(layer)
+                constants = [] if weights is None else [relax.const(weights, FLOAT)]
+                function = builder.add_func(layer_function(layer, network, pixels, name), name)
+                maps[layer.output] = builder.emit(relax.call_tir(
+                    function, [*(maps[source] for source in layer.sources), *constants],
+                    relax.TensorType((numbers(network.shapes[layer.output]),), FLOAT)))
+            function = builder.add_func(results_function(network, 'results'), 'results')
+            results = builder.emit_output(relax.call_tir(
+                function, [maps[source] for source in readers(network.outputs)],
+                relax.TensorType((sum(output_sizes(network.outputs)),), FLOAT)))
+        builder.emit_func_output(results)
+    return builder.get()
+
+
+def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
+    """Compile a program to a shared library that holds the GPU's code as well.
+
+    :raises UserError: there is no C compiler to link it with.
+    """
+    with machine.target:
+        executable = relax.build(program, machine.target, relax_pipeline=relax_passes(),
+                                 tir_pipeline='default')
+    executable.export_library(str(path), fcompile=linker(machine))

@@ -4,7 +4,8 @@
 engines: every engine that can run the detector, on the same weights and pictures, taking turns in
 one process; medians, ratios and a plot. nodes: what ROS costs, the pipeline composed, in separate
 processes and without ROS. stages: letterbox, decoding and suppression beside the network.
-instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
+threads: what a second thread gains. instructions: what an emulated Cortex-A76 executes for one
+inference, TVM beside ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -22,7 +23,7 @@ from face_tracking import paths
 from face_tracking.cli import options
 
 MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
-           'instructions': 'instructions'}
+           'instructions': 'instructions', 'threads': 'threads'}
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -32,9 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--model', action='append', metavar='FILE|NAME',
                         help='the detector (default: the bundled model); engines take several')
     parser.add_argument('--input-size', metavar='WxH',
-                        help="engines: size of the network's input (default: that of the model)")
+                        help="engines, threads: size of the network's input (default: the "
+                             "model's; threads: 640x480)")
     parser.add_argument('--threads', type=options.positive, metavar='N',
-                        help='engines, stages: cores that each engine may use (default: 1)')
+                        help='engines, stages: cores that each engine may use (default: 1); '
+                             'threads: how many to compare with one (default: 2)')
     parser.add_argument('--rounds', type=options.positive, metavar='N',
                         help='turns that each row takes')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')

@@ -114,13 +114,14 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
     tell(f'scheduling {len(network.layers)} layers, {network.multiply_adds() / 1e6:.0f} million '
          f'multiply-adds, for {machine.cpu}')
     pixels = Pixels(request.mean[::-1] if rgb else request.mean, request.scale)
-    program = build_program(network, machine, pixels, request.precision)
+    program, places = build_program(network, machine, pixels, request.precision)
     tell('generating code')
     description = {
         'format': library.FORMAT, 'request': asdict(request), 'model': onnx_path.name,
         'cross': target != 'host', 'target': str(machine.target),
         'versions': library.compiler_version(), 'multiply_adds': network.multiply_adds(),
-        'outputs': [{'name': output.name, 'shape': output.shape, 'planar': output.planar}
+        'outputs': [{'name': output.name, 'shape': output.shape, 'planar': output.planar,
+                     'tensor': places[output.name][0], 'begin': places[output.name][1]}
                     for output in network.outputs]}
     try:
         handle, name = tempfile.mkstemp(suffix='.so', prefix=f'.{path.stem}.', dir=path.parent)

@@ -13,15 +13,19 @@ from face_tracking.compiler.choices import Choice, Chooser, Workload
 from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import (
     IMAGE,
+    NONE,
     Concatenate,
     Convolution,
     MaxPool,
     Network,
     Output,
 )
-from face_tracking.compiler.pipelines import Pipeline, Stage, find_spans, readers
+from face_tracking.compiler.pipelines import Pipeline, Stage, edge_work, find_spans, readers
 from face_tracking.compiler.rows import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
+
+PARTS = 64
+"""The fineness of the arithmetic that shares out rows."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,17 @@ class Pixels:
 
 
 class PipelineFunction:
-    """The function of one chain: inputs, packed weights, output; and those weights."""
+    """The function of one chain: inputs, packed weights, output; and those weights.
+
+    :param dtype: of the arithmetic, and of stored maps.
+    :param result_dtype: of the map that the last layer writes, if that is a result.
+    """
 
     def __init__(self, pipeline: Pipeline, network: Network, machine: Machine, dtype: str,
-                 pixels: Pixels, choose: Chooser):
+                 pixels: Pixels, choose: Chooser, result_dtype: str | None = None):
         self.pipeline, self.network, self.machine = pipeline, network, machine
         self.dtype, self.pixels, self._choose = dtype, pixels, choose
+        self.result_dtype = result_dtype or dtype
         self._spans = find_spans(pipeline.stages)
         self._rings = self._find_rings()
         self._places: dict[str, tuple[int, int]] = {}
@@ -74,8 +83,9 @@ class PipelineFunction:
                 T.func_attr({'tirx.noalias': True})
                 pointers = [T.arg('pointer', T.ptr(dtype)) for _, dtype in sizes]
                 begin, end, one = (T.arg(word, T.int32()) for word in ('begin', 'end', 'one'))
-                buffers = [T.decl_buffer((size,), dtype, data=pointer)
-                           for pointer, (size, dtype) in zip(pointers, sizes, strict=True)]
+                buffers = [T.decl_buffer((size,), dtype, data=pointer, align=alignment)
+                           for pointer, (size, dtype), alignment in zip(
+                               pointers, sizes, self._alignments(len(sizes)), strict=True)]
                 inputs = self.pipeline.inputs()
                 weights = buffers.pop(len(inputs))
                 names = [*inputs, self.pipeline.output]
@@ -101,38 +111,55 @@ class PipelineFunction:
     def entry(self, name: str, band):
         """Return the TIR function (stored inputs..., weights, number of threads, output).
 
-        Each thread computes a band of the rows, and what its first rows need above them.
+        Each thread computes a band of the rows, and what these need above and below them. Inner
+        bands need both, so they have fewer rows of their own.
 
         :param band: the global variable of the function that `band` returned.
         """
         height = self.pipeline.stages[-1].shape.height
+        above, below = edge_work(self.pipeline.stages)
+        share, lead = round((height - above - below) * PARTS), round(above * PARTS + PARTS / 2)
+
+        def first_row(index, bands):
+            inner = (index * share // bands + lead) // PARTS
+            return T.Select(index == 0, 0, T.Select(index == bands, height, inner))
+
+        sizes = [*self._sizes()[:-1], (1, 'int32'), self._sizes()[-1]]
         with IRBuilder() as builder:
             with T.prim_func():
                 T.func_name(name)
                 T.func_attr({'tirx.noalias': True, 'global_symbol': name})
                 *tensors, threads, output = [
-                    T.arg('tensor', T.buffer((size,), dtype))
-                    for size, dtype in [*self._sizes()[:-1], (1, 'int32'), self._sizes()[-1]]]
+                    T.arg('tensor', T.buffer((size,), dtype, align=alignment))
+                    for (size, dtype), alignment in zip(
+                        sizes, self._alignments(len(sizes)), strict=True)]
                 bands = emit.let(T.min(threads[0], height))
                 with emit.parallel(bands) as index:
                     rings = [T.alloc_buffer((ring.size(),), ring.dtype)
                              for ring in self._rings.values()]
                     emit.call(band, *(buffer.data for buffer in [*tensors, output, *rings]),
-                              index * height // bands, (index + 1) * height // bands,
+                              first_row(index, bands), first_row(index + 1, bands),
                               T.min(bands, 1))
         return builder.get()
 
     def _sizes(self) -> list[tuple[int, str]]:
         """Return length and type of the function's tensors: inputs, weights, output."""
         inputs = [(self._length(name), self._dtype(name)) for name in self.pipeline.inputs()]
-        output = self._length(self.pipeline.output), self.dtype
+        output = self._length(self.pipeline.output), self.result_dtype
         return [*inputs, (self.weights.size, self.dtype), output]
+
+    def _alignments(self, count: int) -> list[int]:
+        """Return to how many bytes tensors are aligned; a camera puts its pictures anywhere."""
+        found = [1 if name == IMAGE else 64 for name in self.pipeline.inputs()]
+        return found + [64] * (count - len(found))
 
     def _length(self, name: str) -> int:
         shape = self.network.shapes[name]
         return shape.height * shape.width * shape.channels
 
     def _dtype(self, name: str) -> str:
+        if name == self.pipeline.output:
+            return self.result_dtype
         return 'uint8' if name == IMAGE else self.dtype
 
     def _find_rings(self) -> dict[str, Plane]:
@@ -203,27 +230,47 @@ class PipelineFunction:
             self._kernels.mix(sources, target, row, stage.activation)
 
 
+def is_stored(output: Output, network: Network, dtype: str, quantised: bool) -> bool:
+    """Return whether a feature map, stored as float32, is this output as it is.
+
+    :param dtype: of the floating point; `quantised` chains have integers besides.
+    """
+    part = output.parts[0]
+    whole = replace(part, first=0, channels=network.shapes[part.source].channels)
+    if len(output.parts) > 1 or part != whole or output.softmax or part.activation != NONE:
+        return False
+    if dtype != 'float16':
+        return True
+    if quantised:
+        return False
+    # Then its layer must convert what it stores, and nobody else may read that.
+    maker = next(layer for layer in network.layers if layer.output == part.source)
+    return (network.uses()[part.source] == [output] and isinstance(maker, Convolution)
+            and not maker.depthwise)
+
+
 def output_sizes(outputs: list[Output]) -> list[int]:
     """Return how many numbers each output has."""
     return [int(np.prod(output.shape)) for output in outputs]
 
 
-def results_function(network: Network, machine: Machine, dtype: str, name: str):
-    """Return the TIR function (stored maps..., all outputs one after another, float32)."""
-    sizes = output_sizes(network.outputs)
+def results_function(network: Network, outputs: list[Output], machine: Machine, dtype: str,
+                     name: str):
+    """Return the TIR function (stored maps..., these outputs one after another, float32)."""
+    sizes = output_sizes(outputs)
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name(name)
             T.func_attr({'tirx.noalias': True, 'global_symbol': name})
             planes = {}
-            for number, source in enumerate(readers(network.outputs)):
+            for number, source in enumerate(readers(outputs)):
                 shape = network.shapes[source]
                 size = shape.height * shape.width * shape.channels
                 buffer = T.arg(f'input{number}', T.buffer((size,), dtype))
                 planes[source] = Plane(buffer, shape, dtype)
             target = T.arg('output', T.buffer((sum(sizes),), 'float32'))
             at = 0
-            for output, size in zip(network.outputs, sizes, strict=True):
+            for output, size in zip(outputs, sizes, strict=True):
                 _write_output(output, planes, target, at, machine.lanes('float32'))
                 at += size
     return builder.get()

@@ -17,7 +17,7 @@ from face_tracking import paths
 from face_tracking.compiler import records
 from face_tracking.compiler.targets import best_precision, host_cpu
 
-FORMAT = 1
+FORMAT = 2
 """Changes when a library of an older version could no longer be run."""
 MAGIC = b'face_tracking_so'
 

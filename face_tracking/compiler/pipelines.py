@@ -27,7 +27,7 @@ from face_tracking.compiler.network import (
 )
 
 POINT = Window()
-MOST_REPEATED = 0.2
+MOST_REPEATED = 0.08
 """So much of a chain's work may be done twice when two threads share it."""
 
 
@@ -155,17 +155,27 @@ def _split(chain: Pipeline) -> list[Pipeline]:
 
 
 def repeated_work(stages: list[Stage], bands: int = 2) -> float:
-    """Return how much more there is to compute in bands, as a fraction of the whole.
+    """Return how much more there is to compute in bands, as a fraction of the whole."""
+    return (bands - 1) * sum(edge_work(stages)) / stages[-1].shape.height
 
-    The first rows of a band need rows of the stages before that another band computes as well.
+
+def edge_work(stages: list[Stage]) -> tuple[float, float]:
+    """Return what a band of rows computes beyond its share, above and below, in final rows.
+
+    Its first rows need rows of the stages before that the band above computes as well, its last
+    rows some that the band below does.
     """
-    whole = repeated = 0
+    whole = above = below = 0
     for stage, span in zip(stages, find_spans(stages), strict=True):
         layer, shape = stage.layer, stage.shape
         pixel = layer.weights.size if isinstance(layer, Convolution) else shape.channels
         whole += pixel * shape.width * shape.height
-        repeated += pixel * shape.width * (bands - 1) * (span.last - span.first + 1 - span.ratio)
-    return repeated / whole
+        above -= pixel * shape.width * span.first
+        below += pixel * shape.width * (span.last + 1 - span.ratio)
+    height = stages[-1].shape.height
+    # More than all rows are never computed.
+    row = max(whole, above + below) / height
+    return above / row, below / row
 
 
 def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:

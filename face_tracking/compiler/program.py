@@ -19,11 +19,12 @@ from face_tracking.compiler.choices import Chooser, recorded_choices
 from face_tracking.compiler.functions import (
     PipelineFunction,
     Pixels,
+    is_stored,
     output_sizes,
     results_function,
 )
 from face_tracking.compiler.integer_functions import IntegerFunction
-from face_tracking.compiler.network import IMAGE, Network
+from face_tracking.compiler.network import IMAGE, Network, Output
 from face_tracking.compiler.pipelines import plan_pipelines, readers
 from face_tracking.compiler.quantise import Quantised
 from face_tracking.compiler.targets import Machine
@@ -34,16 +35,23 @@ LOWERING = 'face_tracking'
 
 def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str = 'float32',
                   choose: Chooser | None = None,
-                  quantised: Quantised | None = None) -> tvm.IRModule:
-    """Return the Relax program ``main(picture, threads)``: all outputs, one after another.
+                  quantised: Quantised | None = None,
+                  ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
+    """Return the Relax program ``main(picture, threads)``, and where it leaves each output.
 
-    Relax plans the memory of the stored feature maps once, for the whole program.
+    It returns several tensors: the outputs that are stored feature maps as they are, then, if
+    there are others, one with all these. An output's place is the number of its tensor, and where
+    in that it begins. Relax plans the memory of the stored maps once, for the whole program.
 
     :param choose: how each convolution is cut; as recorded, or the default, if None.
     :param quantised: the network in whole numbers, where it is to be computed in them; what it
         leaves to floating point is of ``dtype``.
     """
     choose = choose or recorded_choices(machine)
+    direct = [output for output in network.outputs
+              if is_stored(output, network, dtype, quantised is not None)]
+    others = [output for output in network.outputs if output not in direct]
+    results = readers(direct)
     pipelines = plan_pipelines(network)
     builder = relax.BlockBuilder()
     shape = network.shapes[IMAGE]
@@ -58,7 +66,8 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                     function = IntegerFunction(pipeline, network, machine, dtype, quantised,
                                                choose)
                 else:
-                    function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose)
+                    function = PipelineFunction(pipeline, network, machine, dtype, pixels, choose,
+                                                'float32' if pipeline.output in results else dtype)
                 name = f'rows{number}'
                 weights = relax.const(function.weights, function.weights.dtype.name)
                 shape = network.shapes[pipeline.output]
@@ -68,13 +77,27 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                     [*(maps[source] for source in pipeline.inputs()), weights, threads],
                     relax.TensorType((shape.height * shape.width * shape.channels,),
                                      function.output_dtype)))
-            function = results_function(network, machine, dtype, 'results')
-            results = builder.emit_output(relax.call_tir(
-                builder.add_func(function, 'results'),
-                [maps[source] for source in readers(network.outputs)],
-                relax.TensorType((sum(output_sizes(network.outputs)),), 'float32')))
-        builder.emit_func_output(results)
-    return builder.get()
+            tensors = [maps[source] for source in results]
+            if others:
+                function = results_function(network, others, machine, dtype, 'results')
+                tensors.append(builder.emit(relax.call_tir(
+                    builder.add_func(function, 'results'),
+                    [maps[source] for source in readers(others)],
+                    relax.TensorType((sum(output_sizes(others)),), 'float32'))))
+            returned = builder.emit_output(relax.Tuple(tensors))
+        builder.emit_func_output(returned)
+    return builder.get(), _places(direct, others)
+
+
+def _places(direct: list[Output], others: list[Output]) -> dict[str, tuple[int, int]]:
+    """Return, for each output, which of the program's tensors holds it, and from where on."""
+    results = readers(direct)
+    places = {output.name: (results.index(output.parts[0].source), 0) for output in direct}
+    begin = 0
+    for output, size in zip(others, output_sizes(others), strict=True):
+        places[output.name] = len(results), begin
+        begin += size
+    return places
 
 
 def relax_passes() -> tvm.transform.Pass:

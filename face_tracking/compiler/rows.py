@@ -223,8 +223,11 @@ class RowKernels:
         for registers, (offset, lanes) in zip(sums, group, strict=True):
             for pixel in range(count):
                 value = emit.load(registers[pixel], 0, lanes)
-                emit.store(target.buffer, start + pixel * target.shape.channels + offset,
-                           emit.activate(value, activation, self.dtype, lanes), lanes)
+                value = emit.activate(value, activation, self.dtype, lanes)
+                if target.dtype != self.dtype:
+                    value = emit.convert(value, target.dtype, lanes)
+                emit.store(target.buffer, start + pixel * target.shape.channels + offset, value,
+                           lanes)
 
     def depthwise(self, source: Plane, target: Plane, row, window: Window, weights_at: int,
                   bias_at: int, activation: Activation, choice: Choice) -> None:

@@ -58,8 +58,22 @@ def test_every_layer_at_even_and_odd_sizes(tmp_path, size):
     picture = random_picture(*size)
     library = compile_apart(model, *size, scale=1 / 64)
     expected = reference(model.read_bytes(), picture, scale=1 / 64)
-    for threads in (1, 2):
+    for threads in (1, 2, 5):
         assert_agree(library, expected, picture, threads)
+
+
+def test_pictures_may_lie_anywhere_and_be_read_only(small):
+    picture = random_picture(64, 48)
+    network = CompiledNetwork(compile_apart(small, 64, 48))
+    expected = network.run(picture)['head']
+    odd = np.empty(picture.size + 1, np.uint8)[1:].reshape(picture.shape)
+    odd[:] = picture
+    wide = np.zeros((48, 80, 3), np.uint8)
+    wide[:, :64] = picture
+    locked = picture.copy()
+    locked.flags.writeable = False
+    for other in (odd, wide[:, :64], locked):
+        np.testing.assert_array_equal(network.run(other)['head'], expected)
 
 
 def test_pixels_are_normalised_and_turned_to_rgb(small, tmp_path):

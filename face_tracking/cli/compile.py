@@ -11,8 +11,7 @@ Targets: host, pi5, pi4, x86-64-v3, x86-64-v4, or a TVM target such as
 is needed (apt install gcc-aarch64-linux-gnu).
 
 Two targets are no machine of TVM's: tflite writes an int8 TensorFlow Lite file for the runtime
-tflite, and coral has edgetpu_compiler make of it what an Edge TPU runs. Both are calibrated on
-pictures like those the detector will see: --calibration FOLDER.
+tflite, and coral has edgetpu_compiler make of it what an Edge TPU runs.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from face_tracking.cli import options
+from face_tracking.detection.runtimes.runtime import PRECISIONS
 from face_tracking.errors import UserError
 
 HOST = 'host'
 TFLITE, CORAL = 'tflite', 'coral'
-CALIBRATION_PICTURES = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -39,15 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser):
                         'FACE_TRACKING_MODEL, else the bundled model)')
     parser.add_argument('--input-size', type=options.size, metavar='WxH',
                         help="size of the network's input (default: that of the model)")
-    parser.add_argument('--precision', choices=('auto', 'float32', 'float16'),
-                        default='auto', help='of the arithmetic; auto takes float16 where the '
-                        'processor computes in it (default: %(default)s)')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of the arithmetic; auto takes the fastest that finds the same '
+                             'faces (default: %(default)s)')
     parser.add_argument('--output', type=Path, metavar='FILE',
                         help='where to write the library (default: the cache; for another '
                              'machine MODEL-WxH-TARGET.so in this folder)')
     parser.add_argument('--calibration', type=Path, metavar='FOLDER',
-                        help=f'targets {TFLITE} and {CORAL}: pictures with faces, of which '
-                             f'{CALIBRATION_PICTURES} choose the ranges of the integers')
+                        help='pictures with faces, some hundred of which choose the ranges of '
+                             'the integers: for precision int8 where the model has no '
+                             f'calibration or these suit it better, and for {TFLITE} and '
+                             f'{CORAL}')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +69,8 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
     """Compile with TVM."""
     from face_tracking.compiler.build import compile_model
     described = model.description
+    if args.calibration is not None:
+        _calibrate(args, model, tell)
     output = args.output
     if output is None and args.target != HOST:
         words = ''.join(letter if letter.isalnum() or letter in '._-' else '_'
@@ -79,31 +82,27 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
         progress=tell)
 
 
+def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:
+    """Keep the ranges of the network's maps in the cache, where compiling for int8 finds them."""
+    from face_tracking.compiler.calibrate import calibrate_model
+    if args.precision not in ('auto', 'int8'):
+        raise UserError(f'precision {args.precision} takes no calibration',
+                        'leave --calibration out, or choose int8')
+    tell('calibrating')
+    for path in calibrate_model(model, args.calibration):
+        tell(f'wrote {path}')
+
+
 def _integers(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Write a TensorFlow Lite file, and have it compiled for an Edge TPU if that is wanted."""
     from face_tracking.compiler.library import cache_folder
     from face_tracking.detection.runtimes.accelerated import file_name
     from face_tracking.tflite.export import compiled_for_edge_tpu, export_tflite
-    if args.precision != 'auto':
+    if args.precision not in ('auto', 'int8'):
         raise UserError(f'the target {args.target} computes in int8, not in {args.precision}',
                         'leave --precision out')
-    if args.calibration is None:
-        raise UserError('int8 is calibrated on pictures', 'name a folder of some with faces by '
-                        '--calibration FOLDER')
+    if args.calibration is not None:
+        _calibrate(args, model, tell)
     output = args.output or cache_folder() / file_name(model, '.tflite')
-    export_tflite(model, _calibration(args.calibration), output, tell)
+    export_tflite(model, output, progress=tell)
     return compiled_for_edge_tpu(output, tell) if args.target == CORAL else output
-
-
-def _calibration(folder: Path) -> Iterator:
-    from face_tracking.camera.folder import find_images, read_image
-    from face_tracking.cli.output import progress
-    files = find_images(folder)
-    if not files:
-        raise UserError(f'there are no pictures in {folder}', 'give a folder that holds some')
-    with progress(files[::-(-len(files) // CALIBRATION_PICTURES)], unit='picture') as bar:
-        for path in bar:
-            try:
-                yield read_image(path)
-            except UserError as error:
-                bar.write(f'skipped: {error}', file=sys.stderr)

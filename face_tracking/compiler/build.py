@@ -15,11 +15,14 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
-from face_tracking.compiler import library
+from face_tracking.compiler import gpu, library
 from face_tracking.compiler.library import Request
+from face_tracking.compiler.ranges import RangesFile
 from face_tracking.errors import UserError
 
 Progress = Callable[[str], None]
+LOCAL = ('host', *gpu.KINDS)
+"""Targets that are this machine."""
 
 
 def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = None,
@@ -30,9 +33,10 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
 
     :param onnx_path: the ONNX file.
     :param input_size: (width, height) of the pictures; the file's own if None.
-    :param target: ``host``, ``pi5``, another preset of `targets.PRESETS`, or a TVM target.
-    :param precision: ``float32``, ``float16``, or ``auto``: float16 where the processor computes
-        in it.
+    :param target: ``host``, ``pi5``, ``opencl``, another preset of `targets.PRESETS`, or a TVM
+        target.
+    :param precision: ``float32``, ``float16``, ``int8``, or ``auto``: the fastest in which
+        detections stay the same; int8 needs a calibration (`ranges.find_ranges`).
     :param colour: ``bgr`` or ``rgb``, the order that the network wants; pictures are BGR.
     :param mean: subtracted from each pixel value, in the network's order.
     :param scale: then multiplied.
@@ -44,27 +48,37 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
         know, the target is unknown, or there is no C compiler.
     """
     from face_tracking.compiler.onnx_reader import model_input_size
-    from face_tracking.compiler.targets import best_precision, find_machine
+    from face_tracking.compiler.ranges import find_ranges
+    from face_tracking.compiler.targets import best_precision, find_machine, integer_cpu
     onnx_path = Path(onnx_path)
     width, height = input_size or model_input_size(onnx_path)
     machine = find_machine(target)
+    if machine.gpu and precision not in ('auto', 'float32'):
+        raise UserError(f'the kernels for {gpu.NAMES[machine.gpu]} compute in float32, not in '
+                        f'{precision}', 'leave the precision away')
+    digest = _sha256(onnx_path)
+    ranges = find_ranges(onnx_path, digest, precision) if precision in ('auto', 'int8') else None
     if precision == 'auto':
-        precision = best_precision(machine.cpu)
-    request = Request(_sha256(onnx_path), width, height, machine.cpu, precision, colour,
-                      tuple(map(float, mean)), float(scale))
+        precision = best_precision(machine.cpu, machine.dot, ranges is not None)
+    if precision != 'int8':
+        ranges = None
+    request = Request(digest, width, height,
+                      integer_cpu(machine.cpu, machine.dot) if ranges else machine.cpu, precision,
+                      colour, tuple(map(float, mean)), float(scale),
+                      ranges.sha256 if ranges else '')
     if output is not None:
         path = Path(output)
         _make_folder(path.parent)
-        _compile_to(path, onnx_path, request, machine, target, progress)
+        _compile_to(path, onnx_path, request, machine, target, ranges, progress)
         return path
     path = _cache_folder() / request.file_name(onnx_path.stem)
     with _lock(path):
         if library.description_of(path) is None:
-            _compile_to(path, onnx_path, request, machine, target, progress)
+            _compile_to(path, onnx_path, request, machine, target, ranges, progress)
     return path
 
 
-def compile_in_child(onnx_path: Path, request: Request) -> Path:
+def compile_in_child(onnx_path: Path, request: Request, target: str = 'host') -> Path:
     """Compile for this machine in a process of its own, and return the library's path.
 
     The compiler (260 MB of it) never enters this process. The child's progress appears on
@@ -72,7 +86,7 @@ def compile_in_child(onnx_path: Path, request: Request) -> Path:
 
     :raises UserError: as `compile_model`, or the child died.
     """
-    job = {**asdict(request), 'onnx_path': str(onnx_path)}
+    job = {**asdict(request), 'onnx_path': str(onnx_path), 'target': target}
     environment = {key: value for key, value in os.environ.items()
                    if key != 'TVM_USE_RUNTIME_LIB'}
     package_root = str(Path(__file__).resolve().parents[2])
@@ -102,11 +116,12 @@ def _sha256(path: Path) -> str:
 
 
 def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: str,
-                progress: Progress | None) -> None:
+                ranges: RangesFile | None, progress: Progress | None) -> None:
     """Write the library beside ``path`` and move it there when it is whole."""
     from face_tracking.compiler.functions import Pixels
     from face_tracking.compiler.onnx_reader import read_network
     from face_tracking.compiler.program import build_program, export_library
+    from face_tracking.compiler.targets import best_precision
     tell = progress or (lambda line: None)
     rgb = request.colour == 'rgb'
     tell(f'reading {onnx_path.name}')
@@ -114,11 +129,22 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
     tell(f'scheduling {len(network.layers)} layers, {network.multiply_adds() / 1e6:.0f} million '
          f'multiply-adds, for {machine.cpu}')
     pixels = Pixels(request.mean[::-1] if rgb else request.mean, request.scale)
-    program, places = build_program(network, machine, pixels, request.precision)
+    export = export_library
+    if machine.gpu:
+        from face_tracking.compiler.gpu_program import build_gpu_program, export_gpu_library
+        export = export_gpu_library
+        program, places = build_gpu_program(network, pixels)
+    elif ranges:
+        program, places = build_program(
+            network, machine, pixels, best_precision(machine.cpu),
+            quantised=_quantised(network, machine, ranges, pixels))
+    else:
+        program, places = build_program(network, machine, pixels, request.precision)
     tell('generating code')
     description = {
         'format': library.FORMAT, 'request': asdict(request), 'model': onnx_path.name,
-        'cross': target != 'host', 'target': str(machine.target),
+        'cross': target not in LOCAL, 'target': str(machine.target),
+        'device': machine.gpu or 'cpu',
         'versions': library.compiler_version(), 'multiply_adds': network.multiply_adds(),
         'outputs': [{'name': output.name, 'shape': output.shape, 'planar': output.planar,
                      'tensor': places[output.name][0], 'begin': places[output.name][1]}
@@ -128,7 +154,7 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
         os.close(handle)
         temporary = Path(name)
         try:
-            export_library(program, machine, temporary)
+            export(program, machine, temporary)
             library.seal(temporary, description)
             temporary.chmod(0o644)
             temporary.replace(path)
@@ -138,6 +164,21 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
         raise UserError(f'cannot write the compiled network {path} ({error.strerror})',
                         'make room or choose another folder') from error
     tell(f'wrote {path}')
+
+
+def _quantised(network, machine, ranges: RangesFile, pixels):
+    """Return the network in whole numbers.
+
+    :raises UserError: it has no such form, or the processor no instructions for it.
+    """
+    from face_tracking.compiler.quantise import Ranges, quantise
+    from face_tracking.compiler.ranges import read_ranges
+    if not machine.dot:
+        raise UserError(f'{machine.cpu} has no instructions that sum products of bytes',
+                        'choose precision float32 or float16')
+    # Two products of 255 and 64 still fit into 16 bits.
+    limit = 64 if machine.dot == 'pmadd' else 127
+    return quantise(network, Ranges(*read_ranges(ranges.path)), limit, pixels.mean, pixels.scale)
 
 
 def _make_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from tvm import tirx
 from face_tracking.compiler import emit
 from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import Activation, Window
-from face_tracking.compiler.quantise import Dot, Taps
+from face_tracking.compiler.quantise import ONE, STEP_BITS, Dot, Taps
 from face_tracking.compiler.rows import Plane, RowKernels
 from face_tracking.compiler.targets import Machine
 
@@ -98,10 +98,20 @@ class Arithmetic:
                          emit.constant(low, source, lanes))
         return emit.convert(value, dtype, lanes)
 
+    def stepped(self, value, lanes: int):
+        """Return the 16-bit sums of a depthwise convolution as bytes of a map.
+
+        Where these are signed, the sums are already lower by as much.
+        """
+        if self.signed and lanes == 8:
+            return _intrinsic('int8x8', 'llvm.aarch64.neon.sqrshrn.v8i8', value,
+                              tirx.const(STEP_BITS, 'int32'))
+        step = emit.constant(ONE >> STEP_BITS, 'int16', lanes)
+        value = self.product(value, step, lanes)
+        return self.clipped(value, 'int16', self.byte, lanes, np.iinfo(self.byte).min)
+
     def byte_of(self, value, lanes: int):
         """Return 16-bit numbers as bytes of a map, cut off at 0 and 255."""
-        if not self.signed:
-            return self.clipped(value, 'int16', 'uint8', lanes, 0)
         value = self.clipped(value, 'int16', 'uint8', lanes, 0)
         return self.shifted(value, lanes)
 
@@ -159,7 +169,7 @@ def run_columns(window: Window) -> int:
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
-def dot_constants(layer: Dot, dtype: str, signed: bool) -> tuple:
+def dot_constants(layer: Dot, dtype: str, signed: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the bias, int32, and the gain of a dense convolution as its kernel wants them.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
@@ -183,6 +193,7 @@ class Views:
     int8: object
     int16: object
     int32: object
+    float16: object
     float32: object
 
     def of(self, dtype: str):
@@ -191,11 +202,14 @@ class Views:
 
 
 class IntegerKernels(RowKernels):
-    """Emits row kernels in whole numbers. Places of constants are indices in their own type."""
+    """Emits row kernels in whole numbers. Places of constants are indices in their own type.
 
-    def __init__(self, machine: Machine, views: Views, one):
-        super().__init__(machine, 'float32', views.float32, one)
-        self.views, self.arithmetic = views, Arithmetic(machine)
+    :param real: the type of what is not in whole numbers, ``float16`` or ``float32``.
+    """
+
+    def __init__(self, machine: Machine, real: str, views: Views, one):
+        super().__init__(machine, real, views.of(real), one)
+        self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
 
     def fill(self, plane: Plane, index, count: int, value: int) -> None:
         lanes = self._lanes(plane.dtype)
@@ -256,7 +270,8 @@ class IntegerKernels(RowKernels):
             for block in range(whole):
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         elif whole:
-            with emit.serial(whole * self.one) as block:
+            # LLVM need not ask whether there is a first turn at all.
+            with emit.serial(T.max(whole * self.one, 1)) as block:
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         rest = quads - whole * step
         if rest > 1 and source.slots:  # rings have a few bytes to spare behind their end
@@ -284,7 +299,7 @@ class IntegerKernels(RowKernels):
                         lanes), lanes)
 
     def _write_sums(self, sums, group, target: Plane, start, gain_at, positive: bool) -> None:
-        gain_type = ('int32' if self.arithmetic.signed and target.dtype != 'float32'
+        gain_type = ('int32' if self.arithmetic.signed and target.dtype != self.real
                      else 'float32')
         gains = [emit.let(emit.load(self.views.of(gain_type), gain_at + offset, lanes))
                  for offset, lanes in group]
@@ -292,8 +307,8 @@ class IntegerKernels(RowKernels):
             at = start + pixel * target.shape.channels
             values = [emit.load(registers[pixel], 0, lanes)
                       for registers, (_, lanes) in zip(sums, group, strict=True)]
-            if target.dtype == 'float32':
-                self._write_floats(values, gains, group, target, at, positive)
+            if target.dtype == self.real:
+                self._write_reals(values, gains, group, target, at, positive)
             elif self.arithmetic.signed:
                 self._write_pairs(values, gains, group, target, at, positive)
             else:
@@ -303,12 +318,17 @@ class IntegerKernels(RowKernels):
                     emit.store(target.buffer, at + offset, self.arithmetic.clipped(
                         value, 'int32', target.dtype, lanes, low), lanes)
 
-    def _write_floats(self, values, gains, group, target, at, positive) -> None:
+    def _write_reals(self, values, gains, group, target, at, positive) -> None:
         for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
-            value = emit.convert(value, 'float32', lanes) * gain
-            if positive:
-                value = tirx.max(value, emit.constant(0.0, 'float32', lanes))
-            emit.store(target.buffer, at + offset, value, lanes)
+            emit.store(target.buffer, at + offset,
+                       self._real_of(value, gain, lanes, positive), lanes)
+
+    def _real_of(self, value, gain, lanes: int, positive: bool = False):
+        """Return whole numbers times a float32 gain."""
+        value = emit.convert(value, 'float32', lanes) * gain
+        if positive:
+            value = tirx.max(value, emit.constant(0.0, 'float32', lanes))
+        return value if self.real == 'float32' else emit.convert(value, self.real, lanes)
 
     def _write_pairs(self, values, gains, group, target, at, positive) -> None:
         """On NEON: two vectors of four become one of eight, and two of those one of sixteen."""
@@ -398,10 +418,9 @@ class IntegerKernels(RowKernels):
         channels = target.shape.channels
         gains = []
         for shift, lanes in vectors:
-            index = places['gain'] + offset + shift
-            view = self.views.float32 if target.dtype == 'float32' else self.views.int16
-            gains.append(None if target.dtype == 'int16'
-                         else emit.let(emit.load(view, index, lanes)))
+            gains.append(emit.let(emit.load(
+                self.views.float32, places['gain'] + offset + shift, lanes))
+                if target.dtype == self.real else None)
         for pixel in range(len(sums[0])):
             place = at + pixel * channels
             values = []
@@ -412,12 +431,11 @@ class IntegerKernels(RowKernels):
 
     def _finished(self, value, gain, dtype: str, lanes: int, positive: bool):
         """Return the 16-bit sums of a depthwise convolution as what its map keeps."""
-        if dtype == 'float32':
-            value = emit.convert(value, 'float32', lanes) * gain
-            return tirx.max(value, emit.constant(0.0, 'float32', lanes)) if positive else value
+        if dtype == self.real:
+            return self._real_of(value, gain, lanes, positive)
         if dtype == 'int16':
             return tirx.max(value, emit.constant(0, 'int16', lanes)) if positive else value
-        return self.arithmetic.byte_of(self.arithmetic.product(value, gain, lanes), lanes)
+        return self.arithmetic.stepped(value, lanes)
 
     @staticmethod
     def _store_joined(values, vectors, target, at) -> None:
@@ -472,16 +490,16 @@ class IntegerKernels(RowKernels):
 
         def write(column, offset, lanes):
             value = emit.load(source.buffer, base + column * channels + offset, lanes)
-            if target.dtype == 'float32':
-                gain = emit.load(self.views.float32, gain_at + offset, lanes)
-                value = emit.convert(value, 'float32', lanes) * gain
+            if target.dtype == self.real:
+                value = self._real_of(
+                    value, emit.load(self.views.float32, gain_at + offset, lanes), lanes)
             else:
                 gain = emit.load(self.views.int16, gain_at + offset, lanes)
                 value = self.arithmetic.byte_of(self.arithmetic.product(value, gain, lanes),
                                                 lanes)
             emit.store(target.buffer, start + column * channels + offset, value, lanes)
 
-        wide = self._lanes('float32' if target.dtype == 'float32' else 'int16')
+        wide = self._lanes('float32' if target.dtype == self.real else 'int16')
         with emit.serial(target.shape.width) as column:
             emit.for_vectors(channels, wide, lambda offset, lanes: write(column, offset, lanes))
 
@@ -491,11 +509,19 @@ class IntegerKernels(RowKernels):
         try:
             self.mix([(source, factor)], target, row, Activation())
         finally:
-            self.dtype, self.lanes = 'float32', self._lanes('float32')
+            self.dtype, self.lanes = self.real, self._lanes(self.real)
 
 
-def packed_taps(layer: Taps, dtype: str) -> dict[str, np.ndarray]:
-    """Return the constants of a depthwise convolution by name."""
-    gain = layer.gain.astype(np.float32) if dtype == 'float32' else np.clip(
-        np.rint(layer.gain * (1 << 15)), 0, 32767).astype(np.int16)
-    return {'weights': layer.weights.ravel(), 'bias': layer.bias, 'gain': gain}
+def packed_taps(layer: Taps, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+    """Return the constants of a depthwise convolution by name.
+
+    :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
+    :param signed: maps of 8 bits are kept 128 lower.
+    """
+    packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
+    if dtype == 'float32':
+        packed['gain'] = layer.scale.astype(np.float32)
+    elif dtype == 'uint8' and signed:
+        lower = layer.bias.astype(np.int32) - (SHIFT << STEP_BITS)
+        packed['bias'] = np.maximum(lower, -ONE).astype(np.int16)
+    return packed

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from face_tracking import paths
 from face_tracking.compiler import records
-from face_tracking.compiler.targets import best_precision, host_cpu
+from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, integer_cpu
 
 FORMAT = 2
 """Changes when a library of an older version could no longer be run."""
@@ -29,10 +29,11 @@ class Request:
     :ivar model_sha256: of the ONNX file.
     :ivar width: of the input in pixels, like ``height``.
     :ivar cpu: LLVM's name of the processor, or the level of its instruction set.
-    :ivar precision: ``float32`` or ``float16``.
+    :ivar precision: ``float32``, ``float16`` or ``int8``.
     :ivar colour: ``bgr`` or ``rgb``, the order that the network wants.
     :ivar mean: subtracted from each pixel value, in the network's order.
     :ivar scale: then multiplied.
+    :ivar calibration: SHA-256 of the ranges that int8 was made with.
     """
 
     model_sha256: str
@@ -43,6 +44,7 @@ class Request:
     colour: str = 'bgr'
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
+    calibration: str = ''
 
     def key(self) -> str:
         """Return what tells this library from all others, the compiler and its records included.
@@ -130,13 +132,17 @@ def find_library(model: Path, request: Request) -> Path | None:
 
 
 def host_request(model_sha256: str, size: tuple[int, int], precision: str = 'auto',
-                 **pixels) -> Request:
+                 calibration: str = '', **pixels) -> Request:
     """Return the request for a network on this machine.
 
     :param precision: as for `build.compile_model`.
+    :param calibration: SHA-256 of the model's ranges, where it was calibrated.
     :param pixels: colour, mean and scale.
     """
-    cpu = host_cpu()
+    cpu, dot = host_cpu(), host_dot()
     if precision == 'auto':
-        precision = best_precision(cpu)
+        precision = best_precision(cpu, dot, bool(calibration))
+    if precision == 'int8':
+        return Request(model_sha256, *size, cpu=integer_cpu(cpu, dot), precision=precision,
+                       calibration=calibration, **pixels)
     return Request(model_sha256, *size, cpu=cpu, precision=precision, **pixels)

@@ -42,6 +42,8 @@ PEAK_ROOM = 1.5
 """So much more than was seen in calibration still fits into a map of 16 bits."""
 SUM_ROOM = 8.0
 """So many times the largest result fits into the 16-bit sum of a depthwise convolution."""
+STEP_BITS = 4
+"""A map of 8 bits is the 16-bit sum of a depthwise convolution without so many bits."""
 LEAST = 1 / 128
 """A channel's range is taken as at least this fraction of the widest channel's."""
 OTHER_PRECISION = 'choose precision float32 or float16'
@@ -79,12 +81,12 @@ class Taps:
 
     :ivar weights: int16 (kernel height, kernel width, channels).
     :ivar bias: int16 (channels,).
-    :ivar gain: float64 (channels,), from the sum to the number out.
+    :ivar scale: float64 (channels,), what 1 in the sum stands for.
     """
 
     weights: np.ndarray = field(repr=False)
     bias: np.ndarray = field(repr=False)
-    gain: np.ndarray = field(repr=False)
+    scale: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -265,8 +267,12 @@ class _Quantiser:
         found = np.asarray(found, np.float64)
         return np.maximum(found, max(LEAST * float(found.max()), 1e-6))
 
-    def _give(self, name: str, positive: bool, scale16: np.ndarray | None) -> Form:
-        """Give a layer's result its forms and return the one that it is stored in."""
+    def _give(self, name: str, positive: bool, scale16: np.ndarray | None,
+              scale8: np.ndarray | None = None) -> Form:
+        """Give a layer's result its forms and return the one that it is stored in.
+
+        :param scale8: of its 8 bits, if not what calibration says.
+        """
         stored, forms = self.result.stored[name], self.result.forms
         if positive:
             self.positive.add(name)
@@ -279,7 +285,8 @@ class _Quantiser:
             if not positive:
                 raise UserError(f'{name} has numbers below zero, which int8 does not multiply',
                                 OTHER_PRECISION)
-            forms[name, 'uint8'] = Form('uint8', self._range('clips', name) / 255)
+            forms[name, 'uint8'] = Form('uint8', self._range('clips', name) / 255
+                                        if scale8 is None else scale8)
         return forms[name, stored]
 
     def _pass_on(self, layer) -> None:
@@ -314,18 +321,24 @@ class _Quantiser:
         source = self.result.forms[layer.sources[0], 'int16'].scale
         weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
         name = layer.output
-        kinds = {'uint8': 'clips', 'int16': 'peaks'}
-        largest = np.abs(weights).max((0, 1)) * source * ONE
-        worst = np.abs(bias) + np.abs(weights).sum((0, 1)) * source * INT16
-        if self.result.stored[name] in kinds:
-            worst = np.minimum(worst, SUM_ROOM * self._range(kinds[self.result.stored[name]],
-                                                             name))
-        unit = np.maximum.reduce([worst, np.abs(bias), largest]) / INT16
-        unit = np.maximum(unit, 1e-12)
-        form = self._give(name, layer.activation.kind == 'clip', unit)
+        # Finer than these, neither the weights nor the bias would fit into 16 bits.
+        finest = np.maximum(np.abs(bias), np.abs(weights).max((0, 1)) * source * ONE) / INT16
+        wanted = self._sum_scale(name, weights, bias, source)
+        unit = np.maximum.reduce([wanted, finest, np.full(len(bias), 1e-12)])
+        scale8 = unit * (1 << STEP_BITS) if self.result.stored[name] == 'uint8' else None
+        self._give(name, layer.activation.kind == 'clip', unit, scale8)
         self.result.layers[name] = Taps(
-            _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16),
-            unit / form.scale)
+            _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16), unit)
+
+    def _sum_scale(self, name: str, weights, bias, source) -> np.ndarray:
+        """Return what 1 in the sum of a depthwise convolution should stand for."""
+        stored = self.result.stored[name]
+        if stored == 'uint8':
+            return self._range('clips', name) / (255 << STEP_BITS)
+        worst = (np.abs(bias) + np.abs(weights).sum((0, 1)) * source * INT16) / INT16
+        if stored == 'float32':
+            return worst
+        return np.minimum(worst, SUM_ROOM * self._range('peaks', name) / INT16)
 
     def _add(self, layer: Add) -> None:
         forms = [self.result.forms[source, 'int16'] for source in layer.sources]

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from face_tracking.compiler import gpu
 from face_tracking.errors import UserError
 
 PRESETS = {
@@ -14,6 +15,8 @@ PRESETS = {
     'pi4': {'kind': 'llvm', 'mtriple': 'aarch64-linux-gnu', 'mcpu': 'cortex-a72', 'num-cores': 4},
     'x86-64-v3': {'kind': 'llvm', 'mtriple': 'x86_64-linux-gnu', 'mcpu': 'x86-64-v3'},
     'x86-64-v4': {'kind': 'llvm', 'mtriple': 'x86_64-linux-gnu', 'mcpu': 'x86-64-v4'},
+    'opencl': {'kind': 'opencl'},
+    'vulkan': {'kind': 'vulkan'},
 }
 """TVM targets by the names that `--target` takes, beside ``host`` and any TVM target."""
 
@@ -34,6 +37,9 @@ DOTS = {'dotprod': 'sdot', 'avx512vnni': 'vnni', 'avxvnni': 'vnni', 'avx2': 'pma
 VNNI = {'avx512_vnni': ('x86-64-v4', '+avx512vnni'), 'avx_vnni': ('x86-64-v3', '+avxvnni')}
 """What the kernel and LLVM call it, and the level beside which it counts: no level includes it."""
 
+FASTER_IN_INT8 = {'vnni', 'sdot'}
+"""With these instructions int8 is faster than the floating point that is there beside them."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -52,6 +58,12 @@ class Machine:
     registers: int
     lane_products: bool
     dot: str = ''
+
+    @property
+    def gpu(self) -> str:
+        """The kind of graphics processor, '' for a processor."""
+        kind = self.target.kind.name
+        return kind if kind in gpu.KINDS else ''
 
     @property
     def cross(self) -> bool:
@@ -75,6 +87,15 @@ def host_cpu() -> str:
     return 'generic'
 
 
+def host_dot() -> str:
+    """Return `Machine.dot` of this machine, without the compiler."""
+    if platform.machine() == 'aarch64':
+        return 'sdot' if 'asimddp' in _cpu_field('Features').split() else ''
+    if host_vnni():
+        return 'vnni'
+    return 'pmadd' if host_cpu() in ('x86-64-v4', 'x86-64-v3') else ''
+
+
 def host_vnni() -> list[str]:
     """Return LLVM's attribute for the dot products of this machine beyond its level, if any."""
     if platform.machine() == 'aarch64':
@@ -84,9 +105,20 @@ def host_vnni() -> list[str]:
             if flag in flags and level == beside]
 
 
-def best_precision(cpu: str) -> str:
-    """Return the precision that is fastest on a processor while detections stay the same."""
+def best_precision(cpu: str, dot: str = '', calibrated: bool = False) -> str:
+    """Return the precision that is fastest on a processor while detections stay the same.
+
+    :param dot: as in `Machine`.
+    :param calibrated: whether the model can be computed in whole numbers.
+    """
+    if calibrated and dot in FASTER_IN_INT8:
+        return 'int8'
     return 'float16' if cpu in HALF_ARITHMETIC else 'float32'
+
+
+def integer_cpu(cpu: str, dot: str) -> str:
+    """Return the name of a processor for which int8 is compiled: x86's levels leave VNNI open."""
+    return f'{cpu}-vnni' if dot == 'vnni' else cpu
 
 
 def _cpu_field(name: str) -> str:
@@ -110,9 +142,13 @@ def find_machine(name: str = 'host') -> Machine:
                        'mcpu': host_cpu(), 'mattr': host_vnni()}
     try:
         target = Target(description)
+        if target.kind.name in gpu.KINDS:
+            return _gpu_machine(target)
         if target.kind.name != 'llvm':
             raise ValueError(f'it is for {target.kind.name}, not a processor')
         bits = codegen.llvm_get_vector_width(target)
+    except UserError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else 'unknown'
         raise UserError(f'cannot compile for target "{name}" ({reason})',
@@ -124,3 +160,16 @@ def find_machine(name: str = 'host') -> Machine:
                 if codegen.target_has_features(feature, target)), '')
     return Machine(target, triple, str(target.attrs.get('mcpu', 'generic')), bits,
                    32 if arm or wide else 16, arm, dot)
+
+
+def _gpu_machine(target) -> Machine:
+    """Return the machine of a target for a GPU; the processor beside it is this one's by default.
+
+    :raises UserError: this TVM cannot compile for it.
+    """
+    from tvm.target import Target
+    kind = target.kind.name
+    gpu.check_code_generator(kind)
+    host = target.host or Target({'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu',
+                                  'mcpu': host_cpu()})
+    return Machine(Target(target, host=host), str(host.attrs['mtriple']), kind, 128, 32, False)

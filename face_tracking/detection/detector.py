@@ -86,17 +86,18 @@ class FaceDetector:
 
 def create_detector(model: str | os.PathLike | None = None, runtime: str = DEFAULT,
                     input_size: tuple[int, int] | None = None, threads: int = 0,
-                    device: str = 'auto', **options) -> FaceDetector:
+                    device: str = 'auto', precision: str = 'auto',
+                    **options) -> FaceDetector:
     """Load a model into a runtime and return the detector around them.
 
     :param model: see :func:`face_tracking.detection.model.load_model`, like ``input_size``.
     :param runtime: see :func:`face_tracking.detection.runtimes.runtime.create_runtime`, like
-        ``threads`` and ``device``.
+        ``threads``, ``device`` and ``precision``.
     :param options: ``score_threshold`` and the others of :class:`FaceDetector`.
     :raises UserError: if the model or the runtime cannot be had.
     """
     loaded = load_model(model, input_size)
-    engine = create_runtime(runtime, loaded, threads, device)
+    engine = create_runtime(runtime, loaded, threads, device, precision)
     try:
         return FaceDetector(loaded, engine, **options)
     except UserError:

@@ -112,12 +112,11 @@ class IntegerReference:
         for row, column, under in windows(values, layer.window, 0):
             total = saturated(total + product(under, numbers.weights[row, column]))
         if stored == 'float32':
-            real = total * numbers.gain.astype(np.float32)
+            real = total * numbers.scale.astype(np.float32)
             return np.maximum(real, 0) if positive else real
         if stored == 'int16':
             return np.maximum(total, 0) if positive else total
-        gain = np.clip(np.rint(numbers.gain * (1 << 15)), 0, 32767)
-        return saturated(product(total, gain), 0, 255)
+        return saturated((total + 8) >> 4, 0, 255)
 
     def _dot(self, layer, numbers, values, stored, positive):
         total = numbers.bias.astype(np.float64)

@@ -30,16 +30,22 @@ RUNTIMES = {
 """``module:class`` of each engine by its name."""
 
 
+PRECISIONS = ('auto', 'float32', 'float16', 'int8')
+"""In what an engine may be asked to compute; ``auto`` is its fastest that keeps detections."""
+
+
 class Runtime(ABC):
     """One network, loaded by one engine at one input size.
 
     :param model: the network; the engine may read ``model.path`` or ``model.onnx_bytes()``.
     :param threads: how many cores to use; 0 leaves it to the engine.
     :param device: ``cpu``, or another that the engine knows; ``auto`` is its best.
+    :ivar precisions: those that it can be asked for.
     :raises UserError: if the engine is not installed or cannot load the model.
     """
 
     name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ('auto',)
 
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
         self.model = model
@@ -59,12 +65,21 @@ class Runtime(ABC):
         """Give back what the engine holds; nothing may be called afterwards."""
 
 
-def create_runtime(name: str, model: Model, threads: int = 0, device: str = 'auto') -> Runtime:
+def create_runtime(name: str, model: Model, threads: int = 0, device: str = 'auto',
+                   precision: str = 'auto') -> Runtime:
     """Return the engine ``name`` with ``model`` loaded.
 
+    :param precision: of the arithmetic, one of :data:`PRECISIONS`; an engine that leaves no
+        choice takes ``auto`` alone.
     :raises UserError: if there is no such engine, it is not installed, or cannot load the model.
     """
-    return runtime_class(name)(model, threads=threads, device=device)
+    engine = runtime_class(name)
+    if precision not in engine.precisions:
+        raise UserError(f'the runtime {name} knows no precision "{precision}"',
+                        f'choose {" or ".join(engine.precisions)}, or the runtime {DEFAULT}')
+    if precision == 'auto':
+        return engine(model, threads=threads, device=device)
+    return engine(model, threads=threads, device=device, precision=precision)
 
 
 def runtime_class(name: str) -> type[Runtime]:

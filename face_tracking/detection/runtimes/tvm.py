@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+import time
 
 # Before the first import of tvm: the runtime alone (3 MB, the compiler has 260), and no threads
 # tied to cores that the camera and the tracker also want.
@@ -30,14 +31,17 @@ from tvm.runtime.vm import VirtualMachine  # noqa: E402
 for _name in _KEPT_OUT:
     del sys.modules[_name]
 
-from face_tracking.compiler import library  # noqa: E402
+from face_tracking.compiler import gpu, library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
+from face_tracking.compiler.ranges import find_ranges  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import Runtime  # noqa: E402
+from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
 
 PRECISION = 'FACE_TRACKING_PRECISION'
-"""Environment variable that overrules the choice of arithmetic: float32, float16 or auto."""
+"""Environment variable that takes the place of precision auto."""
+TRIALS = 5
+"""Pictures by which ``device: auto`` compares a GPU with the processor."""
 MOST_THREADS = 4
 """As many as a runtime takes by itself: a small network's rows divide no further."""
 
@@ -55,8 +59,12 @@ class CompiledNetwork:
         if self.description is None or self.description.get('format') != library.FORMAT:
             raise UserError(f'{path} is not a whole compiled network of this version',
                             'compile it again with face_tracking compile')
+        self.device = self.description.get('device', 'cpu')
+        if self.device != 'cpu':
+            gpu.check_device(self.device)
         try:
-            machine = VirtualMachine(tvm.runtime.load_module(str(path)), tvm.runtime.device('cpu'))
+            machine = VirtualMachine(tvm.runtime.load_module(str(path)),
+                                     tvm.runtime.device(self.device))
         except Exception as error:  # TVM's errors share no base class but this
             raise UserError(f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
                             'compile it for this machine with face_tracking compile') from error
@@ -80,8 +88,7 @@ class CompiledNetwork:
         if not (image.flags.c_contiguous and image.flags.writeable):  # DLPack has no read-only
             np.copyto(self._copy, image)
             image = self._copy
-        picture = tvm_ffi.from_dlpack(image.reshape(-1))
-        numbers = [np.from_dlpack(tensor) for tensor in self._main(picture, self._threads)]
+        numbers = self._on_cpu(image) if self.device == 'cpu' else self._on_gpu(image)
         outputs = {}
         for output in self.description['outputs']:
             shape, begin = output['shape'], output['begin']
@@ -90,12 +97,32 @@ class CompiledNetwork:
         return outputs
 
 
+    def _on_cpu(self, image: np.ndarray) -> list[np.ndarray]:
+        picture = tvm_ffi.from_dlpack(image.reshape(-1))
+        return [np.from_dlpack(tensor) for tensor in self._main(picture, self._threads)]
+
+    def _on_gpu(self, image: np.ndarray) -> list[np.ndarray]:
+        picture = tvm.runtime.tensor(image.reshape(-1), tvm.runtime.device(self.device))
+        return [tensor.numpy() for tensor in self._main(picture)]
+
+
 def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
     """Return an output as its ONNX model shapes it; the library writes NHWC."""
     if not planar:
         return numbers.reshape(shape)
     batch, channels, height, width = shape
     return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+
+
+def _seconds(network: CompiledNetwork) -> float:
+    """Return what one picture takes, after the first two."""
+    width, height = network.input_size
+    image, times = np.zeros((height, width, 3), np.uint8), []
+    for _ in range(TRIALS + 2):
+        begin = time.perf_counter()
+        network.run(image)
+        times.append(time.perf_counter() - begin)
+    return min(times[2:])
 
 
 _pool = threading.local()
@@ -109,26 +136,83 @@ def _use_threads(threads: int) -> None:
 
 
 class TvmRuntime(Runtime):
-    """Runs on the CPU; compiles the model first where the cache has no library for it yet."""
+    """Runs on the CPU or a GPU; compiles the model first where the cache has no library for it.
+
+    ``device: auto`` takes the GPU that TVM can use, if there is one and it is faster.
+    """
 
     name = 'tvm'
+    precisions = PRECISIONS
 
-    def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
+    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
+                 precision: str = 'auto'):
         super().__init__(model, threads, device)
-        if device not in ('auto', 'cpu'):
-            raise UserError(f'the runtime tvm computes on the processor, not on "{device}"',
-                            'use device auto or cpu; docs/gpu.md says what a GPU would take')
+        if device not in ('auto', 'cpu', *gpu.KINDS):
+            raise UserError(f'the runtime tvm knows no device "{device}"',
+                            f'choose auto, cpu, {" or ".join(gpu.KINDS)}')
         pixels = model.description
-        request = library.host_request(
-            model.sha256, model.input_size, os.environ.get(PRECISION, 'auto'),
-            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale)
-        path = library.find_library(model.path, request) or compile_in_child(model.path, request)
-        self._network = CompiledNetwork(path, threads or min(MOST_THREADS, os.cpu_count() or 1))
+        if device in gpu.KINDS:
+            self._network = self._for_gpu(device, precision)
+        else:
+            self._network = self._for_cpu(precision)
+            if device == 'auto':
+                self._network = self._fastest(self._network, precision)
         missing = set(pixels.outputs) - {
             output['name'] for output in self._network.description['outputs']}
         if missing:
             raise UserError(f'the model {model.path} lacks the outputs {sorted(missing)}',
                             'correct its description')
+
+    def _for_cpu(self, precision: str) -> CompiledNetwork:
+        """Return the network for the processor."""
+        model, pixels = self.model, self.model.description
+        asked = precision if precision != 'auto' else os.environ.get(PRECISION) or precision
+        if asked not in PRECISIONS:
+            raise UserError(f'there is no precision "{asked}" ({PRECISION})',
+                            f'choose one of {", ".join(PRECISIONS)}')
+        ranges = (find_ranges(model.path, model.sha256, asked) if asked in ('auto', 'int8')
+                  else None)
+        request = library.host_request(
+            model.sha256, model.input_size, asked, ranges.sha256 if ranges else '',
+            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale)
+        path = library.find_library(model.path, request) or compile_in_child(model.path, request)
+        return CompiledNetwork(path, self.threads or min(MOST_THREADS, os.cpu_count() or 1))
+
+    def _for_gpu(self, kind: str, precision: str) -> CompiledNetwork:
+        """Return the network for a GPU.
+
+        :raises UserError: TVM or this machine has none.
+        """
+        if precision not in ('auto', 'float32'):
+            raise UserError(f'on a GPU the runtime tvm computes in float32, not in {precision}',
+                            'leave the precision at auto, or use device cpu')
+        gpu.check_device(kind)
+        model, pixels = self.model, self.model.description
+        request = library.Request(model.sha256, *model.input_size, cpu=kind,
+                                  colour=pixels.colour, mean=tuple(pixels.mean),
+                                  scale=pixels.scale)
+        path = (library.find_library(model.path, request)
+                or compile_in_child(model.path, request, kind))
+        return CompiledNetwork(path)
+
+    def _fastest(self, network: CompiledNetwork, precision: str) -> CompiledNetwork:
+        """Return the fastest of the network on the processor and on the GPUs that are here."""
+        if precision not in ('auto', 'float32'):
+            return network
+        candidates = [network]
+        for kind in gpu.usable():
+            try:
+                candidates.append(self._for_gpu(kind, precision))
+            except UserError as error:
+                print(f'face_tracking: computing on the processor: {error}', file=sys.stderr)
+        if len(candidates) == 1:
+            return network
+        times = {candidate: _seconds(candidate) for candidate in candidates}
+        best = min(times, key=times.get)
+        print('face_tracking: computing on ' + best.device + ': ' + ', '.join(
+            f'{candidate.device} {1e3 * seconds:.1f} ms'
+            for candidate, seconds in times.items()), file=sys.stderr)
+        return best
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
         outputs = self._network.run(image)

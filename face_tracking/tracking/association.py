@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.appearance import differences
+from face_tracking.tracking.appearance import SIZE, differences
 from face_tracking.tracking.motion import States
 
 GATE = 16.0
@@ -20,35 +21,55 @@ _UNCLEAR = 0.4     # what a difference in looks counts as where it cannot be tol
 _STRANGER = 0.9    # from this difference on even a face in the right place is another's
 _PLACE_HELPS = 2.0  # a lost face in the right place may differ that many times as much
 _WEAK_OVERLAP = 0.3
+_OBVIOUS, _TOUCH = 0.5, 0.02  # overlap that nobody else's can match; none to speak of
 
 
-@dataclass(frozen=True, eq=False)
 class Places:
     """How well N tracks and M detections agree in place.
 
+    :param states: beliefs about the tracks.
+    :param boxes: float64 (M, 4), the detections.
+    :param iou_threshold: overlap from which a pair is likely, however certain the place.
     :ivar overlap: intersection over union, float (N, M).
-    :ivar cost: float (N, M), 0 to 1.5.
-    :ivar likely: bool (N, M).
     """
 
-    overlap: np.ndarray
-    cost: np.ndarray
-    likely: np.ndarray
+    def __init__(self, states: States, boxes: np.ndarray, iou_threshold: float):
+        self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
+        self.overlap = box_arithmetic.iou(states.boxes(), boxes)
 
-    @classmethod
-    def compare(cls, states: States, boxes: np.ndarray, iou_threshold: float) -> Places:
-        """Compare beliefs about N tracks with detections ``boxes`` (M, 4).
+    @cached_property
+    def _distance(self) -> np.ndarray:
+        return self._states.distances(self._boxes)
 
-        :param iou_threshold: overlap from which a pair is likely, however certain the place.
-        """
-        overlap = box_arithmetic.iou(states.boxes(), boxes)
-        distance = states.distances(boxes)
-        likely = overlap >= max(iou_threshold, 1e-6)
-        likely |= distance < GATE
-        cost = np.minimum(distance / GATE, 1.0)
-        cost -= 0.5 * overlap
+    @cached_property
+    def likely(self) -> np.ndarray:
+        """Which pairs may be, bool (N, M)."""
+        likely = self.overlap >= max(self._iou_threshold, 1e-6)
+        likely |= self._distance < GATE
+        return likely
+
+    @cached_property
+    def cost(self) -> np.ndarray:
+        """What a pair costs, float (N, M), 0 to 1.5."""
+        cost = np.minimum(self._distance / GATE, 1.0)
+        cost -= 0.5 * self.overlap
         cost += 0.5
-        return cls(overlap, cost, likely)
+        return cost
+
+    def obvious(self, tracks: np.ndarray) -> np.ndarray | None:
+        """Return the track of each detection, int (M,), where overlap alone leaves no doubt.
+
+        That is so when each detection lies on a track of its own, one of ``tracks``, bool (N,),
+        and touches no other. None otherwise.
+        """
+        if not self.overlap.size or self.overlap.shape[1] > self.overlap.shape[0]:
+            return None
+        match = self.overlap.argmax(axis=0)
+        best = self.overlap[match, np.arange(len(match))]
+        if (best.min() < _OBVIOUS or self.overlap.sum() - best.sum() > _TOUCH
+                or not tracks[match].all() or np.bincount(match).max() > 1):
+            return None
+        return match
 
     def settled(self, tracks: np.ndarray) -> np.ndarray:
         """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
@@ -60,7 +81,7 @@ class Places:
         if len(rows):
             alone = np.bincount(rows)[rows] + np.bincount(columns)[columns] == 2
             alone &= tracks[rows]
-            alone &= self.overlap[rows, columns] > 0.5
+            alone &= self.overlap[rows, columns] > _OBVIOUS
             settled[columns[alone]] = True
         return settled
 
@@ -75,6 +96,11 @@ class Looks:
 
     values: np.ndarray
     known: np.ndarray
+
+    @classmethod
+    def none(cls, count: int) -> Looks:
+        """Return the looks of ``count`` faces of which nothing is known."""
+        return cls(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
 
 
 def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

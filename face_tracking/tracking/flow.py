@@ -30,9 +30,10 @@ _FACE_PART = 0.3        # of the box, to either side of its centre, that is sure
 _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
 _ROUNDS = 3             # of reweighting
+_STILL = 0.15           # pixels by which the points may seem to move before a camera at rest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Warp:
     """How the background moved: a point p goes to ``matrix @ p + offset``, in pixels.
 
@@ -45,8 +46,8 @@ class Warp:
 
     @classmethod
     def none(cls) -> Warp:
-        """Return the warp of a camera that stands still."""
-        return cls(np.eye(2), np.zeros(2))
+        """Return the warp of a camera that stands still, always the same object."""
+        return _NONE
 
     @classmethod
     def of_rotation(cls, camera: CameraModel, pan: float, tilt: float) -> Warp:
@@ -66,6 +67,9 @@ class Warp:
     def zoom(self) -> float:
         """The scale."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+
+_NONE = Warp(np.eye(2), np.zeros(2))
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def _similarity(points: np.ndarray, moved: np.ndarray, good: np.ndarray) -> Warp
     if count < _BACKGROUND_POINTS:
         return None
     shift = moved - points
+    if np.count_nonzero(np.abs(shift) < _STILL) > 0.75 * count:
+        return Warp.none()
     residual = np.abs(shift - complex(_median(shift.real), _median(shift.imag)))
     for _ in range(_ROUNDS):
         weight = residual / max(1.5 * _median(residual), 0.15)

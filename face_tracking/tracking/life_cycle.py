@@ -62,6 +62,7 @@ class Register:
     hidden: np.ndarray = _column(np.bool_)
     _last_key: int = 0
     _last_id: int = 0
+    _watch: tuple[bool, int] | None = None  # whether anybody was missed, oldest stamp in seen
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,6 +78,7 @@ class Register:
             rows = new.get(name, np.zeros((count, *column.shape[1:])))
             setattr(self, name, np.concatenate([column, rows.astype(column.dtype)]))
         self._last_key += count
+        self._watch = None
         return new['keys']
 
     def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, leans: np.ndarray) -> None:
@@ -87,10 +89,12 @@ class Register:
         self.misses[rows] = 0
         self.seen[rows] = np.maximum(self.seen[rows], stamp)
         self.scores[rows] = scores
+        self._watch = None
 
     def miss(self, rows: np.ndarray) -> None:
-        """Note that a round of detection did not find the tracks in ``rows``."""
-        self.misses[rows] += 1
+        """Note that a round of detection did not find the tracks in ``rows``, bool (N,)."""
+        self.misses += rows
+        self._watch = None
 
     def view(self, rows: np.ndarray, stamp: int, looks: np.ndarray, scores: np.ndarray) -> None:
         """Learn how the tracks in ``rows`` look.
@@ -146,7 +150,7 @@ class Register:
 
         :returns: keys of the remembered tracks that are over.
         """
-        if not options.appearance or not self.misses.any():
+        if not options.appearance or self._all_here(stamp, options):
             return self.keys[:0]
         present = np.flatnonzero((self.ids > 0) & (self.viewed == stamp) & (self.weights >= _POOR))
         absent = np.flatnonzero(self.remembered(stamp, options) & self.known)
@@ -171,6 +175,8 @@ class Register:
 
     def remembered(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks have an id but are lost from sight, bool (N,)."""
+        if self._all_here(stamp, options):
+            return np.zeros(len(self), bool)
         lost = self.misses > options.max_misses
         lost |= self.hidden & (self.misses > 0)
         lost |= stamp - self.seen > options.max_unseen * SECOND
@@ -187,8 +193,7 @@ class Register:
 
     def alive(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Return which tracks stay, bool (N,): one on trial may not miss a single round."""
-        if not self.misses.any() and not (
-                stamp - self.seen > options.max_unseen * SECOND).any():
+        if self._all_here(stamp, options):
             return np.ones(len(self), bool)
         unseen = self.unseen(stamp)
         remembered = self.remembered(stamp, options)
@@ -204,11 +209,22 @@ class Register:
         """Drop the tracks outside ``mask``; their ids are not given again."""
         for name, column in self._columns():
             setattr(self, name, column[mask])
+        self._watch = None
 
     def shift(self, nanoseconds: int) -> None:
         """Move all stamps, as when the clock was set."""
         self.begun += nanoseconds
         self.seen += nanoseconds
+        self._watch = None
+
+    def _all_here(self, stamp: int, options: TrackerOptions) -> bool:
+        """Say, at little cost, whether every track was found by the last detections."""
+        if not len(self.keys):
+            return True
+        if self._watch is None:
+            self._watch = bool(self.misses.any()), int(self.seen.min())
+        missed, oldest = self._watch
+        return not missed and stamp - oldest <= options.max_unseen * SECOND
 
     def _columns(self) -> list[tuple[str, np.ndarray]]:
         return [(name, getattr(self, name)) for name in _COLUMNS]

@@ -51,8 +51,8 @@ class Moment:
 
     def drift(self, points: np.ndarray) -> np.ndarray:
         """Return how fast the camera's motion moves points (N, 2), pixels per second (N, 2)."""
-        if self.warp is None or self.seconds <= 0:
-            return np.zeros_like(points)
+        if self.warp in (None, Warp.none()) or self.seconds <= 0:
+            return np.zeros(points.shape)
         return (self.warp(points) - points) / self.seconds
 
     def advance(self, keys: np.ndarray, states: States) -> States:
@@ -60,7 +60,7 @@ class Moment:
         if not len(keys):
             return states
         before = states
-        if self.warp is not None:
+        if self.warp not in (None, Warp.none()):
             states = states.warped(self.warp)
         if len(self.carried_keys):
             motion, deviation = self._carried(keys)

@@ -210,15 +210,8 @@ class FaceTracker:
         in_time = stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, stamp)
         own, rows = locate(moment.keys, register.keys)
-        keys, states = moment.keys[own], moment.states[own]
-        places = Places.compare(states, detections.boxes, options.iou_threshold)
-        remembered = register.remembered(stamp, options)[rows]
-        strong = detections.scores >= options.score_threshold
-        asked = strong & ~places.settled(register.familiar(stamp)[rows] & ~remembered)
-        seen = self._seen(moment.picture, detections, asked)
-        match, elsewhere = associate(
-            places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
-            options.look_threshold)
+        keys, states = moment.keys[own], moment.of(register.keys)
+        match, elsewhere, seen = self._match(moment.picture, states, rows, detections)
         taken = np.flatnonzero(match >= 0)
         taken = taken[np.argsort(match[taken])]
         found = match[taken]
@@ -227,12 +220,14 @@ class FaceTracker:
             self._note(rows[found], detections, seen, taken)
         changed = keys[found]
         if in_time:
-            missed = np.ones(len(register), bool)
-            missed[rows[found]] = False
-            register.miss(missed)
-            new = np.flatnonzero((match < 0) & strong)
-            room = options.max_tracks - len(register) + np.count_nonzero(remembered)
-            new = new[:max(0, room)]
+            if len(found) < len(register):
+                missed = np.ones(len(register), bool)
+                missed[rows[found]] = False
+                register.miss(missed)
+            new = np.flatnonzero((match < 0) & (detections.scores >= options.score_threshold))
+            if len(new):
+                remembered = np.count_nonzero(register.remembered(stamp, options))
+                new = new[:max(0, options.max_tracks - len(register) + remembered)]
             if len(new):
                 begun = register.begin(stamp, detections.scores[new])
                 self._note(locate(register.keys, begun)[0], detections, seen, new)
@@ -244,6 +239,28 @@ class FaceTracker:
             if len(over):
                 register.keep(~np.isin(register.keys, over))
         self._drop_dead(self._timeline.newest.stamp)
+
+    def _match(self, picture: Picture | None, states: States, rows: np.ndarray,
+               detections: Detections) -> tuple[np.ndarray, np.ndarray, Looks]:
+        """Say which track each of M detections continues.
+
+        :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
+        :returns: the track, int (M,), -1 for none; whether it was found in another place than
+            expected, bool (M,); and how the detections look, as far as that was asked.
+        """
+        register, options, stamp = self._register, self._options, detections.stamp
+        places = Places(states, detections.boxes, options.iou_threshold)
+        remembered = register.remembered(stamp, options)[rows]
+        settled = register.familiar(stamp)[rows] & ~remembered
+        strong = detections.scores >= options.score_threshold
+        match = places.obvious(settled) if strong.all() else None
+        if match is not None:
+            return match, np.zeros(len(match), bool), Looks.none(len(match))
+        seen = self._seen(picture, detections, strong & ~places.settled(settled))
+        match, elsewhere = associate(
+            places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
+            options.look_threshold)
+        return match, elsewhere, seen
 
     def _note(self, rows: np.ndarray, detections: Detections, seen: Looks,
               which: np.ndarray) -> None:
@@ -258,9 +275,7 @@ class FaceTracker:
     def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray) -> Looks:
         """Return how the detections ``asked`` for (M,) look, where that can be told."""
         started = time.perf_counter()
-        boxes = detections.boxes
-        values = np.zeros((len(boxes), appearance.SIZE), np.float32)
-        known = np.zeros(len(boxes), bool)
+        boxes, looks = detections.boxes, Looks.none(len(detections))
         rows = np.flatnonzero(asked)
         if picture is not None and self._options.appearance and len(rows):
             overlap = box_arithmetic.iou(boxes[rows], boxes)
@@ -269,11 +284,11 @@ class FaceTracker:
             clear = (overlap < _CLEAR).all(axis=1) & (boxes[rows, :2] > 1).all(axis=1)
             clear &= (boxes[rows, 2:] < (width - 1, height - 1)).all(axis=1)
             rows = rows[clear]
-            values[rows] = appearance.look(picture, boxes[rows],
-                                           appearance.lean(detections.landmarks[rows]))
-            known[rows] = True
+            looks.values[rows] = appearance.look(picture, boxes[rows],
+                                                 appearance.lean(detections.landmarks[rows]))
+            looks.known[rows] = True
             self.timings['look'] += 1e3 * (time.perf_counter() - started)
-        return Looks(values, known)
+        return looks
 
     def _check_sight(self) -> None:
         """Look whether the faces that were not detected just now can be seen at all."""
@@ -316,11 +331,11 @@ class FaceTracker:
         landmarks = np.asarray(detections.landmarks)
         if len(landmarks) != len(boxes):
             landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
-        good = _possible(boxes, self._shape or _LARGEST) & (scores >= 0) & (scores <= 1)
+        good = _possible(boxes, scores, self._shape or _LARGEST)
         self.refused += len(good) - int(np.count_nonzero(good))
         good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
-        rows = np.flatnonzero(good)
-        rows = rows[np.lexsort((*boxes[rows].T, -scores[rows]))]
+        order = np.lexsort(np.vstack([boxes.T, -scores]))
+        rows = order[good[order]]
         return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
@@ -349,7 +364,10 @@ def _corrected(states: States, rows: np.ndarray, detections: Detections,
                elsewhere: np.ndarray) -> States:
     """Return the states after those in ``rows`` were detected, one detection each."""
     doubt = 1 + 2 * (1 - detections.scores)
-    states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
+    if len(rows) == len(states):  # each has its own, so the rows are in order
+        states = states.seen_at(detections.boxes, doubt)
+    else:
+        states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
     if not elsewhere.any():
         return states
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
@@ -361,13 +379,15 @@ def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
         boxes[:, 1] < shape[0])
 
 
-def _possible(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) can be those of faces in an image of (height, width)."""
+def _possible(boxes: np.ndarray, scores: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
+    """Return which boxes (N, 4) and scores (N,) can be those of faces in (height, width)."""
+    height, width = shape
+    # What is not a number compares as False, and what is infinite is too large.
     with np.errstate(invalid='ignore', over='ignore'):
-        sides = boxes[:, 2:] - boxes[:, :2]
-        # What is not a number compares as False, and what is infinite is too large.
-        fits = (sides >= _SMALLEST_SIDE) & (sides <= (2 * shape[1], 2 * shape[0]))
-        return fits[:, 0] & fits[:, 1] & _overlaps(boxes, shape)
+        rows = np.column_stack([boxes[:, 2:] - boxes[:, :2], boxes[:, 2:], boxes[:, :2], scores])
+    good = rows >= (_SMALLEST_SIDE, _SMALLEST_SIDE, 1e-9, 1e-9, -np.inf, -np.inf, 0)
+    good &= rows <= (2 * width, 2 * height, np.inf, np.inf, width - 1e-9, height - 1e-9, 1)
+    return good.all(axis=1)
 
 
 def _check_image(image: np.ndarray | None) -> None:

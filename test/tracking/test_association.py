@@ -29,7 +29,7 @@ def test_assignment_is_the_best_of_all(seed):
 
 def match(tracks, detections, track_looks=None, looks=None, strong=True, remembered=False):
     tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
-    places = Places.compare(States.at_rest(tracks), detections, iou_threshold=0.2)
+    places = Places(States.at_rest(tracks), detections, iou_threshold=0.2)
     return associate(places, looks_or_none(track_looks, len(tracks)),
                      np.full(len(tracks), remembered), looks_or_none(looks, len(detections)),
                      np.zeros(len(detections), bool) | strong, look_threshold=0.35)
@@ -84,6 +84,6 @@ def test_a_stranger_does_not_take_the_place_of_a_lost_face():
 
 def test_only_a_pair_that_stands_alone_is_settled():
     tracks = np.array([LEFT, RIGHT, [310, 0, 350, 50]], float)
-    places = Places.compare(States.at_rest(tracks), np.array([LEFT, RIGHT], float), 0.2)
+    places = Places(States.at_rest(tracks), np.array([LEFT, RIGHT], float), 0.2)
     assert places.settled(np.ones(3, bool)).tolist() == [True, False]
     assert places.settled(np.zeros(3, bool)).tolist() == [False, False]

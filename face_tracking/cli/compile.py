@@ -8,7 +8,8 @@ ends in .so, and the nodes load it with TVM's runtime alone.
 
 Targets: host, pi5, pi4, x86-64-v3, x86-64-v4, or a TVM target such as
 "llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a78". For another kind of processor a cross compiler
-is needed (apt install gcc-aarch64-linux-gnu).
+is needed (apt install gcc-aarch64-linux-gnu). opencl and vulkan are this machine's graphics
+processor (docs/gpu.md).
 
 Two targets are no machine of TVM's: tflite writes an int8 TensorFlow Lite file for the runtime
 tflite, and coral has edgetpu_compiler make of it what an Edge TPU runs.
@@ -67,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Compile with TVM."""
-    from face_tracking.compiler.build import compile_model
+    from face_tracking.compiler.build import LOCAL, compile_model
     described = model.description
     if args.calibration is not None:
         _calibrate(args, model, tell)
     output = args.output
-    if output is None and args.target != HOST:
+    if output is None and args.target not in LOCAL:
         words = ''.join(letter if letter.isalnum() or letter in '._-' else '_'
                         for letter in args.target)
         output = Path(f'{model.name}-{model.width}x{model.height}-{words}.so')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import tvm
@@ -22,8 +23,13 @@ from face_tracking.compiler.program import linker, relax_passes
 from face_tracking.compiler.targets import Machine
 
 
-def build_gpu_program(network: Network, pixels: Pixels) -> tvm.IRModule:
-    """Return the Relax program ``main(picture)``: all outputs, one after another."""
+def build_gpu_program(network: Network, pixels: Pixels
+                      ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
+    """Return the Relax program ``main(picture)``, and where it leaves each output.
+
+    It returns one tensor with all outputs, so that one transfer fetches them; an output's place
+    is the number of its tensor, 0, and where in that it begins.
+    """
     builder = relax.BlockBuilder()
     image = relax.Var(IMAGE, relax.TensorType((numbers(network.shapes[IMAGE]),), 'uint8'))
     maps = {IMAGE: image}
@@ -38,11 +44,15 @@ def build_gpu_program(network: Network, pixels: Pixels) -> tvm.IRModule:
                     function, [*(maps[source] for source in layer.sources), *constants],
                     relax.TensorType((numbers(network.shapes[layer.output]),), FLOAT)))
             function = builder.add_func(results_function(network, 'results'), 'results')
-            results = builder.emit_output(relax.call_tir(
+            sizes = output_sizes(network.outputs)
+            results = builder.emit(relax.call_tir(
                 function, [maps[source] for source in readers(network.outputs)],
-                relax.TensorType((sum(output_sizes(network.outputs)),), FLOAT)))
-        builder.emit_func_output(results)
-    return builder.get()
+                relax.TensorType((sum(sizes),), FLOAT)))
+            returned = builder.emit_output(relax.Tuple([results]))
+        builder.emit_func_output(returned)
+    begins = accumulate(sizes, initial=0)
+    return builder.get(), {output.name: (0, begin)
+                           for output, begin in zip(network.outputs, begins, strict=False)}
 
 
 def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:

@@ -96,7 +96,6 @@ class CompiledNetwork:
             outputs[output['name']] = _shaped(found, shape, output['planar'])
         return outputs
 
-
     def _on_cpu(self, image: np.ndarray) -> list[np.ndarray]:
         picture = tvm_ffi.from_dlpack(image.reshape(-1))
         return [np.from_dlpack(tensor) for tensor in self._main(picture, self._threads)]

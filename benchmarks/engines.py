@@ -182,7 +182,7 @@ class Torch(Engine):
 
 
 class TensorFlowLite(Engine):
-    """TensorFlow Lite, now LiteRT, in int8, calibrated on one picture as TorchScript is."""
+    """TensorFlow Lite, now LiteRT, in int8."""
 
     name = 'tflite int8'
     exact = False
@@ -191,7 +191,7 @@ class TensorFlowLite(Engine):
         from face_tracking.detection.runtimes.accelerated import file_name
         from face_tracking.tflite.export import export_tflite
         try:
-            export_tflite(model, [picture_for(model)], folder / file_name(model, '.tflite'))
+            export_tflite(model, folder / file_name(model, '.tflite'))
             # It is looked for beside the model.
             copied = replace(model, path=folder / model.path.name)
             return create_runtime('tflite', copied, threads).infer

@@ -1,38 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exporting a detector to an int8 TensorFlow Lite file: calibrate, quantise, write."""
+"""Exporting a detector to an int8 TensorFlow Lite file, and on to an Edge TPU's."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from face_tracking.compiler.onnx_reader import read_network
-from face_tracking.detection.letterbox import Letterbox
+from face_tracking.compiler.quantise import Ranges
+from face_tracking.compiler.ranges import find_ranges, read_ranges
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.tflite.integers import quantised
-from face_tracking.tflite.ranges import observed
 
 EDGE_TPU_COMPILER = 'edgetpu_compiler'
 
 
-def export_tflite(model: Model, pictures: Iterable[np.ndarray], output: Path,
+def export_tflite(model: Model, output: Path, ranges: Ranges | None = None,
                   progress: Callable[[str], None] | None = None) -> Path:
     """Write a detector as a TensorFlow Lite file that computes in 8-bit integers.
 
     :param model: at the input size that the file shall have.
-    :param pictures: to calibrate on, uint8 (H, W, 3) BGR of any size: a few dozen like those
-        that the detector will see.
     :param output: where to write it.
+    :param ranges: of its feature maps; those of the model's calibration if None.
     :param progress: called with a line on each step.
     :returns: ``output``.
-    :raises UserError: LiteRT is missing, the model has layers without a counterpart there, there
-        are no pictures, or the file cannot be written.
+    :raises UserError: LiteRT is missing, the model has layers without a counterpart there, it
+        was not calibrated, or the file cannot be written.
     """
     try:
         from face_tracking.tflite.writer import written
@@ -47,10 +44,8 @@ def export_tflite(model: Model, pictures: Iterable[np.ndarray], output: Path,
                         'int8 input needs', 'choose another runtime')
     tell(f'reading {model.path.name}')
     network = read_network(model.path, model.input_size, rgb=pixels.colour == 'rgb')
-    fit = Letterbox(model.width, model.height)
-    tell('calibrating')
-    ranges = observed(network, ((fit(picture)[0] - np.float32(pixels.mean[0]))
-                                * np.float32(pixels.scale) for picture in pictures))
+    if ranges is None:
+        ranges = Ranges(*read_ranges(find_ranges(model.path, model.sha256).path))
     integers = quantised(network, ranges, pixels.mean[0], pixels.scale)
     content = written(integers, f'{model.name} {model.width}x{model.height} of {model.path.name}, '
                                 f'SHA-256 {model.sha256}')

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network in floating point to one in 8-bit integers, after training, without training.
+"""From a network in floating point to one in 8-bit integers alone, after training.
 
 Integers q stand for real numbers (q - zero point) scale: one scale for a feature map, one for
 each output channel of a kernel (Jacob et al., "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", 2018). Two things make eight bits go further:
+Efficient Integer-Arithmetic-Only Inference", 2018). `compiler.quantise` gives each channel of a
+map a scale of its own and keeps some maps in 16 bits; accelerators know neither, so here two
+other things make eight bits go further:
 
 - ReLU lets a channel be scaled by any positive number if the next kernel takes it back, so that
   all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through Weight
   Equalization and Bias Correction", 2019).
 - A detector's last convolution puts logits, offsets and log sizes side by side. Each of its
-  channels is moved and scaled to -1 .. 1, and `Output` says how it is turned back in float.
+  channels is scaled to -1 .. 1, and `IntegerNetwork.ends` says what turns it back in float.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import numpy as np
 
 from face_tracking.compiler.network import (
     IMAGE,
+    NONE,
     RELU,
+    Add,
     Convolution,
     Layer,
     MaxPool,
@@ -29,7 +33,9 @@ from face_tracking.compiler.network import (
     Output,
     Upsample,
 )
-from face_tracking.tflite.ranges import Range
+from face_tracking.compiler.quantise import Ranges
+from face_tracking.compiler.ranges import CALIBRATE
+from face_tracking.errors import UserError
 
 LARGEST = 127
 LARGEST_BIAS = 2 ** 30
@@ -42,13 +48,6 @@ class Grid(NamedTuple):
 
     scale: float
     zero_point: int
-
-
-class Affine(NamedTuple):
-    """``value * gain + offset``, float32 (channels,) each."""
-
-    gain: np.ndarray
-    offset: np.ndarray
 
 
 class Kernel(NamedTuple):
@@ -70,99 +69,125 @@ class IntegerNetwork:
     :ivar network: equalised; its maps are those that the integers stand for.
     :ivar grids: of each feature map, the picture included.
     :ivar kernels: of each convolution, by its output.
-    :ivar ends: what turns a map that is handed out back into the original one, by its name.
+    :ivar ends: float32 (channels,), by which a map that is handed out was divided, by its name.
     """
 
     network: Network
     grids: dict[str, Grid]
     kernels: dict[str, Kernel]
-    ends: dict[str, Affine]
+    ends: dict[str, np.ndarray]
 
 
-def quantised(network: Network, ranges: dict[str, Range], mean: float = 0,
+Reach = dict[str, np.ndarray]
+"""The largest magnitude of each channel, float32 (channels,), by map."""
+
+
+def quantised(network: Network, ranges: Ranges, mean: float = 0,
               scale: float = 1) -> IntegerNetwork:
     """Quantise a network of convolutions, pooling, enlargement and additions.
 
-    :param ranges: of all its feature maps, from `ranges.observed`.
+    :param ranges: from calibration.
     :param mean: subtracted from each pixel value (0 to 255), a whole number.
     :param scale: then multiplied.
+    :raises UserError: there is a layer of another kind, or a range is missing.
     """
-    network, ranges = _equalised(network, ranges)
-    network, ranges, ends = _with_even_ends(network, ranges)
+    reach = _reach(network, ranges)
+    network, reach = _equalised(network, reach)
+    network, reach, ends = _with_even_ends(network, reach)
     grids = {IMAGE: Grid(scale, round(mean) - 128)}
+    positive: set[str] = set()
     for layer in network.layers:
-        # These hand values on, and the kernels that do want them on the same grid.
-        grids[layer.output] = (grids[layer.sources[0]] if isinstance(layer, MaxPool | Upsample)
-                               else _grid(ranges[layer.output]))
+        name, source = layer.output, layer.sources[0]
+        if _is_positive(layer, positive):
+            positive.add(name)
+        # Some hand values on, and the kernels that do want them on the same grid.
+        grids[name] = (grids[source] if isinstance(layer, MaxPool | Upsample)
+                       else _grid(float(reach[name].max()), name in positive))
     kernels = {layer.output: _kernel(layer, grids[layer.sources[0]].scale)
                for layer in network.layers if isinstance(layer, Convolution)}
     return IntegerNetwork(network, grids, kernels, ends)
 
 
-def _grid(seen: Range) -> Grid:
-    low, high = min(float(seen.low.min()), 0.0), max(float(seen.high.max()), 0.0)
-    scale = max(high - low, 1e-6) / 255
-    return Grid(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
+def _reach(network: Network, ranges: Ranges) -> Reach:
+    reach: Reach = {}
+    for layer in network.layers:
+        name, channels = layer.output, network.shapes[layer.output].channels
+        if not isinstance(layer, Convolution | MaxPool | Upsample | Add):
+            raise UserError(f'{type(layer).__name__} ({name}) has no integer form',
+                            'choose another runtime')
+        if isinstance(layer, MaxPool | Upsample):
+            continue
+        found = ranges.clips.get(name, ranges.peaks.get(name))
+        if found is None or len(found) != channels:
+            raise UserError(f'the calibration says nothing of the feature map {name}', CALIBRATE)
+        found = np.asarray(found, np.float32)
+        reach[name] = np.maximum(found, max(float(found.max()) * LEAST_SHARE, 1e-6))
+    return reach
+
+
+def _is_positive(layer: Layer, positive: set[str]) -> bool:
+    activation = getattr(layer, 'activation', NONE)
+    if activation != NONE:
+        return activation.low >= 0
+    return not isinstance(layer, Convolution) and set(layer.sources) <= positive
+
+
+def _grid(reach: float, positive: bool) -> Grid:
+    return Grid(reach / 255, -128) if positive else Grid(reach / 127, 0)
 
 
 def _kernel(layer: Convolution, input_scale: float) -> Kernel:
     bound = np.abs(layer.weights).reshape(-1, layer.weights.shape[-1]).max(axis=0) / LARGEST
     scales = np.maximum(bound, np.abs(layer.bias) / (input_scale * LARGEST_BIAS))
-    scales = np.maximum(scales, np.finfo(np.float32).tiny * 2 ** 20).astype(np.float32)
+    scales = np.maximum(scales, 1e-30).astype(np.float32)
     weights = np.clip(np.round(layer.weights / scales), -LARGEST, LARGEST).astype(np.int8)
     bias = np.round(layer.bias / (np.float64(input_scale) * scales)).astype(np.int32)
     return Kernel(weights, scales, bias)
 
 
-def _equalised(network: Network, ranges: dict[str, Range]) -> tuple[Network, dict[str, Range]]:
+def _equalised(network: Network, reach: Reach) -> tuple[Network, Reach]:
     """Scale the channels of maps that only convolutions read, so that each uses the range.
 
     A depthwise kernel has a scale for each channel, and all may reach the same. A dense kernel's
     inputs share one, so there the factor is shared between map and kernel.
     """
     layers = {layer.output: layer for layer in network.layers}
-    ranges = dict(ranges)
+    reach = dict(reach)
     for name, users in network.uses().items():
         producer = layers.get(name)
         if not _may_be_scaled(producer, users):
             continue
         users = [layers[user.output] for user in users]
-        reach = np.maximum(np.abs(ranges[name].low), np.abs(ranges[name].high))
-        reach = np.maximum(reach, max(float(reach.max()), 1e-6) * LEAST_SHARE)
-        factors = reach / reach.max()
+        factors = reach[name] / reach[name].max()
         dense = [np.abs(user.weights).max(axis=(0, 1, 3)) for user in users if not user.depthwise]
         if dense:
             weight = np.max(dense, axis=0)
             weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
-            factors = np.sqrt(reach / weight)
+            factors = np.sqrt(reach[name] / weight)
         layers[name] = replace(producer, weights=producer.weights / factors,
                                bias=producer.bias / factors)
         for user in users:
             taken_back = factors if user.depthwise else factors[:, None]
             layers[user.output] = replace(user, weights=user.weights * taken_back)
-        ranges[name] = Range(ranges[name].low / factors, ranges[name].high / factors)
-    return replace(network, layers=list(layers.values())), ranges
+        reach[name] = reach[name] / factors
+    return replace(network, layers=list(layers.values())), reach
 
 
 def _may_be_scaled(producer: Layer | None, users: list[Layer | Output]) -> bool:
-    return (isinstance(producer, Convolution)
-            and (producer.activation.kind == 'none' or producer.activation == RELU)
+    return (isinstance(producer, Convolution) and producer.activation in (NONE, RELU)
             and bool(users) and all(isinstance(user, Convolution) for user in users))
 
 
-def _with_even_ends(network: Network, ranges: dict[str, Range]
-                    ) -> tuple[Network, dict[str, Range], dict[str, Affine]]:
-    """Move and scale each channel of maps that only outputs read to -1 .. 1."""
-    uses, ranges, ends, layers = network.uses(), dict(ranges), {}, []
+def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Reach]:
+    """Scale each channel of maps that only outputs read to -1 .. 1."""
+    uses, reach, ends, layers = network.uses(), dict(reach), {}, []
     for layer in network.layers:
-        if (isinstance(layer, Convolution) and layer.activation.kind == 'none'
-                and all(isinstance(user, Output) for user in uses[layer.output])):
-            low, high = ranges[layer.output]
-            gain = np.maximum((high - low) / 2, 1e-3).astype(np.float32)
-            offset = ((high + low) / 2).astype(np.float32)
-            ends[layer.output] = Affine(gain, offset)
-            layer = replace(layer, weights=layer.weights / gain,
-                            bias=(layer.bias - offset) / gain)
-            ranges[layer.output] = Range(-np.ones_like(low), np.ones_like(high))
+        name = layer.output
+        if (isinstance(layer, Convolution) and layer.activation == NONE
+                and all(isinstance(user, Output) for user in uses[name])):
+            ends[name] = reach[name]
+            layer = replace(layer, weights=layer.weights / ends[name],
+                            bias=layer.bias / ends[name])
+            reach[name] = np.ones_like(ends[name])
         layers.append(layer)
-    return replace(network, layers=layers), ranges, ends
+    return replace(network, layers=layers), reach, ends

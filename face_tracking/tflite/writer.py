@@ -233,13 +233,9 @@ class _Writer:
                                self._tensor(f'{name}/real', shape, np.float32),
                                schema.DequantizeOptionsT())
         if name in self._integers.ends:
-            gain, offset = self._integers.ends[name]
-            for kind, options, word, numbers in (
-                    (Op.MUL, schema.MulOptionsT(), 'gain', gain),
-                    (Op.ADD, schema.AddOptionsT(), 'offset', offset)):
-                factor = self._constant(f'{name}/{word}', numbers)
-                value = self._operator(kind, [value, factor], self._tensor(
-                    f'{name}/with_{word}', shape, np.float32), options)
+            factors = self._constant(f'{name}/factors', self._integers.ends[name])
+            value = self._operator(Op.MUL, [value, factors], self._tensor(
+                f'{name}/scaled', shape, np.float32), schema.MulOptionsT())
         return value
 
     def _add_output(self, output: Output, real: dict[str, int]) -> int:

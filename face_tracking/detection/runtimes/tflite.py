@@ -55,7 +55,7 @@ class TfliteRuntime(Runtime):
     def _file(self) -> Path:
         width, height = self.model.input_size
         return find_file(self.model, '.tflite', 'make it with face_tracking compile --target '
-                         f'tflite --input-size {width}x{height} --calibration FOLDER')
+                         f'tflite --input-size {width}x{height}')
 
     def _delegates(self, library: ModuleType) -> list:
         """Return what computes instead of the interpreter's own kernels."""

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What values a network's feature maps take on pictures: the basis of its quantisation."""
+"""A network's feature maps in plain NumPy, to hold against what is faster."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,41 +15,12 @@ from face_tracking.compiler.network import (
     Network,
     Upsample,
 )
-from face_tracking.errors import UserError
-
-
-class Range(NamedTuple):
-    """The least and the greatest value of each channel, float32 (channels,)."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
-def observed(network: Network, pictures: Iterable[np.ndarray]) -> dict[str, Range]:
-    """Return the range of each feature map, the picture itself included.
-
-    :param pictures: float32 (H, W, 3) of the network's input size, normalised, in the order of
-        its channels; at least one.
-    :raises UserError: there is no picture, or a layer is not one of those of `feature_maps`.
-    """
-    ranges: dict[str, Range] = {}
-    for picture in pictures:
-        for name, values in feature_maps(network, picture).items():
-            seen = Range(values.min(axis=(0, 1)), values.max(axis=(0, 1)))
-            known = ranges.get(name, seen)
-            ranges[name] = Range(np.minimum(known.low, seen.low),
-                                 np.maximum(known.high, seen.high))
-    if not ranges:
-        raise UserError('there is no picture to calibrate on', 'give some with faces')
-    return ranges
 
 
 def feature_maps(network: Network, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return every feature map, float32 (height, width, channels), of one picture.
 
     :param image: float32 (H, W, 3), normalised, in the order of the network's channels.
-    :raises UserError: a layer is of another kind than convolution, pooling, enlargement and
-        addition.
     """
     maps = {IMAGE: image}
     for layer in network.layers:
@@ -71,8 +39,7 @@ def _computed(layer: Layer, inputs: list[np.ndarray], shape) -> np.ndarray:
         return large[:shape.height, :shape.width]
     if isinstance(layer, Add):
         return _activated(inputs[0] + inputs[1], layer.activation)
-    raise UserError(f'{type(layer).__name__} ({layer.output}) cannot be quantised',
-                    'use a model of convolutions, pooling, enlargement and additions')
+    raise NotImplementedError(type(layer).__name__)
 
 
 def _activated(values: np.ndarray, activation: Activation) -> np.ndarray:
@@ -80,8 +47,7 @@ def _activated(values: np.ndarray, activation: Activation) -> np.ndarray:
         return values
     if activation.kind == 'clip':
         return values.clip(activation.low, activation.high)
-    raise UserError(f'the activation {activation.kind} cannot be quantised',
-                    'use a model whose inner layers end in ReLU')
+    raise NotImplementedError(activation.kind)
 
 
 def _taps(layer: Convolution | MaxPool, values: np.ndarray, shape, fill: float):

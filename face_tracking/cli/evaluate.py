@@ -12,6 +12,10 @@ Followers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-moss
 With --cases N it also tells how many ids survive a second of full occlusion, and an absence of
 three seconds of one of two people, in N cases each.
 
+The tracker's thresholds were chosen on the sequences of config/sequences. With --held-out it
+scores those of config/sequences/held_out instead, on which nothing was ever tuned, played by
+people who act in none of the others (where there are enough photographs); its cases are others.
+
 The photographs of ../shared/faces/dev act where that folder is present, otherwise the two
 portraits that come with scikit-image and matplotlib.
 """
@@ -24,6 +28,7 @@ from pathlib import Path
 from face_tracking.cli import options
 
 FOLLOWERS = ('ours', 'sort', 'bytetrack', 'article')
+_HELD_OUT_SEED = 1000
 CARRIERS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
 
@@ -40,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--weak-score-threshold', type=options.fraction, default=0.3, metavar='X',
                         help='let the followers see faces from this score on; --score-threshold '
                         'is what may begin a track (default: %(default)s)')
+    parser.add_argument('--held-out', action='store_true',
+                        help='take the sequences, people and cases on which nothing was tuned')
     parser.add_argument('--cases', type=options.count, default=0, metavar='N',
                         help='also try N occlusions and N absences')
     parser.add_argument('--plot', metavar='FILE', help='draw the scores (.png, .svg, .pdf)')
@@ -93,20 +100,26 @@ def _makers(args):
     return {name: make(name) for name in args.followers}
 
 
+def _people(args):
+    from face_tracking.evaluation.people import find_people
+    from face_tracking.evaluation.sequences import held_out_people
+    return held_out_people(find_people()) if args.held_out else find_people()
+
+
 def _score_sequences(args, detector):
     """Return ``{interval: {follower: {sequence or "all": Scores}}}``."""
     from face_tracking.cli.output import progress
     from face_tracking.evaluation.metrics import score
-    from face_tracking.evaluation.people import find_people
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
 
-    scripts = [load_script(name) for name in args.sequences or sequence_names()]
+    names = args.sequences or sequence_names(args.held_out)
+    scripts, people = [load_script(name, args.held_out) for name in names], _people(args)
     makers = _makers(args)
     sheets = {(interval, name): {} for interval in args.detect_interval for name in makers}
     with progress(total=len(scripts) * (1 + len(args.detect_interval)), unit='pass') as bar:
         for script in scripts:
-            sequence = Sequence(script, find_people())
+            sequence = Sequence(script, people)
             bar.set_description(script.name)
             watched = watch(sequence, detector)
             bar.update()
@@ -155,17 +168,18 @@ class _MotFiles:
 def _try_cases(args, detector):
     """Yield a line for each follower and kind of case."""
     from face_tracking.cli.output import progress
-    from face_tracking.evaluation.people import find_people
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
     from face_tracking.evaluation.survival import absence, judge, occlusion
 
-    makers, interval = _makers(args), args.detect_interval[0]
+    makers, interval, people = _makers(args), args.detect_interval[0], _people(args)
+    seeds = range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(
+        args.cases)
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
         outcomes = {name: [] for name in makers}
-        for seed in progress(range(args.cases), desc=kind, unit='case'):
-            watched = watch(Sequence(script_of(seed), find_people()), detector, interval)
+        for seed in progress(seeds, desc=kind, unit='case'):
+            watched = watch(Sequence(script_of(seed), people), detector, interval)
             for name, make in makers.items():
                 outcomes[name].append(judge([(frame, truth) for frame, truth, _ in watched],
                                             every(interval, watched), make()))

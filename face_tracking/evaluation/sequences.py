@@ -29,6 +29,7 @@ from face_tracking.simulation.scene import Actor, Cutout, Look, Pose, Scene
 FACE_WIDTH = 0.15  # metres, ear to ear
 _EDGE = 36.0       # degrees: where somebody who leaves is out of sight
 _BEYOND = 58.0     # degrees: farther out
+_FEWEST = 5        # people needed for the set that is held out
 
 
 @dataclass(frozen=True)
@@ -106,29 +107,30 @@ class Script:
     cast: tuple[int, ...] = ()
 
 
-def sequences_dir() -> FilePath:
-    """Return the folder of the mixed set."""
-    return share_dir() / 'config' / 'sequences'
+def sequences_dir(held_out: bool = False) -> FilePath:
+    """Return the folder of the mixed set, or of the one on which nothing was ever tuned."""
+    folder = share_dir() / 'config' / 'sequences'
+    return folder / 'held_out' if held_out else folder
 
 
-def sequence_names() -> list[str]:
-    """Return the names of the mixed set."""
-    return sorted(path.stem for path in sequences_dir().glob('*.yaml'))
+def sequence_names(held_out: bool = False) -> list[str]:
+    """Return the names of the mixed set, or of the one held out."""
+    return sorted(path.stem for path in sequences_dir(held_out).glob('*.yaml'))
 
 
-def load_script(name: str) -> Script:
-    """Return a sequence of the mixed set by its name, or one from a YAML file.
+def load_script(name: str, held_out: bool = False) -> Script:
+    """Return a sequence of the mixed set, or of that held out, by its name or from a YAML file.
 
     :raises UserError: when there is none or it cannot be understood.
     """
     path = FilePath(name).expanduser()
     if path.suffix not in ('.yaml', '.yml'):
-        path = sequences_dir() / f'{name}.yaml'
+        path = sequences_dir(held_out) / f'{name}.yaml'
     try:
         return script_of(yaml.safe_load(path.read_text()), path.stem)
     except OSError as error:
         raise UserError(f'there is no sequence "{name}"', f'give one of '
-                        f'{", ".join(sequence_names())}, or a YAML file') from error
+                        f'{", ".join(sequence_names(held_out))}, or a YAML file') from error
     except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
         raise UserError(f'the sequence {path} cannot be understood ({error})',
                         f'compare it with those in {sequences_dir()}') from error
@@ -183,6 +185,16 @@ class Sequence:
             pose = Pose.along(camera, t)
             image = self._renderer.render(pose, t, index, tuple(turning))
             yield Frame(image, stamp, sequence=index), self._renderer.truth(pose, t, stamp)
+
+
+def held_out_people(people: tuple[Cutout, ...]) -> tuple[Cutout, ...]:
+    """Return those of ``people`` who act in no sequence of the mixed set; all if too few."""
+    seen = set()
+    for script in map(load_script, sequence_names()):
+        cast = script.cast or np.random.default_rng(script.seed).permutation(len(people))
+        seen.update(int(number) for number in cast[:len(script.people)])
+    unseen = tuple(cutout for number, cutout in enumerate(people) if number not in seen)
+    return unseen if len(unseen) >= _FEWEST else people
 
 
 def _times(script: Script, rng: np.random.Generator) -> np.ndarray:

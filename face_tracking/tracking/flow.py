@@ -21,7 +21,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.tracking.picture import Picture
 
 _WINDOW = (7, 7)
-_LEVELS = 2
+_LEVELS = 3
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 _LEAST_TEXTURE = 1e-3   # minimal eigenvalue of the gradient matrix, as OpenCV scales it
 _GRID = (8, 6)          # background points across and down

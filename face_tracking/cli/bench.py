@@ -3,9 +3,9 @@
 
 engines: every engine that can run the detector, on the same weights and pictures, taking turns in
 one process; medians, ratios and a plot. nodes: what ROS costs, the pipeline composed, in separate
-processes and without ROS. stages: letterbox, decoding and suppression beside the network.
-threads: what a second thread gains. instructions: what an emulated Cortex-A76 executes for one
-inference, TVM beside ncnn and OpenCV.
+processes and without ROS. start: time and memory until the first detection. stages: letterbox,
+decoding and suppression beside the network. threads: what a second thread gains. instructions:
+what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -23,7 +23,8 @@ from face_tracking import paths
 from face_tracking.cli import options
 
 MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
-           'instructions': 'instructions', 'threads': 'threads'}
+           'instructions': 'instructions', 'threads': 'threads',
+           'start': 'starting'}
 
 
 def add_arguments(parser: argparse.ArgumentParser):

@@ -17,3 +17,12 @@ def test_an_installed_torch_is_left_alone(tmp_path):
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)})
     assert found.stderr.strip().endswith('RuntimeError: torch was imported')
     assert '_ffi' not in found.stderr
+
+
+def test_a_network_runs_without_the_package_that_compiles():
+    program = ('import sys, numpy; from face_tracking.detection.detector import create_detector; '
+               'create_detector().detect(numpy.zeros((48, 64, 3), numpy.uint8)); '
+               'print("tvm" in sys.modules)')
+    found = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                           check=False)
+    assert found.stdout.split() == ['False'], found.stderr

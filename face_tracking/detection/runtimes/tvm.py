@@ -8,28 +8,26 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
-# Before the first import of tvm: the runtime alone (3 MB, the compiler has 260), and no threads
-# tied to cores that the camera and the tracker also want.
+import numpy as np
+
+# Before TVM is loaded: the runtime alone (3 MB, the compiler has 260), and no threads tied to
+# cores that the camera and the tracker also want.
 os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
 os.environ.setdefault('TVM_BIND_THREADS', '0')
 # TVM takes every second core for a hyperthread, which few robots have; and its threads would spin
 # for milliseconds after a picture, waiting for the next.
 os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
 os.environ.setdefault('TVM_THREAD_POOL_SPIN_COUNT', '2000')
-# It would import PyTorch where that is installed: seconds and 350 MB, for tensors nobody has.
-_KEPT_OUT = {'torch', 'cuda'} - sys.modules.keys()
-sys.modules.update(dict.fromkeys(_KEPT_OUT))
 
-from pathlib import Path  # noqa: E402
+from face_tracking.detection.runtimes.tvm_library import (  # noqa: E402
+    load_network,
+    load_runtime,
+    tvm_ffi,
+)
 
-import numpy as np  # noqa: E402
-import tvm  # noqa: E402
-import tvm_ffi  # noqa: E402
-from tvm.runtime.vm import VirtualMachine  # noqa: E402
-
-for _name in _KEPT_OUT:
-    del sys.modules[_name]
+load_runtime()
 
 from face_tracking.compiler import gpu, library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
@@ -63,8 +61,8 @@ class CompiledNetwork:
         if self.device != 'cpu':
             gpu.check_device(self.device)
         try:
-            machine = VirtualMachine(tvm.runtime.load_module(str(path)),
-                                     tvm.runtime.device(self.device))
+            machine = load_network(
+                path, None if self.device == 'cpu' else gpu.dlpack_device(self.device))
         except Exception as error:  # TVM's errors share no base class but this
             raise UserError(f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
                             'compile it for this machine with face_tracking compile') from error
@@ -73,7 +71,7 @@ class CompiledNetwork:
         self.input_size = request['width'], request['height']
         self._copy = np.zeros((request['height'], request['width'], 3), np.uint8)
         self.threads = threads
-        self._threads = tvm.runtime.tensor(np.array([threads], np.int32))
+        self._threads = tvm_ffi.from_dlpack(np.array([threads], np.int32))
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs of a picture, uint8 (H, W, 3) BGR of the input size, by name.
@@ -101,6 +99,7 @@ class CompiledNetwork:
         return [np.from_dlpack(tensor) for tensor in self._main(picture, self._threads)]
 
     def _on_gpu(self, image: np.ndarray) -> list[np.ndarray]:
+        import tvm
         picture = tvm.runtime.tensor(image.reshape(-1), tvm.runtime.device(self.device))
         return [tensor.numpy() for tensor in self._main(picture)]
 
@@ -130,7 +129,7 @@ _pool = threading.local()
 def _use_threads(threads: int) -> None:
     """Set the size of TVM's thread pool, of which each thread that calls TVM has its own."""
     if getattr(_pool, 'threads', None) != threads:
-        tvm.get_global_func('runtime.config_threadpool')(1, threads)
+        tvm_ffi.get_global_func('runtime.config_threadpool')(1, threads)
         _pool.threads = threads
 
 

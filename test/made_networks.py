@@ -71,6 +71,36 @@ def small_network(path: Path, width: int = 64, height: int = 48) -> Path:
     return sketch.finish(path, width, height, {'head': value})
 
 
+def feature_pyramid(path: Path, width: int, height: int) -> Path:
+    """Write a network with every layer that the compiler knows, odd channel counts among them."""
+    sketch = Sketch()
+    value = sketch.convolve('image', 3, 12, kernel=3, stride=2)
+    value = sketch.convolve(value, 12, 12, kernel=3, groups=12, stride=2)
+    fine = sketch.convolve(value, 12, 40)
+    pooled = sketch.add('MaxPool', fine, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    wide = sketch.convolve(pooled, 40, 24, kernel=3, dilation=2)
+    left = sketch.add('LeakyRelu', sketch.convolve(wide, 24, 6, relu=False), alpha=0.1)
+    right = sketch.add('Sigmoid', sketch.convolve(wide, 24, 34, kernel=3, relu=False))
+    joined = sketch.add('Concat', left, right, axis=1)
+    size = sketch.constant(np.array([1, 40, -(-height // 4), -(-width // 4)], np.int64))
+    doubled = sketch.add('Resize', joined, '', '', size, mode='nearest', nearest_mode='floor',
+                         coordinate_transformation_mode='asymmetric')
+    summed = sketch.add('Relu', sketch.add('Add', fine, doubled))
+    low, high = (sketch.constant(np.array(bound, np.float32)) for bound in (0.1, 0.9))
+    head = sketch.add('Clip', sketch.convolve(summed, 40, 10, relu=False), low, high)
+    classes = sketch.convolve(sketch.convolve(summed, 40, 6, relu=False), 6, 6, kernel=3,
+                              groups=6, relu=False)
+    boxes = sketch.convolve(sketch.convolve(summed, 40, 4, relu=False), 4, 4, kernel=3,
+                            groups=4, relu=False)
+    rows = [sketch.add('Reshape', sketch.add('Transpose', value, perm=[0, 2, 3, 1]),
+                       sketch.constant(np.array([1, -1, 2], np.int64)))
+            for value in (classes, boxes)]
+    return sketch.finish(path, width, height, {
+        'head': head, 'chances': sketch.add('Softmax', sketch.add('Concat', *rows, axis=1),
+                                            axis=2),
+        'score': sketch.add('Sigmoid', rows[0])})
+
+
 def compile_apart(model: Path, width: int, height: int, **job) -> Path:
     """Compile in a child process, as a node does; ``job`` adds to what is asked for."""
     from face_tracking.compiler.library import host_request

@@ -12,6 +12,8 @@ from face_tracking.errors import UserError
 
 def main() -> int:
     """Compile what the one argument asks for and print a line of JSON."""
+    # TVM would import PyTorch where that is installed: many seconds, for nothing.
+    sys.modules.setdefault('torch', None)
     job = json.loads(sys.argv[1])
     name = job['onnx_path'].rpartition('/')[2]
 

@@ -9,6 +9,7 @@ one transfer and the input is the same number for all of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -101,24 +102,27 @@ class _Kernel:
             return value
         return T.if_then_else(inside, value, emit.constant(outside, FLOAT))
 
+    @contextlib.contextmanager
     def _taps(self, layer: Convolution | MaxPool, row, columns: list):
-        """Yield, for each tap, its row and for each column of the result the source's column,
-        and whether that lies inside (None: always).
+        """Repeat what is emitted for each tap: its number, its row, and for each column of the
+        result the source's column and whether that lies inside (None: always).
         """
         window, shape = layer.window, self.network.shapes[layer.sources[0]]
         padded = any(window.padding) or isinstance(layer, MaxPool)
-        for vertical in range(window.size[0]):
+        with contextlib.ExitStack() as loops:
+            # Drivers compile a loop faster than what it would unroll to.
+            vertical, horizontal = (loops.enter_context(emit.serial(size)) if size > 1 else 0
+                                    for size in window.size)
             source_row = emit.let(row * window.stride[0] - window.padding[0]
                                   + vertical * window.dilation[0])
-            for horizontal in range(window.size[1]):
-                found = []
-                for column in columns:
-                    at = emit.let(column * window.stride[1] - window.padding[1]
-                                  + horizontal * window.dilation[1])
-                    inside = T.And(T.And(source_row >= 0, source_row < shape.height),
-                                   T.And(at >= 0, at < shape.width)) if padded else None
-                    found.append((at, inside))
-                yield vertical * window.size[1] + horizontal, source_row, found
+            found = []
+            for column in columns:
+                at = emit.let(column * window.stride[1] - window.padding[1]
+                              + horizontal * window.dilation[1])
+                inside = T.And(T.And(source_row >= 0, source_row < shape.height),
+                               T.And(at >= 0, at < shape.width)) if padded else None
+                found.append((at, inside))
+            yield vertical * window.size[1] + horizontal, source_row, found
 
     def _dense(self, layer: Convolution, weights, target) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
@@ -150,7 +154,7 @@ class _Kernel:
                         at = pixel * count + lane
                         T.buffer_store(sums, sums[at] + value * weight, [at])
 
-            for tap, source_row, places in self._taps(layer, row, columns):
+            with self._taps(layer, row, columns) as (tap, source_row, places):
                 if source == IMAGE:
                     for number in range(inputs):
                         term(tap, source_row, places, number)
@@ -173,7 +177,7 @@ class _Kernel:
             channel, column, row = _place(index, shape)
             total = T.alloc_buffer((1,), FLOAT, scope='local')
             T.buffer_store(total, weights[layer.weights.size + channel], [0])
-            for tap, source_row, [(at, inside)] in self._taps(layer, row, [column]):
+            with self._taps(layer, row, [column]) as (tap, source_row, [(at, inside)]):
                 value = self._read(source, source_row, at, channel, inside)
                 T.buffer_store(total, total[0] + value * weights[tap * shape.channels + channel],
                                [0])
@@ -188,7 +192,7 @@ class _Kernel:
             greatest = T.alloc_buffer((1,), FLOAT, scope='local')
             least = float(np.finfo(np.float32).min)
             T.buffer_store(greatest, emit.constant(least, FLOAT), [0])
-            for _, source_row, [(at, inside)] in self._taps(layer, row, [column]):
+            with self._taps(layer, row, [column]) as (_, source_row, [(at, inside)]):
                 value = self._read(source, source_row, at, channel, inside, least)
                 T.buffer_store(greatest, T.max(greatest[0], value), [0])
             T.buffer_store(target, greatest[0], [index])

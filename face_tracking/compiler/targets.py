@@ -26,6 +26,8 @@ X86_LEVELS = {
     'x86-64-v3': {'avx2', 'fma', 'bmi2', 'f16c'},
     'x86-64-v2': {'sse4_2', 'ssse3'},
 }
+X86_VECTORS = {'avx512f': 512, 'avx': 256}
+"""Bits of a vector register by LLVM's name of the feature that brings them."""
 ARM_PARTS = {'0xd03': 'cortex-a53', '0xd08': 'cortex-a72', '0xd0b': 'cortex-a76',
              '0xd0c': 'neoverse-n1', '0xd41': 'cortex-a78', '0xd42': 'cortex-a78ae'}
 """Part numbers of Arm Ltd. as /proc/cpuinfo shows them."""
@@ -146,7 +148,7 @@ def find_machine(name: str = 'host') -> Machine:
             return _gpu_machine(target)
         if target.kind.name != 'llvm':
             raise ValueError(f'it is for {target.kind.name}, not a processor')
-        bits = codegen.llvm_get_vector_width(target)
+        bits = _vector_bits(target)
     except UserError:
         raise
     except Exception as error:
@@ -160,6 +162,19 @@ def find_machine(name: str = 'host') -> Machine:
                 if codegen.target_has_features(feature, target)), '')
     return Machine(target, triple, str(target.attrs.get('mcpu', 'generic')), bits,
                    32 if arm or wide else 16, arm, dot)
+
+
+def _vector_bits(target) -> int:
+    """Return the width of a vector register.
+
+    TVM says 512 of every x86 processor; LLVM would then compute each vector in two halves, and
+    tiles made for 32 registers would not fit into 16.
+    """
+    from tvm.target import codegen
+    if not str(target.attrs.get('mtriple', platform.machine())).startswith('x86_64'):
+        return codegen.llvm_get_vector_width(target)
+    return next((bits for feature, bits in X86_VECTORS.items()
+                 if codegen.target_has_features(feature, target)), 128)
 
 
 def _gpu_machine(target) -> Machine:

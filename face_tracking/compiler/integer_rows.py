@@ -135,6 +135,11 @@ def joined(vectors: list, lanes: int):
     return tirx.Shuffle(vectors, places)
 
 
+def part_of(vector, first: int, lanes: int):
+    """Return ``lanes`` numbers of a vector."""
+    return tirx.Shuffle([vector], [tirx.const(first + lane, 'int32') for lane in range(lanes)])
+
+
 def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
     """Return how many pixels and which groups of channel vectors a dense tile computes."""
     vectors = emit.vectors(channels, machine.vector_bits // 32)
@@ -226,18 +231,21 @@ class IntegerKernels(RowKernels):
         """A dense convolution, in register tiles of 32-bit sums."""
         channels, width = target.shape.channels, target.shape.width
         pixels, groups = tile_of(self.machine, channels, width)
-        bases = self._window_rows(source, row, window)
         start = emit.let(target.row(row))
         columns = run_columns(window)
         quads = -(-columns * source.shape.channels // QUAD)
+        bases = self._rows_of_window(source, row, window, quads, len(groups[0]))
         runs = window.size[0] * window.size[1] // columns
         panel = places['weights']
         for group in groups:
-            def tile(first, count, group=group, panel=panel):
+            # A number that LLVM does not know stays in a register; as part of each load's address
+            # it would be too far for the instructions that load two registers.
+            at = emit.let(emit.wide(panel * self.one))
+
+            def tile(first, count, group=group, panel=at):
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._integer_sums(places['bias'], group, count)
-                self._dot_runs(source, window, [base + column for base in bases], panel, quads,
-                               group, sums)
+                self._dot_runs(source, window, bases, column, panel, quads, group, sums)
                 self._write_sums(sums, group, target, start + first * channels, places['gain'],
                                  positive)
             emit.tiled(width, pixels, tile)
@@ -253,15 +261,39 @@ class IntegerKernels(RowKernels):
             sums.append(registers)
         return sums
 
-    def _dot_runs(self, source, window, rows, panel, quads: int, group, sums) -> None:
+    def _dot_runs(self, source, window, rows, column, panel, quads: int, group, sums) -> None:
         channels = source.shape.channels
         size = QUAD * sum(lanes for _, lanes in group)
-        for row in rows:
-            for tap in range(0, window.size[1], run_columns(window)):
-                starts = [row + tap * window.dilation[1] * channels
-                          + pixel * window.stride[1] * channels for pixel in range(len(sums[0]))]
+        columns = range(0, window.size[1], run_columns(window))
+
+        def run_row(row, panel):
+            for tap in columns:
+                starts = [row + column + (tap * window.dilation[1] + pixel * window.stride[1])
+                          * channels for pixel in range(len(sums[0]))]
                 self._dot_run(source, starts, quads, panel, size, group, sums)
-                panel += quads * size
+                panel = panel + quads * size
+
+        if not isinstance(rows, list):
+            with emit.serial(T.max(window.size[0] * self.one, 1)) as tap_row:
+                run_row(emit.let(rows[tap_row]), emit.let(emit.wide(
+                    tap_row * (len(columns) * quads * size) + panel)))
+            return
+        for number, row in enumerate(rows):
+            run_row(row, panel + number * len(columns) * quads * size)
+
+    def _rows_of_window(self, source, row, window, quads: int, vectors: int):
+        """Return where the rows under a window begin: a list, or a buffer where a loop reads them.
+
+        More weights than registers, and LLVM would load them all before the first product.
+        """
+        bases = self._window_rows(source, row, window)
+        runs = window.size[1] // run_columns(window)
+        if len(bases) == 1 or len(bases) * runs * quads * vectors < self.machine.registers:
+            return bases
+        kept = T.alloc_buffer((len(bases),), 'int64')
+        for number, base in enumerate(bases):
+            emit.store(kept, number, base, 1)
+        return kept
 
     def _dot_run(self, source, starts, quads: int, panel, size: int, group, sums) -> None:
         step = QUAD if self.machine.lane_products else 1
@@ -287,16 +319,26 @@ class IntegerKernels(RowKernels):
             'int32' if words == 1 else f'int32x{words}',
             emit.load(source.buffer, start + first * QUAD, QUAD * words))) for start in starts]
         for quad in range(count):
-            at, weights = panel + (first + quad) * size, []
-            for _, lanes in group:
-                weights.append(emit.let(emit.load(self.views.int8, at, QUAD * lanes)))
-                at = at + QUAD * lanes
+            weights = self._weights(panel + (first + quad) * size, group)
             for pixel, word in enumerate(inputs):
                 number = emit.lane(word, quad) if words > 1 else word
                 for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
                     emit.store(registers[pixel], 0, self.arithmetic.dot(
                         emit.load(registers[pixel], 0, lanes), emit.splat(number, lanes), weight,
                         lanes), lanes)
+
+    def _weights(self, at, group) -> list:
+        """Return a vector of weights for each of channels; on NEON, one load fills two."""
+        vectors = []
+        pairs = 2 if self.machine.lane_products else 1
+        for first in range(0, len(group), pairs):
+            lanes = [QUAD * count for _, count in group[first:first + pairs]]
+            whole = emit.let(emit.load(self.views.int8, at, sum(lanes)))
+            begins = [sum(lanes[:number]) for number in range(len(lanes))]
+            vectors += [whole if len(lanes) == 1 else emit.let(part_of(whole, begin, count))
+                        for begin, count in zip(begins, lanes, strict=True)]
+            at = at + sum(lanes)
+        return vectors
 
     def _write_sums(self, sums, group, target: Plane, start, gain_at, positive: bool) -> None:
         gain_type = ('int32' if self.arithmetic.signed and target.dtype != self.real
@@ -356,7 +398,7 @@ class IntegerKernels(RowKernels):
             value = joined([value, value], 4)
         value = emit.let(_intrinsic('int8x8', 'llvm.aarch64.neon.sqxtn.v8i8', value))
         if lanes == 4:
-            value = tirx.Shuffle([value], [tirx.const(index, 'int32') for index in range(4)])
+            value = part_of(value, 0, 4)
         return value
 
     # Depthwise convolutions

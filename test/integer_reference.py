@@ -135,9 +135,12 @@ class IntegerReference:
         low, high = {'uint8': (0, 255), 'int16': (0 if positive else -32768, 32767)}[stored]
         return saturated(whole, low, high).astype(np.int64)
 
+    def named_outputs(self, picture) -> dict[str, np.ndarray]:
+        """Return the outputs by name, (H, W, C)."""
+        maps = self.run(picture)
+        return {output.name: maps[output.parts[0].source]
+                for output in self.quantised.network.outputs}
+
     def outputs(self, picture) -> np.ndarray:
         """Return all outputs one behind another, as the compiled program does."""
-        maps = self.run(picture)
-        return np.concatenate([
-            maps[part.source][..., part.first:part.first + part.channels].ravel()
-            for output in self.quantised.network.outputs for part in output.parts])
+        return np.concatenate([value.ravel() for value in self.named_outputs(picture).values()])

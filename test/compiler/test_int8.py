@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8: calibration on pictures, whole numbers to the unit, and what is said where it cannot be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from integer_reference import IntegerReference
+from made_networks import ROOT, Sketch, compile_apart, random_picture, reference
+
+sys.path.insert(0, str(ROOT))
+
+from face_tracking import paths  # noqa: E402
+from face_tracking.compiler import ranges  # noqa: E402
+from face_tracking.compiler.calibrate import calibrate, needed_maps  # noqa: E402
+from face_tracking.compiler.network import Add, MaxPool, Upsample  # noqa: E402
+from face_tracking.compiler.onnx_reader import read_network  # noqa: E402
+from face_tracking.compiler.quantise import Quantised, Ranges, map_types, quantise  # noqa: E402
+from face_tracking.compiler.targets import (  # noqa: E402
+    HALF_ARITHMETIC,
+    best_precision,
+    host_cpu,
+    host_dot,
+)
+from face_tracking.detection.model import load_model  # noqa: E402
+from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
+from face_tracking.detection.runtimes.tvm import CompiledNetwork  # noqa: E402
+from face_tracking.errors import UserError  # noqa: E402
+
+WIDTH, HEIGHT = 64, 48
+USERS_CACHE = paths.cache_dir()
+
+needs_dots = pytest.mark.skipif(not host_dot(), reason='this processor has no such instructions')
+
+
+def made(path):
+    """A network with every layer that has an integer form, 20 and 36 channels among them."""
+    sketch = Sketch()
+    value = sketch.convolve('image', 3, 16, kernel=3, stride=2)
+    value = sketch.convolve(sketch.convolve(value, 16, 16, kernel=3, groups=16), 16, 36)
+    pooled = sketch.add('MaxPool', value, kernel_shape=[2, 2], strides=[2, 2])
+    fine = sketch.convolve(sketch.convolve(pooled, 36, 36, kernel=3, groups=36), 36, 20)
+    coarse = sketch.convolve(fine, 20, 20, kernel=3, groups=20, stride=2)
+    coarse = sketch.convolve(sketch.convolve(coarse, 20, 20, kernel=3), 20, 20)
+    size = sketch.constant(np.array([1, 20, HEIGHT // 4, WIDTH // 4], np.int64))
+    doubled = sketch.add('Resize', coarse, '', '', size, mode='nearest', nearest_mode='floor',
+                         coordinate_transformation_mode='asymmetric')
+    summed = sketch.add('Add', fine, doubled)
+    last = sketch.convolve(sketch.convolve(summed, 20, 20, kernel=3, groups=20), 20, 64)
+    return sketch.finish(path, WIDTH, HEIGHT, {
+        'fine': sketch.convolve(last, 64, 16, relu=False),
+        'coarse': sketch.convolve(coarse, 20, 12, relu=False)})
+
+
+def pictures(faces) -> list[np.ndarray]:
+    """Cuttings of the portraits that our dependencies carry."""
+    found = []
+    for face, _ in faces:
+        image = cv2.resize(face, (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_AREA)
+        found += [image[y:y + HEIGHT, x:x + WIDTH] for y in (0, HEIGHT, 3 * HEIGHT)
+                  for x in (0, WIDTH, 2 * WIDTH)]
+        found.append(cv2.resize(face, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+    return [np.ascontiguousarray(picture) for picture in found]
+
+
+@pytest.fixture(scope='module')
+def seen(portraits):
+    return pictures(portraits)
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return made(tmp_path_factory.mktemp('int8') / 'made.onnx')
+
+
+@pytest.fixture(scope='module')
+def calibrated(model, seen):
+    """Write the model's ranges beside it, found with ONNX Runtime's maps."""
+    network = read_network(model)
+    run = maps_of(model, network)
+    found = calibrate(network, lambda: seen, run)
+    path = model.with_name('made' + ranges.SUFFIX)
+    ranges.write_ranges(path, found.peaks, found.clips,
+                        {model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen))
+    return model
+
+
+def maps_of(model, network):
+    """Return a function from a picture to the maps that calibration asks for, after ReLU."""
+    import onnx
+    graph = onnx.load(model)
+    after = {node.input[0]: node.output[0] for node in graph.graph.node if node.op_type == 'Relu'}
+    names = needed_maps(network)
+    del graph.graph.output[:]
+    for name in names:
+        graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(after.get(name, name)))
+    content = graph.SerializeToString()
+
+    def run(picture):
+        found = reference(content, picture)
+        return {name: found[after.get(name, name)][0].transpose(1, 2, 0).reshape(
+            -1, network.shapes[name].channels) for name in names}
+    return run
+
+
+def integers(model, limit: int = 127) -> Quantised:
+    peaks_and_clips = ranges.read_ranges(model.with_name('made' + ranges.SUFFIX))
+    network = read_network(model)
+    assert {Add, MaxPool, Upsample} <= {type(layer) for layer in network.layers}
+    return quantise(network, Ranges(*peaks_and_clips), limit)
+
+
+@needs_dots
+@pytest.mark.parametrize('threads', [1, 2])
+def test_compiled_numbers_are_those_of_numpy(calibrated, seen, threads):
+    library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8')
+    network = CompiledNetwork(library, threads)
+    assert network.description['request']['precision'] == 'int8'
+    expected = IntegerReference(integers(calibrated, 64 if host_dot() == 'pmadd' else 127),
+                                fractions=host_dot() == 'sdot')
+    for picture in (seen[0], random_picture(WIDTH, HEIGHT)):
+        for name, value in expected.named_outputs(picture).items():
+            got = network.run(picture)[name][0].transpose(1, 2, 0)
+            assert np.abs(got - value).max() <= 2e-5 * np.abs(value).max(), name
+
+
+@pytest.mark.parametrize(('target', 'runs'), [
+    ('x86-64-v3', {'x86-64-v3', 'x86-64-v4'}), ('x86-64-v4', {'x86-64-v4'})])
+def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, runs):
+    library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8', target=target,
+                            output=tmp_path / 'detector.so')
+    if host_cpu() not in runs:
+        pytest.skip(f'code for {target} does not run here')
+    expected = IntegerReference(integers(calibrated, 64), fractions=False)
+    got = CompiledNetwork(library).run(seen[0])
+    for name, value in expected.named_outputs(seen[0]).items():
+        assert np.abs(got[name][0].transpose(1, 2, 0) - value).max() <= 2e-5 * np.abs(
+            value).max()
+
+
+def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypatch):
+    from benchmarks import emulator
+    if shutil.which('aarch64-linux-gnu-gcc') is None:
+        pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
+    library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8', target='pi5',
+                            output=tmp_path / 'detector.so')
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(USERS_CACHE))
+    if emulator.missing():
+        pytest.skip(emulator.missing())
+    np.save(tmp_path / 'picture.npy', seen[0])
+    emulator.run([str(ROOT / 'benchmarks' / 'emulated_engine.py'), 'tvm', str(library),
+                  str(tmp_path / 'picture.npy'), str(tmp_path / 'result.npy'), '1'])
+    got = np.load(tmp_path / 'result.npy').ravel()
+    expected = IntegerReference(integers(calibrated), fractions=True).outputs(seen[0])
+    # The last convolutions are in half precision there.
+    assert np.abs(got - expected).max() <= 5e-3 * np.abs(expected).max()
+
+
+def test_little_is_lost(calibrated, seen):
+    """The error of whole numbers, beside what the outputs vary by."""
+    network = integers(calibrated)
+    expected = IntegerReference(network, fractions=False)
+    for picture in (seen[1], seen[-1]):
+        true = reference(calibrated.read_bytes(), picture)
+        for name, value in expected.named_outputs(picture).items():
+            error = value - true[name][0].transpose(1, 2, 0)
+            assert np.sqrt((error ** 2).mean()) < 0.03 * true[name].std()
+
+
+def test_what_goes_between_dense_and_depthwise_has_16_bits(model):
+    network = read_network(model)
+    types = map_types(network)
+    readers = network.uses()
+    for layer in network.layers:
+        if any(getattr(reader, 'depthwise', False) for reader in readers[layer.output]):
+            assert types[layer.output] == 'int16'
+    assert set(types.values()) == {'uint8', 'int16', 'float32'}
+
+
+def test_clips_weigh_rounding_against_cutting(model):
+    """An outlier among very many small numbers is cut off, evenly spread numbers are not."""
+    network = read_network(model)
+    random = np.random.default_rng(0)
+    plain = {name: random.uniform(0, 1, (5000, network.shapes[name].channels)).astype(np.float32)
+             for name in needed_maps(network)}
+    odd = {name: values.copy() for name, values in plain.items()}
+    for values in odd.values():
+        values[0, 0] = 3.0
+    found = calibrate(network, lambda: [odd, *[plain] * 80], lambda maps: maps)
+    for clip in found.clips.values():
+        assert clip[0] < 2.5 and clip[1] > 0.99
+    assert all(peak[0] == 3 for peak in found.peaks.values())
+
+
+def compiled_problem(model, **job) -> str:
+    with pytest.raises(AssertionError) as error:
+        compile_apart(model, WIDTH, HEIGHT, precision='int8', **job)
+    return str(error.value)
+
+
+def test_without_a_calibration_it_says_how_to_make_one(tmp_path):
+    model = made(tmp_path / 'bare.onnx')
+    text = compiled_problem(model)
+    assert 'was not calibrated for int8' in text and '--calibration FOLDER' in text
+
+
+def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys):
+    model = tmp_path / 'made.onnx'
+    model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
+    shutil.copy(calibrated.with_name('made' + ranges.SUFFIX), tmp_path)
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match='belongs to other weights than made.onnx'):
+        ranges.find_ranges(model, digest)
+    # Nobody asked for int8: floating point does as well.
+    assert ranges.find_ranges(model, digest, 'auto') is None
+    assert 'belongs to other weights' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('content', ['', '{}', '{"format": 99, "models": {}}', '[1]'])
+def test_a_damaged_calibration_is_one_clear_line(tmp_path, content):
+    path = tmp_path / 'damaged.int8.json'
+    path.write_text(content)
+    with pytest.raises(UserError, match='cannot be used'):
+        ranges.read_ranges(path)
+
+
+def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
+    text = compiled_problem(calibrated, target='pi4', output=tmp_path / 'detector.so')
+    assert 'cortex-a72 has no instructions that sum products of bytes' in text
+
+
+@pytest.mark.parametrize(('kind', 'words'), [
+    ('leaky', 'no activation but ReLU'), ('concat', 'int8 knows no concatenate'),
+    ('odd', 'takes channels by fours')])
+def test_layers_without_an_integer_form_are_named(tmp_path, kind, words):
+    sketch = Sketch()
+    value = sketch.convolve('image', 3, 8, kernel=3)
+    if kind == 'leaky':
+        value = sketch.add('LeakyRelu', sketch.convolve(value, 8, 8, relu=False), alpha=0.1)
+    elif kind == 'concat':
+        value = sketch.add('Concat', value, sketch.convolve(value, 8, 8), axis=1)
+    channels = {'leaky': 8, 'concat': 16}.get(kind, 8)
+    middle = 6 if kind == 'odd' else 8
+    value = sketch.convolve(sketch.convolve(value, channels, middle), middle, 4, relu=False)
+    network = read_network(sketch.finish(tmp_path / 'odd.onnx', 16, 16, {'head': value}))
+    with pytest.raises(UserError, match=words):
+        map_types(network)
+
+
+def test_the_best_precision_is_int8_only_where_it_is_faster_and_calibrated():
+    assert best_precision('x86-64-v4', 'vnni', calibrated=True) == 'int8'
+    assert best_precision('cortex-a76', 'sdot', calibrated=True) == 'int8'
+    assert best_precision('x86-64-v4', 'vnni', calibrated=False) == 'float32'
+    assert best_precision('x86-64-v3', 'pmadd', calibrated=True) == 'float32'
+    assert 'cortex-a76' in HALF_ARITHMETIC
+    assert best_precision('cortex-a76', 'sdot', calibrated=False) == 'float16'
+
+
+def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
+    for size in ((160, 120), (320, 240), (640, 480)):
+        model = load_model(bundled, size)
+        found = ranges.find_ranges(model.path, model.sha256)
+        assert found is not None and found.path.parent == bundled.parent
+
+
+@needs_dots
+def test_a_precision_can_be_asked_for(calibrated, tmp_path, monkeypatch):
+    """By the node's parameter or a command's option; other engines leave no choice."""
+    description = calibrated.with_name('made.yaml')
+    description.write_text(
+        'name: made\ndecoder: {name: anchor_free, strides: [4]}\noutputs: [fine, coarse]\n'
+        f'size_multiple: 16\nfiles:\n- {{file: made.onnx, size: [{WIDTH}, {HEIGHT}]}}\n')
+    model = load_model(description)
+    picture = random_picture(WIDTH, HEIGHT)
+    whole, exact = (create_runtime('tvm', model, 1, precision=precision).infer(picture)[0]
+                    for precision in ('int8', 'float32'))
+    assert 0 < np.abs(whole - exact).max() < 0.2 * np.abs(exact).max()
+    with pytest.raises(UserError, match='the runtime onnxruntime knows no precision "int8"'):
+        create_runtime('onnxruntime', model, 1, precision='int8')
+    monkeypatch.setenv('FACE_TRACKING_PRECISION', 'int7')
+    with pytest.raises(UserError, match='there is no precision "int7"'):
+        create_runtime('tvm', model, 1)
+
+
+def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
+    """`face_tracking compile --calibration`: the network's own compiler finds the ranges."""
+    monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
+    model = made(tmp_path / 'own.onnx')
+    (tmp_path / 'own.yaml').write_text(
+        'name: own\ndecoder: {name: anchor_free, strides: [4]}\noutputs: [fine, coarse]\n'
+        f'size_multiple: 16\nfiles:\n- {{file: own.onnx, size: [{WIDTH}, {HEIGHT}]}}\n')
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for number, picture in enumerate(seen):
+        cv2.imwrite(str(folder / f'{number}.png'), picture)
+    (folder / 'broken.png').write_text('no picture')
+    command = [sys.executable, '-m', 'face_tracking.cli.main', 'compile', '--model', str(model),
+               '--precision', 'int8', '--calibration']
+    done = run([*command, str(folder)])
+    assert done.returncode == 0, done.stderr
+    assert 'skipped' in done.stderr
+    own = ranges.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
+    content = json.loads(own.read_text())
+    assert content['pictures'] == len(seen)
+    network = read_network(model)
+    expected = calibrate(network, lambda: seen, maps_of(model, network))
+    for name, peak in expected.peaks.items():
+        assert np.allclose(content['peaks'][name], peak, rtol=2e-3, atol=1e-3)
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    done = run([*command, str(empty)])
+    assert done.returncode == 2 and 'there are no pictures in' in done.stderr
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, check=False,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'})

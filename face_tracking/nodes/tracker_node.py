@@ -22,12 +22,14 @@ from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import OK, WARN, Report
 from face_tracking.nodes.enabling import EnableService
 from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
+from face_tracking.nodes.joint_mount import JointMount
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import from_detections, to_detections
 from face_tracking.nodes.motion import to_motion
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.nodes.running import run
 from face_tracking.nodes.worker import Worker
+from face_tracking.tracking.flow import Warp
 from face_tracking.tracking.options import TrackerOptions, describe_options
 from face_tracking.tracking.tracker import FaceTracker
 
@@ -36,6 +38,9 @@ _OF_THE_TRACKER = tuple(
     for row in describe_options())
 PARAMETERS = (
     *_OF_THE_TRACKER,
+    Parameter('on_joints', False,
+              'The camera stands on pan_joint and tilt_joint of joint_states, whose turning then '
+              'tells where to search for how the picture moved', read_only=True),
     Parameter('annotate', True, 'Offer faces/annotated; drawn only while somebody looks'),
     Parameter('trail_length', 45, 'Of the trails in faces/annotated, in pictures', 1, 1000),
     Parameter('jpeg_quality', 80, 'Of faces/annotated/compressed, 1 to 100', 1, 100),
@@ -67,6 +72,8 @@ class TrackerNode(FaceNode):
         self._compressed = self.create_publisher(
             CompressedImage, 'faces/annotated/compressed', SENSOR_DATA)
         self._camera: CameraModel | None = None
+        self._joints = JointMount(self) if self.parameters.on_joints else None
+        self._stamp: int | None = None
         self._infos: Subscription | None = None
         self._followed = 0
         self._trails = Trails(self.parameters.trail_length)
@@ -119,7 +126,7 @@ class TrackerNode(FaceNode):
         elif rate == 0:
             report.say(WARN, 'no pictures come')
         elif self._infos is not None and self._camera is None:
-            report.say(WARN, 'no camera/camera_info comes, which faces/markers needs')
+            report.say(WARN, 'no camera/camera_info comes, which faces/markers and on_joints need')
 
     @staticmethod
     def _tracker_options(values: dict[str, Any]) -> TrackerOptions:
@@ -135,8 +142,9 @@ class TrackerNode(FaceNode):
                 Detection2DArray, 'faces/candidates', self._on_candidates, RELIABLE))
 
     def _listen_for_camera_info(self) -> None:
-        """Hear the camera's intrinsics only while somebody wants the faces in space."""
-        wanted = self._subscribes and self._markers.get_subscription_count() > 0
+        """Hear the camera's intrinsics only while somebody needs them."""
+        wanted = self._subscribes and (
+            self._joints is not None or self._markers.get_subscription_count() > 0)
         if wanted and self._infos is None:
             self._infos = self.create_subscription(
                 CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA)
@@ -172,7 +180,7 @@ class TrackerNode(FaceNode):
             self.complain(error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp)
+        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)
@@ -181,6 +189,15 @@ class TrackerNode(FaceNode):
         self.meter.add({
             **self._tracker.timings, 'publish': 1e3 * (time.perf_counter() - tracked),
             'latency': self.age(frame.stamp)})
+
+    def _camera_motion(self, frame: Frame) -> Warp | None:
+        """Return how the joints moved the picture since the one before, None if unknown."""
+        before, self._stamp = self._stamp, frame.stamp
+        if self._joints is None or self._camera is None or before is None:
+            return None
+        (pan, tilt), (old_pan, old_tilt) = map(self._joints.angles_at, (frame.stamp, before))
+        camera = self._camera.scaled_to(frame.width, frame.height)
+        return Warp.of_rotation(camera, pan - old_pan, tilt - old_tilt)
 
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)

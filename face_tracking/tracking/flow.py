@@ -92,11 +92,12 @@ class Flow:
 
 
 def measure(before: Picture, after: Picture, boxes: np.ndarray, faces: bool = True,
-            background: bool = True) -> Flow:
+            background: bool = True, hint: Warp | None = None) -> Flow:
     """Follow background and faces from one picture to the next of the same shape.
 
     :param boxes: float64 (N, 4), pixels of the full picture, of the faces in ``before``.
     :param faces: whether to follow the faces; ``background`` likewise.
+    :param hint: how the background probably moved: where the search begins.
     """
     scale, shape = before.grey_scale, before.grey.shape
     centres = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
@@ -110,7 +111,9 @@ def measure(before: Picture, after: Picture, boxes: np.ndarray, faces: bool = Tr
             centres[:, None] + _FACE_POINTS_GRID * sizes[:, None])
     if not len(points):
         return Flow.unknown(len(boxes))
-    places, good = _follow(before.grey, after.grey, points)
+    guess = None if hint is None else np.ascontiguousarray(
+        hint(points / scale) * scale, np.float32)
+    places, good = _follow(before.grey, after.grey, points, guess)
     points, moved = (places / scale).view(np.complex128)[..., 0]
     warp = _similarity(points[:split], moved[:split], good[:split])
     if not faces or not len(boxes):
@@ -145,13 +148,15 @@ def _background_points(shape: tuple[int, int], centres: np.ndarray,
     return points[~(rows @ columns.T)]
 
 
-def _follow(before: np.ndarray, after: np.ndarray,
-            points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _follow(before: np.ndarray, after: np.ndarray, points: np.ndarray,
+            guess: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe."""
     # OpenCV has pixel centres at whole numbers.
+    begin = None if guess is None else (guess - 0.5).reshape(-1, 1, 2)
     moved, found, texture = cv2.calcOpticalFlowPyrLK(
-        before, after, (points - 0.5)[:, None], None, winSize=_WINDOW, maxLevel=_LEVELS,
-        criteria=_CRITERIA, flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS)
+        before, after, (points - 0.5).reshape(-1, 1, 2), begin, winSize=_WINDOW, maxLevel=_LEVELS,
+        criteria=_CRITERIA, flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
+        | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW))
     places = np.empty((2, len(points), 2))
     places[0] = points
     np.add(moved[:, 0], 0.5, out=places[1])

@@ -95,7 +95,8 @@ class FaceTracker:
         :param stamp: the picture's stamp in nanoseconds. One that is not later than the one
             before, as when a video loops or the clock is set, moves the tracks' time with it.
         :param camera_motion: how the background moved since the picture before, as far as it
-            follows from what the camera's joints did; used where the picture does not tell.
+            follows from what the camera's joints did: there the picture is searched for how it
+            did move, and it is taken as it is where the picture does not tell.
         :raises UserError: the image has another shape or type.
         """
         _check_image(image)
@@ -178,7 +179,8 @@ class FaceTracker:
             flow = Flow.unknown(len(carried))
         else:
             started = time.perf_counter()
-            flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture)
+            flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture,
+                                       hint)
             self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
                         flow.motion, flow.deviation, last.keys, States.empty(), picture)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import cv2
 import numpy as np
 
-from face_tracking.tracking.flow import Flow, measure
+from face_tracking.tracking.flow import Flow, Warp, measure
 from face_tracking.tracking.picture import Picture
 
 _SMALLEST_SIDE = 8.0
@@ -30,12 +30,13 @@ class Carrier(ABC):
         self.takes_views = False
 
     @abstractmethod
-    def carry(self, keys: np.ndarray, boxes: np.ndarray, before: Picture,
-              after: Picture) -> Flow:
+    def carry(self, keys: np.ndarray, boxes: np.ndarray, before: Picture, after: Picture,
+              hint: Warp | None = None) -> Flow:
         """Follow faces from one picture into the next.
 
         :param keys: int64 (N,), the tracks.
         :param boxes: float64 (N, 4), where they are in ``before``.
+        :param hint: how the background probably moved.
         """
 
     def restart(self, keys: np.ndarray, boxes: np.ndarray,  # noqa: B027 (most need not)
@@ -50,17 +51,17 @@ class Carrier(ABC):
 class FlowCarrier(Carrier):
     """Sparse optical flow on each face."""
 
-    def carry(self, keys, boxes, before, after):
+    def carry(self, keys, boxes, before, after, hint=None):
         """Follow points on the faces and on the background at once."""
-        return measure(before, after, boxes, background=self.background)
+        return measure(before, after, boxes, background=self.background, hint=hint)
 
 
 class NoCarrier(Carrier):
     """Leaves the faces to the motion model."""
 
-    def carry(self, keys, boxes, before, after):
+    def carry(self, keys, boxes, before, after, hint=None):
         """Measure the background alone."""
-        return measure(before, after, boxes, faces=False, background=self.background)
+        return measure(before, after, boxes, faces=False, background=self.background, hint=hint)
 
 
 class VisualTrackers(Carrier):
@@ -82,9 +83,9 @@ class VisualTrackers(Carrier):
         self._measures_size = kind == 'csrt'
         self._followed: dict[int, tuple[object, np.ndarray]] = {}
 
-    def carry(self, keys, boxes, before, after):
+    def carry(self, keys, boxes, before, after, hint=None):
         """Update each face's tracker; one that lost its face is dropped until restarted."""
-        flow = measure(before, after, boxes, faces=False, background=self.background)
+        flow = measure(before, after, boxes, faces=False, background=self.background, hint=hint)
         self._followed = {key: self._followed[key] for key in keys if key in self._followed}
         motion, known = np.zeros((len(keys), 4)), np.zeros((len(keys), 4), bool)
         for row, key in enumerate(keys.tolist()):

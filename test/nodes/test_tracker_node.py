@@ -6,7 +6,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState, PointCloud2
 from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
@@ -238,3 +238,35 @@ def test_out_of_range_is_refused(probe, tracker, name, value):
     tracker()
     result, = probe.set('tracker_node', **{name: value})
     assert not result.successful and result.reason
+
+
+def test_where_nothing_can_be_seen_the_joints_tell_how_the_picture_moved(tracker, feed, probe):
+    tracker(on_joints=True)
+    camera = CameraModel.from_fov(320, 240, math.radians(60))
+    blank = np.full((240, 320, 3), 128, np.uint8)
+    turned = {'pan': 0.0}
+
+    def turn(radians):
+        turned['pan'] += radians
+        message = JointState(header=to_header(feed.clock['stamp'] + STEP, ''),
+                             name=['pan_joint', 'tilt_joint'], position=[turned['pan'], 0.0])
+        probe.publisher(JointState, 'joint_states').publish(message)
+        probe.publisher(CameraInfo, 'camera/camera_info').publish(
+            to_camera_info(camera, message.header))
+
+    def across():
+        boxes = [row.bbox.center.position.x for row in probe.heard[TRACKS][-1].detections]
+        return boxes[0] if boxes else None
+
+    def seen():
+        turn(0.0)
+        return across()
+
+    start = feed(seen, image=blank)
+
+    def moved():
+        turn(0.01)  # to the left, so that the picture moves to the right
+        now = across()
+        return now is not None and now > start + 0.05 * camera.fx
+
+    feed(moved, found=None, image=blank)

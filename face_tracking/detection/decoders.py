@@ -68,23 +68,26 @@ class AnchorFree:
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
-        self._strides = strides
+        self._places = [_grid(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
         bound = score_threshold ** 2
         least = _logit(bound)
-        found = []
-        for output, stride in zip(outputs, self._strides, strict=True):
-            # In memory the channels may come first or last: no reshaping, it would copy.
-            rows, columns = (output[0, 0] >= least).nonzero()
-            if not rows.size:
-                continue
-            cells = output[0][:, rows, columns]
-            doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
-            cells[0] = 1 / (doubts[0] * doubts[1])
-            found.append(_placed(cells[:15], columns, rows, bound, stride))
-        return _joined(found)
+        found, places = [], []
+        for output, grid in zip(outputs, self._places, strict=True):
+            # In memory the channels may come first or last; either way this is a view.
+            heads = output.reshape(output.shape[1], -1)
+            hits = (heads[0] >= least).nonzero()[0]
+            if hits.size:
+                found.append(heads[:, hits])
+                places.append(grid[:, hits])
+        if not found:
+            return NOTHING
+        cells, places = _joined(found), _joined(places)
+        doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
+        cells[0] = 1 / (doubts[0] * doubts[1])
+        return _placed(cells[:15], places, bound)
 
 
 class YuNet:
@@ -96,14 +99,13 @@ class YuNet:
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
-        self._strides = strides
-        self._columns = [math.ceil(width / stride) for stride in strides]
+        self._places = [_grid(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
-        levels = len(self._strides)
+        levels = len(self._places)
         bound = score_threshold ** 2
-        found = []
-        for level, stride in enumerate(self._strides):
+        found, places = [], []
+        for level, grid in enumerate(self._places):
             cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
             hits = (cls[:, 0] >= bound).nonzero()[0]
             if not hits.size:
@@ -112,9 +114,9 @@ class YuNet:
             np.multiply(cls[hits, 0], obj[hits, 0], out=cells[0])
             cells[1:5] = bbox[hits].T
             cells[5:] = kps[hits].T
-            rows, columns = np.divmod(hits, self._columns[level])
-            found.append(_placed(cells, columns, rows, bound, stride))
-        return _joined(found)
+            found.append(cells)
+            places.append(grid[:, hits])
+        return _placed(_joined(found), _joined(places), bound) if found else NOTHING
 
 
 class UltraLight:
@@ -160,37 +162,39 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def _placed(cells: np.ndarray, columns: np.ndarray, rows: np.ndarray, bound: float,
-            stride: int) -> np.ndarray:
-    """Turn a grid's numbers into candidates, in place.
+def _grid(width: int, height: int, stride: int) -> np.ndarray:
+    """Return column, row and stride of a grid's cells, float32 (3, cells), row-major."""
+    rows, columns = np.indices((math.ceil(height / stride), math.ceil(width / stride)))
+    return np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)]).astype(np.float32)
+
+
+def _joined(found: list[np.ndarray]) -> np.ndarray:
+    """Put together what was found at each stride; most often there is just one."""
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+
+def _placed(cells: np.ndarray, places: np.ndarray, bound: float) -> Candidates:
+    """Turn cells' numbers into candidates, in place.
 
     :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
-    :param columns: where in the grid they are, (n,), like ``rows``.
+    :param places: float32 (3, n): column and row in the grid, its stride.
     :param bound: least squared score.
-    :returns: float32 (15, m): score, x1, y1, x2, y2, five landmarks x, y, in pixels.
     """
     enough = cells[0] >= bound
     if not enough.all():
-        cells, columns, rows = cells[:, enough], columns[enough], rows[enough]
+        cells, places = cells[:, enough], places[:, enough]
     np.sqrt(cells[0], out=cells[0])
-    centres, sides = cells[1:3], cells[3:5]
-    sides[:] = np.exp(np.minimum(sides, LARGEST_LOG_SIZE)) / 2
-    for points in (centres, cells[5:]):
-        points[::2] += columns
-        points[1::2] += rows
-    cells[1:] *= stride
+    centres, sides, points = cells[1:3], cells[3:5], cells[5:].reshape(5, 2, -1)
+    np.minimum(sides, LARGEST_LOG_SIZE, out=sides)
+    np.exp(sides, out=sides)
+    sides *= 0.5
+    centres += places[:2]
+    points += places[:2]
+    cells[1:] *= places[2]
     lows = centres - sides
     sides += centres
     centres[:] = lows
-    return cells
-
-
-def _joined(found: list[np.ndarray]) -> Candidates:
-    """Put together what was found at each stride; most often there is just one."""
-    if not found:
-        return NOTHING
-    cells = found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-    return Candidates(cells[1:5].T, cells[0], cells[5:].reshape(5, 2, -1).transpose(2, 0, 1))
+    return Candidates(cells[1:5].T, cells[0], points.transpose(2, 0, 1))
 
 
 def _priors(width: int, height: int, stride: int, sides: Sequence[float]) -> np.ndarray:

@@ -74,14 +74,16 @@ class FaceDetector:
         if not len(candidates.scores):
             return Detections(stamp)
         kept = suppress(candidates.boxes, candidates.scores, self.nms_threshold, self.max_faces)
-        boxes = candidates.boxes[kept] * np.array(fit * 2, np.float32)
+        scale = np.array((fit, (width, height)), np.float32)
+        boxes = candidates.boxes[kept].reshape(-1, 2, 2)
+        boxes *= scale[0]
         np.maximum(boxes, 0, out=boxes)
-        np.minimum(boxes, np.array((width, height) * 2, np.float32), out=boxes)
-        found = Detections(stamp, boxes, candidates.scores[kept],
-                           candidates.landmarks[kept] * np.array(fit, np.float32))
+        np.minimum(boxes, scale[1], out=boxes)
+        found = Detections(stamp, boxes.reshape(-1, 4), candidates.scores[kept],
+                           candidates.landmarks[kept] * scale[0])
         # A box that lies wholly in the padding, or is not a number, has no inside.
-        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return found if inside.all() else found[inside]
+        inside = boxes[:, 1] > boxes[:, 0]
+        return found if inside.all() else found[inside.all(axis=1)]
 
 
 def create_detector(model: str | os.PathLike | None = None, runtime: str = DEFAULT,

@@ -26,10 +26,10 @@ emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which so
 test-training:  ## Install what training needs and run its tests
 	@training/setup.sh && .venv-training/bin/python -m pytest training/test
 
-bench:  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite and TVM; BENCH='--threads 2'
+bench: setup  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite and TVM; BENCH='--threads 2'
 	@training/setup.sh
-	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt
-	@.venv-training/bin/python -m face_tracking.cli.main bench engines $(BENCH)
+	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.rivals
+	@$(IN_ENV) face_tracking bench engines $(BENCH)
 
 clean:  ## Remove everything that set-up and demo made
 	rm -rf .venv .venv-training .overlay build install log demo_out runs

@@ -3,7 +3,8 @@
 """Every engine on the same weights and pictures: ``face_tracking bench``.
 
 The engines take turns, a picture each, in one process; the median of each counts, and its ratio
-to the best of those that one would take instead of TVM. "agrees" is the largest difference of any
+to the best of those that one would take instead of TVM; and the fastest turn of each, which says
+more where other work keeps the machine busy. "agrees" is the largest difference of any
 raw output from ONNX Runtime's, relative to the largest output. Each engine is timed from the uint8
 picture, already of the network's size, to its raw outputs: what a runtime does about pixel formats
 is its own affair.
@@ -38,6 +39,7 @@ import numpy as np  # noqa: E402
 
 from face_tracking.cli import options  # noqa: E402
 from face_tracking.cli.output import progress, write_text  # noqa: E402
+from face_tracking.compiler.targets import HALF_ARITHMETIC, host_cpu  # noqa: E402
 from face_tracking.detection.model import Model, load_model  # noqa: E402
 from face_tracking.detection.runtimes.runtime import create_runtime, to_tensor  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
@@ -45,6 +47,8 @@ from face_tracking.errors import UserError  # noqa: E402
 REFERENCE = 'onnxruntime'
 RIVALS = 'onnxruntime', 'ncnn', 'opencv'
 """The engines one would take instead of TVM; the ratios are to the fastest of them."""
+TUNED = 'tvm tuned'
+"""The row that the goals are about: TVM in float32, by our schedules and records."""
 WITH_ALL = '"make bench" installs it and prints the whole table'
 Outputs = list[np.ndarray]
 Infer = Callable[[np.ndarray], Outputs]
@@ -58,11 +62,9 @@ class Engine(ABC):
     """One row of the table.
 
     :ivar name: as the table shows it.
-    :ivar exact: whether its outputs are those of fp32.
     """
 
     name: str
-    exact = True
 
     @abstractmethod
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
@@ -76,13 +78,14 @@ class Engine(ABC):
 class OfThePackage(Engine):
     """An engine behind the package's own interface."""
 
-    def __init__(self, name: str, runtime: str):
+    def __init__(self, name: str, runtime: str, precision: str = 'auto'):
         self.name = name
         self._runtime = runtime
+        self._precision = precision
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         try:
-            return create_runtime(self._runtime, model, threads).infer
+            return create_runtime(self._runtime, model, threads, precision=self._precision).infer
         except UserError as error:
             raise NotHere(str(error)) from error
 
@@ -90,7 +93,7 @@ class OfThePackage(Engine):
 class NaiveTvm(Engine):
     """TVM as its tutorial has it: no layout, no schedules."""
 
-    name = 'tvm, naive'
+    name = 'tvm naive'
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         import onnx
@@ -105,6 +108,7 @@ class NaiveTvm(Engine):
 
         def infer(image: np.ndarray) -> Outputs:
             outputs = machine['main'](tvm.runtime.tensor(to_tensor(image, model.description)))
+            outputs = [outputs] if len(names) == 1 else outputs
             return [outputs[index].numpy() for index in order]
         return infer
 
@@ -113,7 +117,6 @@ class Ncnn(Engine):
     """Tencent's ncnn as it comes: it keeps numbers in half precision where it can."""
 
     name = 'ncnn'
-    exact = False
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         try:
@@ -142,9 +145,9 @@ class Torch(Engine):
     gives: enough for their speed; what they do to precision, `training.compare` measures.
     """
 
-    def __init__(self, name: str, exact: bool):
+    def __init__(self, name: str, integers: bool):
         self.name = name
-        self.exact = exact
+        self._integers = integers
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         try:
@@ -161,7 +164,7 @@ class Torch(Engine):
             network = TorchNetwork(described).eval()
         except ValueError as error:
             raise NotHere(str(error)) from error
-        if not self.exact:
+        if self._integers:
             network = self._quantised(network, to_tensor(picture_for(model), pixels))
         order = [[output.name for output in described.outputs].index(name)
                  for name in pixels.outputs]
@@ -185,7 +188,6 @@ class TensorFlowLite(Engine):
     """TensorFlow Lite, now LiteRT, in int8."""
 
     name = 'tflite int8'
-    exact = False
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
         from face_tracking.detection.runtimes.accelerated import file_name
@@ -200,14 +202,16 @@ class TensorFlowLite(Engine):
 
 
 ENGINES: tuple[Engine, ...] = (
-    Torch('pytorch fp32', exact=True),
-    Torch('torchscript int8', exact=False),
+    Torch('pytorch fp32', integers=False),
+    Torch('torchscript int8', integers=True),
     OfThePackage('onnxruntime', 'onnxruntime'),
     Ncnn(),
     OfThePackage('opencv', 'opencv'),
     TensorFlowLite(),
     NaiveTvm(),
-    OfThePackage('tvm', 'tvm'),
+    OfThePackage(TUNED, 'tvm', 'float32'),
+    *([OfThePackage('tvm float16', 'tvm', 'float16')] if host_cpu() in HALF_ARITHMETIC else []),
+    OfThePackage('tvm int8', 'tvm', 'int8'),
 )
 
 
@@ -285,38 +289,46 @@ def measured(model: Model, threads: int, rounds: int) -> list[dict]:
         else:
             row.update(median_ms=None, missing=missing[engine.name])
         rows.append(row)
-    best = min((row['median_ms'] for row in rows
-                if row['median_ms'] and row['engine'] in RIVALS), default=None)
-    for row in rows:
-        row['ratio'] = row['median_ms'] / best if best and row['median_ms'] else None
+    for figure in ('median', 'fastest'):
+        _add_ratio(rows, figure)
     return rows
+
+
+def _add_ratio(rows: list[dict], figure: str) -> None:
+    """Add to each row its ratio to the fastest rival, None where there is none."""
+    key, ratio = f'{figure}_ms', 'ratio' if figure == 'median' else f'{figure}_ratio'
+    best = min((row[key] for row in rows if row.get(key) and row['engine'] in RIVALS),
+               default=None)
+    for row in rows:
+        row[ratio] = row[key] / best if best and row.get(key) else None
 
 
 def show(model: Model, rows: list[dict]) -> None:
     """Print one model's table."""
     print(f'\n{title(model)}, {rows[0]["threads"]} thread(s); ratio to the best of '
           f'{", ".join(RIVALS)}')
-    print(f'{"engine":<18}{"median":>11}{"fastest":>11}{"ratio":>8}{"agrees to":>12}')
+    print(f'{"engine":<18}{"median":>11}{"ratio":>7}{"fastest":>12}{"ratio":>7}{"agrees to":>12}')
     for row in rows:
         if row['median_ms'] is None:
             print(f'{row["engine"]:<18}  not here: {row["missing"]}')
             continue
-        ratio = f'{row["ratio"]:.2f}' if row['ratio'] else '-'
+        times = ''.join(
+            f'{row[time]:>9.2f} ms' + (f'{row[ratio]:>7.2f}' if row[ratio] else '      -') + ' '
+            for time, ratio in (('median_ms', 'ratio'), ('fastest_ms', 'fastest_ratio')))
         difference = '-' if row['difference'] is None else f'{row["difference"]:.1e}'
-        print(f'{row["engine"]:<18}{row["median_ms"]:>8.2f} ms{row["fastest_ms"]:>8.2f} ms'
-              f'{ratio:>8}{difference:>12}')
+        print(f'{row["engine"]:<18}{times}{difference:>11}')
 
 
 def show_speed(model: Model, rows: list[dict], threads: int) -> None:
     """Say how near the processor's limit our compiled network runs, at its fastest."""
     from face_tracking.compiler.onnx_reader import read_network
-    fastest = next((row.get('fastest_ms') for row in rows if row['engine'] == 'tvm'), None)
+    fastest = next((row.get('fastest_ms') for row in rows if row['engine'] == TUNED), None)
     limit = product_speed(threads)
     if fastest is None or limit is None:
         return
     operations = 2 * read_network(model.path, model.input_size).multiply_adds()
     reached = operations / fastest / 1e6
-    print(f'tvm computes {reached:.0f} GFLOP/s, {reached / limit:.0%} of what a plain matrix '
+    print(f'{TUNED} computes {reached:.0f} GFLOP/s, {reached / limit:.0%} of what a plain matrix '
           f"product reaches here (ONNX Runtime's, {limit:.0f})")
 
 
@@ -355,7 +367,7 @@ def draw(rows: list[dict], path: Path) -> None:
     for axis, name in zip(axes[0], titles, strict=True):
         shown = [row for row in rows if row['model'] == name and row['median_ms']]
         bars = axis.barh([row['engine'] for row in shown], [row['median_ms'] for row in shown],
-                         color=['#d95f02' if row['engine'] == 'tvm' else '#9aa5b1'
+                         color=['#d95f02' if row['engine'].startswith('tvm') else '#9aa5b1'
                                 for row in shown])
         axis.bar_label(bars, fmt='%.2f', padding=3)
         axis.set(xscale='log', xlabel='milliseconds (median, logarithmic)',

@@ -2,10 +2,12 @@
 """Measure what this machine makes of the package, beside its rivals.
 
 engines: every engine that can run the detector, on the same weights and pictures, taking turns in
-one process; medians, ratios and a plot. nodes: what ROS costs, the pipeline composed, in separate
-processes and without ROS. start: time and memory until the first detection. stages: letterbox,
-decoding and suppression beside the network. threads: what a second thread gains. instructions:
-what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
+one process; medians, ratios and a plot. "make bench" installs those that are missing, in an
+environment of their own, which this command uses from then on. nodes: what ROS costs, the pipeline
+composed, in separate processes and without ROS. start: time and memory until the first detection.
+stages: letterbox, decoding and suppression beside the network. threads: what a second thread
+gains. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and
+OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -25,6 +27,9 @@ from face_tracking.cli import options
 MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
            'instructions': 'instructions', 'threads': 'threads',
            'start': 'starting'}
+
+PREPARED = '.rivals'
+"""What "make bench" leaves in .venv-training once the rivals are installed there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(args: argparse.Namespace) -> int:
     """Run the script that measures it, in a process of its own."""
-    command = [sys.executable, '-m', f'benchmarks.{MODULES[args.what]}']
+    command = [_python(args.what), '-m', f'benchmarks.{MODULES[args.what]}']
     for name in ('input_size', 'threads', 'rounds', 'json', 'plot'):
         value = getattr(args, name)
         if value is not None:
@@ -57,3 +62,11 @@ def run(args: argparse.Namespace) -> int:
     search = [str(paths.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
     return subprocess.run(command, check=False, env={
         **os.environ, 'PYTHONPATH': os.pathsep.join(search)}).returncode
+
+
+def _python(what: str) -> str:
+    """Return the interpreter for a benchmark: for the engines, that which has all of them."""
+    prepared = paths.share_dir() / '.venv-training'
+    if what == 'engines' and (prepared / PREPARED).is_file():
+        return str(prepared / 'bin' / 'python')
+    return sys.executable

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from benchmarks import emulator
 from face_tracking.cli import options
 from face_tracking.compiler.library import compiler_version
+from face_tracking.compiler.ranges import find_ranges
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.runtimes.runtime import to_tensor
 from face_tracking.errors import UserError
@@ -76,6 +77,8 @@ def count(model: Model, picture: np.ndarray) -> dict[str, float]:
         tasks = {
             'tvm float32': ('tvm', compile_for_a76(model, 'float32', folder), 'picture.npy'),
             'tvm float16': ('tvm', compile_for_a76(model, 'float16', folder), 'picture.npy'),
+            **({'tvm int8': ('tvm', compile_for_a76(model, 'int8', folder), 'picture.npy')}
+               if find_ranges(model.path, model.sha256, 'auto') else {}),
             'ncnn fp32': ('ncnn-fp32', param, 'tensor.npy'),
             'ncnn (fp16)': ('ncnn', param, 'tensor.npy'),
             'opencv': ('opencv', folder / 'model.onnx', 'tensor.npy')}

@@ -122,9 +122,9 @@ def calibrate_model(model, folder: Path, output: Path | None = None,
     from face_tracking.compiler.ranges import own_file, write_ranges
     described = model.description
     rgb = described.colour == 'rgb'
+    files = _some_pictures(folder, most)
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
-    files = _some_pictures(folder, most)
     run = _Prober(network, Pixels(tuple(described.mean[::-1] if rgb else described.mean),
                                   described.scale))
     used = 0

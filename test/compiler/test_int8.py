@@ -21,7 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from face_tracking import paths  # noqa: E402
 from face_tracking.compiler import ranges  # noqa: E402
-from face_tracking.compiler.calibrate import calibrate, needed_maps  # noqa: E402
+from face_tracking.compiler.calibrate import (  # noqa: E402
+    calibrate,
+    calibrate_model,
+    needed_maps,
+)
 from face_tracking.compiler.network import Add, MaxPool, Upsample  # noqa: E402
 from face_tracking.compiler.onnx_reader import read_network  # noqa: E402
 from face_tracking.compiler.quantise import Quantised, Ranges, map_types, quantise  # noqa: E402
@@ -92,6 +96,16 @@ def calibrated(model, seen):
     ranges.write_ranges(path, found.peaks, found.clips,
                         {model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen))
     return model
+
+
+def make_described(model):
+    """Write a description beside a model and return its path."""
+    path = model.with_suffix('.yaml')
+    path.write_text(
+        f'name: {model.stem}\ndecoder: {{name: anchor_free, strides: [4]}}\n'
+        'outputs: [fine, coarse]\nsize_multiple: 16\n'
+        f'files:\n- {{file: {model.name}, size: [{WIDTH}, {HEIGHT}]}}\n')
+    return path
 
 
 def maps_of(model, network):
@@ -275,11 +289,7 @@ def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
 @needs_dots
 def test_a_precision_can_be_asked_for(calibrated, tmp_path, monkeypatch):
     """By the node's parameter or a command's option; other engines leave no choice."""
-    description = calibrated.with_name('made.yaml')
-    description.write_text(
-        'name: made\ndecoder: {name: anchor_free, strides: [4]}\noutputs: [fine, coarse]\n'
-        f'size_multiple: 16\nfiles:\n- {{file: made.onnx, size: [{WIDTH}, {HEIGHT}]}}\n')
-    model = load_model(description)
+    model = load_model(make_described(calibrated))
     picture = random_picture(WIDTH, HEIGHT)
     whole, exact = (create_runtime('tvm', model, 1, precision=precision).infer(picture)[0]
                     for precision in ('int8', 'float32'))
@@ -295,17 +305,16 @@ def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
     """`face_tracking compile --calibration`: the network's own compiler finds the ranges."""
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     model = made(tmp_path / 'own.onnx')
-    (tmp_path / 'own.yaml').write_text(
-        'name: own\ndecoder: {name: anchor_free, strides: [4]}\noutputs: [fine, coarse]\n'
-        f'size_multiple: 16\nfiles:\n- {{file: own.onnx, size: [{WIDTH}, {HEIGHT}]}}\n')
+    make_described(model)
     folder = tmp_path / 'pictures'
     folder.mkdir()
     for number, picture in enumerate(seen):
         cv2.imwrite(str(folder / f'{number}.png'), picture)
     (folder / 'broken.png').write_text('no picture')
     command = [sys.executable, '-m', 'face_tracking.cli.main', 'compile', '--model', str(model),
-               '--precision', 'int8', '--calibration']
-    done = run([*command, str(folder)])
+               '--precision', 'int8', '--calibration', str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={
+        **os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'})
     assert done.returncode == 0, done.stderr
     assert 'skipped' in done.stderr
     own = ranges.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
@@ -315,11 +324,11 @@ def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
     expected = calibrate(network, lambda: seen, maps_of(model, network))
     for name, peak in expected.peaks.items():
         assert np.allclose(content['peaks'][name], peak, rtol=2e-3, atol=1e-3)
-    empty = tmp_path / 'empty'
-    empty.mkdir()
-    done = run([*command, str(empty)])
-    assert done.returncode == 2 and 'there are no pictures in' in done.stderr
 
-def run(command: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(command, capture_output=True, text=True, check=False,
-                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'})
+
+@pytest.mark.parametrize(('name', 'words'), [
+    ('empty', 'there are no pictures in'), ('missing', 'there is no folder')])
+def test_a_folder_without_pictures_is_one_clear_line(calibrated, tmp_path, name, words):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match=words):
+        calibrate_model(load_model(make_described(calibrated)), tmp_path / name)

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -130,8 +129,8 @@ class LocalDevice(RpcDevice):
         search = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
         self._server = subprocess.Popen(
             [sys.executable, '-m', 'face_tracking.compiler.tuning.local_server'],
-            env={**os.environ, 'PYTHONPATH': search}, stdout=subprocess.PIPE, text=True,
-            start_new_session=True)
+            env={**os.environ, 'PYTHONPATH': search}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             port = self._server.stdout.readline().strip()
             if not port:
@@ -145,10 +144,8 @@ class LocalDevice(RpcDevice):
     def close(self):
         """End the process."""
         super().close()
-        if self._server.poll() is None:
-            # The server has a process for each session, which would outlive it.
-            os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait()
+        self._server.stdin.close()
+        self._server.wait()
         self._server.stdout.close()
 
 

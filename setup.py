@@ -39,11 +39,11 @@ setup(
     entry_points={
         'console_scripts': [
             'face_tracking = face_tracking.cli.main:main',
-            'camera_node = face_tracking.nodes.camera_node:main',
-            'detector_node = face_tracking.nodes.detector_node:main',
-            'tracker_node = face_tracking.nodes.tracker_node:main',
-            'pan_tilt_node = face_tracking.nodes.pan_tilt_node:main',
-            'pipeline = face_tracking.nodes.pipeline:main',
+            'camera_node = face_tracking.starting:camera_node',
+            'detector_node = face_tracking.starting:detector_node',
+            'tracker_node = face_tracking.starting:tracker_node',
+            'pan_tilt_node = face_tracking.starting:pan_tilt_node',
+            'pipeline = face_tracking.starting:pipeline',
         ],
     },
 )

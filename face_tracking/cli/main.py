@@ -47,15 +47,19 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser, command = _parser(argv)
-    args = parser.parse_args(argv)
+    try:
+        parser, command = _parser(argv)
+        return _run(command, parser.parse_args(argv))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(command, args: argparse.Namespace) -> int:
     try:
         return command.run(args)
     except UserError as error:
         print(f'face_tracking {args.command}: {error}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader of our output left; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C while a node or a command is still being imported: no traceback."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from made_networks import ROOT
+
+ENTRY = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
+ENTRIES = {name: (module, function)
+           for name, module, function in ENTRY.findall((ROOT / 'setup.py').read_text())}
+
+
+@pytest.mark.parametrize(('name', 'words', 'midst'), [
+    ('detector_node', [], 'rclpy'), ('pipeline', [], 'cv2'),
+    ('face_tracking', ['doctor', '--no-cameras'], 'numpy.core')])
+def test_interrupted_import_is_quiet(name, words, midst):
+    module, function = ENTRIES[name]
+    code = f'import sys; from {module} import {function}; sys.exit({function}())'
+    process = subprocess.Popen([sys.executable, '-X', 'importtime', '-c', code, *words], cwd=ROOT,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = []
+    try:
+        for line in process.stderr:  # Python tells each module that it has imported
+            said.append(line)
+            if line.split('|')[-1].strip().startswith(midst):
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.stderr.readlines()
+        code = process.wait(timeout=30)
+    finally:
+        process.kill()
+    assert 'Traceback' not in ''.join(said)
+    assert code in (130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize('name', ENTRIES)
+def test_executable_leads_to_its_module(name):
+    module, function = ENTRIES[name]
+    if name != 'face_tracking':
+        assert module == 'face_tracking.starting' and function == name
+        assert (ROOT / f'face_tracking/nodes/{name}.py').is_file()

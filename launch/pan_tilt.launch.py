@@ -13,6 +13,8 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from face_tracking.launching import is_true, merged, overridden
+
 SHARE = FindPackageShare('face_tracking')
 ARGUMENTS = (
     ('params_file', PathJoinSubstitution([SHARE, 'config', 'pi5.yaml']),
@@ -60,23 +62,13 @@ def generate_launch_description() -> LaunchDescription:
 def start_nodes(context: LaunchContext) -> list[Node]:
     """Return the processes: one for all nodes, or one for each; and the robot's description."""
     chosen = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    overrides = overridden(chosen)
+    overrides = overridden(chosen, OVERRIDES, NODES)
     described = [] if chosen['description'] in ('', 'none') else [describe(chosen)]
     if not is_true(chosen['perception']):
         return [*described, process('pan_tilt_node', chosen, overrides['pan_tilt_node'])]
     if is_true(chosen['composed']):
-        merged = {key: value for node in overrides.values() for key, value in node.items()}
-        return [*described, process('pipeline', chosen, merged, ['--pan-tilt'])]
+        return [*described, process('pipeline', chosen, merged(overrides), ['--pan-tilt'])]
     return [*described, *(process(node, chosen, overrides[node]) for node in NODES)]
-
-
-def overridden(chosen: dict[str, str]) -> dict[str, dict]:
-    """Return, by node, the parameters that arguments set over the files."""
-    overrides: dict[str, dict] = {node: {} for node in NODES}
-    for argument, (node, parameter) in OVERRIDES.items():
-        if chosen[argument]:
-            overrides[node][parameter] = chosen[argument]
-    return overrides
 
 
 def process(executable: str, chosen: dict[str, str], parameters: dict,
@@ -96,8 +88,3 @@ def describe(chosen: dict[str, str]) -> Node:
         package='robot_state_publisher', executable='robot_state_publisher',
         namespace=chosen['namespace'], output='log',
         parameters=[{'robot_description': Path(chosen['description']).read_text()}])
-
-
-def is_true(text: str) -> bool:
-    """Return what an argument says, as launch conditions read it."""
-    return text.strip().lower() in ('true', '1')

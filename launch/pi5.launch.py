@@ -8,6 +8,8 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from face_tracking.launching import is_true, merged, overridden
+
 SHARE = FindPackageShare('face_tracking')
 ARGUMENTS = (
     ('params_file', PathJoinSubstitution([SHARE, 'config', 'pi5.yaml']),
@@ -15,8 +17,8 @@ ARGUMENTS = (
     ('camera', '', 'Source of the pictures, e.g. v4l2:///dev/video0, picamera2:, virtual:; '
                    'empty for that of params_file'),
     ('model', '', 'Face detector, a path or a name; empty for that of params_file'),
-    ('runtime', '', 'Engine of the detector: tvm, onnxruntime, opencv; empty for that of '
-                    'params_file'),
+    ('runtime', '', 'Engine of the detector: tvm, onnxruntime, opencv, tflite, coral, hailo; '
+                    'empty for that of params_file'),
     ('composed', 'true', 'All nodes in one process, pictures handed on by reference'),
     ('namespace', '', 'Namespace of nodes and topics, one for each robot'),
     ('rviz', 'false', 'Show what the robot sees in RViz, on this machine'),
@@ -50,21 +52,11 @@ def generate_launch_description() -> LaunchDescription:
 def start_nodes(context: LaunchContext) -> list[Node]:
     """Return the processes: one for all nodes, or one for each."""
     chosen = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
-    overrides = overridden(chosen)
-    if is_true(chosen['composed']):
-        merged = {key: value for node in overrides.values() for key, value in node.items()}
-        return [process('pipeline', chosen, merged)]
-    return [process(node, chosen, overrides[node]) for node in NODES]
-
-
-def overridden(chosen: dict[str, str]) -> dict[str, dict]:
-    """Return, by node, the parameters that arguments set over ``params_file``."""
-    overrides: dict[str, dict] = {node: {} for node in NODES}
-    for argument, (node, parameter) in OVERRIDES.items():
-        if chosen[argument]:
-            overrides[node][parameter] = chosen[argument]
+    overrides = overridden(chosen, OVERRIDES, NODES)
     overrides['tracker_node']['annotate'] = is_true(chosen['annotated'])
-    return overrides
+    if is_true(chosen['composed']):
+        return [process('pipeline', chosen, merged(overrides))]
+    return [process(node, chosen, overrides[node]) for node in NODES]
 
 
 def process(executable: str, chosen: dict[str, str], parameters: dict) -> Node:
@@ -74,8 +66,3 @@ def process(executable: str, chosen: dict[str, str], parameters: dict) -> Node:
         parameters=[chosen['params_file'], parameters] if parameters else [chosen['params_file']],
         ros_arguments=['--log-level', chosen['log_level']], output='screen',
         respawn=is_true(chosen['respawn']), respawn_delay=2.0)
-
-
-def is_true(text: str) -> bool:
-    """Return what an argument says, as launch conditions read it."""
-    return text.strip().lower() in ('true', '1')

@@ -83,6 +83,16 @@ def test_overridden_parameters_exist(name):
     assert 'annotate' in table_of('tracker_node')
 
 
+def test_arguments_override_parameters_and_empty_ones_do_not():
+    from face_tracking.launching import is_true, merged, overridden
+    stands_for = {'camera': ('camera_node', 'camera'), 'engine': ('detector_node', 'runtime')}
+    found = overridden({'camera': '', 'engine': 'opencv', 'rviz': 'true'}, stands_for,
+                       ('camera_node', 'detector_node'))
+    assert found == {'camera_node': {}, 'detector_node': {'runtime': 'opencv'}}
+    assert merged(found) == {'runtime': 'opencv'}
+    assert is_true(' True') and is_true('1') and not is_true('false') and not is_true('')
+
+
 def test_pan_tilt_starts_all_nodes_either_way():
     assert started(ROOT / 'launch/pan_tilt.launch.py') == {
         'pipeline', 'camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node'}

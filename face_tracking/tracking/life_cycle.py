@@ -123,6 +123,8 @@ class Register:
 
         :returns: keys of the remembered tracks whose ids were passed on, and which are over.
         """
+        if self.ids.all():
+            return self.keys[:0]
         earned = np.flatnonzero((self.ids == 0) & (self.hits >= options.min_hits))
         if not len(earned):
             return self.keys[:0]

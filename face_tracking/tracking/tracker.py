@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 
@@ -336,7 +337,9 @@ class FaceTracker:
         good = _possible(boxes, scores, self._shape or _LARGEST)
         self.refused += len(good) - int(np.count_nonzero(good))
         good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
-        order = np.lexsort(np.vstack([boxes.T, -scores]))
+        keys = np.empty((5, len(boxes)))
+        keys[:4], keys[4] = boxes.T, -scores
+        order = np.lexsort(keys)
         rows = order[good[order]]
         return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
 
@@ -383,13 +386,24 @@ def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
 
 def _possible(boxes: np.ndarray, scores: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
     """Return which boxes (N, 4) and scores (N,) can be those of faces in (height, width)."""
-    height, width = shape
-    # What is not a number compares as False, and what is infinite is too large.
+    rows = np.empty((len(boxes), 7))
+    rows[:, :4], rows[:, 6] = boxes, scores
     with np.errstate(invalid='ignore', over='ignore'):
-        rows = np.column_stack([boxes[:, 2:] - boxes[:, :2], boxes[:, 2:], boxes[:, :2], scores])
-    good = rows >= (_SMALLEST_SIDE, _SMALLEST_SIDE, 1e-9, 1e-9, -np.inf, -np.inf, 0)
-    good &= rows <= (2 * width, 2 * height, np.inf, np.inf, width - 1e-9, height - 1e-9, 1)
+        np.subtract(boxes[:, 2:], boxes[:, :2], out=rows[:, 4:6])
+    lowest, highest = _limits(shape)
+    # What is not a number compares as False, and what is infinite is too large.
+    good = rows >= lowest
+    good &= rows <= highest
     return good.all(axis=1)
+
+
+@lru_cache(maxsize=8)
+def _limits(shape: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest x1, y1, x2, y2, width, height and score, (7,) each."""
+    height, width = shape
+    hair = 1e-9  # what only touches the picture is not in it
+    return (np.array([-np.inf, -np.inf, hair, hair, _SMALLEST_SIDE, _SMALLEST_SIDE, 0]),
+            np.array([width - hair, height - hair, np.inf, np.inf, 2 * width, 2 * height, 1]))
 
 
 def _check_image(image: np.ndarray | None) -> None:

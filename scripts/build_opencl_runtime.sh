@@ -37,7 +37,10 @@ if [ -z "${TVM_SOURCE:-}" ]; then
     TVM_SOURCE=$(mktemp -d)
     trap 'rm -rf "$TVM_SOURCE"' EXIT
     echo "fetching TVM $version"
+    # A wheel's post-release has no tag of its own if only its packaging changed.
     git clone -q --depth 1 --branch "v$version" https://github.com/apache/tvm "$TVM_SOURCE" \
+        || git clone -q --depth 1 --branch "v${version%.post*}" https://github.com/apache/tvm \
+            "$TVM_SOURCE" \
         || fail "TVM's source could not be fetched" 'set TVM_SOURCE to a checkout of it'
 fi
 runtime=$TVM_SOURCE/src/backend/opencl/runtime

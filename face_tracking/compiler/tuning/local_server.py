@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that measures on this machine: TVM's RPC server, on this machine's own address.
 
-Prints the port on which it listens, and ends when its standard input does, that is, with the tuner.
-``python -m tvm.exec.rpc_server`` is the same, but wants
-cloudpickle and imports PyTorch where that is installed.
+Prints the port on which it listens, and ends when its standard input does: with the tuner.
+``python -m tvm.exec.rpc_server`` is the same, but wants cloudpickle and imports PyTorch where that
+is installed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ imports the compiler.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib.util
+import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -25,6 +28,8 @@ NAMES = {'vulkan': 'Vulkan', 'opencl': 'OpenCL'}
 SOFTWARE = ('pthread', 'cpu', 'basic', 'llvmpipe')
 """How the names of devices begin that are no GPU: PoCL's and Mesa's."""
 _LOADED: dict[str, ctypes.CDLL] = {}
+NODES = ('dev/dri/renderD*', 'dev/nvidia[0-9]*', 'dev/mali*')
+"""Where the kernel shows a GPU that can compute."""
 BOARD = Path('/proc/device-tree/model')
 VENDORS = Path('/sys/class/drm')
 DRIVERS = {
@@ -70,14 +75,29 @@ def runtime_library(kind: str) -> Path:
 
 
 def _runtime_loaded(kind: str) -> bool:
+    """Return whether TVM has its runtime for a kind of GPU, after looking for it."""
     import tvm_ffi
     registered = f'device_api.{kind}'
-    if tvm_ffi.get_global_func(registered, allow_missing=True) is None:
-        try:
-            _LOADED[kind] = ctypes.CDLL(str(runtime_library(kind)))
-        except (OSError, PackageNotFoundError):
-            return False
+    for library in _libraries(kind):
+        if tvm_ffi.get_global_func(registered, allow_missing=True) is not None:
+            break
+        with contextlib.suppress(OSError):
+            _LOADED[kind] = ctypes.CDLL(str(library))
     return tvm_ffi.get_global_func(registered, allow_missing=True) is not None
+
+
+def _libraries(kind: str) -> list[Path]:
+    """Return where TVM's runtime for a kind of GPU may be: beside TVM's own, or in the cache."""
+    found, package = [], importlib.util.find_spec('tvm')
+    if package is not None and package.origin is not None:
+        top = Path(package.origin).parent
+        folders = [top / 'lib', top.parents[1] / 'build' / 'lib', top.parents[1] / 'lib']
+        if os.environ.get('TVM_LIBRARY_PATH'):
+            folders.insert(0, Path(os.environ['TVM_LIBRARY_PATH']))
+        found = [folder / f'libtvm_runtime_{kind}.so' for folder in folders]
+    with contextlib.suppress(PackageNotFoundError):
+        found.append(runtime_library(kind))
+    return found
 
 
 def dlpack_device(kind: str) -> tuple[int, int]:
@@ -94,9 +114,12 @@ def _attribute(kind: str, number: int):
 def usable() -> list[str]:
     """Return the kinds of GPU that TVM can use here, in the order of `KINDS`.
 
-    Drivers that compute on the processor do not count.
+    Drivers that compute on the processor do not count, and where the kernel shows no GPU none is
+    loaded: that takes seconds and a hundred megabytes.
     """
     found = []
+    if not any(path for pattern in NODES for path in Path('/').glob(pattern)):
+        return found
     for kind in KINDS:
         try:
             check_device(kind)

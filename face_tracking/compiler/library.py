@@ -50,7 +50,7 @@ class Request:
         """Return what tells this library from all others, the compiler and its records included.
         """
         content = json.dumps([FORMAT, asdict(self), compiler_version(),
-                              records.digest(self.cpu)])
+                              records.digest(self.cpu.removesuffix('-vnni'))])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def file_name(self, stem: str) -> str:

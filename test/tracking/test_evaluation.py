@@ -20,6 +20,7 @@ from face_tracking.evaluation.sequences import (
     Person,
     Script,
     Sequence,
+    held_out_people,
     load_script,
     script_of,
     sequence_names,
@@ -79,6 +80,24 @@ def test_every_sequence_of_the_set_can_be_read_and_drawn(people):
         frame, truth = next(iter(Sequence(script, people)))
         assert frame.image.shape == (480, 640, 3)
         assert len(truth.ids) <= len(script.people)
+
+
+def test_the_set_held_out_is_another(people):
+    assert len(sequence_names(held_out=True)) >= 10
+    assert not set(sequence_names(held_out=True)) & set(sequence_names())
+    for name in sequence_names(held_out=True):
+        frame, _ = next(iter(Sequence(load_script(name, held_out=True), people)))
+        assert frame.image.shape == (480, 640, 3)
+
+
+def test_who_acts_in_the_mixed_set_does_not_act_in_the_one_held_out():
+    crowd = tuple(range(40))
+    unseen = held_out_people(crowd)
+    assert 5 <= len(unseen) < 40
+    for script in map(load_script, sequence_names()):
+        acting = np.random.default_rng(script.seed).permutation(40)[:len(script.people)]
+        assert not set(acting.tolist()) & set(unseen)
+    assert held_out_people(crowd[:2]) == crowd[:2]  # too few to choose from
 
 
 @pytest.mark.parametrize('content', [

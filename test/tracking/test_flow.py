@@ -37,6 +37,16 @@ def test_the_background_tells_how_the_camera_turned(room, pan, tilt, roll):
     assert turned == pytest.approx(-roll, abs=4e-3)
 
 
+def test_a_hint_finds_what_is_too_fast_to_be_seen(shifted_face):
+    image, box = shifted_face(0)
+    before, after = Picture(image), Picture(np.roll(image, 160, axis=1))
+    unaided = measure(before, after, box[None])
+    assert unaided.warp is None or abs(unaided.warp.offset[0] - 160) > 20
+    flow = measure(before, after, box[None], hint=Warp(np.eye(2), np.array([148.0, 5.0])))
+    np.testing.assert_allclose(flow.warp.offset, [160, 0], atol=0.5)
+    np.testing.assert_allclose(flow.motion[0, :2], [160, 0], atol=0.5)
+
+
 def test_a_face_on_the_move_does_not_pass_for_the_camera(shifted_face):
     before, after = (shifted_face(offset) for offset in (0, 12))
     flow = measure(Picture(before[0]), Picture(after[0]), before[1][None])

@@ -171,14 +171,14 @@ def _quantised(network, machine, ranges: RangesFile, pixels):
 
     :raises UserError: it has no such form, or the processor no instructions for it.
     """
-    from face_tracking.compiler.quantise import Ranges, quantise
+    from face_tracking.compiler.quantise import quantise
     from face_tracking.compiler.ranges import read_ranges
     if not machine.dot:
         raise UserError(f'{machine.cpu} has no instructions that sum products of bytes',
                         'choose precision float32 or float16')
     # Two products of 255 and 64 still fit into 16 bits.
     limit = 64 if machine.dot == 'pmadd' else 127
-    return quantise(network, Ranges(*read_ranges(ranges.path)), limit, pixels.mean, pixels.scale)
+    return quantise(network, read_ranges(ranges.path), limit, pixels.mean, pixels.scale)
 
 
 def _make_folder(folder: Path) -> None:

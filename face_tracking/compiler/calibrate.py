@@ -6,7 +6,10 @@
 The network is compiled with every map as an output and run twice over the pictures: first for the
 largest magnitudes, then for where numbers of 8 bits had best be cut off. There the rounding that
 a narrower range spares is weighed against the numbers that it cuts (Sung, Shin and Hwang,
-"Resiliency of Deep Neural Networks under Quantization", 2015).
+"Resiliency of Deep Neural Networks under Quantization", 2015). The second time it also sees which
+channels rise and fall together, so that the weights of pointwise convolutions can be rounded to
+make up for each other's errors (Frantar et al., "GPTQ: Accurate Post-Training Quantization for
+Generative Pre-Trained Transformers", ICLR 2023).
 """
 
 from __future__ import annotations
@@ -16,17 +19,26 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from face_tracking.compiler.network import Add, Convolution, Network, Output, Part
-from face_tracking.compiler.quantise import Ranges, map_types, needed_types
+from face_tracking.compiler.quantise import (
+    WEIGHT,
+    Dot,
+    Ranges,
+    map_types,
+    needed_types,
+    quantise,
+    scaled_weights,
+)
 from face_tracking.errors import UserError
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Of the largest number: where numbers of 8 bits may be cut off."""
-ENOUGH = 300
+ENOUGH = 200
 """Pictures that are taken of a folder with more, evenly spread."""
 
 Maps = dict[str, np.ndarray]
@@ -47,13 +59,50 @@ def calibrate(network: Network, pictures: Callable[[], Iterable[np.ndarray]],
             peaks[name] = np.maximum(peaks.get(name, 0), found)
     errors = {name: np.zeros((len(FRACTIONS), len(peak))) for name, peak in peaks.items()
               if 'uint8' in needs[name]}
+    moments = {name: np.zeros((len(peaks[name]),) * 2) for name in errors}
     for picture in pictures():
         maps = run(picture)
         for name, error in errors.items():
             error += _clipping_errors(maps[name], peaks[name])
+            moments[name] += maps[name].T @ maps[name] / len(maps[name])
     clips = {name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)]
              for name, error in errors.items()}
-    return Ranges(peaks, clips)
+    ranges = Ranges({name: peak for name, peak in peaks.items() if 'int16' in needs[name]}, clips)
+    return replace(ranges, steps=_steps(network, ranges, moments))
+
+
+def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
+    """Return by how much pointwise weights had better differ from the nearest whole numbers."""
+    quantised, found = quantise(network, ranges), {}
+    for layer in network.layers:
+        source = layer.sources[0]
+        if not isinstance(quantised.layers.get(layer.output), Dot) or source not in moments \
+                or layer.window.size != (1, 1):
+            continue
+        scale = quantised.forms[source, 'uint8'].scale
+        weights = scaled_weights(layer, scale)[0][0, 0]
+        whole = compensated(weights, moments[source] / np.outer(scale, scale))
+        found[layer.output] = (whole - np.rint(weights)).astype(np.int8)
+    return found
+
+
+def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01) -> np.ndarray:
+    """Round weights (in, out) so that the errors of a sum over the inputs cancel.
+
+    Input by input: what rounding one's weights adds to the sums, those that are still to be
+    rounded take back as far as their inputs go with that one.
+
+    :param moments: (in, in), the mean products of the inputs with each other.
+    :param damping: of the mean square is added to each input's, against chance.
+    """
+    rest, rounded = weights.copy(), np.zeros_like(weights)
+    own = np.diag(moments).mean() * damping + 1e-12
+    factor = np.linalg.cholesky(np.linalg.inv(moments + own * np.eye(len(moments)))).T
+    for index, row in enumerate(factor):
+        rounded[index] = np.clip(np.rint(rest[index]), -WEIGHT, WEIGHT)
+        error = (rest[index] - rounded[index]) / row[index]
+        rest[index + 1:] -= np.outer(row[index + 1:], error)
+    return rounded
 
 
 def _clipping_errors(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
@@ -116,13 +165,13 @@ def calibrate_model(model, folder: Path, output: Path | None = None,
     :param output: where to write it; beside the libraries in the cache if None.
     :raises UserError: there are no pictures, or the network has no integer form.
     """
+    files = _some_pictures(folder, most)
     from face_tracking.cli.output import progress
     from face_tracking.compiler.functions import Pixels
     from face_tracking.compiler.onnx_reader import read_network
     from face_tracking.compiler.ranges import own_file, write_ranges
     described = model.description
     rgb = described.colour == 'rgb'
-    files = _some_pictures(folder, most)
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
     run = _Prober(network, Pixels(tuple(described.mean[::-1] if rgb else described.mean),
@@ -143,7 +192,7 @@ def calibrate_model(model, folder: Path, output: Path | None = None,
     models[model.path.name] = model.sha256
     places = [output] if output else [own_file(digest) for digest in models.values()]
     for place in places:
-        write_ranges(place, ranges.peaks, ranges.clips, models, used)
+        write_ranges(place, ranges, models, used)
     return places
 
 

@@ -38,6 +38,8 @@ from face_tracking.errors import UserError
 INT16 = 32767
 ONE = 1 << 15
 """What stands for 1 in a 16-bit factor."""
+WEIGHT = 127
+"""The largest 8-bit weight."""
 PEAK_ROOM = 1.5
 """So much more than was seen in calibration still fits into a map of 16 bits."""
 SUM_ROOM = 8.0
@@ -102,10 +104,13 @@ class Ranges:
 
     :ivar peaks: the largest magnitudes, of maps that are kept in 16 bits.
     :ivar clips: beyond which numbers are cut off, of maps that are kept in 8 bits.
+    :ivar steps: by convolution, int8 (in, out): by how much its weights, with 127 for the
+        largest, had better differ from the nearest whole numbers.
     """
 
     peaks: Mapping[str, np.ndarray]
     clips: Mapping[str, np.ndarray]
+    steps: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -211,7 +216,20 @@ def _check(layer: Layer, network: Network, types) -> None:
         raise UserError(f'int8 takes channels by fours, {name} has {channels}', OTHER_PRECISION)
 
 
-def quantise(network: Network, ranges: Ranges, weight_limit: int = 127,
+def scaled_weights(layer: Convolution, source: np.ndarray,
+                   limit: int = WEIGHT) -> tuple[np.ndarray, np.ndarray]:
+    """Return a dense convolution's weights in units that are still to be rounded, and the units.
+
+    :param source: float64 (in,), the scales of the numbers that it reads.
+    :param limit: what the largest weight of each output channel becomes.
+    """
+    weights = layer.weights.astype(np.float64) * source[:, None]
+    bias = np.abs(layer.bias.astype(np.float64))
+    unit = np.maximum(np.abs(weights).max((0, 1, 2)) / limit, np.maximum(bias / (1 << 23), 1e-12))
+    return weights / unit, unit
+
+
+def quantise(network: Network, ranges: Ranges, weight_limit: int = WEIGHT,
              mean: tuple[float, ...] = (0.0, 0.0, 0.0), scale: float = 1.0) -> Quantised:
     """Turn a network into whole numbers.
 
@@ -300,17 +318,18 @@ class _Quantiser:
 
     def _dot(self, layer: Convolution) -> None:
         source = self.result.forms[layer.sources[0], 'uint8'].scale
-        weights = layer.weights.astype(np.float64) * source[:, None]
+        weights, unit = scaled_weights(layer, source, self.weight_limit)
         bias = layer.bias.astype(np.float64)
         name, positive = layer.output, layer.activation.kind == 'clip'
-        unit = np.abs(weights).max((0, 1, 2)) / self.weight_limit
-        unit = np.maximum(unit, np.maximum(np.abs(bias) / (1 << 23), 1e-12))
         scale16 = None
         if self.result.stored[name] == 'int16':
             # Steps finer than those of the sum would say nothing.
             scale16 = np.maximum(PEAK_ROOM * self._range('peaks', name) / INT16, unit * 1.001)
         form = self._give(name, positive, scale16)
-        whole = np.rint(weights / unit)
+        whole = np.rint(weights)
+        steps = self.ranges.steps.get(name)
+        if steps is not None and self.weight_limit == WEIGHT:
+            whole = np.clip(whole + steps, -WEIGHT, WEIGHT)
         if layer.sources[0] == IMAGE:
             bias = bias - self.result.image_zero * (whole * unit).sum((0, 1, 2))
         self.result.layers[name] = Dot(

@@ -11,12 +11,18 @@ import hashlib
 import json
 import re
 import sys
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_tracking import paths
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from face_tracking.compiler.quantise import Ranges
 
 FORMAT = 1
 SUFFIX = '.int8.json'
@@ -34,35 +40,42 @@ class RangesFile:
     sha256: str
 
 
-def write_ranges(path: Path, peaks: Mapping, clips: Mapping, models: Mapping[str, str],
-                 pictures: int) -> None:
+def write_ranges(path: Path, ranges: Ranges, models: Mapping[str, str], pictures: int) -> None:
     """Write a calibration.
 
-    :param peaks: by map, a number for each channel; see `quantise.Ranges`; like ``clips``.
     :param models: the names and SHA-256 of the ONNX files with these weights.
     :raises UserError: it cannot be written.
     """
     from face_tracking.cli.output import write_text
     lines = [f' "format": {FORMAT}', f' "models": {json.dumps(dict(models))}',
              f' "pictures": {pictures}']
-    for name, maps in (('peaks', peaks), ('clips', clips)):
+    for name, maps in (('peaks', ranges.peaks), ('clips', ranges.clips)):
         rows = ',\n'.join(f'  {json.dumps(key)}: [{", ".join(f"{value:.4g}" for value in row)}]'
                           for key, row in maps.items())
         lines.append(f' "{name}": {{\n{rows}\n }}')
+    steps = {name: [list(array.shape), b64encode(zlib.compress(
+        array.astype('int8').tobytes(), 9)).decode()] for name, array in ranges.steps.items()}
+    rows = ',\n'.join(f'  {json.dumps(key)}: {json.dumps(row)}' for key, row in steps.items())
+    lines.append(f' "steps": {{\n{rows}\n }}')
     write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
 
 
-def read_ranges(path: Path) -> tuple[dict, dict]:
-    """Return the peaks and the clips that a file holds.
+def read_ranges(path: Path) -> Ranges:
+    """Return what a file holds.
 
     :raises UserError: it is no calibration.
     """
+    import numpy as np
+
+    from face_tracking.compiler.quantise import Ranges
     try:
         content = json.loads(path.read_text())
         if content['format'] != FORMAT:
             raise ValueError(f'it has format {content["format"]}')
-        return dict(content['peaks']), dict(content['clips'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        steps = {name: np.frombuffer(zlib.decompress(b64decode(packed)), np.int8).reshape(shape)
+                 for name, (shape, packed) in content.get('steps', {}).items()}
+        return Ranges(dict(content['peaks']), dict(content['clips']), steps)
+    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UserError(f'the calibration {path} cannot be used ({error})', CALIBRATE) from error
 
 

@@ -21,7 +21,8 @@ def main() -> None:
     from tvm.rpc.server import PopenRPCServerState
     server = PopenRPCServerState('127.0.0.1', 9301, 9999, silent=True)
     print(server.port, flush=True)
-    sys.stdin.read()
+    # Not through sys.stdin: forked while it is locked, a session could not close it.
+    os.read(0, 1)
     # The processes of the sessions belong to the same group.
     os.killpg(0, signal.SIGKILL)
 

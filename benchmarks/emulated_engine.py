@@ -4,9 +4,12 @@
     emulated_engine.py tvm LIBRARY PICTURE RESULT TIMES
     emulated_engine.py opencv ONNX TENSOR RESULT TIMES
     emulated_engine.py ncnn|ncnn-fp32 PARAM TENSOR RESULT TIMES
+    emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little.
+package, so that the emulated Python needs little. `serve` reads pictures from its input, each
+height x width x 3 bytes, and answers each with the number of tensors, then each one's length and
+its float32 numbers; a number is 8 bytes, the least first.
 """
 
 import sys
@@ -14,14 +17,25 @@ import sys
 import numpy as np
 
 
-def tvm(library, picture):
+def load(library):
+    """Return a function from a picture to what TVM computes; both stay where they lie."""
     import tvm
+    import tvm_ffi
     from tvm.runtime.vm import VirtualMachine
     machine = VirtualMachine(tvm.runtime.load_module(library), tvm.runtime.device('cpu'))
-    image = tvm.runtime.tensor(picture.reshape(-1))
     threads = tvm.runtime.tensor(np.array([1], np.int32))
     main = machine['main']
-    return lambda: np.concatenate([tensor.numpy() for tensor in main(image, threads)])
+
+    def run(picture):
+        found = main(tvm_ffi.from_dlpack(picture.reshape(-1)), threads)
+        return [np.from_dlpack(tensor) for tensor in found]
+
+    return run
+
+
+def tvm(library, picture):
+    run = load(library)
+    return lambda: np.concatenate(run(picture))
 
 
 def opencv(model, tensor):
@@ -57,7 +71,20 @@ def ncnn(param, tensor, half=True):
     return run
 
 
+def serve(library, width, height):
+    run = load(library)
+    picture = np.zeros((int(height), int(width), 3), np.uint8)
+    while sys.stdin.buffer.readinto(memoryview(picture).cast('B')) == picture.nbytes:
+        tensors = run(picture)
+        sys.stdout.buffer.write(len(tensors).to_bytes(8, 'little'))
+        for tensor in tensors:
+            sys.stdout.buffer.write(tensor.size.to_bytes(8, 'little') + tensor.tobytes())
+        sys.stdout.buffer.flush()
+
+
 def main():
+    if sys.argv[1] == 'serve':
+        return serve(*sys.argv[2:])
     engine, model, data, result, times = sys.argv[1:]
     data = np.load(data)
     prepare = {'tvm': tvm, 'opencv': opencv, 'ncnn': ncnn,

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each arithmetic costs in average precision: the detector on labelled pictures.
+
+    python -m benchmarks.emulator                               # once
+    python -m benchmarks.precision FOLDER --target pi5          # float32, float16 and int8
+
+Every picture goes through all of them. With target pi5 the network runs in the emulated
+Cortex-A76, whose numbers are those of a real one; all else as on any machine. FOLDER holds the
+pictures and their annotation, as `training.labels` reads it. Average precision is that at an
+overlap of a half, as `training.metrics` computes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import emulator
+from benchmarks.instructions import SCRIPT, compile_for_a76
+from face_tracking.cli import options
+from face_tracking.cli.output import progress, write_text
+from face_tracking.compiler import library
+from face_tracking.detection.model import Model
+from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime, register_runtime
+from face_tracking.detection.stills import StillsDetector
+from face_tracking.errors import UserError
+from training.labels import Annotated, read_folder
+from training.metrics import Found, Result, measure
+
+FULL = 'float32'
+LEAST_SCORE = 0.02
+"""So weak detections still count, as for all average precisions here."""
+ENGINES = {'host': 'tvm', 'pi5': 'emulated'}
+
+
+class EmulatedRuntime(Runtime):
+    """TVM on the emulated Cortex-A76: a process there takes pictures and returns results."""
+
+    name = 'emulated'
+    precisions = PRECISIONS
+
+    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
+                 precision: str = FULL):
+        super().__init__(model, threads, device)
+        self._folder = tempfile.TemporaryDirectory()
+        path = compile_for_a76(model, precision, Path(self._folder.name))
+        found = {output['name']: output for output in library.description_of(path)['outputs']}
+        self._outputs = [found[name] for name in model.description.outputs]
+        words = [SCRIPT, 'serve', str(path), str(model.width), str(model.height)]
+        self._process = subprocess.Popen(emulator.command(words), stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE)
+
+    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        self._process.stdin.write(image.tobytes())
+        self._process.stdin.flush()
+        tensors = [self._numbers() for _ in range(self._count())]
+        return [self._output(tensors, output) for output in self._outputs]
+
+    def _output(self, tensors: list[np.ndarray], output: dict) -> np.ndarray:
+        shape, begin = output['shape'], output['begin']
+        numbers = tensors[output['tensor']][begin:begin + int(np.prod(shape))]
+        if not output['planar']:
+            return numbers.reshape(shape)
+        batch, channels, height, width = shape
+        return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+
+    def _count(self) -> int:
+        head = self._process.stdout.read(8)
+        if len(head) < 8:
+            raise UserError('the emulated detector died', 'see its message above')
+        return int.from_bytes(head, 'little')
+
+    def _numbers(self) -> np.ndarray:
+        return np.frombuffer(self._process.stdout.read(4 * self._count()), np.float32)
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def main() -> int:
+    """Measure, print the table, and write it where that is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path, help='pictures and their annotation')
+    parser.add_argument('--target', choices=ENGINES, default='host',
+                        help='where the network runs (default: %(default)s)')
+    parser.add_argument('--precision', nargs='+', choices=PRECISIONS[1:],
+                        default=['float16', 'int8'], help='to compare with float32')
+    parser.add_argument('--model', help='the detector (default: the bundled one)')
+    parser.add_argument('--long-side', type=options.positive, default=320, metavar='N',
+                        help='to which pictures are scaled (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
+    args = parser.parse_args()
+    register_runtime('emulated', 'benchmarks.precision:EmulatedRuntime')
+    precisions = list(dict.fromkeys([FULL, *args.precision]))
+    try:
+        if args.target == 'pi5' and emulator.missing():
+            raise UserError(emulator.missing(), 'or use target host')
+        labels = read_folder(args.folder, lambda line: print(line, file=sys.stderr))
+        results = measured(labels, args, precisions)
+    except UserError as error:
+        print(f'benchmarks.precision: {error}', file=sys.stderr)
+        return 2
+    full = results[FULL].average_precision
+    print(f'{len(labels)} pictures, {results[FULL].faces} faces, long side {args.long_side}, '
+          f'target {args.target}')
+    rows = [{'target': args.target, 'precision': name, 'pictures': len(labels),
+             'average_precision': result.average_precision,
+             'difference': result.average_precision - full} for name, result in results.items()]
+    for row in rows:
+        print(f'{row["precision"]:<8} average precision {row["average_precision"]:.4f}, '
+              f'{row["difference"]:+.4f} beside {FULL}')
+    if args.json:
+        write_text(args.json, json.dumps(rows, indent=1) + '\n')
+    return 0
+
+
+def measured(labels: list[Annotated], args, precisions: list[str]) -> dict[str, Result]:
+    """Return the result of each precision."""
+    detectors = {name: StillsDetector(
+        args.model, args.long_side, ENGINES[args.target], precision=name, max_faces=0,
+        score_threshold=LEAST_SCORE) for name in precisions}
+    found: dict[str, list[Found]] = {name: [] for name in precisions}
+    sizes = []
+    try:
+        for label in progress(labels, unit='picture'):
+            image = cv2.imread(str(label.file))
+            if image is None:
+                raise UserError(f'cannot read {label.file}', 'remove it, or its annotation')
+            sizes.append(image.shape[1::-1])
+            for name, detector in detectors.items():
+                seen = detector.detect(image)
+                found[name].append(Found(seen.boxes, seen.scores, seen.landmarks))
+    finally:
+        for detector in detectors.values():
+            detector.close()
+    return {name: measure(labels, seen, sizes) for name, seen in found.items()}
+
+
+if __name__ == '__main__':
+    # By its own name, so that the registered class is the one that is used.
+    from benchmarks.precision import main as run
+    sys.exit(run())

@@ -45,7 +45,7 @@ def export_tflite(model: Model, output: Path, ranges: Ranges | None = None,
     tell(f'reading {model.path.name}')
     network = read_network(model.path, model.input_size, rgb=pixels.colour == 'rgb')
     if ranges is None:
-        ranges = Ranges(*read_ranges(find_ranges(model.path, model.sha256).path))
+        ranges = read_ranges(find_ranges(model.path, model.sha256).path)
     integers = quantised(network, ranges, pixels.mean[0], pixels.scale)
     content = written(integers, f'{model.name} {model.width}x{model.height} of {model.path.name}, '
                                 f'SHA-256 {model.sha256}')

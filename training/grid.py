@@ -46,6 +46,7 @@ def decode(outputs) -> Cells:
     raw, corners, strides = torch.cat(flat, 1), torch.cat(corners), torch.cat(strides)
     centres = raw[..., 1:3] * strides[:, None] + corners
     half = raw[..., 3:5].clamp(max=LARGEST_LOG_SIZE).exp() * strides[:, None] / 2
-    landmarks = raw[..., 5:15].unflatten(-1, (5, 2)) * strides[:, None, None]
+    landmarks = (raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :]
+                 + centres[..., None, :])
     return Cells(raw[..., 0], raw[..., 15], torch.cat([centres - half, centres + half], -1),
-                 landmarks + corners[:, None], corners, strides)
+                 landmarks, corners, strides)

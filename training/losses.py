@@ -15,7 +15,7 @@ LANDMARK_WEIGHT = 20.0
 LANDMARK_BEND = 0.02
 """The error, as a share of the face's size, where the landmark loss turns from squared to
 linear."""
-DENSE_SHARE = 0.5
+DENSE_SHARE = 0.2
 """How much the boxes and landmarks of all cells inside a face matter beside those of the cells
 that answer for it: they teach the network early where in a face it is."""
 DENSE_SIZES = (0.75, 14.0)

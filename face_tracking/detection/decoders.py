@@ -63,8 +63,9 @@ class AnchorFree:
 
     Channel 0 score logit, 1 to 4 dx, dy, log w, log h, 5 to 14 five landmarks x, y, 15 quality
     (IoU) logit. Score = sqrt(sigmoid(c0) sigmoid(c15)); centre = (column + dx, row + dy) S; size
-    = exp(d) S; landmark = (column + x, row + y) S. One point per cell after Tian et al., "FCOS",
-    2019; the score's two factors after Wu et al., "IoU-aware Single-stage Object Detector", 2020.
+    = exp(d) S; landmark = centre + (x, y) size / 2, so that landmarks follow from the face's shape
+    alone, whatever its size. One point per cell after Tian et al., "FCOS", 2019; the score's two
+    factors after Wu et al., "IoU-aware Single-stage Object Detector", 2020.
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
@@ -87,15 +88,15 @@ class AnchorFree:
         cells, places = _joined(found), _joined(places)
         doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
         cells[0] = 1 / (doubts[0] * doubts[1])
-        return _placed(cells[:15], places, bound)
+        return _placed(cells[:15], places, bound, from_box=True)
 
 
 class YuNet:
     """YuNet's twelve outputs: cls, obj, bbox and kps, each for all strides S.
 
-    cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) and kps
-    (1, cells, 10) as in :class:`AnchorFree`. Cells are row-major. Wu et al., "YuNet: A Tiny
-    Millisecond-level Face Detector", 2023.
+    cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) as in
+    :class:`AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S. Cells are
+    row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
@@ -116,7 +117,9 @@ class YuNet:
             cells[5:] = kps[hits].T
             found.append(cells)
             places.append(grid[:, hits])
-        return _placed(_joined(found), _joined(places), bound) if found else NOTHING
+        if not found:
+            return NOTHING
+        return _placed(_joined(found), _joined(places), bound, from_box=False)
 
 
 class UltraLight:
@@ -173,12 +176,14 @@ def _joined(found: list[np.ndarray]) -> np.ndarray:
     return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
-def _placed(cells: np.ndarray, places: np.ndarray, bound: float) -> Candidates:
+def _placed(cells: np.ndarray, places: np.ndarray, bound: float, from_box: bool) -> Candidates:
     """Turn cells' numbers into candidates, in place.
 
     :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
     :param places: float32 (3, n): column and row in the grid, its stride.
     :param bound: least squared score.
+    :param from_box: landmarks are in halves of the box from its centre, not in cells from the
+        cell's corner.
     """
     enough = cells[0] >= bound
     if not enough.all():
@@ -189,7 +194,9 @@ def _placed(cells: np.ndarray, places: np.ndarray, bound: float) -> Candidates:
     np.exp(sides, out=sides)
     sides *= 0.5
     centres += places[:2]
-    points += places[:2]
+    if from_box:
+        points *= sides
+    points += centres if from_box else places[:2]
     cells[1:] *= places[2]
     lows = centres - sides
     sides += centres

@@ -24,16 +24,20 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-def expected_rows(cells, threshold: float):
-    """Decode (row, column, stride, score, 14 numbers) one by one."""
+def expected_rows(cells, threshold: float, from_box: bool):
+    """Decode (row, column, stride, score, 14 numbers) one by one.
+
+    Landmarks are in halves of the box from its centre, or in cells from the cell's corner.
+    """
     found = []
     for row, column, stride, score, numbers in cells:
         if score < threshold:
             continue
         x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
         w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
-        points = [((column + numbers[4 + 2 * k]) * stride, (row + numbers[5 + 2 * k]) * stride)
-                  for k in range(5)]
+        offsets = numbers[4:].reshape(5, 2)
+        points = (offsets * [w / 2, h / 2] + [x, y] if from_box
+                  else (offsets + [column, row]) * stride)
         found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
     return found
 
@@ -61,7 +65,8 @@ def test_anchor_free(seed, threshold):
               head[0, 1:15, row, column])
              for head, stride in zip(heads, STRIDES, strict=True)
              for row, column in np.ndindex(head.shape[2:])]
-    decode, expected = AnchorFree(WIDTH, HEIGHT, STRIDES), expected_rows(cells, threshold)
+    decode = AnchorFree(WIDTH, HEIGHT, STRIDES)
+    expected = expected_rows(cells, threshold, True)
     assert_same(decode(heads, threshold), expected)
     channels_last = [np.ascontiguousarray(head.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
                      for head in heads]
@@ -82,7 +87,7 @@ def test_yunet(seed, threshold):
               np.concatenate([bbox[level][0, index], kps[level][0, index]]))
              for level, stride in enumerate(STRIDES) for index in range(counts[level])]
     found = YuNet(WIDTH, HEIGHT, STRIDES)([*cls, *obj, *bbox, *kps], threshold)
-    assert_same(found, expected_rows(cells, threshold))
+    assert_same(found, expected_rows(cells, threshold, False))
 
 
 def test_ultra_light_priors_and_offsets():

@@ -33,8 +33,8 @@ def outputs_for(box, points, score=8.0, background=-12.0):
         raw[0, 3] = np.log((box[2] - box[0]) / stride)
         raw[0, 4] = np.log((box[3] - box[1]) / stride)
         for k, (px, py) in enumerate(points):
-            raw[0, 5 + 2 * k] = px / stride - column
-            raw[0, 6 + 2 * k] = py / stride - row
+            raw[0, 5 + 2 * k] = (2 * px - box[0] - box[2]) / (box[2] - box[0])
+            raw[0, 6 + 2 * k] = (2 * py - box[1] - box[3]) / (box[3] - box[1])
         raw[0, 15] = 8.0
         found.append(raw)
     return found

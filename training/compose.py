@@ -24,6 +24,9 @@ LARGEST_SCALE = 2.5
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
 longer labelled."""
+MOST_IN_A_ROW = 6
+"""More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
+"""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
@@ -128,7 +131,7 @@ class Composer:
 
     def _mosaic(self, canvas, random):
         """Divide the canvas into a grid with a face, small to large, in most cells."""
-        largest = int(min(self.width, self.height) // 28)
+        largest = min(int(min(self.width, self.height) // 28), MOST_IN_A_ROW)
         columns, rows = random.integers(1, largest + 1, 2)
         xs = np.linspace(0, self.width, columns + 1).round().astype(int)
         ys = np.linspace(0, self.height, rows + 1).round().astype(int)

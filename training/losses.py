@@ -11,14 +11,18 @@ from training.batches import Batch
 from training.grid import Cells, decode
 
 BOX_WEIGHT = 5.0
-LANDMARK_WEIGHT = 20.0
+LANDMARK_WEIGHT = 40.0
 LANDMARK_BEND = 0.02
 """The error, as a share of the face's size, where the landmark loss turns from squared to
 linear."""
+LANDMARK_SIZE = 24.0
+LANDMARK_SIZE_WEIGHTS = (0.5, 3.0)
+"""Landmarks matter by the square root of the face's size over so many pixels, within limits: in
+a canvas of many small faces, whose eyes and mouth are a blur, a large one would not be heard."""
 DENSE_SHARE = 0.2
-"""How much the boxes and landmarks of all cells inside a face matter beside those of the cells
-that answer for it: they teach the network early where in a face it is."""
-DENSE_SIZES = (0.75, 14.0)
+"""How much the boxes of all cells inside a face matter beside those of the cells that answer
+for it: they teach the network early where in a face it is."""
+DENSE_SIZES = (0.75, 6.0)
 """The faces, in strides, for which a cell does so."""
 TEACHER_SHARE = 0.5
 TEACHER_SURE = 0.4
@@ -37,9 +41,8 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     owner = assign(cells, batch.boxes, batch.valid)
     positive = owner >= 0
     overlap, box, landmarks = _shape_losses(cells, batch, owner)
-    _, dense_box, dense_landmarks = _shape_losses(cells, batch, _dense_owner(cells, batch))
-    found = {'box': box + DENSE_SHARE * dense_box,
-             'landmarks': landmarks + DENSE_SHARE * dense_landmarks}
+    _, dense_box, _ = _shape_losses(cells, batch, _dense_owner(cells, batch))
+    found = {'box': box + DENSE_SHARE * dense_box, 'landmarks': landmarks}
 
     count = positive.sum().clamp(min=1).float()
     target, weight, quality = _score_targets(cells, batch, positive)
@@ -69,8 +72,9 @@ def _shape_losses(cells: Cells, batch: Batch, owner):
     error = (cells.landmarks[positive] - torch.nan_to_num(points)) / size[:, None, None]
     error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
                                       reduction='none').mean(-1)
+    weight = (size / LANDMARK_SIZE).sqrt().clamp(*LANDMARK_SIZE_WEIGHTS)
     return (overlap, BOX_WEIGHT * distance.sum() / count,
-            LANDMARK_WEIGHT * (error * known).mean(-1).sum() / count)
+            LANDMARK_WEIGHT * ((error * known).mean(-1) * weight).sum() / count)
 
 
 def _dense_owner(cells: Cells, batch: Batch):

@@ -29,7 +29,7 @@ from training.metrics import Result, measure
 from training.network import FaceNetwork, deployed
 from training.photometric import spoil
 
-SHIFTS = np.arange(-3.0, 2.01, 0.25)
+SHIFTS = np.arange(-3.0, 2.01, 0.125)
 SIDE = 320
 SEED = 11
 

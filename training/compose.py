@@ -27,6 +27,8 @@ longer labelled."""
 MOST_IN_A_ROW = 6
 """More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
 """
+EMPTY_SHARE = 0.4
+"""How many of the whole pictures show no people: bars beside a picture must not mean a face."""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
@@ -117,7 +119,10 @@ class Composer:
 
     def _whole(self, canvas, random):
         """Fit a whole picture into the canvas, as the detector will."""
-        picture = self.pictures[self.faces[random.integers(len(self.faces))][0]]
+        if self.scenes and random.random() < EMPTY_SHARE:
+            picture = self.pictures[self.scenes[random.integers(len(self.scenes))]]
+        else:
+            picture = self.pictures[self.faces[random.integers(len(self.faces))][0]]
         height, width = picture.levels[0].shape[:2]
         scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.1)
         scale = min(scale, LARGEST_SCALE)

@@ -36,7 +36,7 @@ SEED = 11
 
 def examples(shown: list[pictures.Picture], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
     """Return pictures and their labels: ``shown`` and as many composed ``canvases`` of them."""
-    found = [(picture.levels[0], Annotated(Path(picture.name), picture.boxes, picture.landmarks,
+    found = [(picture.levels[0], Annotated(picture.file, picture.boxes, picture.landmarks,
                                            picture.ignore)) for picture in shown]
     composer = Composer(shown, SIDE, SIDE)
     for k in range(canvases):

@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from tqdm import tqdm
@@ -48,12 +49,38 @@ def detect_all(detector: Detector, shown: list[pictures.Picture]) -> list[Found]
     return [detector(picture.levels[0]) for picture in tqdm(shown, desc='detect', unit='')]
 
 
+def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> list[Found]:
+    """Return what ``face_tracking detect FOLDER --json`` wrote to ``path``, for each picture.
+
+    :raises UserError: if the file cannot be read, or lacks a picture.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding='utf-8'))
+        faces = {folder / row['file']: row['faces'] for row in rows}
+        found = []
+        for picture in shown:
+            own = faces[picture.file]
+            boxes = np.array([face['box'] for face in own], np.float32).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            found.append(Found(
+                boxes, np.array([face['score'] for face in own], np.float32),
+                np.array([face['landmarks'] for face in own], np.float32).reshape(-1, 5, 2)))
+    except KeyError as error:
+        raise UserError(f'{path} lacks {error}', 'run face_tracking detect --json FILE on the '
+                        'very folder that --data names') from error
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f'{path} cannot be read: {error}',
+                        'name a file that face_tracking detect --json wrote') from error
+    return found
+
+
 def report(result: Result, threshold: float) -> str:
     """Return the figures as lines of text."""
     return '\n'.join((
         f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
         f'recall             {result.recall:.4f}',
-        f'landmark error     {result.landmark_error:.4f}  of the distance of the eyes',
+        f'landmark error     {result.landmark_error:.4f}  of the distance of the eyes '
+        f'(median {result.landmark_median:.4f})',
         f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
         f'recall {result.recall_at:.4f}',
         f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '
@@ -68,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add('--weights', default=checkpoint.BUNDLED,
         help='"bundled" (default), a .safetensors, .torchscript or .onnx file')
+    add('--detections', metavar='FILE', help='measure what "face_tracking detect --json FILE" '
+        'wrote, instead of weights')
     add('--data', required=True, help='folder of annotated pictures')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--held-out', type=float, nargs='?', const=DEFAULT_HOLDOUT, metavar='SHARE',
@@ -91,8 +120,11 @@ def evaluate(arguments) -> Result:
     if arguments.held_out is not None:
         rows = pictures.split(rows, arguments.held_out)[1]
     shown = pictures.load(rows, tqdm.write, longest_side=None)
-    detector = Detector(runner(arguments.weights, width, height), width, height)
-    found = detect_all(detector, shown)
+    if arguments.detections:
+        found = read_detections(Path(arguments.detections), Path(arguments.data), shown)
+    else:
+        detector = Detector(runner(arguments.weights, width, height), width, height)
+        found = detect_all(detector, shown)
     if arguments.sheet:
         sheet(shown, found, Path(arguments.sheet), arguments.threshold)
     sizes = [picture.levels[0].shape[1::-1] for picture in shown]

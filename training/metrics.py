@@ -37,6 +37,7 @@ class Result:
     :param faces: how many faces were to be found.
     :param landmark_error: mean distance of the landmarks over the distance of the eyes, of the
         faces found; NaN where there are none.
+    :param landmark_median: the median of the same.
     :param empty_pictures: pictures without any label.
     :param false_alarms: detections in them at the threshold.
     :param precision_at, recall_at: of all faces, at the threshold.
@@ -46,6 +47,7 @@ class Result:
     recall: float
     faces: int
     landmark_error: float
+    landmark_median: float
     empty_pictures: int
     false_alarms: int
     precision_at: float
@@ -81,7 +83,8 @@ def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold:
     precision, recall, at = _curve(rows, total, threshold)
     area = float(np.sum(np.diff(np.r_[0.0, recall]) * precision))
     return Result(area, float(recall[-1]) if len(recall) else 0.0, total,
-                  float(np.mean(errors)) if errors else float('nan'), empty, alarms, *at)
+                  *((float(np.mean(errors)), float(np.median(errors))) if errors
+                    else (float('nan'), float('nan'))), empty, alarms, *at)
 
 
 def _shorter_sides(boxes):

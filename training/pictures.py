@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,13 +22,14 @@ SMALLEST_LEVEL = 24
 class Picture:
     """A picture and what is annotated in it.
 
+    :param file: where it is.
     :param levels: uint8 (H, W, 3) BGR, then halves of it, each averaged from the one before.
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the first level.
     :param landmarks: float32 (N, 5, 2) in the same pixels, NaN where unknown.
     :param ignore: bool (N,).
     """
 
-    name: str
+    file: Path
     levels: tuple[np.ndarray, ...]
     boxes: np.ndarray
     landmarks: np.ndarray
@@ -50,7 +52,7 @@ def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool 
         scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        pictures.append(Picture(row.file.name, _pyramid(image), row.boxes * np.float32(scale),
+        pictures.append(Picture(row.file, _pyramid(image), row.boxes * np.float32(scale),
                                 row.landmarks * np.float32(scale), row.ignore))
     return pictures
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Canvases: labels stay where the pixels went, and numbers make batches."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -20,12 +22,13 @@ def red_square() -> Picture:
     image[60:100, 80:120] = (0, 0, 255)
     image[60:80, 80:100] = (0, 255, 0)
     boxes = np.array([[80, 60, 120, 100]], np.float32)
-    return Picture('red', pictures._pyramid(image), boxes, LANDMARKS[None], np.zeros(1, bool))
+    return Picture(Path('red'), pictures._pyramid(image), boxes, LANDMARKS[None],
+                   np.zeros(1, bool))
 
 
 def scene() -> Picture:
     image = np.full((160, 200, 3), 90, np.uint8)
-    return Picture('scene', pictures._pyramid(image), np.zeros((0, 4), np.float32),
+    return Picture(Path('scene'), pictures._pyramid(image), np.zeros((0, 4), np.float32),
                    np.zeros((0, 5, 2), np.float32), np.zeros(0, bool))
 
 

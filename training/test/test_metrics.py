@@ -54,6 +54,7 @@ def test_landmark_error_by_hand():
     result = measure([label([[0, 0, 40, 40]], points=[points])],
                      [found([[0, 0, 40, 40]], [0.9], [points + [0, 2]])], [(320, 240)])
     assert result.landmark_error == pytest.approx(0.1)
+    assert result.landmark_median == pytest.approx(0.1)
 
 
 def test_nothing_found():

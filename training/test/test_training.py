@@ -3,13 +3,14 @@
 
 import csv
 import importlib
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from face_tracking.errors import UserError
-from training import checkpoint, evaluate, plots
+from training import checkpoint, evaluate, labels, pictures, plots
 from training.batches import Batches
 from training.compose import Composer
 from training.train import Options, Run, learning_rate, read_data, train
@@ -83,6 +84,23 @@ def test_measures_what_it_trained(made_folder, tmp_path, capsys):
                           str(made_folder), '--sheet', str(sheet), '--threshold', '0.01']) == 0
     assert '(18 faces)' in capsys.readouterr().out
     assert sheet.stat().st_size > 10_000
+
+
+def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
+    shown = pictures.load(labels.read_folder(made_folder, print), print)
+    rows = [{'file': picture.file.relative_to(made_folder).as_posix(), 'faces': [
+        {'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])], 'score': 0.9,
+         'landmarks': points.ravel().tolist()}
+        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
+                                       strict=True) if not ignore]} for picture in shown]
+    found = tmp_path / 'found.json'
+    found.write_text(json.dumps(rows))
+    assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
+    told = capsys.readouterr().out
+    assert 'average precision  1.0000' in told and 'median 0.0000' in told
+    found.write_text(json.dumps(rows[1:]))
+    assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 2
+    assert 'lacks' in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_broken_pictures_are_named_and_left_out(made_folder, tmp_path):

@@ -67,7 +67,8 @@ def calibrate(network: Network, pictures: Callable[[], Iterable[np.ndarray]],
             moments[name] += maps[name].T @ maps[name] / len(maps[name])
     clips = {name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)]
              for name, error in errors.items()}
-    ranges = Ranges({name: peak for name, peak in peaks.items() if 'int16' in needs[name]}, clips)
+    # All peaks: TensorFlow Lite, which has no 16 bits, asks for those of the other maps too.
+    ranges = Ranges(peaks, clips)
     return replace(ranges, steps=_steps(network, ranges, moments))
 
 

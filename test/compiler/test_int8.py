@@ -301,13 +301,12 @@ def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
 
 
 @needs_dots
-def test_a_precision_can_be_asked_for(calibrated, tmp_path, monkeypatch):
+def test_a_precision_can_be_asked_for(calibrated, seen, monkeypatch):
     """By the node's parameter or a command's option; other engines leave no choice."""
     model = load_model(make_described(calibrated))
-    picture = random_picture(WIDTH, HEIGHT)
-    whole, exact = (create_runtime('tvm', model, 1, precision=precision).infer(picture)[0]
+    whole, exact = (create_runtime('tvm', model, 1, precision=precision).infer(seen[0])[0]
                     for precision in ('int8', 'float32'))
-    assert 0 < np.abs(whole - exact).max() < 0.2 * np.abs(exact).max()
+    assert 0 < np.std(whole - exact) < 0.1 * np.std(exact)
     with pytest.raises(UserError, match='the runtime onnxruntime knows no precision "int8"'):
         create_runtime('onnxruntime', model, 1, precision='int8')
     monkeypatch.setenv('FACE_TRACKING_PRECISION', 'int7')

@@ -24,7 +24,8 @@ if [ -n "${FACE_TRACKING_TORCH:-}" ]; then
 elif [ "$(uname -s)" = Linux ]; then
   # First what pip is configured for may hold the CPU build; then PyTorch's own index does.
   pip install -q --no-deps torch==2.13.0+cpu 2>/dev/null ||
-    pip install -q --no-deps --index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu
+    pip install -q --no-deps --index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu ||
+    say 'no CPU build of PyTorch within reach: taking the usual one, some gigabytes' >&2
 fi
 pip install -q -r training/requirements.txt
 echo "$wanted" > "$venv/.set-up"

@@ -98,12 +98,14 @@ def find_ranges(model: Path, model_sha256: str, precision: str = 'int8') -> Rang
             continue
         try:
             content = path.read_bytes()
-            known = set(json.loads(content)['models'].values())
+            rows = json.loads(content)
+            known = set(rows['models'].values()) if rows['format'] == FORMAT else set()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             known = set()
         if model_sha256 in known:
             return RangesFile(path, hashlib.sha256(content).hexdigest())
-        problem = f'the calibration {path} belongs to other weights than {model.name}'
+        problem = (f'the calibration {path} is of another version, or belongs to other weights '
+                   f'than {model.name}')
         if precision == 'int8':
             raise UserError(problem, CALIBRATE)
         print(f'face_tracking: {problem}, computing in floating point instead: {CALIBRATE}',

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -251,6 +252,15 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys)
     # Nobody asked for int8: floating point does as well.
     assert ranges.find_ranges(model, digest, 'auto') is None
     assert 'belongs to other weights' in capsys.readouterr().err
+
+
+def test_a_calibration_of_another_version_is_passed_over(calibrated, tmp_path, capsys):
+    model = shutil.copy(calibrated, tmp_path)
+    digest = hashlib.sha256(calibrated.read_bytes()).hexdigest()
+    (tmp_path / ('made' + ranges.SUFFIX)).write_text(
+        json.dumps({'format': 0, 'models': {'made.onnx': digest}}))
+    assert ranges.find_ranges(Path(model), digest, 'auto') is None
+    assert 'of another version' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('content', ['', '{}', '{"format": 99, "models": {}}', '[1]'])

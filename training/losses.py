@@ -40,9 +40,10 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     cells = decode(outputs)
     owner = assign(cells, batch.boxes, batch.valid)
     positive = owner >= 0
-    overlap, box, landmarks = _shape_losses(cells, batch, owner)
-    _, dense_box, _ = _shape_losses(cells, batch, _dense_owner(cells, batch))
-    found = {'box': box + DENSE_SHARE * dense_box, 'landmarks': landmarks}
+    overlap, box = _box_loss(cells, batch, owner)
+    _, dense_box = _box_loss(cells, batch, _dense_owner(cells, batch))
+    found = {'box': box + DENSE_SHARE * dense_box,
+             'landmarks': _landmark_loss(cells, batch, owner)}
 
     count = positive.sum().clamp(min=1).float()
     target, weight, quality = _score_targets(cells, batch, positive)
@@ -59,22 +60,27 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     return found
 
 
-def _shape_losses(cells: Cells, batch: Batch, owner):
-    """Return overlaps (P,) of the cells that have an ``owner``, and box and landmark loss."""
+def _box_loss(cells: Cells, batch: Batch, owner):
+    """Return overlaps (P,) of the cells that have an ``owner``, and the loss of their boxes."""
     positive = owner >= 0
-    rows = positive.nonzero()[:, 0]
-    faces = owner[positive]
+    boxes = batch.boxes[positive.nonzero()[:, 0], owner[positive]]
+    overlap, distance = eiou(cells.boxes[positive], boxes)
+    return overlap, BOX_WEIGHT * distance.sum() / positive.sum().clamp(min=1).float()
+
+
+def _landmark_loss(cells: Cells, batch: Batch, owner):
+    """Return the loss of the landmarks of the cells that have an ``owner``."""
+    positive = owner >= 0
+    rows, faces = positive.nonzero()[:, 0], owner[positive]
     boxes, points = batch.boxes[rows, faces], batch.landmarks[rows, faces]
     count = positive.sum().clamp(min=1).float()
-    overlap, distance = eiou(cells.boxes[positive], boxes)
     known = torch.isfinite(points).all(-1)
     size = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()
     error = (cells.landmarks[positive] - torch.nan_to_num(points)) / size[:, None, None]
     error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
                                       reduction='none').mean(-1)
     weight = (size / LANDMARK_SIZE).sqrt().clamp(*LANDMARK_SIZE_WEIGHTS)
-    return (overlap, BOX_WEIGHT * distance.sum() / count,
-            LANDMARK_WEIGHT * ((error * known).mean(-1) * weight).sum() / count)
+    return LANDMARK_WEIGHT * ((error * known).mean(-1) * weight).sum() / count
 
 
 def _dense_owner(cells: Cells, batch: Batch):

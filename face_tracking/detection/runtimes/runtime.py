@@ -75,8 +75,9 @@ def create_runtime(name: str, model: Model, threads: int = 0, device: str = 'aut
     """
     engine = runtime_class(name)
     if precision not in engine.precisions:
+        other = '' if name == DEFAULT else f', or the runtime {DEFAULT}'
         raise UserError(f'the runtime {name} knows no precision "{precision}"',
-                        f'choose {" or ".join(engine.precisions)}, or the runtime {DEFAULT}')
+                        f'choose {" or ".join(engine.precisions)}{other}')
     if precision == 'auto':
         return engine(model, threads=threads, device=device)
     return engine(model, threads=threads, device=device, precision=precision)

@@ -4,12 +4,14 @@
     emulated_engine.py tvm LIBRARY PICTURE RESULT TIMES
     emulated_engine.py opencv ONNX TENSOR RESULT TIMES
     emulated_engine.py ncnn|ncnn-fp32 PARAM TENSOR RESULT TIMES
+    emulated_engine.py faces LIBRARY PICTURE RESULT SETTING...
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little. `serve` reads pictures from its input, each
-height x width x 3 bytes, and answers each with the number of tensors, then each one's length and
-its float32 numbers; a number is 8 bytes, the least first.
+package, so that the emulated Python needs little. `faces` writes what the library's own selection
+finds, told the numbers of `face_tracking.detection.selection.Setting`. `serve` reads pictures
+from its input, each height x width x 3 bytes, and answers each with the number of tensors, then
+each one's length and its float32 numbers; a number is 8 bytes, the least first.
 """
 
 import sys
@@ -27,15 +29,25 @@ def load(library):
     main = machine['main']
 
     def run(picture):
-        found = main(tvm_ffi.from_dlpack(picture.reshape(-1)), threads)
-        return [np.from_dlpack(tensor) for tensor in found]
+        return main(tvm_ffi.from_dlpack(picture.reshape(-1)), threads)
 
-    return run
+    return run, machine
 
 
 def tvm(library, picture):
-    run = load(library)
-    return lambda: np.concatenate(run(picture))
+    run, _ = load(library)
+    return lambda: np.concatenate(arrays(run(picture)))
+
+
+def arrays(tensors):
+    return [np.from_dlpack(tensor) for tensor in tensors]
+
+
+def faces(library, picture, result, *settings):
+    import tvm
+    run, machine = load(library)
+    told = tvm.runtime.tensor(np.array(settings, np.float32))
+    np.save(result, machine['select'](*run(np.load(picture)), told).numpy())
 
 
 def opencv(model, tensor):
@@ -72,10 +84,10 @@ def ncnn(param, tensor, half=True):
 
 
 def serve(library, width, height):
-    run = load(library)
+    run, _ = load(library)
     picture = np.zeros((int(height), int(width), 3), np.uint8)
     while sys.stdin.buffer.readinto(memoryview(picture).cast('B')) == picture.nbytes:
-        tensors = run(picture)
+        tensors = arrays(run(picture))
         sys.stdout.buffer.write(len(tensors).to_bytes(8, 'little'))
         for tensor in tensors:
             sys.stdout.buffer.write(tensor.size.to_bytes(8, 'little') + tensor.tobytes())
@@ -85,6 +97,8 @@ def serve(library, width, height):
 def main():
     if sys.argv[1] == 'serve':
         return serve(*sys.argv[2:])
+    if sys.argv[1] == 'faces':
+        return faces(*sys.argv[2:])
     engine, model, data, result, times = sys.argv[1:]
     data = np.load(data)
     prepare = {'tvm': tvm, 'opencv': opencv, 'ncnn': ncnn,

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Compile with TVM."""
     from face_tracking.compiler.build import LOCAL, compile_model
+    from face_tracking.detection.selection import Head
     described = model.description
     if args.calibration is not None:
         _calibrate(args, model, tell)
@@ -79,8 +80,8 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
         output = Path(f'{model.name}-{model.width}x{model.height}-{words}.so')
     return compile_model(
         model.path, model.input_size, args.target, precision=args.precision,
-        colour=described.colour, mean=described.mean, scale=described.scale, output=output,
-        progress=tell)
+        colour=described.colour, mean=described.mean, scale=described.scale,
+        head=Head.of(described), output=output, progress=tell)
 
 
 def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 
 from face_tracking.compiler.build import compile_model
+from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
 
 
@@ -16,6 +17,8 @@ def main() -> int:
     sys.modules.setdefault('torch', None)
     job = json.loads(sys.argv[1])
     name = job['onnx_path'].rpartition('/')[2]
+    head = job.get('head') and Head(job['head']['kind'], tuple(job['head']['strides']),
+                                    tuple(job['head']['outputs']))
 
     def progress(line: str) -> None:
         print(f'compiling {name}: {line}', file=sys.stderr, flush=True)
@@ -24,7 +27,7 @@ def main() -> int:
         path = compile_model(
             job['onnx_path'], (job['width'], job['height']), job.get('target', 'host'),
             precision=job['precision'], colour=job['colour'], mean=tuple(job['mean']),
-            scale=job['scale'], output=job.get('output'), progress=progress)
+            scale=job['scale'], head=head, output=job.get('output'), progress=progress)
     except UserError as error:
         print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
         return 2

@@ -18,6 +18,7 @@ from pathlib import Path
 from face_tracking.compiler import gpu, library
 from face_tracking.compiler.library import Request
 from face_tracking.compiler.ranges import RangesFile
+from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
 
 Progress = Callable[[str], None]
@@ -28,7 +29,8 @@ LOCAL = ('host', *gpu.KINDS)
 def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = None,
                   target: str = 'host', *, precision: str = 'auto', colour: str = 'bgr',
                   mean: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: float = 1.0,
-                  output: Path | str | None = None, progress: Progress | None = None) -> Path:
+                  head: Head | None = None, output: Path | str | None = None,
+                  progress: Progress | None = None) -> Path:
     """Compile a detector to a shared library that TVM's runtime alone can run.
 
     :param onnx_path: the ONNX file.
@@ -40,6 +42,8 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
     :param colour: ``bgr`` or ``rgb``, the order that the network wants; pictures are BGR.
     :param mean: subtracted from each pixel value, in the network's order.
     :param scale: then multiplied.
+    :param head: what the outputs mean, so that the library can find the faces in them; a
+        graphics processor's leaves that to NumPy.
     :param output: where to write the library; in the cache if None, where one that is there
         already is taken as it is.
     :param progress: called with a line on each step.
@@ -65,7 +69,7 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
     request = Request(digest, width, height,
                       integer_cpu(machine.cpu, machine.dot) if ranges else machine.cpu, precision,
                       colour, tuple(map(float, mean)), float(scale),
-                      ranges.sha256 if ranges else '')
+                      ranges.sha256 if ranges else '', None if machine.gpu else head)
     if output is not None:
         path = Path(output)
         _make_folder(path.parent)
@@ -137,9 +141,10 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
     elif ranges:
         program, places = build_program(
             network, machine, pixels, best_precision(machine.cpu),
-            quantised=_quantised(network, machine, ranges, pixels))
+            quantised=_quantised(network, machine, ranges, pixels), head=request.head)
     else:
-        program, places = build_program(network, machine, pixels, request.precision)
+        program, places = build_program(network, machine, pixels, request.precision,
+                                        head=request.head)
     tell('generating code')
     description = {
         'format': library.FORMAT, 'request': asdict(request), 'model': onnx_path.name,

@@ -45,6 +45,11 @@ def lane(vector, index: int):
     return tirx.Shuffle([vector], [tirx.const(index, 'int32')])
 
 
+def integer(value: int):
+    """Return a constant of 32 bits."""
+    return tirx.const(value, 'int32')
+
+
 def convert(value, dtype: str, lanes: int):
     """Return ``value`` as another type."""
     return tirx.Cast(dtype if lanes == 1 else f'{dtype}x{lanes}', value)

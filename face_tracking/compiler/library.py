@@ -16,8 +16,9 @@ from pathlib import Path
 from face_tracking import paths
 from face_tracking.compiler import records
 from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, integer_cpu
+from face_tracking.detection.selection import Head
 
-FORMAT = 2
+FORMAT = 3
 """Changes when a library of an older version could no longer be run."""
 MAGIC = b'face_tracking_so'
 
@@ -34,6 +35,7 @@ class Request:
     :ivar mean: subtracted from each pixel value, in the network's order.
     :ivar scale: then multiplied.
     :ivar calibration: SHA-256 of the ranges that int8 was made with.
+    :ivar head: what the outputs mean, where the library is to find the faces in them.
     """
 
     model_sha256: str
@@ -45,6 +47,7 @@ class Request:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
     calibration: str = ''
+    head: Head | None = None
 
     def key(self) -> str:
         """Return what tells this library from all others, the compiler and its records included.
@@ -132,17 +135,17 @@ def find_library(model: Path, request: Request) -> Path | None:
 
 
 def host_request(model_sha256: str, size: tuple[int, int], precision: str = 'auto',
-                 calibration: str = '', **pixels) -> Request:
+                 calibration: str = '', **further) -> Request:
     """Return the request for a network on this machine.
 
     :param precision: as for `build.compile_model`.
     :param calibration: SHA-256 of the model's ranges, where it was calibrated.
-    :param pixels: colour, mean and scale.
+    :param further: colour, mean, scale and head.
     """
     cpu, dot = host_cpu(), host_dot()
     if precision == 'auto':
         precision = best_precision(cpu, dot, bool(calibration))
     if precision == 'int8':
         return Request(model_sha256, *size, cpu=integer_cpu(cpu, dot), precision=precision,
-                       calibration=calibration, **pixels)
-    return Request(model_sha256, *size, cpu=cpu, precision=precision, **pixels)
+                       calibration=calibration, **further)
+    return Request(model_sha256, *size, cpu=cpu, precision=precision, **further)

@@ -18,6 +18,11 @@ class Shape:
     width: int
     channels: int
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the map has."""
+        return self.height * self.width * self.channels
+
 
 @dataclass(frozen=True)
 class Activation:

@@ -27,7 +27,9 @@ from face_tracking.compiler.integer_functions import IntegerFunction
 from face_tracking.compiler.network import IMAGE, Network, Output
 from face_tracking.compiler.pipelines import plan_pipelines, readers
 from face_tracking.compiler.quantise import Quantised
+from face_tracking.compiler.selection import add_selection
 from face_tracking.compiler.targets import Machine
+from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
 
 LOWERING = 'face_tracking'
@@ -35,7 +37,7 @@ LOWERING = 'face_tracking'
 
 def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str = 'float32',
                   choose: Chooser | None = None,
-                  quantised: Quantised | None = None,
+                  quantised: Quantised | None = None, head: Head | None = None,
                   ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
     """Return the Relax program ``main(picture, threads)``, and where it leaves each output.
 
@@ -46,6 +48,7 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     :param choose: how each convolution is cut; as recorded, or the default, if None.
     :param quantised: the network in whole numbers, where it is to be computed in them; what it
         leaves to floating point is of ``dtype``.
+    :param head: what the outputs mean: then the program has ``select``, too (`add_selection`).
     """
     choose = choose or recorded_choices(machine)
     direct = [output for output in network.outputs
@@ -86,7 +89,13 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                     relax.TensorType((sum(output_sizes(others)),), 'float32'))))
             returned = builder.emit_output(relax.Tuple(tensors))
         builder.emit_func_output(returned)
-    return builder.get(), _places(direct, others)
+    places = _places(direct, others)
+    if head is not None:
+        sizes = [network.shapes[source].numbers for source in results]
+        if others:
+            sizes.append(sum(output_sizes(others)))
+        add_selection(builder, network, head, sizes, places)
+    return builder.get(), places
 
 
 def _places(direct: list[Output], others: list[Output]) -> dict[str, tuple[int, int]]:

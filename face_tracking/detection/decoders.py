@@ -74,7 +74,7 @@ class AnchorFree:
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
         bound = score_threshold ** 2
-        least = _logit(bound)
+        least = logit(bound)
         found, places = [], []
         for output, grid in zip(outputs, self._places, strict=True):
             # In memory the channels may come first or last; either way this is a view.
@@ -159,7 +159,8 @@ DECODERS = {'anchor_free': AnchorFree, 'yunet': YuNet, 'ultra_light': UltraLight
 """The decoders by the names that descriptions use."""
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Return log(p / (1 - p)), infinite at 0 and 1."""
     if probability <= 0:
         return -math.inf
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf

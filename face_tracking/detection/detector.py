@@ -8,11 +8,11 @@ from time import perf_counter
 
 import numpy as np
 
-from face_tracking.detection.decoders import Candidates, create_decoder
-from face_tracking.detection.letterbox import Fit, Letterbox
+from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.runtimes.runtime import DEFAULT, Runtime, create_runtime
-from face_tracking.detection.suppression import suppress
+from face_tracking.detection.selection import ArraySelector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 
@@ -42,7 +42,7 @@ class FaceDetector:
         self.max_faces = max_faces
         self.timings: dict[str, float] = {}
         self._letterbox = Letterbox(model.width, model.height, long_side)
-        self._decode = create_decoder(model)
+        self._selector = runtime.selector() or ArraySelector(create_decoder(model))
 
     def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, their boxes cut to the picture.
@@ -56,9 +56,9 @@ class FaceDetector:
         prepared = perf_counter()
         outputs = self.runtime.infer(fitted)
         inferred = perf_counter()
-        candidates = self._decode(outputs, self.score_threshold)
-        height, width = image.shape[:2]
-        found = self._select(candidates, fit, width, height, stamp)
+        rows = self._selector.select(outputs, self.score_threshold, self.nms_threshold,
+                                     self.max_faces, fit, image.shape[1::-1])
+        found = Detections(stamp, rows[:, 1:5], rows[:, 0], rows[:, 5:].reshape(-1, 5, 2))
         decoded = perf_counter()
         self.timings = {'preprocess': 1e3 * (prepared - started),
                         'inference': 1e3 * (inferred - prepared),
@@ -68,22 +68,6 @@ class FaceDetector:
     def close(self):
         """Give back what the runtime holds."""
         self.runtime.close()
-
-    def _select(self, candidates: Candidates, fit: Fit, width: int, height: int,
-                stamp: int) -> Detections:
-        if not len(candidates.scores):
-            return Detections(stamp)
-        kept = suppress(candidates.boxes, candidates.scores, self.nms_threshold, self.max_faces)
-        scale = np.array((fit, (width, height)), np.float32)
-        boxes = candidates.boxes[kept].reshape(-1, 2, 2)
-        boxes *= scale[0]
-        np.maximum(boxes, 0, out=boxes)
-        np.minimum(boxes, scale[1], out=boxes)
-        found = Detections(stamp, boxes.reshape(-1, 4), candidates.scores[kept],
-                           candidates.landmarks[kept] * scale[0])
-        # A box that lies wholly in the padding, or is not a number, has no inside.
-        inside = boxes[:, 1] > boxes[:, 0]
-        return found if inside.all() else found[inside.all(axis=1)]
 
 
 def create_detector(model: str | os.PathLike | None = None, runtime: str = DEFAULT,

@@ -104,7 +104,7 @@ def make_described(model):
     """Write a description beside a model and return its path."""
     path = model.with_suffix('.yaml')
     path.write_text(
-        f'name: {model.stem}\ndecoder: {{name: anchor_free, strides: [4]}}\n'
+        f'name: {model.stem}\ndecoder: {{name: ultra_light}}\n'
         'outputs: [fine, coarse]\nsize_multiple: 16\n'
         f'files:\n- {{file: {model.name}, size: [{WIDTH}, {HEIGHT}]}}\n')
     return path

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from made_networks import ROOT, compile_apart, random_picture, reference
@@ -15,6 +17,11 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import emulator  # noqa: E402
 from face_tracking import paths  # noqa: E402
+from face_tracking.detection.decoders import create_decoder, logit  # noqa: E402
+from face_tracking.detection.letterbox import Fit  # noqa: E402
+from face_tracking.detection.model import load_model  # noqa: E402
+from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
+from face_tracking.detection.selection import NUMBERS, ArraySelector, Head  # noqa: E402
 
 SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
 USERS_CACHE = paths.cache_dir()
@@ -39,6 +46,25 @@ def test_numbers_on_the_emulated_processor(emulated, small, tmp_path, precision,
     expected = reference(small.read_bytes(), picture, scale=1 / 64)['head']
     got = got.reshape(24, 32, 20).transpose(2, 0, 1)[None]
     assert np.abs(got - expected).max() <= tolerance * max(1.0, np.abs(expected).max())
+
+
+def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
+    size = 160, 128
+    model = load_model(None, size)
+    picture = cv2.resize(astronaut, size, interpolation=cv2.INTER_AREA)
+    library = compile_apart(model.path, *size, target='pi5', output=tmp_path / 'detector.so',
+                            precision='float32', head=asdict(Head.of(model.description)))
+    np.save(tmp_path / 'picture.npy', picture)
+    least = 0.3 ** 2
+    emulator.run([str(SCRIPT), 'faces', str(library), str(tmp_path / 'picture.npy'),
+                  str(tmp_path / 'result.npy'),
+                  *map(str, (logit(least), least, 0.45, 1e9, 3.2, 4.0, 512, 512))])
+    rows = np.load(tmp_path / 'result.npy').reshape(-1, NUMBERS)
+    outputs = create_runtime('onnxruntime', model).infer(picture)
+    expected = ArraySelector(create_decoder(model)).select(
+        outputs, 0.3, 0.45, 0, Fit(3.2, 4.0), (512, 512))
+    assert len(expected) == rows[0, 0] > 0
+    np.testing.assert_allclose(rows[1:len(expected) + 1], expected, rtol=1e-3, atol=1e-2)
 
 
 def run_emulated(library: Path, picture: np.ndarray, folder: Path) -> np.ndarray:

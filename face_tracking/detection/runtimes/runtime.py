@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from face_tracking.detection.model import Model, ModelDescription
+from face_tracking.detection.selection import Selector
 from face_tracking.errors import UserError
 
 DEFAULT = 'tvm'
@@ -53,13 +55,17 @@ class Runtime(ABC):
         self.device = device
 
     @abstractmethod
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+    def infer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         """Run the network on one picture.
 
         :param image: uint8 (H, W, 3), BGR, of just the network's input size.
         :returns: float32 arrays, the outputs in the order of ``model.description.outputs``.
             They may be the engine's own buffers and are valid until the next call.
         """
+
+    def selector(self) -> Selector | None:
+        """Return what finds the faces in this engine's outputs, None where NumPy is to do it."""
+        return None
 
     def close(self):  # noqa: B027  most engines have nothing to give back
         """Give back what the engine holds; nothing may be called afterwards."""

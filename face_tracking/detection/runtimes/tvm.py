@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,15 @@ load_runtime()
 from face_tracking.compiler import gpu, library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
 from face_tracking.compiler.ranges import find_ranges  # noqa: E402
+from face_tracking.detection.decoders import logit  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
 from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime  # noqa: E402
+from face_tracking.detection.selection import (  # noqa: E402
+    NUMBERS,
+    Head,
+    Selector,
+    Setting,
+)
 from face_tracking.errors import UserError  # noqa: E402
 
 PRECISION = 'FACE_TRACKING_PRECISION'
@@ -67,16 +76,29 @@ class CompiledNetwork:
             raise UserError(f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
                             'compile it for this machine with face_tracking compile') from error
         self._main = machine['main']
+        self._selection = machine['select'] if self.description['request']['head'] else None
         request = self.description['request']
         self.input_size = request['width'], request['height']
         self._copy = np.zeros((request['height'], request['width'], 3), np.uint8)
         self.threads = threads
         self._threads = tvm_ffi.from_dlpack(np.array([threads], np.int32))
 
+    @property
+    def selects(self) -> bool:
+        """Whether it can also :meth:`select`."""
+        return self._selection is not None
+
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs of a picture, uint8 (H, W, 3) BGR of the input size, by name.
 
         They are float32 and lie in TVM's memory, which is theirs while they are kept.
+        """
+        return self.arrays(self.compute(image))
+
+    def compute(self, image: np.ndarray) -> Sequence:
+        """Return the tensors in which the outputs lie, for :meth:`arrays` and :meth:`select`.
+
+        :param image: see :meth:`run`.
         """
         width, height = self.input_size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -86,7 +108,13 @@ class CompiledNetwork:
         if not (image.flags.c_contiguous and image.flags.writeable):  # DLPack has no read-only
             np.copyto(self._copy, image)
             image = self._copy
-        numbers = self._on_cpu(image) if self.device == 'cpu' else self._on_gpu(image)
+        if self.device != 'cpu':
+            return self._on_gpu(image)
+        return self._main(tvm_ffi.from_dlpack(image.reshape(-1)), self._threads)
+
+    def arrays(self, tensors: Sequence) -> dict[str, np.ndarray]:
+        """Return the outputs that lie in ``tensors``, by name, as :meth:`run` does."""
+        numbers = [np.from_dlpack(tensor) for tensor in tensors]
         outputs = {}
         for output in self.description['outputs']:
             shape, begin = output['shape'], output['begin']
@@ -94,9 +122,13 @@ class CompiledNetwork:
             outputs[output['name']] = _shaped(found, shape, output['planar'])
         return outputs
 
-    def _on_cpu(self, image: np.ndarray) -> list[np.ndarray]:
-        picture = tvm_ffi.from_dlpack(image.reshape(-1))
-        return [np.from_dlpack(tensor) for tensor in self._main(picture, self._threads)]
+    def select(self, tensors: Sequence, settings) -> np.ndarray:
+        """Return the faces that ``tensors`` tell of, float32 (N, `NUMBERS`), best first.
+
+        :param settings: a tensor of the numbers of `selection.Setting`.
+        """
+        rows = np.from_dlpack(self._selection(*tensors, settings)).reshape(-1, NUMBERS)
+        return rows[1:int(rows[0, 0]) + 1].copy()  # what lies there is thousands of rows long
 
     def _on_gpu(self, image: np.ndarray) -> list[np.ndarray]:
         import tvm
@@ -110,6 +142,47 @@ def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
         return numbers.reshape(shape)
     batch, channels, height, width = shape
     return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+
+
+class Outputs(Sequence):
+    """A network's outputs, left in TVM's tensors until they are asked for.
+
+    :ivar tensors: see :meth:`CompiledNetwork.compute`.
+    """
+
+    def __init__(self, network: CompiledNetwork, tensors: Sequence, names: Sequence[str]):
+        self.tensors, self._network, self._names = tensors, network, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index):
+        return self._arrays[index]
+
+    @cached_property
+    def _arrays(self) -> list[np.ndarray]:
+        arrays = self._network.arrays(self.tensors)
+        return [arrays[name] for name in self._names]
+
+
+class CompiledSelector(Selector):
+    """Selects with the function that was compiled with the network."""
+
+    def __init__(self, network: CompiledNetwork):
+        self._network = network
+        self._settings = np.zeros(len(Setting), np.float32)
+        self._tensor = tvm_ffi.from_dlpack(self._settings)
+        self._told: tuple = ()
+
+    def select(self, outputs, score_threshold, nms_threshold, max_faces, fit, size):
+        told = score_threshold, nms_threshold, max_faces, fit, size
+        if told != self._told:
+            self._told = told
+            # A score is the root of two factors up to 1, so its square bounds the first alone.
+            least = score_threshold ** 2
+            self._settings[:] = (logit(least), least, nms_threshold, max_faces or math.inf,
+                                 *fit, *size)
+        return self._network.select(outputs.tensors, self._tensor)
 
 
 def _seconds(network: CompiledNetwork) -> float:
@@ -172,7 +245,8 @@ class TvmRuntime(Runtime):
                   else None)
         request = library.host_request(
             model.sha256, model.input_size, asked, ranges.sha256 if ranges else '',
-            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale)
+            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale,
+            head=Head.of(pixels))
         path = library.find_library(model.path, request) or compile_in_child(model.path, request)
         return CompiledNetwork(path, self.threads or min(MOST_THREADS, os.cpu_count() or 1))
 
@@ -212,9 +286,12 @@ class TvmRuntime(Runtime):
             for candidate, seconds in times.items()), file=sys.stderr)
         return best
 
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
-        outputs = self._network.run(image)
-        return [outputs[name] for name in self.model.description.outputs]
+    def infer(self, image: np.ndarray) -> Outputs:
+        return Outputs(self._network, self._network.compute(image),
+                       self.model.description.outputs)
+
+    def selector(self) -> CompiledSelector | None:
+        return CompiledSelector(self._network) if self._network.selects else None
 
     def close(self):
         del self._network

@@ -4,14 +4,18 @@
     emulated_engine.py tvm LIBRARY PICTURE RESULT TIMES
     emulated_engine.py opencv ONNX TENSOR RESULT TIMES
     emulated_engine.py ncnn|ncnn-fp32 PARAM TENSOR RESULT TIMES
+    emulated_engine.py halve LIBRARY PICTURE RESULT TIMES
+    emulated_engine.py resize - PICTURE RESULT TIMES
     emulated_engine.py faces LIBRARY PICTURE RESULT SETTING...
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little. `faces` writes what the library's own selection
-finds, told the numbers of `face_tracking.detection.selection.Setting`. `serve` reads pictures
-from its input, each height x width x 3 bytes, and answers each with the number of tensors, then
-each one's length and its float32 numbers; a number is 8 bytes, the least first.
+package, so that the emulated Python needs little. `halve` and `resize` shrink the picture to half,
+with the library's own function and with OpenCV. `faces` writes what the library's own selection
+finds, told the numbers of `face_tracking.detection.selection.Setting`; it is for our own head.
+`serve` reads pictures from its input, each height x width x 3 bytes, and answers each with the
+number of tensors, then each one's length and its float32 numbers; a number is 8 bytes, the least
+first.
 """
 
 import sys
@@ -31,11 +35,11 @@ def load(library):
     def run(picture):
         return main(tvm_ffi.from_dlpack(picture.reshape(-1)), threads)
 
-    return run, machine
+    return run
 
 
 def tvm(library, picture):
-    run, _ = load(library)
+    run = load(library)
     return lambda: np.concatenate(arrays(run(picture)))
 
 
@@ -45,9 +49,34 @@ def arrays(tensors):
 
 def faces(library, picture, result, *settings):
     import tvm
-    run, machine = load(library)
-    told = tvm.runtime.tensor(np.array(settings, np.float32))
-    np.save(result, machine['select'](*run(np.load(picture)), told).numpy())
+    import tvm_ffi
+    tensors = load(library)(np.load(picture))
+    cells = sum(tensor.size for tensor in arrays(tensors)) // 16
+    rows = np.zeros((cells + 1) * 15, np.float32)
+    find_faces = tvm.runtime.load_module(library).get_function('find_faces', query_imports=True)
+    find_faces(*tensors, *map(tvm_ffi.from_dlpack, (np.array(settings, np.float32), rows)))
+    np.save(result, rows)
+
+
+def halve(library, picture):
+    import tvm
+    import tvm_ffi
+    function = tvm.runtime.load_module(library).get_function('halve', query_imports=True)
+    half = np.zeros((picture.shape[0] // 2, picture.shape[1] // 2, 3), np.uint8)
+    tensors = [tvm_ffi.from_dlpack(image.reshape(-1)) for image in (picture, half)]
+
+    def run():
+        function(*tensors)
+        return half
+
+    return run
+
+
+def resize(_, picture):
+    import cv2
+    cv2.setNumThreads(1)
+    size = picture.shape[1] // 2, picture.shape[0] // 2
+    return lambda: cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
 def opencv(model, tensor):
@@ -84,7 +113,7 @@ def ncnn(param, tensor, half=True):
 
 
 def serve(library, width, height):
-    run, _ = load(library)
+    run = load(library)
     picture = np.zeros((int(height), int(width), 3), np.uint8)
     while sys.stdin.buffer.readinto(memoryview(picture).cast('B')) == picture.nbytes:
         tensors = arrays(run(picture))
@@ -101,7 +130,7 @@ def main():
         return faces(*sys.argv[2:])
     engine, model, data, result, times = sys.argv[1:]
     data = np.load(data)
-    prepare = {'tvm': tvm, 'opencv': opencv, 'ncnn': ncnn,
+    prepare = {'tvm': tvm, 'halve': halve, 'resize': resize, 'opencv': opencv, 'ncnn': ncnn,
                'ncnn-fp32': lambda *given: ncnn(*given, half=False)}[engine]
     run = prepare(model, data)
     for _ in range(int(times)):

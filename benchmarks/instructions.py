@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Executed instructions of one inference on an emulated Cortex-A76, each engine on its own.
 
+Also those of shrinking a picture of twice the input's size before it.
+
     python -m benchmarks.emulator                    # once
     python -m benchmarks.instructions --model models/face_tracking.yaml --json a76.json
 
@@ -65,8 +67,8 @@ def convert_for_ncnn(model: Model, folder: Path) -> Path:
     return folder / 'model.ncnn.param'
 
 
-def count(model: Model, picture: np.ndarray) -> dict[str, float]:
-    """Return millions of instructions of one inference, by engine."""
+def count(model: Model, picture: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """Return millions of instructions of one inference, and of halving a picture, by engine."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / 'picture.npy', picture)
@@ -81,10 +83,14 @@ def count(model: Model, picture: np.ndarray) -> dict[str, float]:
                if find_ranges(model.path, model.sha256, 'auto') else {}),
             'ncnn fp32': ('ncnn-fp32', param, 'tensor.npy'),
             'ncnn (fp16)': ('ncnn', param, 'tensor.npy'),
-            'opencv': ('opencv', folder / 'model.onnx', 'tensor.npy')}
-        return {label: emulator.instructions(
+            'opencv': ('opencv', folder / 'model.onnx', 'tensor.npy'),
+            'tvm halving': ('halve', folder / 'float32.so', 'large.npy'),
+            'opencv halving': ('resize', '-', 'large.npy')}
+        np.save(folder / 'large.npy', picture.repeat(2, axis=0).repeat(2, axis=1))
+        counts = {label: emulator.instructions(
             [SCRIPT, engine, str(file), str(folder / data), str(folder / 'result.npy')])
             for label, (engine, file, data) in tqdm(tasks.items(), unit='engine')}
+        return counts, {label: counts.pop(f'{label} halving') for label in ('tvm', 'opencv')}
 
 
 def main() -> int:
@@ -101,7 +107,7 @@ def main() -> int:
         model = load_model(arguments.model, arguments.input_size)
         picture = np.random.default_rng(0).integers(
             0, 256, (model.height, model.width, 3), dtype=np.uint8)
-        counts = count(model, picture)
+        counts, halving = count(model, picture)
     except UserError as error:
         print(f'benchmarks.instructions: {error}', file=sys.stderr)
         return 2
@@ -110,6 +116,8 @@ def main() -> int:
     for label, millions in sorted(counts.items(), key=lambda item: item[1]):
         print(f'{label:<14}{millions:8.1f}   {millions / counts["ncnn fp32"]:5.2f} of ncnn fp32'
               f'   {millions / counts["ncnn (fp16)"]:5.2f} of ncnn as it comes')
+    print(f'halving a picture before that: tvm {halving["tvm"]:.2f}, opencv '
+          f'{halving["opencv"]:.2f}')
     if arguments.json:
         rows = [{'engine': label, 'model': model.name, 'width': model.width,
                  'height': model.height, 'million_instructions': round(millions, 3)}

@@ -15,6 +15,7 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
+from face_tracking.compiler import halving, selection
 from face_tracking.compiler.choices import Chooser, recorded_choices
 from face_tracking.compiler.functions import (
     PipelineFunction,
@@ -27,7 +28,7 @@ from face_tracking.compiler.integer_functions import IntegerFunction
 from face_tracking.compiler.network import IMAGE, Network, Output
 from face_tracking.compiler.pipelines import plan_pipelines, readers
 from face_tracking.compiler.quantise import Quantised
-from face_tracking.compiler.selection import add_selection
+from face_tracking.compiler.selection import selection_function
 from face_tracking.compiler.targets import Machine
 from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
@@ -48,7 +49,7 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     :param choose: how each convolution is cut; as recorded, or the default, if None.
     :param quantised: the network in whole numbers, where it is to be computed in them; what it
         leaves to floating point is of ``dtype``.
-    :param head: what the outputs mean: then the program has ``select``, too (`add_selection`).
+    :param head: what the outputs mean: then the program has a `selection_function`, too.
     """
     choose = choose or recorded_choices(machine)
     direct = [output for output in network.outputs
@@ -89,12 +90,14 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                     relax.TensorType((sum(output_sizes(others)),), 'float32'))))
             returned = builder.emit_output(relax.Tuple(tensors))
         builder.emit_func_output(returned)
+    shape = network.shapes[IMAGE]
+    builder.add_func(halving.halving_function(shape.width, shape.height), halving.NAME)
     places = _places(direct, others)
     if head is not None:
         sizes = [network.shapes[source].numbers for source in results]
         if others:
             sizes.append(sum(output_sizes(others)))
-        add_selection(builder, network, head, sizes, places)
+        builder.add_func(selection_function(network, head, sizes, places), selection.NAME)
     return builder.get(), places
 
 

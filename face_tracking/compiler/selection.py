@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm import relax
 from tvm.script.ir_builder import IRBuilder
 
 from face_tracking.compiler import emit
@@ -22,7 +21,7 @@ from face_tracking.detection.decoders import LARGEST_LOG_SIZE, LEAST_LOGIT
 from face_tracking.detection.selection import NUMBERS, Head, Setting
 from face_tracking.errors import UserError
 
-NAME = 'select'
+NAME = 'find_faces'
 STEPS = {'anchor_free': (16,), 'yunet': (1, 1, 4, 10)}
 """How many numbers of a cell are in each of a grid's outputs."""
 
@@ -57,31 +56,6 @@ class Level:
     squared_score: Callable
     box: Callable
     points: Callable
-
-
-def add_selection(builder: relax.BlockBuilder, network: Network, head: Head,
-                  sizes: list[int], places: dict[str, tuple[int, int]]) -> None:
-    """Add the function ``select(tensors..., settings)`` to a program.
-
-    It takes what the program's ``main`` returns and the numbers of `Setting`, float32, and returns
-    float32 rows of `NUMBERS`: the first begins with how many faces follow, then these, best first.
-
-    :param sizes: of the tensors.
-    :param places: for each output the number of its tensor, and where in that it begins.
-    :raises UserError: the outputs are not what the head says they are.
-    """
-    _check(network, head)
-    cells = sum(_cells(network, head))
-    function = _function(network, head, sizes, places)
-    tensors = [relax.Var(f'tensor{number}', relax.TensorType((size,), 'float32'))
-               for number, size in enumerate(sizes)]
-    settings = relax.Var('settings', relax.TensorType((len(Setting),), 'float32'))
-    with builder.function(NAME, [*tensors, settings], {'global_symbol': NAME}):
-        with builder.dataflow():
-            rows = builder.emit_output(relax.call_tir(
-                builder.add_func(function, 'find_faces'), [*tensors, settings],
-                relax.TensorType(((cells + 1) * NUMBERS,), 'float32')))
-        builder.emit_func_output(rows)
 
 
 def _check(network: Network, head: Head) -> None:
@@ -131,13 +105,24 @@ def _yunet(cls: Source, obj: Source, bbox: Source, kps: Source):
     return cls, Setting.LEAST_SQUARE, lambda cell: cls(cell) * obj(cell), bbox, kps
 
 
-def _function(network: Network, head: Head, sizes: list[int], places: dict[str, tuple[int, int]]):
-    """Return the TIR function (tensors..., settings, rows)."""
+def selection_function(network: Network, head: Head, sizes: list[int],
+                       places: dict[str, tuple[int, int]]):
+    """Return the TIR function ``find_faces(tensors..., settings, rows)``.
+
+    It takes what the program's ``main`` returns and the numbers of `Setting`, and writes rows of
+    `NUMBERS`: the first begins with how many faces follow, then these, best first. All are
+    float32. There must be room for all cells of the grids and one more.
+
+    :param sizes: of the tensors.
+    :param places: for each output the number of its tensor, and where in that it begins.
+    :raises UserError: the outputs are not what the head says they are.
+    """
+    _check(network, head)
     total = sum(_cells(network, head))
     with IRBuilder() as builder:
         with T.prim_func():
-            T.func_name('find_faces')
-            T.func_attr({'tirx.noalias': True, 'global_symbol': 'find_faces'})
+            T.func_name(NAME)
+            T.func_attr({'tirx.noalias': True, 'global_symbol': NAME})
             tensors = [T.arg(f'tensor{number}', T.buffer((size,), 'float32'))
                        for number, size in enumerate(sizes)]
             settings = T.arg('settings', T.buffer((len(Setting),), 'float32'))

@@ -41,7 +41,7 @@ class FaceDetector:
         self.nms_threshold = nms_threshold
         self.max_faces = max_faces
         self.timings: dict[str, float] = {}
-        self._letterbox = Letterbox(model.width, model.height, long_side)
+        self._letterbox = Letterbox(model.width, model.height, long_side, runtime.halver())
         self._selector = runtime.selector() or ArraySelector(create_decoder(model))
 
     def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from face_tracking.errors import UserError
+
+Halver = Callable[[np.ndarray, np.ndarray], None]
+"""Writes the means of each four pixels of a picture, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
+both are contiguous, and the first may be written to."""
 
 
 class Fit(NamedTuple):
@@ -27,16 +32,20 @@ class Letterbox:
 
     :param width: of the network's input in pixels, like ``height``.
     :param long_side: scale a picture no further than to this long side; None fills the input.
+    :param halve: what shrinks pictures of twice the input's size faster than OpenCV.
     """
 
-    def __init__(self, width: int, height: int, long_side: int | None = None):
+    def __init__(self, width: int, height: int, long_side: int | None = None,
+                 halve: Halver | None = None):
         self.width = width
         self.height = height
         self.long_side = long_side
+        self._halve = halve
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._shape: tuple[int, ...] = ()
         self._inner = (0, 0)
         self._fit = Fit(1, 1)
+        self._halves_exactly = False
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
@@ -49,6 +58,9 @@ class Letterbox:
             self._prepare_for(image)
         if self._inner == image.shape[1::-1] == (self.width, self.height):
             return image, self._fit
+        if self._halves_exactly and image.flags.c_contiguous and image.flags.writeable:
+            self._halve(image, self._canvas)
+            return self._canvas, self._fit
         target = self._canvas[:self._inner[1], :self._inner[0]]
         cv2.resize(self._near(image), self._inner, dst=target, interpolation=cv2.INTER_LINEAR)
         return self._canvas, self._fit
@@ -63,6 +75,9 @@ class Letterbox:
         self._shape = image.shape
         self._inner = self._inner_size(width, height)
         self._fit = Fit(width / self._inner[0], height / self._inner[1])
+        self._halves_exactly = (self._halve is not None
+                                and self._inner == (self.width, self.height)
+                                and (height, width) == (2 * self.height, 2 * self.width))
         self._halves.clear()
         self._canvas[:] = 0
 

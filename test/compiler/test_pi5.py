@@ -67,6 +67,17 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
     np.testing.assert_allclose(rows[1:len(expected) + 1], expected, rtol=1e-3, atol=1e-2)
 
 
+def test_halving_on_the_emulated_processor(emulated, tmp_path, small):
+    picture = random_picture(2 * 72, 2 * 48)
+    library = compile_apart(small, 72, 48, target='pi5', precision='float32',
+                            output=tmp_path / 'detector.so')
+    np.save(tmp_path / 'picture.npy', picture)
+    emulator.run([str(SCRIPT), 'halve', str(library), str(tmp_path / 'picture.npy'),
+                  str(tmp_path / 'result.npy'), '1'])
+    expected = cv2.resize(picture, (72, 48), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(np.load(tmp_path / 'result.npy'), expected)
+
+
 def run_emulated(library: Path, picture: np.ndarray, folder: Path) -> np.ndarray:
     np.save(folder / 'picture.npy', picture)
     emulator.run([str(SCRIPT), 'tvm', str(library), str(folder / 'picture.npy'),

@@ -15,7 +15,8 @@ from face_tracking.compiler.library import host_request
 from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.tvm import CompiledSelector, TvmRuntime, tvm_ffi
+from face_tracking.detection.runtimes.tvm import CompiledSelector, TvmRuntime
+from face_tracking.detection.runtimes.tvm_library import tvm_ffi
 from face_tracking.detection.selection import NUMBERS, ArraySelector, Head
 from face_tracking.errors import UserError
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
+from face_tracking.detection.letterbox import Halver
 from face_tracking.detection.model import Model, ModelDescription
 from face_tracking.detection.selection import Selector
 from face_tracking.errors import UserError
@@ -65,6 +66,10 @@ class Runtime(ABC):
 
     def selector(self) -> Selector | None:
         """Return what finds the faces in this engine's outputs, None where NumPy is to do it."""
+        return None
+
+    def halver(self) -> Halver | None:
+        """Return what shrinks a picture to half, None where OpenCV is to do it."""
         return None
 
     def close(self):  # noqa: B027  most engines have nothing to give back

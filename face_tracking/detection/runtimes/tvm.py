@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import threading
 import time
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -23,26 +18,22 @@ os.environ.setdefault('TVM_BIND_THREADS', '0')
 os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
 os.environ.setdefault('TVM_THREAD_POOL_SPIN_COUNT', '2000')
 
-from face_tracking.detection.runtimes.tvm_library import (  # noqa: E402
-    load_network,
-    load_runtime,
-    tvm_ffi,
-)
+from face_tracking.detection.runtimes.tvm_library import load_runtime  # noqa: E402
 
 load_runtime()
 
 from face_tracking.compiler import gpu, library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
 from face_tracking.compiler.ranges import find_ranges  # noqa: E402
-from face_tracking.detection.decoders import logit  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime  # noqa: E402
-from face_tracking.detection.selection import (  # noqa: E402
-    NUMBERS,
-    Head,
-    Selector,
-    Setting,
+from face_tracking.detection.runtimes.compiled_network import (  # noqa: E402
+    CompiledHalver,
+    CompiledNetwork,
+    CompiledSelector,
+    Outputs,
 )
+from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime  # noqa: E402
+from face_tracking.detection.selection import Head  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
 
 PRECISION = 'FACE_TRACKING_PRECISION'
@@ -51,138 +42,6 @@ TRIALS = 5
 """Pictures by which ``device: auto`` compares a GPU with the processor."""
 MOST_THREADS = 4
 """As many as a runtime takes by itself: a small network's rows divide no further."""
-
-
-class CompiledNetwork:
-    """A library that `face_tracking.compiler` wrote, loaded.
-
-    :param path: the library.
-    :param threads: how many cores to use, at least 1.
-    :raises UserError: it is damaged, of another version, or for another processor.
-    """
-
-    def __init__(self, path: Path, threads: int = 1):
-        self.description = library.description_of(path)
-        if self.description is None or self.description.get('format') != library.FORMAT:
-            raise UserError(f'{path} is not a whole compiled network of this version',
-                            'compile it again with face_tracking compile')
-        self.device = self.description.get('device', 'cpu')
-        if self.device != 'cpu':
-            gpu.check_device(self.device)
-        try:
-            machine = load_network(
-                path, None if self.device == 'cpu' else gpu.dlpack_device(self.device))
-        except Exception as error:  # TVM's errors share no base class but this
-            raise UserError(f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
-                            'compile it for this machine with face_tracking compile') from error
-        self._main = machine['main']
-        self._selection = machine['select'] if self.description['request']['head'] else None
-        request = self.description['request']
-        self.input_size = request['width'], request['height']
-        self._copy = np.zeros((request['height'], request['width'], 3), np.uint8)
-        self.threads = threads
-        self._threads = tvm_ffi.from_dlpack(np.array([threads], np.int32))
-
-    @property
-    def selects(self) -> bool:
-        """Whether it can also :meth:`select`."""
-        return self._selection is not None
-
-    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs of a picture, uint8 (H, W, 3) BGR of the input size, by name.
-
-        They are float32 and lie in TVM's memory, which is theirs while they are kept.
-        """
-        return self.arrays(self.compute(image))
-
-    def compute(self, image: np.ndarray) -> Sequence:
-        """Return the tensors in which the outputs lie, for :meth:`arrays` and :meth:`select`.
-
-        :param image: see :meth:`run`.
-        """
-        width, height = self.input_size
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(f'expected uint8 {(height, width, 3)}, not {image.dtype} '
-                             f'{image.shape}')
-        _use_threads(self.threads)
-        if not (image.flags.c_contiguous and image.flags.writeable):  # DLPack has no read-only
-            np.copyto(self._copy, image)
-            image = self._copy
-        if self.device != 'cpu':
-            return self._on_gpu(image)
-        return self._main(tvm_ffi.from_dlpack(image.reshape(-1)), self._threads)
-
-    def arrays(self, tensors: Sequence) -> dict[str, np.ndarray]:
-        """Return the outputs that lie in ``tensors``, by name, as :meth:`run` does."""
-        numbers = [np.from_dlpack(tensor) for tensor in tensors]
-        outputs = {}
-        for output in self.description['outputs']:
-            shape, begin = output['shape'], output['begin']
-            found = numbers[output['tensor']][begin:begin + math.prod(shape)]
-            outputs[output['name']] = _shaped(found, shape, output['planar'])
-        return outputs
-
-    def select(self, tensors: Sequence, settings) -> np.ndarray:
-        """Return the faces that ``tensors`` tell of, float32 (N, `NUMBERS`), best first.
-
-        :param settings: a tensor of the numbers of `selection.Setting`.
-        """
-        rows = np.from_dlpack(self._selection(*tensors, settings)).reshape(-1, NUMBERS)
-        return rows[1:int(rows[0, 0]) + 1].copy()  # what lies there is thousands of rows long
-
-    def _on_gpu(self, image: np.ndarray) -> list[np.ndarray]:
-        import tvm
-        picture = tvm.runtime.tensor(image.reshape(-1), tvm.runtime.device(self.device))
-        return [tensor.numpy() for tensor in self._main(picture)]
-
-
-def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
-    """Return an output as its ONNX model shapes it; the library writes NHWC."""
-    if not planar:
-        return numbers.reshape(shape)
-    batch, channels, height, width = shape
-    return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
-
-
-class Outputs(Sequence):
-    """A network's outputs, left in TVM's tensors until they are asked for.
-
-    :ivar tensors: see :meth:`CompiledNetwork.compute`.
-    """
-
-    def __init__(self, network: CompiledNetwork, tensors: Sequence, names: Sequence[str]):
-        self.tensors, self._network, self._names = tensors, network, names
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __getitem__(self, index):
-        return self._arrays[index]
-
-    @cached_property
-    def _arrays(self) -> list[np.ndarray]:
-        arrays = self._network.arrays(self.tensors)
-        return [arrays[name] for name in self._names]
-
-
-class CompiledSelector(Selector):
-    """Selects with the function that was compiled with the network."""
-
-    def __init__(self, network: CompiledNetwork):
-        self._network = network
-        self._settings = np.zeros(len(Setting), np.float32)
-        self._tensor = tvm_ffi.from_dlpack(self._settings)
-        self._told: tuple = ()
-
-    def select(self, outputs, score_threshold, nms_threshold, max_faces, fit, size):
-        told = score_threshold, nms_threshold, max_faces, fit, size
-        if told != self._told:
-            self._told = told
-            # A score is the root of two factors up to 1, so its square bounds the first alone.
-            least = score_threshold ** 2
-            self._settings[:] = (logit(least), least, nms_threshold, max_faces or math.inf,
-                                 *fit, *size)
-        return self._network.select(outputs.tensors, self._tensor)
 
 
 def _seconds(network: CompiledNetwork) -> float:
@@ -194,16 +53,6 @@ def _seconds(network: CompiledNetwork) -> float:
         network.run(image)
         times.append(time.perf_counter() - begin)
     return min(times[2:])
-
-
-_pool = threading.local()
-
-
-def _use_threads(threads: int) -> None:
-    """Set the size of TVM's thread pool, of which each thread that calls TVM has its own."""
-    if getattr(_pool, 'threads', None) != threads:
-        tvm_ffi.get_global_func('runtime.config_threadpool')(1, threads)
-        _pool.threads = threads
 
 
 class TvmRuntime(Runtime):
@@ -292,6 +141,9 @@ class TvmRuntime(Runtime):
 
     def selector(self) -> CompiledSelector | None:
         return CompiledSelector(self._network) if self._network.selects else None
+
+    def halver(self) -> CompiledHalver | None:
+        return CompiledHalver(self._network) if self._network.device == 'cpu' else None
 
     def close(self):
         del self._network

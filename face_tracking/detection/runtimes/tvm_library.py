@@ -55,13 +55,15 @@ def _library_paths(package: Path) -> list[Path]:
 
 
 def load_network(path: str | os.PathLike, device: tuple[int, int] | None = None):
-    """Load a library that the compiler exported; return its functions by name.
+    """Load a library that the compiler exported.
 
     :param device: DLPack's type and the number of a GPU; None for the processor.
+    :returns: the program's functions by name, and the library with those beside it.
     """
-    machine = tvm_ffi.load_module(path)['vm_load_executable']()
+    library = tvm_ffi.load_module(path)
+    machine = library['vm_load_executable']()
     cpu = tvm_ffi.DLDeviceType.kDLCPU, 0
     devices = [cpu] if device is None else [device, cpu]
     machine['vm_initialization'](*(number for kind, index in devices
                                    for number in (int(kind), index, POOLED)))
-    return machine
+    return machine, library

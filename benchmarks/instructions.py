@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from benchmarks import emulator
 from face_tracking.cli import options
+from face_tracking.compiler.int8.ranges import find_ranges
 from face_tracking.compiler.library import compiler_version
-from face_tracking.compiler.ranges import find_ranges
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.runtimes.runtime import to_tensor
 from face_tracking.errors import UserError

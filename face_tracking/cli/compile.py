@@ -86,7 +86,7 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
 
 def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:
     """Keep the ranges of the network's maps in the cache, where compiling for int8 finds them."""
-    from face_tracking.compiler.calibrate import calibrate_model
+    from face_tracking.compiler.int8.calibrate import calibrate_model
     if args.precision not in ('auto', 'int8'):
         raise UserError(f'precision {args.precision} takes no calibration',
                         'leave --calibration out, or choose int8')

@@ -15,9 +15,10 @@ from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
-from face_tracking.compiler import gpu, library
+from face_tracking.compiler import library
+from face_tracking.compiler.gpu import devices as gpu
+from face_tracking.compiler.int8.ranges import RangesFile
 from face_tracking.compiler.library import Request
-from face_tracking.compiler.ranges import RangesFile
 from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
 
@@ -51,8 +52,8 @@ def compile_model(onnx_path: Path | str, input_size: tuple[int, int] | None = No
     :raises UserError: the model is missing, damaged or has layers that the compiler does not
         know, the target is unknown, or there is no C compiler.
     """
+    from face_tracking.compiler.int8.ranges import find_ranges
     from face_tracking.compiler.onnx_reader import model_input_size
-    from face_tracking.compiler.ranges import find_ranges
     from face_tracking.compiler.targets import best_precision, find_machine, integer_cpu
     onnx_path = Path(onnx_path)
     width, height = input_size or model_input_size(onnx_path)
@@ -135,7 +136,7 @@ def _compile_to(path: Path, onnx_path: Path, request: Request, machine, target: 
     pixels = Pixels(request.mean[::-1] if rgb else request.mean, request.scale)
     export = export_library
     if machine.gpu:
-        from face_tracking.compiler.gpu_program import build_gpu_program, export_gpu_library
+        from face_tracking.compiler.gpu.program import build_gpu_program, export_gpu_library
         export = export_gpu_library
         program, places = build_gpu_program(network, pixels)
     elif ranges:
@@ -176,8 +177,8 @@ def _quantised(network, machine, ranges: RangesFile, pixels):
 
     :raises UserError: it has no such form, or the processor no instructions for it.
     """
-    from face_tracking.compiler.quantise import quantise
-    from face_tracking.compiler.ranges import read_ranges
+    from face_tracking.compiler.int8.quantise import quantise
+    from face_tracking.compiler.int8.ranges import read_ranges
     if not machine.dot:
         raise UserError(f'{machine.cpu} has no instructions that sum products of bytes',
                         'choose precision float32 or float16')

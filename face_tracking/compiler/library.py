@@ -69,7 +69,7 @@ class Request:
 def compiler_version() -> str:
     """Return a string that changes with TVM and with this package's own compiler."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob('*.py')):
+    for path in sorted(Path(__file__).parent.rglob('*.py')):
         digest.update(path.read_bytes())
     versions = []
     for package in ('apache-tvm', 'apache-tvm-ffi'):

@@ -24,10 +24,10 @@ from face_tracking.compiler.functions import (
     output_sizes,
     results_function,
 )
-from face_tracking.compiler.integer_functions import IntegerFunction
+from face_tracking.compiler.int8.functions import IntegerFunction
+from face_tracking.compiler.int8.quantise import Quantised
 from face_tracking.compiler.network import IMAGE, Network, Output
 from face_tracking.compiler.pipelines import plan_pipelines, readers
-from face_tracking.compiler.quantise import Quantised
 from face_tracking.compiler.selection import selection_function
 from face_tracking.compiler.targets import Machine
 from face_tracking.detection.selection import Head

@@ -9,9 +9,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from face_tracking.compiler.int8.quantise import Ranges
+from face_tracking.compiler.int8.ranges import find_ranges, read_ranges
 from face_tracking.compiler.onnx_reader import read_network
-from face_tracking.compiler.quantise import Ranges
-from face_tracking.compiler.ranges import find_ranges, read_ranges
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.tflite.integers import quantised

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from face_tracking.compiler.int8.quantise import Ranges
+from face_tracking.compiler.int8.ranges import CALIBRATE
 from face_tracking.compiler.network import (
     IMAGE,
     NONE,
@@ -33,8 +35,6 @@ from face_tracking.compiler.network import (
     Output,
     Upsample,
 )
-from face_tracking.compiler.quantise import Ranges
-from face_tracking.compiler.ranges import CALIBRATE
 from face_tracking.errors import UserError
 
 LARGEST = 127

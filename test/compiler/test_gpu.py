@@ -13,7 +13,8 @@ import pytest
 from made_networks import ROOT, compile_apart, feature_pyramid, random_picture, reference
 
 from face_tracking import paths
-from face_tracking.compiler import gpu, library
+from face_tracking.compiler import library
+from face_tracking.compiler.gpu import devices as gpu
 from face_tracking.detection.model import load_model
 from face_tracking.detection.runtimes.runtime import create_runtime
 from face_tracking.detection.runtimes.tvm import CompiledNetwork
@@ -72,7 +73,7 @@ def test_the_missing_runtime_is_told_from_the_missing_driver(monkeypatch, tmp_pa
     (tmp_path / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
     code = """
 import json, sys
-from face_tracking.compiler import gpu
+from face_tracking.compiler.gpu import devices as gpu
 from face_tracking.errors import UserError
 try:
     gpu.check_device(sys.argv[1])

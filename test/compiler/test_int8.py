@@ -21,16 +21,16 @@ from made_networks import ROOT, Sketch, compile_apart, random_picture, reference
 sys.path.insert(0, str(ROOT))
 
 from face_tracking import paths  # noqa: E402
-from face_tracking.compiler import ranges  # noqa: E402
-from face_tracking.compiler.calibrate import (  # noqa: E402
+from face_tracking.compiler.int8 import ranges  # noqa: E402
+from face_tracking.compiler.int8.calibrate import (  # noqa: E402
     calibrate,
     calibrate_model,
     compensated,
     needed_maps,
 )
+from face_tracking.compiler.int8.quantise import Quantised, map_types, quantise  # noqa: E402
 from face_tracking.compiler.network import Add, MaxPool, Upsample  # noqa: E402
 from face_tracking.compiler.onnx_reader import read_network  # noqa: E402
-from face_tracking.compiler.quantise import Quantised, map_types, quantise  # noqa: E402
 from face_tracking.compiler.targets import (  # noqa: E402
     HALF_ARITHMETIC,
     best_precision,

@@ -19,9 +19,9 @@ from face_tracking import boxes as box_math
 from face_tracking.camera.folder import find_images, read_image
 from face_tracking.cli.main import main
 from face_tracking.cli.output import faces_to_list
+from face_tracking.compiler.int8.quantise import Ranges
 from face_tracking.compiler.network import Network
 from face_tracking.compiler.onnx_reader import read_network
-from face_tracking.compiler.quantise import Ranges
 from face_tracking.detection.detector import FaceDetector
 from face_tracking.detection.model import Model, ModelDescription, ModelFile, load_model
 from face_tracking.detection.runtimes import coral

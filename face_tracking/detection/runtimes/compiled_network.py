@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from face_tracking.compiler import gpu, library
+from face_tracking.compiler import library
+from face_tracking.compiler.gpu import devices as gpu
 from face_tracking.detection.decoders import logit
 from face_tracking.detection.runtimes.tvm_library import load_network, tvm_ffi
 from face_tracking.detection.selection import NUMBERS, Selector, Setting

@@ -22,9 +22,10 @@ from face_tracking.detection.runtimes.tvm_library import load_runtime  # noqa: E
 
 load_runtime()
 
-from face_tracking.compiler import gpu, library  # noqa: E402
+from face_tracking.compiler import library  # noqa: E402
 from face_tracking.compiler.build import compile_in_child  # noqa: E402
-from face_tracking.compiler.ranges import find_ranges  # noqa: E402
+from face_tracking.compiler.gpu import devices as gpu  # noqa: E402
+from face_tracking.compiler.int8.ranges import find_ranges  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
 from face_tracking.detection.runtimes.compiled_network import (  # noqa: E402
     CompiledHalver,

@@ -22,7 +22,7 @@ from face_tracking import paths
 from face_tracking.errors import UserError
 
 if TYPE_CHECKING:
-    from face_tracking.compiler.quantise import Ranges
+    from face_tracking.compiler.int8.quantise import Ranges
 
 FORMAT = 1
 SUFFIX = '.int8.json'
@@ -67,7 +67,7 @@ def read_ranges(path: Path) -> Ranges:
     """
     import numpy as np
 
-    from face_tracking.compiler.quantise import Ranges
+    from face_tracking.compiler.int8.quantise import Ranges
     try:
         content = json.loads(path.read_text())
         if content['format'] != FORMAT:

@@ -14,8 +14,8 @@ from tvm import tirx
 
 from face_tracking.compiler import emit
 from face_tracking.compiler.emit import T
+from face_tracking.compiler.int8.quantise import ONE, STEP_BITS, Dot, Taps
 from face_tracking.compiler.network import Activation, Window
-from face_tracking.compiler.quantise import ONE, STEP_BITS, Dot, Taps
 from face_tracking.compiler.rows import Plane, RowKernels
 from face_tracking.compiler.targets import Machine
 

@@ -10,7 +10,7 @@ import tvm
 from tvm import relax
 
 from face_tracking.compiler.functions import Pixels, output_sizes
-from face_tracking.compiler.gpu_kernels import (
+from face_tracking.compiler.gpu.kernels import (
     FLOAT,
     layer_function,
     numbers,

@@ -14,7 +14,8 @@ import numpy as np
 from face_tracking.compiler.choices import Chooser
 from face_tracking.compiler.emit import T
 from face_tracking.compiler.functions import PipelineFunction, Pixels
-from face_tracking.compiler.integer_rows import (
+from face_tracking.compiler.int8.quantise import Quantised, conversion_gain
+from face_tracking.compiler.int8.rows import (
     SHIFT,
     Arithmetic,
     IntegerKernels,
@@ -27,7 +28,6 @@ from face_tracking.compiler.integer_rows import (
 )
 from face_tracking.compiler.network import IMAGE, Add, Convolution, MaxPool, Network, Upsample
 from face_tracking.compiler.pipelines import POINT, Operand, Pipeline, Stage
-from face_tracking.compiler.quantise import Quantised, conversion_gain
 from face_tracking.compiler.rows import Plane, pack_dense
 from face_tracking.compiler.targets import Machine
 

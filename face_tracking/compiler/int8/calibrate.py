@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration: the ranges that a network's feature maps take on pictures.
 
-    python -m face_tracking.compiler.calibrate FOLDER [--model ...] [--output FILE]
+    python -m face_tracking.compiler.int8.calibrate FOLDER [--model ...] [--output FILE]
 
 The network is compiled with every map as an output and run twice over the pictures: first for the
 largest magnitudes, then for where numbers of 8 bits had best be cut off. There the rounding that
@@ -24,8 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from face_tracking.compiler.network import Add, Convolution, Network, Output, Part
-from face_tracking.compiler.quantise import (
+from face_tracking.compiler.int8.quantise import (
     WEIGHT,
     Dot,
     Ranges,
@@ -34,6 +33,7 @@ from face_tracking.compiler.quantise import (
     quantise,
     scaled_weights,
 )
+from face_tracking.compiler.network import Add, Convolution, Network, Output, Part
 from face_tracking.errors import UserError
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -169,8 +169,8 @@ def calibrate_model(model, folder: Path, output: Path | None = None,
     files = _some_pictures(folder, most)
     from face_tracking.cli.output import progress
     from face_tracking.compiler.functions import Pixels
+    from face_tracking.compiler.int8.ranges import own_file, write_ranges
     from face_tracking.compiler.onnx_reader import read_network
-    from face_tracking.compiler.ranges import own_file, write_ranges
     described = model.description
     rgb = described.colour == 'rgb'
     network = read_network(model.path, model.input_size, rgb=rgb)

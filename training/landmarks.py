@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steady landmarks: ``python -m training.landmarks --data FOLDER --teacher YUNET --out FILE``.
+
+Landmarks that a network labelled carry its noise, and in masked or turned faces its guesses.
+This asks the teacher again, at several scales and mirrored, and writes the annotations of
+``FOLDER`` anew, as scored JSON: each landmark the median of the answers, and none for a face
+about which they differ. Train on the folder that holds the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from tqdm import tqdm
+
+from face_tracking import boxes as box_math
+from face_tracking.detection.decoders import YuNet
+from face_tracking.detection.letterbox import Letterbox
+from face_tracking.detection.suppression import suppress
+from face_tracking.errors import UserError
+from training import labels
+from training.compose import MIRRORED_LANDMARKS
+from training.network import STRIDES
+
+SHARES = (1.0, 0.8, 0.62)
+"""The scales at which each teacher looks, as shares of its input; at each also mirrored."""
+FEWEST = 3
+"""Fewer answers than this say nothing about their spread."""
+WIDEST = 0.2
+"""Mean distance of the answers from their median, over the distance of the eyes, up to which
+they are believed."""
+SAME = 0.5
+LEAST_SCORE = 0.3
+OUTPUTS = [f'{kind}_{stride}' for kind in ('cls', 'obj', 'bbox', 'kps') for stride in STRIDES]
+
+
+class Witness:
+    """A YuNet's faces in a picture of any size.
+
+    :param path: its ONNX file, of raw outputs and a square input.
+    :raises UserError: if it is none.
+    """
+
+    def __init__(self, path: Path):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider'])
+            entry = self._session.get_inputs()[0]
+            self._input, (height, width) = entry.name, entry.shape[2:]
+            self._decode = YuNet(width, height, STRIDES)
+        except Exception as error:
+            raise UserError(f'the teacher {path} cannot be loaded',
+                            'name a YuNet in ONNX') from error
+        if not set(OUTPUTS) <= {output.name for output in self._session.get_outputs()}:
+            raise UserError(f'the teacher {path} lacks raw outputs', 'name another YuNet')
+        self.side = max(width, height)
+        self._fits = {share: Letterbox(width, height, round(share * self.side))
+                      for share in SHARES}
+
+    def answers(self, image: np.ndarray):
+        """Yield boxes (N, 4) and landmarks (N, 5, 2), in pixels of ``image``, for each look."""
+        mirror = np.ascontiguousarray(image[:, ::-1])
+        for letterbox in self._fits.values():
+            yield self._look(image, letterbox)
+            boxes, points = self._look(mirror, letterbox)
+            width = image.shape[1]
+            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+            points[..., 0] = width - points[..., 0]
+            yield boxes, points[:, MIRRORED_LANDMARKS]
+
+    def _look(self, image, letterbox):
+        fitted, fit = letterbox(image)
+        tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
+        found = self._decode(self._session.run(OUTPUTS, {self._input: tensor}), LEAST_SCORE)
+        if not len(found.scores):
+            return np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
+        kept = suppress(found.boxes, found.scores, 0.45)
+        scale = np.array(fit, np.float32)
+        return found.boxes[kept] * np.tile(scale, 2), found.landmarks[kept] * scale
+
+
+def agreed(answers: np.ndarray) -> np.ndarray | None:
+    """Return the landmarks (5, 2) that ``answers`` (N, 5, 2) agree on, None if they do not."""
+    if len(answers) < FEWEST:
+        return None
+    middle = np.median(answers, axis=0)
+    eyes = np.linalg.norm(middle[0] - middle[1])
+    spread = np.linalg.norm(answers - middle, axis=2).mean()
+    return middle if spread <= WIDEST * eyes else None
+
+
+def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness]) -> dict:
+    """Return a picture's annotation as a row of scored JSON, with what the witnesses agree on."""
+    answers = [[] for _ in row.boxes]
+    for witness in witnesses if len(answers) else ():
+        for boxes, points in witness.answers(image):
+            overlap = box_math.iou(row.boxes, boxes)
+            for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):
+                answers[k].append(points[overlap[k].argmax()])
+    faces = []
+    for box, ignore, own in zip(row.boxes, row.ignore, answers, strict=True):
+        points = agreed(np.array(own).reshape(-1, 5, 2))
+        faces.append({'box': [*map(float, (*box[:2], *(box[2:] - box[:2])))],
+                      'score': 0.5 if ignore else 1.0,
+                      'landmarks': None if points is None else
+                      [round(float(value), 2) for value in points.ravel()]})
+    return {'file': str(row.file.resolve()), 'faces': faces}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m training.landmarks', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, required=True, help='folder of annotated pictures')
+    parser.add_argument('--teacher', type=Path, required=True, action='append',
+                        help='YuNet in ONNX; several times for several input sizes')
+    parser.add_argument('--out', type=Path, required=True, help='the new annotations, .json')
+    given = parser.parse_args(argv)
+    try:
+        witnesses = [Witness(path) for path in given.teacher]
+        rows, written = labels.read_folder(given.data, tqdm.write), []
+        for row in tqdm(rows, desc='landmarks', unit=''):
+            image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
+            if image is None:
+                tqdm.write(f'skipped picture {row.file}: it is not there or cannot be decoded')
+                continue
+            written.append(steadied(row, image, witnesses))
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(written))
+    except (UserError, OSError) as error:
+        print(f'landmarks: {error}', file=sys.stderr)
+        return 2
+    faces = [face for row in written for face in row['faces'] if face['score'] == 1.0]
+    known = sum(face['landmarks'] is not None for face in faces)
+    print(f'{given.out}: landmarks of {known} of {len(faces)} faces')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

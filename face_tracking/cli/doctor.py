@@ -157,6 +157,7 @@ def _detector(name: str | None) -> Iterator[Finding]:
     yield Finding(OK, 'model', f'{model.name}, {model.width}x{model.height}, {model.path}')
     for runtime in RUNTIMES:
         yield _try_runtime(runtime, model)
+    yield from _graphics()
 
 
 def _try_runtime(name: str, model) -> Finding:
@@ -174,6 +175,22 @@ def _try_runtime(name: str, model) -> Finding:
     except UserError as error:
         return Finding(FAIL if name == DEFAULT else NOTE, name, error.problem, error.remedy)
     return Finding(OK, name, f'{1e3 * spent:.1f} ms for a picture')
+
+
+def _graphics() -> Iterator[Finding]:
+    """Say which graphics processors the runtime tvm can use, by its parameter ``device``."""
+    try:
+        importlib.import_module('face_tracking.detection.runtimes.tvm')
+    except ImportError:  # the packages' section has said so
+        return
+    from face_tracking.compiler.gpu import devices
+    for kind in devices.KINDS:
+        try:
+            devices.check_device(kind)
+        except UserError as error:
+            yield Finding(NOTE, f'device {kind}', error.problem, error.remedy)
+        else:
+            yield Finding(OK, f'device {kind}', devices.device_name(kind))
 
 
 def _cameras() -> Iterator[Finding]:

@@ -36,3 +36,10 @@ def test_what_is_missing_is_said_with_what_to_do(described, capsys, monkeypatch)
 def test_missing_camera_is_a_note_with_a_remedy():
     finding = doctor._try_camera('v4l2:///dev/video987')
     assert finding.state == doctor.NOTE and '/dev/video987' in finding.text and finding.remedy
+
+
+def test_each_kind_of_gpu_works_or_has_a_remedy():
+    findings = list(doctor._graphics())
+    assert [finding.subject for finding in findings] == ['device vulkan', 'device opencl']
+    for finding in findings:
+        assert finding.text and (finding.state == doctor.OK) != bool(finding.remedy)

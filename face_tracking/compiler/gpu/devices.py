@@ -111,6 +111,12 @@ def _attribute(kind: str, number: int):
     return tvm_ffi.get_global_func('runtime.GetDeviceAttr')(*dlpack_device(kind), number)
 
 
+def device_name(kind: str) -> str:
+    """Return what the driver calls the first GPU of a kind, one that :func:`check_device` passed.
+    """
+    return _attribute(kind, NAME)
+
+
 def usable() -> list[str]:
     """Return the kinds of GPU that TVM can use here, in the order of `KINDS`.
 
@@ -125,7 +131,7 @@ def usable() -> list[str]:
             check_device(kind)
         except UserError:
             continue
-        if not _attribute(kind, NAME).startswith(SOFTWARE):
+        if not device_name(kind).startswith(SOFTWARE):
             found.append(kind)
     return found
 

@@ -35,13 +35,13 @@ from face_tracking.errors import UserError
 SCRIPT = str(Path(__file__).with_name('emulated_engine.py'))
 
 
-def compile_for_a76(model: Model, precision: str, folder: Path) -> Path:
-    """Compile for the Raspberry Pi 5 in a process of its own, and return the library's path."""
+def compile_for(target: str, model: Model, precision: str, folder: Path) -> Path:
+    """Compile for a target in a process of its own, and return the library's path."""
     described = model.description
     path = folder / f'{precision}.so'
     job = {'onnx_path': str(model.path), 'width': model.width, 'height': model.height,
            'precision': precision, 'colour': described.colour, 'mean': list(described.mean),
-           'scale': described.scale, 'target': 'pi5', 'output': str(path)}
+           'scale': described.scale, 'target': target, 'output': str(path)}
     environment = {key: value for key, value in os.environ.items()
                    if key != 'TVM_USE_RUNTIME_LIB'}
     child = subprocess.run([sys.executable, '-m', 'face_tracking.compiler', json.dumps(job)],
@@ -77,9 +77,9 @@ def count(model: Model, picture: np.ndarray) -> tuple[dict[str, float], dict[str
         (folder / 'model.onnx').write_bytes(model.onnx_bytes())
         param = convert_for_ncnn(model, folder)
         tasks = {
-            'tvm float32': ('tvm', compile_for_a76(model, 'float32', folder), 'picture.npy'),
-            'tvm float16': ('tvm', compile_for_a76(model, 'float16', folder), 'picture.npy'),
-            **({'tvm int8': ('tvm', compile_for_a76(model, 'int8', folder), 'picture.npy')}
+            'tvm float32': ('tvm', compile_for('pi5', model, 'float32', folder), 'picture.npy'),
+            'tvm float16': ('tvm', compile_for('pi5', model, 'float16', folder), 'picture.npy'),
+            **({'tvm int8': ('tvm', compile_for('pi5', model, 'int8', folder), 'picture.npy')}
                if find_ranges(model.path, model.sha256, 'auto') else {}),
             'ncnn fp32': ('ncnn-fp32', param, 'tensor.npy'),
             'ncnn (fp16)': ('ncnn', param, 'tensor.npy'),

@@ -3,9 +3,11 @@
 
     python -m benchmarks.emulator                               # once
     python -m benchmarks.precision FOLDER --target pi5          # float32, float16 and int8
+    python -m benchmarks.precision FOLDER --target x86-64-v3 --precision int8
 
 Every picture goes through all of them. With target pi5 the network runs in the emulated
-Cortex-A76, whose numbers are those of a real one; all else as on any machine. FOLDER holds the
+Cortex-A76, whose numbers are those of a real one; all else as on any machine. With x86-64-v3 it
+is compiled for AVX2 alone, as for a PC without VNNI. FOLDER holds the
 pictures and their annotation, as `training.labels` reads it. Average precision is that at an
 overlap of a half, as `training.metrics` computes it.
 """
@@ -23,7 +25,7 @@ import cv2
 import numpy as np
 
 from benchmarks import emulator
-from benchmarks.instructions import SCRIPT, compile_for_a76
+from benchmarks.instructions import SCRIPT, compile_for
 from face_tracking.cli import options
 from face_tracking.cli.output import progress, write_text
 from face_tracking.compiler import library
@@ -37,7 +39,8 @@ from training.metrics import Found, Result, measure
 FULL = 'float32'
 LEAST_SCORE = 0.02
 """So weak detections still count, as for all average precisions here."""
-ENGINES = {'host': 'tvm', 'pi5': 'emulated'}
+LEVEL = 'x86-64-v3'
+ENGINES = {'host': 'tvm', LEVEL: 'level', 'pi5': 'emulated'}
 
 
 class EmulatedRuntime(Runtime):
@@ -50,7 +53,7 @@ class EmulatedRuntime(Runtime):
                  precision: str = FULL):
         super().__init__(model, threads, device)
         self._folder = tempfile.TemporaryDirectory()
-        path = compile_for_a76(model, precision, Path(self._folder.name))
+        path = compile_for('pi5', model, precision, Path(self._folder.name))
         found = {output['name']: output for output in library.description_of(path)['outputs']}
         self._outputs = [found[name] for name in model.description.outputs]
         words = [SCRIPT, 'serve', str(path), str(model.width), str(model.height)]
@@ -86,6 +89,24 @@ class EmulatedRuntime(Runtime):
         self._folder.cleanup()
 
 
+class LevelRuntime(Runtime):
+    """TVM on this machine, compiled for AVX2 and nothing beyond."""
+
+    name = 'level'
+    precisions = PRECISIONS
+
+    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
+                 precision: str = FULL):
+        from face_tracking.detection.runtimes.tvm import CompiledNetwork
+        super().__init__(model, threads, device)
+        with tempfile.TemporaryDirectory() as folder:
+            self._network = CompiledNetwork(compile_for(LEVEL, model, precision, Path(folder)))
+
+    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        outputs = self._network.run(image)
+        return [outputs[name] for name in self.model.description.outputs]
+
+
 def main() -> int:
     """Measure, print the table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
@@ -101,6 +122,7 @@ def main() -> int:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()
     register_runtime('emulated', 'benchmarks.precision:EmulatedRuntime')
+    register_runtime('level', 'benchmarks.precision:LevelRuntime')
     precisions = list(dict.fromkeys([FULL, *args.precision]))
     try:
         if args.target == 'pi5' and emulator.missing():

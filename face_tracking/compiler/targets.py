@@ -39,9 +39,6 @@ DOTS = {'dotprod': 'sdot', 'avx512vnni': 'vnni', 'avxvnni': 'vnni', 'avx2': 'pma
 VNNI = {'avx512_vnni': ('x86-64-v4', '+avx512vnni'), 'avx_vnni': ('x86-64-v3', '+avxvnni')}
 """What the kernel and LLVM call it, and the level beside which it counts: no level includes it."""
 
-FASTER_IN_INT8 = {'vnni', 'sdot'}
-"""With these instructions int8 is faster than the floating point that is there beside them."""
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -113,7 +110,7 @@ def best_precision(cpu: str, dot: str = '', calibrated: bool = False) -> str:
     :param dot: as in `Machine`.
     :param calibrated: whether the model can be computed in whole numbers.
     """
-    if calibrated and dot in FASTER_IN_INT8:
+    if calibrated and dot:
         return 'int8'
     return 'float16' if cpu in HALF_ARITHMETIC else 'float32'
 

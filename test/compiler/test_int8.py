@@ -294,11 +294,12 @@ def test_layers_without_an_integer_form_are_named(tmp_path, kind, words):
         map_types(network)
 
 
-def test_the_best_precision_is_int8_only_where_it_is_faster_and_calibrated():
+def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated():
     assert best_precision('x86-64-v4', 'vnni', calibrated=True) == 'int8'
     assert best_precision('cortex-a76', 'sdot', calibrated=True) == 'int8'
     assert best_precision('x86-64-v4', 'vnni', calibrated=False) == 'float32'
-    assert best_precision('x86-64-v3', 'pmadd', calibrated=True) == 'float32'
+    assert best_precision('x86-64-v3', 'pmadd', calibrated=True) == 'int8'
+    assert best_precision('cortex-a72', '', calibrated=True) == 'float32'
     assert 'cortex-a76' in HALF_ARITHMETIC
     assert best_precision('cortex-a76', 'sdot', calibrated=False) == 'float16'
 

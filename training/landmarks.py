@@ -3,8 +3,9 @@
 
 Landmarks that a network labelled carry its noise, and in masked or turned faces its guesses.
 This asks the teacher again, at several scales and mirrored, and writes the annotations of
-``FOLDER`` anew, as scored JSON: each landmark the median of the answers, and none for a face
-about which they differ. Train on the folder that holds the file.
+``FOLDER`` anew, as scored JSON: each landmark the median of the answers. A face about which they
+differ keeps the landmarks it had, or with ``--drop`` has none. Train on the folder that holds the
+file.
 """
 
 from __future__ import annotations
@@ -97,22 +98,31 @@ def agreed(answers: np.ndarray) -> np.ndarray | None:
     return middle if spread <= WIDEST * eyes else None
 
 
-def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness]) -> dict:
-    """Return a picture's annotation as a row of scored JSON, with what the witnesses agree on."""
+def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness],
+             drop: bool) -> tuple[dict, int]:
+    """Return a picture's annotation as a row of scored JSON, with what the witnesses agree on.
+
+    :param drop: whether a face about which they do not has no landmarks, or those it had.
+    :returns: the row, and how many faces they agree on.
+    """
     answers = [[] for _ in row.boxes]
     for witness in witnesses if len(answers) else ():
         for boxes, points in witness.answers(image):
             overlap = box_math.iou(row.boxes, boxes)
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):
                 answers[k].append(points[overlap[k].argmax()])
-    faces = []
-    for box, ignore, own in zip(row.boxes, row.ignore, answers, strict=True):
+    faces, steady = [], 0
+    for box, known, ignore, own in zip(row.boxes, row.landmarks, row.ignore, answers,
+                                       strict=True):
         points = agreed(np.array(own).reshape(-1, 5, 2))
+        steady += points is not None and not ignore
+        if points is None and not drop and np.isfinite(known).all():
+            points = known
         faces.append({'box': [*map(float, (*box[:2], *(box[2:] - box[:2])))],
                       'score': 0.5 if ignore else 1.0,
                       'landmarks': None if points is None else
                       [round(float(value), 2) for value in points.ravel()]})
-    return {'file': str(row.file.resolve()), 'faces': faces}
+    return {'file': str(row.file.resolve()), 'faces': faces}, steady
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,25 +133,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, required=True, help='folder of annotated pictures')
     parser.add_argument('--teacher', type=Path, required=True, action='append',
                         help='YuNet in ONNX; several times for several input sizes')
+    parser.add_argument('--drop', action='store_true', help='leave landmarks out where the '
+                        'answers differ, instead of keeping what was annotated')
     parser.add_argument('--out', type=Path, required=True, help='the new annotations, .json')
     given = parser.parse_args(argv)
     try:
         witnesses = [Witness(path) for path in given.teacher]
-        rows, written = labels.read_folder(given.data, tqdm.write), []
+        rows, written, steady = labels.read_folder(given.data, tqdm.write), [], 0
         for row in tqdm(rows, desc='landmarks', unit=''):
             image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
             if image is None:
                 tqdm.write(f'skipped picture {row.file}: it is not there or cannot be decoded')
                 continue
-            written.append(steadied(row, image, witnesses))
+            anew, agreements = steadied(row, image, witnesses, given.drop)
+            written.append(anew)
+            steady += agreements
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(written))
     except (UserError, OSError) as error:
         print(f'landmarks: {error}', file=sys.stderr)
         return 2
-    faces = [face for row in written for face in row['faces'] if face['score'] == 1.0]
-    known = sum(face['landmarks'] is not None for face in faces)
-    print(f'{given.out}: landmarks of {known} of {len(faces)} faces')
+    faces = sum(face['score'] == 1.0 for row in written for face in row['faces'])
+    print(f'{given.out}: steady landmarks of {steady} of {faces} faces')
     return 0
 
 

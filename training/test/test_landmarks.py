@@ -7,6 +7,7 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 from training import labels, landmarks
 
@@ -35,7 +36,8 @@ def test_what_differs_or_was_hardly_seen_is_unknown():
     assert landmarks.agreed(looks(1.0, count=0)) is None
 
 
-def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys):
+@pytest.mark.parametrize('drop', [False, True])
+def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop):
     cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
     cv2.imwrite(str(tmp_path / 'empty.png'), np.zeros((90, 120, 3), np.uint8))
     wrong = [0.0, 0, 50, 0, 25, 25, 0, 50, 50, 50]
@@ -47,14 +49,15 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys):
     out = tmp_path / 'anew' / 'labels.json'
     model = shared_dir / 'models' / 'yunet_n_320_320.onnx'
     assert landmarks.main(['--data', str(tmp_path), '--teacher', str(model),
-                           '--out', str(out)]) == 0
+                           '--out', str(out), *['--drop'] * drop]) == 0
     said = capsys.readouterr()
-    assert 'landmarks of 1 of 1 faces' in said.out and 'gone.png' in said.out + said.err
+    assert 'steady landmarks of 1 of 1 faces' in said.out and 'gone.png' in said.out + said.err
     empty, hopper = labels.read_folder(out.parent, print)
     assert not len(empty.boxes) and hopper.file == (tmp_path / 'hopper.png').resolve()
     np.testing.assert_allclose(hopper.boxes[0], [183, 120, 353, 332], atol=1e-3)
     assert hopper.ignore.tolist() == [False, True]
-    assert np.isnan(hopper.landmarks[1]).all()
+    unseen = np.full(10, np.nan) if drop else wrong
+    np.testing.assert_array_equal(hopper.landmarks[1].ravel(), np.float32(unseen))
     eye, other, nose, mouth, corner = hopper.landmarks[0]
     assert 183 < eye[0] < nose[0] < other[0] < 353 and 183 < mouth[0] < corner[0] < 353
     assert 120 < eye[1] < nose[1] < mouth[1] < 332

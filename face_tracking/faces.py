@@ -59,3 +59,8 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, rows) -> Tracks:
+        """Pick rows by index array, mask or slice."""
+        return Tracks(self.stamp, self.ids[rows], self.boxes[rows], self.scores[rows],
+                      self.velocities[rows], self.ages[rows], self.unseen[rows])

@@ -56,20 +56,20 @@ class Places:
         cost += 0.5
         return cost
 
-    def obvious(self, tracks: np.ndarray) -> np.ndarray | None:
-        """Return the track of each detection, int (M,), where overlap alone leaves no doubt.
+    def obvious(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the pairs of a track and a detection where overlap alone leaves no doubt.
 
         That is so when each detection lies on a track of its own, one of ``tracks``, bool (N,),
-        and touches no other. None otherwise.
+        and touches no other.
+
+        :returns: tracks, rising, and their detections, int (M,) each; None where there is doubt.
         """
-        if not self.overlap.size or self.overlap.shape[1] > self.overlap.shape[0]:
+        rows, columns = (self.overlap > _TOUCH).nonzero()
+        count = self.overlap.shape[1]
+        if (not count or len(rows) != count or not _are_pairs(rows) or not _are_pairs(columns)
+                or self.overlap[rows, columns].min() < _OBVIOUS or not all(tracks[rows].tolist())):
             return None
-        match = self.overlap.argmax(axis=0)
-        best = self.overlap[match, np.arange(len(match))]
-        if (best.min() < _OBVIOUS or self.overlap.sum() - best.sum() > _TOUCH
-                or not tracks[match].all() or np.bincount(match).max() > 1):
-            return None
-        return match
+        return rows, columns
 
     def settled(self, tracks: np.ndarray) -> np.ndarray:
         """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
@@ -112,8 +112,8 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     :param allowed: bool (N, M).
     :returns: the rows and the columns of the pairs, int (K,) each.
     """
-    rows, columns = np.nonzero(allowed)
-    if _are_pairs(rows) and _are_pairs(columns):
+    rows, columns = allowed.nonzero()
+    if len(rows) <= len(cost) and _are_pairs(rows) and _are_pairs(columns):
         return rows, columns  # nothing to choose: so it is nearly always
     rows, columns = linear_sum_assignment(np.where(allowed, cost, _FORBIDDEN))
     good = allowed[rows, columns]
@@ -176,4 +176,4 @@ def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:
 
 def _are_pairs(indices: np.ndarray) -> bool:
     """Say whether no index occurs twice."""
-    return not len(indices) or np.bincount(indices).max() == 1
+    return len(set(indices.tolist())) == len(indices)

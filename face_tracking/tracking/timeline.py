@@ -65,7 +65,7 @@ class Moment:
         if len(self.carried_keys):
             motion, deviation = self._carried(keys)
             if states is not before:  # then the camera's part of the motion is in them already
-                motion = motion - (states.values - before.values)
+                motion = motion - (states.values - before.values).T
             states = states.moved_by(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 
@@ -142,7 +142,7 @@ def _with_younger(keys: np.ndarray, states: States, moment: Moment) -> tuple[np.
 
 def same(keys: np.ndarray, others: np.ndarray) -> bool:
     """Say whether two arrays of keys are equal."""
-    return keys is others or (len(keys) == len(others) and bool((keys == others).all()))
+    return keys is others or keys.tobytes() == others.tobytes()
 
 
 def locate(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

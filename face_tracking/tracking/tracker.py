@@ -174,8 +174,7 @@ class FaceTracker:
                                          nothing.deviation, _NOBODY, States.empty(), picture))
             return
         last = self._timeline.newest
-        sighted = self._register.carried(self._options)
-        carried = self._register.keys if sighted.all() else self._register.keys[sighted]
+        carried = self._register.standing(last.stamp, self._options).carried
         if picture is None or last.picture is None:
             flow = Flow.unknown(len(carried))
         else:
@@ -214,12 +213,9 @@ class FaceTracker:
         self._fused_stamp = max(self._fused_stamp, stamp)
         own, rows = locate(moment.keys, register.keys)
         keys, states = moment.keys[own], moment.of(register.keys)
-        match, elsewhere, seen = self._match(moment.picture, states, rows, detections)
-        taken = np.flatnonzero(match >= 0)
-        taken = taken[np.argsort(match[taken])]
-        found = match[taken]
+        found, taken, elsewhere, seen = self._match(moment.picture, states, rows, detections)
         if len(found):
-            states = _corrected(states, found, detections[taken], elsewhere[taken])
+            states = _corrected(states, found, detections[taken], elsewhere)
             self._note(rows[found], detections, seen, taken)
         changed = keys[found]
         if in_time:
@@ -227,9 +223,11 @@ class FaceTracker:
                 missed = np.ones(len(register), bool)
                 missed[rows[found]] = False
                 register.miss(missed)
-            new = np.flatnonzero((match < 0) & (detections.scores >= options.score_threshold))
+            new = detections.scores >= options.score_threshold
+            new[taken] = False
+            new = new.nonzero()[0]
             if len(new):
-                remembered = np.count_nonzero(register.remembered(stamp, options))
+                remembered = np.count_nonzero(register.standing(stamp, options).remembered)
                 new = new[:max(0, options.max_tracks - len(register) + remembered)]
             if len(new):
                 begun = register.begin(stamp, detections.scores[new])
@@ -244,32 +242,38 @@ class FaceTracker:
         self._drop_dead(self._timeline.newest.stamp)
 
     def _match(self, picture: Picture | None, states: States, rows: np.ndarray,
-               detections: Detections) -> tuple[np.ndarray, np.ndarray, Looks]:
-        """Say which track each of M detections continues.
+               detections: Detections,
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Looks | None]:
+        """Say which tracks the detections continue.
 
         :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
-        :returns: the track, int (M,), -1 for none; whether it was found in another place than
-            expected, bool (M,); and how the detections look, as far as that was asked.
+        :returns: tracks, rising, int (K,); their detections, int (K,); which of these pairs were
+            found in another place than expected, int; and how all the detections look, as far
+            as that was asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
         places = Places(states, detections.boxes, options.iou_threshold)
-        remembered = register.remembered(stamp, options)[rows]
+        remembered = register.standing(stamp, options).remembered[rows]
         settled = register.familiar(stamp)[rows] & ~remembered
         strong = detections.scores >= options.score_threshold
-        match = places.obvious(settled) if strong.all() else None
-        if match is not None:
-            return match, np.zeros(len(match), bool), Looks.none(len(match))
+        pairs = places.obvious(settled) if all(strong.tolist()) else None
+        if pairs is not None:
+            return *pairs, _NOBODY, None
         seen = self._seen(picture, detections, strong & ~places.settled(settled))
         match, elsewhere = associate(
             places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
             options.look_threshold)
-        return match, elsewhere, seen
+        taken = (match >= 0).nonzero()[0]
+        taken = taken[match[taken].argsort()]
+        return match[taken], taken, elsewhere[taken].nonzero()[0], seen
 
-    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks,
+    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks | None,
               which: np.ndarray) -> None:
         """Enter the detections ``which`` (K,) into the register's ``rows`` (K,)."""
         self._register.hit(rows, detections.stamp, detections.scores[which],
                            appearance.lean(detections.landmarks[which]))
+        if seen is None:
+            return
         clear = seen.known[which]
         if clear.any():
             self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
@@ -299,12 +303,15 @@ class FaceTracker:
         if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
             return
         started = time.perf_counter()
-        unsure = (register.seen < newest.stamp) & register.known
-        unsure &= ~register.remembered(newest.stamp, self._options)
-        if newest.picture is None or not self._options.appearance or not unsure.any():
+        unsure = register.seen < newest.stamp
+        if newest.picture is None or not self._options.appearance or not any(unsure.tolist()):
+            return
+        unsure &= register.known
+        unsure &= ~register.standing(newest.stamp, self._options).remembered
+        rows = unsure.nonzero()[0]
+        if not len(rows):
             return
         self._checked_stamp = newest.stamp
-        rows = np.flatnonzero(unsure)
         boxes = newest.of(register.keys[rows]).boxes()
         looks = appearance.look(newest.picture, boxes, register.leans[rows])
         register.check(rows, looks)
@@ -319,8 +326,8 @@ class FaceTracker:
 
     def _drop_dead(self, stamp: int) -> None:
         """Forget the tracks whose time is over."""
-        alive = self._register.alive(stamp, self._options)
-        if not alive.all():
+        alive = self._register.standing(stamp, self._options).alive
+        if len(alive) < len(self._register):
             self._register.keep(alive)
         newest = self._timeline.newest
         if len(newest.keys) != len(self._register):
@@ -346,42 +353,42 @@ class FaceTracker:
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
-        states, shown = newest.states, register.ids > 0
-        shown &= ~register.remembered(stamp, self._options)
-        drift = newest.drift(states.values[:, :2])
+        states, rows = newest.states, register.standing(stamp, self._options).shown
+        drift = newest.drift(states.values[:2].T)
         if ahead > 0:
             states = states.predicted(ahead).shifted(min(ahead, _FARTHEST_DRIFT) * drift)
-        boxes = states.boxes()
         if self._shape:
-            shown &= _overlaps(boxes, self._shape)
-        rows = np.flatnonzero(shown)
-        rows = rows[np.argsort(register.ids[rows])]
-        seen = register.seen[rows]
+            outside = _outside(states.boxes().take(rows, axis=0), self._shape)
+            if any(outside.tolist()):
+                rows = rows[~outside]
+        velocities = (states.rates[:2].T + drift).take(rows, axis=0)
+        passed = np.maximum(stamp - register.times.take(rows, axis=0), 0) / SECOND
+        ages, unseen = passed.astype(np.float32).T
         return Tracks(
-            stamp=stamp, ids=register.ids[rows], boxes=boxes[rows].astype(np.float32),
-            scores=register.scores[rows].astype(np.float32),
-            velocities=(states.rates[rows, :2] + drift[rows]).astype(np.float32),
-            ages=((stamp - register.begun[rows]) / SECOND).astype(np.float32),
-            unseen=(np.maximum(stamp - seen, 0) / SECOND).astype(np.float32))
+            stamp, register.ids.take(rows), states.boxes().take(rows, axis=0).astype(np.float32),
+            register.scores.take(rows), velocities.astype(np.float32), ages, unseen)
 
 
 def _corrected(states: States, rows: np.ndarray, detections: Detections,
                elsewhere: np.ndarray) -> States:
-    """Return the states after those in ``rows`` were detected, one detection each."""
+    """Return the states after those in ``rows`` were detected, one detection each.
+
+    :param elsewhere: which of the detections have nothing to do with where the track was, int.
+    """
     doubt = 1 + 2 * (1 - detections.scores)
     if len(rows) == len(states):  # each has its own, so the rows are in order
         states = states.seen_at(detections.boxes, doubt)
     else:
         states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
-    if not elsewhere.any():
+    if not len(elsewhere):
         return states
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
 
-def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) lie at least partly in an image of (height, width)."""
-    return (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < shape[1]) & (
-        boxes[:, 1] < shape[0])
+def _outside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
+    """Return which boxes (N, 4) lie wholly outside an image of (height, width)."""
+    beyond = (boxes[:, 2:] <= 0) | (boxes[:, :2] >= shape[::-1])
+    return beyond[:, 0] | beyond[:, 1]
 
 
 def _possible(boxes: np.ndarray, scores: np.ndarray, shape: tuple[float, float]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.appearance import SIZE, differences
+from face_tracking.tracking.appearance import SIZE, difference, differences
 from face_tracking.tracking.motion import States
 
 GATE = 16.0
@@ -101,6 +101,15 @@ class Looks:
     def none(cls, count: int) -> Looks:
         """Return the looks of ``count`` faces of which nothing is known."""
         return cls(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
+
+    def __getitem__(self, rows) -> Looks:
+        """Pick rows by index array or mask."""
+        return Looks(self.values[rows], self.known[rows])
+
+    def could_be(self, others: Looks) -> bool:
+        """Say whether none of these looks is a stranger's to the one in its row of others."""
+        both = self.known & others.known
+        return not (difference(self.values[both], others.values[both]) >= _STRANGER).any()
 
 
 def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

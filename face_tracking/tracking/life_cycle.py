@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from face_tracking.tracking import appearance
-from face_tracking.tracking.association import assign
+from face_tracking.tracking.association import Looks, assign
 from face_tracking.tracking.options import TrackerOptions
 
 SECOND = 1_000_000_000
@@ -35,7 +35,8 @@ class Standing:
     :ivar options: by which that was decided.
     :ivar since: stamp after which it holds.
     :ivar until: stamp up to which it holds.
-    :ivar calm: whether the last round of detection found everyone, and nobody is hidden.
+    :ivar calm: whether everybody is present, and nobody is hidden.
+    :ivar present: bool (N,), those that the last round of detection found.
     :ivar carried: rows of the tracks in sight, int (K,): nothing should carry a hidden one.
     :ivar remembered: bool (N,), those that have an id but are lost from sight.
     :ivar shown: rows of the tracks that have an id and are not lost, int (K,), by rising id.
@@ -46,6 +47,7 @@ class Standing:
     since: float
     until: float
     calm: bool
+    present: np.ndarray
     carried: np.ndarray
     remembered: np.ndarray
     shown: np.ndarray
@@ -69,7 +71,7 @@ class Register:
     :ivar looks: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
     :ivar weights: float64 (N,), what the views behind the look count; 0 before the first.
     :ivar viewed: int64 (N,), stamp of the last of them.
-    :ivar leans: float64 (N,), how far the head leant when last detected, radians.
+    :ivar eyes: float32 (N, 2, 2), where they were when last detected; NaN if that is unknown.
     :ivar hidden: bool (N,), whether something else is seen where the face should be.
     """
 
@@ -82,7 +84,7 @@ class Register:
     looks: np.ndarray = _column(np.float32, appearance.SIZE)
     weights: np.ndarray = _column(np.float64)
     viewed: np.ndarray = _column(np.int64)
-    leans: np.ndarray = _column(np.float64)
+    eyes: np.ndarray = _column(np.float32, 2, 2)
     hidden: np.ndarray = _column(np.bool_)
     _last_key: int = 0
     _last_id: int = 0
@@ -105,12 +107,12 @@ class Register:
         self._standing = None
         return new['keys']
 
-    def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, leans: np.ndarray) -> None:
+    def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, eyes: np.ndarray) -> None:
         """Note that the tracks in ``rows``, rising, were detected."""
         if len(rows) == len(self):
             rows = slice(None)
         self.hidden[rows] = False
-        self.leans[rows] = leans
+        self.eyes[rows] = eyes
         self.hits[rows] += 1
         self.misses[rows] = 0
         self.seen[rows] = np.maximum(self.seen[rows], stamp)
@@ -153,7 +155,11 @@ class Register:
 
     def familiar(self, stamp: int) -> np.ndarray:
         """Return which tracks were viewed so lately that there is nothing to learn, bool (N,)."""
-        return self.known & (stamp - self.viewed < _VIEW_SECONDS * SECOND)
+        return self.known & (self.viewed > stamp - int(_VIEW_SECONDS * SECOND))
+
+    def appearances(self, rows: np.ndarray) -> Looks:
+        """Return how the tracks in ``rows`` look."""
+        return Looks(self.looks[rows], self.known[rows])
 
     def confirm(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Give ids to the tracks that have earned one, and their old id to those who return.
@@ -229,6 +235,7 @@ class Register:
         patience, memory = int(options.max_unseen * SECOND), int(options.memory * SECOND)
         unseen = stamp - self.seen
         missed, overdue, named = self.misses > 0, unseen > patience, self.ids > 0
+        present = ~(missed | overdue)
         in_sight = ~self.hidden & (self.misses <= options.max_misses)
         remembered = named & (overdue | (missed & ~in_sight))
         shown = (named & ~remembered).nonzero()[0]
@@ -242,7 +249,7 @@ class Register:
         following = np.searchsorted(changes, stamp)
         since, until = changes[following - 1:following + 1].tolist()
         return Standing(
-            options, since, until, calm=not (missed | self.hidden | overdue).any(),
+            options, since, until, calm=bool((present & ~self.hidden).all()), present=present,
             carried=self.keys[in_sight], remembered=remembered,
             shown=shown[self.ids[shown].argsort()], alive=alive.nonzero()[0])
 

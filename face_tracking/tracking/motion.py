@@ -6,8 +6,9 @@ change. The four do not mix, so the filter is four filters of two numbers (R. E.
 Approach to Linear Filtering and Prediction Problems", 1960). A rate fades with a time constant,
 driven by white noise: what is not measured comes to rest (R. A. Singer, "Estimating Optimal
 Tracking Filter Performance for Manned Maneuvering Targets", 1970, with velocity in the place of
-acceleration). Means and covariances of all faces lie in one array, and what is measured corrects
-all of it in one go: for a few faces it is the calls that cost, not the numbers.
+acceleration). Means and covariances of all faces lie in one array, so that a prediction is one
+product of matrices: for a few faces it is the calls that cost, not the numbers, and most those
+for which NumPy must make two shapes agree.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ FIRST_RATE = np.array([[1.5, 1.5, 0.3, 0.3]]).T
 DETECTION_NOISE = np.array([[0.04, 0.04, 0.06, 0.06]]).T
 _GATE_NOISE = np.array([[0.12, 0.12, 0.15, 0.15]]).T
 
-_LOG_SIZE_RANGE = (-2.0, 12.0)
+_LOG_LEAST, _LOG_MOST = np.array(-2.0), np.array(12.0)  # of a size
 _LONGEST_PREDICTION = 60.0
 _TICKS = 1e4  # per second: to which a prediction's time is rounded, so that few occur
 
 VALUE, RATE = 0, 1
 
-# Made of cx, cy, w, h: the box; made of a box: cx, cy, w, h; made of a state's values: the
-# logarithm of what the variances of cx, cy, log w, log h are counted in.
+# Matrices that make a box of cx, cy, w, h; those of a box; and of a state's values the logarithms
+# of what its variances are counted in.
 _TO_BOX = np.array([[1, 0, -0.5, 0], [0, 1, 0, -0.5], [1, 0, 0.5, 0], [0, 1, 0, 0.5]])
 _FROM_BOX = np.array([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
 _LOG_UNITS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], float)
@@ -106,18 +107,12 @@ class States:
 
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later, to a tenth of a millisecond."""
-        reach, kept, noise = _prediction(_ticks(seconds))
-        belief = self.belief.copy()
-        # F [x | P] and then P F', with F = [[1, reach], [0, kept]].
-        belief[VALUE] += reach * belief[RATE]
-        belief[RATE] *= kept
-        covariance = belief[:, 1:]
-        covariance[:, VALUE] += reach * covariance[:, RATE]
-        covariance[:, RATE] *= kept
-        covariance += noise * _units(self.values)
-        sizes = belief[VALUE, 0, 2:]
-        np.minimum(np.maximum(sizes, _LOG_SIZE_RANGE[0]), _LOG_SIZE_RANGE[1], out=sizes)
-        return States(belief)
+        _, transition, noise = _prediction(_ticks(seconds))
+        belief = transition @ self.belief.reshape(24, -1)
+        belief += noise @ _units(self.values)
+        sizes = belief[2:4]
+        np.minimum(np.maximum(sizes, _LOG_LEAST), _LOG_MOST, out=sizes)
+        return States(belief.reshape(self.belief.shape))
 
     def seen_at(self, boxes: np.ndarray, noise: np.ndarray | float = 1.0) -> States:
         """Return the states after each face was detected at its row of ``boxes`` (N, 4).
@@ -199,16 +194,23 @@ def _ticks(seconds: float) -> int:
 def _prediction(ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what a prediction over so many ticks is made of.
 
-    :returns: how far a rate of 1 gets, (4, 1); what is left of it then, (4, 1); and the
-        covariance added, (2, 2, 4, 1), for the centre that of a face of one pixel's area.
+    :returns: how far a rate of 1 gets, (4, 1); what becomes of a belief, (24, 24); and what is
+        added to it, (24, 4), times the units.
     """
     seconds = ticks / _TICKS
     kept = np.exp(-seconds / FADING_SECONDS)
     reach = FADING_SECONDS * (1 - kept)
     # However long ago, a face is believed to be within a bounded distance.
     strength = AGITATION ** 2 * min(seconds, 2.0)
-    noise = strength * np.array([[reach ** 2 / 3, reach / 2], [reach / 2, np.ones((4, 1))]])
-    return reach, kept, noise
+    transition, noise = np.zeros((2, 3, 4, 2, 3, 4)), np.zeros((2, 3, 4, 4))
+    for part in range(4):
+        k, r = kept[part, 0], reach[part, 0]
+        step = np.array([[1, r], [0, k]])
+        # The mean becomes step @ mean, the covariance step @ covariance @ step.T.
+        transition[:, 0, part, :, 0, part] = step
+        transition[:, 1:, part, :, 1:, part] = np.einsum('ik,jl->ijkl', step, step)
+        noise[:, 1:, part, part] = strength[part] * [[r * r / 3, r / 2], [r / 2, 1]]
+    return reach, transition.reshape(24, 24), noise.reshape(24, 4)
 
 
 def _values(boxes: np.ndarray) -> np.ndarray:

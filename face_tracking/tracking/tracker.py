@@ -31,6 +31,9 @@ _CHECK_INTERVAL = SECOND // 8
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
 _NOBODY = np.zeros(0, np.int64)
+_FAR = np.array(1e9)
+# Of x1, y1, x2, y2, negative score: the same and width and height.
+_MEASURES = np.hstack([np.eye(5), [[-1, 0], [0, -1], [1, 0], [0, 1], [0, 0]]])
 
 
 class FaceTracker:
@@ -211,27 +214,23 @@ class FaceTracker:
         stamp = detections.stamp
         in_time = stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, stamp)
-        own, rows = locate(moment.keys, register.keys)
-        keys, states = moment.keys[own], moment.of(register.keys)
+        _, rows = locate(moment.keys, register.keys)
+        keys, states = register.keys[rows], moment.of(register.keys)
         found, taken, elsewhere, seen = self._match(moment.picture, states, rows, detections)
         if len(found):
-            states = _corrected(states, found, detections[taken], elsewhere)
-            self._note(rows[found], detections, seen, taken)
+            matched = detections[taken]
+            states = _corrected(states, found, matched, elsewhere)
+            self._note(rows[found], matched, seen, taken)
         changed = keys[found]
         if in_time:
             if len(found) < len(register):
                 missed = np.ones(len(register), bool)
                 missed[rows[found]] = False
                 register.miss(missed)
-            new = detections.scores >= options.score_threshold
-            new[taken] = False
-            new = new.nonzero()[0]
-            if len(new):
-                remembered = np.count_nonzero(register.standing(stamp, options).remembered)
-                new = new[:max(0, options.max_tracks - len(register) + remembered)]
+            new = self._newcomers(detections, taken)
             if len(new):
                 begun = register.begin(stamp, detections.scores[new])
-                self._note(locate(register.keys, begun)[0], detections, seen, new)
+                self._note(locate(register.keys, begun)[0], detections[new], seen, new)
                 keys, changed = np.concatenate([keys, begun]), np.concatenate([changed, begun])
                 states = states.joined(States.at_rest(detections.boxes[new]))
         self._timeline.rewrite(index, keys, states)
@@ -252,49 +251,63 @@ class FaceTracker:
             as that was asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
+        standing, familiar = register.standing(stamp, options), register.familiar(stamp)[rows]
         places = Places(states, detections.boxes, options.iou_threshold)
-        remembered = register.standing(stamp, options).remembered[rows]
-        settled = register.familiar(stamp)[rows] & ~remembered
         strong = detections.scores >= options.score_threshold
-        pairs = places.obvious(settled) if all(strong.tolist()) else None
+        pairs = places.obvious(standing.present[rows]) if all(strong.tolist()) else None
         if pairs is not None:
-            return *pairs, _NOBODY, None
-        seen = self._seen(picture, detections, strong & ~places.settled(settled))
+            found, taken = pairs
+            seen = self._seen(picture, detections, taken[~familiar[found]])
+            if seen is None or seen[taken].could_be(register.appearances(rows[found])):
+                return found, taken, _NOBODY, seen
+        remembered = standing.remembered[rows]
+        settled = places.settled(familiar & ~remembered)
+        seen = self._seen(picture, detections, (strong & ~settled).nonzero()[0])
         match, elsewhere = associate(
-            places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
-            options.look_threshold)
+            places, register.appearances(rows), remembered, seen or Looks.none(len(strong)),
+            strong, options.look_threshold)
         taken = (match >= 0).nonzero()[0]
         taken = taken[match[taken].argsort()]
         return match[taken], taken, elsewhere[taken].nonzero()[0], seen
 
+    def _newcomers(self, detections: Detections, taken: np.ndarray) -> np.ndarray:
+        """Return which detections, besides those ``taken``, begin tracks, int."""
+        if len(taken) == len(detections):
+            return _NOBODY
+        new = detections.scores >= self._options.score_threshold
+        new[taken] = False
+        standing = self._register.standing(detections.stamp, self._options)
+        room = self._options.max_tracks - np.count_nonzero(~standing.remembered)
+        return new.nonzero()[0][:max(0, room)]
+
     def _note(self, rows: np.ndarray, detections: Detections, seen: Looks | None,
               which: np.ndarray) -> None:
-        """Enter the detections ``which`` (K,) into the register's ``rows`` (K,)."""
-        self._register.hit(rows, detections.stamp, detections.scores[which],
-                           appearance.lean(detections.landmarks[which]))
+        """Enter detections (K,) into the register's ``rows`` (K,).
+
+        :param seen: how they look, in the rows ``which`` (K,).
+        """
+        self._register.hit(rows, detections.stamp, detections.scores, detections.landmarks[:, :2])
         if seen is None:
             return
         clear = seen.known[which]
         if clear.any():
             self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
-                                detections.scores[which[clear]])
+                                detections.scores[clear])
 
-    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray) -> Looks:
-        """Return how the detections ``asked`` for (M,) look, where that can be told."""
+    def _seen(self, picture: Picture | None, detections: Detections,
+              asked: np.ndarray) -> Looks | None:
+        """Return how the detections look of which it is ``asked``, int (K,), and can be told."""
+        if picture is None or not self._options.appearance or not len(asked):
+            return None
         started = time.perf_counter()
         boxes, looks = detections.boxes, Looks.none(len(detections))
-        rows = np.flatnonzero(asked)
-        if picture is not None and self._options.appearance and len(rows):
-            overlap = box_arithmetic.iou(boxes[rows], boxes)
-            overlap[np.arange(len(rows)), rows] = 0
-            height, width = picture.shape
-            clear = (overlap < _CLEAR).all(axis=1) & (boxes[rows, :2] > 1).all(axis=1)
-            clear &= (boxes[rows, 2:] < (width - 1, height - 1)).all(axis=1)
-            rows = rows[clear]
-            looks.values[rows] = appearance.look(picture, boxes[rows],
-                                                 appearance.lean(detections.landmarks[rows]))
-            looks.known[rows] = True
-            self.timings['look'] += 1e3 * (time.perf_counter() - started)
+        near = (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1)
+        clear = (near == 1) & _inside(boxes[asked], picture.shape)  # near none but itself
+        rows = asked[clear]
+        looks.values[rows] = appearance.look(picture, boxes[rows],
+                                             appearance.lean(detections.landmarks[rows]))
+        looks.known[rows] = True
+        self.timings['look'] += 1e3 * (time.perf_counter() - started)
         return looks
 
     def _check_sight(self) -> None:
@@ -313,7 +326,7 @@ class FaceTracker:
             return
         self._checked_stamp = newest.stamp
         boxes = newest.of(register.keys[rows]).boxes()
-        looks = appearance.look(newest.picture, boxes, register.leans[rows])
+        looks = appearance.look(newest.picture, boxes, appearance.lean(register.eyes[rows]))
         register.check(rows, looks)
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
 
@@ -336,19 +349,21 @@ class FaceTracker:
 
     def _usable(self, detections: Detections) -> Detections:
         """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
-        boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
-        scores = np.asarray(detections.scores, np.float64).reshape(-1)
+        rows = np.empty((len(detections.boxes), 5))
+        rows[:, :4], rows[:, 4] = detections.boxes, detections.scores
+        np.negative(rows[:, 4], out=rows[:, 4])
         landmarks = np.asarray(detections.landmarks)
-        if len(landmarks) != len(boxes):
-            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
-        good = _possible(boxes, scores, self._shape or _LARGEST)
-        self.refused += len(good) - int(np.count_nonzero(good))
-        good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
-        keys = np.empty((5, len(boxes)))
-        keys[:4], keys[4] = boxes.T, -scores
-        order = np.lexsort(keys)
-        rows = order[good[order]]
-        return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
+        if len(landmarks) != len(rows):
+            landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
+        order = np.lexsort(rows.T)
+        rows, landmarks = rows.take(order, axis=0), landmarks.take(order, axis=0)
+        shape, options = self._shape or _LARGEST, self._options
+        least = min(options.weak_score_threshold, options.score_threshold)
+        good = _possible(rows, shape, least)
+        if not all(good.tolist()):
+            self.refused += len(good) - int(np.count_nonzero(_possible(rows, shape, 0.0)))
+            rows, landmarks = rows[good], landmarks[good]
+        return Detections(int(detections.stamp), rows[:, :4], -rows[:, 4], landmarks)
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
@@ -391,26 +406,32 @@ def _outside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
     return beyond[:, 0] | beyond[:, 1]
 
 
-def _possible(boxes: np.ndarray, scores: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) and scores (N,) can be those of faces in (height, width)."""
-    rows = np.empty((len(boxes), 7))
-    rows[:, :4], rows[:, 6] = boxes, scores
-    with np.errstate(invalid='ignore', over='ignore'):
-        np.subtract(boxes[:, 2:], boxes[:, :2], out=rows[:, 4:6])
-    lowest, highest = _limits(shape)
-    # What is not a number compares as False, and what is infinite is too large.
-    good = rows >= lowest
-    good &= rows <= highest
-    return good.all(axis=1)
+def _inside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
+    """Return which boxes (N, 4) lie wholly inside an image of (height, width)."""
+    height, width = shape
+    return ((boxes > (1, 1, 0, 0)) & (boxes < (width, height, width - 1, height - 1))).all(axis=1)
+
+
+def _possible(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
+    """Return which boxes and negative scores (N, 5) can be those of faces in (height, width).
+
+    :param least: the least score.
+    """
+    lowest, highest = _limits(shape, least)
+    # A difference of what is near is a number; what is far is too large in any case. What is not
+    # a number compares as False.
+    measures = np.minimum(np.maximum(rows, -_FAR), _FAR) @ _MEASURES
+    return ((measures >= lowest) & (measures <= highest)).all(axis=1)
 
 
 @lru_cache(maxsize=8)
-def _limits(shape: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the greatest x1, y1, x2, y2, width, height and score, (7,) each."""
+def _limits(shape: tuple[float, float], least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest measures, (7,) each: see ``_MEASURES``."""
     height, width = shape
     hair = 1e-9  # what only touches the picture is not in it
-    return (np.array([-np.inf, -np.inf, hair, hair, _SMALLEST_SIDE, _SMALLEST_SIDE, 0]),
-            np.array([width - hair, height - hair, np.inf, np.inf, 2 * width, 2 * height, 1]))
+    return (np.array([-np.inf, -np.inf, hair, hair, -1, _SMALLEST_SIDE, _SMALLEST_SIDE]),
+            np.array([width - hair, height - hair, np.inf, np.inf, -least,
+                      2 * width, 2 * height]))
 
 
 def _check_image(image: np.ndarray | None) -> None:

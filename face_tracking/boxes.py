@@ -21,7 +21,8 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     sides -= np.maximum(corners[:2], others[:2])
     np.maximum(sides, 0, out=sides)
     shared = sides[0] * sides[1]
-    union = area(first)[:, None] + area(second)
+    areas = area(np.concatenate([first, second]))
+    union = areas[:len(first), None] + areas[len(first):]
     union -= shared
     return shared / np.maximum(union, _TINY)
 

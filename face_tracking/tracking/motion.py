@@ -7,8 +7,8 @@ Approach to Linear Filtering and Prediction Problems", 1960). A rate fades with 
 driven by white noise: what is not measured comes to rest (R. A. Singer, "Estimating Optimal
 Tracking Filter Performance for Manned Maneuvering Targets", 1970, with velocity in the place of
 acceleration). Means and covariances of all faces lie in one array, so that a prediction is one
-product of matrices: for a few faces it is the calls that cost, not the numbers, and most those
-for which NumPy must make two shapes agree.
+product of matrices: for a few faces it is the calls that cost, not the numbers. Dear are those
+where NumPy must make two shapes agree; ``dot`` is cheap, ``@`` not.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ class States:
         if self._boxes is None:
             rows = self.values.copy()
             np.exp(rows[2:], out=rows[2:])
-            self._boxes = rows.T @ _TO_BOX.T
+            self._boxes = rows.T.dot(_TO_BOX.T)
         return self._boxes
 
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later, to a tenth of a millisecond."""
         _, transition, noise = _prediction(_ticks(seconds))
-        belief = transition @ self.belief.reshape(24, -1)
-        belief += noise @ _units(self.values)
+        belief = transition.dot(self.belief.reshape(24, -1))
+        belief += noise.dot(_units(self.values))
         sizes = belief[2:4]
         np.minimum(np.maximum(sizes, _LOG_LEAST), _LOG_MOST, out=sizes)
         return States(belief.reshape(self.belief.shape))
@@ -162,9 +162,9 @@ class States:
         return States(belief)
 
     def shifted(self, shift: np.ndarray) -> States:
-        """Return the states with the centres moved by ``shift`` (N, 2), pixels."""
+        """Return the states with the centres moved by ``shift`` (2, N), pixels."""
         belief = self.belief.copy()
-        belief[VALUE, 0, :2] += shift.T
+        belief[VALUE, 0, :2] += shift
         return States(belief)
 
     def scaled(self, across: float, down: float) -> States:
@@ -215,7 +215,7 @@ def _prediction(ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _values(boxes: np.ndarray) -> np.ndarray:
     """Return cx, cy, log w, log h, float64 (4, N), of boxes (N, 4)."""
-    values = _FROM_BOX @ boxes.T
+    values = _FROM_BOX.dot(boxes.T)
     np.log(values[2:], out=values[2:])
     return values
 
@@ -225,5 +225,5 @@ def _units(values: np.ndarray) -> np.ndarray:
 
     For the centre that is the face's area, pixels.
     """
-    units = _LOG_UNITS @ values
+    units = _LOG_UNITS.dot(values)
     return np.exp(units, out=units)

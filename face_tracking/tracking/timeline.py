@@ -50,10 +50,15 @@ class Moment:
         return self.states if same(self.keys, keys) else self.states[locate(self.keys, keys)[0]]
 
     def drift(self, points: np.ndarray) -> np.ndarray:
-        """Return how fast the camera's motion moves points (N, 2), pixels per second (N, 2)."""
+        """Return how fast the camera's motion moves points (2, N), pixels per second (2, N)."""
         if self.warp in (None, Warp.none()) or self.seconds <= 0:
             return np.zeros(points.shape)
-        return (self.warp(points) - points) / self.seconds
+        return (self.warp(points.T).T - points) / self.seconds
+
+    def follow(self, before: Moment) -> None:
+        """Take over the tracks of the moment before, as they have moved on."""
+        self.seconds = (self.stamp - before.stamp) / 1e9
+        self.keys, self.states = before.keys, self.advance(before.keys, before.states)
 
     def advance(self, keys: np.ndarray, states: States) -> States:
         """Bring the states of the moment before, rows named by ``keys`` (K,), to this one."""

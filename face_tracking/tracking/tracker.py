@@ -31,7 +31,7 @@ _CHECK_INTERVAL = SECOND // 8
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
 _NOBODY = np.zeros(0, np.int64)
-_FAR = np.array(1e9)
+_OUTWARDS = np.diag([1.0, 1, -1, -1])
 # Of x1, y1, x2, y2, negative score: the same and width and height.
 _MEASURES = np.hstack([np.eye(5), [[-1, 0], [0, -1], [1, 0], [0, 1], [0, 0]]])
 
@@ -168,28 +168,22 @@ class FaceTracker:
 
     def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new picture and remember how they came there."""
+        last = self._timeline.newest if len(self._timeline) else None
+        carried = self._register.standing(stamp, self._options).carried
         started = time.perf_counter()
         picture = None if image is None else Picture(image)
-        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        if not len(self._timeline):
-            nothing = Flow.unknown(0)
-            self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, nothing.motion,
-                                         nothing.deviation, _NOBODY, States.empty(), picture))
-            return
-        last = self._timeline.newest
-        carried = self._register.standing(last.stamp, self._options).carried
-        if picture is None or last.picture is None:
+        if picture is None or last is None or last.picture is None:
             flow = Flow.unknown(len(carried))
         else:
-            started = time.perf_counter()
             flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture,
                                        hint)
-            self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
-                        flow.motion, flow.deviation, last.keys, States.empty(), picture)
-        moment.states = moment.advance(last.keys, last.states)
-        if last.picture is not None:
-            last.picture.release()
+        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
+        moment = Moment(stamp, 0.0, flow.warp or hint, carried, flow.motion, flow.deviation,
+                        _NOBODY, States.empty(), picture)
+        if last is not None:
+            moment.follow(last)
+            if last.picture is not None:
+                last.picture.release()
         self._timeline.append(moment)
 
     def _fuse_waiting(self) -> None:
@@ -350,8 +344,8 @@ class FaceTracker:
     def _usable(self, detections: Detections) -> Detections:
         """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
         rows = np.empty((len(detections.boxes), 5))
-        rows[:, :4], rows[:, 4] = detections.boxes, detections.scores
-        np.negative(rows[:, 4], out=rows[:, 4])
+        rows[:, :4] = detections.boxes
+        np.negative(detections.scores, out=rows[:, 4])
         landmarks = np.asarray(detections.landmarks)
         if len(landmarks) != len(rows):
             landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
@@ -359,9 +353,10 @@ class FaceTracker:
         rows, landmarks = rows.take(order, axis=0), landmarks.take(order, axis=0)
         shape, options = self._shape or _LARGEST, self._options
         least = min(options.weak_score_threshold, options.score_threshold)
-        good = _possible(rows, shape, least)
-        if not all(good.tolist()):
-            self.refused += len(good) - int(np.count_nonzero(_possible(rows, shape, 0.0)))
+        fits = _fits(rows, shape, least)
+        if np.count_nonzero(fits) < fits.size:
+            good = fits.all(axis=1)
+            self.refused += len(good) - int(_fits(rows, shape, 0.0).all(axis=1).sum())
             rows, landmarks = rows[good], landmarks[good]
         return Detections(int(detections.stamp), rows[:, :4], -rows[:, 4], landmarks)
 
@@ -369,19 +364,21 @@ class FaceTracker:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
         states, rows = newest.states, register.standing(stamp, self._options).shown
-        drift = newest.drift(states.values[:2].T)
+        drift = newest.drift(states.values[:2])
         if ahead > 0:
             states = states.predicted(ahead).shifted(min(ahead, _FARTHEST_DRIFT) * drift)
+        boxes = states.boxes()
         if self._shape:
-            outside = _outside(states.boxes().take(rows, axis=0), self._shape)
-            if any(outside.tolist()):
-                rows = rows[~outside]
-        velocities = (states.rates[:2].T + drift).take(rows, axis=0)
-        passed = np.maximum(stamp - register.times.take(rows, axis=0), 0) / SECOND
+            outside = boxes.dot(_OUTWARDS) >= _outermost(self._shape)
+            if np.count_nonzero(outside):
+                rows = rows[~outside.any(axis=1)[rows]]
+        velocities = (states.rates[:2] + drift).T
+        passed = (stamp - register.times.take(rows, axis=0)) / SECOND
         ages, unseen = passed.astype(np.float32).T
         return Tracks(
-            stamp, register.ids.take(rows), states.boxes().take(rows, axis=0).astype(np.float32),
-            register.scores.take(rows), velocities.astype(np.float32), ages, unseen)
+            stamp, register.ids.take(rows), boxes.take(rows, axis=0).astype(np.float32),
+            register.scores.take(rows), velocities.take(rows, axis=0).astype(np.float32),
+            ages, unseen)
 
 
 def _corrected(states: States, rows: np.ndarray, detections: Detections,
@@ -400,10 +397,10 @@ def _corrected(states: States, rows: np.ndarray, detections: Detections,
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
 
-def _outside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) lie wholly outside an image of (height, width)."""
-    beyond = (boxes[:, 2:] <= 0) | (boxes[:, :2] >= shape[::-1])
-    return beyond[:, 0] | beyond[:, 1]
+@lru_cache(maxsize=8)
+def _outermost(shape: tuple[float, float]) -> np.ndarray:
+    """Return x1, y1, -x2 and -y2, (4,), from which a box lies outside an image of this shape."""
+    return np.array([shape[1], shape[0], 0.0, 0.0])
 
 
 def _inside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
@@ -412,16 +409,16 @@ def _inside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
     return ((boxes > (1, 1, 0, 0)) & (boxes < (width, height, width - 1, height - 1))).all(axis=1)
 
 
-def _possible(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
-    """Return which boxes and negative scores (N, 5) can be those of faces in (height, width).
+def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
+    """Return which measures of boxes and negative scores (N, 5) can be those of faces, (N, 7).
 
+    :param shape: height and width of the picture.
     :param least: the least score.
     """
     lowest, highest = _limits(shape, least)
-    # A difference of what is near is a number; what is far is too large in any case. What is not
-    # a number compares as False.
-    measures = np.minimum(np.maximum(rows, -_FAR), _FAR) @ _MEASURES
-    return ((measures >= lowest) & (measures <= highest)).all(axis=1)
+    measures = rows.dot(_MEASURES)  # which takes infinite numbers without a warning
+    # What is not a number compares as False.
+    return (measures >= lowest) & (measures <= highest)
 
 
 @lru_cache(maxsize=8)

@@ -66,10 +66,10 @@ class Places:
         """
         rows, columns = (self.overlap > _TOUCH).nonzero()
         count = self.overlap.shape[1]
-        if (not count or len(rows) != count or not _are_pairs(rows) or not _are_pairs(columns)
-                or self.overlap[rows, columns].min() < _OBVIOUS or not all(tracks[rows].tolist())):
-            return None
-        return rows, columns
+        if (count and count == len(rows) == np.count_nonzero(self.overlap > _OBVIOUS)
+                and _are_pairs(rows) and _are_pairs(columns) and all(tracks.take(rows).tolist())):
+            return rows, columns
+        return None
 
     def settled(self, tracks: np.ndarray) -> np.ndarray:
         """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).

@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 
 
 _FADING_SECONDS = 5.0     # a look is that of about so many seconds
-_VIEW_SECONDS = 0.2       # a look is learnt from about five views a second
+_VIEW_TIME = SECOND // 5   # a look is learnt from about five views a second
 _SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
 _OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
 _DOUBT = 2.0              # times the threshold: a newcomer that looks so much alike may wait
@@ -89,6 +89,7 @@ class Register:
     _last_key: int = 0
     _last_id: int = 0
     _standing: Standing | None = None
+    _familiar_until: int = _ALWAYS[0]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -104,20 +105,20 @@ class Register:
             rows = new.get(name, np.zeros((count, *column.shape[1:])))
             setattr(self, name, np.concatenate([column, rows.astype(column.dtype)]))
         self._last_key += count
-        self._standing = None
+        self._standing, self._familiar_until = None, _ALWAYS[0]
         return new['keys']
 
     def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, eyes: np.ndarray) -> None:
         """Note that the tracks in ``rows``, rising, were detected."""
         if len(rows) == len(self):
             rows = slice(None)
-        self.hidden[rows] = False
         self.eyes[rows] = eyes
         self.hits[rows] += 1
-        self.misses[rows] = 0
         self.seen[rows] = np.maximum(self.seen[rows], stamp)
         self.scores[rows] = scores
-        if self._standing is not None and not self._standing.calm:
+        if self._standing is None or not self._standing.calm:
+            self.hidden[rows] = False
+            self.misses[rows] = 0
             self._standing = None
 
     def miss(self, rows: np.ndarray) -> None:
@@ -137,6 +138,8 @@ class Register:
         share = (weight / total)[:, None].astype(np.float32)
         self.looks[rows] += share * (looks - self.looks[rows])
         self.weights[rows], self.viewed[rows] = total, np.maximum(self.viewed[rows], stamp)
+        everybody = self.known.all()
+        self._familiar_until = int(self.viewed.min()) + _VIEW_TIME if everybody else _ALWAYS[0]
 
     @property
     def begun(self) -> np.ndarray:
@@ -155,7 +158,11 @@ class Register:
 
     def familiar(self, stamp: int) -> np.ndarray:
         """Return which tracks were viewed so lately that there is nothing to learn, bool (N,)."""
-        return self.known & (self.viewed > stamp - int(_VIEW_SECONDS * SECOND))
+        return self.known & (self.viewed > stamp - _VIEW_TIME)
+
+    def all_familiar(self, stamp: int) -> bool:
+        """Say, at hardly any cost, whether there is nothing to learn about anybody."""
+        return stamp < self._familiar_until
 
     def appearances(self, rows: np.ndarray) -> Looks:
         """Return how the tracks in ``rows`` look."""

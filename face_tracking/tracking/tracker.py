@@ -32,7 +32,7 @@ _CLEAR = 0.15  # overlap with another detection up to which a view of a face is 
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
 _NOBODY = np.zeros(0, np.int64)
 _OUTWARDS = np.diag([1.0, 1, -1, -1])
-# Of x1, y1, x2, y2, negative score: the same and width and height.
+# Of x1, y1, x2, y2, score: the same and width and height.
 _MEASURES = np.hstack([np.eye(5), [[-1, 0], [0, -1], [1, 0], [0, 1], [0, 0]]])
 
 
@@ -209,8 +209,9 @@ class FaceTracker:
         in_time = stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, stamp)
         _, rows = locate(moment.keys, register.keys)
-        keys, states = register.keys[rows], moment.of(register.keys)
-        found, taken, elsewhere, seen = self._match(moment.picture, states, rows, detections)
+        keys, states = register.keys.take(rows), moment.of(register.keys)
+        detections, found, taken, elsewhere, seen = self._match(
+            moment.picture, states, rows, detections)
         if len(found):
             matched = detections[taken]
             states = _corrected(states, found, matched, elsewhere)
@@ -236,33 +237,40 @@ class FaceTracker:
 
     def _match(self, picture: Picture | None, states: States, rows: np.ndarray,
                detections: Detections,
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Looks | None]:
+               ) -> tuple[Detections, np.ndarray, np.ndarray, np.ndarray, Looks | None]:
         """Say which tracks the detections continue.
 
         :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
-        :returns: tracks, rising, int (K,); their detections, int (K,); which of these pairs were
-            found in another place than expected, int; and how all the detections look, as far
-            as that was asked, None where it was not.
+        :returns: the detections, in an order that says nothing where order might matter; tracks,
+            rising, int (K,); their detections, int (K,); which of these pairs were found in
+            another place than expected, int; and how all the detections look, as far as that was
+            asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
-        standing, familiar = register.standing(stamp, options), register.familiar(stamp)[rows]
+        standing = register.standing(stamp, options)
         places = Places(states, detections.boxes, options.iou_threshold)
         strong = detections.scores >= options.score_threshold
-        pairs = places.obvious(standing.present[rows]) if all(strong.tolist()) else None
+        pairs = places.obvious(standing.present.take(rows)) if all(strong.tolist()) else None
         if pairs is not None:
             found, taken = pairs
-            seen = self._seen(picture, detections, taken[~familiar[found]])
-            if seen is None or seen[taken].could_be(register.appearances(rows[found])):
-                return found, taken, _NOBODY, seen
+            if register.all_familiar(stamp):
+                return detections, found, taken, _NOBODY, None
+            mine = rows.take(found)
+            seen = self._seen(picture, detections, taken[~register.familiar(stamp)[mine]])
+            if seen is None or seen[taken].could_be(register.appearances(mine)):
+                return detections, found, taken, _NOBODY, seen
+        detections = _in_order(detections)
+        places = Places(states, detections.boxes, options.iou_threshold)
+        strong = detections.scores >= options.score_threshold
         remembered = standing.remembered[rows]
-        settled = places.settled(familiar & ~remembered)
+        settled = places.settled(register.familiar(stamp)[rows] & ~remembered)
         seen = self._seen(picture, detections, (strong & ~settled).nonzero()[0])
         match, elsewhere = associate(
             places, register.appearances(rows), remembered, seen or Looks.none(len(strong)),
             strong, options.look_threshold)
         taken = (match >= 0).nonzero()[0]
         taken = taken[match[taken].argsort()]
-        return match[taken], taken, elsewhere[taken].nonzero()[0], seen
+        return detections, match[taken], taken, elsewhere[taken].nonzero()[0], seen
 
     def _newcomers(self, detections: Detections, taken: np.ndarray) -> np.ndarray:
         """Return which detections, besides those ``taken``, begin tracks, int."""
@@ -342,15 +350,12 @@ class FaceTracker:
             newest.keys, newest.states = newest.keys[rows], newest.states[rows]
 
     def _usable(self, detections: Detections) -> Detections:
-        """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
+        """Drop impossible and too weak boxes."""
         rows = np.empty((len(detections.boxes), 5))
-        rows[:, :4] = detections.boxes
-        np.negative(detections.scores, out=rows[:, 4])
+        rows[:, :4], rows[:, 4] = detections.boxes, detections.scores
         landmarks = np.asarray(detections.landmarks)
         if len(landmarks) != len(rows):
             landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
-        order = np.lexsort(rows.T)
-        rows, landmarks = rows.take(order, axis=0), landmarks.take(order, axis=0)
         shape, options = self._shape or _LARGEST, self._options
         least = min(options.weak_score_threshold, options.score_threshold)
         fits = _fits(rows, shape, least)
@@ -358,7 +363,7 @@ class FaceTracker:
             good = fits.all(axis=1)
             self.refused += len(good) - int(_fits(rows, shape, 0.0).all(axis=1).sum())
             rows, landmarks = rows[good], landmarks[good]
-        return Detections(int(detections.stamp), rows[:, :4], -rows[:, 4], landmarks)
+        return Detections(int(detections.stamp), rows[:, :4], rows[:, 4], landmarks)
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
@@ -387,7 +392,7 @@ def _corrected(states: States, rows: np.ndarray, detections: Detections,
 
     :param elsewhere: which of the detections have nothing to do with where the track was, int.
     """
-    doubt = 1 + 2 * (1 - detections.scores)
+    doubt = 3.0 - 2.0 * detections.scores
     if len(rows) == len(states):  # each has its own, so the rows are in order
         states = states.seen_at(detections.boxes, doubt)
     else:
@@ -395,6 +400,11 @@ def _corrected(states: States, rows: np.ndarray, detections: Detections,
     if not len(elsewhere):
         return states
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
+
+
+def _in_order(detections: Detections) -> Detections:
+    """Return the detections, best first, in an order that is always the same."""
+    return detections[np.lexsort((*detections.boxes.T, -detections.scores))]
 
 
 @lru_cache(maxsize=8)
@@ -410,7 +420,7 @@ def _inside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
 
 
 def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
-    """Return which measures of boxes and negative scores (N, 5) can be those of faces, (N, 7).
+    """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 7).
 
     :param shape: height and width of the picture.
     :param least: the least score.
@@ -426,9 +436,8 @@ def _limits(shape: tuple[float, float], least: float) -> tuple[np.ndarray, np.nd
     """Return the least and the greatest measures, (7,) each: see ``_MEASURES``."""
     height, width = shape
     hair = 1e-9  # what only touches the picture is not in it
-    return (np.array([-np.inf, -np.inf, hair, hair, -1, _SMALLEST_SIDE, _SMALLEST_SIDE]),
-            np.array([width - hair, height - hair, np.inf, np.inf, -least,
-                      2 * width, 2 * height]))
+    return (np.array([-np.inf, -np.inf, hair, hair, least, _SMALLEST_SIDE, _SMALLEST_SIDE]),
+            np.array([width - hair, height - hair, np.inf, np.inf, 1, 2 * width, 2 * height]))
 
 
 def _check_image(image: np.ndarray | None) -> None:

@@ -304,7 +304,8 @@ class FaceTracker:
         started = time.perf_counter()
         boxes, looks = detections.boxes, Looks.none(len(detections))
         near = (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1)
-        clear = (near == 1) & _inside(boxes[asked], picture.shape)  # near none but itself
+        inside = (boxes[asked].dot(_OUTWARDS) > _innermost(picture.shape)).all(axis=1)
+        clear = (near == 1) & inside  # near none but itself
         rows = asked[clear]
         looks.values[rows] = appearance.look(picture, boxes[rows],
                                              appearance.lean(detections.landmarks[rows]))
@@ -413,10 +414,10 @@ def _outermost(shape: tuple[float, float]) -> np.ndarray:
     return np.array([shape[1], shape[0], 0.0, 0.0])
 
 
-def _inside(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) lie wholly inside an image of (height, width)."""
-    height, width = shape
-    return ((boxes > (1, 1, 0, 0)) & (boxes < (width, height, width - 1, height - 1))).all(axis=1)
+@lru_cache(maxsize=8)
+def _innermost(shape: tuple[float, float]) -> np.ndarray:
+    """Return x1, y1, -x2 and -y2, (4,), beyond which a box lies inside an image of this shape."""
+    return np.array([1.0, 1.0, 1.0 - shape[1], 1.0 - shape[0]])
 
 
 def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:

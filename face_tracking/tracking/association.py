@@ -108,8 +108,8 @@ class Looks:
 
     def could_be(self, others: Looks) -> bool:
         """Say whether none of these looks is a stranger's to the one in its row of others."""
-        both = self.known & others.known
-        return not (difference(self.values[both], others.values[both]) >= _STRANGER).any()
+        strange = difference(self.values, others.values) >= _STRANGER
+        return not np.count_nonzero(strange & self.known & others.known)
 
 
 def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

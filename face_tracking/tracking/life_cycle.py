@@ -15,7 +15,7 @@ from face_tracking.tracking.options import TrackerOptions
 SECOND = 1_000_000_000
 
 
-_FADING_SECONDS = 5.0     # a look is that of about so many seconds
+_FADING = 5.0 * SECOND     # a look is that of about so long
 _VIEW_TIME = SECOND // 5   # a look is learnt from about five views a second
 _SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
 _OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
@@ -132,12 +132,13 @@ class Register:
         A face half hidden scores less than one in full sight, so the better the score, the more
         a view counts; what is long ago fades.
         """
-        weight = np.exp((scores - 1) / _SCORE_STEP)
-        passed = np.maximum(stamp - self.viewed[rows], 0) / SECOND
-        total = self.weights[rows] * np.exp(-passed / _FADING_SECONDS) + weight
-        share = (weight / total)[:, None].astype(np.float32)
-        self.looks[rows] += share * (looks - self.looks[rows])
-        self.weights[rows], self.viewed[rows] = total, np.maximum(self.viewed[rows], stamp)
+        before, known = self.viewed.take(rows), self.looks.take(rows, axis=0)
+        viewed = np.maximum(before, stamp)
+        weight = np.exp((scores - 1.0) / _SCORE_STEP)
+        total = self.weights.take(rows) * np.exp((before - viewed) / _FADING) + weight
+        share = (weight / total).astype(np.float32)
+        self.looks[rows] = known + share[:, None] * (looks - known)
+        self.weights[rows], self.viewed[rows] = total, viewed
         everybody = self.known.all()
         self._familiar_until = int(self.viewed.min()) + _VIEW_TIME if everybody else _ALWAYS[0]
 
@@ -166,7 +167,7 @@ class Register:
 
     def appearances(self, rows: np.ndarray) -> Looks:
         """Return how the tracks in ``rows`` look."""
-        return Looks(self.looks[rows], self.known[rows])
+        return Looks(self.looks.take(rows, axis=0), self.weights.take(rows) > 0)
 
     def confirm(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Give ids to the tracks that have earned one, and their old id to those who return.

@@ -49,10 +49,13 @@ class Moment:
         """Return the states of those of the tracks ``keys``, rising, that are known here."""
         return self.states if same(self.keys, keys) else self.states[locate(self.keys, keys)[0]]
 
+    @property
+    def turning(self) -> bool:
+        """Whether the camera is known to have moved since the moment before."""
+        return self.warp not in (None, Warp.none()) and self.seconds > 0
+
     def drift(self, points: np.ndarray) -> np.ndarray:
-        """Return how fast the camera's motion moves points (2, N), pixels per second (2, N)."""
-        if self.warp in (None, Warp.none()) or self.seconds <= 0:
-            return np.zeros(points.shape)
+        """Return how fast a turning camera moves points (2, N), pixels per second (2, N)."""
         return (self.warp(points.T).T - points) / self.seconds
 
     def follow(self, before: Moment) -> None:

@@ -215,8 +215,8 @@ class FaceTracker:
         if len(found):
             matched = detections[taken]
             states = _corrected(states, found, matched, elsewhere)
-            self._note(rows[found], matched, seen, taken)
-        changed = keys[found]
+            self._note(rows.take(found), matched, seen, taken)
+        changed = keys.take(found)
         if in_time:
             if len(found) < len(register):
                 missed = np.ones(len(register), bool)
@@ -370,15 +370,17 @@ class FaceTracker:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
         states, rows = newest.states, register.standing(stamp, self._options).shown
-        drift = newest.drift(states.values[:2])
+        drift = newest.drift(states.values[:2]) if newest.turning else None
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _FARTHEST_DRIFT) * drift)
+            states = states.predicted(ahead)
+            if drift is not None:
+                states = states.shifted(min(ahead, _FARTHEST_DRIFT) * drift)
         boxes = states.boxes()
         if self._shape:
             outside = boxes.dot(_OUTWARDS) >= _outermost(self._shape)
             if np.count_nonzero(outside):
                 rows = rows[~outside.any(axis=1)[rows]]
-        velocities = (states.rates[:2] + drift).T
+        velocities = states.rates[:2].T if drift is None else (states.rates[:2] + drift).T
         passed = (stamp - register.times.take(rows, axis=0)) / SECOND
         ages, unseen = passed.astype(np.float32).T
         return Tracks(

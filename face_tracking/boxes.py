@@ -10,19 +10,21 @@ _TINY = np.finfo(np.float32).tiny
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Return the areas, (N,), of boxes (N, 4); a box turned inside out has none."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    corners = boxes.T
+    across, down = np.maximum(corners[2:] - corners[:2], 0)
+    return across * down
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the intersection over union, (N, M), of boxes (N, 4) with boxes (M, 4)."""
-    corners, others = first.T[:, :, None], second.T[:, None]
+    both, count = np.concatenate([first.T, second.T], axis=1), len(first)
+    corners, others = both[:, :count, None], both[:, None, count:]
     sides = np.minimum(corners[2:], others[2:])
     sides -= np.maximum(corners[:2], others[:2])
     np.maximum(sides, 0, out=sides)
     shared = sides[0] * sides[1]
-    areas = area(np.concatenate([first, second]))
-    union = areas[:len(first), None] + areas[len(first):]
+    areas = area(both.T)
+    union = areas[:count, None] + areas[count:]
     union -= shared
     return shared / np.maximum(union, _TINY)
 

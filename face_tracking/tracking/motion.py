@@ -28,7 +28,7 @@ DETECTION_NOISE = np.array([[0.04, 0.04, 0.06, 0.06]]).T
 _GATE_NOISE = np.array([[0.12, 0.12, 0.15, 0.15]]).T
 
 _LOG_LEAST, _LOG_MOST = np.array(-2.0), np.array(12.0)  # of a size
-_LONGEST_PREDICTION = 60.0
+_SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0
 _TICKS = 1e4  # per second: to which a prediction's time is rounded, so that few occur
 
 VALUE, RATE = 0, 1
@@ -107,7 +107,7 @@ class States:
 
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later, to a tenth of a millisecond."""
-        _, transition, noise = _prediction(_ticks(seconds))
+        _, transition, noise = _prediction(round(seconds * _TICKS))
         belief = transition.dot(self.belief.reshape(24, -1))
         belief += noise.dot(_units(self.values))
         sizes = belief[2:4]
@@ -130,7 +130,7 @@ class States:
         :param deviation: its standard deviation, float64 (N, 4), in the same units; infinite
             where nothing was measured.
         """
-        reach, _, _ = _prediction(_ticks(seconds))
+        reach, _, _ = _prediction(round(seconds * _TICKS))
         deviation = deviation.T / reach
         deviation *= deviation
         return self._corrected(motion.T / reach, deviation, RATE)
@@ -180,14 +180,9 @@ class States:
         :param variance: infinite where nothing was measured.
         """
         surprise = self.belief[which].copy()  # with its covariances, which shrink likewise
-        surprise[0] -= measured
-        variance = variance + surprise[1 + which]
-        gain = self.belief[:, 1 + which] / variance
+        np.subtract(surprise[0], measured, out=surprise[0])
+        gain = self.belief[:, 1 + which] / (surprise[1 + which] + variance)
         return States(self.belief - gain[:, None] * surprise)
-
-
-def _ticks(seconds: float) -> int:
-    return round(min(max(seconds * _TICKS, 1.0), _LONGEST_PREDICTION * _TICKS))
 
 
 @lru_cache(maxsize=1024)
@@ -197,7 +192,7 @@ def _prediction(ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     :returns: how far a rate of 1 gets, (4, 1); what becomes of a belief, (24, 24); and what is
         added to it, (24, 4), times the units.
     """
-    seconds = ticks / _TICKS
+    seconds = min(max(ticks / _TICKS, _SHORTEST_PREDICTION), _LONGEST_PREDICTION)
     kept = np.exp(-seconds / FADING_SECONDS)
     reach = FADING_SECONDS * (1 - kept)
     # However long ago, a face is believed to be within a bounded distance.

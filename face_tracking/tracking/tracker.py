@@ -32,8 +32,12 @@ _CLEAR = 0.15  # overlap with another detection up to which a view of a face is 
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
 _NOBODY = np.zeros(0, np.int64)
 _OUTWARDS = np.diag([1.0, 1, -1, -1])
-# Of x1, y1, x2, y2, score: the same and width and height.
-_MEASURES = np.hstack([np.eye(5), [[-1, 0], [0, -1], [1, 0], [0, 1], [0, 0]]])
+# Of x1, y1, x2, y2, score: x1, y1, -x2, -y2, width, height, score, -width, -height, -score.
+_MEASURES = np.array([[1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
+                      [0.0, 1, 0, 0, 0, -1, 0, 0, 1, 0],
+                      [0.0, 0, -1, 0, 1, 0, 0, -1, 0, 0],
+                      [0.0, 0, 0, -1, 0, 1, 0, 0, -1, 0],
+                      [0.0, 0, 0, 0, 0, 0, 1, 0, 0, -1]])
 
 
 class FaceTracker:
@@ -213,7 +217,7 @@ class FaceTracker:
         detections, found, taken, elsewhere, seen = self._match(
             moment.picture, states, rows, detections)
         if len(found):
-            matched = detections[taken]
+            matched = detections.take(taken)
             states = _corrected(states, found, matched, elsewhere)
             self._note(rows.take(found), matched, seen, taken)
         changed = keys.take(found)
@@ -247,22 +251,15 @@ class FaceTracker:
             asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
-        standing = register.standing(stamp, options)
         places = Places(states, detections.boxes, options.iou_threshold)
-        strong = detections.scores >= options.score_threshold
-        pairs = places.obvious(standing.present.take(rows)) if all(strong.tolist()) else None
-        if pairs is not None:
-            found, taken = pairs
-            if register.all_familiar(stamp):
-                return detections, found, taken, _NOBODY, None
-            mine = rows.take(found)
-            seen = self._seen(picture, detections, taken[~register.familiar(stamp)[mine]])
-            if seen is None or seen[taken].could_be(register.appearances(mine)):
-                return detections, found, taken, _NOBODY, seen
+        obvious = self._match_obvious(picture, places, rows, detections)
+        if obvious is not None:
+            found, taken, seen = obvious
+            return detections, found, taken, _NOBODY, seen
         detections = _in_order(detections)
         places = Places(states, detections.boxes, options.iou_threshold)
         strong = detections.scores >= options.score_threshold
-        remembered = standing.remembered[rows]
+        remembered = register.standing(stamp, options).remembered[rows]
         settled = places.settled(register.familiar(stamp)[rows] & ~remembered)
         seen = self._seen(picture, detections, (strong & ~settled).nonzero()[0])
         match, elsewhere = associate(
@@ -271,6 +268,25 @@ class FaceTracker:
         taken = (match >= 0).nonzero()[0]
         taken = taken[match[taken].argsort()]
         return detections, match[taken], taken, elsewhere[taken].nonzero()[0], seen
+
+    def _match_obvious(self, picture: Picture | None, places: Places, rows: np.ndarray,
+                       detections: Detections,
+                       ) -> tuple[np.ndarray, np.ndarray, Looks | None] | None:
+        """Match where place leaves no doubt, and looks, where they are to be learnt, agree."""
+        register, options, stamp = self._register, self._options, detections.stamp
+        if not all((detections.scores >= options.score_threshold).tolist()):
+            return None
+        pairs = places.obvious(register.standing(stamp, options).present.take(rows))
+        if pairs is None:
+            return None
+        if register.all_familiar(stamp):
+            return *pairs, None
+        found, taken = pairs
+        mine = rows.take(found)
+        seen = self._seen(picture, detections, taken[~register.familiar(stamp)[mine]], apart=True)
+        if seen is None or seen[taken].could_be(register.appearances(mine)):
+            return found, taken, seen
+        return None
 
     def _newcomers(self, detections: Detections, taken: np.ndarray) -> np.ndarray:
         """Return which detections, besides those ``taken``, begin tracks, int."""
@@ -296,16 +312,19 @@ class FaceTracker:
             self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
                                 detections.scores[clear])
 
-    def _seen(self, picture: Picture | None, detections: Detections,
-              asked: np.ndarray) -> Looks | None:
-        """Return how the detections look of which it is ``asked``, int (K,), and can be told."""
+    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray,
+              apart: bool = False) -> Looks | None:
+        """Return how the detections look of which it is ``asked``, int (K,), and can be told.
+
+        :param apart: whether they are known not to hide each other.
+        """
         if picture is None or not self._options.appearance or not len(asked):
             return None
         started = time.perf_counter()
         boxes, looks = detections.boxes, Looks.none(len(detections))
-        near = (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1)
-        inside = (boxes[asked].dot(_OUTWARDS) > _innermost(picture.shape)).all(axis=1)
-        clear = (near == 1) & inside  # near none but itself
+        clear = (boxes[asked].dot(_OUTWARDS) > _innermost(picture.shape)).all(axis=1)
+        if not apart:  # one that is has but itself near
+            clear &= (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1) == 1
         rows = asked[clear]
         looks.values[rows] = appearance.look(picture, boxes[rows],
                                              appearance.lean(detections.landmarks[rows]))
@@ -423,24 +442,22 @@ def _innermost(shape: tuple[float, float]) -> np.ndarray:
 
 
 def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
-    """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 7).
+    """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 10).
 
     :param shape: height and width of the picture.
     :param least: the least score.
     """
-    lowest, highest = _limits(shape, least)
-    measures = rows.dot(_MEASURES)  # which takes infinite numbers without a warning
-    # What is not a number compares as False.
-    return (measures >= lowest) & (measures <= highest)
+    # What is infinite makes no number, without a warning; no number compares as False.
+    return rows.dot(_MEASURES) <= _limits(shape, least)
 
 
 @lru_cache(maxsize=8)
-def _limits(shape: tuple[float, float], least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the greatest measures, (7,) each: see ``_MEASURES``."""
+def _limits(shape: tuple[float, float], least: float) -> np.ndarray:
+    """Return the greatest measures, (10,): see ``_MEASURES``."""
     height, width = shape
     hair = 1e-9  # what only touches the picture is not in it
-    return (np.array([-np.inf, -np.inf, hair, hair, least, _SMALLEST_SIDE, _SMALLEST_SIDE]),
-            np.array([width - hair, height - hair, np.inf, np.inf, 1, 2 * width, 2 * height]))
+    return np.array([width - hair, height - hair, -hair, -hair, 2 * width, 2 * height, 1,
+                     -_SMALLEST_SIDE, -_SMALLEST_SIDE, -least])
 
 
 def _check_image(image: np.ndarray | None) -> None:

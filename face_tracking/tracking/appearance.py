@@ -53,8 +53,8 @@ def _first_bins() -> np.ndarray:
 
 
 # Made of a box: width and height of the patch, and its centre.
-_PATCH_OF_BOX = np.array([[-_MARGIN, 0, _MARGIN, 0], [0, -_MARGIN, 0, _MARGIN],
-                          [0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5]])
+_PATCH_OF_BOX = np.array([[-_MARGIN, 0, 0.5, 0], [0, -_MARGIN, 0, 0.5],
+                          [_MARGIN, 0, 0.5, 0], [0, _MARGIN, 0, 0.5]])
 _SUM = np.ones((3, 1), np.float32)
 _GRID = _patch_grid()
 _FIRST_BINS = _first_bins()
@@ -112,10 +112,8 @@ def differences(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.
 
 def _patches(picture: Picture, boxes: np.ndarray, leans: np.ndarray) -> np.ndarray:
     """Return the faces' pixels, float32 (N * side, side, 3), one face below the other."""
-    across, down = picture.scale
-    width, height, x, y = _PATCH_OF_BOX.dot(boxes.T)
-    width, height, x, y = width * across, height * down, x * across - 0.5, y * down - 0.5
-    cos, sin = np.cos(leans), np.sin(leans)
+    width, height, x, y = (boxes * picture.scale).dot(_PATCH_OF_BOX).T
+    x, y, cos, sin = x - 0.5, y - 0.5, np.cos(leans), np.sin(leans)
     places = np.array([[cos * width, -sin * height, x], [sin * width, cos * height, y]],
                       np.float32).transpose(0, 2, 1)
     x, y = places @ _GRID

@@ -30,7 +30,7 @@ _FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turni
 _CHECK_INTERVAL = SECOND // 8
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
-_NOBODY = np.zeros(0, np.int64)
+_NOBODY, _NO_STATES = np.zeros(0, np.int64), States.empty()
 _OUTWARDS = np.diag([1.0, 1, -1, -1])
 # Of x1, y1, x2, y2, score: x1, y1, -x2, -y2, width, height, score, -width, -height, -score.
 _MEASURES = np.array([[1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
@@ -183,7 +183,7 @@ class FaceTracker:
                                        hint)
         self.timings['carry'] += 1e3 * (time.perf_counter() - started)
         moment = Moment(stamp, 0.0, flow.warp or hint, carried, flow.motion, flow.deviation,
-                        _NOBODY, States.empty(), picture)
+                        _NOBODY, _NO_STATES, picture)
         if last is not None:
             moment.follow(last)
             if last.picture is not None:
@@ -220,7 +220,7 @@ class FaceTracker:
             matched = detections.take(taken)
             states = _corrected(states, found, matched, elsewhere)
             self._note(rows.take(found), matched, seen, taken)
-        changed = keys.take(found)
+        changed = keys.take(found) if self._carrier.takes_views else _NOBODY
         if in_time:
             if len(found) < len(register):
                 missed = np.ones(len(register), bool)
@@ -337,10 +337,10 @@ class FaceTracker:
         newest, register = self._timeline.newest, self._register
         if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
             return
-        started = time.perf_counter()
         unsure = register.seen < newest.stamp
         if newest.picture is None or not self._options.appearance or not any(unsure.tolist()):
             return
+        started = time.perf_counter()
         unsure &= register.known
         unsure &= ~register.standing(newest.stamp, self._options).remembered
         rows = unsure.nonzero()[0]

@@ -25,7 +25,7 @@ _POOR = 0.01              # weight of a look that is not yet to be relied on
 _SECOND_THOUGHTS = 3.0    # seconds for which a new id may still turn out to be an old one
 _LONGEST_DOUBT = 0.4      # seconds that it may wait for a better view
 
-_ALWAYS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_BEGINNING, _END = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +37,15 @@ class Standing:
     :ivar until: stamp up to which it holds.
     :ivar calm: whether everybody is present, and nobody is hidden.
     :ivar present: bool (N,), those that the last round of detection found.
-    :ivar carried: rows of the tracks in sight, int (K,): nothing should carry a hidden one.
+    :ivar carried: keys of the tracks in sight, int64 (K,): nothing should carry a hidden one.
     :ivar remembered: bool (N,), those that have an id but are lost from sight.
     :ivar shown: rows of the tracks that have an id and are not lost, int (K,), by rising id.
     :ivar alive: rows of the tracks that stay, int (K,): one on trial may not miss a round.
     """
 
     options: TrackerOptions
-    since: float
-    until: float
+    since: int
+    until: int
     calm: bool
     present: np.ndarray
     carried: np.ndarray
@@ -89,7 +89,7 @@ class Register:
     _last_key: int = 0
     _last_id: int = 0
     _standing: Standing | None = None
-    _familiar_until: int = _ALWAYS[0]
+    _familiar_until: int = _BEGINNING
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -105,7 +105,7 @@ class Register:
             rows = new.get(name, np.zeros((count, *column.shape[1:])))
             setattr(self, name, np.concatenate([column, rows.astype(column.dtype)]))
         self._last_key += count
-        self._standing, self._familiar_until = None, _ALWAYS[0]
+        self._standing, self._familiar_until = None, _BEGINNING
         return new['keys']
 
     def hit(self, rows: np.ndarray, stamp: int, scores: np.ndarray, eyes: np.ndarray) -> None:
@@ -140,7 +140,7 @@ class Register:
         self.looks[rows] = known + share[:, None] * (looks - known)
         self.weights[rows], self.viewed[rows] = total, viewed
         everybody = self.known.all()
-        self._familiar_until = int(self.viewed.min()) + _VIEW_TIME if everybody else _ALWAYS[0]
+        self._familiar_until = int(self.viewed.min()) + _VIEW_TIME if everybody else _BEGINNING
 
     @property
     def begun(self) -> np.ndarray:
@@ -252,7 +252,7 @@ class Register:
         spare = (alive & remembered).nonzero()[0]
         if len(spare) > options.max_tracks:
             alive[spare[self.seen[spare].argsort()[:-options.max_tracks]]] = False
-        changes = np.concatenate([_ALWAYS, self.seen + patience, self.seen + memory])
+        changes = np.concatenate([(_BEGINNING, _END), self.seen + patience, self.seen + memory])
         changes.sort()
         following = np.searchsorted(changes, stamp)
         since, until = changes[following - 1:following + 1].tolist()

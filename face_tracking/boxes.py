@@ -10,25 +10,23 @@ _TINY = np.finfo(np.float32).tiny
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Return the areas, (N,), of boxes (N, 4); a box turned inside out has none."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return sides[:, 0] * sides[:, 1]
+    corners = boxes.T
+    across, down = np.maximum(corners[2:] - corners[:2], 0)
+    return across * down
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the intersection over union, (N, M), of boxes (N, 4) with boxes (M, 4)."""
-    width = _shared_side(first[:, 0], first[:, 2], second[:, 0], second[:, 2])
-    height = _shared_side(first[:, 1], first[:, 3], second[:, 1], second[:, 3])
-    shared = np.multiply(width, height, out=width)
-    union = area(first)[:, None] + area(second)
+    both, count = np.concatenate([first.T, second.T], axis=1), len(first)
+    corners, others = both[:, :count, None], both[:, None, count:]
+    sides = np.minimum(corners[2:], others[2:])
+    sides -= np.maximum(corners[:2], others[:2])
+    np.maximum(sides, 0, out=sides)
+    shared = sides[0] * sides[1]
+    areas = area(both.T)
+    union = areas[:count, None] + areas[count:]
     union -= shared
     return shared / np.maximum(union, _TINY)
-
-
-def _shared_side(low, high, other_low, other_high) -> np.ndarray:
-    """Return how much of intervals (N,) others (M,) share, (N, M)."""
-    side = np.minimum(high[:, None], other_high)
-    side -= np.maximum(low[:, None], other_low)
-    return np.maximum(side, 0, out=side)
 
 
 def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:

@@ -32,6 +32,7 @@ _USUAL_HALF = 0.275
 
 _FARTHEST_LEAN = 1.2  # radians; beyond, the landmarks are wrong
 
+_COLOUR_SCALE = np.sqrt(0.5 / _USUAL_COLOUR)
 _ONES = np.ones(SIZE // _CELLS ** 2, np.float32)
 _SHARES = np.full(_CELLS ** 2 // 2, 1 / _USUAL_HALF, np.float32)
 _AT_ONCE = 16  # faces: what is worked on then stays in the cache
@@ -51,6 +52,9 @@ def _first_bins() -> np.ndarray:
     return (np.arange(_AT_ONCE)[:, None] * _CELLS ** 2 + number) * _DIRECTIONS
 
 
+# Made of a box: width and height of the patch, and its centre.
+_PATCH_OF_BOX = np.array([[-_MARGIN, 0, 0.5, 0], [0, -_MARGIN, 0, 0.5],
+                          [_MARGIN, 0, 0.5, 0], [0, _MARGIN, 0, 0.5]])
 _SUM = np.ones((3, 1), np.float32)
 _GRID = _patch_grid()
 _FIRST_BINS = _first_bins()
@@ -88,9 +92,10 @@ def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     apart = first - second
     apart *= apart
-    cells = apart.reshape(-1, SIZE // _CELLS ** 2) @ _ONES
+    cells = apart.reshape(-1, SIZE // _CELLS ** 2).dot(_ONES).reshape(-1, _CELLS ** 2)
     half = _CELLS ** 2 // 2
-    return np.partition(cells.reshape(-1, _CELLS ** 2), half, axis=1)[:, :half] @ _SHARES
+    cells.partition(half, axis=1)
+    return cells[:, :half].dot(_SHARES)
 
 
 def differences(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -107,16 +112,13 @@ def differences(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> np.
 
 def _patches(picture: Picture, boxes: np.ndarray, leans: np.ndarray) -> np.ndarray:
     """Return the faces' pixels, float32 (N * side, side, 3), one face below the other."""
-    count = len(boxes)
-    size = (boxes[:, 2:] - boxes[:, :2]) * (picture.scale * _MARGIN)
-    cos, sin = np.cos(leans), np.sin(leans)
-    places = np.empty((2, count, 3), np.float32)  # of x and y: by patch x, by patch y, centre
-    places[0, :, 0], places[0, :, 1] = cos * size[:, 0], -sin * size[:, 1]
-    places[1, :, 0], places[1, :, 1] = sin * size[:, 0], cos * size[:, 1]
-    places[:, :, 2] = ((boxes[:, :2] + boxes[:, 2:]) * (0.5 * picture.scale) - 0.5).T
+    width, height, x, y = (boxes * picture.scale).dot(_PATCH_OF_BOX).T
+    x, y, cos, sin = x - 0.5, y - 0.5, np.cos(leans), np.sin(leans)
+    places = np.array([[cos * width, -sin * height, x], [sin * width, cos * height, y]],
+                      np.float32).transpose(0, 2, 1)
     x, y = places @ _GRID
     pixels = cv2.remap(picture.small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return pixels.reshape(count * _SIDE, _SIDE, 3).astype(np.float32)
+    return pixels.reshape(-1, _SIDE, 3).astype(np.float32)
 
 
 def _edges(patches: np.ndarray) -> np.ndarray:
@@ -140,8 +142,8 @@ def _edges(patches: np.ndarray) -> np.ndarray:
 def _colours(patches: np.ndarray) -> np.ndarray:
     """Return the chromaticity of each cell, blue and red less a third, (N, cells, 2)."""
     mean = cv2.resize(patches, (_CELLS, len(patches) * _CELLS // _SIDE),
-                      interpolation=cv2.INTER_AREA).reshape(-1, _CELLS ** 2, 3)
-    share = mean[..., ::2] / (mean @ _SUM + 20)  # dark cells have no colour
+                      interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    share = mean[:, ::2] / (mean.dot(_SUM) + 20)  # dark cells have no colour
     share -= 1 / 3
-    share *= np.sqrt(0.5 / _USUAL_COLOUR)
-    return share
+    share *= _COLOUR_SCALE
+    return share.reshape(-1, _CELLS ** 2, 2)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.appearance import SIZE, differences
+from face_tracking.tracking.appearance import SIZE, difference, differences
 from face_tracking.tracking.motion import States
 
 GATE = 16.0
@@ -56,20 +56,20 @@ class Places:
         cost += 0.5
         return cost
 
-    def obvious(self, tracks: np.ndarray) -> np.ndarray | None:
-        """Return the track of each detection, int (M,), where overlap alone leaves no doubt.
+    def obvious(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the pairs of a track and a detection where overlap alone leaves no doubt.
 
         That is so when each detection lies on a track of its own, one of ``tracks``, bool (N,),
-        and touches no other. None otherwise.
+        and touches no other.
+
+        :returns: tracks, rising, and their detections, int (M,) each; None where there is doubt.
         """
-        if not self.overlap.size or self.overlap.shape[1] > self.overlap.shape[0]:
-            return None
-        match = self.overlap.argmax(axis=0)
-        best = self.overlap[match, np.arange(len(match))]
-        if (best.min() < _OBVIOUS or self.overlap.sum() - best.sum() > _TOUCH
-                or not tracks[match].all() or np.bincount(match).max() > 1):
-            return None
-        return match
+        rows, columns = (self.overlap > _TOUCH).nonzero()
+        count = self.overlap.shape[1]
+        if (count and count == len(rows) == np.count_nonzero(self.overlap > _OBVIOUS)
+                and _are_pairs(rows) and _are_pairs(columns) and all(tracks.take(rows).tolist())):
+            return rows, columns
+        return None
 
     def settled(self, tracks: np.ndarray) -> np.ndarray:
         """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
@@ -102,6 +102,15 @@ class Looks:
         """Return the looks of ``count`` faces of which nothing is known."""
         return cls(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
 
+    def __getitem__(self, rows) -> Looks:
+        """Pick rows by index array or mask."""
+        return Looks(self.values[rows], self.known[rows])
+
+    def could_be(self, others: Looks) -> bool:
+        """Say whether none of these looks is a stranger's to the one in its row of others."""
+        strange = difference(self.values, others.values) >= _STRANGER
+        return not np.count_nonzero(strange & self.known & others.known)
+
 
 def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pair rows with columns: as many allowed pairs as can be had, at the least total cost.
@@ -112,8 +121,8 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     :param allowed: bool (N, M).
     :returns: the rows and the columns of the pairs, int (K,) each.
     """
-    rows, columns = np.nonzero(allowed)
-    if _are_pairs(rows) and _are_pairs(columns):
+    rows, columns = allowed.nonzero()
+    if len(rows) <= len(cost) and _are_pairs(rows) and _are_pairs(columns):
         return rows, columns  # nothing to choose: so it is nearly always
     rows, columns = linear_sum_assignment(np.where(allowed, cost, _FORBIDDEN))
     good = allowed[rows, columns]
@@ -176,4 +185,4 @@ def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:
 
 def _are_pairs(indices: np.ndarray) -> bool:
     """Say whether no index occurs twice."""
-    return not len(indices) or np.bincount(indices).max() == 1
+    return len(set(indices.tolist())) == len(indices)

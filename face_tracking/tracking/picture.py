@@ -21,14 +21,14 @@ class Picture:
     :param image: uint8 (height, width, 3), BGR; kept by reference.
     :ivar shape: height and width of the picture as it came, pixels.
     :ivar small: the picture in colour, its long side at most :data:`LONG_SIDE`.
-    :ivar scale: pixels of ``small`` per pixel, across and down, float64 (2,).
+    :ivar scale: pixels of ``small`` per pixel, for the x1, y1, x2, y2 of a box, float64 (4,).
     """
 
     def __init__(self, image: np.ndarray):
         self._image: np.ndarray | None = image
         self.shape = image.shape[:2]
         self.small = _shrunk(image, LONG_SIDE)
-        self.scale = _scale(self.small, self.shape)
+        self.scale = np.array(2 * _scale(self.small, self.shape))
 
     @property
     def image(self) -> np.ndarray:
@@ -47,11 +47,11 @@ class Picture:
     @cached_property
     def grey_scale(self) -> np.ndarray:
         """Pixels of ``grey`` per pixel, across and down, float64 (2,)."""
-        return _scale(self.grey, self.shape)
+        return np.array(_scale(self.grey, self.shape))
 
 
-def _scale(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return np.array([small.shape[1] / shape[1], small.shape[0] / shape[0]])
+def _scale(small: np.ndarray, shape: tuple[int, int]) -> tuple[float, float]:
+    return small.shape[1] / shape[1], small.shape[0] / shape[0]
 
 
 def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:

@@ -49,11 +49,19 @@ class Moment:
         """Return the states of those of the tracks ``keys``, rising, that are known here."""
         return self.states if same(self.keys, keys) else self.states[locate(self.keys, keys)[0]]
 
+    @property
+    def turning(self) -> bool:
+        """Whether the camera is known to have moved since the moment before."""
+        return self.warp not in (None, Warp.none()) and self.seconds > 0
+
     def drift(self, points: np.ndarray) -> np.ndarray:
-        """Return how fast the camera's motion moves points (N, 2), pixels per second (N, 2)."""
-        if self.warp in (None, Warp.none()) or self.seconds <= 0:
-            return np.zeros(points.shape)
-        return (self.warp(points) - points) / self.seconds
+        """Return how fast a turning camera moves points (2, N), pixels per second (2, N)."""
+        return (self.warp(points.T).T - points) / self.seconds
+
+    def follow(self, before: Moment) -> None:
+        """Take over the tracks of the moment before, as they have moved on."""
+        self.seconds = (self.stamp - before.stamp) / 1e9
+        self.keys, self.states = before.keys, self.advance(before.keys, before.states)
 
     def advance(self, keys: np.ndarray, states: States) -> States:
         """Bring the states of the moment before, rows named by ``keys`` (K,), to this one."""
@@ -65,7 +73,7 @@ class Moment:
         if len(self.carried_keys):
             motion, deviation = self._carried(keys)
             if states is not before:  # then the camera's part of the motion is in them already
-                motion = motion - (states.values - before.values)
+                motion = motion - (states.values - before.values).T
             states = states.moved_by(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 
@@ -142,7 +150,7 @@ def _with_younger(keys: np.ndarray, states: States, moment: Moment) -> tuple[np.
 
 def same(keys: np.ndarray, others: np.ndarray) -> bool:
     """Say whether two arrays of keys are equal."""
-    return keys is others or (len(keys) == len(others) and bool((keys == others).all()))
+    return keys is others or keys.tobytes() == others.tobytes()
 
 
 def locate(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,14 @@ _FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turni
 _CHECK_INTERVAL = SECOND // 8
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
 _LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
-_NOBODY = np.zeros(0, np.int64)
+_NOBODY, _NO_STATES = np.zeros(0, np.int64), States.empty()
+_OUTWARDS = np.diag([1.0, 1, -1, -1])
+# Of x1, y1, x2, y2, score: x1, y1, -x2, -y2, width, height, score, -width, -height, -score.
+_MEASURES = np.array([[1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
+                      [0.0, 1, 0, 0, 0, -1, 0, 0, 1, 0],
+                      [0.0, 0, -1, 0, 1, 0, 0, -1, 0, 0],
+                      [0.0, 0, 0, -1, 0, 1, 0, 0, -1, 0],
+                      [0.0, 0, 0, 0, 0, 0, 1, 0, 0, -1]])
 
 
 class FaceTracker:
@@ -165,29 +172,22 @@ class FaceTracker:
 
     def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new picture and remember how they came there."""
+        last = self._timeline.newest if len(self._timeline) else None
+        carried = self._register.standing(stamp, self._options).carried
         started = time.perf_counter()
         picture = None if image is None else Picture(image)
-        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        if not len(self._timeline):
-            nothing = Flow.unknown(0)
-            self._timeline.append(Moment(stamp, 0.0, None, _NOBODY, nothing.motion,
-                                         nothing.deviation, _NOBODY, States.empty(), picture))
-            return
-        last = self._timeline.newest
-        sighted = self._register.carried(self._options)
-        carried = self._register.keys if sighted.all() else self._register.keys[sighted]
-        if picture is None or last.picture is None:
+        if picture is None or last is None or last.picture is None:
             flow = Flow.unknown(len(carried))
         else:
-            started = time.perf_counter()
             flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture,
                                        hint)
-            self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        moment = Moment(stamp, (stamp - last.stamp) / SECOND, flow.warp or hint, carried,
-                        flow.motion, flow.deviation, last.keys, States.empty(), picture)
-        moment.states = moment.advance(last.keys, last.states)
-        if last.picture is not None:
-            last.picture.release()
+        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
+        moment = Moment(stamp, 0.0, flow.warp or hint, carried, flow.motion, flow.deviation,
+                        _NOBODY, _NO_STATES, picture)
+        if last is not None:
+            moment.follow(last)
+            if last.picture is not None:
+                last.picture.release()
         self._timeline.append(moment)
 
     def _fuse_waiting(self) -> None:
@@ -212,28 +212,24 @@ class FaceTracker:
         stamp = detections.stamp
         in_time = stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, stamp)
-        own, rows = locate(moment.keys, register.keys)
-        keys, states = moment.keys[own], moment.of(register.keys)
-        match, elsewhere, seen = self._match(moment.picture, states, rows, detections)
-        taken = np.flatnonzero(match >= 0)
-        taken = taken[np.argsort(match[taken])]
-        found = match[taken]
+        _, rows = locate(moment.keys, register.keys)
+        keys, states = register.keys.take(rows), moment.of(register.keys)
+        detections, found, taken, elsewhere, seen = self._match(
+            moment.picture, states, rows, detections)
         if len(found):
-            states = _corrected(states, found, detections[taken], elsewhere[taken])
-            self._note(rows[found], detections, seen, taken)
-        changed = keys[found]
+            matched = detections.take(taken)
+            states = _corrected(states, found, matched, elsewhere)
+            self._note(rows.take(found), matched, seen, taken)
+        changed = keys.take(found) if self._carrier.takes_views else _NOBODY
         if in_time:
             if len(found) < len(register):
                 missed = np.ones(len(register), bool)
                 missed[rows[found]] = False
                 register.miss(missed)
-            new = np.flatnonzero((match < 0) & (detections.scores >= options.score_threshold))
-            if len(new):
-                remembered = np.count_nonzero(register.remembered(stamp, options))
-                new = new[:max(0, options.max_tracks - len(register) + remembered)]
+            new = self._newcomers(detections, taken)
             if len(new):
                 begun = register.begin(stamp, detections.scores[new])
-                self._note(locate(register.keys, begun)[0], detections, seen, new)
+                self._note(locate(register.keys, begun)[0], detections[new], seen, new)
                 keys, changed = np.concatenate([keys, begun]), np.concatenate([changed, begun])
                 states = states.joined(States.at_rest(detections.boxes[new]))
         self._timeline.rewrite(index, keys, states)
@@ -244,53 +240,96 @@ class FaceTracker:
         self._drop_dead(self._timeline.newest.stamp)
 
     def _match(self, picture: Picture | None, states: States, rows: np.ndarray,
-               detections: Detections) -> tuple[np.ndarray, np.ndarray, Looks]:
-        """Say which track each of M detections continues.
+               detections: Detections,
+               ) -> tuple[Detections, np.ndarray, np.ndarray, np.ndarray, Looks | None]:
+        """Say which tracks the detections continue.
 
         :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
-        :returns: the track, int (M,), -1 for none; whether it was found in another place than
-            expected, bool (M,); and how the detections look, as far as that was asked.
+        :returns: the detections, in an order that says nothing where order might matter; tracks,
+            rising, int (K,); their detections, int (K,); which of these pairs were found in
+            another place than expected, int; and how all the detections look, as far as that was
+            asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
         places = Places(states, detections.boxes, options.iou_threshold)
-        remembered = register.remembered(stamp, options)[rows]
-        settled = register.familiar(stamp)[rows] & ~remembered
+        obvious = self._match_obvious(picture, places, rows, detections)
+        if obvious is not None:
+            found, taken, seen = obvious
+            return detections, found, taken, _NOBODY, seen
+        detections = _in_order(detections)
+        places = Places(states, detections.boxes, options.iou_threshold)
         strong = detections.scores >= options.score_threshold
-        match = places.obvious(settled) if strong.all() else None
-        if match is not None:
-            return match, np.zeros(len(match), bool), Looks.none(len(match))
-        seen = self._seen(picture, detections, strong & ~places.settled(settled))
+        remembered = register.standing(stamp, options).remembered[rows]
+        settled = places.settled(register.familiar(stamp)[rows] & ~remembered)
+        seen = self._seen(picture, detections, (strong & ~settled).nonzero()[0])
         match, elsewhere = associate(
-            places, Looks(register.looks[rows], register.known[rows]), remembered, seen, strong,
-            options.look_threshold)
-        return match, elsewhere, seen
+            places, register.appearances(rows), remembered, seen or Looks.none(len(strong)),
+            strong, options.look_threshold)
+        taken = (match >= 0).nonzero()[0]
+        taken = taken[match[taken].argsort()]
+        return detections, match[taken], taken, elsewhere[taken].nonzero()[0], seen
 
-    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks,
+    def _match_obvious(self, picture: Picture | None, places: Places, rows: np.ndarray,
+                       detections: Detections,
+                       ) -> tuple[np.ndarray, np.ndarray, Looks | None] | None:
+        """Match where place leaves no doubt, and looks, where they are to be learnt, agree."""
+        register, options, stamp = self._register, self._options, detections.stamp
+        if not all((detections.scores >= options.score_threshold).tolist()):
+            return None
+        pairs = places.obvious(register.standing(stamp, options).present.take(rows))
+        if pairs is None:
+            return None
+        if register.all_familiar(stamp):
+            return *pairs, None
+        found, taken = pairs
+        mine = rows.take(found)
+        seen = self._seen(picture, detections, taken[~register.familiar(stamp)[mine]], apart=True)
+        if seen is None or seen[taken].could_be(register.appearances(mine)):
+            return found, taken, seen
+        return None
+
+    def _newcomers(self, detections: Detections, taken: np.ndarray) -> np.ndarray:
+        """Return which detections, besides those ``taken``, begin tracks, int."""
+        if len(taken) == len(detections):
+            return _NOBODY
+        new = detections.scores >= self._options.score_threshold
+        new[taken] = False
+        standing = self._register.standing(detections.stamp, self._options)
+        room = self._options.max_tracks - np.count_nonzero(~standing.remembered)
+        return new.nonzero()[0][:max(0, room)]
+
+    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks | None,
               which: np.ndarray) -> None:
-        """Enter the detections ``which`` (K,) into the register's ``rows`` (K,)."""
-        self._register.hit(rows, detections.stamp, detections.scores[which],
-                           appearance.lean(detections.landmarks[which]))
+        """Enter detections (K,) into the register's ``rows`` (K,).
+
+        :param seen: how they look, in the rows ``which`` (K,).
+        """
+        self._register.hit(rows, detections.stamp, detections.scores, detections.landmarks[:, :2])
+        if seen is None:
+            return
         clear = seen.known[which]
         if clear.any():
             self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
-                                detections.scores[which[clear]])
+                                detections.scores[clear])
 
-    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray) -> Looks:
-        """Return how the detections ``asked`` for (M,) look, where that can be told."""
+    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray,
+              apart: bool = False) -> Looks | None:
+        """Return how the detections look of which it is ``asked``, int (K,), and can be told.
+
+        :param apart: whether they are known not to hide each other.
+        """
+        if picture is None or not self._options.appearance or not len(asked):
+            return None
         started = time.perf_counter()
         boxes, looks = detections.boxes, Looks.none(len(detections))
-        rows = np.flatnonzero(asked)
-        if picture is not None and self._options.appearance and len(rows):
-            overlap = box_arithmetic.iou(boxes[rows], boxes)
-            overlap[np.arange(len(rows)), rows] = 0
-            height, width = picture.shape
-            clear = (overlap < _CLEAR).all(axis=1) & (boxes[rows, :2] > 1).all(axis=1)
-            clear &= (boxes[rows, 2:] < (width - 1, height - 1)).all(axis=1)
-            rows = rows[clear]
-            looks.values[rows] = appearance.look(picture, boxes[rows],
-                                                 appearance.lean(detections.landmarks[rows]))
-            looks.known[rows] = True
-            self.timings['look'] += 1e3 * (time.perf_counter() - started)
+        clear = (boxes[asked].dot(_OUTWARDS) > _innermost(picture.shape)).all(axis=1)
+        if not apart:  # one that is has but itself near
+            clear &= (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1) == 1
+        rows = asked[clear]
+        looks.values[rows] = appearance.look(picture, boxes[rows],
+                                             appearance.lean(detections.landmarks[rows]))
+        looks.known[rows] = True
+        self.timings['look'] += 1e3 * (time.perf_counter() - started)
         return looks
 
     def _check_sight(self) -> None:
@@ -298,15 +337,18 @@ class FaceTracker:
         newest, register = self._timeline.newest, self._register
         if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
             return
+        unsure = register.seen < newest.stamp
+        if newest.picture is None or not self._options.appearance or not any(unsure.tolist()):
+            return
         started = time.perf_counter()
-        unsure = (register.seen < newest.stamp) & register.known
-        unsure &= ~register.remembered(newest.stamp, self._options)
-        if newest.picture is None or not self._options.appearance or not unsure.any():
+        unsure &= register.known
+        unsure &= ~register.standing(newest.stamp, self._options).remembered
+        rows = unsure.nonzero()[0]
+        if not len(rows):
             return
         self._checked_stamp = newest.stamp
-        rows = np.flatnonzero(unsure)
         boxes = newest.of(register.keys[rows]).boxes()
-        looks = appearance.look(newest.picture, boxes, register.leans[rows])
+        looks = appearance.look(newest.picture, boxes, appearance.lean(register.eyes[rows]))
         register.check(rows, looks)
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
 
@@ -319,8 +361,8 @@ class FaceTracker:
 
     def _drop_dead(self, stamp: int) -> None:
         """Forget the tracks whose time is over."""
-        alive = self._register.alive(stamp, self._options)
-        if not alive.all():
+        alive = self._register.standing(stamp, self._options).alive
+        if len(alive) < len(self._register):
             self._register.keep(alive)
         newest = self._timeline.newest
         if len(newest.keys) != len(self._register):
@@ -328,82 +370,94 @@ class FaceTracker:
             newest.keys, newest.states = newest.keys[rows], newest.states[rows]
 
     def _usable(self, detections: Detections) -> Detections:
-        """Drop impossible and too weak boxes; order the rest so that their order says nothing."""
-        boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
-        scores = np.asarray(detections.scores, np.float64).reshape(-1)
+        """Drop impossible and too weak boxes."""
+        rows = np.empty((len(detections.boxes), 5))
+        rows[:, :4], rows[:, 4] = detections.boxes, detections.scores
         landmarks = np.asarray(detections.landmarks)
-        if len(landmarks) != len(boxes):
-            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
-        good = _possible(boxes, scores, self._shape or _LARGEST)
-        self.refused += len(good) - int(np.count_nonzero(good))
-        good &= scores >= min(self._options.weak_score_threshold, self._options.score_threshold)
-        keys = np.empty((5, len(boxes)))
-        keys[:4], keys[4] = boxes.T, -scores
-        order = np.lexsort(keys)
-        rows = order[good[order]]
-        return Detections(int(detections.stamp), boxes[rows], scores[rows], landmarks[rows])
+        if len(landmarks) != len(rows):
+            landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
+        shape, options = self._shape or _LARGEST, self._options
+        least = min(options.weak_score_threshold, options.score_threshold)
+        fits = _fits(rows, shape, least)
+        if np.count_nonzero(fits) < fits.size:
+            good = fits.all(axis=1)
+            self.refused += len(good) - int(_fits(rows, shape, 0.0).all(axis=1).sum())
+            rows, landmarks = rows[good], landmarks[good]
+        return Detections(int(detections.stamp), rows[:, :4], rows[:, 4], landmarks)
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
         """Return the tracks in sight ``ahead`` seconds after the newest picture."""
         newest, register = self._timeline.newest, self._register
-        states, shown = newest.states, register.ids > 0
-        shown &= ~register.remembered(stamp, self._options)
-        drift = newest.drift(states.values[:, :2])
+        states, rows = newest.states, register.standing(stamp, self._options).shown
+        drift = newest.drift(states.values[:2]) if newest.turning else None
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _FARTHEST_DRIFT) * drift)
+            states = states.predicted(ahead)
+            if drift is not None:
+                states = states.shifted(min(ahead, _FARTHEST_DRIFT) * drift)
         boxes = states.boxes()
         if self._shape:
-            shown &= _overlaps(boxes, self._shape)
-        rows = np.flatnonzero(shown)
-        rows = rows[np.argsort(register.ids[rows])]
-        seen = register.seen[rows]
+            outside = boxes.dot(_OUTWARDS) >= _outermost(self._shape)
+            if np.count_nonzero(outside):
+                rows = rows[~outside.any(axis=1)[rows]]
+        velocities = states.rates[:2].T if drift is None else (states.rates[:2] + drift).T
+        passed = (stamp - register.times.take(rows, axis=0)) / SECOND
+        ages, unseen = passed.astype(np.float32).T
         return Tracks(
-            stamp=stamp, ids=register.ids[rows], boxes=boxes[rows].astype(np.float32),
-            scores=register.scores[rows].astype(np.float32),
-            velocities=(states.rates[rows, :2] + drift[rows]).astype(np.float32),
-            ages=((stamp - register.begun[rows]) / SECOND).astype(np.float32),
-            unseen=(np.maximum(stamp - seen, 0) / SECOND).astype(np.float32))
+            stamp, register.ids.take(rows), boxes.take(rows, axis=0).astype(np.float32),
+            register.scores.take(rows), velocities.take(rows, axis=0).astype(np.float32),
+            ages, unseen)
 
 
 def _corrected(states: States, rows: np.ndarray, detections: Detections,
                elsewhere: np.ndarray) -> States:
-    """Return the states after those in ``rows`` were detected, one detection each."""
-    doubt = 1 + 2 * (1 - detections.scores)
+    """Return the states after those in ``rows`` were detected, one detection each.
+
+    :param elsewhere: which of the detections have nothing to do with where the track was, int.
+    """
+    doubt = 3.0 - 2.0 * detections.scores
     if len(rows) == len(states):  # each has its own, so the rows are in order
         states = states.seen_at(detections.boxes, doubt)
     else:
         states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
-    if not elsewhere.any():
+    if not len(elsewhere):
         return states
     return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
 
 
-def _overlaps(boxes: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) lie at least partly in an image of (height, width)."""
-    return (boxes[:, 2] > 0) & (boxes[:, 3] > 0) & (boxes[:, 0] < shape[1]) & (
-        boxes[:, 1] < shape[0])
-
-
-def _possible(boxes: np.ndarray, scores: np.ndarray, shape: tuple[float, float]) -> np.ndarray:
-    """Return which boxes (N, 4) and scores (N,) can be those of faces in (height, width)."""
-    rows = np.empty((len(boxes), 7))
-    rows[:, :4], rows[:, 6] = boxes, scores
-    with np.errstate(invalid='ignore', over='ignore'):
-        np.subtract(boxes[:, 2:], boxes[:, :2], out=rows[:, 4:6])
-    lowest, highest = _limits(shape)
-    # What is not a number compares as False, and what is infinite is too large.
-    good = rows >= lowest
-    good &= rows <= highest
-    return good.all(axis=1)
+def _in_order(detections: Detections) -> Detections:
+    """Return the detections, best first, in an order that is always the same."""
+    return detections[np.lexsort((*detections.boxes.T, -detections.scores))]
 
 
 @lru_cache(maxsize=8)
-def _limits(shape: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the greatest x1, y1, x2, y2, width, height and score, (7,) each."""
+def _outermost(shape: tuple[float, float]) -> np.ndarray:
+    """Return x1, y1, -x2 and -y2, (4,), from which a box lies outside an image of this shape."""
+    return np.array([shape[1], shape[0], 0.0, 0.0])
+
+
+@lru_cache(maxsize=8)
+def _innermost(shape: tuple[float, float]) -> np.ndarray:
+    """Return x1, y1, -x2 and -y2, (4,), beyond which a box lies inside an image of this shape."""
+    return np.array([1.0, 1.0, 1.0 - shape[1], 1.0 - shape[0]])
+
+
+def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
+    """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 10).
+
+    :param shape: height and width of the picture.
+    :param least: the least score.
+    """
+    # What is infinite makes no number, without a warning; no number compares as False.
+    return rows.dot(_MEASURES) <= _limits(shape, least)
+
+
+@lru_cache(maxsize=8)
+def _limits(shape: tuple[float, float], least: float) -> np.ndarray:
+    """Return the greatest measures, (10,): see ``_MEASURES``."""
     height, width = shape
     hair = 1e-9  # what only touches the picture is not in it
-    return (np.array([-np.inf, -np.inf, hair, hair, _SMALLEST_SIDE, _SMALLEST_SIDE, 0]),
-            np.array([width - hair, height - hair, np.inf, np.inf, 2 * width, 2 * height, 1]))
+    return np.array([width - hair, height - hair, -hair, -hair, 2 * width, 2 * height, 1,
+                     -_SMALLEST_SIDE, -_SMALLEST_SIDE, -least])
 
 
 def _check_image(image: np.ndarray | None) -> None:

@@ -270,7 +270,8 @@ class Register:
     def shift(self, nanoseconds: int) -> None:
         """Move all stamps, as when the clock was set."""
         self.times += nanoseconds
-        self._standing = None
+        self.viewed += nanoseconds
+        self._standing, self._familiar_until = None, _BEGINNING
 
     def _columns(self) -> list[tuple[str, np.ndarray]]:
         return [(name, getattr(self, name)) for name in _COLUMNS]

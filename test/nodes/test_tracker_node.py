@@ -205,7 +205,8 @@ def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tra
     message = probe.heard['faces/motion'][-1]
     assert [field.name for field in message.fields] == list(ROW.names)
     row, = np.frombuffer(message.data, ROW)
-    assert row['id'] == 1 and row['unseen'] == 0 and row['age'] >= 0
+    # A picture may come before what was detected in it.
+    assert row['id'] == 1 and row['unseen'] <= STEP / 1e9 + 1e-6 and row['age'] >= 0
     assert (row['u'], row['v']) == pytest.approx((139.5, 74.5), abs=3)
     assert abs(row['u_rate']) < 60 and abs(row['v_rate']) < 60
     assert message.header.frame_id == 'camera_optical_frame'

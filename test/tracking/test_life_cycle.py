@@ -39,3 +39,15 @@ def test_what_is_kept_is_what_would_be_found_anew(steps):
         for field in dataclasses.fields(kept)[3:]:
             np.testing.assert_array_equal(getattr(kept, field.name), getattr(anew, field.name))
         register.keep(kept.alive)
+
+
+def test_looks_are_learnt_again_after_the_clock_was_set_back():
+    register, stamp = Register(), 10**18
+    register.begin(stamp, np.full(1, 0.9))
+    look, row = np.zeros((1, register.looks.shape[1]), np.float32), np.zeros(1, int)
+    register.view(row, stamp, look, np.full(1, 0.9))
+    assert register.familiar(stamp).all()
+    register.shift(-100 * SECOND)
+    stamp -= 100 * SECOND
+    assert register.familiar(stamp).all()
+    assert not register.familiar(stamp + SECOND).any()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from tqdm import tqdm
 
 from face_tracking import boxes as box_math
@@ -28,6 +27,7 @@ from face_tracking.errors import UserError
 from training import labels
 from training.compose import MIRRORED_LANDMARKS
 from training.network import STRIDES
+from training.teacher import load_yunet
 
 SHARES = (1.0, 0.8, 0.62)
 """The scales at which each teacher looks, as shares of its input; at each also mirrored."""
@@ -49,27 +49,17 @@ class Witness:
     """
 
     def __init__(self, path: Path):
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider'])
-            entry = self._session.get_inputs()[0]
-            self._input, (height, width) = entry.name, entry.shape[2:]
-            self._decode = YuNet(width, height, STRIDES)
-        except Exception as error:
-            raise UserError(f'the teacher {path} cannot be loaded',
-                            'name a YuNet in ONNX') from error
-        if not set(OUTPUTS) <= {output.name for output in self._session.get_outputs()}:
-            raise UserError(f'the teacher {path} lacks raw outputs', 'name another YuNet')
-        self.side = max(width, height)
-        self._fits = {share: Letterbox(width, height, round(share * self.side))
-                      for share in SHARES}
+        self._session = load_yunet(path, OUTPUTS)
+        entry = self._session.get_inputs()[0]
+        self._input, (height, width) = entry.name, entry.shape[2:]
+        self._decode = YuNet(width, height, STRIDES)
+        self._fits = [Letterbox(width, height, round(share * max(width, height)))
+                      for share in SHARES]
 
     def answers(self, image: np.ndarray):
         """Yield boxes (N, 4) and landmarks (N, 5, 2), in pixels of ``image``, for each look."""
         mirror = np.ascontiguousarray(image[:, ::-1])
-        for letterbox in self._fits.values():
+        for letterbox in self._fits:
             yield self._look(image, letterbox)
             boxes, points = self._look(mirror, letterbox)
             width = image.shape[1]

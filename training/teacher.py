@@ -17,27 +17,37 @@ from face_tracking.errors import UserError
 from training.network import STRIDES
 
 
+def load_yunet(path: Path, outputs: list[str], threads: int = 0
+               ) -> onnxruntime.InferenceSession:
+    """Return a session of a network that has these ``outputs``.
+
+    :param threads: 0 leaves it to ONNX Runtime.
+    :raises UserError: it cannot be loaded, or lacks one of them.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider'])
+    except Exception as error:
+        raise UserError(f'the teacher {path} cannot be loaded', 'name a YuNet in ONNX') from error
+    missing = set(outputs) - {output.name for output in session.get_outputs()}
+    if missing:
+        raise UserError(f'the teacher {path} has no output {sorted(missing)[0]}',
+                        'name a YuNet with raw outputs')
+    return session
+
+
 class Teacher:
     """Scores of a YuNet of one input size, run on batches of that size or a divisor of it."""
 
     def __init__(self, path: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider'])
-        except Exception as error:
-            raise UserError(f'the teacher {path} cannot be loaded',
-                            'name a YuNet in ONNX') from error
+        self.outputs = [f'{kind}_{stride}' for kind in ('cls', 'obj') for stride in STRIDES]
+        self.session = load_yunet(path, self.outputs, threads=1)
         entry = self.session.get_inputs()[0]
         self.input = entry.name
         self.height, self.width = entry.shape[2:]
-        self.outputs = [f'{kind}_{stride}' for kind in ('cls', 'obj') for stride in STRIDES]
-        missing = set(self.outputs) - {output.name for output in self.session.get_outputs()}
-        if missing:
-            raise UserError(f'the teacher {path} has no output {sorted(missing)[0]}',
-                            'name a YuNet with raw outputs')
 
     def check(self, sizes: list[tuple[int, int]]):
         """Raise UserError where canvases of (width, height) do not tile the teacher's input."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from face_tracking.compiler.build import compile_in_child
@@ -69,9 +69,13 @@ def random_heads(seed: int, spread: float) -> dict[str, np.ndarray]:
 @given(seed=st.integers(0, 10**6), spread=st.sampled_from([0.3, 1.0, 3.0]),
        score=st.sampled_from([0.0, 0.05, 0.5, 0.7, 0.97]),
        overlap=st.sampled_from([0.0, 0.3, 0.45, 1.0]), most=st.sampled_from([0, 1, 5]))
+@example(seed=97, spread=3.0, score=0.0, overlap=0.0, most=0)
 def test_random_heads(bundled, seed, spread, score, overlap, most):
     model, network = bundled
     heads = random_heads(seed, spread)
+    scores = np.sort(create_decoder(model)(list(heads.values()), score).scores)
+    # Which of two that differ by a rounding error is the better one is left to either.
+    assume((np.diff(scores) > 1e-6 * scores[1:]).all())
     assert_same_faces(network, model, heads, (score, overlap, most))
 
 

@@ -15,8 +15,12 @@ from face_tracking.compiler import library
 from face_tracking.compiler.gpu import devices as gpu
 from face_tracking.detection.decoders import logit
 from face_tracking.detection.runtimes.tvm_library import load_network, tvm_ffi
-from face_tracking.detection.selection import NUMBERS, Selector, Setting
+from face_tracking.detection.selection import NUMBERS, Head, Selector, Setting
 from face_tracking.errors import UserError
+
+LEAST_OVERLAP = 2.0 ** -25
+"""Boxes that overlap by no more do not at all: OpenCV subtracts it from 1 in float32, and so loses
+it."""
 
 
 class CompiledNetwork:
@@ -24,6 +28,7 @@ class CompiledNetwork:
 
     :param path: the library.
     :param threads: how many cores to use, at least 1.
+    :ivar head: what the outputs mean, if it can find the faces in them (`CompiledSelector`).
     :raises UserError: it is damaged, of another version, or for another processor.
     """
 
@@ -44,14 +49,10 @@ class CompiledNetwork:
         self._main = machine['main']
         request = self.description['request']
         self.input_size = request['width'], request['height']
+        self.head = Head.from_json(request['head'])
         self._copy = np.zeros((request['height'], request['width'], 3), np.uint8)
         self.threads = threads
         self._threads = tvm_ffi.from_dlpack(np.array([threads], np.int32))
-
-    @property
-    def selects(self) -> bool:
-        """Whether it can find the faces in its outputs, see :class:`CompiledSelector`."""
-        return self.description['request']['head'] is not None
 
     def function(self, name: str):
         """Return one of the library's functions beside the network."""
@@ -130,9 +131,7 @@ class CompiledSelector(Selector):
     """Selects with the function that was compiled with the network (`compiler.selection`)."""
 
     def __init__(self, network: CompiledNetwork):
-        width, height = network.input_size
-        cells = sum(math.ceil(width / stride) * math.ceil(height / stride)
-                    for stride in network.description['request']['head']['strides'])
+        cells = network.head.cells(*network.input_size)
         self._find_faces = network.function('find_faces')
         self._told: tuple = ()
         self._settings = np.zeros(len(Setting), np.float32)
@@ -146,8 +145,8 @@ class CompiledSelector(Selector):
             self._told = told
             # A score is the root of two factors up to 1, so its square bounds the first alone.
             least = score_threshold ** 2
-            self._settings[:] = (logit(least), least, nms_threshold, max_faces or math.inf,
-                                 *fit, *size)
+            self._settings[:] = (logit(least), least, max(nms_threshold, LEAST_OVERLAP),
+                                 max_faces or math.inf, *fit, *size)
         self._find_faces(*outputs.tensors, *self._tensors)
         return self._rows[1:int(self._rows[0, 0]) + 1].copy()
 

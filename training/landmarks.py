@@ -22,7 +22,7 @@ from tqdm import tqdm
 from face_tracking import boxes as box_math
 from face_tracking.detection.decoders import YuNet
 from face_tracking.detection.letterbox import Letterbox
-from face_tracking.detection.suppression import suppress
+from face_tracking.detection.selection import ArraySelector
 from face_tracking.errors import UserError
 from training import labels
 from training.compose import MIRRORED_LANDMARKS
@@ -38,6 +38,7 @@ WIDEST = 0.2
 they are believed."""
 SAME = 0.5
 LEAST_SCORE = 0.3
+OVERLAP = 0.45
 OUTPUTS = [f'{kind}_{stride}' for kind in ('cls', 'obj', 'bbox', 'kps') for stride in STRIDES]
 
 
@@ -52,7 +53,7 @@ class Witness:
         self._session = load_yunet(path, OUTPUTS)
         entry = self._session.get_inputs()[0]
         self._input, (height, width) = entry.name, entry.shape[2:]
-        self._decode = YuNet(width, height, STRIDES)
+        self._selector = ArraySelector(YuNet(width, height, STRIDES))
         self._fits = [Letterbox(width, height, round(share * max(width, height)))
                       for share in SHARES]
 
@@ -70,12 +71,9 @@ class Witness:
     def _look(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
-        found = self._decode(self._session.run(OUTPUTS, {self._input: tensor}), LEAST_SCORE)
-        if not len(found.scores):
-            return np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
-        kept = suppress(found.boxes, found.scores, 0.45)
-        scale = np.array(fit, np.float32)
-        return found.boxes[kept] * np.tile(scale, 2), found.landmarks[kept] * scale
+        rows = self._selector.select(self._session.run(OUTPUTS, {self._input: tensor}),
+                                     LEAST_SCORE, OVERLAP, 0, fit, image.shape[1::-1])
+        return rows[:, 1:5], rows[:, 5:].reshape(-1, 5, 2)
 
 
 def agreed(answers: np.ndarray) -> np.ndarray | None:

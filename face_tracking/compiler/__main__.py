@@ -17,8 +17,6 @@ def main() -> int:
     sys.modules.setdefault('torch', None)
     job = json.loads(sys.argv[1])
     name = job['onnx_path'].rpartition('/')[2]
-    head = job.get('head') and Head(job['head']['kind'], tuple(job['head']['strides']),
-                                    tuple(job['head']['outputs']))
 
     def progress(line: str) -> None:
         print(f'compiling {name}: {line}', file=sys.stderr, flush=True)
@@ -27,7 +25,8 @@ def main() -> int:
         path = compile_model(
             job['onnx_path'], (job['width'], job['height']), job.get('target', 'host'),
             precision=job['precision'], colour=job['colour'], mean=tuple(job['mean']),
-            scale=job['scale'], head=head, output=job.get('output'), progress=progress)
+            scale=job['scale'], head=Head.from_json(job.get('head')), output=job.get('output'),
+            progress=progress)
     except UserError as error:
         print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
         return 2

@@ -42,7 +42,7 @@ def call(function, *arguments) -> None:
 
 def lane(vector, index: int):
     """Return one number of a vector."""
-    return tirx.Shuffle([vector], [tirx.const(index, 'int32')])
+    return tirx.Shuffle([vector], [integer(index)])
 
 
 def integer(value: int):
@@ -111,8 +111,8 @@ def exponential(value, dtype: str, lanes: int):
     result = number(1 / 5040)
     for coefficient in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
         result = let(result * rest + number(coefficient))
-    exponent = (convert(whole, 'int32', lanes) + splat(tirx.const(127, 'int32'), lanes)) \
-        * splat(tirx.const(1 << 23, 'int32'), lanes)
+    exponent = (convert(whole, 'int32', lanes) + splat(integer(127), lanes)) \
+        * splat(integer(1 << 23), lanes)
     power = tirx.reinterpret('float32' if lanes == 1 else f'float32x{lanes}', exponent)
     result = let(result * power)
     return result if dtype == 'float32' else let(convert(result, dtype, lanes))

@@ -154,8 +154,7 @@ class PipelineFunction:
         return found + [64] * (count - len(found))
 
     def _length(self, name: str) -> int:
-        shape = self.network.shapes[name]
-        return shape.height * shape.width * shape.channels
+        return self.network.shapes[name].numbers
 
     def _dtype(self, name: str) -> str:
         if name == self.pipeline.output:
@@ -265,8 +264,7 @@ def results_function(network: Network, outputs: list[Output], machine: Machine, 
             planes = {}
             for number, source in enumerate(readers(outputs)):
                 shape = network.shapes[source]
-                size = shape.height * shape.width * shape.channels
-                buffer = T.arg(f'input{number}', T.buffer((size,), dtype))
+                buffer = T.arg(f'input{number}', T.buffer((shape.numbers,), dtype))
                 planes[source] = Plane(buffer, shape, dtype)
             target = T.arg('output', T.buffer((sum(sizes),), 'float32'))
             at = 0

@@ -382,7 +382,7 @@ class _Reader:
         shape = self.shapes[source]
         if columns < 1:
             self._fail(node, 'leaves the number of columns open')
-        rows = shape.height * shape.width * shape.channels // columns
+        rows = shape.numbers // columns
         return Rows((1, rows, columns), (Part(source, 0, shape.channels),))
 
     def _concat_rows(self, node, inputs, attributes):

@@ -28,7 +28,6 @@ from face_tracking.compiler.int8.functions import IntegerFunction
 from face_tracking.compiler.int8.quantise import Quantised
 from face_tracking.compiler.network import IMAGE, Network, Output
 from face_tracking.compiler.pipelines import plan_pipelines, readers
-from face_tracking.compiler.selection import selection_function
 from face_tracking.compiler.targets import Machine
 from face_tracking.detection.selection import Head
 from face_tracking.errors import UserError
@@ -49,7 +48,7 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     :param choose: how each convolution is cut; as recorded, or the default, if None.
     :param quantised: the network in whole numbers, where it is to be computed in them; what it
         leaves to floating point is of ``dtype``.
-    :param head: what the outputs mean: then the program has a `selection_function`, too.
+    :param head: what the outputs mean: then the program has a `selection.selection_function`, too.
     """
     choose = choose or recorded_choices(machine)
     direct = [output for output in network.outputs
@@ -58,9 +57,8 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
     results = readers(direct)
     pipelines = plan_pipelines(network)
     builder = relax.BlockBuilder()
-    shape = network.shapes[IMAGE]
-    image = relax.Var(IMAGE, relax.TensorType(
-        (shape.height * shape.width * shape.channels,), 'uint8'))
+    picture = network.shapes[IMAGE]
+    image = relax.Var(IMAGE, relax.TensorType((picture.numbers,), 'uint8'))
     maps = {IMAGE: image}
     threads = relax.Var('threads', relax.TensorType((1,), 'int32'))
     with builder.function('main', [image, threads], {'global_symbol': 'main'}):
@@ -74,12 +72,11 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                                                 'float32' if pipeline.output in results else dtype)
                 name = f'rows{number}'
                 weights = relax.const(function.weights, function.weights.dtype.name)
-                shape = network.shapes[pipeline.output]
                 band = builder.add_func(function.band(f'{name}_band'), f'{name}_band')
                 maps[pipeline.output] = builder.emit(relax.call_tir(
                     builder.add_func(function.entry(name, band), name),
                     [*(maps[source] for source in pipeline.inputs()), weights, threads],
-                    relax.TensorType((shape.height * shape.width * shape.channels,),
+                    relax.TensorType((network.shapes[pipeline.output].numbers,),
                                      function.output_dtype)))
             tensors = [maps[source] for source in results]
             if others:
@@ -90,14 +87,14 @@ def build_program(network: Network, machine: Machine, pixels: Pixels, dtype: str
                     relax.TensorType((sum(output_sizes(others)),), 'float32'))))
             returned = builder.emit_output(relax.Tuple(tensors))
         builder.emit_func_output(returned)
-    shape = network.shapes[IMAGE]
-    builder.add_func(halving.halving_function(shape.width, shape.height), halving.NAME)
+    builder.add_func(halving.halving_function(picture.width, picture.height), halving.NAME)
     places = _places(direct, others)
     if head is not None:
         sizes = [network.shapes[source].numbers for source in results]
         if others:
             sizes.append(sum(output_sizes(others)))
-        builder.add_func(selection_function(network, head, sizes, places), selection.NAME)
+        builder.add_func(selection.selection_function(network, head, sizes, places),
+                         selection.NAME)
     return builder.get(), places
 
 

@@ -41,11 +41,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Level:
-    """One of the head's grids.
+    """One of the head's grids; what is called returns expressions.
 
-    :ivar doubtful: the first, cheap comparison: a cell's number, and the setting it must reach.
-    :ivar squared_score: of a cell, as an expression; ``box`` and ``points`` likewise, as
-        functions of the cell and the number.
+    :ivar first: of a cell, the number that is compared before all others.
+    :ivar least: the setting that it must reach.
+    :ivar squared_score: of a cell.
+    :ivar box: of a cell and 0 to 3: dx, dy, log w, log h.
+    :ivar points: of a cell and 0 to 9: five landmarks x, y.
     """
 
     stride: int
@@ -60,8 +62,8 @@ class Level:
 
 def _check(network: Network, head: Head) -> None:
     shapes = {output.name: output.shape for output in network.outputs}
-    grids, steps = _cells(network, head), STEPS[head.kind]
-    wanted = [cells * step for step in steps for cells in grids]
+    grids = head.grids(*_size(network))
+    wanted = [columns * rows * step for step in STEPS[head.kind] for columns, rows in grids]
     found = [math.prod(shapes.get(name, (0,))) for name in head.outputs]
     if wanted != found:
         raise UserError(
@@ -70,21 +72,17 @@ def _check(network: Network, head: Head) -> None:
             "correct the model's description")
 
 
-def _cells(network: Network, head: Head) -> list[int]:
-    """Return how many cells each of the head's grids has."""
-    image = network.shapes[IMAGE]
-    return [math.ceil(image.width / stride) * math.ceil(image.height / stride)
-            for stride in head.strides]
+def _size(network: Network) -> tuple[int, int]:
+    """Return width and height of the input."""
+    picture = network.shapes[IMAGE]
+    return picture.width, picture.height
 
 
 def _levels(network: Network, head: Head, sources: dict[str, Source]) -> list[Level]:
-    width, found = network.shapes[IMAGE].width, []
-    for number, (stride, cells) in enumerate(
-            zip(head.strides, _cells(network, head), strict=True)):
+    found, make = [], _anchor_free if head.kind == 'anchor_free' else _yunet
+    for number, (columns, rows) in enumerate(head.grids(*_size(network))):
         parts = [sources[name] for name in head.outputs[number::len(head.strides)]]
-        columns = math.ceil(width / stride)
-        make = _anchor_free if head.kind == 'anchor_free' else _yunet
-        found.append(Level(stride, columns, cells, *make(*parts)))
+        found.append(Level(head.strides[number], columns, columns * rows, *make(*parts)))
     return found
 
 
@@ -118,7 +116,7 @@ def selection_function(network: Network, head: Head, sizes: list[int],
     :raises UserError: the outputs are not what the head says they are.
     """
     _check(network, head)
-    total = sum(_cells(network, head))
+    total = head.cells(*_size(network))
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name(NAME)

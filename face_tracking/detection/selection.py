@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,20 @@ class Head:
         if description.decoder not in COMPILED or options.keys() != {'strides'}:
             return None
         return cls(description.decoder, tuple(options['strides']), description.outputs)
+
+    @classmethod
+    def from_json(cls, value: dict | None) -> Head | None:
+        """Return the head whose fields JSON has kept, None where there was none."""
+        return value and cls(value['kind'], tuple(value['strides']), tuple(value['outputs']))
+
+    def grids(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return columns and rows of each grid over an input of so many pixels."""
+        return [(math.ceil(width / stride), math.ceil(height / stride))
+                for stride in self.strides]
+
+    def cells(self, width: int, height: int) -> int:
+        """Return how many cells all grids have together."""
+        return sum(columns * rows for columns, rows in self.grids(width, height))
 
 
 class Selector(ABC):

@@ -40,11 +40,6 @@ TILE_PIXELS, TILE_CHANNELS = 4, 4
 FLOAT = 'float32'
 
 
-def numbers(shape: Shape) -> int:
-    """Return how many numbers a feature map has."""
-    return shape.height * shape.width * shape.channels
-
-
 def weights_of(layer: Layer) -> np.ndarray | None:
     """Return a layer's weights and biases one after another, None where it has none."""
     if not isinstance(layer, Convolution):
@@ -54,12 +49,12 @@ def weights_of(layer: Layer) -> np.ndarray | None:
 
 def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
     """Return the TIR function (sources..., weights if it has some, result) of a layer."""
-    sizes = [(numbers(network.shapes[source]), 'uint8' if source == IMAGE else FLOAT)
+    sizes = [(network.shapes[source].numbers, 'uint8' if source == IMAGE else FLOAT)
              for source in layer.sources]
     weights = weights_of(layer)
     if weights is not None:
         sizes.append((weights.size, FLOAT))
-    sizes.append((numbers(network.shapes[layer.output]), FLOAT))
+    sizes.append((network.shapes[layer.output].numbers, FLOAT))
     with IRBuilder() as builder:
         with T.prim_func():
             T.func_name(name)
@@ -182,7 +177,7 @@ class _Kernel:
                 T.buffer_store(total, total[0] + value * weights[tap * shape.channels + channel],
                                [0])
             T.buffer_store(target, emit.activate(total[0], layer.activation, FLOAT, 1), [index])
-        _launch(numbers(shape), thread)
+        _launch(shape.numbers, thread)
 
     def _max_pool(self, layer: MaxPool, target) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
@@ -196,7 +191,7 @@ class _Kernel:
                 value = self._read(source, source_row, at, channel, inside, least)
                 T.buffer_store(greatest, T.max(greatest[0], value), [0])
             T.buffer_store(target, greatest[0], [index])
-        _launch(numbers(shape), thread)
+        _launch(shape.numbers, thread)
 
     def _each(self, layer: Layer, target) -> None:
         """The layers that compute each number of the result by itself."""
@@ -228,7 +223,7 @@ class _Kernel:
                     T.buffer_store(target, self._read(source, row, column, channel - first),
                                    [index])
                 first += channels
-        _launch(numbers(shape), thread)
+        _launch(shape.numbers, thread)
 
 
 def results_function(network: Network, name: str):
@@ -239,7 +234,7 @@ def results_function(network: Network, name: str):
             T.func_name(name)
             T.func_attr({'tirx.noalias': True, 'global_symbol': name})
             buffers = {source: T.arg(f'input{number}', T.buffer(
-                (numbers(network.shapes[source]),), FLOAT))
+                (network.shapes[source].numbers,), FLOAT))
                 for number, source in enumerate(readers(network.outputs))}
             target = T.arg('output', T.buffer((sum(sizes),), FLOAT))
             begin = 0

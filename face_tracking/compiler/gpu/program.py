@@ -13,7 +13,6 @@ from face_tracking.compiler.functions import Pixels, output_sizes
 from face_tracking.compiler.gpu.kernels import (
     FLOAT,
     layer_function,
-    numbers,
     results_function,
     weights_of,
 )
@@ -31,7 +30,7 @@ def build_gpu_program(network: Network, pixels: Pixels
     is the number of its tensor, 0, and where in that it begins.
     """
     builder = relax.BlockBuilder()
-    image = relax.Var(IMAGE, relax.TensorType((numbers(network.shapes[IMAGE]),), 'uint8'))
+    image = relax.Var(IMAGE, relax.TensorType((network.shapes[IMAGE].numbers,), 'uint8'))
     maps = {IMAGE: image}
     with builder.function('main', [image], {'global_symbol': 'main'}):
         with builder.dataflow():
@@ -42,7 +41,7 @@ def build_gpu_program(network: Network, pixels: Pixels
                 function = builder.add_func(layer_function(layer, network, pixels, name), name)
                 maps[layer.output] = builder.emit(relax.call_tir(
                     function, [*(maps[source] for source in layer.sources), *constants],
-                    relax.TensorType((numbers(network.shapes[layer.output]),), FLOAT)))
+                    relax.TensorType((network.shapes[layer.output].numbers,), FLOAT)))
             function = builder.add_func(results_function(network, 'results'), 'results')
             sizes = output_sizes(network.outputs)
             results = builder.emit(relax.call_tir(

@@ -57,9 +57,9 @@ class Trial:
         """Return what the function cut by ``choice`` is called with; the output comes last."""
         random = np.random.default_rng(1)
         shapes = self._network.shapes
-        source = random.normal(0, 1, _numbers(shapes['source'])).astype(self.workload.dtype)
+        source = random.normal(0, 1, shapes['source'].numbers).astype(self.workload.dtype)
         return [source, self._function(choice).weights, np.array([1], np.int32),
-                np.zeros(_numbers(shapes['result']), self.workload.dtype)]
+                np.zeros(shapes['result'].numbers, self.workload.dtype)]
 
     def export(self, choices: list[Choice], path: Path) -> None:
         """Compile into a library with the functions ``k0``, ``k1``, ... for ``choices``."""
@@ -82,10 +82,6 @@ def _window(workload: Workload) -> Window:
     sides = [dilation * (size - 1) // 2
              for size, dilation in zip(workload.size, workload.dilation, strict=True)]
     return Window(workload.size, workload.stride, workload.dilation, (*sides, *sides))
-
-
-def _numbers(shape: Shape) -> int:
-    return shape.height * shape.width * shape.channels
 
 
 def workloads_of(onnx_path: Path, input_size: tuple[int, int], dtype: str) -> dict[Workload, int]:

@@ -141,7 +141,7 @@ class TvmRuntime(Runtime):
                        self.model.description.outputs)
 
     def selector(self) -> CompiledSelector | None:
-        return CompiledSelector(self._network) if self._network.selects else None
+        return CompiledSelector(self._network) if self._network.head else None
 
     def halver(self) -> CompiledHalver | None:
         return CompiledHalver(self._network) if self._network.device == 'cpu' else None

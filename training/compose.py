@@ -54,18 +54,27 @@ class Canvas:
                 np.array(self.ignore, bool))
 
 
+def scenes(pictures: list[Picture]) -> list[int]:
+    """Return which of ``pictures`` show no people: those without any label."""
+    return [i for i, picture in enumerate(pictures) if not len(picture.boxes)]
+
+
 class Composer:
     """Draws canvases of ``width`` x ``height`` from ``pictures``, reproducibly by generator.
 
     :param scene_share: how many of the pictures of a mosaic show no people.
+    :param hardness: how often each picture without people is drawn beside the others, float
+        (len(pictures),); None draws all alike.
     """
 
     def __init__(self, pictures: list[Picture], width: int, height: int,
-                 scene_share: float = 0.15):
+                 scene_share: float = 0.15, hardness: np.ndarray | None = None):
         self.pictures = pictures
         self.width, self.height = width, height
         self.scene_share = scene_share
-        self.scenes = [i for i, picture in enumerate(pictures) if not len(picture.boxes)]
+        self.scenes = scenes(pictures)
+        weights = np.ones(len(pictures)) if hardness is None else np.asarray(hardness, float)
+        self._scene_sums = np.cumsum(weights[self.scenes])
         self.faces = [(i, j) for i, picture in enumerate(pictures)
                       for j in np.flatnonzero(~picture.ignore)
                       if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE]
@@ -89,7 +98,7 @@ class Composer:
     def _background(self, random) -> Canvas:
         canvas = Canvas(np.empty((self.height, self.width, 3), np.uint8), [], [], [])
         if self.scenes and random.random() < 0.9:
-            picture = self.pictures[self.scenes[random.integers(len(self.scenes))]]
+            picture = self._scene(random)
             height, width = picture.levels[0].shape[:2]
             cover = max(self.width / width, self.height / height)
             scale = cover * math.exp(random.uniform(0, 1.0))
@@ -100,6 +109,10 @@ class Composer:
         else:
             canvas.image[:] = random.integers(0, 256, 3) if random.random() < 0.5 else 0
         return canvas
+
+    def _scene(self, random) -> Picture:
+        at = np.searchsorted(self._scene_sums, random.random() * self._scene_sums[-1], 'right')
+        return self.pictures[self.scenes[min(at, len(self.scenes) - 1)]]
 
     def _single(self, canvas, random):
         """Lay one picture, or nothing more than the scene, over the canvas."""
@@ -120,7 +133,7 @@ class Composer:
     def _whole(self, canvas, random):
         """Fit a whole picture into the canvas, as the detector will."""
         if self.scenes and random.random() < EMPTY_SHARE:
-            picture = self.pictures[self.scenes[random.integers(len(self.scenes))]]
+            picture = self._scene(random)
         else:
             picture = self.pictures[self.faces[random.integers(len(self.faces))][0]]
         height, width = picture.levels[0].shape[:2]

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from torch.utils.data import DataLoader
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from face_tracking.errors import UserError
 from training import checkpoint, labels, pictures
 from training.batches import Batches, set_up_worker
-from training.compose import Composer
+from training.compose import Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
@@ -31,6 +32,8 @@ from training.teacher import Teacher
 GRADIENT_LIMIT = 5.0
 LARGEST_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
+HARDEST = 8.0
+"""A picture without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
 COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
            'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
@@ -202,6 +205,22 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
     return training, validation
 
 
+def scene_hardness(options: Options, training: list[pictures.Picture],
+                   device: torch.device, progress: bool = False) -> np.ndarray:
+    """Return how often to draw each picture without people, float (N,).
+
+    Those in which the weights that the run starts from see a face come most often: up to
+    ``HARDEST`` times as often as the others.
+    """
+    network = checkpoint.load_network(options.init)
+    detector = Detector(torch_runner(deployed(network).to(device), device), 320, 320)
+    hardness = np.ones(len(training))
+    for k in tqdm(scenes(training), desc='scenes', unit='', disable=not progress):
+        scores = detector(training[k].levels[0]).scores
+        hardness[k] += (HARDEST - 1) * scores.max(initial=0.0)
+    return hardness
+
+
 def train(options: Options, resume: bool = False, stop_at: int | None = None,
           warn=tqdm.write, progress: bool = True) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
@@ -218,8 +237,10 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
                         'add --resume, or choose another --out')
     (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
-    batches = Batches([Composer(training, *size) for size in sizes], options.batch,
-                      options.seed, teacher)
+    hardness = (scene_hardness(options, training, run.device, progress) if options.init
+                else None)
+    batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
+                      options.batch, options.seed, teacher)
     last = min(options.steps, stop_at or options.steps)
     loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
                         num_workers=options.workers, worker_init_fn=set_up_worker,

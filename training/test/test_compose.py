@@ -68,6 +68,15 @@ def test_unscaled_pictures_are_drawn_to_the_pixel():
     assert not ignore.any()
 
 
+def test_harder_scenes_are_drawn_more_often():
+    shown = [scene(), red_square(), scene(), scene()]
+    composer = Composer(shown, 64, 64, hardness=np.array([1.0, 1, 6, 3]))
+    random = np.random.default_rng(1)
+    drawn = [composer._scene(random) for _ in range(2000)]
+    counts = [sum(picture is one for picture in drawn) for one in shown]
+    np.testing.assert_allclose(np.array(counts) / 2000, [0.1, 0, 0.6, 0.3], atol=0.04)
+
+
 def test_mirroring_swaps_left_and_right():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))

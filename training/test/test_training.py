@@ -2,6 +2,7 @@
 """Training end to end, in small, on made pictures."""
 
 import csv
+import dataclasses
 import importlib
 import json
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 
 from face_tracking.errors import UserError
-from training import checkpoint, evaluate, labels, pictures, plots
+from training import calibrate, checkpoint, evaluate, labels, pictures, plots
 from training.batches import Batches
-from training.compose import Composer
-from training.train import Options, Run, learning_rate, read_data, train
+from training.compose import Composer, scenes
+from training.train import HARDEST, Options, Run, learning_rate, read_data, scene_hardness, train
 
 COMMANDS = ('train', 'evaluate', 'calibrate', 'export', 'compare', 'cost', 'plots')
 
@@ -75,6 +76,24 @@ def test_fine_tuning_starts_from_the_given_weights(made_folder, tmp_path):
     for (key, value), other in zip(first.average.named_parameters(),
                                    start.network.parameters(), strict=True):
         torch.testing.assert_close(other, value, atol=1e-6, rtol=1e-5, msg=key)
+
+
+def test_scenes_in_which_the_start_sees_faces_are_harder(made_folder, tmp_path):
+    run(options(made_folder, tmp_path, steps=3))
+    opts = options(made_folder, tmp_path, init=str(tmp_path / 'weights.safetensors'))
+    training, _ = read_data(opts, pytest.fail)
+    network = checkpoint.load_network(opts.init)
+    calibrate.shift_scores(network, 20.0)
+    sees_all = tmp_path / 'sees_all.safetensors'
+    checkpoint.save_weights(network, sees_all)
+    calm = scene_hardness(opts, training, torch.device('cpu'))
+    alarmed = scene_hardness(dataclasses.replace(opts, init=str(sees_all)), training,
+                             torch.device('cpu'))
+    empty = scenes(training)
+    others = np.setdiff1d(np.arange(len(training)), empty)
+    assert len(empty) and (alarmed[empty] > 2).all() and (calm[empty] < alarmed[empty]).all()
+    assert (calm[others] == 1).all() and (alarmed[others] == 1).all()
+    assert alarmed.max() <= HARDEST
 
 
 def test_measures_what_it_trained(made_folder, tmp_path, capsys):

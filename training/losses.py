@@ -19,6 +19,11 @@ LANDMARK_SIZE = 24.0
 LANDMARK_SIZE_WEIGHTS = (0.5, 3.0)
 """Landmarks matter by the square root of the face's size over so many pixels, within limits: in
 a canvas of many small faces, whose eyes and mouth are a blur, a large one would not be heard."""
+FACING = 0.4
+"""Distance of the eyes over the size of a face that looks at the camera."""
+LARGEST_TURN_WEIGHT = 2.0
+"""Landmarks of a turned face, whose eyes are nearer together, matter by so much more at most:
+error is told over the distance of the eyes."""
 DENSE_SHARE = 0.2
 """How much the boxes of all cells inside a face matter beside those of the cells that answer
 for it: they teach the network early where in a face it is."""
@@ -80,6 +85,8 @@ def _landmark_loss(cells: Cells, batch: Batch, owner):
     error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
                                       reduction='none').mean(-1)
     weight = (size / LANDMARK_SIZE).sqrt().clamp(*LANDMARK_SIZE_WEIGHTS)
+    eyes = torch.nan_to_num((points[:, 0] - points[:, 1]).norm(dim=-1))
+    weight = weight * (FACING * size / eyes.clamp(min=1e-3)).clamp(1.0, LARGEST_TURN_WEIGHT)
     return LANDMARK_WEIGHT * ((error * known).mean(-1) * weight).sum() / count
 
 

@@ -99,6 +99,18 @@ def test_regions_to_ignore_cost_nothing():
     assert float(counted) > 100 and float(ignored) < 0.1
 
 
+def test_landmarks_of_turned_faces_matter_more_within_limits():
+    narrow = np.array(POINTS)
+    narrow[1, 0] = narrow[0, 0] + 7
+    profile = np.array(POINTS)
+    profile[1, 0] = profile[0, 0] + 0.5
+    costs = [float(losses(outputs_for(BOX, points + [2, 0]), batch_of([BOX], points))['landmarks'])
+             for points in (np.array(POINTS), narrow, profile)]
+    size = np.sqrt(28 * 36)
+    assert costs[1] / costs[0] == pytest.approx(0.4 * size / 7, rel=1e-3)
+    assert costs[2] / costs[0] == pytest.approx(2, rel=1e-3)
+
+
 def test_faces_without_landmarks_teach_boxes_alone():
     found = losses(outputs_for(BOX, POINTS), batch_of([BOX]))
     assert float(found['landmarks']) == 0 and torch.isfinite(sum(found.values()))

@@ -94,7 +94,8 @@ class FaceNetwork(nn.Module):
         self.stage16 = nn.Sequential(
             Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
         self.stage32 = nn.Sequential(
-            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64))
+            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64),
+            Separable(64, 64))
         self.neck8 = Separable(64, 64)
         self.neck16 = Separable(64, 64)
         self.neck32 = Separable(64, 64)

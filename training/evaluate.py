@@ -27,6 +27,7 @@ from training.plots import sheet
 from training.sizes import parse_size
 
 DEFAULT_HOLDOUT = 0.08
+UNKNOWN = [float('nan')] * 10
 
 
 def runner(name: str, width: int, height: int):
@@ -56,15 +57,16 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
     """
     try:
         rows = json.loads(path.read_text(encoding='utf-8'))
-        faces = {folder / row['file']: row['faces'] for row in rows}
+        faces = {str((folder / row['file']).resolve()): row['faces'] for row in rows}
         found = []
         for picture in shown:
-            own = faces[picture.file]
+            own = faces[str(picture.file.resolve())]
             boxes = np.array([face['box'] for face in own], np.float32).reshape(-1, 4)
             boxes[:, 2:] += boxes[:, :2]
             found.append(Found(
                 boxes, np.array([face['score'] for face in own], np.float32),
-                np.array([face['landmarks'] for face in own], np.float32).reshape(-1, 5, 2)))
+                np.array([face.get('landmarks') or UNKNOWN for face in own],
+                         np.float32).reshape(-1, 5, 2)))
     except KeyError as error:
         raise UserError(f'{path} lacks {error}', 'run face_tracking detect --json FILE on the '
                         'very folder that --data names') from error

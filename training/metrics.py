@@ -20,7 +20,7 @@ class Found:
 
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]``.
     :param scores: float32 (N,), 0..1.
-    :param landmarks: float32 (N, 5, 2).
+    :param landmarks: float32 (N, 5, 2), NaN where the detector tells none.
     """
 
     boxes: np.ndarray
@@ -78,7 +78,8 @@ def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold:
         for k in np.flatnonzero(matched >= 0):
             points = label.landmarks[matched[k]]
             eyes = np.linalg.norm(points[0] - points[1])
-            if np.isfinite(points).all() and eyes > 0:
+            known = np.isfinite(points).all() and np.isfinite(seen.landmarks[k]).all()
+            if known and eyes > 0:
                 errors.append(np.linalg.norm(seen.landmarks[k] - points, axis=1).mean() / eyes)
     precision, recall, at = _curve(rows, total, threshold)
     area = float(np.sum(np.diff(np.r_[0.0, recall]) * precision))

@@ -19,6 +19,7 @@ from face_tracking.compiler.emit import T
 from face_tracking.compiler.network import IMAGE, Network
 from face_tracking.detection.decoders import LARGEST_LOG_SIZE, LEAST_LOGIT
 from face_tracking.detection.selection import NUMBERS, Head, Setting
+from face_tracking.detection.suppression import AGREEMENT, LEAST_WEIGHT
 from face_tracking.errors import UserError
 
 NAME = 'find_faces'
@@ -176,7 +177,11 @@ def _placed(level: Level, head: Head, cell) -> list:
 
 
 def _suppress(settings, candidates, count, rows) -> None:
-    """Write the best candidate, drop those that overlap it, and so on while there are any."""
+    """Write the best candidate, drop those that overlap it, and so on while there are any.
+
+    What is written is the mean of those that agree (`detection.suppression.blend`).
+    """
+    sums = T.alloc_buffer((NUMBERS,), 'float32')
     gone = emit.constant(-1.0, 'float32')
     best, top = _counter(), T.alloc_buffer((1,), 'float32')
     kept, written, going = _counter(), _counter(), _counter(1)
@@ -193,8 +198,9 @@ def _suppress(settings, candidates, count, rows) -> None:
                 T.buffer_store(going, emit.integer(0), [0])
             with T.Else():
                 begin = emit.let(best[0] * NUMBERS)
-                _drop_overlapping(settings, candidates, count, begin)
-                _write(settings, candidates, begin, top[0], written, rows)
+                _start_mean(sums, candidates, begin)
+                _drop_overlapping(settings, candidates, count, begin, sums)
+                _write(settings, sums, top[0], written, rows)
                 T.buffer_store(candidates, gone, [begin])
                 T.buffer_store(kept, kept[0] + 1, [0])
                 enough = emit.convert(kept[0], 'float32', 1) >= settings[Setting.MOST]
@@ -203,8 +209,28 @@ def _suppress(settings, candidates, count, rows) -> None:
     T.buffer_store(rows, emit.convert(written[0], 'float32', 1), [0])
 
 
-def _drop_overlapping(settings, candidates, count, best) -> None:
-    """Mark what overlaps the candidate at ``best`` too much as gone."""
+def _start_mean(sums, candidates, begin) -> None:
+    """Begin a mean, weight and weighted numbers, with the candidate at ``begin``."""
+    for number in range(NUMBERS):
+        T.buffer_store(sums, emit.constant(0.0, 'float32'), [number])
+    _add(sums, candidates, begin)
+
+
+def _add(sums, candidates, begin) -> None:
+    """Add the candidate at ``begin`` to a mean, with the fourth power of its score as weight."""
+    square = emit.let(candidates[begin] * candidates[begin])
+    weight = emit.let(T.max(square * square, emit.constant(LEAST_WEIGHT, 'float32')))
+    T.buffer_store(sums, sums[0] + weight, [0])
+    with emit.serial(NUMBERS - 1) as number:
+        T.buffer_store(sums, sums[number + 1] + weight * candidates[begin + number + 1],
+                       [number + 1])
+
+
+def _drop_overlapping(settings, candidates, count, best, sums) -> None:
+    """Mark what overlaps the candidate at ``best`` too much as gone, and add what agrees with it.
+
+    The candidate itself is among what is marked, but was added before.
+    """
     def side(begin, axis):
         return candidates[begin + 3 + axis] - candidates[begin + 1 + axis]
 
@@ -220,15 +246,18 @@ def _drop_overlapping(settings, candidates, count, best) -> None:
             both = emit.let(shared[0] * shared[1])
             union = side(best, 0) * side(best, 1) + side(other, 0) * side(other, 1) - both
             with T.If(both > union * settings[Setting.OVERLAP]), T.Then():
+                agrees = both > union * emit.constant(AGREEMENT, 'float32')
+                with T.If(T.And(agrees, other != best)), T.Then():
+                    _add(sums, candidates, other)
                 T.buffer_store(candidates, emit.constant(-1.0, 'float32'), [other])
 
 
-def _write(settings, candidates, begin, score, written, rows) -> None:
+def _write(settings, sums, score, written, rows) -> None:
     """Append a face in pixels of the picture, its box cut to it, unless nothing of it is left."""
     zero = emit.constant(0.0, 'float32')
-    scale = settings[Setting.SCALE_X], settings[Setting.SCALE_Y]
+    scale = [emit.let(settings[axis] / sums[0]) for axis in (Setting.SCALE_X, Setting.SCALE_Y)]
     side = settings[Setting.WIDTH], settings[Setting.HEIGHT]
-    box = [emit.let(T.min(T.max(candidates[begin + 1 + number] * scale[number % 2], zero),
+    box = [emit.let(T.min(T.max(sums[1 + number] * scale[number % 2], zero),
                           side[number % 2])) for number in range(4)]
     with T.If(T.And(box[2] > box[0], box[3] > box[1])), T.Then():
         target = emit.let((written[0] + 1) * NUMBERS)
@@ -236,6 +265,5 @@ def _write(settings, candidates, begin, score, written, rows) -> None:
         for number in range(4):
             T.buffer_store(rows, box[number], [target + 1 + number])
         for number in range(10):
-            T.buffer_store(rows, candidates[begin + 5 + number] * scale[number % 2],
-                           [target + 5 + number])
+            T.buffer_store(rows, sums[5 + number] * scale[number % 2], [target + 5 + number])
         T.buffer_store(written, written[0] + 1, [0])

@@ -14,7 +14,7 @@ import numpy as np
 from face_tracking.detection.decoders import Decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import ModelDescription
-from face_tracking.detection.suppression import suppress
+from face_tracking.detection.suppression import blend, suppress
 
 COMPILED = ('anchor_free', 'yunet')
 """The decoders that `face_tracking.compiler` can put into a network's library."""
@@ -81,7 +81,8 @@ class Selector(ABC):
         :param outputs: of the network, raw, in the decoder's order.
         :param score_threshold: least score of a face, 0 to 1.
         :param nms_threshold: two boxes that overlap by more (intersection over union) are one
-            face.
+            face, whose place is the mean of the boxes that agree on it
+            (`face_tracking.detection.suppression`).
         :param max_faces: return at most so many, the best; 0 returns all.
         :param fit: how the picture was fitted into the input.
         :param size: width and height of the picture, to which boxes are cut; one of which
@@ -104,13 +105,14 @@ class ArraySelector(Selector):
             return np.zeros((0, NUMBERS), np.float32)
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
         scale = np.array((fit, size), np.float32)
+        places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
+        places = blend(places, candidates.boxes, candidates.scores, kept, nms_threshold)
         rows = np.empty((len(kept), NUMBERS), np.float32)
         rows[:, 0] = candidates.scores[kept]
+        np.multiply(places.reshape(-1, 7, 2), scale[0], out=rows[:, 1:].reshape(-1, 7, 2))
         boxes = rows[:, 1:5].reshape(-1, 2, 2)
-        np.multiply(candidates.boxes[kept].reshape(-1, 2, 2), scale[0], out=boxes)
         np.maximum(boxes, 0, out=boxes)
         np.minimum(boxes, scale[1], out=boxes)
-        np.multiply(candidates.landmarks[kept], scale[0], out=rows[:, 5:].reshape(-1, 5, 2))
         # A box that lies wholly in the padding, or is not a number, has no inside.
         inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
         return rows if inside.all() else rows[inside]

@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Non-maximum suppression: of boxes that show the same face, the best remains."""
+"""Non-maximum suppression: of boxes that show the same face, the best remains.
+
+The best of several cells that see a face is now this one and now that one, and with each change
+the box would jump. So what remains is the mean of those that agree, after Bazarevsky et al.,
+"BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019, section 3.4.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+
+from face_tracking import boxes as box_math
+
+AGREEMENT = 0.6
+"""Of the boxes that a better one displaces, those that overlap it by more than this (intersection
+over union) have their say: the others may be of a neighbour."""
+LEAST_WEIGHT = 1e-30
+"""Of a box in the mean: where all scores are 0, all count alike."""
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
@@ -23,3 +36,30 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
     # As lists: OpenCV reads those several times faster than arrays.
     kept = cv2.dnn.NMSBoxes(rows.tolist(), scores.tolist(), 0, iou_threshold)
     return np.asarray(kept[:limit] if limit else kept, np.int64)
+
+
+def blend(rows: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kept: np.ndarray,
+          iou_threshold: float) -> np.ndarray:
+    """Return ``rows`` (K, M) of the boxes kept, each the mean over the boxes that agree on a face.
+
+    Those are the one kept and, of those that it displaced, those that overlap it by more than
+    `AGREEMENT`. They weigh as much as the fourth power of their scores: beside a sure box a weak
+    one counts next to nothing.
+
+    :param rows: float32 (N, M), what to average, of all boxes.
+    :param boxes, scores: see :func:`suppress`.
+    :param kept, iou_threshold: what that returned, and what it was told.
+    """
+    found = rows[kept]
+    if len(kept) == len(boxes):
+        return found
+    overlap = box_math.iou(boxes[kept], boxes)
+    first = (overlap > iou_threshold).argmax(axis=0)
+    agree = overlap > max(iou_threshold, AGREEMENT)
+    agree &= first == np.arange(len(kept))[:, None]
+    agree[:, kept] = np.eye(len(kept), dtype=bool)
+    weights = np.maximum(scores ** 4, LEAST_WEIGHT)
+    for k in np.flatnonzero(agree.sum(axis=1) > 1):
+        own = weights[agree[k]]
+        found[k] = own @ rows[agree[k]] / own.sum()
+    return found

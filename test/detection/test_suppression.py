@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking import boxes as box
-from face_tracking.detection.suppression import suppress
+from face_tracking.detection.suppression import AGREEMENT, blend, suppress
 
 
 def random_boxes(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,3 +56,37 @@ def test_order_of_equal_scores_is_that_of_the_rows():
 
 def test_nothing_stays_nothing():
     assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).shape == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.2, 0.45, 0.7, 1.0]),
+       st.integers(0, 4))
+def test_what_agrees_is_averaged_by_the_scores(seed, count, threshold, limit):
+    boxes, scores = random_boxes(seed, count)
+    numbers = np.random.default_rng(seed).normal(0, 1, (count, 3)).astype(np.float32)
+    kept = suppress(boxes, scores, threshold, limit)
+    found = blend(numbers, boxes, scores, kept, threshold)
+    free = np.ones(count, bool)
+    for face, row in enumerate(kept):
+        overlap = box.iou(boxes[[row]], boxes)[0]
+        displaced = free & (overlap > threshold)
+        agree = displaced & (overlap > AGREEMENT)
+        agree[row] = True
+        mean = np.average(numbers[agree], axis=0, weights=scores[agree].astype(float) ** 4)
+        np.testing.assert_allclose(found[face], mean, rtol=1e-4, atol=1e-5)
+        free &= ~displaced
+
+
+def test_a_neighbour_that_is_displaced_does_not_pull():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [3.5, 0, 13.5, 10]], np.float32)
+    scores = np.array([0.9, 0.6, 0.8], np.float32)
+    kept = suppress(boxes, scores, 0.4)
+    assert kept.tolist() == [0]
+    x1 = blend(boxes, boxes, scores, kept, 0.4)[0, 0]
+    np.testing.assert_allclose(x1, 0.6 ** 4 / (0.9 ** 4 + 0.6 ** 4), rtol=1e-5)
+
+
+def test_scores_of_zero_count_alike():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10]], np.float32)
+    found = blend(boxes, boxes, np.zeros(2, np.float32), np.array([0]), 0.45)
+    np.testing.assert_allclose(found, [[0.5, 0, 10.5, 10]])

@@ -21,6 +21,8 @@ from face_tracking.detection.selection import Head
 FORMAT = 3
 """Changes when a library of an older version could no longer be run."""
 MAGIC = b'face_tracking_so'
+COMPILED_IN = tuple(f'detection/{name}.py' for name in ('decoders', 'selection', 'suppression'))
+"""Sources outside the compiler whose numbers end up in a library."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ class Request:
 
 
 def compiler_version() -> str:
-    """Return a string that changes with TVM and with this package's own compiler."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob('*.py')):
+    """Return a string that changes with TVM and with what this package compiles."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for path in [*sorted(here.rglob('*.py')), *(here.parent / name for name in COMPILED_IN)]:
         digest.update(path.read_bytes())
     versions = []
     for package in ('apache-tvm', 'apache-tvm-ffi'):

@@ -12,7 +12,7 @@ from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.runtimes.runtime import DEFAULT, Runtime, create_runtime
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.selection import ArraySelector, Selector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 
@@ -29,12 +29,15 @@ class FaceDetector:
     :param max_faces: return at most so many, the best; 0 returns all.
     :param long_side: scale pictures no further than to this long side in pixels; None fills the
         network's input.
+    :param selector: finds the faces in the network's outputs; None takes the runtime's own where
+        it has one.
     :ivar timings: milliseconds that the last picture took, by stage: ``preprocess``,
         ``inference``, ``decode``.
     """
 
     def __init__(self, model: Model, runtime: Runtime, score_threshold: float = 0.7,
-                 nms_threshold: float = 0.45, max_faces: int = 5, long_side: int | None = None):
+                 nms_threshold: float = 0.45, max_faces: int = 5, long_side: int | None = None,
+                 selector: Selector | None = None):
         self.model = model
         self.runtime = runtime
         self.score_threshold = score_threshold
@@ -42,7 +45,8 @@ class FaceDetector:
         self.max_faces = max_faces
         self.timings: dict[str, float] = {}
         self._letterbox = Letterbox(model.width, model.height, long_side, runtime.halver())
-        self._selector = runtime.selector() or ArraySelector(create_decoder(model))
+        self._selector = (selector or runtime.selector()
+                          or ArraySelector(create_decoder(model)))
 
     def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, their boxes cut to the picture.

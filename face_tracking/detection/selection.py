@@ -14,7 +14,7 @@ import numpy as np
 from face_tracking.detection.decoders import Decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import ModelDescription
-from face_tracking.detection.suppression import blend, suppress
+from face_tracking.detection.suppression import AGREEMENT, blend, suppress
 
 COMPILED = ('anchor_free', 'yunet')
 """The decoders that `face_tracking.compiler` can put into a network's library."""
@@ -94,10 +94,11 @@ class ArraySelector(Selector):
     """Selects with NumPy and OpenCV, whatever engine the outputs are from.
 
     :param decode: the model's decoder.
+    :param agreement: see `face_tracking.detection.suppression.blend`; 1 takes the best box alone.
     """
 
-    def __init__(self, decode: Decoder):
-        self._decode = decode
+    def __init__(self, decode: Decoder, agreement: float = AGREEMENT):
+        self._decode, self._agreement = decode, agreement
 
     def select(self, outputs, score_threshold, nms_threshold, max_faces, fit, size):
         candidates = self._decode(outputs, score_threshold)
@@ -106,7 +107,8 @@ class ArraySelector(Selector):
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
         scale = np.array((fit, size), np.float32)
         places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
-        places = blend(places, candidates.boxes, candidates.scores, kept, nms_threshold)
+        places = blend(places, candidates.boxes, candidates.scores, kept, nms_threshold,
+                       self._agreement)
         rows = np.empty((len(kept), NUMBERS), np.float32)
         rows[:, 0] = candidates.scores[kept]
         np.multiply(places.reshape(-1, 7, 2), scale[0], out=rows[:, 1:].reshape(-1, 7, 2))

@@ -39,12 +39,12 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
 
 
 def blend(rows: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kept: np.ndarray,
-          iou_threshold: float) -> np.ndarray:
+          iou_threshold: float, agreement: float = AGREEMENT) -> np.ndarray:
     """Return ``rows`` (K, M) of the boxes kept, each the mean over the boxes that agree on a face.
 
     Those are the one kept and, of those that it displaced, those that overlap it by more than
-    `AGREEMENT`. They weigh as much as the fourth power of their scores: beside a sure box a weak
-    one counts next to nothing.
+    ``agreement``. They weigh as much as the fourth power of their scores: beside a sure box a
+    weak one counts next to nothing.
 
     :param rows: float32 (N, M), what to average, of all boxes.
     :param boxes, scores: see :func:`suppress`.
@@ -55,7 +55,7 @@ def blend(rows: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kept: np.ndar
         return found
     overlap = box_math.iou(boxes[kept], boxes)
     first = (overlap > iou_threshold).argmax(axis=0)
-    agree = overlap > max(iou_threshold, AGREEMENT)
+    agree = overlap > max(iou_threshold, agreement)
     agree &= first == np.arange(len(kept))[:, None]
     agree[:, kept] = np.eye(len(kept), dtype=bool)
     weights = np.maximum(scores ** 4, LEAST_WEIGHT)

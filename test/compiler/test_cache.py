@@ -141,3 +141,10 @@ def test_a_library_brought_along_is_found_beside_the_model(tmp_path, own_cache):
     assert library.find_library(model, request) == brought
     assert library.find_library(model, library.host_request(digest, (96, 48))) is None
 
+
+@pytest.mark.parametrize('source', ['compiler/rows.py', 'detection/suppression.py'])
+def test_a_change_of_what_is_compiled_is_another_version(monkeypatch, source):
+    before, plain = library.compiler_version(), type(ROOT).read_bytes
+    monkeypatch.setattr(type(ROOT), 'read_bytes', lambda path: plain(path) + (
+        b'# changed' if path.as_posix().endswith(source) else b''))
+    assert library.compiler_version() != before

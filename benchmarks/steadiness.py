@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How far a detector's box jumps when nothing but the camera moves a little.
+
+    source scripts/env.sh && python -m benchmarks.steadiness FOLDER --yunet YUNET.onnx
+
+Each picture of FOLDER is shown several times, moved by parts of a cell of the network's grid and
+a little nearer or further, to every detector in turn, scaled to 320x240. A steady box moves along.
+"jump" is how far its corners stray from that (standard deviation, over the side of the box), on
+average over those faces, one in a picture, that all detectors find in every look; "found" counts
+the looks at them and all others. "best box" is our detector without the mean over the boxes that
+agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN with the
+weights named, Haar the cascade that OpenCV brings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from face_tracking import boxes as box_math
+from face_tracking.camera.folder import find_images
+from face_tracking.cli import options
+from face_tracking.cli.output import progress, write_text
+from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.detector import FaceDetector
+from face_tracking.detection.model import load_model
+from face_tracking.detection.runtimes.runtime import create_runtime
+from face_tracking.detection.selection import ArraySelector
+from face_tracking.errors import UserError
+
+SIZE = 320, 240
+LARGEST_SHIFT = 16.0
+"""Half a cell of the coarsest grid, pixels."""
+LARGEST_ZOOM = 1.08
+SAME = 0.4
+SCORE = 0.5
+
+Boxes = Callable[[np.ndarray], np.ndarray]
+"""Takes a picture, uint8 (H, W, 3) BGR, returns boxes (N, 4), ``[x1, y1, x2, y2]`` pixels."""
+
+
+def ours() -> dict[str, Boxes]:
+    """Return the bundled detector, as it is and with the best box alone."""
+    model = load_model(None, SIZE)
+    runtime = create_runtime('tvm', model, threads=1)
+    alone = ArraySelector(create_decoder(model), agreement=1.0)
+    found = {}
+    for name, selector in (('face_tracking', None), ('best box', alone)):
+        detector = FaceDetector(model, runtime, SCORE, selector=selector)
+        found[name] = lambda image, detect=detector.detect: detect(image).boxes
+    return found
+
+
+def yunet(path: Path) -> Boxes:
+    """Return YuNet as OpenCV runs it."""
+    try:
+        network = cv2.FaceDetectorYN.create(str(path), '', SIZE, SCORE)
+    except cv2.error as error:
+        raise UserError(f'OpenCV cannot load {path}', 'name a YuNet in ONNX') from error
+
+    def boxes(image: np.ndarray) -> np.ndarray:
+        rows = network.detect(image)[1]
+        return _corners(np.zeros((0, 4)) if rows is None else rows[:, :4])
+    return boxes
+
+
+def haar() -> Boxes:
+    """Return OpenCV's cascade for frontal faces, with its usual settings."""
+    cascade = cv2.CascadeClassifier(
+        cv2.data.haarcascades + 'haarcascade_frontalface_default.xml')
+
+    def boxes(image: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return _corners(np.reshape(cascade.detectMultiScale(grey, 1.1, 4), (-1, 4)))
+    return boxes
+
+
+def _corners(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1).astype(np.float32)
+
+
+def looks(image: np.ndarray, count: int, random: np.random.Generator):
+    """Yield (picture of `SIZE`, scale, shift): where pixels of ``image`` are in each look."""
+    fit = min(SIZE[0] / image.shape[1], SIZE[1] / image.shape[0])
+    if fit < 1:
+        image, fit = cv2.resize(image, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA), 1.0
+    fit = min(fit, 1.0)
+    spare = (np.array(SIZE) - fit * np.array(image.shape[1::-1])) / 2
+    for _ in range(count):
+        scale = fit * LARGEST_ZOOM ** random.uniform(-1, 1)
+        shift = spare + random.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, 2)
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        yield cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_AREA), scale, shift
+
+
+def steady(found: list[np.ndarray]) -> np.ndarray | None:
+    """Return one face's boxes in all looks, (looks, 4), None where it is not in each.
+
+    :param found: the boxes of each look, in pixels of the picture, which does not move.
+    """
+    if not len(found[0]):
+        return None
+    first = found[0][np.argmax(box_math.area(found[0]))]
+    track = []
+    for boxes in found:
+        overlap = box_math.iou(first[None], boxes)[0]
+        if not len(boxes) or overlap.max() < SAME:
+            return None
+        track.append(boxes[overlap.argmax()])
+    return np.array(track)
+
+
+def jump(track: np.ndarray) -> float:
+    """Return how far the corners of boxes (looks, 4) stray, over the side of the box."""
+    side = np.sqrt(box_math.area(track).mean())
+    return float(track.std(axis=0).mean() / side)
+
+
+def measured(detectors: dict[str, Boxes], images: list[np.ndarray], count: int) -> list[dict]:
+    """Return for each detector a row of ``engine``, ``jump``, ``found`` and ``faces``."""
+    random = np.random.default_rng(1)
+    jumps = {name: [] for name in detectors}
+    hits = dict.fromkeys(detectors, 0)
+    for image in progress(images, unit='picture'):
+        found = {name: [] for name in detectors}
+        for look, scale, shift in looks(image, count, random):
+            for name, detect in detectors.items():
+                boxes = detect(look)
+                hits[name] += bool(len(boxes))
+                found[name].append((boxes - np.tile(shift, 2)) / scale)
+        tracks = {name: steady(boxes) for name, boxes in found.items()}
+        if all(track is not None for track in tracks.values()):
+            middle = np.array([track.mean(axis=0) for track in tracks.values()])
+            if (box_math.iou(middle[:1], middle) >= SAME).all():
+                for name, track in tracks.items():
+                    jumps[name].append(jump(track))
+    faces = len(next(iter(jumps.values())))
+    if not faces:
+        raise UserError('no face was found by all detectors in every look',
+                        'name a folder of pictures with faces of 40 pixels and more')
+    return [{'engine': name, 'jump': float(np.mean(jumps[name])), 'faces': faces,
+             'found': hits[name] / (count * len(images))} for name in detectors]
+
+
+def main() -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path, help='pictures, most of them with a face')
+    parser.add_argument('--yunet', type=Path, metavar='FILE', help='YuNet for FaceDetectorYN')
+    parser.add_argument('--looks', type=options.positive, default=8, metavar='N',
+                        help='at each picture (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    try:
+        detectors = ours()
+        if args.yunet:
+            detectors['YuNet'] = yunet(args.yunet)
+        detectors['Haar'] = haar()
+        images = [cv2.imread(str(path)) for path in find_images(args.folder)]
+        rows = measured(detectors, [image for image in images if image is not None], args.looks)
+    except UserError as error:
+        print(f'steadiness.py: {error}', file=sys.stderr)
+        return 2
+    print(f'{"engine":<14}{"jump":>9}{"found":>9}   ({rows[0]["faces"]} faces)')
+    for row in rows:
+        print(f'{row["engine"]:<14}{row["jump"]:>9.2%}{row["found"]:>9.1%}')
+    if args.json:
+        write_text(args.json, json.dumps(rows, indent=1) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -69,7 +69,7 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
                          np.float32).reshape(-1, 5, 2)))
     except KeyError as error:
         raise UserError(f'{path} lacks {error}', 'run face_tracking detect --json FILE on the '
-                        'very folder that --data names') from error
+                        'very folder that --data or --pictures names') from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f'{path} cannot be read: {error}',
                         'name a file that face_tracking detect --json wrote') from error
@@ -99,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
         help='"bundled" (default), a .safetensors, .torchscript or .onnx file')
     add('--detections', metavar='FILE', help='measure what "face_tracking detect --json FILE" '
         'wrote, instead of weights')
+    add('--pictures', metavar='FOLDER', help='what that was run on, if not the folder --data '
+        'names: annotations that name pictures in full may lie elsewhere')
     add('--data', required=True, help='folder of annotated pictures')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--held-out', type=float, nargs='?', const=DEFAULT_HOLDOUT, metavar='SHARE',
@@ -123,7 +125,8 @@ def evaluate(arguments) -> Result:
         rows = pictures.split(rows, arguments.held_out)[1]
     shown = pictures.load(rows, tqdm.write, longest_side=None)
     if arguments.detections:
-        found = read_detections(Path(arguments.detections), Path(arguments.data), shown)
+        folder = Path(arguments.pictures or arguments.data)
+        found = read_detections(Path(arguments.detections), folder, shown)
     else:
         detector = Detector(runner(arguments.weights, width, height), width, height)
         found = detect_all(detector, shown)

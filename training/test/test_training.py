@@ -125,6 +125,13 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     told = capsys.readouterr().out
     assert 'average precision  1.0000' in told and 'median 0.0000' in told
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
+    (elsewhere / 'labels.json').write_text(json.dumps(anew))
+    assert evaluate.main(['--data', str(elsewhere), '--pictures', str(made_folder),
+                          '--detections', str(found)]) == 0
+    assert 'average precision  1.0000' in capsys.readouterr().out
     found.write_text(json.dumps(rows[1:]))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 2
     assert 'lacks' in capsys.readouterr().err.splitlines()[-1]

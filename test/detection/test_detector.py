@@ -93,6 +93,22 @@ def test_real_faces_are_found(shared_dir, portraits, name, engine):
             assert points[:2, 1].max() < points[2, 1] < points[3:, 1].min()
 
 
+@pytest.mark.parametrize('size', [(320, 240), (640, 480)])
+@pytest.mark.parametrize('height', [200, 300, 420])
+def test_faces_near_the_camera_are_found(portraits, size, height):
+    detector = create_detector(None, input_size=size)
+    for portrait, face in portraits:
+        scale = height / (face[3] - face[1])
+        centre = (face[:2] + face[2:]) / 2
+        matrix = np.c_[scale * np.eye(2), [320, 240] - scale * centre]
+        picture = cv2.warpAffine(portrait, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+        found = detector.detect(picture)
+        shown = scale * (face - np.tile(centre, 2)) + [320, 240, 320, 240]
+        assert len(found) == 1
+        assert box.iou(shown[None].astype(np.float32), found.boxes)[0, 0] > 0.7
+    detector.close()
+
+
 def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
     path = shared_dir / 'models/face_detection_yunet_2023mar.onnx'
     model = load_model(path, (320, 320))

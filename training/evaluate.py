@@ -78,11 +78,13 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
 
 def report(result: Result, threshold: float) -> str:
     """Return the figures as lines of text."""
+    error = (f'{result.landmark_error:.4f}  of the distance of the eyes '
+             f'(median {result.landmark_median:.4f})' if np.isfinite(result.landmark_error)
+             else 'unknown: no face has landmarks in both')
     return '\n'.join((
         f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
         f'recall             {result.recall:.4f}',
-        f'landmark error     {result.landmark_error:.4f}  of the distance of the eyes '
-        f'(median {result.landmark_median:.4f})',
+        f'landmark error     {error}',
         f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
         f'recall {result.recall_at:.4f}',
         f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '

@@ -125,6 +125,12 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     told = capsys.readouterr().out
     assert 'average precision  1.0000' in told and 'median 0.0000' in told
+    blind = [{**row, 'faces': [{**face, 'landmarks': None} for face in row['faces']]}
+             for row in rows]
+    found.write_text(json.dumps(blind))
+    assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
+    assert 'unknown: no face has landmarks' in capsys.readouterr().out
+    found.write_text(json.dumps(rows))
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]

@@ -25,14 +25,11 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_math
-from face_tracking.camera.folder import find_images
+from face_tracking.camera.folder import find_images, read_image
 from face_tracking.cli import options
 from face_tracking.cli.output import progress, write_text
-from face_tracking.detection.decoders import create_decoder
-from face_tracking.detection.detector import FaceDetector
-from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.detector import create_detector
+from face_tracking.detection.suppression import AGREEMENT
 from face_tracking.errors import UserError
 
 SIZE = 320, 240
@@ -48,12 +45,10 @@ Boxes = Callable[[np.ndarray], np.ndarray]
 
 def ours() -> dict[str, Boxes]:
     """Return the bundled detector, as it is and with the best box alone."""
-    model = load_model(None, SIZE)
-    runtime = create_runtime('tvm', model, threads=1)
-    alone = ArraySelector(create_decoder(model), agreement=1.0)
     found = {}
-    for name, selector in (('face_tracking', None), ('best box', alone)):
-        detector = FaceDetector(model, runtime, SCORE, selector=selector)
+    for name, agreement in (('face_tracking', AGREEMENT), ('best box', 1.0)):
+        detector = create_detector(None, 'tvm', SIZE, threads=1, score_threshold=SCORE,
+                                   agreement=agreement)
         found[name] = lambda image, detect=detector.detect: detect(image).boxes
     return found
 
@@ -87,17 +82,19 @@ def _corners(rows: np.ndarray) -> np.ndarray:
 
 
 def looks(image: np.ndarray, count: int, random: np.random.Generator):
-    """Yield (picture of `SIZE`, scale, shift): where pixels of ``image`` are in each look."""
+    """Yield (picture of `SIZE`, scale, shift): where pixels of ``image`` are in each look.
+
+    Of a larger picture than `SIZE` they are those of the picture fitted into it.
+    """
     fit = min(SIZE[0] / image.shape[1], SIZE[1] / image.shape[0])
     if fit < 1:
-        image, fit = cv2.resize(image, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA), 1.0
-    fit = min(fit, 1.0)
-    spare = (np.array(SIZE) - fit * np.array(image.shape[1::-1])) / 2
+        image = cv2.resize(image, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA)
+    spare = (np.array(SIZE) - image.shape[1::-1]) / 2
     for _ in range(count):
-        scale = fit * LARGEST_ZOOM ** random.uniform(-1, 1)
+        scale = LARGEST_ZOOM ** random.uniform(-1, 1)
         shift = spare + random.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, 2)
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-        yield cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_AREA), scale, shift
+        yield cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR), scale, shift
 
 
 def steady(found: list[np.ndarray]) -> np.ndarray | None:
@@ -165,8 +162,11 @@ def main() -> int:
         if args.yunet:
             detectors['YuNet'] = yunet(args.yunet)
         detectors['Haar'] = haar()
-        images = [cv2.imread(str(path)) for path in find_images(args.folder)]
-        rows = measured(detectors, [image for image in images if image is not None], args.looks)
+        images = [read_image(path) for path in find_images(args.folder)]
+        if not images:
+            raise UserError(f'there are no pictures in {args.folder}',
+                            'give a folder of pictures with faces')
+        rows = measured(detectors, images, args.looks)
     except UserError as error:
         print(f'steadiness.py: {error}', file=sys.stderr)
         return 2

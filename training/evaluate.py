@@ -79,8 +79,8 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
 def report(result: Result, threshold: float) -> str:
     """Return the figures as lines of text."""
     error = (f'{result.landmark_error:.4f}  of the distance of the eyes '
-             f'(median {result.landmark_median:.4f})' if np.isfinite(result.landmark_error)
-             else 'unknown: no face has landmarks in both')
+             f'(median {result.landmark_median:.4f}), {result.landmark_faces} faces'
+             if result.landmark_faces else 'unknown: no face has landmarks in both')
     return '\n'.join((
         f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
         f'recall             {result.recall:.4f}',

@@ -38,6 +38,7 @@ class Result:
     :param landmark_error: mean distance of the landmarks over the distance of the eyes, of the
         faces found; NaN where there are none.
     :param landmark_median: the median of the same.
+    :param landmark_faces: how many faces these are of: those with landmarks in both.
     :param empty_pictures: pictures without any label.
     :param false_alarms: detections in them at the threshold.
     :param precision_at, recall_at: of all faces, at the threshold.
@@ -48,6 +49,7 @@ class Result:
     faces: int
     landmark_error: float
     landmark_median: float
+    landmark_faces: int
     empty_pictures: int
     false_alarms: int
     precision_at: float
@@ -85,7 +87,7 @@ def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold:
     area = float(np.sum(np.diff(np.r_[0.0, recall]) * precision))
     return Result(area, float(recall[-1]) if len(recall) else 0.0, total,
                   *((float(np.mean(errors)), float(np.median(errors))) if errors
-                    else (float('nan'), float('nan'))), empty, alarms, *at)
+                    else (float('nan'), float('nan'))), len(errors), empty, alarms, *at)
 
 
 def _shorter_sides(boxes):

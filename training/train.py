@@ -32,6 +32,8 @@ from training.teacher import Teacher
 GRADIENT_LIMIT = 5.0
 LARGEST_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
+SIDE = 320
+"""Pixels into which whole pictures are fitted, for validation and to find hard scenes."""
 HARDEST = 8.0
 """A picture without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
@@ -181,10 +183,13 @@ class Table:
         self.file.close()
 
 
-def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device,
-             side: int = 320) -> Result:
+def _detector(network: FaceNetwork, device: torch.device) -> Detector:
+    return Detector(torch_runner(deployed(network).to(device), device), SIDE, SIDE)
+
+
+def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device) -> Result:
     """Return the figures of ``network`` on the pictures ``held`` out."""
-    detector = Detector(torch_runner(deployed(network).to(device), device), side, side)
+    detector = _detector(network, device)
     found = [detector(picture.levels[0]) for picture in held]
     sizes = [picture.levels[0].shape[1::-1] for picture in held]
     return measure(held, found, sizes)
@@ -205,15 +210,14 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
     return training, validation
 
 
-def scene_hardness(options: Options, training: list[pictures.Picture],
+def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
                    device: torch.device, progress: bool = False) -> np.ndarray:
     """Return how often to draw each picture without people, float (N,).
 
-    Those in which the weights that the run starts from see a face come most often: up to
-    ``HARDEST`` times as often as the others.
+    Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
+    the others.
     """
-    network = checkpoint.load_network(options.init)
-    detector = Detector(torch_runner(deployed(network).to(device), device), 320, 320)
+    detector = _detector(network, device)
     hardness = np.ones(len(training))
     for k in tqdm(scenes(training), desc='scenes', unit='', disable=not progress):
         scores = detector(training[k].levels[0]).scores
@@ -237,8 +241,9 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
                         'add --resume, or choose another --out')
     (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
-    hardness = (scene_hardness(options, training, run.device, progress) if options.init
-                else None)
+    # Asked of the weights that the run began with, so that a resumed one draws the same.
+    hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
+                               progress) if options.init else None)
     batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
                       options.batch, options.seed, teacher)
     last = min(options.steps, stop_at or options.steps)

@@ -7,6 +7,7 @@ import argparse
 import re
 
 from face_tracking.detection.runtimes.runtime import DEFAULT, PRECISIONS, RUNTIMES
+from face_tracking.detection.suppression import AGREEMENT
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser):
@@ -29,6 +30,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser):
                        help='least score of a face, 0 to 1 (default: %(default)s)')
     group.add_argument('--nms-threshold', type=fraction, default=0.45, metavar='X',
                        help='boxes that overlap by more are one face (default: %(default)s)')
+    group.add_argument('--agreement', type=fraction, default=AGREEMENT, metavar='X',
+                       help='of those, the ones that overlap the best by more are averaged with '
+                            'it; 1 takes the best alone (default: %(default)s)')
     group.add_argument('--max-faces', type=count, default=0, metavar='N',
                        help='keep at most the N best in a picture (default: all)')
 
@@ -37,7 +41,7 @@ def detector_options(args: argparse.Namespace) -> dict:
     """Return what :func:`add_detector_arguments` read, as ``create_detector`` takes it."""
     return {name: getattr(args, name) for name in (
         'model', 'runtime', 'device', 'precision', 'threads', 'score_threshold',
-        'nms_threshold', 'max_faces')}
+        'nms_threshold', 'agreement', 'max_faces')}
 
 
 def fraction(text: str) -> float:

@@ -12,7 +12,8 @@ from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.runtimes.runtime import DEFAULT, Runtime, create_runtime
-from face_tracking.detection.selection import ArraySelector, Selector
+from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.suppression import AGREEMENT
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 
@@ -29,15 +30,16 @@ class FaceDetector:
     :param max_faces: return at most so many, the best; 0 returns all.
     :param long_side: scale pictures no further than to this long side in pixels; None fills the
         network's input.
-    :param selector: finds the faces in the network's outputs; None takes the runtime's own where
-        it has one.
+    :param agreement: of the boxes that a better one displaces, those that overlap it by more than
+        this are averaged with it; 1 takes the best box alone. A runtime's own selection knows
+        only the default.
     :ivar timings: milliseconds that the last picture took, by stage: ``preprocess``,
         ``inference``, ``decode``.
     """
 
     def __init__(self, model: Model, runtime: Runtime, score_threshold: float = 0.7,
                  nms_threshold: float = 0.45, max_faces: int = 5, long_side: int | None = None,
-                 selector: Selector | None = None):
+                 agreement: float = AGREEMENT):
         self.model = model
         self.runtime = runtime
         self.score_threshold = score_threshold
@@ -45,8 +47,8 @@ class FaceDetector:
         self.max_faces = max_faces
         self.timings: dict[str, float] = {}
         self._letterbox = Letterbox(model.width, model.height, long_side, runtime.halver())
-        self._selector = (selector or runtime.selector()
-                          or ArraySelector(create_decoder(model)))
+        compiled = runtime.selector() if agreement == AGREEMENT else None
+        self._selector = compiled or ArraySelector(create_decoder(model), agreement)
 
     def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, their boxes cut to the picture.

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from face_tracking import boxes as box
-from face_tracking.detection.decoders import create_decoder
-from face_tracking.detection.detector import FaceDetector, create_detector
+from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
-from face_tracking.detection.selection import ArraySelector
 from face_tracking.detection.stills import StillsDetector, network_shapes
 from face_tracking.errors import UserError
 
@@ -111,10 +108,8 @@ def test_faces_near_the_camera_are_found(portraits, size, height):
 
 def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
     path = shared_dir / 'models/face_detection_yunet_2023mar.onnx'
-    model = load_model(path, (320, 320))
-    best_alone = ArraySelector(create_decoder(model), agreement=1.0)  # as OpenCV has it
-    ours = FaceDetector(model, create_runtime('opencv', model), nms_threshold=0.3,
-                        selector=best_alone).detect(cv2.resize(astronaut, (320, 320)))
+    ours = create_detector(path, 'opencv', (320, 320), nms_threshold=0.3, agreement=1.0).detect(
+        cv2.resize(astronaut, (320, 320)))
     theirs = cv2.FaceDetectorYN.create(str(path), '', (320, 320), 0.7, 0.3)
     _, rows = theirs.detect(cv2.resize(astronaut, (320, 320)))
     assert len(rows) == len(ours) == 1

@@ -82,7 +82,7 @@ def play(options: argparse.Namespace) -> int:
 def run_bare(options: argparse.Namespace, note) -> int:
     """Read, detect and track without ROS."""
     from face_tracking.camera import CaptureOptions, open_camera
-    from face_tracking.detection.detector import create_detector
+    from face_tracking.detector import create_detector
     from face_tracking.nodes.worker import Worker
     from face_tracking.tracking.tracker import FaceTracker
     sys.setswitchinterval(0.0005)
@@ -112,7 +112,7 @@ def run_nodes(options: argparse.Namespace, note) -> int:
     """Run the nodes of a role as their executables do, and listen where tracks are made."""
     from importlib import import_module
 
-    from face_tracking.nodes.running import run
+    from face_tracking.nodes.spin import run
     from face_tracking.nodes.tracker_node import TrackerNode
     module = import_module(f'face_tracking.nodes.{options.play}')
     rules = {

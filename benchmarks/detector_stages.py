@@ -19,13 +19,13 @@ from statistics import median
 import cv2
 import numpy as np
 
-from face_tracking.camera.opening import open_camera
-from face_tracking.camera.source import CaptureOptions
-from face_tracking.cli import options
+from face_tracking.camera.base import CaptureOptions
+from face_tracking.camera.factory import open_camera
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.stills import network_shapes
+from face_tracking.detection.multi_size import network_shapes
+from face_tracking.detector import create_detector
 
 STAGES = ('preprocess', 'inference', 'decode')
 
@@ -36,8 +36,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', help='detector, a path or a name')
     parser.add_argument('--runtime', default='tvm', help='its engine (default: tvm)')
-    parser.add_argument('--threads', type=options.positive, default=1)
-    parser.add_argument('--rounds', type=options.positive, default=5)
+    parser.add_argument('--threads', type=arguments.positive, default=1)
+    parser.add_argument('--rounds', type=arguments.positive, default=5)
     parser.add_argument('--json', metavar='FILE', help='write the figures')
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)

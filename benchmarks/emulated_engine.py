@@ -12,7 +12,7 @@
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
 package, so that the emulated Python needs little. `halve` and `resize` shrink the picture to half,
 with the library's own function and with OpenCV. `faces` writes what the library's own selection
-finds, told the numbers of `face_tracking.detection.selection.Setting`; it is for our own head.
+finds, told the numbers of `face_tracking.detection.postprocess.Setting`; it is for our own head.
 `serve` reads pictures from its input, each height x width x 3 bytes, and answers each with the
 number of tensors, then each one's length and its float32 numbers; a number is 8 bytes, the least
 first.

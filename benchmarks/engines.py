@@ -37,12 +37,12 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from face_tracking.cli import options  # noqa: E402
+from face_tracking.cli import arguments  # noqa: E402
 from face_tracking.cli.output import progress, write_text  # noqa: E402
 from face_tracking.compiler.targets import HALF_ARITHMETIC, host_cpu  # noqa: E402
 from face_tracking.detection.model import Model, load_model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import create_runtime, to_tensor  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
+from face_tracking.runtimes.base import create_runtime, to_tensor  # noqa: E402
 
 REFERENCE = 'onnxruntime'
 RIVALS = 'onnxruntime', 'ncnn', 'opencv'
@@ -104,7 +104,7 @@ class OnnxRuntime(Engine):
         except ImportError as error:
             raise NotHere(WITH_ALL) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        arguments.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(model.onnx_bytes(), options)
         source = session.get_inputs()[0].name
         names = list(model.description.outputs)
@@ -177,7 +177,7 @@ class Torch(Engine):
             from benchmarks.torch_network import TorchNetwork
         except ImportError as error:
             raise NotHere(WITH_ALL) from error
-        from face_tracking.compiler.onnx_reader import read_network
+        from face_tracking.compiler.onnx_import import read_network
         pixels = model.description
         torch.set_num_threads(threads)
         described = read_network(model.path, model.input_size)
@@ -211,8 +211,8 @@ class TensorFlowLite(Engine):
     name = 'tflite int8'
 
     def load(self, model: Model, threads: int, folder: Path) -> Infer:
-        from face_tracking.detection.runtimes.accelerated import file_name
-        from face_tracking.tflite.export import export_tflite
+        from face_tracking.compiler.tflite.tflite_export import export_tflite
+        from face_tracking.runtimes.accelerator_files import file_name
         try:
             export_tflite(model, folder / file_name(model, '.tflite'))
             # It is looked for beside the model.
@@ -242,11 +242,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', action='append', metavar='FILE|NAME',
                         help='the detector, may be given several times (default: the bundled one)')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH',
+    parser.add_argument('--input-size', type=arguments.size, metavar='WxH',
                         help="of the network's input (default: that of the model)")
-    parser.add_argument('--threads', type=options.positive, default=1, metavar='N',
+    parser.add_argument('--threads', type=arguments.positive, default=1, metavar='N',
                         help='cores that each engine may use (default: %(default)s)')
-    parser.add_argument('--rounds', type=options.positive, default=100, metavar='N',
+    parser.add_argument('--rounds', type=arguments.positive, default=100, metavar='N',
                         help='turns that each engine takes (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the table')
@@ -343,7 +343,7 @@ def show(model: Model, rows: list[dict]) -> None:
 
 def show_speed(model: Model, rows: list[dict], threads: int) -> None:
     """Say how near the processor's limit our compiled network runs, at its fastest."""
-    from face_tracking.compiler.onnx_reader import read_network
+    from face_tracking.compiler.onnx_import import read_network
     fastest = next((row.get('fastest_ms') for row in rows if row['engine'] == TUNED), None)
     limit = product_speed(threads)
     if fastest is None or limit is None:
@@ -367,7 +367,7 @@ def product_speed(threads: int, size: int = 512, rounds: int = 50) -> float | No
                               [values['a'], values['b']], [values['c']])
     product = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    arguments.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(product.SerializeToString(), options)
     feeds = dict.fromkeys('ab', np.ones((size, size), np.float32))
     taken = []

@@ -3,7 +3,7 @@
 
 Also those of shrinking a picture of twice the input's size before it.
 
-    python -m benchmarks.emulator                    # once
+    python -m face_tracking.compiler.tuning.emulator                    # once
     python -m benchmarks.instructions --model models/face_tracking.yaml --json a76.json
 
 No noise disturbs this figure, and loading is left out. It is no time: it knows nothing of caches
@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import emulator
-from face_tracking.cli import options
-from face_tracking.compiler.int8.ranges import find_ranges
-from face_tracking.compiler.library import compiler_version
+from face_tracking.cli import arguments
+from face_tracking.compiler.artifact import compiler_version
+from face_tracking.compiler.int8.calibration_file import find_ranges
+from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.model import Model, load_model
-from face_tracking.detection.runtimes.runtime import to_tensor
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import to_tensor
 
 SCRIPT = str(Path(__file__).with_name('emulated_engine.py'))
 
@@ -98,7 +98,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', default=None, help='a path or a name; default: the bundled one')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH')
+    parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
     parser.add_argument('--json', type=Path, help='write the rows here as well')
     arguments = parser.parse_args()
     try:

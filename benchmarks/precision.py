@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each arithmetic costs in average precision: the detector on labelled pictures.
 
-    python -m benchmarks.emulator                               # once
+    python -m face_tracking.compiler.tuning.emulator                               # once
     python -m benchmarks.precision FOLDER --target pi5          # float32, float16 and int8
     python -m benchmarks.precision FOLDER --target x86-64-v3 --precision int8
 
@@ -24,15 +24,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks import emulator
 from benchmarks.instructions import SCRIPT, compile_for
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.compiler import library
+from face_tracking.compiler import artifact
+from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.model import Model
-from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime, register_runtime
-from face_tracking.detection.stills import StillsDetector
+from face_tracking.detection.multi_size import StillsDetector
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import PRECISIONS, Runtime, register_runtime
 from training.labels import Annotated, read_folder
 from training.metrics import Found, Result, measure
 
@@ -54,7 +54,7 @@ class EmulatedRuntime(Runtime):
         super().__init__(model, threads, device)
         self._folder = tempfile.TemporaryDirectory()
         path = compile_for('pi5', model, precision, Path(self._folder.name))
-        found = {output['name']: output for output in library.description_of(path)['outputs']}
+        found = {output['name']: output for output in artifact.description_of(path)['outputs']}
         self._outputs = [found[name] for name in model.description.outputs]
         words = [SCRIPT, 'serve', str(path), str(model.width), str(model.height)]
         self._process = subprocess.Popen(emulator.command(words), stdin=subprocess.PIPE,
@@ -97,7 +97,7 @@ class LevelRuntime(Runtime):
 
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
                  precision: str = FULL):
-        from face_tracking.detection.runtimes.tvm import CompiledNetwork
+        from face_tracking.runtimes.tvm import CompiledNetwork
         super().__init__(model, threads, device)
         with tempfile.TemporaryDirectory() as folder:
             self._network = CompiledNetwork(compile_for(LEVEL, model, precision, Path(folder)))
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument('--precision', nargs='+', choices=PRECISIONS[1:],
                         default=['float16', 'int8'], help='to compare with float32')
     parser.add_argument('--model', help='the detector (default: the bundled one)')
-    parser.add_argument('--long-side', type=options.positive, default=320, metavar='N',
+    parser.add_argument('--long-side', type=arguments.positive, default=320, metavar='N',
                         help='to which pictures are scaled (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()

@@ -26,14 +26,14 @@ from statistics import median
 
 import psutil
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 
 PATIENCE = 120.0  # seconds: a model may have to be compiled
 BARE = """
 import sys
 from skimage import data
-from face_tracking.detection.detector import create_detector
+from face_tracking.detector import create_detector
 picture = data.astronaut()[:480, :, ::-1].copy()
 found = create_detector(sys.argv[1] or None).detect(picture)
 print(len(found), flush=True)
@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', default='', help='the detector (default: the bundled one)')
-    parser.add_argument('--rounds', type=options.positive, default=5, metavar='N',
+    parser.add_argument('--rounds', type=arguments.positive, default=5, metavar='N',
                         help='turns that each takes (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()

@@ -25,11 +25,11 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_math
-from face_tracking.camera.folder import find_images, read_image
-from face_tracking.cli import options
+from face_tracking.camera.image_folder import find_images, read_image
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.suppression import AGREEMENT
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
 SIZE = 320, 240
@@ -152,7 +152,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, help='pictures, most of them with a face')
     parser.add_argument('--yunet', type=Path, metavar='FILE', help='YuNet for FaceDetectorYN')
-    parser.add_argument('--looks', type=options.positive, default=8, metavar='N',
+    parser.add_argument('--looks', type=arguments.positive, default=8, metavar='N',
                         help='at each picture (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 from benchmarks.engines import product_speed
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.detection.model import Model, load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
 
 PICTURES = 10
 """Timed in one turn, after two to warm up."""
@@ -36,11 +36,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', help='the detector (default: the bundled one)')
-    parser.add_argument('--input-size', type=options.size, default=(640, 480), metavar='WxH',
+    parser.add_argument('--input-size', type=arguments.size, default=(640, 480), metavar='WxH',
                         help="of the network's input (default: 640x480)")
-    parser.add_argument('--threads', type=options.positive, default=2, metavar='N',
+    parser.add_argument('--threads', type=arguments.positive, default=2, metavar='N',
                         help='to compare with one (default: %(default)s)')
-    parser.add_argument('--rounds', type=options.positive, default=30, metavar='N',
+    parser.add_argument('--rounds', type=arguments.positive, default=30, metavar='N',
                         help='turns that each takes (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()

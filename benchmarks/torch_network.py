@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from face_tracking.compiler.network import (
+from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
     RELU,

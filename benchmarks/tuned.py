@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import emulator
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.compiler.targets import X86_LEVELS, host_cpu
+from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.model import Model, load_model
 
 SCRIPT = str(Path(__file__).with_name('emulated_engine.py'))
@@ -29,12 +29,12 @@ COMPILE = """
 import sys
 sys.modules['torch'] = None
 from pathlib import Path
-from face_tracking.compiler import choices, records
-from face_tracking.compiler.build import compile_model
+from face_tracking.compiler import tiling, tuning_records
+from face_tracking.compiler.driver import compile_model
 from face_tracking.detection.model import load_model
 name, width, height, target, precision, kind, output = sys.argv[1:]
-shipped = lambda cpu: records.read_records(records.SHIPPED / f'{cpu}.json')
-choices.records_for = shipped if kind == 'records' else lambda cpu: {}
+shipped = lambda cpu: tuning_records.read_records(tuning_records.SHIPPED / f'{cpu}.json')
+tiling.records_for = shipped if kind == 'records' else lambda cpu: {}
 model = load_model(name or None, (int(width), int(height)))
 described = model.description
 compile_model(model.path, model.input_size, target, precision=precision, colour=described.colour,
@@ -57,7 +57,7 @@ def compile_both(model: Model, name: str, target: str, precision: str, folder: P
 
 def seconds(libraries: dict, model: Model, rounds: int) -> dict[str, list[float]]:
     """Return the times of all turns on this machine, one thread."""
-    from face_tracking.detection.runtimes.tvm import CompiledNetwork
+    from face_tracking.runtimes.tvm import CompiledNetwork
     networks = {kind: CompiledNetwork(path) for kind, path in libraries.items()}
     picture = np.random.default_rng(0).integers(
         0, 256, (model.height, model.width, 3), dtype=np.uint8)
@@ -84,9 +84,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--model', default='', help='a path or a name; default: the bundled one')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH')
+    parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
     parser.add_argument('--target', choices=(*list(X86_LEVELS)[:2], 'pi5'), action='append')
-    parser.add_argument('--rounds', type=options.positive, default=300)
+    parser.add_argument('--rounds', type=arguments.positive, default=300)
     arguments = parser.parse_args()
     model = load_model(arguments.model or None, arguments.input_size)
     here = [level for level in list(X86_LEVELS)[:2] if level >= 'x86-64-v3'

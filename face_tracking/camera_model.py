@@ -144,7 +144,7 @@ def resolve_url(url: str | Path) -> Path:
 
 
 def _in_package(package: str, path: str) -> Path:
-    from face_tracking.paths import PACKAGE, share_dir
+    from face_tracking.files import PACKAGE, share_dir
     if package == PACKAGE:
         return share_dir() / path
     try:

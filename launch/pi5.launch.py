@@ -8,7 +8,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from face_tracking.launching import is_true, merged, overridden
+from face_tracking.launch_utils import is_true, merged, overridden
 
 SHARE = FindPackageShare('face_tracking')
 ARGUMENTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from face_tracking.compiler.network import IMAGE, Add, Convolution, MaxPool, Upsample
+from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Upsample
 
 HALF = 1 << 14
 

@@ -15,7 +15,7 @@ import torch
 
 from face_tracking.detection.decoders import AnchorFree
 from face_tracking.detection.letterbox import Letterbox
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.postprocess import ArraySelector
 from training.metrics import Found
 from training.network import STRIDES
 

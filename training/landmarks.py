@@ -22,7 +22,7 @@ from tqdm import tqdm
 from face_tracking import boxes as box_math
 from face_tracking.detection.decoders import YuNet
 from face_tracking.detection.letterbox import Letterbox
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.postprocess import ArraySelector
 from face_tracking.errors import UserError
 from training import labels
 from training.compose import MIRRORED_LANDMARKS

@@ -16,13 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.detection.detector import create_detector
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Follower
+from face_tracking.detector import create_detector
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import Follower
 from face_tracking.evaluation.runner import follow, watch
 from face_tracking.evaluation.sequences import Camera, Script, Sequence, load_script
-from face_tracking.tracking.flow import Warp
+from face_tracking.evaluation.tracking_metrics import Sheet, score
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
 
 SECOND = 1_000_000_000

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from skimage import data
 
-from face_tracking.evaluation.rivals import Library, Ours
+from face_tracking.evaluation.baselines import Library, Ours
 from face_tracking.faces import Detections
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 INTERVAL = 33_333_333
 WIDTH, HEIGHT = 640, 480

@@ -23,12 +23,12 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking.cli.video_writer import VideoWriter
-from face_tracking.detection.detector import create_detector
-from face_tracking.detection.runtimes.runtime import DEFAULT
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Article, Ours
+from face_tracking.detector import create_detector
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import Article, Ours
 from face_tracking.evaluation.sequences import Sequence, load_script
+from face_tracking.evaluation.tracking_metrics import Sheet, score
+from face_tracking.runtimes.base import DEFAULT
 
 INTERVAL = 5
 WARM_UP = 10

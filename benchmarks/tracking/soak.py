@@ -20,11 +20,11 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
-from face_tracking.detection.detector import create_detector
-from face_tracking.detection.runtimes.runtime import DEFAULT
-from face_tracking.evaluation.people import find_people
+from face_tracking.detector import create_detector
+from face_tracking.evaluation.actors import find_people
 from face_tracking.evaluation.sequences import Sequence, load_script
 from face_tracking.faces import Detections
+from face_tracking.runtimes.base import DEFAULT
 from face_tracking.tracking.tracker import FaceTracker
 
 RATE = 30

@@ -9,9 +9,9 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
+from face_tracking.camera.base import CameraLost, CameraSource, CaptureOptions
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
-from face_tracking.camera.source import CameraLost, CameraSource, CaptureOptions
 from face_tracking.errors import UserError
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
-from face_tracking.camera.source import CameraLost, CaptureOptions, fitted
+from face_tracking.camera.base import CameraLost, CaptureOptions, fitted
+from face_tracking.camera.live_source import LiveSource
 
 
 class OpenCvCamera(LiveSource):

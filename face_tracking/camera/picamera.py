@@ -8,8 +8,8 @@ import time
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
-from face_tracking.camera.source import CaptureOptions, fitted
+from face_tracking.camera.base import CaptureOptions, fitted
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
 
 DEFAULT_SIZE = (640, 480)

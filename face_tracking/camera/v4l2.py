@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 
+from face_tracking.camera.base import CaptureOptions
 from face_tracking.camera.opencv_capture import OpenCvCamera
-from face_tracking.camera.source import CaptureOptions
 from face_tracking.errors import UserError
 
 # V4L2_CID_EXPOSURE_AUTO: V4L2_EXPOSURE_MANUAL and V4L2_EXPOSURE_APERTURE_PRIORITY, which is what

@@ -21,8 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from face_tracking import paths
-from face_tracking.cli import options
+from face_tracking import files
+from face_tracking.cli import arguments
 
 MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
            'instructions': 'instructions', 'threads': 'threads',
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--input-size', metavar='WxH',
                         help="engines, threads: size of the network's input (default: the "
                              "model's; threads: 640x480)")
-    parser.add_argument('--threads', type=options.positive, metavar='N',
+    parser.add_argument('--threads', type=arguments.positive, metavar='N',
                         help='engines, stages: cores that each engine may use (default: 1); '
                              'threads: how many to compare with one (default: 2)')
-    parser.add_argument('--rounds', type=options.positive, metavar='N',
+    parser.add_argument('--rounds', type=arguments.positive, metavar='N',
                         help='turns that each row takes')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='engines: draw the table')
@@ -59,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
             command += [f'--{name.replace("_", "-")}', str(value)]
     for model in args.model or ():
         command += ['--model', model]
-    search = [str(paths.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
+    search = [str(files.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
     return subprocess.run(command, check=False, env={
         **os.environ, 'PYTHONPATH': os.pathsep.join(search)}).returncode
 
 
 def _python(what: str) -> str:
     """Return the interpreter for a benchmark: for the engines, that which has all of them."""
-    prepared = paths.share_dir() / '.venv-training'
+    prepared = files.share_dir() / '.venv-training'
     if what == 'engines' and (prepared / PREPARED).is_file():
         return str(prepared / 'bin' / 'python')
     return sys.executable

@@ -23,9 +23,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from face_tracking.cli import options
-from face_tracking.detection.runtimes.runtime import PRECISIONS
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import PRECISIONS
 
 HOST = 'host'
 TFLITE, CORAL = 'tflite', 'coral'
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser):
                         help='what to compile for (default: this machine)')
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector (default: '
                         'FACE_TRACKING_MODEL, else the bundled model)')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH',
+    parser.add_argument('--input-size', type=arguments.size, metavar='WxH',
                         help="size of the network's input (default: that of the model)")
     parser.add_argument('--precision', choices=PRECISIONS, default='auto',
                         help='of the arithmetic; auto takes the fastest that finds the same '
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Compile with TVM."""
-    from face_tracking.compiler.build import LOCAL, compile_model
-    from face_tracking.detection.selection import Head
+    from face_tracking.compiler.driver import LOCAL, compile_model
+    from face_tracking.detection.postprocess import Head
     described = model.description
     if args.calibration is not None:
         _calibrate(args, model, tell)
@@ -86,7 +86,7 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
 
 def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:
     """Keep the ranges of the network's maps in the cache, where compiling for int8 finds them."""
-    from face_tracking.compiler.int8.calibrate import calibrate_model
+    from face_tracking.compiler.int8.calibration import calibrate_model
     if args.precision not in ('auto', 'int8'):
         raise UserError(f'precision {args.precision} takes no calibration',
                         'leave --calibration out, or choose int8')
@@ -97,9 +97,9 @@ def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> 
 
 def _integers(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Write a TensorFlow Lite file, and have it compiled for an Edge TPU if that is wanted."""
-    from face_tracking.compiler.library import cache_folder
-    from face_tracking.detection.runtimes.accelerated import file_name
-    from face_tracking.tflite.export import compiled_for_edge_tpu, export_tflite
+    from face_tracking.compiler.artifact import cache_folder
+    from face_tracking.compiler.tflite.tflite_export import compiled_for_edge_tpu, export_tflite
+    from face_tracking.runtimes.accelerator_files import file_name
     if args.precision not in ('auto', 'int8'):
         raise UserError(f'the target {args.target} computes in int8, not in {args.precision}',
                         'leave --precision out')

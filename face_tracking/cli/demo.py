@@ -32,7 +32,7 @@ from statistics import fmean
 
 import yaml
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 PATIENCE = 300.0
@@ -54,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser):
                         help='where to leave film, tracks and still (default: %(default)s)')
     parser.add_argument('--camera', default='virtual:', metavar='URI',
                         help='your own camera, film or scene instead')
-    parser.add_argument('--seconds', type=options.positive, default=8, metavar='N',
+    parser.add_argument('--seconds', type=arguments.positive, default=8, metavar='N',
                         help='how long to watch (default: %(default)s)')
     parser.add_argument('--rate', type=float, default=30.0, metavar='HZ',
                         help='pictures per second (default: %(default)s)')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
+    parser.add_argument('--detect-interval', type=arguments.positive, default=5, metavar='N',
                         help='detect in every Nth picture (default: %(default)s)')
     parser.add_argument('--model', default='', metavar='FILE|NAME', help='the detector')
     parser.add_argument('--runtime', default='tvm', metavar='NAME',
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import rclpy
 
-        from face_tracking.cli.watcher import Watcher
+        from face_tracking.cli.topic_recorder import Watcher
     except ImportError as error:
         raise UserError(f'ROS 2 is not at hand ({error})',
                         'source scripts/env.sh or your ROS distribution first') from error

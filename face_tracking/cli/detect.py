@@ -19,7 +19,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 
@@ -30,19 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser):
                         'standard output')
     parser.add_argument('--annotate', metavar='FOLDER', type=Path,
                         help='write the pictures there with the faces drawn in')
-    parser.add_argument('--long-side', type=options.positive, metavar='N',
+    parser.add_argument('--long-side', type=arguments.positive, metavar='N',
                         help='scale each picture to this long side in pixels before detection '
                              '(default: that of the model); more finds smaller faces, slower')
-    options.add_detector_arguments(parser)
+    arguments.add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect, write, and tell how much was found."""
     from face_tracking.cli.output import progress, write_rows
-    from face_tracking.detection.stills import StillsDetector
+    from face_tracking.detection.multi_size import StillsDetector
 
     files = _files(args.pictures)
-    detector = StillsDetector(long_side=args.long_side, **options.detector_options(args))
+    detector = StillsDetector(long_side=args.long_side, **arguments.detector_options(args))
     rows, broken = [], 0
     try:
         with progress(files, unit='picture') as bar:
@@ -69,9 +69,9 @@ class _Broken(Exception):
 
 
 def _detect(detector, path: Path, name: str, args, bar) -> dict:
-    from face_tracking.camera.folder import read_image
+    from face_tracking.camera.image_folder import read_image
     from face_tracking.cli.output import faces_to_list, write_image
-    from face_tracking.drawing import annotate
+    from face_tracking.visualization import annotate
     try:
         image = read_image(path)
     except UserError as error:
@@ -90,7 +90,7 @@ def _detect(detector, path: Path, name: str, args, bar) -> dict:
 
 def _files(arguments: list[Path]) -> list[tuple[Path, str]]:
     """Return each picture's path, and its name for the output: relative to its folder."""
-    from face_tracking.camera.folder import find_images
+    from face_tracking.camera.image_folder import find_images
     files = []
     for argument in arguments:
         if argument.is_dir():

@@ -96,7 +96,7 @@ def _processor() -> str:
 
 
 def _board() -> Iterator[Finding]:
-    from face_tracking.nodes.board import read_board
+    from face_tracking.system_health import read_board
     board = read_board()
     if board.temperature is not None:
         hot = board.temperature >= 80
@@ -145,10 +145,10 @@ def _ros() -> Iterator[Finding]:
 
 
 def _detector(name: str | None) -> Iterator[Finding]:
-    from face_tracking import paths
+    from face_tracking import files
     from face_tracking.detection.model import load_model
-    from face_tracking.detection.runtimes.runtime import RUNTIMES
-    yield Finding(OK, 'cache', str(paths.cache_dir()))
+    from face_tracking.runtimes.base import RUNTIMES
+    yield Finding(OK, 'cache', str(files.cache_dir()))
     try:
         model = load_model(name)
     except UserError as error:
@@ -163,7 +163,7 @@ def _detector(name: str | None) -> Iterator[Finding]:
 def _try_runtime(name: str, model) -> Finding:
     import numpy as np
 
-    from face_tracking.detection.runtimes.runtime import DEFAULT, create_runtime
+    from face_tracking.runtimes.base import DEFAULT, create_runtime
     picture = np.zeros((model.height, model.width, 3), np.uint8)
     try:
         runtime = create_runtime(name, model)
@@ -180,17 +180,17 @@ def _try_runtime(name: str, model) -> Finding:
 def _graphics() -> Iterator[Finding]:
     """Say which graphics processors the runtime tvm can use, by its parameter ``device``."""
     try:
-        importlib.import_module('face_tracking.detection.runtimes.tvm')
+        importlib.import_module('face_tracking.runtimes.tvm')
     except ImportError:  # the packages' section has said so
         return
-    from face_tracking.compiler.gpu import devices
-    for kind in devices.KINDS:
+    from face_tracking.compiler.gpu import gpu_devices
+    for kind in gpu_devices.KINDS:
         try:
-            devices.check_device(kind)
+            gpu_devices.check_device(kind)
         except UserError as error:
             yield Finding(NOTE, f'device {kind}', error.problem, error.remedy)
         else:
-            yield Finding(OK, f'device {kind}', devices.device_name(kind))
+            yield Finding(OK, f'device {kind}', gpu_devices.device_name(kind))
 
 
 def _cameras() -> Iterator[Finding]:
@@ -208,7 +208,7 @@ def _cameras() -> Iterator[Finding]:
 
 
 def _try_camera(uri: str) -> Finding:
-    from face_tracking.camera.opening import open_camera
+    from face_tracking.camera.factory import open_camera
     try:
         with open_camera(uri) as camera:
             frame = camera.read()

@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 
 FOLLOWERS = ('ours', 'sort', 'bytetrack', 'article')
 _HELD_OUT_SEED = 1000
@@ -39,30 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--followers', nargs='+', default=FOLLOWERS, metavar='NAME',
                         choices=(*FOLLOWERS, *(f'ours-{name}' for name in CARRIERS)),
                         help='whom to score (default: %(default)s)')
-    parser.add_argument('--detect-interval', nargs='+', type=options.positive, default=[5, 1],
+    parser.add_argument('--detect-interval', nargs='+', type=arguments.positive, default=[5, 1],
                         metavar='N', help='detect in every Nth picture; a table for each '
                         '(default: 5 and 1)')
-    parser.add_argument('--weak-score-threshold', type=options.fraction, default=0.3, metavar='X',
+    parser.add_argument('--weak-score-threshold', type=arguments.fraction, default=0.3, metavar='X',
                         help='let the followers see faces from this score on; --score-threshold '
                         'is what may begin a track (default: %(default)s)')
     parser.add_argument('--held-out', action='store_true',
                         help='take the sequences, people and cases on which nothing was tuned')
-    parser.add_argument('--cases', type=options.count, default=0, metavar='N',
+    parser.add_argument('--cases', type=arguments.count, default=0, metavar='N',
                         help='also try N occlusions and N absences')
     parser.add_argument('--plot', metavar='FILE', help='draw the scores (.png, .svg, .pdf)')
     parser.add_argument('--json', metavar='FILE', help='write the scores as JSON')
     parser.add_argument('--mot', metavar='FOLDER', help='write the truth and what was followed '
                         'as MOT challenge text, and the pictures as films')
-    options.add_detector_arguments(parser)
+    arguments.add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score everybody, print the tables, write what is asked for."""
-    from face_tracking.detection.detector import create_detector
-    from face_tracking.evaluation.metrics import metrics_library
+    from face_tracking.detector import create_detector
+    from face_tracking.evaluation.tracking_metrics import metrics_library
 
     metrics_library()  # says at once when it is missing
-    chosen = options.detector_options(args)
+    chosen = arguments.detector_options(args)
     chosen['score_threshold'] = min(args.score_threshold, args.weak_score_threshold)
     detector = create_detector(**chosen)
     try:
@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
         from face_tracking.cli.output import write_text
         write_text(args.json, _as_json(tables))
     if args.plot:
-        from face_tracking.evaluation.plot import draw
+        from face_tracking.evaluation.plots import draw
         draw(tables, args.plot)
     return 0
 
 
 def _makers(args):
-    from face_tracking.evaluation.rivals import Article, Library, Ours
-    from face_tracking.tracking.options import TrackerOptions
+    from face_tracking.evaluation.baselines import Article, Library, Ours
+    from face_tracking.tracking.tracker_options import TrackerOptions
 
     def make(name):
         if name == 'article':
@@ -101,7 +101,7 @@ def _makers(args):
 
 
 def _people(args):
-    from face_tracking.evaluation.people import find_people
+    from face_tracking.evaluation.actors import find_people
     from face_tracking.evaluation.sequences import held_out_people
     return held_out_people(find_people()) if args.held_out else find_people()
 
@@ -109,9 +109,9 @@ def _people(args):
 def _score_sequences(args, detector):
     """Return ``{interval: {follower: {sequence or "all": Scores}}}``."""
     from face_tracking.cli.output import progress
-    from face_tracking.evaluation.metrics import score
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
+    from face_tracking.evaluation.tracking_metrics import score
 
     names = args.sequences or sequence_names(args.held_out)
     scripts, people = [load_script(name, args.held_out) for name in names], _people(args)
@@ -147,18 +147,18 @@ class _MotFiles:
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name, frame, ids, boxes):
-        from face_tracking.evaluation.mot import track_lines
+        from face_tracking.evaluation.mot_format import track_lines
         self._lines.setdefault(name, []).extend(track_lines(frame.sequence + 1, ids, boxes))
 
     def write(self, watched):
         from face_tracking.cli.video_writer import VideoWriter
-        from face_tracking.evaluation import mot
-        from face_tracking.evaluation.metrics import LEAST_VISIBILITY
+        from face_tracking.evaluation import mot_format
+        from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
         for name, lines in self._lines.items():
-            mot.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
-        mot.write(self._folder / 'gt' / 'gt.txt', (
+            mot_format.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
+        mot_format.write(self._folder / 'gt' / 'gt.txt', (
             line for frame, truth, _ in watched
-            for line in mot.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)))
+            for line in mot_format.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)))
         video = VideoWriter(self._folder / f'{self._folder.name}.mp4', self._rate)
         for frame, _, _ in watched:
             video.write(frame.image)
@@ -168,9 +168,9 @@ class _MotFiles:
 def _try_cases(args, detector):
     """Yield a line for each follower and kind of case."""
     from face_tracking.cli.output import progress
+    from face_tracking.evaluation.id_survival import absence, judge, occlusion
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
-    from face_tracking.evaluation.survival import absence, judge, occlusion
 
     makers, interval, people = _makers(args), args.detect_interval[0], _people(args)
     seeds = range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     """Fetch, check, and say where it is."""
     from face_tracking.cli.output import progress
-    from face_tracking.detection.fetch import fetch_model
+    from face_tracking.detection.model_zoo import fetch_model
 
     with progress(unit='B', unit_scale=True, desc=args.name) as bar:
         def show(done: int, total: int):

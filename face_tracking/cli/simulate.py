@@ -25,19 +25,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_tracking.camera.scene_file import load_scene
 from face_tracking.camera_model import CameraModel
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.cli.video_writer import VideoWriter
-from face_tracking.detection.detector import create_detector
-from face_tracking.drawing import Trails, annotate
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.pan_tilt.head_options import ControlOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop, Head, Log, Timing
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.simulation.scene_file import load_scene
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
+from face_tracking.visualization import Trails, annotate
 
 FIELD_OF_VIEW = math.radians(70)
 SIZE = (640, 480)
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--servo-delay', type=float, default=ControlOptions.servo_delay,
                         metavar='S', help='what the head is told of its servos; 0.06 is right '
                                           '(default: %(default)s)')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
+    parser.add_argument('--detect-interval', type=arguments.positive, default=5, metavar='N',
                         help='search every Nth picture (default: %(default)s)')
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector')
     parser.add_argument('--runtime', default='tvm', metavar='NAME',

@@ -23,7 +23,7 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from time import perf_counter
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 
@@ -34,24 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser):
                         'standard output')
     parser.add_argument('--json', metavar='FILE', help='write the tracks as JSON')
     parser.add_argument('--video', metavar='FILE', help='write an annotated film (.mp4)')
-    parser.add_argument('--frames', type=options.positive, metavar='N',
+    parser.add_argument('--frames', type=arguments.positive, metavar='N',
                         help='stop after so many frames')
     parser.add_argument('--realtime', action='store_true',
                         help='play films, folders and scenes at their own rate')
-    parser.add_argument('--size', type=options.size, metavar='WxH',
+    parser.add_argument('--size', type=arguments.size, metavar='WxH',
                         help='ask the source for pictures of this size')
     parser.add_argument('--rate', type=float, default=0, metavar='HZ',
                         help='ask the source for so many frames per second')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
+    parser.add_argument('--detect-interval', type=arguments.positive, default=5, metavar='N',
                         help='detect in every Nth frame (default: %(default)s)')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH',
+    parser.add_argument('--input-size', type=arguments.size, metavar='WxH',
                         help="size of the network's input (default: that of the model)")
-    options.add_detector_arguments(parser)
+    arguments.add_detector_arguments(parser)
     _add_tracker_arguments(parser.add_argument_group('tracker'))
 
 
 def _add_tracker_arguments(group):
-    from face_tracking.tracking.options import describe_options
+    from face_tracking.tracking.tracker_options import describe_options
     for row in describe_options():
         if row.name == 'score_threshold':  # the detector's, which goes for both
             continue
@@ -65,8 +65,8 @@ def _add_tracker_arguments(group):
 
 def run(args: argparse.Namespace) -> int:
     """Track to the end of the source or until interrupted, then write and tell."""
-    from face_tracking.camera.opening import open_camera
-    from face_tracking.camera.source import CaptureOptions
+    from face_tracking.camera.base import CaptureOptions
+    from face_tracking.camera.factory import open_camera
 
     width, height = args.size or (0, 0)
     capture = CaptureOptions(width=width, height=height, rate=args.rate, realtime=args.realtime)
@@ -173,17 +173,17 @@ class Ahead:
 
 
 def _follow(camera, args) -> Record:
-    from face_tracking.camera.source import CameraLost
+    from face_tracking.camera.base import CameraLost
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
-    from face_tracking.detection.detector import create_detector
-    from face_tracking.drawing import Trails, annotate
-    from face_tracking.tracking.options import TrackerOptions, describe_options
+    from face_tracking.detector import create_detector
     from face_tracking.tracking.tracker import FaceTracker
+    from face_tracking.tracking.tracker_options import TrackerOptions, describe_options
+    from face_tracking.visualization import Trails, annotate
 
     tracker = FaceTracker(TrackerOptions(
         **{row.name: getattr(args, row.name) for row in describe_options()}))
-    chosen = options.detector_options(args)
+    chosen = arguments.detector_options(args)
     chosen['score_threshold'] = min(args.score_threshold, args.weak_score_threshold)
     detector = create_detector(input_size=args.input_size, **chosen)
     record, trails = Record(rate=camera.rate), Trails()

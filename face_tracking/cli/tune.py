@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 RPC_PORT = 9090
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument('--model', action='append', metavar='FILE|NAME',
                         help='a detector whose layers to tune, may be repeated (default: '
                              'FACE_TRACKING_MODEL, else the bundled model)')
-    parser.add_argument('--input-size', type=options.size, action='append', metavar='WxH',
+    parser.add_argument('--input-size', type=arguments.size, action='append', metavar='WxH',
                         help="size of the network's input, may be repeated (default: that of "
                              'the model)')
     parser.add_argument('--precision', choices=('auto', 'float32', 'float16'), default='auto',
                         help='of the arithmetic, as for compile (default: %(default)s)')
-    parser.add_argument('--trials', type=options.positive, default=24, metavar='N',
+    parser.add_argument('--trials', type=arguments.positive, default=24, metavar='N',
                         help='most candidates for each kind of layer (default: %(default)s)')
     where = parser.add_mutually_exclusive_group()
     where.add_argument('--rpc', type=address, metavar='HOST[:PORT]',
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         device.close()
     _print_table(workloads, records)
     if args.output:
-        from face_tracking.compiler.records import write_records
+        from face_tracking.compiler.tuning_records import write_records
         write_records(args.output, records)
         print(args.output)
     return 0
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _workloads(args: argparse.Namespace, precision: str) -> dict:
     """Return the arithmetic of each kind of convolution in all models."""
-    from face_tracking.compiler.tuning.kernels import workloads_of
+    from face_tracking.compiler.tuning.conv_trials import workloads_of
     from face_tracking.detection.model import load_model
     found: dict = {}
     for name in args.model or [None]:
@@ -94,24 +94,24 @@ def _workloads(args: argparse.Namespace, precision: str) -> dict:
 
 def _device(args: argparse.Namespace, machine):
     """Return what to measure on."""
-    from face_tracking.compiler.tuning import devices
+    from face_tracking.compiler.tuning import measurement_devices
     if args.rpc:
-        return devices.RpcDevice(*args.rpc)
+        return measurement_devices.RpcDevice(*args.rpc)
     if args.emulator:
-        if machine.cpu != devices.EMULATED:
-            raise UserError(f'the emulator is a {devices.EMULATED}, not a {machine.cpu}',
+        if machine.cpu != measurement_devices.EMULATED:
+            raise UserError(f'the emulator is a {measurement_devices.EMULATED}, not a {machine.cpu}',
                             'add --target pi5')
-        return devices.EmulatedA76()
-    if not devices.runs_here(machine):
+        return measurement_devices.EmulatedA76()
+    if not measurement_devices.runs_here(machine):
         raise UserError(f'kernels for {machine.cpu} do not run on this machine',
                         'measure on one of that kind with --rpc HOST, or for pi5 with --emulator')
-    return devices.LocalDevice()
+    return measurement_devices.LocalDevice()
 
 
 def _search(machine, device, workloads, trials: int) -> list:
     from tqdm import tqdm
 
-    from face_tracking.compiler.tuning.search import Search
+    from face_tracking.compiler.tuning.tiling_search import Search
     print(f'{len(workloads)} kinds of convolution for {machine.cpu}, measured on '
           f'{device.description}', file=sys.stderr)
     records = []

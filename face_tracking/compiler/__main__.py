@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import sys
 
-from face_tracking.compiler.build import compile_model
-from face_tracking.detection.selection import Head
+from face_tracking.compiler.driver import compile_model
+from face_tracking.detection.postprocess import Head
 from face_tracking.errors import UserError
 
 

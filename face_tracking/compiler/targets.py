@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.errors import UserError
 
 PRESETS = {

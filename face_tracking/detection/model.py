@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from face_tracking import paths
+from face_tracking import files
 from face_tracking.detection import families
 from face_tracking.errors import UserError
 
@@ -107,7 +107,7 @@ class Model:
         """
         if self.input_size == self.native_size:
             return self.path.read_bytes()
-        from face_tracking.detection.onnx_shape import reshaped
+        from face_tracking.detection.onnx_utils import reshaped
         return reshaped(self.path, self.width, self.height)
 
 
@@ -231,7 +231,7 @@ def _description_of(path: Path) -> ModelDescription:
 
 
 def _inferred(path: Path) -> ModelDescription:
-    from face_tracking.detection.onnx_shape import signature
+    from face_tracking.detection.onnx_utils import signature
     width, height, outputs = signature(path)
     family = families.recognise(outputs)
     if family is None:
@@ -273,7 +273,7 @@ def _checked_hash(file: ModelFile) -> str:
 
 
 def _default_model() -> Path:
-    places = [paths.share_dir() / 'models' / BUNDLED]
+    places = [files.share_dir() / 'models' / BUNDLED]
     places += [folder / file for folder in _folders()[1:] for file in FALLBACKS]
     for path in places:
         if path.is_file():
@@ -284,8 +284,8 @@ def _default_model() -> Path:
 
 
 def _folders() -> list[Path]:
-    root = paths.share_dir()
-    return [root / 'models', paths.cache_dir() / 'models', root.parent / 'shared' / 'models']
+    root = files.share_dir()
+    return [root / 'models', files.cache_dir() / 'models', root.parent / 'shared' / 'models']
 
 
 def _candidates(name: str) -> list[str]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 
-from face_tracking.detection.detector import FaceDetector
-from face_tracking.evaluation.metrics import Sheet
-from face_tracking.evaluation.rivals import Follower
+from face_tracking.detector import FaceDetector
+from face_tracking.evaluation.baselines import Follower
+from face_tracking.evaluation.tracking_metrics import Sheet
 from face_tracking.faces import Detections
 from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import Truth

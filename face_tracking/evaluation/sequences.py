@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 import yaml
 
-from face_tracking.camera.scene_file import scene_of
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
+from face_tracking.files import share_dir
 from face_tracking.frame import Frame
-from face_tracking.paths import share_dir
-from face_tracking.simulation.path import Path, Sway
 from face_tracking.simulation.rendering import Renderer, Truth
 from face_tracking.simulation.scene import Actor, Cutout, Look, Pose, Scene
+from face_tracking.simulation.scene_file import scene_of
+from face_tracking.simulation.waypoints import Path, Sway
 
 FACE_WIDTH = 0.15  # metres, ear to ear
 _EDGE = 36.0       # degrees: where somebody who leaves is out of sight

@@ -16,13 +16,13 @@ from face_tracking.camera import CaptureOptions, ReconnectingCamera, open_camera
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
-from face_tracking.nodes.joint_mount import JointMount
+from face_tracking.nodes.joint_states import JointMount
+from face_tracking.nodes.node_base import SENSOR_DATA, FaceNode
 from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.spin import run
 
 PARAMETERS = (
     Parameter('camera', 'v4l2:///dev/video0',

@@ -14,19 +14,19 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.detection.detector import FaceDetector, create_detector
+from face_tracking.detection.scheduler import Budget, DetectionScheduler
+from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_image, to_header
 from face_tracking.nodes.messages import from_detections, to_detections
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
-from face_tracking.tracking.scheduler import Budget, DetectionScheduler
 
 PARAMETERS = (
     Parameter('model', '',

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from face_tracking.paths import share_dir
+from face_tracking.files import share_dir
 
 # Fast DDS 2 (Jazzy) and 3 (Kilted) ask for different names.
 _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')

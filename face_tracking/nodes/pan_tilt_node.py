@@ -21,19 +21,19 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.markers import positions
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.pan_tilt_outputs import PARAMETERS as OUTPUT_PARAMETERS
 from face_tracking.nodes.pan_tilt_outputs import calibration, create_output
 from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.spin import run
 from face_tracking.pan_tilt.controller import Command, HeadController
-from face_tracking.pan_tilt.drivers.driver import GuardedDriver
-from face_tracking.pan_tilt.options import ControlOptions, describe_options
+from face_tracking.pan_tilt.drivers.base import GuardedDriver
+from face_tracking.pan_tilt.head_options import ControlOptions, describe_options
 
 _OF_CONTROL = tuple(
     Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)

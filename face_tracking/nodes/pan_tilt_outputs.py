@@ -10,10 +10,10 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from face_tracking.nodes.base import RELIABLE
+from face_tracking.nodes.node_base import RELIABLE
 from face_tracking.nodes.parameters import Parameter
 from face_tracking.pan_tilt.controller import Command
-from face_tracking.pan_tilt.drivers.driver import Driver
+from face_tracking.pan_tilt.drivers.base import Driver
 from face_tracking.pan_tilt.drivers.pca9685 import Pca9685, ServoCalibration, open_bus
 from face_tracking.pan_tilt.drivers.simulated import SimulatedDriver
 

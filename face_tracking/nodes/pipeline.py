@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from face_tracking.nodes.base import FaceNode
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.running import run
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
 

@@ -13,25 +13,25 @@ from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.drawing import Trails, annotate
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
-from face_tracking.nodes.joint_mount import JointMount
+from face_tracking.nodes.joint_states import JointMount
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import from_detections, to_detections
-from face_tracking.nodes.motion import to_motion
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.spin import run
+from face_tracking.nodes.track_states import to_motion
 from face_tracking.nodes.worker import Worker
-from face_tracking.tracking.flow import Warp
-from face_tracking.tracking.options import TrackerOptions, describe_options
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions, describe_options
+from face_tracking.visualization import Trails, annotate
 
 _OF_THE_TRACKER = tuple(
     Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)

@@ -18,10 +18,10 @@ import numpy as np
 from face_tracking.boxes import to_centre_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.pan_tilt.bearing import Bearing
+from face_tracking.pan_tilt.angle_filter import Bearing
+from face_tracking.pan_tilt.head_options import ControlOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles
-from face_tracking.pan_tilt.options import ControlOptions
-from face_tracking.pan_tilt.target import Candidate, TargetChooser
+from face_tracking.pan_tilt.target_selector import Candidate, TargetChooser
 from face_tracking.pan_tilt.trajectory import Trajectory
 
 SEARCH_MARGIN = 0.9  # share of the range that searching sweeps

@@ -21,8 +21,8 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import Renderer
-from face_tracking.simulation.rig import Rig
 from face_tracking.simulation.scene import Pose, Scene, direction
+from face_tracking.simulation.servo_model import Rig
 
 SECOND = 1_000_000_000
 START = 10 * SECOND  # stamps are counted from here; none is 0

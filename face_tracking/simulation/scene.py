@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from face_tracking.simulation.path import Path
+from face_tracking.simulation.waypoints import Path
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from face_tracking.pan_tilt.controller import HeadController
-from face_tracking.pan_tilt.options import ControlOptions
-from face_tracking.pan_tilt.plain import PixelProportional
+from face_tracking.pan_tilt.head_options import ControlOptions
 from face_tracking.simulation.closed_loop import ClosedLoop, Log
+from face_tracking.simulation.pixel_p_baseline import PixelProportional
 
 NEAR = 3.0  # degrees: so far off, a face counts as looked at
 STEP_AT = 3.0  # seconds into the scene ``step`` at which the head is told to look at the other

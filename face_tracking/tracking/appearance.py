@@ -15,7 +15,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from face_tracking.tracking.picture import Picture
+from face_tracking.tracking.image_pyramid import Picture
 
 _SIDE = 24       # pixels of the patch
 _CELLS = 4       # across and down

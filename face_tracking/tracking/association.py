@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
 from face_tracking.tracking.appearance import SIZE, difference, differences
-from face_tracking.tracking.motion import States
+from face_tracking.tracking.kalman import States
 
 GATE = 16.0
 """Squared distance in standard deviations, over four numbers, within which a pair is likely."""

@@ -15,13 +15,13 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Looks, Places, associate
-from face_tracking.tracking.flow import Flow, Warp
-from face_tracking.tracking.life_cycle import SECOND, Register
-from face_tracking.tracking.motion import States
-from face_tracking.tracking.options import TrackerOptions
-from face_tracking.tracking.picture import Picture
-from face_tracking.tracking.timeline import Moment, Timeline, locate
-from face_tracking.tracking.visual import create_carrier
+from face_tracking.tracking.history import Moment, Timeline, locate
+from face_tracking.tracking.image_pyramid import Picture
+from face_tracking.tracking.kalman import States
+from face_tracking.tracking.motion_estimators import create_carrier
+from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.track_table import SECOND, Register
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 _REMEMBERED_SECONDS = 1.5
 _SMALLEST_SIDE = 2.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from face_tracking.camera import Backoff, CameraLost, CaptureOptions, ReconnectingCamera, v4l2
-from face_tracking.camera.live import LiveSource
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
 
 SIZE = (64, 48)

@@ -7,12 +7,12 @@ import sys
 
 from face_tracking.cli import doctor
 from face_tracking.cli.main import main
-from face_tracking.detection.runtimes import runtime
+from face_tracking.runtimes import base
 
 
 def test_working_engines_are_found_to_work(described, capsys, monkeypatch):
-    monkeypatch.setattr(runtime, 'RUNTIMES', {
-        name: runtime.RUNTIMES[name] for name in ('onnxruntime', 'opencv')})
+    monkeypatch.setattr(base, 'RUNTIMES', {
+        name: base.RUNTIMES[name] for name in ('onnxruntime', 'opencv')})
     main(['doctor', '--model', str(described)])
     text = capsys.readouterr().out
     lines = {line.split()[1]: line.split()[0] for line in text.splitlines()

@@ -105,7 +105,7 @@ def test_switches_of_the_tracker_can_be_turned_off():
     import argparse
 
     from face_tracking.cli.track import add_arguments
-    from face_tracking.tracking.options import describe_options
+    from face_tracking.tracking.tracker_options import describe_options
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     defaults = vars(parser.parse_args(['film.mp4']))
@@ -118,8 +118,8 @@ def test_switches_of_the_tracker_can_be_turned_off():
 
 
 def test_camera_that_vanishes_leaves_what_was_seen(film, words, tmp_path, monkeypatch, capsys):
-    from face_tracking.camera.source import CameraLost
-    from face_tracking.camera.video import VideoFile
+    from face_tracking.camera.base import CameraLost
+    from face_tracking.camera.video_file import VideoFile
     read = VideoFile.read
 
     def vanishing(self):

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from made_models import squares  # noqa: F401  the fixture
-from made_networks import ROOT, small_network
+from synthetic_models import squares  # noqa: F401  the fixture
+from synthetic_networks import ROOT, small_network
 
 
 @pytest.fixture(scope='session', autouse=True)

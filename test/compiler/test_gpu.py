@@ -10,17 +10,17 @@ import sys
 
 import numpy as np
 import pytest
-from made_networks import ROOT, compile_apart, feature_pyramid, random_picture, reference
+from synthetic_networks import ROOT, compile_apart, feature_pyramid, random_picture, reference
 
-from face_tracking import paths
-from face_tracking.compiler import library
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking import files
+from face_tracking.compiler import artifact
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
+from face_tracking.runtimes.tvm import CompiledNetwork
 
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +42,7 @@ def opencl(monkeypatch):
 
 def test_opencl_code_is_generated_without_a_device(library_for_opencl):
     """The source of each kernel lies in the library as text."""
-    description = library.description_of(library_for_opencl)
+    description = artifact.description_of(library_for_opencl)
     assert description['device'] == 'opencl'
     assert description['request']['cpu'] == 'opencl'
     content = library_for_opencl.read_bytes()
@@ -73,7 +73,7 @@ def test_the_missing_runtime_is_told_from_the_missing_driver(monkeypatch, tmp_pa
     (tmp_path / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
     code = """
 import json, sys
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.errors import UserError
 try:
     gpu.check_device(sys.argv[1])
@@ -93,7 +93,7 @@ except UserError as error:
 
 def test_no_driver_is_said_in_one_line(opencl, small, library_for_opencl):
     """With the runtime there and no driver for it."""
-    code = ('import sys; from pathlib import Path; from face_tracking.detection.runtimes.tvm '
+    code = ('import sys; from pathlib import Path; from face_tracking.runtimes.tvm '
             'import CompiledNetwork; CompiledNetwork(Path(sys.argv[1]))')
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OCL_ICD_VENDORS': '/nonexistent',
                    'FACE_TRACKING_CACHE': str(USERS_CACHE)}

@@ -16,21 +16,21 @@ import cv2
 import numpy as np
 import pytest
 from integer_reference import IntegerReference
-from made_networks import ROOT, Sketch, compile_apart, random_picture, reference
+from synthetic_networks import ROOT, Sketch, compile_apart, random_picture, reference
 
 sys.path.insert(0, str(ROOT))
 
-from face_tracking import paths  # noqa: E402
-from face_tracking.compiler.int8 import ranges  # noqa: E402
-from face_tracking.compiler.int8.calibrate import (  # noqa: E402
+from face_tracking import files  # noqa: E402
+from face_tracking.compiler.graph import Add, MaxPool, Upsample  # noqa: E402
+from face_tracking.compiler.int8 import calibration_file  # noqa: E402
+from face_tracking.compiler.int8.calibration import (  # noqa: E402
     calibrate,
     calibrate_model,
     compensated,
     needed_maps,
 )
-from face_tracking.compiler.int8.quantise import Quantised, map_types, quantise  # noqa: E402
-from face_tracking.compiler.network import Add, MaxPool, Upsample  # noqa: E402
-from face_tracking.compiler.onnx_reader import read_network  # noqa: E402
+from face_tracking.compiler.int8.quantization import Quantised, map_types, quantise  # noqa: E402
+from face_tracking.compiler.onnx_import import read_network  # noqa: E402
 from face_tracking.compiler.targets import (  # noqa: E402
     HALF_ARITHMETIC,
     best_precision,
@@ -38,12 +38,12 @@ from face_tracking.compiler.targets import (  # noqa: E402
     host_dot,
 )
 from face_tracking.detection.model import load_model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
-from face_tracking.detection.runtimes.tvm import CompiledNetwork  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
+from face_tracking.runtimes.base import create_runtime  # noqa: E402
+from face_tracking.runtimes.tvm import CompiledNetwork  # noqa: E402
 
 WIDTH, HEIGHT = 64, 48
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 needs_dots = pytest.mark.skipif(not host_dot(), reason='this processor has no such instructions')
 
@@ -94,8 +94,8 @@ def calibrated(model, seen):
     network = read_network(model)
     run = maps_of(model, network)
     found = calibrate(network, lambda: seen, run)
-    path = model.with_name('made' + ranges.SUFFIX)
-    ranges.write_ranges(path, found, {
+    path = model.with_name('made' + calibration_file.SUFFIX)
+    calibration_file.write_ranges(path, found, {
         model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen))
     return model
 
@@ -131,7 +131,7 @@ def maps_of(model, network):
 def integers(model, limit: int = 127) -> Quantised:
     network = read_network(model)
     assert {Add, MaxPool, Upsample} <= {type(layer) for layer in network.layers}
-    return quantise(network, ranges.read_ranges(model.with_name('made' + ranges.SUFFIX)), limit)
+    return quantise(network, calibration_file.read_ranges(model.with_name('made' + calibration_file.SUFFIX)), limit)
 
 
 @needs_dots
@@ -163,7 +163,7 @@ def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, r
 
 
 def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypatch):
-    from benchmarks import emulator
+    from face_tracking.compiler.tuning import emulator
     if shutil.which('aarch64-linux-gnu-gcc') is None:
         pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
     library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8', target='pi5',
@@ -245,21 +245,21 @@ def test_without_a_calibration_it_says_how_to_make_one(tmp_path):
 def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys):
     model = tmp_path / 'made.onnx'
     model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
-    shutil.copy(calibrated.with_name('made' + ranges.SUFFIX), tmp_path)
+    shutil.copy(calibrated.with_name('made' + calibration_file.SUFFIX), tmp_path)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     with pytest.raises(UserError, match='belongs to other weights than made.onnx'):
-        ranges.find_ranges(model, digest)
+        calibration_file.find_ranges(model, digest)
     # Nobody asked for int8: floating point does as well.
-    assert ranges.find_ranges(model, digest, 'auto') is None
+    assert calibration_file.find_ranges(model, digest, 'auto') is None
     assert 'belongs to other weights' in capsys.readouterr().err
 
 
 def test_a_calibration_of_another_version_is_passed_over(calibrated, tmp_path, capsys):
     model = shutil.copy(calibrated, tmp_path)
     digest = hashlib.sha256(calibrated.read_bytes()).hexdigest()
-    (tmp_path / ('made' + ranges.SUFFIX)).write_text(
+    (tmp_path / ('made' + calibration_file.SUFFIX)).write_text(
         json.dumps({'format': 0, 'models': {'made.onnx': digest}}))
-    assert ranges.find_ranges(Path(model), digest, 'auto') is None
+    assert calibration_file.find_ranges(Path(model), digest, 'auto') is None
     assert 'of another version' in capsys.readouterr().err
 
 
@@ -268,7 +268,7 @@ def test_a_damaged_calibration_is_one_clear_line(tmp_path, content):
     path = tmp_path / 'damaged.int8.json'
     path.write_text(content)
     with pytest.raises(UserError, match='cannot be used'):
-        ranges.read_ranges(path)
+        calibration_file.read_ranges(path)
 
 
 def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
@@ -307,7 +307,7 @@ def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated(
 def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
     for size in ((160, 120), (320, 240), (640, 480)):
         model = load_model(bundled, size)
-        found = ranges.find_ranges(model.path, model.sha256)
+        found = calibration_file.find_ranges(model.path, model.sha256)
         assert found is not None and found.path.parent == bundled.parent
 
 
@@ -341,7 +341,7 @@ def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
         **os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'})
     assert done.returncode == 0, done.stderr
     assert 'skipped' in done.stderr
-    own = ranges.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
+    own = calibration_file.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
     content = json.loads(own.read_text())
     assert content['pictures'] == len(seen)
     network = read_network(model)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_networks import compile_apart, feature_pyramid, random_picture, reference
+from synthetic_networks import compile_apart, feature_pyramid, random_picture, reference
 
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
+from face_tracking.runtimes.tvm import CompiledNetwork
 
 TOLERANCE = 1e-4
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_networks import ROOT, compile_apart, random_picture, reference
+from synthetic_networks import ROOT, compile_apart, random_picture, reference
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import emulator  # noqa: E402
-from face_tracking import paths  # noqa: E402
+from face_tracking import files  # noqa: E402
+from face_tracking.compiler.tuning import emulator  # noqa: E402
 from face_tracking.detection.decoders import create_decoder, logit  # noqa: E402
 from face_tracking.detection.letterbox import Fit  # noqa: E402
 from face_tracking.detection.model import load_model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
-from face_tracking.detection.selection import NUMBERS, ArraySelector, Head  # noqa: E402
+from face_tracking.detection.postprocess import NUMBERS, ArraySelector, Head  # noqa: E402
+from face_tracking.runtimes.base import create_runtime  # noqa: E402
 
 SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 
 @pytest.fixture

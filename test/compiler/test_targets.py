@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from made_networks import ROOT
+from synthetic_networks import ROOT
 
 FIGURES = """
 import json, sys

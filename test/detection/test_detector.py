@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from face_tracking import boxes as box
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.stills import StillsDetector, network_shapes
+from face_tracking.detection.multi_size import StillsDetector, network_shapes
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
 MODELS = ['yunet_n_320_320', 'face_detection_yunet_2023mar',

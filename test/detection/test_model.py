@@ -10,18 +10,17 @@ import onnx
 import pytest
 import yaml
 
-from face_tracking import paths
 from face_tracking.detection import model as model_module
 from face_tracking.detection.families import recognise
 from face_tracking.detection.model import find_model, load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """Point share folder, cache and ../shared into an empty folder, and return it."""
-    monkeypatch.setattr(paths, 'share_dir', lambda: tmp_path / 'package')
+    monkeypatch.setattr(files, 'share_dir', lambda: tmp_path / 'package')
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('FACE_TRACKING_MODEL', raising=False)
     for folder in ('package/models', 'cache/models', 'shared/models'):

@@ -84,7 +84,7 @@ def test_overridden_parameters_exist(name):
 
 
 def test_arguments_override_parameters_and_empty_ones_do_not():
-    from face_tracking.launching import is_true, merged, overridden
+    from face_tracking.launch_utils import is_true, merged, overridden
     stands_for = {'camera': ('camera_node', 'camera'), 'engine': ('detector_node', 'runtime')}
     found = overridden({'camera': '', 'engine': 'opencv', 'rviz': 'true'}, stands_for,
                        ('camera_node', 'detector_node'))

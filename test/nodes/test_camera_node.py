@@ -11,8 +11,8 @@ import pytest
 import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from face_tracking.camera import opening
-from face_tracking.camera.source import CameraLost, CameraSource
+from face_tracking.camera import factory
+from face_tracking.camera.base import CameraLost, CameraSource
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.images import from_image, from_time
 
@@ -124,8 +124,8 @@ def test_a_film_that_is_none(probe, camera, tmp_path):
 
 
 def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch, capfd):
-    monkeypatch.setitem(opening._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
-    monkeypatch.setattr(opening, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
+    monkeypatch.setitem(factory._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
+    monkeypatch.setattr(factory, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
     device, seen = tmp_path / 'video9', []
     device.touch()
     node = camera(f'flaky:{device}')

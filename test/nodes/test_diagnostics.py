@@ -5,8 +5,8 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from face_tracking.nodes.board import BoardState, read_board
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
+from face_tracking.system_health import BoardState, read_board
 
 
 def write(root, files):

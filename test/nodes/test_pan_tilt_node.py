@@ -18,10 +18,10 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.nodes.base import SENSOR_DATA
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import to_detections
+from face_tracking.nodes.node_base import SENSOR_DATA
 from face_tracking.nodes.pan_tilt_node import PanTiltNode, to_tracks
 from face_tracking.pan_tilt.kinematics import optical_axes
 

@@ -9,7 +9,7 @@ from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter as RosParameter
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.base import FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.parameters import Parameter, warn_of_misspelt
 
 TABLE = (

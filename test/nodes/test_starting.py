@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from made_networks import ROOT
+from synthetic_networks import ROOT
 
 ENTRY = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
 ENTRIES = {name: (module, function)
@@ -43,5 +43,5 @@ def test_interrupted_import_is_quiet(name, words, midst):
 def test_executable_leads_to_its_module(name):
     module, function = ENTRIES[name]
     if name != 'face_tracking':
-        assert module == 'face_tracking.starting' and function == name
+        assert module == 'face_tracking.entry_points' and function == name
         assert (ROOT / f'face_tracking/nodes/{name}.py').is_file()

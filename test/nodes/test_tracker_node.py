@@ -15,7 +15,7 @@ from face_tracking.faces import Detections
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import from_image, from_time, to_header
 from face_tracking.nodes.messages import to_detections
-from face_tracking.nodes.motion import ROW
+from face_tracking.nodes.track_states import ROW
 from face_tracking.nodes.tracker_node import TrackerNode
 
 TRACKS, FOUND = 'faces/tracks', 'faces/detections'

@@ -10,17 +10,17 @@ import math
 import numpy as np
 import pytest
 
-from face_tracking.camera.scene_file import load_scene
 from face_tracking.camera_model import CameraModel
 from face_tracking.cli.simulate import PLAIN_SHARE
-from face_tracking.detection.detector import create_detector
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.pan_tilt.head_options import ControlOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop
-from face_tracking.simulation.rig import Rig, ServoModel
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.simulation.scene_file import load_scene
+from face_tracking.simulation.servo_model import Rig, ServoModel
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 MODEL = CameraModel.from_fov(640, 480, math.radians(70))
 

@@ -13,9 +13,9 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.pan_tilt.controller import HeadController, State
+from face_tracking.pan_tilt.head_options import ControlOptions, describe_options
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles, optical_axes
-from face_tracking.pan_tilt.options import ControlOptions, describe_options
-from face_tracking.pan_tilt.target import Candidate, TargetChooser
+from face_tracking.pan_tilt.target_selector import Candidate, TargetChooser
 
 CAMERA = CameraModel.from_fov(640, 480, math.radians(70))
 MS = 1_000_000

@@ -13,7 +13,7 @@ from pan_tilt.emulated_bus import EmulatedBus
 
 from face_tracking.errors import UserError
 from face_tracking.pan_tilt.controller import Command, State
-from face_tracking.pan_tilt.drivers.driver import Driver, GuardedDriver
+from face_tracking.pan_tilt.drivers.base import Driver, GuardedDriver
 from face_tracking.pan_tilt.drivers.pca9685 import Pca9685, ServoCalibration, open_bus
 from face_tracking.pan_tilt.drivers.simulated import SimulatedDriver
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.simulation.path import Path, Sway
 from face_tracking.simulation.rendering import Renderer
 from face_tracking.simulation.scene import Actor, Backdrop, Cutout, Look, Pose, Scene, direction
+from face_tracking.simulation.waypoints import Path, Sway
 
 MODEL = CameraModel.from_fov(320, 240, math.radians(60))
 QUIET = Look(noise=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for the tracker; and ``tracking_stage`` made importable."""
+"""Pictures for the tracker; and ``scripted_scene`` made importable."""
 
 import sys
 from pathlib import Path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from face_tracking.tracking.appearance import SIZE, difference, lean, look
-from face_tracking.tracking.picture import Picture
+from face_tracking.tracking.image_pyramid import Picture
 
 ALIKE, UNLIKE = 0.35, 0.6
 

@@ -8,7 +8,7 @@ import pytest
 
 from face_tracking.tracking.appearance import SIZE
 from face_tracking.tracking.association import Looks, Places, assign, associate
-from face_tracking.tracking.motion import States
+from face_tracking.tracking.kalman import States
 
 
 @pytest.mark.parametrize('seed', range(20))

@@ -10,11 +10,11 @@ import pytest
 
 from face_tracking.cli.main import main
 from face_tracking.errors import UserError
-from face_tracking.evaluation import metrics
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.mot import track_lines, truth_lines
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Article, Library, Ours
+from face_tracking.evaluation import tracking_metrics
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import Article, Library, Ours
+from face_tracking.evaluation.id_survival import absence, judge, occlusion
+from face_tracking.evaluation.mot_format import track_lines, truth_lines
 from face_tracking.evaluation.runner import every, follow
 from face_tracking.evaluation.sequences import (
     Person,
@@ -25,7 +25,7 @@ from face_tracking.evaluation.sequences import (
     script_of,
     sequence_names,
 )
-from face_tracking.evaluation.survival import absence, judge, occlusion
+from face_tracking.evaluation.tracking_metrics import Sheet, score
 from face_tracking.faces import Detections
 from face_tracking.simulation.rendering import Truth
 
@@ -193,7 +193,7 @@ def test_without_the_package_trackers_one_line_says_so(monkeypatch, capsys):
 
     monkeypatch.setattr(builtins, '__import__', missing)
     with pytest.raises(UserError, match='needs the package trackers'):
-        metrics.metrics_library()
+        tracking_metrics.metrics_library()
     assert main(['evaluate', 'stroll']) == 2
     assert 'pip install --no-deps -r dev/requirements-evaluation.txt' in capsys.readouterr().err
 

@@ -4,12 +4,12 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tracking_stage import INTERVAL
+from scripted_scene import INTERVAL
 
 from face_tracking.faces import Detections
-from face_tracking.tracking.life_cycle import SECOND
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.track_table import SECOND
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 OPTIONS = TrackerOptions(visual_tracker='none', memory=3.0, max_unseen=0.5)
 NUMBER = st.one_of(st.floats(-200, 900, width=32), st.sampled_from(

@@ -6,12 +6,12 @@ import threading
 
 import numpy as np
 import pytest
-from tracking_stage import FACE, INTERVAL, detections
+from scripted_scene import FACE, INTERVAL, detections
 
 from face_tracking.errors import UserError
-from face_tracking.tracking.flow import Warp
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 BLIND = TrackerOptions(visual_tracker='none')
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from face_tracking.errors import UserError
 from face_tracking.pan_tilt.controller import Command
-from face_tracking.pan_tilt.drivers.driver import Driver
+from face_tracking.pan_tilt.drivers.base import Driver
 
 MODE1, MODE2, LED0_ON_L, PRE_SCALE = 0x00, 0x01, 0x06, 0xFE
 RESTART, AUTO_INCREMENT, SLEEP = 0x80, 0x20, 0x10

@@ -6,12 +6,12 @@ from __future__ import annotations
 import threading
 
 from face_tracking.pan_tilt.controller import Command
-from face_tracking.pan_tilt.drivers.driver import Driver
-from face_tracking.simulation.rig import Rig
+from face_tracking.pan_tilt.drivers.base import Driver
+from face_tracking.simulation.servo_model import Rig
 
 
 class SimulatedDriver(Driver):
-    """Moves a :class:`~face_tracking.simulation.rig.Rig`, which a virtual camera may stand on."""
+    """Moves a :class:`~face_tracking.simulation.servo_model.Rig`, which a virtual camera may stand on."""
 
     def __init__(self, rig: Rig | None = None):
         self._rig = rig or Rig()

@@ -18,6 +18,7 @@ def share_dir() -> Path:
     if (root / 'package.xml').is_file():
         return root
     from ament_index_python.packages import get_package_share_directory
+
     return Path(get_package_share_directory(PACKAGE))
 
 

@@ -11,8 +11,9 @@ def is_true(text: str) -> bool:
     return text.strip().lower() in ('true', '1')
 
 
-def overridden(chosen: Mapping[str, str], stands_for: Mapping[str, tuple[str, str]],
-               nodes: Iterable[str]) -> dict[str, dict[str, str]]:
+def overridden(
+    chosen: Mapping[str, str], stands_for: Mapping[str, tuple[str, str]], nodes: Iterable[str]
+) -> dict[str, dict[str, str]]:
     """Return, by node, the parameters that arguments set over the files.
 
     :param chosen: the arguments' values; an empty one sets nothing.

@@ -73,7 +73,8 @@ def _throttled_flags(root: Path) -> int | None:
 def _ask_firmware(command: str) -> int | None:
     try:
         answer = subprocess.run(
-            [command, 'get_throttled'], capture_output=True, text=True, timeout=0.5, check=True)
+            [command, 'get_throttled'], capture_output=True, text=True, timeout=0.5, check=True
+        )
         return int(answer.stdout.partition('=')[2], 16)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

@@ -29,14 +29,19 @@ def squares_model(width: int, height: int) -> bytes:
     bias[5:15] = 0
     rows, columns = height // STRIDE, width // STRIDE
     graph = helper.make_graph(
-        [helper.make_node('AveragePool', ['image'], ['cells'], kernel_shape=[8, 8],
-                          strides=[8, 8]),
-         helper.make_node('Conv', ['cells', 'weights', 'bias'], ['head_8'],
-                          kernel_shape=[1, 1])],
+        [
+            helper.make_node(
+                'AveragePool', ['image'], ['cells'], kernel_shape=[8, 8], strides=[8, 8]
+            ),
+            helper.make_node(
+                'Conv', ['cells', 'weights', 'bias'], ['head_8'], kernel_shape=[1, 1]
+            ),
+        ],
         'squares',
         [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, height, width])],
         [helper.make_tensor_value_info('head_8', TensorProto.FLOAT, [1, 16, rows, columns])],
-        [numpy_helper.from_array(weights, 'weights'), numpy_helper.from_array(bias, 'bias')])
+        [numpy_helper.from_array(weights, 'weights'), numpy_helper.from_array(bias, 'bias')],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model.SerializeToString()
@@ -63,8 +68,8 @@ def described(squares) -> Path:
     path = squares.parent / 'described.yaml'
     path.write_text(f"""
 name: squares
-licence: Apache-2.0
-input: {{colour: bgr, mean: [0, 0, 0], scale: 1.0}}
+license: Apache-2.0
+input: {{color: bgr, mean: [0, 0, 0], scale: 1.0}}
 decoder: {{name: anchor_free, strides: [8]}}
 outputs: [head_8]
 size_multiple: 8

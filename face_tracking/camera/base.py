@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every camera source is: options in, frames out."""
+"""The interface of all camera sources: options in, frames out."""
 
 from __future__ import annotations
 
@@ -14,80 +14,97 @@ import numpy as np
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
+from face_tracking.options import Options, option
 
 
-class CameraLost(UserError):
-    """The camera was there and gives no pictures any more; it may come back."""
+class CameraLostError(UserError):
+    """The camera was there and gives no images any more; it may come back."""
 
 
 @dataclass(frozen=True)
-class CaptureOptions:
-    """What is asked of a source; what it grants is in the source's own attributes.
+class CaptureSettings(Options):
+    """What a user may ask of a camera; what the source grants is in the source's attributes.
 
-    :ivar width: pixels, 0 for the source's own width; so ``height``.
-    :ivar rate: frames per second, 0 for the source's own rate.
-    :ivar pixel_format: what the device is asked to deliver: a FourCC for V4L2 (``MJPG``,
-        ``YUYV``), a libcamera format for picamera2 (``RGB888``); empty for the default. The
-        frames are BGR in any case.
-    :ivar flip_horizontal: mirror left and right.
-    :ivar flip_vertical: mirror top and bottom (with the other one, a camera mounted head down).
-    :ivar exposure: milliseconds; 0 leaves it to the camera.
-    :ivar frame_id: the optical frame that the frames are stamped with.
-    :ivar loop: files, folders and scenes start again at their end.
-    :ivar realtime: files, folders and scenes are paced by the clock, and frames that nobody
-        fetched in time are left out; otherwise every frame comes, as fast as it is fetched.
-    :ivar horizontal_fov: horizontal field of view in radians of the virtual camera.
-    :ivar latency: seconds by which a scene's frames come late, as those of a real camera do.
-    :ivar mount: of the virtual camera: its pan and tilt (radians) at a stamp, where joints move
-        it; None to follow the scene's own path.
-    :ivar timeout: seconds without a picture after which a live camera counts as lost.
-    :ivar clock: nanoseconds now, in the clock that the stamps are of.
+    :raises UserError: only one of width and height is given.
     """
 
-    width: int = 0
-    height: int = 0
-    rate: float = 0.0
-    pixel_format: str = ''
-    flip_horizontal: bool = False
-    flip_vertical: bool = False
-    exposure: float = 0.0
-    frame_id: str = 'camera_optical_frame'
-    loop: bool = False
-    realtime: bool = True
-    horizontal_fov: float = math.radians(60)
-    latency: float = 0.0
-    mount: Callable[[int], tuple[float, float]] | None = None
-    timeout: float = 3.0
-    clock: Callable[[], int] = time.time_ns
+    width: int = option(
+        0, 'Image width in pixels; 0 with height 0 = the size of the source', 0, 8192
+    )
+    height: int = option(
+        0, 'Image height in pixels; 0 with width 0 = the size of the source', 0, 8192
+    )
+    frame_rate: float = option(0.0, 'Frames per second; 0 = the rate of the source', 0.0, 1000.0)
+    pixel_format: str = option(
+        '',
+        'Pixel format requested from the device: a FourCC (MJPG, YUYV) for V4L2, a libcamera '
+        'format (RGB888) for picamera2; empty = the default',
+    )
+    flip_horizontal: bool = option(False, 'Mirror the image left to right')
+    flip_vertical: bool = option(
+        False,
+        'Mirror the image top to bottom; with flip_horizontal, for a camera mounted upside down',
+    )
+    exposure: float = option(0.0, 'Exposure time in milliseconds; 0 = automatic', 0.0, 10000.0)
+    read_timeout: float = option(
+        3.0, 'Seconds without an image after which a live camera counts as lost', 0.1, 60.0
+    )
+    loop: bool = option(False, 'Restart videos, folders and scenes at their end')
+    realtime: bool = option(
+        True,
+        'Play videos, folders and scenes at their own rate, skipping frames that are late; '
+        'otherwise as fast as they are read',
+    )
+    latency: float = option(
+        0.0,
+        'Seconds by which the images of a scene are delayed, as those of a real camera are',
+        0.0,
+        1.0,
+    )
+    frame_id: str = option(
+        'camera_optical_frame', 'Optical frame of the images: x right, y down, z forward (REP 103)'
+    )
+    horizontal_fov: float = option(
+        math.radians(60),
+        'Horizontal field of view in radians, used without a calibration (1.047 rad = 60 deg)',
+        0.01,
+        3.1,
+    )
 
-    def __post_init__(self):
-        for name in ('width', 'height', 'rate', 'exposure', 'latency'):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"the camera's {name} is {value}",
-                                "give a positive number, or 0 for the camera's own")
+    def check_together(self) -> None:
+        """Check that the image size is complete."""
         if bool(self.width) != bool(self.height):
-            raise UserError(f'the picture size {self.width}x{self.height} is half given',
-                            'give both width and height, or neither')
-        if not 0 < self.horizontal_fov < math.pi:
-            raise UserError(f'a field of view of {self.horizontal_fov:.3g} rad cannot be',
-                            'give radians between 0 and pi')
-        if not self.timeout > 0:
-            raise UserError(f"the camera's timeout is {self.timeout}", 'give seconds above 0')
+            raise UserError(
+                f'the image size is {self.width}x{self.height}',
+                'set both width and height, or both to 0',
+            )
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """The (width, height) asked for, None where the source may choose."""
+        """The (width, height) asked for, None if the source may choose."""
         return (self.width, self.height) if self.width else None
+
+
+@dataclass(frozen=True)
+class CaptureOptions(CaptureSettings):
+    """The settings of a camera together with what the program brings.
+
+    :ivar mount: for the virtual camera: its pan and tilt in radians at a stamp, if joints move
+        it; None to follow the path of the scene.
+    :ivar clock: returns the time in nanoseconds, in the clock of the stamps.
+    """
+
+    mount: Callable[[int], tuple[float, float]] | None = None
+    clock: Callable[[], int] = time.time_ns
 
 
 class CameraSource(ABC):
     """Something that delivers frames; also a context manager that closes itself.
 
     :ivar uri: what it was opened with.
-    :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last picture.
+    :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last image.
     :ivar rate: frames per second as far as the source tells, else 0.
-    :ivar live: the pictures come from a device at its own pace.
+    :ivar live: the images come from a device at its own pace.
     """
 
     live = False
@@ -96,13 +113,13 @@ class CameraSource(ABC):
         self.uri = uri
         self.options = options
         self.width, self.height = options.width, options.height
-        self.rate = options.rate
+        self.rate = options.frame_rate
 
     @abstractmethod
     def read(self) -> Frame | None:
         """Wait for the next frame and return it; None at the end of the stream.
 
-        :raises CameraLost: when the device has vanished or fallen silent.
+        :raises CameraLostError: when the device has vanished or fallen silent.
         """
 
     @abstractmethod
@@ -116,7 +133,7 @@ class CameraSource(ABC):
         self.close()
 
     def _frame(self, image: np.ndarray, stamp: int, sequence: int) -> Frame:
-        """Make a frame of a BGR picture: flipped as asked, and its size noted."""
+        """Make a frame of a BGR image: flipped as asked, and its size noted."""
         image = _flipped(image, self.options)
         self.height, self.width = image.shape[:2]
         return Frame(image, int(stamp), self.options.frame_id, sequence)
@@ -133,7 +150,7 @@ def _flipped(image: np.ndarray, options: CaptureOptions) -> np.ndarray:
 
 
 def fitted(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Return the picture scaled to (width, height), or as it is where none is asked for."""
+    """Return the image scaled to (width, height), or as it is where none is asked for."""
     if size is None or (image.shape[1], image.shape[0]) == size:
         return image
     smaller = size[0] < image.shape[1]

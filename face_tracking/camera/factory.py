@@ -11,8 +11,14 @@ from urllib.parse import unquote
 from face_tracking.camera.base import CameraSource, CaptureOptions
 from face_tracking.errors import UserError
 
-FORMS = ('v4l2:///dev/video0', 'gstreamer:PIPELINE', 'picamera2:', 'file:///path/film.mp4',
-         'folder:///path', 'virtual:portraits')
+FORMS = (
+    'v4l2:///dev/video0',
+    'gstreamer:PIPELINE',
+    'picamera2:',
+    'file:///path/video.mp4',
+    'folder:///path',
+    'virtual:portraits',
+)
 
 # Imported when asked for: a robot with a USB camera needs neither picamera2 nor the scenes.
 _SOURCES = {
@@ -26,10 +32,10 @@ _SOURCES = {
 
 
 def open_camera(uri: str, options: CaptureOptions | None = None) -> CameraSource:
-    """Open the camera, film, folder or scene that a URI names.
+    """Open the camera, video, folder or scene that a URI names.
 
     :param uri: ``v4l2:///dev/video0`` (or ``/dev/video0``, or ``0``), ``gstreamer:PIPELINE``,
-        ``picamera2:`` or ``picamera2:1``, ``file:///path/film.mp4`` or a film's bare path,
+        ``picamera2:`` or ``picamera2:1``, ``file:///path/video.mp4`` or a video's bare path,
         ``folder:///path`` or a folder's bare path, ``virtual:`` or ``virtual:SCENE`` with a
         built-in scene's name or a scene's YAML file.
     :raises UserError: when there is no such source or it cannot be opened.

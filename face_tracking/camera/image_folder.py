@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures as a camera."""
+"""A folder of images as a camera."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ log = logging.getLogger(__name__)
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the pictures below a folder, its subfolders included, sorted by path."""
-    return sorted(path for path in folder.rglob('*')
-                  if path.suffix.lower() in SUFFIXES and path.is_file())
+    """Return the images below a folder, its subfolders included, sorted by path."""
+    return sorted(
+        path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Return a picture file as uint8 (height, width, 3) BGR, turned upright as its EXIF says.
+    """Return an image file as uint8 (height, width, 3) BGR, turned upright as its EXIF says.
 
     :raises UserError: when it cannot be read or decoded.
     """
     try:
-        data = np.frombuffer(_without_colour_profile(path.read_bytes()), np.uint8)
+        data = np.frombuffer(_without_color_profile(path.read_bytes()), np.uint8)
     except OSError as error:
-        raise UserError(f'{path} cannot be read ({error.strerror})', 'check the path and its '
-                        'permissions') from error
+        raise UserError(
+            f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'
+        ) from error
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:
         image = None
     if image is None:
-        raise UserError(f'{path} is not a picture that OpenCV can read', 'check that it is whole')
+        raise UserError(f'{path} is not an image that OpenCV can read', 'check that it is whole')
     return image
 
 
-def _without_colour_profile(data: bytes) -> bytes:
+def _without_color_profile(data: bytes) -> bytes:
     """Return a PNG without its ICC profile: OpenCV ignores it, but libpng complains aloud."""
     if not data.startswith(b'\x89PNG\r\n\x1a\n'):
         return data
@@ -54,7 +56,7 @@ def _without_colour_profile(data: bytes) -> bytes:
     while position + 8 <= len(data):
         size, kind = struct.unpack_from('>I4s', data, position)
         if kind == b'iCCP':
-            return data[:position] + data[position + size + 12:]
+            return data[:position] + data[position + size + 12 :]
         if kind == b'IDAT':
             break
         position += size + 12
@@ -62,7 +64,7 @@ def _without_colour_profile(data: bytes) -> bytes:
 
 
 def _cut_short(content: bytes) -> bool:
-    """Tell whether the end of a JPEG or PNG file is missing: OpenCV would pad it with grey."""
+    """Tell whether the end of a JPEG or PNG file is missing: OpenCV would pad it with gray."""
     if content.startswith(b'\xff\xd8\xff'):
         # The end of image follows the last start of scan; a thumbnail's lies before it.
         return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
@@ -70,12 +72,12 @@ def _cut_short(content: bytes) -> bool:
 
 
 class ImageFolder(CameraSource):
-    """Shows the pictures of a folder, read recursively and sorted, one each ``1 / rate`` s.
+    """Shows the images of a folder, read recursively and sorted, one each ``1 / rate`` s.
 
-    A picture that cannot be read is named in the log and left out.
+    An image that cannot be read is named in the log and left out.
 
-    :ivar skipped: the pictures left out so far, as ``UserError``.
-    :ivar current: the path of the picture last read.
+    :ivar skipped: the images left out so far, as ``UserError``.
+    :ivar current: the path of the image last read.
     """
 
     def __init__(self, path: str, options: CaptureOptions):
@@ -85,16 +87,17 @@ class ImageFolder(CameraSource):
             raise UserError(f'there is no folder {folder}', 'check the path')
         self.images = find_images(folder)
         if not self.images:
-            raise UserError(f'no pictures lie in {folder}',
-                            f'put some there ({", ".join(sorted(SUFFIXES))})')
-        self.rate = options.rate or DEFAULT_RATE
+            raise UserError(
+                f'no images lie in {folder}', f'put some there ({", ".join(sorted(SUFFIXES))})'
+            )
+        self.rate = options.frame_rate or DEFAULT_RATE
         self.skipped: list[UserError] = []
         self.current: Path | None = None
         self._position = 0
         self._pacer: Pacer | None = None
 
     def read(self) -> Frame | None:
-        """Return the next picture that can be read, None after the last one."""
+        """Return the next image that can be read, None after the last one."""
         if self._pacer is None:
             self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock)
         image = self._next_image()
@@ -104,7 +107,7 @@ class ImageFolder(CameraSource):
         return self._frame(fitted(image, self.options.size), self._pacer.stamp(index), index)
 
     def close(self) -> None:
-        """End a wait for the next picture."""
+        """End a wait for the next image."""
         self._position = len(self.images)
         if self._pacer is not None:
             self._pacer.stop()

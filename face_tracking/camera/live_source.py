@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that delivers at its own pace: its newest picture wins."""
+"""A device that delivers at its own pace: its newest image wins."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from abc import abstractmethod
 
 import numpy as np
 
-from face_tracking.camera.base import CameraLost, CameraSource, CaptureOptions
+from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
 from face_tracking.frame import Frame
 
 
 class LiveSource(CameraSource):
-    """Empties the driver's queue in a thread, so that a slow reader gets late pictures never.
+    """Empties the driver's queue in a thread, so that a slow reader gets late images never.
 
     A subclass opens the device in its constructor, then calls ``_start``; it fetches in
     ``_grab`` and lets go in ``_release``, both called in the thread alone.
@@ -26,15 +26,15 @@ class LiveSource(CameraSource):
         super().__init__(uri, options)
         self._changed = threading.Condition()
         self._newest: tuple[np.ndarray, int, int] | None = None
-        self._failure: CameraLost | None = None
+        self._failure: CameraLostError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f'grab {uri}', daemon=True)
 
     @abstractmethod
     def _grab(self) -> tuple[np.ndarray, int]:
-        """Wait for the device's next picture; return it in BGR, with its stamp.
+        """Wait for the device's next image; return it in BGR, with its stamp.
 
-        :raises CameraLost: when there will be none.
+        :raises CameraLostError: when there will be none.
         """
 
     @abstractmethod
@@ -42,18 +42,21 @@ class LiveSource(CameraSource):
         """Give the device back."""
 
     def read(self) -> Frame | None:
-        """Return the newest picture not yet read, waiting for one where there is none."""
+        """Return the newest image not yet read, waiting for one where there is none."""
         with self._changed:
             arrived = self._changed.wait_for(
-                lambda: self._newest or self._failure or self._closing, self.options.timeout)
+                lambda: self._newest or self._failure or self._closing, self.options.read_timeout
+            )
             if self._closing:
                 return None
             if self._newest:
                 newest, self._newest = self._newest, None
                 return self._frame(*newest)
             if not arrived:
-                raise CameraLost(f'{self.uri} has given no picture for {self.options.timeout:g} s',
-                                 'check its cable and power')
+                raise CameraLostError(
+                    f'{self.uri} has given no image for {self.options.read_timeout:g} s',
+                    'check its cable and power',
+                )
             raise self._failure
 
     def close(self) -> None:
@@ -63,7 +66,7 @@ class LiveSource(CameraSource):
             self._changed.notify_all()
         # A driver that hangs keeps the thread; it is a daemon and lets go when it wakes.
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(self.options.timeout)
+            self._thread.join(self.options.read_timeout)
 
     def _start(self) -> None:
         self._thread.start()
@@ -77,21 +80,21 @@ class LiveSource(CameraSource):
                     self._newest = (image, stamp, sequence)
                     self._changed.notify_all()
                 sequence += 1
-        except CameraLost as failure:
+        except CameraLostError as failure:
             self._fail(failure)
         except Exception as error:
             # Whatever a driver's binding throws, the reader hears of it instead of waiting.
-            self._fail(CameraLost(f'{self.uri} failed: {type(error).__name__}: {error}'))
+            self._fail(CameraLostError(f'{self.uri} failed: {type(error).__name__}: {error}'))
         finally:
             self._release()
 
-    def _fail(self, failure: CameraLost) -> None:
+    def _fail(self, failure: CameraLostError) -> None:
         with self._changed:
             self._failure = failure
             self._changed.notify_all()
 
     def _stamp_of_age(self, age: float) -> int:
-        """Return the stamp of a picture exposed ``age`` seconds ago."""
+        """Return the stamp of an image exposed ``age`` seconds ago."""
         return self.options.clock() - round(age * 1e9)
 
     def _stamp_of_monotonic(self, seconds: float) -> int:

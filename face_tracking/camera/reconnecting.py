@@ -53,8 +53,12 @@ class ReconnectingCamera:
     :ivar ended: the stream came to its end.
     """
 
-    def __init__(self, open_source: Callable[[], CameraSource], backoff: Backoff | None = None,
-                 clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        open_source: Callable[[], CameraSource],
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._open = open_source
         self._backoff = backoff or Backoff()
         self._clock = clock

@@ -15,13 +15,13 @@ from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 
 DEFAULT_RATE = 30.0
-LONGEST_SKIP = 2.0  # seconds of film left out at a time to keep up with the clock
+LONGEST_SKIP = 2.0  # seconds of video left out at a time to keep up with the clock
 
 
 class VideoFile(CameraSource):
-    """Plays a film, in real time or as fast as it is read, once or over and over.
+    """Plays a video, in real time or as fast as it is read, once or over and over.
 
-    ``rate`` in the options plays it faster or slower; the frames are the film's, none twice.
+    ``rate`` in the options plays it faster or slower; the frames are the video's, none twice.
     """
 
     def __init__(self, path: str, options: CaptureOptions):
@@ -30,7 +30,7 @@ class VideoFile(CameraSource):
         self._lock = Lock()
         self._capture = _open(self._path)
         own_rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = options.rate or (own_rate if 0 < own_rate < 1000 else DEFAULT_RATE)
+        self.rate = options.frame_rate or (own_rate if 0 < own_rate < 1000 else DEFAULT_RATE)
         self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         self._pending = self._decode_first()
         self.height, self.width = fitted(self._pending, options.size).shape[:2]
@@ -38,7 +38,7 @@ class VideoFile(CameraSource):
         self._pacer: Pacer | None = None
 
     def read(self) -> Frame | None:
-        """Return the film's next frame (in real time: the one due now), None at its end."""
+        """Return the video's next frame (in real time: the one due now), None at its end."""
         if self._pacer is None:
             self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock)
         index = self._pacer.advance()
@@ -63,7 +63,7 @@ class VideoFile(CameraSource):
         if self._pending is not None and index == 0:
             image, self._pending, self._position = self._pending, None, 1
             return image
-        # A film that nobody read for long goes on where it stood, instead of decoding it all.
+        # A video that nobody read for long goes on where it stood, instead of decoding it all.
         self._position = max(self._position, index - round(LONGEST_SKIP * self.rate))
         while self._position <= index:
             if not self._grab():
@@ -86,8 +86,10 @@ class VideoFile(CameraSource):
     def _decode_first(self) -> np.ndarray:
         ok, image = self._capture.read()
         if not ok:
-            raise UserError(f'no picture can be decoded from {self._path}',
-                            'check that it is a film: ffprobe tells what it holds')
+            raise UserError(
+                f'no image can be decoded from {self._path}',
+                'check that it is a video: ffprobe tells what it holds',
+            )
         return image
 
 
@@ -97,10 +99,13 @@ def _open(path: Path) -> cv2.VideoCapture:
     try:
         path.open('rb').close()
     except OSError as error:
-        raise UserError(f'{path} cannot be read ({error.strerror})', 'check its permissions'
-                        ) from error
+        raise UserError(
+            f'{path} cannot be read ({error.strerror})', 'check its permissions'
+        ) from error
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        raise UserError(f'{path} is not a video that OpenCV can read',
-                        'check that it is whole, or convert it: ffmpeg -i IN OUT.mp4')
+        raise UserError(
+            f'{path} is not a video that OpenCV can read',
+            'check that it is whole, or convert it: ffmpeg -i IN OUT.mp4',
+        )
     return capture

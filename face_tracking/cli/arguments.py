@@ -5,43 +5,69 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Collection
+from typing import Any
 
-from face_tracking.detection.suppression import AGREEMENT
-from face_tracking.runtimes.base import DEFAULT, PRECISIONS, RUNTIMES
+from face_tracking.detection.detector_options import DetectorOptions
+from face_tracking.errors import UserError
+from face_tracking.options import Option, Options, rows_of
 
-
-def add_detector_arguments(parser: argparse.ArgumentParser):
-    """Add ``--model``, ``--runtime``, ``--threads``, ``--device``, ``--precision`` and the
-    thresholds."""
-    group = parser.add_argument_group('detector')
-    group.add_argument('--model', metavar='FILE|NAME',
-                       help='an .onnx file, its description, or a name (default: '
-                            'FACE_TRACKING_MODEL, else the bundled model)')
-    group.add_argument('--runtime', default=DEFAULT, metavar='NAME',
-                       help=f'engine: {", ".join(RUNTIMES)} (default: %(default)s)')
-    group.add_argument('--device', default='auto', help='cpu, or another that the engine knows '
-                       '(default: %(default)s)')
-    group.add_argument('--precision', choices=PRECISIONS, default='auto',
-                       help='of the arithmetic, with runtime tvm (default: the fastest that '
-                            'finds the same faces)')
-    group.add_argument('--threads', type=count, default=0, metavar='N',
-                       help='cores to use (default: the engine decides)')
-    group.add_argument('--score-threshold', type=fraction, default=0.7, metavar='X',
-                       help='least score of a face, 0 to 1 (default: %(default)s)')
-    group.add_argument('--nms-threshold', type=fraction, default=0.45, metavar='X',
-                       help='boxes that overlap by more are one face (default: %(default)s)')
-    group.add_argument('--agreement', type=fraction, default=AGREEMENT, metavar='X',
-                       help='of those, the ones that overlap the best by more are averaged with '
-                            'it; 1 takes the best alone (default: %(default)s)')
-    group.add_argument('--max-faces', type=count, default=0, metavar='N',
-                       help='keep at most the N best in a picture (default: all)')
+_METAVARS = {int: 'N', float: 'X', str: 'TEXT'}
 
 
-def detector_options(args: argparse.Namespace) -> dict:
+def add_option_arguments(
+    parser: argparse.ArgumentParser,
+    options: type[Options],
+    title: str,
+    without: Collection[str] = (),
+) -> None:
+    """Add an argument for each option of a class: ``--max-faces N`` for ``max_faces``.
+
+    :param title: the heading of the group in ``--help``.
+    :param without: the names of options that get no argument.
+    """
+    group = parser.add_argument_group(title)
+    for row in rows_of(options):
+        if row.name in without:
+            continue
+        default = '' if row.default == '' else ' (default: %(default)s)'
+        words: dict[str, Any] = {'default': row.default, 'help': row.description + default}
+        if row.kind is bool:
+            words['action'] = argparse.BooleanOptionalAction
+            words['help'] = row.description
+        elif row.choices:
+            words['choices'] = row.choices
+        else:
+            words.update(type=_reader(row), metavar=_METAVARS[row.kind])
+        group.add_argument('--' + row.name.replace('_', '-'), **words)
+
+
+def _reader(row: Option) -> Callable[[str], Any]:
+    """Return the function that reads an argument and checks it by the option table."""
+
+    def read(text: str) -> Any:
+        try:
+            return row.check(row.kind(text))
+        except (UserError, ValueError):
+            raise argparse.ArgumentTypeError(f'{text!r} is not {row.expected()}') from None
+
+    return read
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the detector, except ``--input-size``."""
+    add_option_arguments(parser, DetectorOptions, 'detector', without=('input_size',))
+
+
+def detector_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return what :func:`add_detector_arguments` read, as ``create_detector`` takes it."""
-    return {name: getattr(args, name) for name in (
-        'model', 'runtime', 'device', 'precision', 'threads', 'score_threshold',
-        'nms_threshold', 'agreement', 'max_faces')}
+    values = {
+        row.name: getattr(args, row.name)
+        for row in rows_of(DetectorOptions)
+        if row.name != 'input_size'
+    }
+    values['model'] = values['model'] or None
+    return values
 
 
 def fraction(text: str) -> float:

@@ -14,13 +14,13 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA
 
 
-class Watcher(Node):
+class TopicRecorder(Node):
     """Takes in what the nodes of a namespace publish.
 
     :ivar detector_ready: whether a message of the detector has come.
     :ivar recording: whether messages are kept.
-    :ivar tracks: a row for each picture: its stamp and the faces in it.
-    :ivar pictures: (stamp, JPEG file as uint8) of the annotated pictures.
+    :ivar tracks: a row for each image: its stamp and the faces in it.
+    :ivar images: (stamp, JPEG file as uint8) of the annotated images.
     :ivar ids: all ids seen.
     :ivar figures: milliseconds reported for (node, stage), once a second.
     :ivar problem: what a node reports as an error, empty if none does.
@@ -31,14 +31,14 @@ class Watcher(Node):
         self.detector_ready = False
         self.recording = False
         self.tracks: list[dict] = []
-        self.pictures: list[tuple[int, np.ndarray]] = []
+        self.images: list[tuple[int, np.ndarray]] = []
         self.ids: set[int] = set()
         self.figures: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.problem = ''
         subscribe = self.create_subscription
         subscribe(Detection2DArray, 'faces/detections', self._on_detections, RELIABLE)
         subscribe(Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE)
-        subscribe(CompressedImage, 'faces/annotated/compressed', self._on_picture, SENSOR_DATA)
+        subscribe(CompressedImage, 'faces/annotated/compressed', self._on_image, SENSOR_DATA)
         subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def _on_detections(self, _message: Detection2DArray):
@@ -49,18 +49,24 @@ class Watcher(Node):
             return
         faces = []
         for face in message.detections:
-            centre, width, height = face.bbox.center.position, face.bbox.size_x, face.bbox.size_y
-            faces.append({
-                'id': int(face.id), 'score': round(face.results[0].hypothesis.score, 4),
-                'box': [round(value, 2) for value in (
-                    centre.x - width / 2, centre.y - height / 2, width, height)]})
+            center, width, height = face.bbox.center.position, face.bbox.size_x, face.bbox.size_y
+            faces.append(
+                {
+                    'id': int(face.id),
+                    'score': round(face.results[0].hypothesis.score, 4),
+                    'box': [
+                        round(value, 2)
+                        for value in (center.x - width / 2, center.y - height / 2, width, height)
+                    ],
+                }
+            )
             self.ids.add(int(face.id))
         self.tracks.append({'stamp': _nanoseconds(message.header), 'tracks': faces})
 
-    def _on_picture(self, message: CompressedImage):
+    def _on_image(self, message: CompressedImage):
         if self.recording:
             content = np.frombuffer(message.data, np.uint8)
-            self.pictures.append((_nanoseconds(message.header), content))
+            self.images.append((_nanoseconds(message.header), content))
 
     def _on_diagnostics(self, message: DiagnosticArray):
         for status in message.status:

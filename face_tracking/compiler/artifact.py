@@ -16,12 +16,12 @@ from pathlib import Path
 from face_tracking import files
 from face_tracking.compiler import tuning_records
 from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, integer_cpu
-from face_tracking.detection.postprocess import Head
+from face_tracking.detection.postprocess import OutputLayout
 
 FORMAT = 3
 """Changes when a library of an older version could no longer be run."""
 MAGIC = b'face_tracking_so'
-COMPILED_IN = tuple(f"detection/{name}.py" for name in ("decoders", "postprocess", "suppression"))
+COMPILED_IN = tuple(f'detection/{name}.py' for name in ('decoders', 'postprocess', 'suppression'))
 """Sources outside the compiler whose numbers end up in a library."""
 
 
@@ -33,7 +33,7 @@ class Request:
     :ivar width: of the input in pixels, like ``height``.
     :ivar cpu: LLVM's name of the processor, or the level of its instruction set.
     :ivar precision: ``float32``, ``float16`` or ``int8``.
-    :ivar colour: ``bgr`` or ``rgb``, the order that the network wants.
+    :ivar color: ``bgr`` or ``rgb``, the order that the network wants.
     :ivar mean: subtracted from each pixel value, in the network's order.
     :ivar scale: then multiplied.
     :ivar calibration: SHA-256 of the ranges that int8 was made with.
@@ -45,17 +45,22 @@ class Request:
     height: int
     cpu: str
     precision: str = 'float32'
-    colour: str = 'bgr'
+    color: str = 'bgr'
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
     calibration: str = ''
-    head: Head | None = None
+    head: OutputLayout | None = None
 
     def key(self) -> str:
-        """Return what tells this library from all others, the compiler and its records included.
-        """
-        content = json.dumps([FORMAT, asdict(self), compiler_version(),
-                              tuning_records.digest(self.cpu.removesuffix('-vnni'))])
+        """Return what tells this library from all others, the compiler and its records included."""
+        content = json.dumps(
+            [
+                FORMAT,
+                asdict(self),
+                compiler_version(),
+                tuning_records.digest(self.cpu.removesuffix('-vnni')),
+            ]
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def file_name(self, stem: str) -> str:
@@ -106,14 +111,14 @@ def description_of(library: Path) -> dict | None:
     except OSError:
         return None
     end = len(content) - len(MAGIC) - 8
-    if end < 0 or content[end + 8:] != MAGIC:
+    if end < 0 or content[end + 8 :] != MAGIC:
         return None
-    begin = end - int.from_bytes(content[end:end + 8], 'little')
+    begin = end - int.from_bytes(content[end : end + 8], 'little')
     try:
-        description = json.loads(content[max(begin, 0):end])
+        description = json.loads(content[max(begin, 0) : end])
     except ValueError:
         return None
-    if description.get('library_sha256') != hashlib.sha256(content[:max(begin, 0)]).hexdigest():
+    if description.get('library_sha256') != hashlib.sha256(content[: max(begin, 0)]).hexdigest():
         return None
     return description
 
@@ -130,24 +135,38 @@ def find_library(model: Path, request: Request) -> Path | None:
     for folder in (model.parent, cache_folder()):
         for library in sorted(folder.glob('*.so')):
             description = description_of(library)
-            if description is not None and description.get('cross') \
-                    and request.met_by(description):
+            if (
+                description is not None
+                and description.get('cross')
+                and request.met_by(description)
+            ):
                 return library
     return None
 
 
-def host_request(model_sha256: str, size: tuple[int, int], precision: str = 'auto',
-                 calibration: str = '', **further) -> Request:
+def host_request(
+    model_sha256: str,
+    size: tuple[int, int],
+    precision: str = 'auto',
+    calibration: str = '',
+    **further,
+) -> Request:
     """Return the request for a network on this machine.
 
     :param precision: as for `build.compile_model`.
     :param calibration: SHA-256 of the model's ranges, where it was calibrated.
-    :param further: colour, mean, scale and head.
+    :param further: color, mean, scale and head.
     """
     cpu, dot = host_cpu(), host_dot()
     if precision == 'auto':
         precision = best_precision(cpu, dot, bool(calibration))
     if precision == 'int8':
-        return Request(model_sha256, *size, cpu=integer_cpu(cpu, dot), precision=precision,
-                       calibration=calibration, **further)
+        return Request(
+            model_sha256,
+            *size,
+            cpu=integer_cpu(cpu, dot),
+            precision=precision,
+            calibration=calibration,
+            **further,
+        )
     return Request(model_sha256, *size, cpu=cpu, precision=precision, **further)

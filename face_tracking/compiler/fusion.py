@@ -43,7 +43,7 @@ class Operand:
 class Stage:
     """One layer in a chain, or what prepares rows for one.
 
-    :ivar layer: None where rows are only brought in: the picture's converted to numbers, a
+    :ivar layer: None where rows are only brought in: the image's converted to numbers, a
         stored map's set into padding.
     :ivar operands: what it reads; the first is the chain's previous stage unless ``entry``.
     :ivar entry: all operands are stored maps.
@@ -75,8 +75,11 @@ class Pipeline:
 
     def inputs(self) -> list[str]:
         """Return the stored maps that it reads, each once."""
-        names = [operand.name for number, stage in enumerate(self.stages)
-                 for operand in stage.operands[0 if stage.entry else 1:]]
+        names = [
+            operand.name
+            for number, stage in enumerate(self.stages)
+            for operand in stage.operands[0 if stage.entry else 1 :]
+        ]
         return list(dict.fromkeys(names))
 
 
@@ -94,8 +97,11 @@ class Span:
     def before(self, window: Window) -> Span:
         """Return the span of the stage that this one reads through ``window``."""
         stride, padding = window.stride[0], window.padding[0]
-        return Span(self.ratio * stride, self.first * stride - padding,
-                    self.last * stride - padding + window.reach(0) - 1)
+        return Span(
+            self.ratio * stride,
+            self.first * stride - padding,
+            self.last * stride - padding + window.reach(0) - 1,
+        )
 
 
 def find_spans(stages: list[Stage]) -> list[Span]:
@@ -115,15 +121,19 @@ def plan_pipelines(network: Network) -> list[Pipeline]:
         if layer.output in enlarged:
             continue
         stage = _stage(network, layer, enlarged)
-        previous = next((chains[operand.name] for operand in stage.operands
-                         if operand.factor == 1 and operand.name in chains
-                         and uses[operand.name] == [layer]), None)
+        previous = next(
+            (
+                chains[operand.name]
+                for operand in stage.operands
+                if operand.factor == 1 and operand.name in chains and uses[operand.name] == [layer]
+            ),
+            None,
+        )
         if previous is None:
             previous = Pipeline(_entry(network, stage))
         else:
             chains.pop(previous.output)
-            inside = next(operand for operand in stage.operands
-                          if operand.name == previous.output)
+            inside = next(operand for operand in stage.operands if operand.name == previous.output)
             stage.operands.remove(inside)
             stage.operands.insert(0, inside)
             previous.stages.append(stage)
@@ -137,8 +147,11 @@ def _split(chain: Pipeline) -> list[Pipeline]:
     Cuts are before pointwise convolutions, which read a stored map without bringing it in first.
     """
     stages = chain.stages
-    cuts = [number for number in range(2, len(stages)) if stages[number].window == POINT
-            and isinstance(stages[number].layer, Convolution)]
+    cuts = [
+        number
+        for number in range(2, len(stages))
+        if stages[number].window == POINT and isinstance(stages[number].layer, Convolution)
+    ]
     parts, begin = [], 0
     while begin < len(stages):
         ends = [cut for cut in cuts if cut > begin] + [len(stages)]
@@ -180,17 +193,21 @@ def edge_work(stages: list[Stage]) -> tuple[float, float]:
 
 def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:
     """Return the up-samplings that the addition behind them can do while it reads."""
-    return {layer.output: Operand(layer.sources[0], layer.factor) for layer in network.layers
-            if isinstance(layer, Upsample)
-            and all(isinstance(user, Add) for user in uses[layer.output])}
+    return {
+        layer.output: Operand(layer.sources[0], layer.factor)
+        for layer in network.layers
+        if isinstance(layer, Upsample)
+        and all(isinstance(user, Add) for user in uses[layer.output])
+    }
 
 
 def _stage(network: Network, layer: Layer, enlarged: dict[str, Operand]) -> Stage:
     operands = [enlarged.get(source, Operand(source)) for source in layer.sources]
     if isinstance(layer, Upsample):
         operands = [Operand(layer.sources[0], layer.factor)]
-    activation = (layer.activation if isinstance(layer, Convolution | Add | Activate)
-                  else Activation())
+    activation = (
+        layer.activation if isinstance(layer, Convolution | Add | Activate) else Activation()
+    )
     return Stage(layer.output, operands, network.shapes[layer.output], layer, activation)
 
 

@@ -144,7 +144,7 @@ class Output:
     :ivar shape: as the ONNX graph declares it, batch included.
     :ivar parts: read one after another, each pixel by pixel, its channels together.
     :ivar planar: the ONNX output is NCHW; the library writes NHWC and the reader turns it.
-    :ivar softmax: normalise along the last axis.
+    :ivar softmax: normalize along the last axis.
     """
 
     name: str
@@ -175,9 +175,11 @@ class Network:
 
     def multiply_adds(self) -> int:
         """Return the multiplications and additions of all convolutions, counted in pairs."""
-        return sum(self.shapes[layer.output].height * self.shapes[layer.output].width
-                   * layer.weights.size for layer in self.layers
-                   if isinstance(layer, Convolution))
+        return sum(
+            self.shapes[layer.output].height * self.shapes[layer.output].width * layer.weights.size
+            for layer in self.layers
+            if isinstance(layer, Convolution)
+        )
 
 
 def merge_sibling_convolutions(network: Network) -> Network:
@@ -195,8 +197,9 @@ def merge_sibling_convolutions(network: Network) -> Network:
 
 def _merge_once(network: Network) -> Network | None:
     uses = network.uses()
-    parts_of = {name: [use for use in users if isinstance(use, Output)]
-                for name, users in uses.items()}
+    parts_of = {
+        name: [use for use in users if isinstance(use, Output)] for name, users in uses.items()
+    }
     groups: dict[tuple, list[Convolution]] = {}
     for layer in network.layers:
         if not isinstance(layer, Convolution) or layer.depthwise:
@@ -216,23 +219,36 @@ def _tail(head: Convolution, uses) -> tuple | None:
     if all(isinstance(user, Output) for user in users):
         return ('output',)
     follower = users[0]
-    if (len(users) == 1 and isinstance(follower, Convolution) and follower.depthwise
-            and all(isinstance(user, Output) for user in uses[follower.output])):
+    if (
+        len(users) == 1
+        and isinstance(follower, Convolution)
+        and follower.depthwise
+        and all(isinstance(user, Output) for user in uses[follower.output])
+    ):
         return ('depthwise', follower.window, follower.activation)
     return None
 
 
 def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
     name = '+'.join(head.output for head in heads)
-    first = replace(heads[0], output=name,
-                    weights=np.concatenate([head.weights for head in heads], axis=-1),
-                    bias=np.concatenate([head.bias for head in heads]))
+    first = replace(
+        heads[0],
+        output=name,
+        weights=np.concatenate([head.weights for head in heads], axis=-1),
+        bias=np.concatenate([head.bias for head in heads]),
+    )
     new, replaced, ends = [first], {id(head) for head in heads}, list(heads)
     if tail[0] == 'depthwise':
         ends = [uses[head.output][0] for head in heads]
-        new.append(replace(ends[0], sources=(name,), output=name + '/depthwise',
-                           weights=np.concatenate([end.weights for end in ends], axis=-1),
-                           bias=np.concatenate([end.bias for end in ends])))
+        new.append(
+            replace(
+                ends[0],
+                sources=(name,),
+                output=name + '/depthwise',
+                weights=np.concatenate([end.weights for end in ends], axis=-1),
+                bias=np.concatenate([end.bias for end in ends]),
+            )
+        )
         replaced |= {id(end) for end in ends}
     merged_name = new[-1].output
     offsets, offset = {}, 0
@@ -252,8 +268,10 @@ def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
             return part
         return replace(part, source=merged_name, first=part.first + offsets[part.source])
 
-    outputs = [replace(output, parts=tuple(moved(part) for part in output.parts))
-               for output in network.outputs]
+    outputs = [
+        replace(output, parts=tuple(moved(part) for part in output.parts))
+        for output in network.outputs
+    ]
     gone = {head.output for head in heads} | set(offsets)
     shapes = {key: shape for key, shape in network.shapes.items() if key not in gone}
     for layer in new:

@@ -21,8 +21,9 @@ from face_tracking.compiler.graph import (
 )
 from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tiling import Choice, Chooser, Workload
+from face_tracking.compiler.tiling import Chooser, ConvShape, TilingConfig
 from face_tracking.compiler.tir_builder import T
+import itertools
 
 PARTS = 64
 """The fineness of the arithmetic that shares out rows."""
@@ -30,7 +31,7 @@ PARTS = 64
 
 @dataclass(frozen=True)
 class Pixels:
-    """How the picture becomes numbers: (value - mean) * scale, means in its order of channels."""
+    """How the image becomes numbers: (value - mean) * scale, means in its order of channels."""
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
@@ -43,8 +44,16 @@ class PipelineFunction:
     :param result_dtype: of the map that the last layer writes, if that is a result.
     """
 
-    def __init__(self, pipeline: Pipeline, network: Network, machine: Machine, dtype: str,
-                 pixels: Pixels, choose: Chooser, result_dtype: str | None = None):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        network: Network,
+        machine: Machine,
+        dtype: str,
+        pixels: Pixels,
+        choose: Chooser,
+        result_dtype: str | None = None,
+    ):
         self.pipeline, self.network, self.machine = pipeline, network, machine
         self.dtype, self.pixels, self._choose = dtype, pixels, choose
         self.result_dtype = result_dtype or dtype
@@ -59,16 +68,18 @@ class PipelineFunction:
             layer = stage.layer
             if not isinstance(layer, Convolution):
                 continue
-            weights = (layer.weights.ravel() if layer.depthwise else
-                       pack_dense(layer.weights, self.machine.lanes(self.dtype),
-                                  self._choice(stage)))
+            weights = (
+                layer.weights.ravel()
+                if layer.depthwise
+                else pack_dense(layer.weights, self.machine.lanes(self.dtype), self._choice(stage))
+            )
             self._places[stage.name] = size, size + weights.size
             packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype)]
             size += weights.size + layer.bias.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
-    def _choice(self, stage: Stage) -> Choice:
-        return self._choose(Workload.of(stage.layer, stage.shape, self.dtype))
+    def _choice(self, stage: Stage) -> TilingConfig:
+        return self._choose(ConvShape.of(stage.layer, stage.shape, self.dtype))
 
     def band(self, name: str):
         """Return the TIR function (inputs..., weights, output, rings..., first row, end, 1).
@@ -77,27 +88,32 @@ class PipelineFunction:
         overlap; inside the loop over the threads that would be lost.
         """
         sizes = [*self._sizes(), *((ring.size(), ring.dtype) for ring in self._rings.values())]
-        with IRBuilder() as builder:
-            with T.prim_func(private=True):
-                T.func_name(name)
-                T.func_attr({'tirx.noalias': True})
-                pointers = [T.arg('pointer', T.ptr(dtype)) for _, dtype in sizes]
-                begin, end, one = (T.arg(word, T.int32()) for word in ('begin', 'end', 'one'))
-                buffers = [T.decl_buffer((size,), dtype, data=pointer, align=alignment)
-                           for pointer, (size, dtype), alignment in zip(
-                               pointers, sizes, self._alignments(len(sizes)), strict=True)]
-                inputs = self.pipeline.inputs()
-                weights = buffers.pop(len(inputs))
-                names = [*inputs, self.pipeline.output]
-                planes = {name: Plane(buffer, self.network.shapes[name], self._dtype(name))
-                          for name, buffer in zip(names, buffers, strict=False)}
-                for (name, ring), buffer in zip(self._rings.items(), buffers[len(names):],
-                                                strict=True):
-                    planes[name] = replace(ring, buffer=buffer)
-                self._kernels = self._make_kernels(weights, one)
-                # TVM asks where a function that others call keeps its variables: 1 is the CPU.
-                with T.attr({'device_id': 0, 'device_type': 1}):
-                    self._steps(planes, begin, end)
+        with IRBuilder() as builder, T.prim_func(private=True):
+            T.func_name(name)
+            T.func_attr({'tirx.noalias': True})
+            pointers = [T.arg('pointer', T.ptr(dtype)) for _, dtype in sizes]
+            begin, end, one = (T.arg(word, T.int32()) for word in ('begin', 'end', 'one'))
+            buffers = [
+                T.decl_buffer((size,), dtype, data=pointer, align=alignment)
+                for pointer, (size, dtype), alignment in zip(
+                    pointers, sizes, self._alignments(len(sizes)), strict=True
+                )
+            ]
+            inputs = self.pipeline.inputs()
+            weights = buffers.pop(len(inputs))
+            names = [*inputs, self.pipeline.output]
+            planes = {
+                name: Plane(buffer, self.network.shapes[name], self._dtype(name))
+                for name, buffer in zip(names, buffers, strict=False)
+            }
+            for (name, ring), buffer in zip(
+                self._rings.items(), buffers[len(names) :], strict=True
+            ):
+                planes[name] = replace(ring, buffer=buffer)
+            self._kernels = self._make_kernels(weights, one)
+            # TVM asks where a function that others call keeps its variables: 1 is the CPU.
+            with T.attr({'device_id': 0, 'device_type': 1}):
+                self._steps(planes, begin, end)
         return builder.get()
 
     def _make_kernels(self, weights, one) -> RowKernels:
@@ -125,21 +141,27 @@ class PipelineFunction:
             return T.Select(index == 0, 0, T.Select(index == bands, height, inner))
 
         sizes = [*self._sizes()[:-1], (1, 'int32'), self._sizes()[-1]]
-        with IRBuilder() as builder:
-            with T.prim_func():
-                T.func_name(name)
-                T.func_attr({'tirx.noalias': True, 'global_symbol': name})
-                *tensors, threads, output = [
-                    T.arg('tensor', T.buffer((size,), dtype, align=alignment))
-                    for (size, dtype), alignment in zip(
-                        sizes, self._alignments(len(sizes)), strict=True)]
-                bands = tir_builder.let(T.min(threads[0], height))
-                with tir_builder.parallel(bands) as index:
-                    rings = [T.alloc_buffer((ring.size(),), ring.dtype)
-                             for ring in self._rings.values()]
-                    tir_builder.call(band, *(buffer.data for buffer in [*tensors, output, *rings]),
-                              first_row(index, bands), first_row(index + 1, bands),
-                              T.min(bands, 1))
+        with IRBuilder() as builder, T.prim_func():
+            T.func_name(name)
+            T.func_attr({'tirx.noalias': True, 'global_symbol': name})
+            *tensors, threads, output = [
+                T.arg('tensor', T.buffer((size,), dtype, align=alignment))
+                for (size, dtype), alignment in zip(
+                    sizes, self._alignments(len(sizes)), strict=True
+                )
+            ]
+            bands = tir_builder.let(T.min(threads[0], height))
+            with tir_builder.parallel(bands) as index:
+                rings = [
+                    T.alloc_buffer((ring.size(),), ring.dtype) for ring in self._rings.values()
+                ]
+                tir_builder.call(
+                    band,
+                    *(buffer.data for buffer in [*tensors, output, *rings]),
+                    first_row(index, bands),
+                    first_row(index + 1, bands),
+                    T.min(bands, 1),
+                )
         return builder.get()
 
     def _sizes(self) -> list[tuple[int, str]]:
@@ -149,7 +171,7 @@ class PipelineFunction:
         return [*inputs, (self.weights.size, self.dtype), output]
 
     def _alignments(self, count: int) -> list[int]:
-        """Return to how many bytes tensors are aligned; a camera puts its pictures anywhere."""
+        """Return to how many bytes tensors are aligned; a camera puts its images anywhere."""
         found = [1 if name == IMAGE else 64 for name in self.pipeline.inputs()]
         return found + [64] * (count - len(found))
 
@@ -176,16 +198,21 @@ class PipelineFunction:
     def _steps(self, planes: dict[str, Plane], begin, end) -> None:
         """Compute rows ``begin`` to ``end`` of the last stage, each stage running ahead."""
         stages, spans = self.pipeline.stages, self._spans
-        for stage, reader in zip(stages, stages[1:], strict=False):
+        for stage, reader in itertools.pairwise(stages):
             self._kernels.pad_columns(planes[stage.name], self._border(reader))
         # So many steps earlier the first stages begin, that each row needed is there in time.
         lead = max(-(-(span.last - span.first + 1) // span.ratio) - 1 for span in spans)
         with tir_builder.serial(end - begin + lead) as step:
             final = tir_builder.let(begin + step - lead)
             for stage, span in zip(stages, spans, strict=True):
-                first = tir_builder.let(T.max(span.ratio * (final - 1) + span.last + 1,
-                                       span.ratio * begin + span.first))
-                with tir_builder.serial(T.max(span.ratio * final + span.last + 1 - first, 0)) as offset:
+                first = tir_builder.let(
+                    T.max(
+                        span.ratio * (final - 1) + span.last + 1, span.ratio * begin + span.first
+                    )
+                )
+                with tir_builder.serial(
+                    T.max(span.ratio * final + span.last + 1 - first, 0)
+                ) as offset:
                     self._row(stage, planes, tir_builder.let(first + offset))
 
     def _border(self, reader: Stage) -> float:
@@ -204,9 +231,12 @@ class PipelineFunction:
             with T.Then():
                 self._compute(stage, planes, row)
             with T.Else():
-                self._kernels.fill(plane, tir_builder.let(plane.row(row)),
-                                   stage.shape.width * stage.shape.channels,
-                                   self._border(reader))
+                self._kernels.fill(
+                    plane,
+                    tir_builder.let(plane.row(row)),
+                    stage.shape.width * stage.shape.channels,
+                    self._border(reader),
+                )
 
     def _compute(self, stage: Stage, planes: dict[str, Plane], row) -> None:
         layer, target = stage.layer, planes[stage.name]
@@ -215,13 +245,23 @@ class PipelineFunction:
         if isinstance(layer, Convolution):
             kernel = self._kernels.depthwise if layer.depthwise else self._kernels.dense
             weights_at, bias_at = self._places[stage.name]
-            kernel(source, target, row, layer.window, weights_at, bias_at, stage.activation,
-                   self._choice(stage))
+            kernel(
+                source,
+                target,
+                row,
+                layer.window,
+                weights_at,
+                bias_at,
+                stage.activation,
+                self._choice(stage),
+            )
         elif isinstance(layer, MaxPool):
             self._kernels.max_pool(source, target, row, layer.window)
         elif isinstance(layer, Concatenate):
-            order = {operand.name: plane for operand, (plane, _) in
-                     zip(stage.operands, sources, strict=True)}
+            order = {
+                operand.name: plane
+                for operand, (plane, _) in zip(stage.operands, sources, strict=True)
+            }
             self._kernels.concatenate([order[name] for name in layer.sources], target, row)
         elif source.dtype == 'uint8':
             self._kernels.pixels(source, target, row, self.pixels.mean, self.pixels.scale)
@@ -229,10 +269,10 @@ class PipelineFunction:
             self._kernels.mix(sources, target, row, stage.activation)
 
 
-def is_stored(output: Output, network: Network, dtype: str, quantised: bool) -> bool:
+def is_stored(output: Output, network: Network, dtype: str, quantized: bool) -> bool:
     """Return whether a feature map, stored as float32, is this output as it is.
 
-    :param dtype: of the floating point; `quantised` chains have integers besides.
+    :param dtype: of the floating point; `quantized` chains have integers besides.
     """
     part = output.parts[0]
     whole = replace(part, first=0, channels=network.shapes[part.source].channels)
@@ -240,12 +280,15 @@ def is_stored(output: Output, network: Network, dtype: str, quantised: bool) -> 
         return False
     if dtype != 'float16':
         return True
-    if quantised:
+    if quantized:
         return False
     # Then its layer must convert what it stores, and nobody else may read that.
     maker = next(layer for layer in network.layers if layer.output == part.source)
-    return (network.uses()[part.source] == [output] and isinstance(maker, Convolution)
-            and not maker.depthwise)
+    return (
+        network.uses()[part.source] == [output]
+        and isinstance(maker, Convolution)
+        and not maker.depthwise
+    )
 
 
 def output_sizes(outputs: list[Output]) -> list[int]:
@@ -253,24 +296,24 @@ def output_sizes(outputs: list[Output]) -> list[int]:
     return [int(np.prod(output.shape)) for output in outputs]
 
 
-def results_function(network: Network, outputs: list[Output], machine: Machine, dtype: str,
-                     name: str):
+def results_function(
+    network: Network, outputs: list[Output], machine: Machine, dtype: str, name: str
+):
     """Return the TIR function (stored maps..., these outputs one after another, float32)."""
     sizes = output_sizes(outputs)
-    with IRBuilder() as builder:
-        with T.prim_func():
-            T.func_name(name)
-            T.func_attr({'tirx.noalias': True, 'global_symbol': name})
-            planes = {}
-            for number, source in enumerate(readers(outputs)):
-                shape = network.shapes[source]
-                buffer = T.arg(f'input{number}', T.buffer((shape.numbers,), dtype))
-                planes[source] = Plane(buffer, shape, dtype)
-            target = T.arg('output', T.buffer((sum(sizes),), 'float32'))
-            at = 0
-            for output, size in zip(outputs, sizes, strict=True):
-                _write_output(output, planes, target, at, machine.lanes('float32'))
-                at += size
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name(name)
+        T.func_attr({'tirx.noalias': True, 'global_symbol': name})
+        planes = {}
+        for number, source in enumerate(readers(outputs)):
+            shape = network.shapes[source]
+            buffer = T.arg(f'input{number}', T.buffer((shape.numbers,), dtype))
+            planes[source] = Plane(buffer, shape, dtype)
+        target = T.arg('output', T.buffer((sum(sizes),), 'float32'))
+        at = 0
+        for output, size in zip(outputs, sizes, strict=True):
+            _write_output(output, planes, target, at, machine.lanes('float32'))
+            at += size
     return builder.get()
 
 
@@ -282,10 +325,21 @@ def _write_output(output: Output, planes, target, at: int, lanes: int) -> None:
         count = pixels * part.channels
         _copy_channels(plane, part, target, at, pixels, lanes)
         if part.activation.kind != 'none':
-            tir_builder.for_vectors(count, lanes, lambda offset, width, at=at, part=part: tir_builder.store(
-                target, at + offset, tir_builder.activate(
-                    tir_builder.load(target, at + offset, width), part.activation, 'float32', width),
-                width))
+            tir_builder.for_vectors(
+                count,
+                lanes,
+                lambda offset, width, at=at, part=part: tir_builder.store(
+                    target,
+                    at + offset,
+                    tir_builder.activate(
+                        tir_builder.load(target, at + offset, width),
+                        part.activation,
+                        'float32',
+                        width,
+                    ),
+                    width,
+                ),
+            )
         at += count
     if output.softmax:
         _softmax(target, begin, output.shape[1], output.shape[2], lanes)
@@ -293,6 +347,7 @@ def _write_output(output: Output, planes, target, at: int, lanes: int) -> None:
 
 def _copy_channels(plane: Plane, part, target, at: int, pixels: int, lanes: int) -> None:
     """Copy a range of channels of all pixels, one pixel behind the other, as float32."""
+
     def copy(source_index, target_index, width):
         value = tir_builder.load(plane.buffer, source_index, width)
         if plane.dtype != 'float32':
@@ -300,21 +355,28 @@ def _copy_channels(plane: Plane, part, target, at: int, pixels: int, lanes: int)
         tir_builder.store(target, target_index, value, width)
 
     if part.channels == plane.shape.channels:
-        tir_builder.for_vectors(pixels * part.channels, lanes,
-                         lambda offset, width: copy(offset, at + offset, width))
+        tir_builder.for_vectors(
+            pixels * part.channels, lanes, lambda offset, width: copy(offset, at + offset, width)
+        )
         return
     with tir_builder.serial(pixels) as pixel:
         for offset, width in tir_builder.vectors(part.channels, lanes):
-            copy(pixel * plane.shape.channels + part.first + offset,
-                 at + pixel * part.channels + offset, width)
+            copy(
+                pixel * plane.shape.channels + part.first + offset,
+                at + pixel * part.channels + offset,
+                width,
+            )
 
 
 def _softmax(target, at: int, rows: int, columns: int, lanes: int) -> None:
-    """Normalise each row of a matrix in place."""
-    def normalise(first, width):
+    """Normalize each row of a matrix in place."""
+
+    def normalize(first, width):
         begin = at + first * columns
-        values = [tir_builder.let(tir_builder.load_strided(target, begin + column, columns, width))
-                  for column in range(columns)]
+        values = [
+            tir_builder.let(tir_builder.load_strided(target, begin + column, columns, width))
+            for column in range(columns)
+        ]
         greatest = values[0]
         for value in values[1:]:
             greatest = T.max(greatest, value)
@@ -326,4 +388,5 @@ def _softmax(target, at: int, rows: int, columns: int, lanes: int) -> None:
         total = tir_builder.let(total)
         for column, power in enumerate(powers):
             tir_builder.store(target, begin + column, power / total, width, stride=columns)
-    tir_builder.for_vectors(rows, lanes, normalise)
+
+    tir_builder.for_vectors(rows, lanes, normalize)

@@ -48,22 +48,23 @@ class Rows:
     softmax: bool = False
 
 
-def read_network(path: Path | str, input_size: tuple[int, int] | None = None,
-                 rgb: bool = False) -> Network:
+def read_network(
+    path: Path | str, input_size: tuple[int, int] | None = None, rgb: bool = False
+) -> Network:
     """Read a detector from an ONNX file.
 
     :param path: the ONNX file; one input (1, 3, H, W), batch norm folded or beside its
         convolution.
     :param input_size: (width, height) to compile for; None takes the file's own. The network
         must be fully convolutional for any other size.
-    :param rgb: the network wants RGB where the picture is BGR.
+    :param rgb: the network wants RGB where the image is BGR.
     :raises UserError: the file is missing, damaged, no ONNX file, or uses an unknown layer.
     """
     model = _load(Path(path))
     reader = _Reader(model, Path(path).name, input_size)
     network = reader.read()
     if rgb:
-        network.layers = [_swap_colours(layer, Path(path).name) for layer in network.layers]
+        network.layers = [_swap_colors(layer, Path(path).name) for layer in network.layers]
     return merge_sibling_convolutions(network)
 
 
@@ -80,8 +81,10 @@ def _load(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise UserError(f'{path} is not a complete ONNX model ({str(error).splitlines()[0]})',
-                        'fetch or export it again') from error
+        raise UserError(
+            f'{path} is not a complete ONNX model ({str(error).splitlines()[0]})',
+            'fetch or export it again',
+        ) from error
     if not model.graph.node:
         raise UserError(f'{path} holds no layers', 'fetch or export it again')
     return model
@@ -91,20 +94,22 @@ def _image_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
-        raise UserError(f'{name} has {len(inputs)} inputs, a detector has one picture',
-                        OTHER_RUNTIME)
+        raise UserError(
+            f'{name} has {len(inputs)} inputs, a detector has one image', OTHER_RUNTIME
+        )
     return inputs[0]
 
 
 def _declared_size(value: onnx.ValueInfoProto, name: str) -> tuple[int, int]:
     sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
     if len(sides) != 4 or sides[1] != 3:
-        raise UserError(f'{name} takes a tensor of shape {sides}, not a picture (1, 3, H, W)',
-                        OTHER_RUNTIME)
+        raise UserError(
+            f'{name} takes a tensor of shape {sides}, not an image (1, 3, H, W)', OTHER_RUNTIME
+        )
     return sides[3], sides[2]
 
 
-def _swap_colours(layer: Layer, name: str) -> Layer:
+def _swap_colors(layer: Layer, name: str) -> Layer:
     if IMAGE not in layer.sources:
         return layer
     if not isinstance(layer, Convolution) or layer.depthwise:
@@ -123,7 +128,8 @@ class _Reader:
         if width < 1 or height < 1:
             raise UserError(f'{name} leaves its input size open', 'give an input size')
         self.values: dict[str, np.ndarray | str | Rows] = {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
         self.values[image.name] = IMAGE
         self.shapes = {IMAGE: Shape(height, width, 3)}
         self.layers: dict[str, Layer] = {}
@@ -159,19 +165,27 @@ class _Reader:
         """Compute a node whose inputs are all known."""
         feeds = {name: self.values[name] for name in node.input if name}
         graph = helper.make_graph(
-            [node], 'constant',
-            [helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-             for name, value in feeds.items()],
-            [helper.make_empty_tensor_value_info(name) for name in node.output])
+            [node],
+            'constant',
+            [
+                helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+                )
+                for name, value in feeds.items()
+            ],
+            [helper.make_empty_tensor_value_info(name) for name in node.output],
+        )
         model = helper.make_model(graph, opset_imports=self.model.opset_import)
         results = ReferenceEvaluator(model).run(None, feeds)
         self.values.update(zip(node.output, results, strict=True))
 
     def _add(self, layer: Layer, shape: Shape, node: onnx.NodeProto) -> str:
         if min(shape.height, shape.width) < 1:
-            self._fail(node, f'has nothing left to work on at input size '
-                             f'{self.shapes[IMAGE].width}x{self.shapes[IMAGE].height}')
+            self._fail(
+                node,
+                f'has nothing left to work on at input size '
+                f'{self.shapes[IMAGE].width}x{self.shapes[IMAGE].height}',
+            )
         self.layers[layer.output] = layer
         self.shapes[layer.output] = shape
         return layer.output
@@ -198,8 +212,13 @@ class _Reader:
         if not depthwise and groups != 1:
             self._fail(node, f'has {groups} groups')
         weights = weights[:, 0].transpose(1, 2, 0) if depthwise else weights.transpose(2, 3, 1, 0)
-        layer = Convolution(node.output[0], (source,), window, np.ascontiguousarray(weights),
-                            np.asarray(bias, np.float32))
+        layer = Convolution(
+            node.output[0],
+            (source,),
+            window,
+            np.ascontiguousarray(weights),
+            np.asarray(bias, np.float32),
+        )
         return self._add(layer, window.output(self.shapes[source], out), node)
 
     def _window(self, node, attributes, size, shape: Shape) -> Window:
@@ -222,14 +241,19 @@ class _Reader:
     def _read_batchnormalization(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         layer = self.layers.get(source)
-        if not isinstance(layer, Convolution) or self.readers[node.input[0]] != 1 \
-                or layer.activation != NONE:
+        if (
+            not isinstance(layer, Convolution)
+            or self.readers[node.input[0]] != 1
+            or layer.activation != NONE
+        ):
             self._fail(node, 'does not follow a convolution directly')
         scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
         gain = scale / np.sqrt(variance + attributes.get('epsilon', 1e-5))
         self.layers[source] = replace(
-            layer, weights=(layer.weights * gain).astype(np.float32),
-            bias=((layer.bias - mean) * gain + shift).astype(np.float32))
+            layer,
+            weights=(layer.weights * gain).astype(np.float32),
+            bias=((layer.bias - mean) * gain + shift).astype(np.float32),
+        )
         return source
 
     def _read_maxpool(self, node, inputs, attributes):
@@ -237,8 +261,11 @@ class _Reader:
         shape = self.shapes[source]
         window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
         ceil = bool(attributes.get('ceil_mode', 0))
-        return self._add(MaxPool(node.output[0], (source,), window),
-                         window.output(shape, shape.channels, ceil), node)
+        return self._add(
+            MaxPool(node.output[0], (source,), window),
+            window.output(shape, shape.channels, ceil),
+            node,
+        )
 
     def _read_averagepool(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
@@ -248,8 +275,11 @@ class _Reader:
             self._fail(node, 'averages over padding')
         weights = np.full((*window.size, shape.channels), 1 / np.prod(window.size), np.float32)
         bias = np.zeros(shape.channels, np.float32)
-        return self._add(Convolution(node.output[0], (source,), window, weights, bias),
-                         window.output(shape, shape.channels), node)
+        return self._add(
+            Convolution(node.output[0], (source,), window, weights, bias),
+            window.output(shape, shape.channels),
+            node,
+        )
 
     def _read_resize(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
@@ -260,8 +290,14 @@ class _Reader:
             if sizes is None:
                 self._fail(node, 'has neither scale nor size')
             own = self._own_shape(source)
-            scales = [1, 1, *(-(-int(size) // side) for size, side in
-                              zip(sizes[2:], (own.height, own.width), strict=True))]
+            scales = [
+                1,
+                1,
+                *(
+                    -(-int(size) // side)
+                    for size, side in zip(sizes[2:], (own.height, own.width), strict=True)
+                ),
+            ]
         # Enlarging by whole factors, these modes repeat each pixel.
         floor = mode == b'asymmetric' and attributes.get('nearest_mode') == b'floor'
         return self._upsample(node, source, scales, attributes, floor or mode == b'half_pixel')
@@ -284,12 +320,18 @@ class _Reader:
     def _upsample(self, node, source, scales, attributes, repeats):
         factors = [float(scale) for scale in scales]
         factor = int(factors[-1])
-        if (attributes.get('mode', b'nearest') != b'nearest' or not repeats
-                or factors != [1, 1, factor, factor]):
+        if (
+            attributes.get('mode', b'nearest') != b'nearest'
+            or not repeats
+            or factors != [1, 1, factor, factor]
+        ):
             self._fail(node, 'does not repeat pixels a whole number of times')
         shape = self.shapes[source]
-        return self._add(Upsample(node.output[0], (source,), factor),
-                         Shape(shape.height * factor, shape.width * factor, shape.channels), node)
+        return self._add(
+            Upsample(node.output[0], (source,), factor),
+            Shape(shape.height * factor, shape.width * factor, shape.channels),
+            node,
+        )
 
     def _read_add(self, node, inputs, attributes):
         sources = tuple(self._feature(node, value) for value in inputs)
@@ -303,8 +345,9 @@ class _Reader:
         """Leave out the last row or column of a doubled map where its partner has an odd side."""
         layer, shape = self.layers.get(name), self.shapes[name]
         if isinstance(layer, Upsample) and all(
-                0 <= have - want < layer.factor for have, want in
-                ((shape.height, wanted.height), (shape.width, wanted.width))):
+            0 <= have - want < layer.factor
+            for have, want in ((shape.height, wanted.height), (shape.width, wanted.width))
+        ):
             self.shapes[name] = replace(wanted, channels=shape.channels)
 
     def _read_concat(self, node, inputs, attributes):
@@ -317,8 +360,9 @@ class _Reader:
         if len({(shape.height, shape.width) for shape in shapes}) > 1:
             self._fail(node, 'joins maps of different sizes')
         total = sum(shape.channels for shape in shapes)
-        return self._add(Concatenate(node.output[0], sources),
-                         replace(shapes[0], channels=total), node)
+        return self._add(
+            Concatenate(node.output[0], sources), replace(shapes[0], channels=total), node
+        )
 
     # Activations, taken in by the layer before them where nobody else reads it.
 
@@ -326,26 +370,41 @@ class _Reader:
         if isinstance(value, Rows):
             if value.softmax or any(part.activation != NONE for part in value.parts):
                 self._fail(node, 'follows another activation')
-            return replace(value, parts=tuple(replace(part, activation=activation)
-                                              for part in value.parts))
+            return replace(
+                value, parts=tuple(replace(part, activation=activation) for part in value.parts)
+            )
         source = self._feature(node, value)
         layer = self.layers.get(source)
-        if (isinstance(layer, Convolution | Add) and layer.activation == NONE
-                and self.readers[node.input[0]] == 1):
+        if (
+            isinstance(layer, Convolution | Add)
+            and layer.activation == NONE
+            and self.readers[node.input[0]] == 1
+        ):
             self.layers[source] = replace(layer, activation=activation)
             return source
-        return self._add(Activate(node.output[0], (source,), activation),
-                         self.shapes[source], node)
+        return self._add(
+            Activate(node.output[0], (source,), activation), self.shapes[source], node
+        )
 
     def _read_relu(self, node, inputs, attributes):
         return self._activate(node, inputs[0], RELU)
 
     def _read_clip(self, node, inputs, attributes):
-        low, high = (inputs[index] if len(inputs) > index and inputs[index] is not None
-                     else attributes.get(name) for index, name in ((1, 'min'), (2, 'max')))
-        return self._activate(node, inputs[0], Activation(
-            'clip', float('-inf') if low is None else float(low),
-            float('inf') if high is None else float(high)))
+        low, high = (
+            inputs[index]
+            if len(inputs) > index and inputs[index] is not None
+            else attributes.get(name)
+            for index, name in ((1, 'min'), (2, 'max'))
+        )
+        return self._activate(
+            node,
+            inputs[0],
+            Activation(
+                'clip',
+                float('-inf') if low is None else float(low),
+                float('inf') if high is None else float(high),
+            ),
+        )
 
     def _read_leakyrelu(self, node, inputs, attributes):
         return self._activate(node, inputs[0], Activation('leaky', attributes.get('alpha', 0.01)))
@@ -387,8 +446,11 @@ class _Reader:
 
     def _concat_rows(self, node, inputs, attributes):
         columns = {rows.shape[2] for rows in inputs}
-        if attributes['axis'] not in (1, -2) or len(columns) > 1 \
-                or any(rows.softmax for rows in inputs):
+        if (
+            attributes['axis'] not in (1, -2)
+            or len(columns) > 1
+            or any(rows.softmax for rows in inputs)
+        ):
             self._fail(node, 'does not put rows under rows')
         parts = tuple(part for rows in inputs for part in rows.parts)
         return Rows((1, sum(rows.shape[1] for rows in inputs), columns.pop()), parts)
@@ -397,8 +459,11 @@ class _Reader:
         if isinstance(inputs[0], Rows):
             return np.array(inputs[0].shape, np.int64)
         shape = self.shapes[self.turned.get(inputs[0], inputs[0])]
-        sides = ((1, shape.height, shape.width, shape.channels) if inputs[0] in self.turned
-                 else (1, shape.channels, shape.height, shape.width))
+        sides = (
+            (1, shape.height, shape.width, shape.channels)
+            if inputs[0] in self.turned
+            else (1, shape.channels, shape.height, shape.width)
+        )
         return np.array(sides, np.int64)
 
     def _output(self, name: str) -> Output:
@@ -406,8 +471,9 @@ class _Reader:
         if isinstance(value, Rows):
             return Output(name, value.shape, value.parts, softmax=value.softmax)
         if not isinstance(value, str):
-            raise UserError(f'{self.name}: output {name} does not depend on the picture',
-                            OTHER_RUNTIME)
+            raise UserError(
+                f'{self.name}: output {name} does not depend on the image', OTHER_RUNTIME
+            )
         source = self.turned.get(value, value)
         shape = self.shapes[source]
         part = (Part(source, 0, shape.channels),)

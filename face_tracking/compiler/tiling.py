@@ -2,7 +2,7 @@
 """What is free in a convolution's kernel, and what is chosen where nobody measured.
 
 A workload is a layer's shape, the precision and the processor; weights play no part in it. A
-`Choice` for it says how the kernel in `rows` is cut. `face_tracking tune` measures some of
+`TilingConfig` for it says how the kernel in `rows` is cut. `face_tracking tune` measures some of
 `candidates` and records the best.
 """
 
@@ -21,10 +21,10 @@ MOST_PIXELS = 16
 
 
 @dataclass(frozen=True)
-class Choice:
+class TilingConfig:
     """How one convolution's kernel is cut.
 
-    :ivar pixels: neighbouring pixels of a row whose sums are in registers together.
+    :ivar pixels: neighboring pixels of a row whose sums are in registers together.
     :ivar vectors: vectors of output channels that are computed beside each other.
     :ivar unroll: steps of the sum over input channels between two jumps (dense ones only).
     """
@@ -35,7 +35,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Workload:
+class ConvShape:
     """A convolution as its kernel sees it: one row of it, in one precision.
 
     :ivar window: kernel (height, width), stride, dilation as in `network.Window`.
@@ -54,12 +54,13 @@ class Workload:
     dtype: str
 
     @staticmethod
-    def of(layer: Convolution, shape: Shape, dtype: str) -> Workload:
+    def of(layer: Convolution, shape: Shape, dtype: str) -> ConvShape:
         """Return the workload of a layer whose result has ``shape``."""
         window = layer.window
         inputs = 0 if layer.depthwise else layer.weights.shape[2]
-        return Workload(window.size, window.stride, window.dilation, inputs, shape.channels,
-                        shape.width, dtype)
+        return ConvShape(
+            window.size, window.stride, window.dilation, inputs, shape.channels, shape.width, dtype
+        )
 
     @property
     def key(self) -> str:
@@ -75,30 +76,30 @@ class Workload:
         return f'{kernel} {channels} w{self.width} {self.dtype}'
 
 
-Chooser = Callable[[Workload], Choice]
+Chooser = Callable[[ConvShape], TilingConfig]
 
 
 def recorded_choices(machine: Machine) -> Chooser:
-    """Return a function that looks each workload up in the records, and else takes the default.
-    """
+    """Return a function that looks each workload up in the records, and else takes the default."""
     records = records_for(machine.cpu)
 
-    def choose(workload: Workload) -> Choice:
+    def choose(workload: ConvShape) -> TilingConfig:
         record = records.get(workload.key)
-        return Choice(**record.choice) if record else default_choice(workload, machine)
+        return TilingConfig(**record.choice) if record else default_choice(workload, machine)
+
     return choose
 
 
-def default_choice(workload: Workload, machine: Machine) -> Choice:
+def default_choice(workload: ConvShape, machine: Machine) -> TilingConfig:
     """Return the choice that follows from the number of registers alone."""
     lanes, registers = machine.lanes(workload.dtype), machine.registers
     if not workload.inputs:
         # Two registers at a time where one instruction loads both.
         vectors = 2 if machine.lane_products else 1
         taps = workload.size[0] * workload.size[1]
-        return Choice(max(1, min(8 // vectors, registers // vectors - taps - 2)), vectors)
+        return TilingConfig(max(1, min(8 // vectors, registers // vectors - taps - 2)), vectors)
     vectors = min(4 if registers >= 32 else 2, len(tir_builder.vectors(workload.outputs, lanes)))
-    return Choice(_even(workload.width, _most_pixels(machine, vectors)), vectors)
+    return TilingConfig(_even(workload.width, _most_pixels(machine, vectors)), vectors)
 
 
 def _most_pixels(machine: Machine, vectors: int) -> int:
@@ -116,15 +117,18 @@ def _even(width: int, most: int) -> int:
     return -(-width // tiles)
 
 
-def candidates(workload: Workload, machine: Machine) -> list[Choice]:
+def candidates(workload: ConvShape, machine: Machine) -> list[TilingConfig]:
     """Return the choices that are worth measuring, the likeliest first, without the default."""
     default = default_choice(workload, machine)
-    found = (_depthwise_candidates(workload) if not workload.inputs
-             else _dense_candidates(workload, machine))
+    found = (
+        _depthwise_candidates(workload)
+        if not workload.inputs
+        else _dense_candidates(workload, machine)
+    )
     return [choice for choice in dict.fromkeys(found) if choice != default]
 
 
-def _dense_candidates(workload: Workload, machine: Machine) -> list[Choice]:
+def _dense_candidates(workload: ConvShape, machine: Machine) -> list[TilingConfig]:
     groups = len(tir_builder.vectors(workload.outputs, machine.lanes(workload.dtype)))
     tiles = []
     for vectors in (4, 2, 3, 1, 6, 8):
@@ -133,14 +137,20 @@ def _dense_candidates(workload: Workload, machine: Machine) -> list[Choice]:
         most = _most_pixels(machine, vectors)
         even = _even(workload.width, most)
         shorter = -(-workload.width // (-(-workload.width // even) + 1))
-        tiles += [Choice(pixels, vectors) for pixels in
-                  (even, most, shorter, _even(workload.width, most + 1), most - 1)
-                  if 1 <= pixels <= workload.width and vectors * pixels >= 4]
+        tiles += [
+            TilingConfig(pixels, vectors)
+            for pixels in (even, most, shorter, _even(workload.width, most + 1), most - 1)
+            if 1 <= pixels <= workload.width and vectors * pixels >= 4
+        ]
     likeliest = default_choice(workload, machine)
     unrolled = [replace(likeliest, unroll=unroll) for unroll in (2, 4)]
     return [*tiles[:2], *unrolled, *tiles[2:]]
 
 
-def _depthwise_candidates(workload: Workload) -> list[Choice]:
-    return [Choice(pixels, vectors) for vectors in (1, 2, 4) for pixels in (4, 3, 2, 5, 6, 8, 1)
-            if pixels <= workload.width]
+def _depthwise_candidates(workload: ConvShape) -> list[TilingConfig]:
+    return [
+        TilingConfig(pixels, vectors)
+        for vectors in (1, 2, 4)
+        for pixels in (4, 3, 2, 5, 6, 8, 1)
+        if pixels <= workload.width
+    ]

@@ -96,11 +96,12 @@ def wide(index):
 
 
 def exponential(value, dtype: str, lanes: int):
-    """Return e to the power of ``value``, in plain arithmetic that vectorises.
+    """Return e to the power of ``value``, in plain arithmetic that vectorizes.
 
     exp(x) = 2^n * exp(r) with n = round(x / ln 2); exp(r) by its Taylor polynomial, which on
     |r| <= ln(2) / 2 is exact to float32 at degree 7.
     """
+
     def number(constant_value):
         return constant(constant_value, 'float32', lanes)
 
@@ -111,8 +112,9 @@ def exponential(value, dtype: str, lanes: int):
     result = number(1 / 5040)
     for coefficient in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
         result = let(result * rest + number(coefficient))
-    exponent = (convert(whole, 'int32', lanes) + splat(integer(127), lanes)) \
-        * splat(integer(1 << 23), lanes)
+    exponent = (convert(whole, 'int32', lanes) + splat(integer(127), lanes)) * splat(
+        integer(1 << 23), lanes
+    )
     power = tirx.reinterpret('float32' if lanes == 1 else f'float32x{lanes}', exponent)
     result = let(result * power)
     return result if dtype == 'float32' else let(convert(result, dtype, lanes))
@@ -127,8 +129,11 @@ def activate(value, activation, dtype: str, lanes: int):
             value = tirx.min(value, constant(activation.high, dtype, lanes))
     elif activation.kind == 'leaky':
         value = let(value)
-        value = tirx.Select(value > constant(0.0, dtype, lanes), value,
-                            value * constant(activation.low, dtype, lanes))
+        value = tirx.Select(
+            value > constant(0.0, dtype, lanes),
+            value,
+            value * constant(activation.low, dtype, lanes),
+        )
     elif activation.kind == 'sigmoid':
         one = constant(1.0, dtype, lanes)
         value = one / (one + exponential(constant(0.0, dtype, lanes) - value, dtype, lanes))

@@ -27,8 +27,8 @@ KERNELS = ('tiling.py', 'tir_builder.py', 'lowering.py', 'row_kernels.py')
 class Record:
     """One measurement of one choice.
 
-    :ivar workload: `choices.Workload.key`.
-    :ivar choice: the fields of a `choices.Choice`.
+    :ivar workload: `choices.ConvShape.key`.
+    :ivar choice: the fields of a `choices.TilingConfig`.
     :ivar value: what was measured, in ``unit``, for one call.
     :ivar default: the same of the default choice, measured in turns with it.
     :ivar unit: ``seconds``, or ``instructions`` where there was only an emulator.
@@ -82,11 +82,14 @@ class Log:
                 if file.tell():
                     file.seek(-1, 2)
                     file.write(b'' if file.read(1) == b'\n' else b'\n')
-                file.write(''.join(json.dumps(asdict(record)) + '\n'
-                                   for record in records).encode())
+                file.write(
+                    ''.join(json.dumps(asdict(record)) + '\n' for record in records).encode()
+                )
         except OSError as error:
-            raise UserError(f'cannot write tuning records {self.path} ({error.strerror})',
-                            'set FACE_TRACKING_CACHE to a folder that can be written') from error
+            raise UserError(
+                f'cannot write tuning records {self.path} ({error.strerror})',
+                'set FACE_TRACKING_CACHE to a folder that can be written',
+            ) from error
 
 
 def user_log(cpu: str) -> Path:
@@ -100,13 +103,16 @@ def _read_log(path: Path):
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(f'cannot read tuning records {path} ({error.strerror})',
-                        'make it readable, or remove it') from error
+        raise UserError(
+            f'cannot read tuning records {path} ({error.strerror})',
+            'make it readable, or remove it',
+        ) from error
     names = {field.name for field in fields(Record)}
     for line in lines:
         try:
-            record = Record(**{key: value for key, value in json.loads(line).items()
-                               if key in names})
+            record = Record(
+                **{key: value for key, value in json.loads(line).items() if key in names}
+            )
             if record.choice['pixels'] > 0 and record.choice['vectors'] > 0 < record.default:
                 yield record
         except (ValueError, TypeError, AttributeError, KeyError):
@@ -114,8 +120,7 @@ def _read_log(path: Path):
 
 
 def best_of(records: list[Record]) -> dict[str, Record]:
-    """Return the best final record of each workload, of the newest kernels it was measured with.
-    """
+    """Return the best final record of each workload, of the newest kernels it was measured with."""
     best: dict[str, Record] = {}
     for record in records:
         if not record.final:
@@ -127,14 +132,16 @@ def best_of(records: list[Record]) -> dict[str, Record]:
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """Return the records of a file that `write_records` wrote, by workload; none if it is missing.
-    """
+    """Return the records of a file that `write_records` wrote, by workload; none if it is missing."""
     if not path.is_file():
         return {}
     content = json.loads(path.read_text())
-    return {row['workload']: Record(**row, unit=content['unit'], by=content['by'],
-                                    kernels=content['kernels'], final=True)
-            for row in content['records']}
+    return {
+        row['workload']: Record(
+            **row, unit=content['unit'], by=content['by'], kernels=content['kernels'], final=True
+        )
+        for row in content['records']
+    }
 
 
 def records_for(cpu: str) -> dict[str, Record]:
@@ -161,17 +168,28 @@ def write_records(path: Path, records: list[Record]) -> None:
 
     :raises UserError: it cannot be written.
     """
-    (unit, by, kernels), = {(record.unit, record.by, record.kernels) for record in records}
-    kept = {workload: record for workload, record in read_records(path).items()
-            if (record.unit, record.by, record.kernels) == (unit, by, kernels)}
+    ((unit, by, kernels),) = {(record.unit, record.by, record.kernels) for record in records}
+    kept = {
+        workload: record
+        for workload, record in read_records(path).items()
+        if (record.unit, record.by, record.kernels) == (unit, by, kernels)
+    }
     kept.update({record.workload: record for record in records})
-    rows = [json.dumps({
-        'workload': record.workload, 'choice': record.choice,
-        'value': float(f'{record.value:.4g}'), 'default': float(f'{record.default:.4g}')})
-        for record in sorted(kept.values(), key=lambda record: record.workload)]
+    rows = [
+        json.dumps(
+            {
+                'workload': record.workload,
+                'choice': record.choice,
+                'value': float(f'{record.value:.4g}'),
+                'default': float(f'{record.default:.4g}'),
+            }
+        )
+        for record in sorted(kept.values(), key=lambda record: record.workload)
+    ]
     head = json.dumps({'format': FORMAT, 'unit': unit, 'by': by, 'kernels': kernels})[:-1]
     try:
         path.write_text(head + ', "records": [\n ' + ',\n '.join(rows) + '\n]}\n')
     except OSError as error:
-        raise UserError(f'cannot write {path} ({error.strerror})',
-                        'choose another file') from error
+        raise UserError(
+            f'cannot write {path} ({error.strerror})', 'choose another file'
+        ) from error

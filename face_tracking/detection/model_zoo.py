@@ -25,8 +25,12 @@ Progress = Callable[[int, int], None]
 """Told of each chunk: bytes so far, bytes in all (0 if the server does not say)."""
 
 
-def fetch_model(name: str, source: str | None = None, folder: Path | None = None,
-                progress: Progress | None = None) -> Path:
+def fetch_model(
+    name: str,
+    source: str | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Fetch a published model unless it is there already, and return its path.
 
     :param source: a URL or a file to take it from instead of where it is published.
@@ -34,8 +38,9 @@ def fetch_model(name: str, source: str | None = None, folder: Path | None = None
     :raises UserError: if there is no such model, it cannot be had, or its hash is wrong.
     """
     if name not in PUBLISHED:
-        raise UserError(f'no model is published as "{name}"',
-                        f'choose one of {", ".join(PUBLISHED)}')
+        raise UserError(
+            f'no model is published as "{name}"', f'choose one of {", ".join(PUBLISHED)}'
+        )
     published = PUBLISHED[name]
     target = (folder or files.cache_dir() / 'models') / published.file
     if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == published.sha256:
@@ -44,8 +49,10 @@ def fetch_model(name: str, source: str | None = None, folder: Path | None = None
         target.parent.mkdir(parents=True, exist_ok=True)
         _store(published, source or published.url, target, progress)
     except OSError as error:
-        raise UserError(f'cannot write {target} ({error.strerror})',
-                        "check the folder's permissions and the space left") from error
+        raise UserError(
+            f'cannot write {target} ({error.strerror})',
+            "check the folder's permissions and the space left",
+        ) from error
     return target
 
 
@@ -65,7 +72,8 @@ def _store(published: Published, source: str, target: Path, progress: Progress |
             raise UserError(
                 f'what {source} delivers is not {published.file}: its SHA-256 is '
                 f'{found[:16]}..., not {published.sha256[:16]}...',
-                'try again, or give another place with --from')
+                'try again, or give another place with --from',
+            )
         os.chmod(name, 0o644)
         os.replace(name, target)
     except BaseException:
@@ -85,17 +93,22 @@ def _chunks(source: str, progress: Progress | None) -> Iterator[bytes]:
             while chunk := response.read(CHUNK):
                 done += len(chunk)
                 if max(done, total) > LARGEST:
-                    raise UserError(f'what {source} delivers is far too large for a model',
-                                    'check the address')
+                    raise UserError(
+                        f'what {source} delivers is far too large for a model', 'check the address'
+                    )
                 if progress:
                     progress(done, total)
                 yield chunk
     except HTTPError as error:
-        raise UserError(f'{source} answers {error.code} {error.reason}',
-                        'check the address, or give another place with --from') from error
+        raise UserError(
+            f'{source} answers {error.code} {error.reason}',
+            'check the address, or give another place with --from',
+        ) from error
     except (URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        raise UserError(f'cannot fetch {source} ({getattr(error, "reason", error)})',
-                        'check the network, or give a file with --from') from error
+        raise UserError(
+            f'cannot fetch {source} ({getattr(error, "reason", error)})',
+            'check the network, or give a file with --from',
+        ) from error
     if done < total:
         raise UserError(f'{source} broke off after {done} of {total} bytes', 'try again')
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detection in a collection of pictures of many sizes and shapes."""
+"""Detection in a collection of images of many sizes and shapes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from face_tracking.faces import Detections
 from face_tracking.runtimes.base import DEFAULT
 
 
-class StillsDetector:
-    """Detects in pictures whose long side is scaled to one length.
+class MultiSizeDetector:
+    """Detects in images whose long side is scaled to one length.
 
-    The network is re-shaped to what the picture fills best of three shapes (4:3, 3:4, square),
-    each loaded once, so that a compiler has little to do and no picture is mostly padding.
+    The network is re-shaped to what the image fills best of three shapes (4:3, 3:4, square),
+    each loaded once, so that a compiler has little to do and no image is mostly padding.
 
     :param model: as in :func:`face_tracking.detection.model.load_model`.
     :param long_side: in pixels; None takes the longer side of the model's own input.
@@ -28,8 +28,13 @@ class StillsDetector:
     :raises UserError: if the model or the runtime cannot be had.
     """
 
-    def __init__(self, model: str | os.PathLike | None = None, long_side: int | None = None,
-                 runtime: str = DEFAULT, **options):
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        long_side: int | None = None,
+        runtime: str = DEFAULT,
+        **options,
+    ):
         default = load_model(model)
         self.long_side = long_side or max(default.input_size)
         self.name = default.name
@@ -43,10 +48,10 @@ class StillsDetector:
     def detect(self, image: np.ndarray) -> Detections:
         """Return the faces in ``image``, uint8 (H, W, 3) BGR, best first, in its pixels.
 
-        :raises UserError: if ``image`` is no such picture.
+        :raises UserError: if ``image`` is no such image.
         """
         if not image.size:
-            raise UserError('the picture has no pixels')
+            raise UserError('the image has no pixels')
         detector = self._detector_for(*image.shape[1::-1])
         found = detector.detect(image)
         self.timings = detector.timings
@@ -60,16 +65,20 @@ class StillsDetector:
 
     def _detector_for(self, width: int, height: int) -> FaceDetector:
         scale = self.long_side / max(width, height)
-        shape = next(shape for shape in self._shapes
-                     if shape[0] >= width * scale and shape[1] >= height * scale)
+        shape = next(
+            shape
+            for shape in self._shapes
+            if shape[0] >= width * scale and shape[1] >= height * scale
+        )
         if shape not in self._detectors:
             self._detectors[shape] = create_detector(
-                self._source, self._runtime, shape, long_side=self.long_side, **self._options)
+                self._source, self._runtime, shape, long_side=self.long_side, **self._options
+            )
         return self._detectors[shape]
 
 
 def network_shapes(model: Model, long_side: int) -> list[tuple[int, int]]:
-    """Return (width, height) of the inputs that together hold every picture, smallest first."""
+    """Return (width, height) of the inputs that together hold every image, smallest first."""
     if long_side < 1:
         raise UserError(f'a long side of {long_side} pixels is no size', 'give 1 or more')
     step = model.description.size_multiple
@@ -77,7 +86,10 @@ def network_shapes(model: Model, long_side: int) -> list[tuple[int, int]]:
     def whole(side: float) -> int:
         return math.ceil(side / step) * step
 
-    wide = [(file.width, file.height) for file in model.description.files
-            if file.width == long_side and 3 * file.width == 4 * file.height]
+    wide = [
+        (file.width, file.height)
+        for file in model.description.files
+        if file.width == long_side and 3 * file.width == 4 * file.height
+    ]
     long, short = whole(long_side), whole(0.75 * long_side)
     return [*(wide or [(long, short)]), (short, long), (long, long)]

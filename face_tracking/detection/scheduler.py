@@ -19,13 +19,13 @@ from face_tracking.faces import Tracks
 
 SECOND = 1_000_000_000
 
-_THUMBNAIL = (40, 30)   # pixels: a face across a room still changes one of them
-_CHANGED = 12.0         # grey levels, after the brightness of the whole is put aside
-_NEWS = 0.02            # share of changed pixels that is as urgent as can be
+_THUMBNAIL = (40, 30)  # pixels: a face across a room still changes one of them
+_CHANGED = 12.0  # gray levels, after the brightness of the whole is put aside
+_NEWS = 0.02  # share of changed pixels that is as urgent as can be
 _SURE, _UNSURE = 0.85, 0.6  # scores of a track that needs no new look, and of one that does
-_FAST = 4.0             # face sizes per second that are as urgent as can be
-_BURST = 3.0            # detections that may be saved up
-_LONGEST_GAP = SECOND   # nothing is saved up while no pictures come
+_FAST = 4.0  # face sizes per second that are as urgent as can be
+_BURST = 3.0  # detections that may be saved up
+_LONGEST_GAP = SECOND  # nothing is saved up while no images come
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,19 @@ class Budget:
 
     def __post_init__(self):
         if not 0 < self.cpu <= 64:
-            raise UserError(f'a CPU budget of {self.cpu} cannot be',
-                            'give seconds of CPU per second, above 0 and up to 64')
+            raise UserError(
+                f'a CPU budget of {self.cpu} cannot be',
+                'give seconds of CPU per second, above 0 and up to 64',
+            )
         if not 0 <= self.shortest <= self.longest <= 60:
-            raise UserError(f'intervals from {self.shortest} to {self.longest} s cannot be',
-                            'give seconds from 0 to 60, the shortest first')
+            raise UserError(
+                f'intervals from {self.shortest} to {self.longest} s cannot be',
+                'give seconds from 0 to 60, the shortest first',
+            )
 
 
 class DetectionScheduler:
-    """Decides for each picture whether to detect in it.
+    """Decides for each image whether to detect in it.
 
     ::
 
@@ -60,7 +64,7 @@ class DetectionScheduler:
             ...
             scheduler.spent(cpu_seconds)
 
-    :ivar urgency: of the last picture, 0 to 1, for diagnostics.
+    :ivar urgency: of the last image, 0 to 1, for diagnostics.
     """
 
     def __init__(self, budget: Budget | None = None):
@@ -73,7 +77,7 @@ class DetectionScheduler:
         self._thumbnail: np.ndarray | None = None
 
     def wants(self, image: np.ndarray, stamp: int, tracks: Tracks | None = None) -> bool:
-        """Say whether to detect in this picture; if so, :meth:`spent` is expected to follow.
+        """Say whether to detect in this image; if so, :meth:`spent` is expected to follow.
 
         :param image: uint8 (height, width, 3), BGR.
         :param stamp: nanoseconds; when the clock is set back the bucket stays as it is.
@@ -107,12 +111,12 @@ class DetectionScheduler:
         shortest, longest = self.budget.shortest, self.budget.longest
         return shortest + (longest - shortest) * (1 - np.sqrt(self.urgency))
 
-    def _urgency(self, thumbnail: np.ndarray, shape: tuple[int, ...],
-                 tracks: Tracks | None) -> float:
+    def _urgency(
+        self, thumbnail: np.ndarray, shape: tuple[int, ...], tracks: Tracks | None
+    ) -> float:
         return max(self._news(thumbnail, shape, tracks), _weakness(tracks))
 
-    def _news(self, thumbnail: np.ndarray, shape: tuple[int, ...],
-              tracks: Tracks | None) -> float:
+    def _news(self, thumbnail: np.ndarray, shape: tuple[int, ...], tracks: Tracks | None) -> float:
         """Return how much has changed since the last detection where no face is followed."""
         if self._thumbnail is None:
             return 1.0
@@ -134,12 +138,13 @@ def _weakness(tracks: Tracks | None) -> float:
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the picture as float32 grey (30, 40)."""
-    # Every few pixels first: averaging all of a large picture would cost more than it tells.
+    """Return the image as float32 gray (30, 40)."""
+    # Every few pixels first: averaging all of a large image would cost more than it tells.
     height, width = image.shape[:2]
     step = max(min(height // (4 * _THUMBNAIL[1]), width // (4 * _THUMBNAIL[0])), 1)
-    small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), _THUMBNAIL,
-                       interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        np.ascontiguousarray(image[::step, ::step]), _THUMBNAIL, interpolation=cv2.INTER_AREA
+    )
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who follows the faces of a sequence: our tracker, and those it is measured against.
 
-Each is a :class:`Follower`: it gets every picture, and with some of them what the detector found
+Each is a :class:`Follower`: it gets every image, and with some of them what the detector found
 there, and says who is where. None of them renders, detects or looks at the truth.
 """
 
@@ -24,12 +24,13 @@ INSTALL = 'install it: pip install --no-deps -r dev/requirements-evaluation.txt'
 
 
 class Follower(ABC):
-    """Somebody who follows faces from picture to picture."""
+    """Somebody who follows faces from image to image."""
 
     @abstractmethod
-    def step(self, image: np.ndarray, stamp: int,
-             found: Detections | None) -> tuple[np.ndarray, np.ndarray]:
-        """Take the next picture.
+    def step(
+        self, image: np.ndarray, stamp: int, found: Detections | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take the next image.
 
         :param image: uint8 (height, width, 3), BGR.
         :param stamp: nanoseconds.
@@ -38,24 +39,24 @@ class Follower(ABC):
         """
 
 
-class Ours(Follower):
+class FaceTrackerFollower(Follower):
     """This package's tracker."""
 
     def __init__(self, options: TrackerOptions | None = None):
         self.tracker = FaceTracker(options)
 
     def step(self, image, stamp, found):
-        """Fuse what was found, if anything, and move on to the picture."""
+        """Fuse what was found, if anything, and move on to the image."""
         if found is not None:
             self.tracker.add_detections(found)
         tracks = self.tracker.step(image, stamp)
         return tracks.ids, tracks.boxes
 
 
-class Library(Follower):
+class LibraryFollower(Follower):
     """SORT or ByteTrack as the package ``trackers`` has them, with their own default settings.
 
-    Both expect detections with every picture. Where there are none, because the detector looks
+    Both expect detections with every image. Where there are none, because the detector looks
     only at every Nth, their boxes are carried on at the speed they last had, which does better
     than leaving them where they were and much better than telling them that nobody is there.
 
@@ -76,7 +77,9 @@ class Library(Follower):
             return self._carry_on(stamp)
         record = self._records.Detections(
             xyxy=found.boxes.astype(np.float32).reshape(-1, 4),
-            confidence=found.scores.astype(np.float32), class_id=np.zeros(len(found), int))
+            confidence=found.scores.astype(np.float32),
+            class_id=np.zeros(len(found), int),
+        )
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             tracked = self._tracker.update(record, timestamp=stamp / 1e9)
@@ -96,7 +99,7 @@ class Library(Follower):
         return ids, boxes
 
 
-class Article(Follower):
+class DetectAndTrackFollower(Follower):
     """The scheme of the article this package grew from: detect, then KCF until the next time.
 
     There is no motion model. A detection that overlaps a followed box takes over its id;
@@ -130,8 +133,10 @@ class Article(Follower):
         ids = list(self._followed)
         old = np.array([box for _, box in self._followed.values()]).reshape(-1, 4)
         overlap = box_arithmetic.iou(old, boxes)
-        names = {column: ids[row] for row, column in zip(
-            *assign(1 - overlap, overlap >= self._overlap), strict=True)}
+        names = {
+            column: ids[row]
+            for row, column in zip(*assign(1 - overlap, overlap >= self._overlap), strict=True)
+        }
         for column in range(len(boxes)):
             if column not in names:
                 self._last_id += 1
@@ -142,7 +147,7 @@ class Article(Follower):
         self._followed = {}
         height, width = image.shape[:2]
         for identity, box in zip(ids, box_arithmetic.clip(boxes, width, height), strict=True):
-            x1, y1, x2, y2 = (int(round(side)) for side in box.tolist())
+            x1, y1, x2, y2 = (round(side) for side in box.tolist())
             if x2 - x1 >= 4 and y2 - y1 >= 4:
                 tracker = cv2.TrackerKCF_create()
                 tracker.init(image, (x1, y1, x2 - x1, y2 - y1))
@@ -156,6 +161,5 @@ def _import_trackers():
             import supervision
             import trackers
     except ImportError as error:
-        raise UserError(f'the evaluation needs the package trackers ({error})',
-                        INSTALL) from error
+        raise UserError(f'the evaluation needs the package trackers ({error})', INSTALL) from error
     return trackers, supervision

@@ -14,11 +14,11 @@ from face_tracking.evaluation.baselines import Follower
 from face_tracking.evaluation.sequences import Person, Pillar, Script
 from face_tracking.faces import Detections
 from face_tracking.frame import Frame
-from face_tracking.simulation.rendering import Truth
+from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
 _SEEN, _HIDDEN = 0.9, 0.02
-_BOARD = 0.9  # metres to a board
+_BOARD = 0.9  # meters to a board
 
 
 def occlusion(seed: int, seconds: float = 1.0) -> Script:
@@ -51,12 +51,21 @@ def absence(seed: int, seconds: float = 3.0) -> Script:
     rng = np.random.default_rng(seed)
     speed, start = rng.uniform(12, 20), 2.0
     side = rng.choice([-1.0, 1.0])
-    leaver = Person('leave', speed, tuple(np.sort(rng.uniform(1.1, 1.6, 2))), reach=20, side=side,
-                    start=start, away=seconds)
-    stayer = Person('stroll', rng.uniform(4, 9), tuple(np.sort(rng.uniform(1.5, 2.0, 2))),
-                    height=3, reach=12)
-    return Script(f'absence {seed}', (leaver, stayer), seed,
-                  start + seconds + 2 * 36 / speed + 1.5)
+    leaver = Person(
+        'leave',
+        speed,
+        tuple(np.sort(rng.uniform(1.1, 1.6, 2))),
+        reach=20,
+        side=side,
+        start=start,
+        away=seconds,
+    )
+    stayer = Person(
+        'stroll', rng.uniform(4, 9), tuple(np.sort(rng.uniform(1.5, 2.0, 2))), height=3, reach=12
+    )
+    return Script(
+        f'absence {seed}', (leaver, stayer), seed, start + seconds + 2 * 36 / speed + 1.5
+    )
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,14 @@ class Outcome:
     survived: bool
 
 
-def judge(sequence: Iterable[tuple[Frame, Truth]], found: Iterable[Detections | None],
-          follower: Follower) -> Outcome:
+def judge(
+    sequence: Iterable[tuple[Frame, GroundTruth]],
+    found: Iterable[Detections | None],
+    follower: Follower,
+) -> Outcome:
     """Let a follower watch one case through.
 
-    :param found: for each picture what the detector found, None where it did not look.
+    :param found: for each image what the detector found, None where it did not look.
     """
     before: int | None = None
     gone_since, back_at, last = None, None, 0
@@ -98,7 +110,9 @@ def judge(sequence: Iterable[tuple[Frame, Truth]], found: Iterable[Detections | 
     return Outcome(hidden, before is not None and after == {before})
 
 
-def _person_one(truth: Truth, ids: np.ndarray, boxes: np.ndarray) -> tuple[float, int | None]:
+def _person_one(
+    truth: GroundTruth, ids: np.ndarray, boxes: np.ndarray
+) -> tuple[float, int | None]:
     """Return how visible person 1 is, and the id that is on their face."""
     row = np.flatnonzero(truth.ids == 1)
     if not len(row):

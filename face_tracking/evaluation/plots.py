@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scores as a picture: HOTA and IDF1 by sequence, and identity switches in all."""
+"""The scores as an image: HOTA and IDF1 by sequence, and identity switches in all."""
 
 from __future__ import annotations
 
@@ -19,25 +19,38 @@ def draw(tables: Mapping[int, Table], path: str | Path) -> None:
     """
     try:
         import matplotlib
+
         matplotlib.use('Agg')
         from matplotlib import pyplot
     except ImportError as error:
-        raise UserError('the plot needs matplotlib, which is missing',
-                        'install it: pip install matplotlib') from error
-    figure, axes = pyplot.subplots(len(tables), 3, figsize=(15, 3.6 * len(tables)), squeeze=False,
-                                   width_ratios=(5, 5, 1.4), layout='constrained')
+        raise UserError(
+            'the plot needs matplotlib, which is missing', 'install it: pip install matplotlib'
+        ) from error
+    figure, axes = pyplot.subplots(
+        len(tables),
+        3,
+        figsize=(15, 3.6 * len(tables)),
+        squeeze=False,
+        width_ratios=(5, 5, 1.4),
+        layout='constrained',
+    )
     for row, (interval, table) in zip(axes, tables.items(), strict=True):
         _bars(row[0], table, 'HOTA', lambda scores: 100 * scores.hota)
         _bars(row[1], table, 'IDF1', lambda scores: 100 * scores.idf1)
         _switches(row[2], table)
-        row[0].set_ylabel(f'per cent, detection in every {interval}. picture' if interval > 1
-                          else 'per cent, detection in every picture')
+        row[0].set_ylabel(
+            f'per cent, detection in every {interval}. image'
+            if interval > 1
+            else 'per cent, detection in every image'
+        )
     axes[0][0].legend(fontsize=8, loc='lower left')
     try:
         figure.savefig(path, dpi=110)
     except (OSError, ValueError) as error:
-        raise UserError(f'the plot {path} cannot be written ({error})',
-                        'give a writable path that ends in .png, .svg or .pdf') from error
+        raise UserError(
+            f'the plot {path} cannot be written ({error})',
+            'give a writable path that ends in .png, .svg or .pdf',
+        ) from error
     finally:
         pyplot.close(figure)
 
@@ -47,8 +60,9 @@ def _bars(axes, table: Table, title: str, value) -> None:
     sequences = list(next(iter(table.values())))
     width = 0.8 / len(table)
     for index, (name, rows) in enumerate(table.items()):
-        places = [place + (index - (len(table) - 1) / 2) * width
-                  for place in range(len(sequences))]
+        places = [
+            place + (index - (len(table) - 1) / 2) * width for place in range(len(sequences))
+        ]
         axes.bar(places, [value(rows[key]) for key in sequences], width, label=name)
     axes.set_xticks(range(len(sequences)), sequences, rotation=40, ha='right', fontsize=8)
     axes.set_title(title)

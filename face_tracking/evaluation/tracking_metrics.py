@@ -17,7 +17,7 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.evaluation.baselines import INSTALL
-from face_tracking.simulation.rendering import Truth
+from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
 LEAST_VISIBILITY = 0.5
@@ -33,7 +33,7 @@ class Scores:
     :ivar hota: 0 to 1, like ``idf1``; ``mota`` is at most 1.
     :ivar switches: how often a person's id changed.
     :ivar fragmentations: how often a person was lost and found again.
-    :ivar milliseconds: mean time for a picture.
+    :ivar milliseconds: mean time for an image.
     """
 
     hota: float
@@ -46,9 +46,9 @@ class Scores:
 
 @dataclass
 class Sheet:
-    """What somebody said about each picture of a sequence, beside the truth.
+    """What somebody said about each image of a sequence, beside the truth.
 
-    :ivar milliseconds: what each picture took.
+    :ivar milliseconds: what each image took.
     """
 
     truth_ids: list[np.ndarray] = field(default_factory=list)
@@ -56,15 +56,23 @@ class Sheet:
     overlaps: list[np.ndarray] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
 
-    def add(self, truth: Truth, ids: np.ndarray, boxes: np.ndarray, size: tuple[int, int],
-            milliseconds: float) -> None:
-        """Note one picture of (width, height) ``size``.
+    def add(
+        self,
+        truth: GroundTruth,
+        ids: np.ndarray,
+        boxes: np.ndarray,
+        size: tuple[int, int],
+        milliseconds: float,
+    ) -> None:
+        """Note one image of (width, height) ``size``.
 
-        Boxes are cut to the picture, the truth's as well. As in the MOT challenge, a box that
+        Boxes are cut to the image, the truth's as well. As in the MOT challenge, a box that
         is on a face that hardly shows is set aside before anything is counted.
         """
-        overlap = box_arithmetic.iou(box_arithmetic.clip(truth.boxes.astype(float), *size),
-                                     box_arithmetic.clip(np.asarray(boxes, float), *size))
+        overlap = box_arithmetic.iou(
+            box_arithmetic.clip(truth.boxes.astype(float), *size),
+            box_arithmetic.clip(np.asarray(boxes, float), *size),
+        )
         shown = truth.visibility >= LEAST_VISIBILITY
         rows, columns = assign(1 - overlap, overlap >= _MATCH)
         kept = np.ones(len(ids), bool)
@@ -86,15 +94,23 @@ def score(sheets: list[Sheet]) -> Scores:
     clear = library.aggregate_clear_metrics([part[1] for part in parts])
     identity = library.aggregate_identity_metrics([part[2] for part in parts])
     times = np.concatenate([sheet.milliseconds for sheet in sheets])
-    return Scores(float(hota['HOTA']), float(identity['IDF1']), float(clear['MOTA']),
-                  int(clear['IDSW']), int(clear['Frag']), float(times.mean()))
+    return Scores(
+        float(hota['HOTA']),
+        float(identity['IDF1']),
+        float(clear['MOTA']),
+        int(clear['IDSW']),
+        int(clear['Frag']),
+        float(times.mean()),
+    )
 
 
 def _parts(library, sheet: Sheet):
     truth, ids = _counted(sheet.truth_ids), _counted(sheet.ids)
-    return (library.compute_hota_metrics(truth, ids, sheet.overlaps),
-            library.compute_clear_metrics(truth, ids, sheet.overlaps, threshold=_MATCH),
-            library.compute_identity_metrics(truth, ids, sheet.overlaps, threshold=_MATCH))
+    return (
+        library.compute_hota_metrics(truth, ids, sheet.overlaps),
+        library.compute_clear_metrics(truth, ids, sheet.overlaps, threshold=_MATCH),
+        library.compute_identity_metrics(truth, ids, sheet.overlaps, threshold=_MATCH),
+    )
 
 
 def _counted(ids: list[np.ndarray]) -> list[np.ndarray]:
@@ -113,6 +129,5 @@ def metrics_library():
             warnings.simplefilter('ignore')
             import trackers.eval
     except ImportError as error:
-        raise UserError(f'the evaluation needs the package trackers ({error})',
-                        INSTALL) from error
+        raise UserError(f'the evaluation needs the package trackers ({error})', INSTALL) from error
     return trackers.eval

@@ -19,8 +19,12 @@ class EnableService:
     :ivar enabled: whether the node is on.
     """
 
-    def __init__(self, node: Node, subscribe: Iterable[Callable[[], Subscription]] = (),
-                 on_change: Callable[[bool], None] = lambda enabled: None):
+    def __init__(
+        self,
+        node: Node,
+        subscribe: Iterable[Callable[[], Subscription]] = (),
+        on_change: Callable[[bool], None] = lambda enabled: None,
+    ):
         self.enabled = False
         self._node = node
         self._subscribe = tuple(subscribe)

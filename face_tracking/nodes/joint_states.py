@@ -13,7 +13,7 @@ from face_tracking.nodes.node_base import SENSOR_DATA
 from face_tracking.pan_tilt.kinematics import JointHistory
 
 
-class JointMount:
+class JointStateListener:
     """Remembers where two joints were.
 
     :param node: subscribes to ``joint_states``.
@@ -35,5 +35,6 @@ class JointMount:
         by_name = dict(zip(message.name, message.position, strict=False))
         if all(name in by_name for name in self._joints):
             with self._lock:
-                self._history.add(from_time(message.header.stamp),
-                                  *(by_name[name] for name in self._joints))
+                self._history.add(
+                    from_time(message.header.stamp), *(by_name[name] for name in self._joints)
+                )

@@ -14,11 +14,11 @@ from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.middleware import make_room_for_pictures
+from face_tracking.nodes.middleware import configure_shared_memory
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.parameters import warn_of_misspelt
+from face_tracking.nodes.parameters import warn_about_unknown_parameters
 
-# The default of 5 ms lets a thread that computes in Python hold back the one whose picture is
+# The default of 5 ms lets a thread that computes in Python hold back the one whose image is
 # due; at half a millisecond the switches still cost nothing to speak of.
 _SWITCH_INTERVAL = 0.0005
 
@@ -30,7 +30,7 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     :returns: the exit code: 0, or 2 where the command line cannot be understood.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    make_room_for_pictures()
+    configure_shared_memory()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt would strike anywhere
     # besides: ros2 launch sends a second one while the first is still being heeded.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -42,7 +42,7 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     nodes: list[FaceNode] = []
     try:
         nodes += build()
-        warn_of_misspelt(nodes)
+        warn_about_unknown_parameters((node, node.store) for node in nodes)
         _spin(nodes)
     except ExternalShutdownException:
         pass

@@ -12,12 +12,12 @@ MEMORY = 0.6  # seconds after which an unseen face is taken to have slowed down 
 LONGEST_GAP = 5.0  # seconds: after that the motion before says nothing any more
 
 
-class Bearing:
+class AngleFilter:
     """A Kalman filter of constant velocity over a face's pan and tilt (the joint angles that
     would look at it), which share one covariance since they are measured alike.
 
     :param angles: (2,) radians.
-    :param stamp: of the picture, nanoseconds.
+    :param stamp: of the image, nanoseconds.
     :param noise: standard deviation of measured angles, radians.
     :param acceleration: standard deviation of the face's acceleration, rad/s^2.
     :ivar rates: (2,) rad/s.
@@ -27,14 +27,14 @@ class Bearing:
         self.angles = np.array(angles, float)
         self.rates = np.zeros(2)
         self.born = self.stamp = stamp
-        self._noise, self._acceleration = noise ** 2, acceleration ** 2
+        self._noise, self._acceleration = noise**2, acceleration**2
         # A face is met standing more often than running: half a radian a second either way.
         self._covariance = np.array([[self._noise, 0.0], [0.0, 0.25]])
 
-    def update(self, angles: np.ndarray, stamp: int, smear: float = 0.0) -> None:
-        """Take the angles measured in a picture; one not later than the last is left out.
+    def update(self, angles: np.ndarray, stamp: int, motion_blur_noise: float = 0.0) -> None:
+        """Take the angles measured in an image; one not later than the last is left out.
 
-        :param smear: standard deviation in radians that this measurement has besides its usual.
+        :param motion_blur_noise: standard deviation in radians that this measurement has besides its usual.
         """
         dt = (stamp - self.stamp) / 1e9
         if dt <= 0:
@@ -45,10 +45,9 @@ class Bearing:
             self.born = born
             return
         transition = np.array([[1.0, dt], [0.0, 1.0]])
-        spread = self._acceleration * np.array([[dt ** 4 / 4, dt ** 3 / 2],
-                                                [dt ** 3 / 2, dt ** 2]])
+        spread = self._acceleration * np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]])
         covariance = transition @ self._covariance @ transition.T + spread
-        gain = covariance[:, 0] / (covariance[0, 0] + self._noise + smear ** 2)
+        gain = covariance[:, 0] / (covariance[0, 0] + self._noise + motion_blur_noise**2)
         predicted = self.angles + dt * self.rates
         error = np.asarray(angles, float) - predicted
         self.angles = predicted + gain[0] * error
@@ -63,7 +62,7 @@ class Bearing:
         face that has long been out of sight is not followed for ever.
         """
         dt = max((stamp - self.stamp) / 1e9, 0.0)
-        fading = math.exp(-(dt / MEMORY) ** 2)
+        fading = math.exp(-((dt / MEMORY) ** 2))
         # The integral of that fading: it stays near dt as long as the latency, then levels off.
         way = MEMORY * math.sqrt(math.pi) / 2 * math.erf(dt / MEMORY)
         return self.angles + way * self.rates, fading * self.rates

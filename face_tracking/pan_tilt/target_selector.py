@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """A face in the present picture.
+    """A face in the present image.
 
     :ivar identity: of its track.
     :ivar size: of its box, the square root of its area, in pixels.
@@ -22,7 +22,7 @@ class Candidate:
     age: float
 
 
-class TargetChooser:
+class TargetSelector:
     """Chooses a face and stays with it.
 
     While the chosen face is in view, another is preferred only once it has been better by a
@@ -36,15 +36,22 @@ class TargetChooser:
         self._rival: int | None = None
         self._rival_since = 0
 
-    def choose(self, candidates: list[Candidate], now: int, policy: str, identity: int = 0,
-               margin: float = 0.3, patience: float = 1.0) -> int | None:
+    def choose(
+        self,
+        candidates: list[Candidate],
+        now: int,
+        policy: str,
+        identity: int = 0,
+        margin: float = 0.3,
+        patience: float = 1.0,
+    ) -> int | None:
         """Return the id to look at.
 
         :param candidates: the faces in view.
         :param now: nanoseconds.
-        :param policy: ``largest``, ``centre``, ``longest`` or ``id``.
+        :param policy: ``largest``, ``center``, ``longest`` or ``id``.
         :param identity: the id wanted where the policy is ``id``.
-        :param margin: by what share a rival must be better.
+        :param margin: by what share a baseline must be better.
         :param patience: for how many seconds.
         """
         if policy == 'id':
@@ -52,8 +59,9 @@ class TargetChooser:
                 in_view = any(face.identity == identity for face in candidates)
                 self.chosen = identity if in_view else None
             return self.chosen
-        best = max(candidates, key=lambda face: (_merit(face, policy), -face.identity),
-                   default=None)
+        best = max(
+            candidates, key=lambda face: (_merit(face, policy), -face.identity), default=None
+        )
         if best is None or best.identity == self.chosen:
             self._rival = None
             return self.chosen
@@ -73,8 +81,15 @@ class TargetChooser:
         """Look at another id: the same face, found again under a new one."""
         self._take(identity)
 
-    def _weigh(self, best: Candidate, current: Candidate, policy: str, now: int, margin: float,
-               patience: float) -> None:
+    def _weigh(
+        self,
+        best: Candidate,
+        current: Candidate,
+        policy: str,
+        now: int,
+        margin: float,
+        patience: float,
+    ) -> None:
         clearly = _merit(best, policy) > _merit(current, policy) * (1 + margin)
         if not clearly:
             self._rival = None
@@ -92,7 +107,7 @@ def _merit(face: Candidate, policy: str) -> float:
     """Return a number above 0 that is greater for a face to be preferred."""
     if policy == 'largest':
         return face.size
-    if policy == 'centre':
+    if policy == 'center':
         # From 1 in the middle; a face twice as far off the middle is clearly worse only where
         # both are off it, so the first degrees count little.
         return 1 / (0.1 + face.offset)

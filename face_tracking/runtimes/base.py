@@ -16,9 +16,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from face_tracking.detection.letterbox import Halver
+from face_tracking.detection.letterbox import Downscaler
 from face_tracking.detection.model import Model, ModelDescription
-from face_tracking.detection.postprocess import Selector
+from face_tracking.detection.postprocess import PostProcessor
 from face_tracking.errors import UserError
 
 DEFAULT = 'tvm'
@@ -31,10 +31,6 @@ RUNTIMES = {
     'hailo': 'face_tracking.runtimes.hailo:HailoRuntime',
 }
 """``module:class`` of each engine by its name."""
-
-
-PRECISIONS = ('auto', 'float32', 'float16', 'int8')
-"""In what an engine may be asked to compute; ``auto`` is its fastest that keeps detections."""
 
 
 class Runtime(ABC):
@@ -57,27 +53,28 @@ class Runtime(ABC):
 
     @abstractmethod
     def infer(self, image: np.ndarray) -> Sequence[np.ndarray]:
-        """Run the network on one picture.
+        """Run the network on one image.
 
         :param image: uint8 (H, W, 3), BGR, of just the network's input size.
         :returns: float32 arrays, the outputs in the order of ``model.description.outputs``.
             They may be the engine's own buffers and are valid until the next call.
         """
 
-    def selector(self) -> Selector | None:
+    def postprocessor(self) -> PostProcessor | None:
         """Return what finds the faces in this engine's outputs, None where NumPy is to do it."""
         return None
 
-    def halver(self) -> Halver | None:
-        """Return what shrinks a picture to half, None where OpenCV is to do it."""
+    def downscaler(self) -> Downscaler | None:
+        """Return what shrinks an image to half, None where OpenCV is to do it."""
         return None
 
     def close(self):  # noqa: B027  most engines have nothing to give back
         """Give back what the engine holds; nothing may be called afterwards."""
 
 
-def create_runtime(name: str, model: Model, threads: int = 0, device: str = 'auto',
-                   precision: str = 'auto') -> Runtime:
+def create_runtime(
+    name: str, model: Model, threads: int = 0, device: str = 'auto', precision: str = 'auto'
+) -> Runtime:
     """Return the engine ``name`` with ``model`` loaded.
 
     :param precision: of the arithmetic, one of :data:`PRECISIONS`; an engine that leaves no
@@ -87,8 +84,10 @@ def create_runtime(name: str, model: Model, threads: int = 0, device: str = 'aut
     engine = runtime_class(name)
     if precision not in engine.precisions:
         other = '' if name == DEFAULT else f', or the runtime {DEFAULT}'
-        raise UserError(f'the runtime {name} knows no precision "{precision}"',
-                        f'choose {" or ".join(engine.precisions)}{other}')
+        raise UserError(
+            f'the runtime {name} knows no precision "{precision}"',
+            f'choose {" or ".join(engine.precisions)}{other}',
+        )
     if precision == 'auto':
         return engine(model, threads=threads, device=device)
     return engine(model, threads=threads, device=device, precision=precision)
@@ -105,8 +104,10 @@ def runtime_class(name: str) -> type[Runtime]:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise UserError(f'the runtime {name} is not installed ({error})',
-                        f'install it, or choose another of {", ".join(RUNTIMES)}') from error
+        raise UserError(
+            f'the runtime {name} is not installed ({error})',
+            f'install it, or choose another of {", ".join(RUNTIMES)}',
+        ) from error
 
 
 def register_runtime(name: str, target: str):
@@ -115,6 +116,6 @@ def register_runtime(name: str, target: str):
 
 
 def to_tensor(image: np.ndarray, description: ModelDescription) -> np.ndarray:
-    """Return float32 (1, 3, H, W), normalised as the model wants it, of uint8 BGR (H, W, 3)."""
-    swap = description.colour == 'rgb'
+    """Return float32 (1, 3, H, W), normalized as the model wants it, of uint8 BGR (H, W, 3)."""
+    swap = description.color == 'rgb'
     return cv2.dnn.blobFromImage(image, description.scale, mean=description.mean, swapRB=swap)

@@ -23,21 +23,28 @@ class CoralRuntime(TfliteRuntime):
     name = 'coral'
 
     def _file(self) -> Path:
-        return find_file(self.model, '_edgetpu.tflite', 'make it with edgetpu_compiler '
-                         f'{file_name(self.model, ".tflite")} ({GUIDE})')
+        return find_file(
+            self.model,
+            '_edgetpu.tflite',
+            f'make it with edgetpu_compiler {file_name(self.model, ".tflite")} ({GUIDE})',
+        )
 
     def _delegates(self, library: ModuleType) -> list:
         kind, _, number = self.device.partition(':')
         if kind not in ('auto', 'usb', 'pci') or not (number or '0').isdigit():
-            raise UserError(f'a Coral is not at "{self.device}"',
-                            'use device auto, usb, pci, or one with a number such as usb:1')
+            raise UserError(
+                f'a Coral is not at "{self.device}"',
+                'use device auto, usb, pci, or one with a number such as usb:1',
+            )
         _find_library()
         options = {} if self.device == 'auto' else {'device': self.device}
         try:
             return [library.load_delegate(LIBRARY, options)]
         except ValueError as error:
-            raise UserError(f'{LIBRARY} finds no Edge TPU ({self.device})', 'attach it, and check '
-                            f'that the user may open it ({GUIDE})') from error
+            raise UserError(
+                f'{LIBRARY} finds no Edge TPU ({self.device})',
+                f'attach it, and check that the user may open it ({GUIDE})',
+            ) from error
 
 
 def _find_library() -> None:
@@ -45,5 +52,7 @@ def _find_library() -> None:
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:
-        raise UserError(f'the Edge TPU library {LIBRARY} cannot be loaded ({error})',
-                        f'install libedgetpu ({GUIDE})') from error
+        raise UserError(
+            f'the Edge TPU library {LIBRARY} cannot be loaded ({error})',
+            f'install libedgetpu ({GUIDE})',
+        ) from error

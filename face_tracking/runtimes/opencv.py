@@ -25,14 +25,20 @@ class OpenCvRuntime(Runtime):
         try:
             self._net = cv2.dnn.readNetFromONNX(content)
         except cv2.error as error:
-            raise UserError(f'OpenCV cannot load {model.path} ({error.err})',
-                            'export or fetch the model again, or choose another runtime'
-                            ) from error
-        missing = set(model.description.outputs) - set(self._net.getLayerNames()) - set(
-            self._net.getUnconnectedOutLayersNames())
+            raise UserError(
+                f'OpenCV cannot load {model.path} ({error.err})',
+                'export or fetch the model again, or choose another runtime',
+            ) from error
+        missing = (
+            set(model.description.outputs)
+            - set(self._net.getLayerNames())
+            - set(self._net.getUnconnectedOutLayersNames())
+        )
         if missing:
-            raise UserError(f'the model {model.path} lacks the outputs {sorted(missing)}',
-                            'correct its description')
+            raise UserError(
+                f'the model {model.path} lacks the outputs {sorted(missing)}',
+                'correct its description',
+            )
         self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         self._net.setPreferableTarget(_target(device))
         if threads:

@@ -33,12 +33,14 @@ class TfliteRuntime(Runtime):
         path = self._file()
         try:
             self._interpreter = library.Interpreter(
-                model_path=str(path), num_threads=threads or None,
-                experimental_delegates=delegates)
+                model_path=str(path), num_threads=threads or None, experimental_delegates=delegates
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f'{self.name} cannot load {path} ({_last_line(error)})',
-                            'make it again with face_tracking compile') from error
+            raise UserError(
+                f'{self.name} cannot load {path} ({_last_line(error)})',
+                'make it again with face_tracking compile',
+            ) from error
         self._input, self._outputs = self._tensors(path)
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
@@ -54,27 +56,38 @@ class TfliteRuntime(Runtime):
 
     def _file(self) -> Path:
         width, height = self.model.input_size
-        return find_file(self.model, '.tflite', 'make it with face_tracking compile --target '
-                         f'tflite --input-size {width}x{height}')
+        return find_file(
+            self.model,
+            '.tflite',
+            f'make it with face_tracking compile --target tflite --input-size {width}x{height}',
+        )
 
     def _delegates(self, library: ModuleType) -> list:
         """Return what computes instead of the interpreter's own kernels."""
         if self.device not in ('auto', 'cpu'):
-            raise UserError(f'the runtime tflite computes on the processor, not on '
-                            f'"{self.device}"', 'use device auto or cpu, or runtime coral')
+            raise UserError(
+                f'the runtime tflite computes on the processor, not on "{self.device}"',
+                'use device auto or cpu, or runtime coral',
+            )
         return []
 
     def _tensors(self, path: Path) -> tuple[int, list[int]]:
         """Return the index of the input and those of the outputs, in the model's order."""
-        image, = self._interpreter.get_input_details()
-        found = {output['name']: output['index']
-                 for output in self._interpreter.get_output_details()}
+        (image,) = self._interpreter.get_input_details()
+        found = {
+            output['name']: output['index'] for output in self._interpreter.get_output_details()
+        }
         wanted = (1, self.model.height, self.model.width, 3)
         names = self.model.description.outputs
-        if (image['dtype'] != np.int8 or tuple(image['shape']) != wanted
-                or not set(names) <= set(found)):
-            raise UserError(f'{path} takes or gives other tensors than {self.model.name} does',
-                            'make it again with face_tracking compile')
+        if (
+            image['dtype'] != np.int8
+            or tuple(image['shape']) != wanted
+            or not set(names) <= set(found)
+        ):
+            raise UserError(
+                f'{path} takes or gives other tensors than {self.model.name} does',
+                'make it again with face_tracking compile',
+            )
         return image['index'], [found[name] for name in names]
 
 
@@ -84,8 +97,10 @@ def _library() -> ModuleType:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise UserError('the Python package ai-edge-litert, which runs TensorFlow Lite files, is '
-                    'missing', 'pip install ai-edge-litert')
+    raise UserError(
+        'the Python package ai-edge-litert, which runs TensorFlow Lite files, is missing',
+        'pip install ai-edge-litert',
+    )
 
 
 def _last_line(error: Exception) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
 os.environ.setdefault('TVM_BIND_THREADS', '0')
 # TVM takes every second core for a hyperthread, which few robots have; and its threads would spin
-# for milliseconds after a picture, waiting for the next.
+# for milliseconds after an image, waiting for the next.
 os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
 os.environ.setdefault('TVM_THREAD_POOL_SPIN_COUNT', '2000')
 
-from face_tracking.runtimes.tvm_loader import load_runtime  # noqa: E402
+from face_tracking.runtimes.tvm_loader import load_runtime
 
 load_runtime()
 
@@ -26,27 +26,28 @@ from face_tracking.compiler import artifact  # noqa: E402
 from face_tracking.compiler.driver import compile_in_child  # noqa: E402
 from face_tracking.compiler.gpu import gpu_devices as gpu  # noqa: E402
 from face_tracking.compiler.int8.calibration_file import find_ranges  # noqa: E402
+from face_tracking.detection.detector_options import PRECISIONS  # noqa: E402
 from face_tracking.detection.model import Model  # noqa: E402
-from face_tracking.detection.postprocess import Head  # noqa: E402
+from face_tracking.detection.postprocess import OutputLayout  # noqa: E402
 from face_tracking.errors import UserError  # noqa: E402
-from face_tracking.runtimes.base import PRECISIONS, Runtime  # noqa: E402
+from face_tracking.runtimes.base import Runtime  # noqa: E402
 from face_tracking.runtimes.compiled_model import (  # noqa: E402
-    CompiledHalver,
-    CompiledNetwork,
-    CompiledSelector,
+    CompiledDownscaler,
+    CompiledModel,
+    CompiledPostProcessor,
     Outputs,
 )
 
 PRECISION = 'FACE_TRACKING_PRECISION'
 """Environment variable that takes the place of precision auto."""
 TRIALS = 5
-"""Pictures by which ``device: auto`` compares a GPU with the processor."""
+"""Images by which ``device: auto`` compares a GPU with the processor."""
 MOST_THREADS = 4
 """As many as a runtime takes by itself: a small network's rows divide no further."""
 
 
-def _seconds(network: CompiledNetwork) -> float:
-    """Return what one picture takes, after the first two."""
+def _seconds(network: CompiledModel) -> float:
+    """Return what one image takes, after the first two."""
     width, height = network.input_size
     image, times = np.zeros((height, width, 3), np.uint8), []
     for _ in range(TRIALS + 2):
@@ -65,12 +66,15 @@ class TvmRuntime(Runtime):
     name = 'tvm'
     precisions = PRECISIONS
 
-    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
-                 precision: str = 'auto'):
+    def __init__(
+        self, model: Model, threads: int = 0, device: str = 'auto', precision: str = 'auto'
+    ):
         super().__init__(model, threads, device)
         if device not in ('auto', 'cpu', *gpu.KINDS):
-            raise UserError(f'the runtime tvm knows no device "{device}"',
-                            f'choose auto, cpu, {" or ".join(gpu.KINDS)}')
+            raise UserError(
+                f'the runtime tvm knows no device "{device}"',
+                f'choose auto, cpu, {" or ".join(gpu.KINDS)}',
+            )
         pixels = model.description
         if device in gpu.KINDS:
             self._network = self._for_gpu(device, precision)
@@ -79,45 +83,65 @@ class TvmRuntime(Runtime):
             if device == 'auto':
                 self._network = self._fastest(self._network, precision)
         missing = set(pixels.outputs) - {
-            output['name'] for output in self._network.description['outputs']}
+            output['name'] for output in self._network.description['outputs']
+        }
         if missing:
-            raise UserError(f'the model {model.path} lacks the outputs {sorted(missing)}',
-                            'correct its description')
+            raise UserError(
+                f'the model {model.path} lacks the outputs {sorted(missing)}',
+                'correct its description',
+            )
 
-    def _for_cpu(self, precision: str) -> CompiledNetwork:
+    def _for_cpu(self, precision: str) -> CompiledModel:
         """Return the network for the processor."""
         model, pixels = self.model, self.model.description
         asked = precision if precision != 'auto' else os.environ.get(PRECISION) or precision
         if asked not in PRECISIONS:
-            raise UserError(f'there is no precision "{asked}" ({PRECISION})',
-                            f'choose one of {", ".join(PRECISIONS)}')
-        ranges = (find_ranges(model.path, model.sha256, asked) if asked in ('auto', 'int8')
-                  else None)
+            raise UserError(
+                f'there is no precision "{asked}" ({PRECISION})',
+                f'choose one of {", ".join(PRECISIONS)}',
+            )
+        ranges = (
+            find_ranges(model.path, model.sha256, asked) if asked in ('auto', 'int8') else None
+        )
         request = artifact.host_request(
-            model.sha256, model.input_size, asked, ranges.sha256 if ranges else '',
-            colour=pixels.colour, mean=tuple(pixels.mean), scale=pixels.scale,
-            head=Head.of(pixels))
+            model.sha256,
+            model.input_size,
+            asked,
+            ranges.sha256 if ranges else '',
+            color=pixels.color,
+            mean=tuple(pixels.mean),
+            scale=pixels.scale,
+            head=OutputLayout.of(pixels),
+        )
         path = artifact.find_library(model.path, request) or compile_in_child(model.path, request)
-        return CompiledNetwork(path, self.threads or min(MOST_THREADS, os.cpu_count() or 1))
+        return CompiledModel(path, self.threads or min(MOST_THREADS, os.cpu_count() or 1))
 
-    def _for_gpu(self, kind: str, precision: str) -> CompiledNetwork:
+    def _for_gpu(self, kind: str, precision: str) -> CompiledModel:
         """Return the network for a GPU.
 
         :raises UserError: TVM or this machine has none.
         """
         if precision not in ('auto', 'float32'):
-            raise UserError(f'on a GPU the runtime tvm computes in float32, not in {precision}',
-                            'leave the precision at auto, or use device cpu')
+            raise UserError(
+                f'on a GPU the runtime tvm computes in float32, not in {precision}',
+                'leave the precision at auto, or use device cpu',
+            )
         gpu.check_device(kind)
         model, pixels = self.model, self.model.description
-        request = artifact.Request(model.sha256, *model.input_size, cpu=kind,
-                                  colour=pixels.colour, mean=tuple(pixels.mean),
-                                  scale=pixels.scale)
-        path = (artifact.find_library(model.path, request)
-                or compile_in_child(model.path, request, kind))
-        return CompiledNetwork(path)
+        request = artifact.Request(
+            model.sha256,
+            *model.input_size,
+            cpu=kind,
+            color=pixels.color,
+            mean=tuple(pixels.mean),
+            scale=pixels.scale,
+        )
+        path = artifact.find_library(model.path, request) or compile_in_child(
+            model.path, request, kind
+        )
+        return CompiledModel(path)
 
-    def _fastest(self, network: CompiledNetwork, precision: str) -> CompiledNetwork:
+    def _fastest(self, network: CompiledModel, precision: str) -> CompiledModel:
         """Return the fastest of the network on the processor and on the GPUs that are here."""
         if precision not in ('auto', 'float32'):
             return network
@@ -131,20 +155,26 @@ class TvmRuntime(Runtime):
             return network
         times = {candidate: _seconds(candidate) for candidate in candidates}
         best = min(times, key=times.get)
-        print('face_tracking: computing on ' + best.device + ': ' + ', '.join(
-            f'{candidate.device} {1e3 * seconds:.1f} ms'
-            for candidate, seconds in times.items()), file=sys.stderr)
+        print(
+            'face_tracking: computing on '
+            + best.device
+            + ': '
+            + ', '.join(
+                f'{candidate.device} {1e3 * seconds:.1f} ms'
+                for candidate, seconds in times.items()
+            ),
+            file=sys.stderr,
+        )
         return best
 
     def infer(self, image: np.ndarray) -> Outputs:
-        return Outputs(self._network, self._network.compute(image),
-                       self.model.description.outputs)
+        return Outputs(self._network, self._network.compute(image), self.model.description.outputs)
 
-    def selector(self) -> CompiledSelector | None:
-        return CompiledSelector(self._network) if self._network.head else None
+    def postprocessor(self) -> CompiledPostProcessor | None:
+        return CompiledPostProcessor(self._network) if self._network.head else None
 
-    def halver(self) -> CompiledHalver | None:
-        return CompiledHalver(self._network) if self._network.device == 'cpu' else None
+    def downscaler(self) -> CompiledDownscaler | None:
+        return CompiledDownscaler(self._network) if self._network.device == 'cpu' else None
 
     def close(self):
         del self._network

@@ -25,7 +25,7 @@ finally:
         del sys.modules[_name]
 
 POOLED = 2
-"""The kind of allocator that keeps memory for the next picture; as in tvm.runtime.vm."""
+"""The kind of allocator that keeps memory for the next image; as in tvm.runtime.vm."""
 
 
 def load_runtime() -> None:
@@ -37,8 +37,12 @@ def load_runtime() -> None:
     if package is None or package.origin is None:
         raise ImportError('apache-tvm is missing')
     try:
-        load_lib_ctypes('tvm', 'tvm_runtime', 'RTLD_GLOBAL',
-                        extra_lib_paths=_library_paths(Path(package.origin).parent))
+        load_lib_ctypes(
+            'tvm',
+            'tvm_runtime',
+            'RTLD_GLOBAL',
+            extra_lib_paths=_library_paths(Path(package.origin).parent),
+        )
     except (OSError, RuntimeError) as error:
         raise ImportError(str(error)) from error
 
@@ -47,6 +51,7 @@ def _library_paths(package: Path) -> list[Path]:
     """Return where TVM's libraries may be: its own list, without its package's other modules."""
     if 'tvm' in sys.modules:
         from tvm import libinfo
+
         return libinfo.package_lib_paths()
     spec = importlib.util.spec_from_file_location('_tvm_libinfo', package / 'libinfo.py')
     libinfo: ModuleType = importlib.util.module_from_spec(spec)
@@ -64,6 +69,7 @@ def load_network(path: str | os.PathLike, device: tuple[int, int] | None = None)
     machine = library['vm_load_executable']()
     cpu = tvm_ffi.DLDeviceType.kDLCPU, 0
     devices = [cpu] if device is None else [device, cpu]
-    machine['vm_initialization'](*(number for kind, index in devices
-                                   for number in (int(kind), index, POOLED)))
+    machine['vm_initialization'](
+        *(number for kind, index in devices for number in (int(kind), index, POOLED))
+    )
     return machine, library

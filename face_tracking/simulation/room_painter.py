@@ -21,7 +21,7 @@ class Framed:
     """A photograph on the wall.
 
     :ivar image: uint8 (H, W, 3) BGR.
-    :ivar azimuth: radians, of its centre; so ``elevation``.
+    :ivar azimuth: radians, of its center; so ``elevation``.
     :ivar width: radians; its height follows from the photograph.
     """
 
@@ -40,7 +40,7 @@ class Room:
     :ivar ledge: elevation of the parapet's upper edge.
     :ivar ceiling: elevation where the wall ends.
     :ivar density: pixels per radian.
-    :ivar wall: the wall's colour, BGR.
+    :ivar wall: the wall's color, BGR.
     """
 
     half_width: float = 110 * DEGREE
@@ -65,8 +65,13 @@ def paint(room: Room, photographs: Sequence[Framed], wood: np.ndarray, seed: int
         _hang(canvas, _place(room, photograph), photograph.image)
     _ceil(canvas, room)
     _build_parapet(canvas, room, wood)
-    return Backdrop.from_canvas(np.clip(canvas, 0, 255).astype(np.uint8), room.half_width,
-                                room.half_height, room.density, ledge=room.ledge)
+    return Backdrop.from_canvas(
+        np.clip(canvas, 0, 255).astype(np.uint8),
+        room.half_width,
+        room.half_height,
+        room.density,
+        ledge=room.ledge,
+    )
 
 
 def _row(room: Room, elevation: float) -> int:
@@ -81,8 +86,11 @@ def _plaster(room: Room, rows: int, columns: int, seed: int) -> np.ndarray:
     """Return the bare wall, float32, lit from above."""
     rng = np.random.default_rng(seed)
     grain = cv2.GaussianBlur(rng.standard_normal((rows // 2, columns // 2), np.float32), (0, 0), 1)
-    stains = cv2.resize(rng.standard_normal((6, 14)).astype(np.float32), (columns // 2, rows // 2),
-                        interpolation=cv2.INTER_CUBIC)
+    stains = cv2.resize(
+        rng.standard_normal((6, 14)).astype(np.float32),
+        (columns // 2, rows // 2),
+        interpolation=cv2.INTER_CUBIC,
+    )
     light = 0.92 + 0.15 * np.linspace(1, -1, rows // 2, dtype=np.float32)[:, None]
     shade = light * (1 + 0.03 * grain + 0.025 * stains)
     shade = cv2.resize(shade, (columns, rows))
@@ -91,7 +99,7 @@ def _plaster(room: Room, rows: int, columns: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a photograph hangs, in pixels: its picture, and the mount and frame around it."""
+    """Where a photograph hangs, in pixels: its image, and the mount and frame around it."""
 
     x: int
     y: int
@@ -113,8 +121,12 @@ class _Place:
 def _place(room: Room, photograph: Framed) -> _Place:
     width = round(photograph.width * room.density)
     height = round(width * photograph.image.shape[0] / photograph.image.shape[1])
-    return _Place(_column(room, photograph.azimuth) - width // 2,
-                  _row(room, photograph.elevation) - height // 2, width, height)
+    return _Place(
+        _column(room, photograph.azimuth) - width // 2,
+        _row(room, photograph.elevation) - height // 2,
+        width,
+        height,
+    )
 
 
 def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int) -> np.ndarray:
@@ -125,27 +137,33 @@ def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int
     for photograph in photographs:
         place = _place(room, photograph)
         size = 0.75 * place.width / _COARSE
-        across = np.exp(-((x - (place.x + place.width / 2) / _COARSE) / size) ** 2)
-        down = np.exp(-((y - place.y / _COARSE) / (0.8 * size)) ** 2)
+        across = np.exp(-(((x - (place.x + place.width / 2) / _COARSE) / size) ** 2))
+        down = np.exp(-(((y - place.y / _COARSE) / (0.8 * size)) ** 2))
         light += 0.2 * down[:, None] * across
         left, top, width, height = place.grown(place.frame + place.mount)
         offset = (place.frame + place.mount) // 2
-        _fill(shadow, [round(value / _COARSE)
-                       for value in (left + offset, top + offset, width, height)], 0.45)
+        _fill(
+            shadow,
+            [round(value / _COARSE) for value in (left + offset, top + offset, width, height)],
+            0.45,
+        )
     return cv2.resize(light * (1 - cv2.GaussianBlur(shadow, (0, 0), 2.5)), (columns, rows))
 
 
 def _hang(canvas: np.ndarray, place: _Place, image: np.ndarray) -> None:
-    """Put a photograph on the wall: a frame, a mount, the picture."""
+    """Put a photograph on the wall: a frame, a mount, the image."""
     _fill(canvas, place.grown(place.frame + place.mount), (28, 38, 48))
     _fill(canvas, place.grown(place.mount), (214, 222, 226))
-    _fill(canvas, place.grown(0),
-          cv2.resize(image, (place.width, place.height), interpolation=cv2.INTER_CUBIC))
+    _fill(
+        canvas,
+        place.grown(0),
+        cv2.resize(image, (place.width, place.height), interpolation=cv2.INTER_CUBIC),
+    )
 
 
 def _fill(canvas: np.ndarray, rectangle: tuple[int, int, int, int], value) -> None:
     x, y, width, height = rectangle
-    canvas[y:y + height, x:x + width] = value
+    canvas[y : y + height, x : x + width] = value
 
 
 def _ceil(canvas: np.ndarray, room: Room) -> None:
@@ -155,8 +173,8 @@ def _ceil(canvas: np.ndarray, room: Room) -> None:
     canvas[:end] = fade * np.array(room.wall, np.float32)
     band = max(round(1.6 * DEGREE * room.density), 4)
     profile = 1 + 0.35 * np.sin(np.linspace(0, 2.5 * math.pi, band, dtype=np.float32))
-    canvas[end:end + band] = profile[:, None, None] * np.array((176, 190, 190), np.float32)
-    below = canvas[end + band:end + 3 * band]
+    canvas[end : end + band] = profile[:, None, None] * np.array((176, 190, 190), np.float32)
+    below = canvas[end + band : end + 3 * band]
     below *= np.linspace(0.78, 1, len(below), dtype=np.float32)[:, None, None]
 
 
@@ -168,9 +186,9 @@ def _build_parapet(canvas: np.ndarray, room: Room, wood: np.ndarray) -> None:
     scale = max(rows / tile.shape[0], 1.0)
     tile = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     repeats = -(-canvas.shape[1] // tile.shape[1])
-    panel = np.tile(tile, (1, repeats, 1))[:rows, :canvas.shape[1]].astype(np.float32)
+    panel = np.tile(tile, (1, repeats, 1))[:rows, : canvas.shape[1]].astype(np.float32)
     panel *= np.linspace(0.75, 0.3, rows, dtype=np.float32)[:, None, None]
     rail = max(round(1.8 * DEGREE * room.density), 6)
     panel[:rail] *= np.linspace(2.1, 1.5, rail, dtype=np.float32)[:, None, None]
-    panel[rail:rail + rail // 3] *= 0.45
+    panel[rail : rail + rail // 3] *= 0.45
     canvas[top:] = panel

@@ -70,7 +70,7 @@ class Servo:
         while self._commands and self._commands[0][0] <= stamp:
             self._wanted = self._commands.popleft()[1]
         model = self.model
-        force = 0.0 if self.limp else model.frequency ** 2 * (self._wanted - self._motor)
+        force = 0.0 if self.limp else model.frequency**2 * (self._wanted - self._motor)
         force -= 2 * model.damping * model.frequency * self._speed
         force = min(max(force, -model.acceleration), model.acceleration)
         self._speed = min(max(self._speed + dt * force, -model.speed), model.speed)
@@ -79,14 +79,18 @@ class Servo:
         self.angle = min(max(self.angle, self._motor - play), self._motor + play)
 
 
-class Rig:
+class ServoRig:
     """A pan and a tilt servo, and where they have been.
 
     It is told the time with every call, and may be asked for any stamp of the last seconds.
     """
 
-    def __init__(self, pan: ServoModel | None = None, tilt: ServoModel | None = None,
-                 start: tuple[float, float] = (0.0, 0.0)):
+    def __init__(
+        self,
+        pan: ServoModel | None = None,
+        tilt: ServoModel | None = None,
+        start: tuple[float, float] = (0.0, 0.0),
+    ):
         self.servos = (Servo(pan or ServoModel(), start[0]), Servo(tilt or ServoModel(), start[1]))
         self._stamps: list[int] = []
         self._angles: list[tuple[float, float]] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera in a scene of photographs: pictures that know the truth about themselves."""
+"""A camera in a scene of photographs: images that know the truth about themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from face_tracking.camera.base import CameraSource, CaptureOptions
 from face_tracking.camera.pacing import Pacer
 from face_tracking.camera_model import CameraModel
 from face_tracking.frame import Frame
-from face_tracking.simulation.rendering import Renderer, Truth
+from face_tracking.simulation.rendering import GroundTruth, Renderer
 from face_tracking.simulation.scene import Pose, Scene
 from face_tracking.simulation.scene_file import DEFAULT_SCENE, load_scene
 
@@ -23,12 +23,12 @@ def open_virtual(name: str, options: CaptureOptions) -> VirtualCamera:
 
 
 class VirtualCamera(CameraSource):
-    """Films a scene on the path that the scene gives its camera, or from joints that move it.
+    """Videos a scene on the path that the scene gives its camera, or from joints that move it.
 
     Frame ``k`` is the same on every run: it shows the scene at ``k / rate`` seconds and bears the
     stamp of the first frame plus as much, however fast the frames are fetched.
 
-    :ivar scene: what it films.
+    :ivar scene: what it videos.
     :ivar model: its intrinsics.
     """
 
@@ -37,7 +37,7 @@ class VirtualCamera(CameraSource):
         super().__init__(f'virtual:{scene.name}', options)
         self.scene = scene
         self.width, self.height = options.size or DEFAULT_SIZE
-        self.rate = options.rate or DEFAULT_RATE
+        self.rate = options.frame_rate or DEFAULT_RATE
         self.model = CameraModel.from_fov(self.width, self.height, options.horizontal_fov)
         self.renderer = Renderer(scene, self.model)
         self._pacer: Pacer | None = None
@@ -53,24 +53,27 @@ class VirtualCamera(CameraSource):
         if self._closed:
             return None
         if self._pacer is None:
-            self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock,
-                                self.options.latency)
+            self._pacer = Pacer(
+                self.rate, self.options.realtime, self.options.clock, self.options.latency
+            )
         index = self._pacer.advance()
         if index is None or (index >= self.frames and not self.options.loop):
             return None
         return self._frame(self.image(index), self._pacer.stamp(index), index)
 
     def close(self) -> None:
-        """End the film."""
+        """End the video."""
         self._closed = True
         if self._pacer is not None:
             self._pacer.stop()
 
     def image(self, index: int) -> np.ndarray:
-        """Return the picture number ``index``, uint8 (height, width, 3) BGR, not yet flipped."""
+        """Return the image number ``index``, uint8 (height, width, 3) BGR, not yet flipped."""
         pose, before = self.pose(index), self.pose(index - 1)
-        turning = ((pose.azimuth - before.azimuth) * self.rate,
-                   (pose.elevation - before.elevation) * self.rate)
+        turning = (
+            (pose.azimuth - before.azimuth) * self.rate,
+            (pose.elevation - before.elevation) * self.rate,
+        )
         return self.renderer.render(pose, self.scene_time(index), index, turning)
 
     def pose(self, index: int) -> Pose:
@@ -84,8 +87,8 @@ class VirtualCamera(CameraSource):
         """Return the seconds of the scene's time that frame ``index`` shows."""
         return index % self.frames / self.rate
 
-    def truth(self, stamp: int) -> Truth:
-        """Return the faces that are in the frame with this stamp, as the picture shows them.
+    def truth(self, stamp: int) -> GroundTruth:
+        """Return the faces that are in the frame with this stamp, as the image shows them.
 
         :raises ValueError: when no frame has been read yet.
         """
@@ -99,7 +102,7 @@ class VirtualCamera(CameraSource):
         return self._pacer.stamp(index) if self._pacer else self.options.clock()
 
 
-def _flipped(truth: Truth, width: int, height: int, options: CaptureOptions) -> Truth:
+def _flipped(truth: GroundTruth, width: int, height: int, options: CaptureOptions) -> GroundTruth:
     boxes = truth.boxes
     if options.flip_horizontal:
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]

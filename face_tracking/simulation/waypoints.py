@@ -53,8 +53,11 @@ class Path:
             raise ValueError('the times of a path must be rising')
         self._interpolation = interpolation
         self._sway = sway
-        self._smooth = (PchipInterpolator(self.times, self.values)
-                        if interpolation == 'smooth' and len(self.times) > 1 else None)
+        self._smooth = (
+            PchipInterpolator(self.times, self.values)
+            if interpolation == 'smooth' and len(self.times) > 1
+            else None
+        )
 
     @classmethod
     def still(cls, *values: float) -> Path:

@@ -15,14 +15,14 @@ from operator import attrgetter
 
 import numpy as np
 
-from face_tracking.tracking.image_pyramid import Picture
+from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Warp
 
 
 @dataclass
-class Moment:
-    """One picture's instant.
+class Snapshot:
+    """One image's instant.
 
     :ivar stamp: nanoseconds.
     :ivar seconds: since the moment before.
@@ -32,7 +32,7 @@ class Moment:
     :ivar deviation: its standard deviation, float64 (M, 4), infinite where it is not known.
     :ivar keys: keys of the tracks believed in, int64 (N,), rising.
     :ivar states: their states (N) with everything fused that is known so far.
-    :ivar picture: what was seen; None without a picture.
+    :ivar image: what was seen; None without an image.
     """
 
     stamp: int
@@ -43,7 +43,7 @@ class Moment:
     deviation: np.ndarray
     keys: np.ndarray
     states: States
-    picture: Picture | None = None
+    pyramid: ImagePyramid | None = None
 
     def of(self, keys: np.ndarray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are known here."""
@@ -58,7 +58,7 @@ class Moment:
         """Return how fast a turning camera moves points (2, N), pixels per second (2, N)."""
         return (self.warp(points.T).T - points) / self.seconds
 
-    def follow(self, before: Moment) -> None:
+    def follow(self, before: Snapshot) -> None:
         """Take over the tracks of the moment before, as they have moved on."""
         self.seconds = (self.stamp - before.stamp) / 1e9
         self.keys, self.states = before.keys, self.advance(before.keys, before.states)
@@ -87,22 +87,22 @@ class Moment:
         return motion, deviation
 
 
-class Timeline:
+class StateHistory:
     """The moments of the last ``seconds``, oldest first."""
 
     def __init__(self, seconds: float):
         self._span = int(seconds * 1e9)
-        self._moments: list[Moment] = []
+        self._moments: list[Snapshot] = []
 
     def __len__(self) -> int:
         return len(self._moments)
 
     @property
-    def newest(self) -> Moment:
+    def newest(self) -> Snapshot:
         """The last moment; there must be one."""
         return self._moments[-1]
 
-    def append(self, moment: Moment) -> None:
+    def append(self, moment: Snapshot) -> None:
         """Add a moment later than all others and forget those too old."""
         self._moments.append(moment)
         while self._moments[0].stamp < moment.stamp - self._span:
@@ -122,24 +122,24 @@ class Timeline:
             return after - 1
         return after
 
-    def at(self, index: int) -> Moment:
+    def at(self, index: int) -> Snapshot:
         """Return the moment at ``index``."""
         return self._moments[index]
 
-    def rewrite(self, index: int, keys: np.ndarray, states: States) -> None:
+    def correct_and_replay(self, index: int, keys: np.ndarray, states: States) -> None:
         """Replace the beliefs at ``index`` and play the motion since then again.
 
         Tracks that a later moment knows and ``keys`` does not keep their states there.
         """
         self._moments[index].keys, self._moments[index].states = keys, states
-        for moment in self._moments[index + 1:]:
+        for moment in self._moments[index + 1 :]:
             states = moment.advance(keys, states)
             if not same(keys, moment.keys):
                 keys, states = _with_younger(keys, states, moment)
             moment.keys, moment.states = keys, states
 
 
-def _with_younger(keys: np.ndarray, states: States, moment: Moment) -> tuple[np.ndarray, States]:
+def _with_younger(keys: np.ndarray, states: States, moment: Snapshot) -> tuple[np.ndarray, States]:
     """Return keys and states with those of a moment that are not among them."""
     younger = np.ones(len(moment.keys), bool)
     younger[locate(moment.keys, keys)[0]] = False

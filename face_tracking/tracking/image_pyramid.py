@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture at the sizes at which the tracker looks: small in colour, smaller in grey."""
+"""An image at the sizes at which the tracker looks: small in color, smaller in gray."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import cv2
 import numpy as np
 
 LONG_SIDE = 320
-"""Pixels of the picture in which faces are compared by their looks."""
+"""Pixels of the image in which faces are compared by their looks."""
 
 FLOW_SIDE = 160
-"""Pixels of the picture in which motion is measured, to a twentieth of a pixel."""
+"""Pixels of the image in which motion is measured, to a twentieth of a pixel."""
 
 
-class Picture:
-    """One picture, shrunk once; what is derived from it is made when first asked for.
+class ImagePyramid:
+    """One image, shrunk once; what is derived from it is made when first asked for.
 
     :param image: uint8 (height, width, 3), BGR; kept by reference.
-    :ivar shape: height and width of the picture as it came, pixels.
-    :ivar small: the picture in colour, its long side at most :data:`LONG_SIDE`.
+    :ivar shape: height and width of the image as it came, pixels.
+    :ivar small: the image in color, its long side at most :data:`LONG_SIDE`.
     :ivar scale: pixels of ``small`` per pixel, for the x1, y1, x2, y2 of a box, float64 (4,).
     """
 
@@ -32,22 +32,22 @@ class Picture:
 
     @property
     def image(self) -> np.ndarray:
-        """The picture as it came; gone once :meth:`release` was called."""
+        """The image as it came; gone once :meth:`release` was called."""
         return self._image
 
     def release(self) -> None:
-        """Let go of the picture as it came: what is remembered should be small."""
+        """Let go of the image as it came: what is remembered should be small."""
         self._image = None
 
     @cached_property
-    def grey(self) -> np.ndarray:
-        """The picture in grey, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
+    def gray(self) -> np.ndarray:
+        """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
         return cv2.cvtColor(_shrunk(self.small, FLOW_SIDE), cv2.COLOR_BGR2GRAY)
 
     @cached_property
-    def grey_scale(self) -> np.ndarray:
-        """Pixels of ``grey`` per pixel, across and down, float64 (2,)."""
-        return np.array(_scale(self.grey, self.shape))
+    def gray_scale(self) -> np.ndarray:
+        """Pixels of ``gray`` per pixel, across and down, float64 (2,)."""
+        return np.array(_scale(self.gray, self.shape))
 
 
 def _scale(small: np.ndarray, shape: tuple[int, int]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How faces move: a Kalman filter in seconds, for all faces at once.
 
-The state of a face is centre x, centre y, log width and log height, each with its rate of
+The state of a face is center x, center y, log width and log height, each with its rate of
 change. The four do not mix, so the filter is four filters of two numbers (R. E. Kalman, "A New
 Approach to Linear Filtering and Prediction Problems", 1960). A rate fades with a time constant,
 driven by white noise: what is not measured comes to rest (R. A. Singer, "Estimating Optimal
@@ -20,7 +20,7 @@ import numpy as np
 
 from face_tracking.tracking.optical_flow import Warp
 
-# In face sizes (centre) or in logarithms (size), per second where a rate is meant.
+# In face sizes (center) or in logarithms (size), per second where a rate is meant.
 FADING_SECONDS = np.array([[1.0, 1.0, 0.5, 0.5]]).T
 AGITATION = np.array([[3.0, 3.0, 0.6, 0.6]]).T
 FIRST_RATE = np.array([[1.5, 1.5, 0.3, 0.3]]).T
@@ -48,7 +48,7 @@ class States:
         (pixels), log w, log h. Not to be written to.
     """
 
-    __slots__ = ('belief', '_boxes')
+    __slots__ = ('_boxes', 'belief')
 
     def __init__(self, belief: np.ndarray):
         self.belief = belief
@@ -66,8 +66,8 @@ class States:
         units = _units(values)
         belief = np.zeros((2, 3, *values.shape))
         belief[VALUE, 0] = values
-        belief[VALUE, 1] = DETECTION_NOISE ** 2 * units
-        belief[RATE, 2] = FIRST_RATE ** 2 * units
+        belief[VALUE, 1] = DETECTION_NOISE**2 * units
+        belief[RATE, 2] = FIRST_RATE**2 * units
         return cls(belief)
 
     def __len__(self) -> int:
@@ -142,7 +142,7 @@ class States:
         held to be much less exact than they are, as those of half-hidden faces are.
         """
         values, expected = _values(boxes), self.values
-        variance = _GATE_NOISE ** 2 * _units(expected)
+        variance = _GATE_NOISE**2 * _units(expected)
         variance += self.belief[VALUE, 1]
         # (z - m)^2 / s, summed, as three products of matrices; small boxes' logarithms and
         # thousands of pixels leave enough digits for that.
@@ -162,7 +162,7 @@ class States:
         return States(belief)
 
     def shifted(self, shift: np.ndarray) -> States:
-        """Return the states with the centres moved by ``shift`` (2, N), pixels."""
+        """Return the states with the centers moved by ``shift`` (2, N), pixels."""
         belief = self.belief.copy()
         belief[VALUE, 0, :2] += shift
         return States(belief)
@@ -170,7 +170,7 @@ class States:
     def scaled(self, across: float, down: float) -> States:
         """Return the states in an image that is ``across`` times as wide, ``down`` as high."""
         factors = np.array([across, down, 1.0, 1.0])[:, None]
-        belief = self.belief * np.stack([factors, factors ** 2, factors ** 2])
+        belief = self.belief * np.stack([factors, factors**2, factors**2])
         belief[VALUE, 0, 2:] += np.log([[across], [down]])
         return States(belief)
 
@@ -196,7 +196,7 @@ def _prediction(ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kept = np.exp(-seconds / FADING_SECONDS)
     reach = FADING_SECONDS * (1 - kept)
     # However long ago, a face is believed to be within a bounded distance.
-    strength = AGITATION ** 2 * min(seconds, 2.0)
+    strength = AGITATION**2 * min(seconds, 2.0)
     transition, noise = np.zeros((2, 3, 4, 2, 3, 4)), np.zeros((2, 3, 4, 4))
     for part in range(4):
         k, r = kept[part, 0], reach[part, 0]
@@ -218,7 +218,7 @@ def _values(boxes: np.ndarray) -> np.ndarray:
 def _units(values: np.ndarray) -> np.ndarray:
     """Return what the variances of cx, cy, log w, log h are counted in, float64 (4, N).
 
-    For the centre that is the face's area, pixels.
+    For the center that is the face's area, pixels.
     """
     units = _LOG_UNITS.dot(values)
     return np.exp(units, out=units)

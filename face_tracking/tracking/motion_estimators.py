@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What carries a face from picture to picture while no detection tells where it is.
+"""What carries a face from image to image while no detection tells where it is.
 
-A carrier reports how far each face moved since the picture before, not where it is: where is the
+A carrier reports how far each face moved since the image before, not where it is: where is the
 business of the detections, and a late one must be able to move the past without the carrier.
 """
 
@@ -12,43 +12,53 @@ from abc import ABC, abstractmethod
 import cv2
 import numpy as np
 
-from face_tracking.tracking.image_pyramid import Picture
+from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.optical_flow import Flow, Warp, measure
 
 _SMALLEST_SIDE = 8.0
 
 
-class Carrier(ABC):
-    """Measures the motion of faces, and of the background, between consecutive pictures.
+class MotionEstimator(ABC):
+    """Measures the motion of faces, and of the background, between consecutive images.
 
     :param background: whether to measure that of the background.
-    :ivar takes_views: whether :meth:`restart` is to be called.
+    :ivar needs_reinitialization: whether :meth:`restart` is to be called.
     """
 
     def __init__(self, background: bool):
         self.background = background
-        self.takes_views = False
+        self.needs_reinitialization = False
 
     @abstractmethod
-    def carry(self, keys: np.ndarray, boxes: np.ndarray, before: Picture, after: Picture,
-              hint: Warp | None = None) -> Flow:
-        """Follow faces from one picture into the next.
+    def carry(
+        self,
+        keys: np.ndarray,
+        boxes: np.ndarray,
+        before: ImagePyramid,
+        after: ImagePyramid,
+        hint: Warp | None = None,
+    ) -> Flow:
+        """Follow faces from one image into the next.
 
         :param keys: int64 (N,), the tracks.
         :param boxes: float64 (N, 4), where they are in ``before``.
         :param hint: how the background probably moved.
         """
 
-    def restart(self, keys: np.ndarray, boxes: np.ndarray,  # noqa: B027 (most need not)
-                picture: Picture) -> None:
-        """Take new views of tracks that a detection has just put right, if it ``takes_views``.
+    def restart(
+        self,
+        keys: np.ndarray,
+        boxes: np.ndarray,
+        pyramid: ImagePyramid,
+    ) -> None:
+        """Take new views of tracks that a detection has just put right, if it ``needs_reinitialization``.
 
         :param keys: int64 (N,), the tracks.
-        :param boxes: float64 (N, 4), where they are in ``picture``, the newest.
+        :param boxes: float64 (N, 4), where they are in ``image``, the newest.
         """
 
 
-class FlowCarrier(Carrier):
+class OpticalFlowEstimator(MotionEstimator):
     """Sparse optical flow on each face."""
 
     def carry(self, keys, boxes, before, after, hint=None):
@@ -56,7 +66,7 @@ class FlowCarrier(Carrier):
         return measure(before, after, boxes, background=self.background, hint=hint)
 
 
-class NoCarrier(Carrier):
+class BackgroundEstimator(MotionEstimator):
     """Leaves the faces to the motion model."""
 
     def carry(self, keys, boxes, before, after, hint=None):
@@ -64,7 +74,7 @@ class NoCarrier(Carrier):
         return measure(before, after, boxes, faces=False, background=self.background, hint=hint)
 
 
-class VisualTrackers(Carrier):
+class CorrelationTrackers(MotionEstimator):
     """One of OpenCV's single-object trackers for each face.
 
     ``kcf``: J. F. Henriques et al., "High-Speed Tracking with Kernelized Correlation Filters",
@@ -73,12 +83,15 @@ class VisualTrackers(Carrier):
     Correlation Filters", 2010. Only ``csrt`` measures size as well.
     """
 
-    _MAKERS = {'kcf': cv2.TrackerKCF_create, 'csrt': cv2.TrackerCSRT_create,
-               'mosse': cv2.legacy.TrackerMOSSE_create}
+    _MAKERS = {
+        'kcf': cv2.TrackerKCF_create,
+        'csrt': cv2.TrackerCSRT_create,
+        'mosse': cv2.legacy.TrackerMOSSE_create,
+    }
 
     def __init__(self, kind: str, background: bool):
         super().__init__(background)
-        self.takes_views = True
+        self.needs_reinitialization = True
         self._make = self._MAKERS[kind]
         self._measures_size = kind == 'csrt'
         self._followed: dict[int, tuple[object, np.ndarray]] = {}
@@ -106,9 +119,9 @@ class VisualTrackers(Carrier):
         unit = np.stack([size, size, np.ones_like(size), np.ones_like(size)], axis=1)
         return Flow(flow.warp, motion, np.where(known, 0.02 * unit, np.inf))
 
-    def restart(self, keys, boxes, picture):
-        """Train a fresh tracker on each face that lies in the picture well enough."""
-        height, width = picture.shape
+    def restart(self, keys, boxes, pyramid):
+        """Train a fresh tracker on each face that lies in the image well enough."""
+        height, width = pyramid.shape
         low = np.clip(np.round(boxes[:, :2]), 0, (width, height))
         high = np.clip(np.round(boxes[:, 2:]), 0, (width, height))
         for key, corner, size in zip(keys.tolist(), low, high - low, strict=True):
@@ -116,11 +129,11 @@ class VisualTrackers(Carrier):
             if (size < _SMALLEST_SIDE).any():
                 continue
             tracker = self._make()
-            tracker.init(picture.image, tuple(int(side) for side in (*corner, *size)))
+            tracker.init(pyramid.image, tuple(int(side) for side in (*corner, *size)))
             self._followed[key] = tracker, np.concatenate([corner, size])
 
 
-def create_carrier(name: str, background: bool) -> Carrier:
+def create_motion_estimator(name: str, background: bool) -> MotionEstimator:
     """Return the carrier of this name: ``flow``, ``kcf``, ``csrt``, ``mosse`` or ``none``."""
-    simple = {'flow': FlowCarrier, 'none': NoCarrier}
-    return simple[name](background) if name in simple else VisualTrackers(name, background)
+    simple = {'flow': OpticalFlowEstimator, 'none': BackgroundEstimator}
+    return simple[name](background) if name in simple else CorrelationTrackers(name, background)

@@ -2,7 +2,7 @@
 """Sparse optical flow: how the camera turned, and how each face moved.
 
 One call follows a grid of points on the background and a small grid on each face from one
-picture to the next (B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an
+image to the next (B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an
 Application to Stereo Vision", 1981; J.-Y. Bouguet, "Pyramidal Implementation of the Lucas Kanade
 Feature Tracker", 2001). Points on texture count, those that go another way than most do not.
 
@@ -18,19 +18,19 @@ import cv2
 import numpy as np
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.tracking.image_pyramid import Picture
+from face_tracking.tracking.image_pyramid import ImagePyramid
 
 _WINDOW = (7, 7)
 _LEVELS = 3
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
-_LEAST_TEXTURE = 1e-3   # minimal eigenvalue of the gradient matrix, as OpenCV scales it
-_GRID = (8, 6)          # background points across and down
-_FACE_GRID = 3          # face points each way
-_FACE_PART = 0.3        # of the box, to either side of its centre, that is surely face
+_LEAST_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
+_GRID = (8, 6)  # background points across and down
+_FACE_GRID = 3  # face points each way
+_FACE_PART = 0.3  # of the box, to either side of its center, that is surely face
 _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
-_ROUNDS = 3             # of reweighting
-_STILL = 0.15           # pixels by which the points may seem to move before a camera at rest
+_ROUNDS = 3  # of reweighting
+_STILL = 0.15  # pixels by which the points may seem to move before a camera at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Warp:
 
     @classmethod
     def of_rotation(cls, camera: CameraModel, pan: float, tilt: float) -> Warp:
-        """Return what a turn of the camera does to the middle of the picture.
+        """Return what a turn of the camera does to the middle of the image.
 
         :param pan: radians about the vertical, positive to the left (REP 103).
         :param tilt: radians about the axis to the left, positive downwards.
@@ -74,7 +74,7 @@ _NONE = Warp(np.eye(2), np.zeros(2))
 
 @dataclass(frozen=True)
 class Flow:
-    """What was measured between two pictures.
+    """What was measured between two images.
 
     :ivar warp: of the background, None where it could not be told.
     :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h.
@@ -91,72 +91,94 @@ class Flow:
         return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
 
 
-def measure(before: Picture, after: Picture, boxes: np.ndarray, faces: bool = True,
-            background: bool = True, hint: Warp | None = None) -> Flow:
-    """Follow background and faces from one picture to the next of the same shape.
+def measure(
+    before: ImagePyramid,
+    after: ImagePyramid,
+    boxes: np.ndarray,
+    faces: bool = True,
+    background: bool = True,
+    hint: Warp | None = None,
+) -> Flow:
+    """Follow background and faces from one image to the next of the same shape.
 
-    :param boxes: float64 (N, 4), pixels of the full picture, of the faces in ``before``.
+    :param boxes: float64 (N, 4), pixels of the full image, of the faces in ``before``.
     :param faces: whether to follow the faces; ``background`` likewise.
     :param hint: how the background probably moved: where the search begins.
     """
-    scale, shape = before.grey_scale, before.grey.shape
-    centres = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
+    scale, shape = before.gray_scale, before.gray.shape
+    centers = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
     sizes = (boxes[:, 2:] - boxes[:, :2]) * scale
-    room = _background_points(shape, centres, sizes) if background else _NO_POINTS
+    room = _background_points(shape, centers, sizes) if background else _NO_POINTS
     split = len(room)
     points = np.empty((split + len(boxes) * len(_FACE_POINTS_GRID) * faces, 2), np.float32)
     points[:split] = room
     if faces:
         points[split:].reshape(-1, *_FACE_POINTS_GRID.shape)[:] = (
-            centres[:, None] + _FACE_POINTS_GRID * sizes[:, None])
+            centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]
+        )
     if not len(points):
         return Flow.unknown(len(boxes))
-    guess = None if hint is None else np.ascontiguousarray(
-        hint(points / scale) * scale, np.float32)
-    places, good = _follow(before.grey, after.grey, points, guess)
+    guess = (
+        None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
+    )
+    places, good = _follow(before.gray, after.gray, points, guess)
     points, moved = (places / scale).view(np.complex128)[..., 0]
     warp = _similarity(points[:split], moved[:split], good[:split])
     if not faces or not len(boxes):
         return Flow.unknown(len(boxes), warp)
     rows = len(boxes), len(_FACE_POINTS_GRID)
-    motion, deviation = _face_motion(points[split:].reshape(rows), moved[split:].reshape(rows),
-                                     good[split:].reshape(rows), boxes)
+    motion, deviation = _face_motion(
+        points[split:].reshape(rows),
+        moved[split:].reshape(rows),
+        good[split:].reshape(rows),
+        boxes,
+    )
     return Flow(warp, motion, deviation)
 
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
-_FACE_POINTS_GRID = np.stack(np.meshgrid(*[
-    np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1).reshape(-1, 2)
+_FACE_POINTS_GRID = np.stack(
+    np.meshgrid(*[np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1
+).reshape(-1, 2)
 
 
 @lru_cache(maxsize=8)
 def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a grid over a picture: columns' x, rows' y, and the points (rows, columns, 2)."""
+    """Return a grid over an image: columns' x, rows' y, and the points (rows, columns, 2)."""
     x = ((np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]).astype(np.float32)
     y = ((np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]).astype(np.float32)
     return x, y, np.stack(np.meshgrid(x, y), axis=-1)
 
 
-def _background_points(shape: tuple[int, int], centres: np.ndarray,
-                       sizes: np.ndarray) -> np.ndarray:
-    """Return a grid over the small picture, the points on or near faces left out."""
+def _background_points(
+    shape: tuple[int, int], centers: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Return a grid over the small image, the points on or near faces left out."""
     x, y, points = _grid(shape)
-    if not len(centres):
+    if not len(centers):
         return points.reshape(-1, 2)
-    columns = np.abs(x[:, None] - centres[:, 0]) < sizes[:, 0]
-    rows = np.abs(y[:, None] - centres[:, 1]) < sizes[:, 1]
+    columns = np.abs(x[:, None] - centers[:, 0]) < sizes[:, 0]
+    rows = np.abs(y[:, None] - centers[:, 1]) < sizes[:, 1]
     return points[~(rows @ columns.T)]
 
 
-def _follow(before: np.ndarray, after: np.ndarray, points: np.ndarray,
-            guess: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _follow(
+    before: np.ndarray, after: np.ndarray, points: np.ndarray, guess: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe."""
-    # OpenCV has pixel centres at whole numbers.
+    # OpenCV has pixel centers at whole numbers.
     begin = None if guess is None else (guess - 0.5).reshape(-1, 1, 2)
     moved, found, texture = cv2.calcOpticalFlowPyrLK(
-        before, after, (points - 0.5).reshape(-1, 1, 2), begin, winSize=_WINDOW, maxLevel=_LEVELS,
-        criteria=_CRITERIA, flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
-        | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW))
+        before,
+        after,
+        (points - 0.5).reshape(-1, 1, 2),
+        begin,
+        winSize=_WINDOW,
+        maxLevel=_LEVELS,
+        criteria=_CRITERIA,
+        flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
+        | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW),
+    )
     places = np.empty((2, len(points), 2))
     places[0] = points
     np.add(moved[:, 0], 0.5, out=places[1])
@@ -187,17 +209,19 @@ def _similarity(points: np.ndarray, moved: np.ndarray, good: np.ndarray) -> Warp
         weight *= weight
         np.divide(1, weight, out=weight)
         total = weight.sum()
-        centre, there = weight @ points / total, weight @ moved / total
-        arms = points - centre
+        center, there = weight @ points / total, weight @ moved / total
+        arms = points - center
         weighted = weight * arms
         turn = np.vdot(weighted, moved - there) / np.vdot(weighted, arms).real
-        offset = there - turn * centre
+        offset = there - turn * center
         residual = np.abs(turn * points + offset - moved)
     believed = np.count_nonzero(residual < 1.5)
     if believed < max(_BACKGROUND_POINTS, count / 3):
         return None
-    return Warp(np.array([[turn.real, -turn.imag], [turn.imag, turn.real]]),
-                np.array([offset.real, offset.imag]))
+    return Warp(
+        np.array([[turn.real, -turn.imag], [turn.imag, turn.real]]),
+        np.array([offset.real, offset.imag]),
+    )
 
 
 def _median(values: np.ndarray) -> float:
@@ -222,14 +246,14 @@ def _face_motion(points, moved, good, boxes) -> tuple[np.ndarray, np.ndarray]:
     weight = good / (1 + away * away)
     total = weight.sum(axis=1)
     weight /= np.maximum(total, 1e-9)[:, None]
-    centre, there = (weight * points).sum(axis=1), (weight * moved).sum(axis=1)
-    arms = points - centre[:, None]
+    center, there = (weight * points).sum(axis=1), (weight * moved).sum(axis=1)
+    arms = points - center[:, None]
     weight = weight * arms.conj()
     spread = (weight * arms).sum(axis=1).real
     growth = (weight * (moved - there[:, None])).sum(axis=1).real / np.maximum(spread, 1e-9)
-    # The weighted centre of the points is not that of the box.
-    box_centre = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(np.complex128)[:, 0]
-    change = there - box_centre + growth * (box_centre - centre)
+    # The weighted center of the points is not that of the box.
+    box_center = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(np.complex128)[:, 0]
+    change = there - box_center + growth * (box_center - center)
     motion = np.empty((len(boxes), 4))
     motion[:, 0], motion[:, 1] = change.real, change.imag
     motion[:, 2:] = np.log(np.minimum(np.maximum(growth, 0.8), 1.25))[:, None]

@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from face_tracking.tracking import appearance
-from face_tracking.tracking.association import Looks, assign
+from face_tracking.tracking.association import Appearance, assign
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 SECOND = 1_000_000_000
 
 
-_FADING = 5.0 * SECOND     # a look is that of about so long
-_VIEW_TIME = SECOND // 5   # a look is learnt from about five views a second
-_SCORE_STEP = 0.03        # a view whose score is so much better counts e times as much
-_OTHER_THING = 0.6        # difference in looks from which it is not this face that is seen
-_DOUBT = 2.0              # times the threshold: a newcomer that looks so much alike may wait
-_SAME = 0.6               # times the threshold: beyond doubt the same
-_POOR = 0.01              # weight of a look that is not yet to be relied on
-_SECOND_THOUGHTS = 3.0    # seconds for which a new id may still turn out to be an old one
-_LONGEST_DOUBT = 0.4      # seconds that it may wait for a better view
+_FADING = 5.0 * SECOND  # a look is that of about so long
+_VIEW_TIME = SECOND // 5  # a look is learned from about five views a second
+_SCORE_STEP = 0.03  # a view whose score is so much better counts e times as much
+_OTHER_THING = 0.6  # difference in looks from which it is not this face that is seen
+_DOUBT = 2.0  # times the threshold: a newcomer that looks so much alike may wait
+_SAME = 0.6  # times the threshold: beyond doubt the same
+_POOR = 0.01  # weight of a look that is not yet to be relied on
+_SECOND_THOUGHTS = 3.0  # seconds for which a new id may still turn out to be an old one
+_LONGEST_DOUBT = 0.4  # seconds that it may wait for a better view
 
 _BEGINNING, _END = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class TrackStatus:
     """Which of a register's tracks are where, as long as neither it nor the clock changes that.
 
     :ivar options: by which that was decided.
@@ -59,7 +59,7 @@ def _column(dtype: type, *shape: int):
 
 
 @dataclass
-class Register:
+class TrackTable:
     """What is known about each track besides where it is; a row each, by rising key.
 
     :ivar keys: int64 (N,), counted up with each track begun, on trial or not.
@@ -88,7 +88,7 @@ class Register:
     hidden: np.ndarray = _column(np.bool_)
     _last_key: int = 0
     _last_id: int = 0
-    _standing: Standing | None = None
+    _standing: TrackStatus | None = None
     _familiar_until: int = _BEGINNING
 
     def __len__(self) -> int:
@@ -99,8 +99,11 @@ class Register:
         count = len(scores)
         if not count:
             return self.keys[:0]
-        new = {'keys': self._last_key + 1 + np.arange(count), 'scores': scores,
-               'times': np.full((count, 2), stamp)}
+        new = {
+            'keys': self._last_key + 1 + np.arange(count),
+            'scores': scores,
+            'times': np.full((count, 2), stamp),
+        }
         for name, column in self._columns():
             rows = new.get(name, np.zeros((count, *column.shape[1:])))
             setattr(self, name, np.concatenate([column, rows.astype(column.dtype)]))
@@ -165,9 +168,9 @@ class Register:
         """Say, at hardly any cost, whether there is nothing to learn about anybody."""
         return stamp < self._familiar_until
 
-    def appearances(self, rows: np.ndarray) -> Looks:
+    def appearances(self, rows: np.ndarray) -> Appearance:
         """Return how the tracks in ``rows`` look."""
-        return Looks(self.looks.take(rows, axis=0), self.weights.take(rows) > 0)
+        return Appearance(self.looks.take(rows, axis=0), self.weights.take(rows) > 0)
 
     def confirm(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Give ids to the tracks that have earned one, and their old id to those who return.
@@ -184,10 +187,10 @@ class Register:
         if options.appearance and len(absent):
             seen = np.broadcast_to(self.known[earned, None], (len(earned), len(absent)))
             unlike = appearance.differences(self.looks[earned], self.looks[absent], seen)
-            new, old = assign(unlike, unlike < options.look_threshold)
+            new, old = assign(unlike, unlike < options.appearance_threshold)
             over = self.keys[absent[old]]
             self._return(earned[new], absent[old])
-            doubtful = (unlike < _DOUBT * options.look_threshold).any(axis=1)
+            doubtful = (unlike < _DOUBT * options.appearance_threshold).any(axis=1)
             doubtful |= self.weights[earned] < _POOR
             young = stamp - self.begun[earned] < _LONGEST_DOUBT * SECOND
             earned = earned[(self.ids[earned] == 0) & ~(doubtful & young)]
@@ -196,7 +199,7 @@ class Register:
         self._standing = None
         return over
 
-    def recognise(self, stamp: int, options: TrackerOptions) -> np.ndarray:
+    def recognize(self, stamp: int, options: TrackerOptions) -> np.ndarray:
         """Think again about faces just viewed clearly: were they here before?
 
         One that has had its id for a short time only gets back the one it had; for one that has
@@ -211,9 +214,10 @@ class Register:
         absent = np.flatnonzero(standing.remembered & self.known)
         if not len(present) or not len(absent):
             return self.keys[:0]
-        unlike = appearance.differences(self.looks[present], self.looks[absent],
-                                        np.ones((len(present), len(absent)), bool))
-        new, old = assign(unlike, unlike < _SAME * options.look_threshold)
+        unlike = appearance.differences(
+            self.looks[present], self.looks[absent], np.ones((len(present), len(absent)), bool)
+        )
+        new, old = assign(unlike, unlike < _SAME * options.appearance_threshold)
         new, old = present[new], absent[old]
         young = stamp - self.begun[new] < _SECOND_THOUGHTS * SECOND
         self._return(new[young], old[young])
@@ -232,15 +236,18 @@ class Register:
             self.hidden[rows] = hidden
             self._standing = None
 
-    def standing(self, stamp: int, options: TrackerOptions) -> Standing:
+    def standing(self, stamp: int, options: TrackerOptions) -> TrackStatus:
         """Return which tracks are where at ``stamp``."""
         known = self._standing
         if known is None or known.options is not options or not known.since < stamp <= known.until:
             self._standing = known = self._assess(stamp, options)
         return known
 
-    def _assess(self, stamp: int, options: TrackerOptions) -> Standing:
-        patience, memory = int(options.max_unseen * SECOND), int(options.memory * SECOND)
+    def _assess(self, stamp: int, options: TrackerOptions) -> TrackStatus:
+        patience, memory = (
+            int(options.max_time_since_update * SECOND),
+            int(options.reid_timeout * SECOND),
+        )
         unseen = stamp - self.seen
         missed, overdue, named = self.misses > 0, unseen > patience, self.ids > 0
         present = ~(missed | overdue)
@@ -251,15 +258,22 @@ class Register:
         alive &= named | ~missed
         spare = (alive & remembered).nonzero()[0]
         if len(spare) > options.max_tracks:
-            alive[spare[self.seen[spare].argsort()[:-options.max_tracks]]] = False
+            alive[spare[self.seen[spare].argsort()[: -options.max_tracks]]] = False
         changes = np.concatenate([(_BEGINNING, _END), self.seen + patience, self.seen + memory])
         changes.sort()
         following = np.searchsorted(changes, stamp)
-        since, until = changes[following - 1:following + 1].tolist()
-        return Standing(
-            options, since, until, calm=bool((present & ~self.hidden).all()), present=present,
-            carried=self.keys[in_sight], remembered=remembered,
-            shown=shown[self.ids[shown].argsort()], alive=alive.nonzero()[0])
+        since, until = changes[following - 1 : following + 1].tolist()
+        return TrackStatus(
+            options,
+            since,
+            until,
+            calm=bool((present & ~self.hidden).all()),
+            present=present,
+            carried=self.keys[in_sight],
+            remembered=remembered,
+            shown=shown[self.ids[shown].argsort()],
+            alive=alive.nonzero()[0],
+        )
 
     def keep(self, rows: np.ndarray) -> None:
         """Drop the tracks outside ``rows``, rising or a mask; their ids are not given again."""
@@ -277,5 +291,6 @@ class Register:
         return [(name, getattr(self, name)) for name in _COLUMNS]
 
 
-_COLUMNS = tuple(item.name for item in dataclasses.fields(Register)
-                 if not item.name.startswith('_'))
+_COLUMNS = tuple(
+    item.name for item in dataclasses.fields(TrackTable) if not item.name.startswith('_')
+)

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from face_tracking.camera import Backoff, CameraLost, ReconnectingCamera
+from face_tracking.camera import Backoff, CameraLostError, ReconnectingCamera
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 
@@ -37,7 +37,7 @@ class _Handle:
 
     def read(self):
         if not self._device.there or self._device.silent:
-            raise CameraLost('gone')
+            raise CameraLostError('gone')
         return FRAME
 
     def close(self):
@@ -79,7 +79,7 @@ def test_pauses_grow_to_the_longest(camera, device):
     run(camera, device, 30)
     pauses = np.diff(device.tried_at)
     assert pauses[:4] == pytest.approx([0.5, 1, 2, 4], abs=0.11)
-    assert (pauses[3:] == pytest.approx(4, abs=0.11))
+    assert pauses[3:] == pytest.approx(4, abs=0.11)
 
 
 def test_device_that_opens_but_stays_silent_is_not_hammered(camera, device):
@@ -99,17 +99,17 @@ def test_retry_in_tells_how_long_to_wait(camera, device):
 
 
 def test_end_of_stream_is_an_end():
-    class Film:
+    class TrialVideo:
         def read(self):
             return None
 
         def close(self):
             pass
 
-    camera = ReconnectingCamera(Film)
+    camera = ReconnectingCamera(TrialVideo)
     assert camera.read() is None
     assert camera.ended and camera.problem is None
 
 
 def test_delay_of_a_camera_gone_for_a_year_is_finite():
-    assert Backoff(1, 2, 30).delay(10 ** 6) == 30
+    assert Backoff(1, 2, 30).delay(10**6) == 30

@@ -26,7 +26,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def small(tmp_path_factory) -> Path:
-    """Return the path of a small network for pictures of 64x48 pixels."""
+    """Return the path of a small network for images of 64x48 pixels."""
     return small_network(tmp_path_factory.mktemp('model') / 'small.onnx')
 
 

@@ -26,8 +26,11 @@ def test_a_network_takes_any_input_size(small):
 
 def test_missing_truncated_and_other_files(tmp_path, small):
     cases = {'no model file': tmp_path / 'nowhere.onnx'}
-    for name, content in [('truncated', small.read_bytes()[:-3000]), ('text', b'hello'),
-                          ('empty', b'')]:
+    for name, content in [
+        ('truncated', small.read_bytes()[:-3000]),
+        ('text', b'hello'),
+        ('empty', b''),
+    ]:
         cases[name] = tmp_path / f'{name}.onnx'
         cases[name].write_bytes(content)
     for case, path in cases.items():
@@ -60,7 +63,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
         read_network(path)
 
 
-def test_too_small_a_picture(small):
+def test_too_small_an_image(small):
     with pytest.raises(UserError, match='has nothing left to work on at input size 0x0|open'):
         read_network(small, (0, 0))
 
@@ -77,27 +80,38 @@ def test_two_inputs_are_no_detector(tmp_path, small):
 def test_batch_norm_is_folded(tmp_path):
     sketch = Sketch()
     parameters = [sketch.constant(np.full(8, value, np.float32)) for value in (2, 3, 1, 4)]
-    value = sketch.add('BatchNormalization', sketch.convolve('image', 3, 8, relu=False),
-                       *parameters, epsilon=0.0)
+    value = sketch.add(
+        'BatchNormalization', sketch.convolve('image', 3, 8, relu=False), *parameters, epsilon=0.0
+    )
     network = read_network(sketch.finish(tmp_path / 'norm.onnx', 8, 8, {'head': value}))
     plain = read_network(small_network(tmp_path / 'small.onnx'))
     assert len(network.layers) == 1 and isinstance(plain.layers[0], Convolution)
     convolution = onnx.numpy_helper.to_array(sketch.weights[4])
     assert np.allclose(network.layers[0].weights[0, 0], convolution[:, :, 0, 0].T)
-    assert np.allclose(network.layers[0].bias,
-                       onnx.numpy_helper.to_array(sketch.weights[5]) - 1 + 3)
+    assert np.allclose(
+        network.layers[0].bias, onnx.numpy_helper.to_array(sketch.weights[5]) - 1 + 3
+    )
 
 
 def test_sibling_heads_become_one_convolution(tmp_path):
     sketch = Sketch()
     trunk = sketch.convolve('image', 3, 16)
-    heads = {f'head{channels}': sketch.convolve(
-        sketch.convolve(trunk, 16, channels, relu=False), channels, channels, kernel=3,
-        groups=channels, relu=False) for channels in (1, 4, 11)}
+    heads = {
+        f'head{channels}': sketch.convolve(
+            sketch.convolve(trunk, 16, channels, relu=False),
+            channels,
+            channels,
+            kernel=3,
+            groups=channels,
+            relu=False,
+        )
+        for channels in (1, 4, 11)
+    }
     network = read_network(sketch.finish(tmp_path / 'heads.onnx', 16, 16, heads))
     assert [network.shapes[layer.output].channels for layer in network.layers] == [16, 16, 16]
-    assert [(part.first, part.channels) for output in network.outputs
-            for part in output.parts] == [(0, 1), (1, 4), (5, 11)]
+    assert [
+        (part.first, part.channels) for output in network.outputs for part in output.parts
+    ] == [(0, 1), (1, 4), (5, 11)]
 
 
 def test_a_chain_ends_where_two_read_its_result(tmp_path):

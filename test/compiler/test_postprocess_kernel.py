@@ -15,9 +15,9 @@ from face_tracking.compiler.driver import compile_in_child
 from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
-from face_tracking.detection.postprocess import NUMBERS, ArraySelector, Head
+from face_tracking.detection.postprocess import NUMBERS, NumpyPostProcessor, OutputLayout
 from face_tracking.errors import UserError
-from face_tracking.runtimes.tvm import CompiledSelector, TvmRuntime
+from face_tracking.runtimes.tvm import CompiledPostProcessor, TvmRuntime
 from face_tracking.runtimes.tvm_loader import tvm_ffi
 
 SIZE = 160, 128
@@ -36,13 +36,15 @@ class Told:
             parts.setdefault(output['tensor'], {})[output['begin']] = numbers.ravel()
         self.tensors = [
             tvm_ffi.from_dlpack(np.concatenate([part for _, part in sorted(found.items())]))
-            for _, found in sorted(parts.items())]
+            for _, found in sorted(parts.items())
+        ]
 
 
 def assert_same_faces(network, model, arrays, criteria):
-    compiled = CompiledSelector(network).select(Told(network, arrays), *criteria, *PICTURE)
-    plain = ArraySelector(create_decoder(model)).select(
-        [arrays[name] for name in model.description.outputs], *criteria, *PICTURE)
+    compiled = CompiledPostProcessor(network).select(Told(network, arrays), *criteria, *PICTURE)
+    plain = NumpyPostProcessor(create_decoder(model)).select(
+        [arrays[name] for name in model.description.outputs], *criteria, *PICTURE
+    )
     assert compiled.dtype == plain.dtype == np.float32
     assert compiled.shape == plain.shape
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-3)
@@ -66,9 +68,13 @@ def random_heads(seed: int, spread: float) -> dict[str, np.ndarray]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), spread=st.sampled_from([0.3, 1.0, 3.0]),
-       score=st.sampled_from([0.0, 0.05, 0.5, 0.7, 0.97]),
-       overlap=st.sampled_from([0.0, 0.3, 0.45, 1.0]), most=st.sampled_from([0, 1, 5]))
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.sampled_from([0.3, 1.0, 3.0]),
+    score=st.sampled_from([0.0, 0.05, 0.5, 0.7, 0.97]),
+    overlap=st.sampled_from([0.0, 0.3, 0.45, 1.0]),
+    most=st.sampled_from([0, 1, 5]),
+)
 @example(seed=97, spread=3.0, score=0.0, overlap=0.0, most=0)
 def test_random_heads(bundled, seed, spread, score, overlap, most):
     model, network = bundled
@@ -92,25 +98,25 @@ def test_broken_outputs_do_no_harm(bundled, broken):
     random = np.random.default_rng(2)
     for head in heads.values():
         head[random.random(head.shape) < 0.2] = broken
-    found = CompiledSelector(network).select(Told(network, heads), 0.3, 0.45, 0, *PICTURE)
+    found = CompiledPostProcessor(network).select(Told(network, heads), 0.3, 0.45, 0, *PICTURE)
     boxes = found[:, 1:5]
     assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
     assert (boxes <= [390, 280, 390, 280]).all()
 
 
 def test_nothing_there(bundled):
-    model, network = bundled
+    _model, network = bundled
     heads = {name: np.full_like(head, -9) for name, head in random_heads(0, 1).items()}
-    selector = CompiledSelector(network)
-    assert selector.select(Told(network, heads), 0.7, 0.45, 5, *PICTURE).shape == (0, NUMBERS)
+    postprocessor = CompiledPostProcessor(network)
+    assert postprocessor.select(Told(network, heads), 0.7, 0.45, 5, *PICTURE).shape == (0, NUMBERS)
 
 
-def test_settings_may_change_between_pictures(bundled):
+def test_settings_may_change_between_images(bundled):
     _, network = bundled
-    told, selector = Told(network, random_heads(3, 1.0)), CompiledSelector(network)
-    every = selector.select(told, 0.1, 1.0, 0, *PICTURE)
-    assert len(selector.select(told, 0.1, 1.0, 2, *PICTURE)) == 2
-    wide = selector.select(told, 0.1, 1.0, 0, Fit(5.0, 4.5), (780, 560))
+    told, postprocessor = Told(network, random_heads(3, 1.0)), CompiledPostProcessor(network)
+    every = postprocessor.select(told, 0.1, 1.0, 0, *PICTURE)
+    assert len(postprocessor.select(told, 0.1, 1.0, 2, *PICTURE)) == 2
+    wide = postprocessor.select(told, 0.1, 1.0, 0, Fit(5.0, 4.5), (780, 560))
     np.testing.assert_allclose(wide[:, 1:5], 2 * every[:, 1:5], rtol=1e-5)
 
 
@@ -119,17 +125,19 @@ def test_yunet(shared_dir, astronaut):
     runtime = TvmRuntime(model, 1, 'cpu', 'float32')
     outputs = runtime.infer(np.ascontiguousarray(astronaut[:320, :320]))
     arguments = 0.3, 0.45, 0, Fit(1.5, 1.5), (480, 480)
-    compiled = runtime.selector().select(outputs, *arguments)
-    plain = ArraySelector(create_decoder(model)).select(outputs, *arguments)
+    compiled = runtime.postprocessor().select(outputs, *arguments)
+    plain = NumpyPostProcessor(create_decoder(model)).select(outputs, *arguments)
     assert len(plain)
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
 def test_outputs_that_do_not_fit_their_decoder_are_named():
     model = load_model(None, SIZE)
-    head = Head.of(model.description)
-    for wrong in (replace(head, outputs=head.outputs[::-1]),
-                  replace(head, outputs=('head_8', 'head_16', 'nose'))):
+    head = OutputLayout.of(model.description)
+    for wrong in (
+        replace(head, outputs=head.outputs[::-1]),
+        replace(head, outputs=('head_8', 'head_16', 'nose')),
+    ):
         request = host_request(model.sha256, SIZE, 'float32', head=wrong)
         with pytest.raises(UserError, match='the decoder anchor_free of the strides'):
             compile_in_child(model.path, request)

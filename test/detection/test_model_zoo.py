@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
 
     requests = 0
 
-    def do_GET(self):  # noqa: N802  the name is the library's
+    def do_GET(self):
         type(self).requests += 1
         if self.path == '/moved':
             self.send_response(302)
@@ -34,7 +34,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404, 'Not Found')
             return
         body = {'/whole': CONTENT, '/short': CONTENT[:1000], '/endless': CONTENT}.get(
-            self.path, CONTENT[::-1])
+            self.path, CONTENT[::-1]
+        )
         length = model_zoo.LARGEST + 1 if self.path == '/endless' else len(CONTENT)
         self.send_response(200)
         self.send_header('Content-Length', str(length))
@@ -54,8 +55,11 @@ def server(monkeypatch):
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
     address = f'http://127.0.0.1:{running.server_port}'
-    monkeypatch.setitem(families.PUBLISHED, 'made', Published(
-        'made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'))
+    monkeypatch.setitem(
+        families.PUBLISHED,
+        'made',
+        Published('made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'),
+    )
     Handler.requests = 0
     yield address
     running.shutdown()
@@ -78,8 +82,10 @@ def test_redirection_is_followed(server, tmp_path):
     assert fetch_model('made', f'{server}/moved', tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(('page', 'said'), [
-    ('missing', '404'), ('short', 'broke off'), ('altered', 'SHA-256'), ('endless', 'too large')])
+@pytest.mark.parametrize(
+    ('page', 'said'),
+    [('missing', '404'), ('short', 'broke off'), ('altered', 'SHA-256'), ('endless', 'too large')],
+)
 def test_what_goes_wrong_is_said_and_leaves_nothing(server, tmp_path, page, said):
     with pytest.raises(UserError, match=said):
         fetch_model('made', f'{server}/{page}', tmp_path)

@@ -13,17 +13,21 @@ ROOM = np.full((240, 320, 3), 90, np.uint8)
 
 
 def tracks(score=0.95, speed=0.0):
-    return Tracks(ids=np.array([1]), boxes=np.array([[50, 50, 80, 90]], np.float32),
-                  scores=np.array([score], np.float32),
-                  velocities=np.array([[speed, 0]], np.float32),
-                  ages=np.ones(1, np.float32), unseen=np.zeros(1, np.float32))
+    return Tracks(
+        ids=np.array([1]),
+        boxes=np.array([[50, 50, 80, 90]], np.float32),
+        scores=np.array([score], np.float32),
+        velocities=np.array([[speed, 0]], np.float32),
+        ages=np.ones(1, np.float32),
+        time_since_update=np.zeros(1, np.float32),
+    )
 
 
 def visitor(k):
     """Return the room with somebody walking through it."""
     image = ROOM.copy()
     x = 5 + 4 * k % 280
-    image[50:150, x:x + 35] = 220
+    image[50:150, x : x + 35] = 220
     return image
 
 
@@ -41,7 +45,7 @@ def test_a_quiet_room_is_looked_at_now_and_then():
     assert count(300, lambda k: ROOM) == pytest.approx(10 / 0.5, abs=2)
 
 
-def test_a_visitor_is_worth_every_picture_that_can_be_afforded():
+def test_a_visitor_is_worth_every_image_that_can_be_afforded():
     assert count(300, visitor) > 250
 
 
@@ -61,7 +65,7 @@ def test_a_weak_or_fast_face_is_looked_at_more_often():
 def test_the_face_that_is_followed_is_no_news():
     def moving(k):
         image = ROOM.copy()
-        image[55:85, 55 + k % 15:65 + k % 15] = 200
+        image[55:85, 55 + k % 15 : 65 + k % 15] = 200
         return image
 
     assert count(300, moving, tracks()) < 30 < count(300, moving)
@@ -81,8 +85,9 @@ def test_a_clock_set_back_neither_stops_nor_floods():
     assert 15 <= detected <= 25
 
 
-@pytest.mark.parametrize('values', [{'cpu': 0}, {'cpu': float('nan')}, {'shortest': 2.0},
-                                    {'longest': -1.0}])
+@pytest.mark.parametrize(
+    'values', [{'cpu': 0}, {'cpu': float('nan')}, {'shortest': 2.0}, {'longest': -1.0}]
+)
 def test_an_impossible_budget_is_refused(values):
     with pytest.raises(UserError, match='cannot be'):
         Budget(**values)

@@ -12,18 +12,30 @@ import pytest
 from synthetic_networks import ROOT
 
 ENTRY = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
-ENTRIES = {name: (module, function)
-           for name, module, function in ENTRY.findall((ROOT / 'setup.py').read_text())}
+ENTRIES = {
+    name: (module, function)
+    for name, module, function in ENTRY.findall((ROOT / 'setup.py').read_text())
+}
 
 
-@pytest.mark.parametrize(('name', 'words', 'midst'), [
-    ('detector_node', [], 'rclpy'), ('pipeline', [], 'cv2'),
-    ('face_tracking', ['doctor', '--no-cameras'], 'numpy.core')])
+@pytest.mark.parametrize(
+    ('name', 'words', 'midst'),
+    [
+        ('detector_node', [], 'rclpy'),
+        ('pipeline', [], 'cv2'),
+        ('face_tracking', ['doctor', '--no-cameras'], 'numpy.core'),
+    ],
+)
 def test_interrupted_import_is_quiet(name, words, midst):
     module, function = ENTRIES[name]
     code = f'import sys; from {module} import {function}; sys.exit({function}())'
-    process = subprocess.Popen([sys.executable, '-X', 'importtime', '-c', code, *words], cwd=ROOT,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, '-X', 'importtime', '-c', code, *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said = []
     try:
         for line in process.stderr:  # Python tells each module that it has imported

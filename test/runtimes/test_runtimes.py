@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every engine gives the same numbers for the same picture, and says so when it cannot."""
+"""Every engine gives the same numbers for the same image, and says so when it cannot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_engine_computes_what_the_network_says(engine, size, described):
     generator = np.random.default_rng(1)
     image = generator.integers(0, 256, (model.height, model.width, 3), dtype=np.uint8)
     runtime = create_runtime(engine, model, threads=1)
-    head, = runtime.infer(image)
+    (head,) = runtime.infer(image)
     runtime.close()
     means = image.reshape(model.height // 8, 8, model.width // 8, 8, 3).mean(axis=(1, 3, 4))
     assert head.shape == (1, 16, *means.shape) and head.dtype == np.float32
@@ -41,9 +41,10 @@ def test_outputs_come_in_the_order_of_the_description(shared_dir):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_tensor_is_normalised_in_the_order_of_the_network(described):
-    description = replace(load_model(described).description, colour='rgb', mean=(1, 2, 3),
-                          scale=0.5)
+def test_tensor_is_normalized_in_the_order_of_the_network(described):
+    description = replace(
+        load_model(described).description, color='rgb', mean=(1, 2, 3), scale=0.5
+    )
     image = np.zeros((4, 6, 3), np.uint8)
     image[1, 2] = 10, 20, 30  # blue, green, red
     tensor = to_tensor(image, description)

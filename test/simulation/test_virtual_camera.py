@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual camera: repeatable pictures of real photographs, with truth."""
+"""The virtual camera: repeatable images of real photographs, with truth."""
 
 import numpy as np
 import pytest
@@ -45,23 +45,26 @@ def test_frames_repeat_between_runs_and_speeds():
 
 
 def test_scene_ends_or_starts_again():
-    short = CaptureOptions(width=32, height=24, rate=2, realtime=False)
+    short = CaptureOptions(width=32, height=24, frame_rate=2, realtime=False)
     count = round(load_scene('crossing').duration * 2)
     assert [frame is None for frame in frames('virtual:crossing', short, count + 1)] == (
-        [False] * count + [True])
-    loop = CaptureOptions(width=32, height=24, rate=2, realtime=False, loop=True)
+        [False] * count + [True]
+    )
+    loop = CaptureOptions(width=32, height=24, frame_rate=2, realtime=False, loop=True)
     looped = frames('virtual:crossing', loop, count + 1)
     assert looped[-1].stamp > looped[-2].stamp
 
 
-def test_truth_follows_a_flipped_picture():
-    flipped = CaptureOptions(width=320, height=240, realtime=False, flip_horizontal=True,
-                             clock=FAST.clock)
+def test_truth_follows_a_flipped_image():
+    flipped = CaptureOptions(
+        width=320, height=240, realtime=False, flip_horizontal=True, clock=FAST.clock
+    )
     with open_camera('virtual:', FAST) as plain, open_camera('virtual:', flipped) as mirrored:
         one, other = plain.read(), mirrored.read()
         assert (one.image[:, ::-1] == other.image).all()
-        boxes_plain, boxes_mirrored = (camera.truth(one.stamp).boxes
-                                       for camera in (plain, mirrored))
+        boxes_plain, boxes_mirrored = (
+            camera.truth(one.stamp).boxes for camera in (plain, mirrored)
+        )
     assert boxes_mirrored[:, [2, 0]] == pytest.approx(320 - boxes_plain[:, [0, 2]])
 
 
@@ -73,8 +76,10 @@ def test_truth_needs_a_frame():
 def test_a_real_detector_finds_the_true_faces(shared_dir):
     """The annotation of the portraits is what a detector calls a face."""
     import cv2
+
     detector = cv2.FaceDetectorYN.create(
-        str(shared_dir / 'models' / 'face_detection_yunet_2023mar.onnx'), '', (640, 480), 0.7)
+        str(shared_dir / 'models' / 'face_detection_yunet_2023mar.onnx'), '', (640, 480), 0.7
+    )
     options = CaptureOptions(realtime=False)
     with open_camera('virtual:portraits', options) as camera:
         start = camera.read().stamp
@@ -86,19 +91,30 @@ def test_a_real_detector_finds_the_true_faces(shared_dir):
             assert boxes.iou(truth.boxes, found).max(axis=1).min() > 0.6
 
 
-@pytest.mark.parametrize('change, words', [
-    ({'people': [{'portrait': 'nobody'}]}, 'no portrait "nobody": give one of astronaut, hopper'),
-    ({'people': [{'face': 3}]}, "misspells 'face'"),
-    ({'people': [{}]}, "lacks or misspells 'portrait'"),
-    ({'people': [{'portrait': 'hopper', 'path': [{'t': 0, 'azimut': 3}]}]}, "'azimut'"),
-    ({'people': [{'portrait': 'hopper', 'path': [{'t': 1}, {'t': 1}]}]}, 'must be rising'),
-    ({'people': [{'portrait': 'hopper', 'path': [{'t': 0, 'azimuth': 'left'}]}]},
-     'cannot be understood'),
-    ({'look': {'nose': 1}}, 'cannot be understood'),
-    ({'duration': 0}, 'duration'),
-    ({'colour': 1}, "misspells 'colour'"),
-    ({'occluders': [{'picture': 'none.png', 'width': 1, 'height': 1}]}, 'none.png cannot be read'),
-])
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (
+            {'people': [{'portrait': 'nobody'}]},
+            'no portrait "nobody": give one of astronaut, hopper',
+        ),
+        ({'people': [{'face': 3}]}, "misspells 'face'"),
+        ({'people': [{}]}, "lacks or misspells 'portrait'"),
+        ({'people': [{'portrait': 'hopper', 'path': [{'t': 0, 'azimut': 3}]}]}, "'azimut'"),
+        ({'people': [{'portrait': 'hopper', 'path': [{'t': 1}, {'t': 1}]}]}, 'must be rising'),
+        (
+            {'people': [{'portrait': 'hopper', 'path': [{'t': 0, 'azimuth': 'left'}]}]},
+            'cannot be understood',
+        ),
+        ({'look': {'nose': 1}}, 'cannot be understood'),
+        ({'duration': 0}, 'duration'),
+        ({'color': 1}, "misspells 'color'"),
+        (
+            {'occluders': [{'image': 'none.png', 'width': 1, 'height': 1}]},
+            'none.png cannot be read',
+        ),
+    ],
+)
 def test_bad_scene_is_said_in_one_line(tmp_path, change, words):
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump(change))
@@ -107,10 +123,14 @@ def test_bad_scene_is_said_in_one_line(tmp_path, change, words):
     assert words in str(caught.value) and '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('content, words', [
-    (None, 'cannot be read .No such file'),
-    ('a: [', 'is not YAML .line 1'), ('3', 'not a mapping'),
-])
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (None, 'cannot be read .No such file'),
+        ('a: [', 'is not YAML .line 1'),
+        ('3', 'not a mapping'),
+    ],
+)
 def test_unreadable_scene_file(tmp_path, content, words):
     path = tmp_path / 'mine.yaml'
     if content is not None:
@@ -120,12 +140,22 @@ def test_unreadable_scene_file(tmp_path, content, words):
 
 
 def test_occluder_hides_and_mirrored_portrait_is_mirrored():
-    occluded = scene_of({
-        'people': [{'portrait': 'hopper', 'mirror': True, 'gain': 0.9}],
-        'occluders': [{'colour': [10, 200, 10], 'width': 0.5, 'height': 0.5,
-                       'path': [{'t': 0, 'distance': 1.0}]}]})
+    occluded = scene_of(
+        {
+            'people': [{'portrait': 'hopper', 'mirror': True, 'gain': 0.9}],
+            'occluders': [
+                {
+                    'color': [10, 200, 10],
+                    'width': 0.5,
+                    'height': 0.5,
+                    'path': [{'t': 0, 'distance': 1.0}],
+                }
+            ],
+        }
+    )
     open_scene = scene_of({'people': [{'portrait': 'hopper', 'mirror': True}]})
     from face_tracking.simulation.virtual_camera import VirtualCamera
+
     with VirtualCamera(occluded, FAST) as camera:
         assert len(camera.truth(camera.read().stamp)) == 0
         assert camera.image(0)[120, 160, 1] > 190
@@ -136,8 +166,13 @@ def test_occluder_hides_and_mirrored_portrait_is_mirrored():
 def test_camera_on_joints_looks_where_they_point():
     """Turned left by 10 degrees, everybody moves right by as much."""
     angles = {'pan': 0.0}
-    options = CaptureOptions(width=320, height=240, realtime=False, clock=FAST.clock,
-                             mount=lambda stamp: (angles['pan'], 0.0))
+    options = CaptureOptions(
+        width=320,
+        height=240,
+        realtime=False,
+        clock=FAST.clock,
+        mount=lambda stamp: (angles['pan'], 0.0),
+    )
     with open_camera('virtual:step', options) as camera:
         stamp = camera.read().stamp
         before = camera.model.rays(camera.truth(stamp).boxes[:, :2])
@@ -147,12 +182,13 @@ def test_camera_on_joints_looks_where_they_point():
     assert np.degrees(turned) == pytest.approx([10, 10], abs=0.3)
 
 
-def test_late_pictures_bear_the_stamp_of_their_exposure():
+def test_late_images_bear_the_stamp_of_their_exposure():
     now = [7_000_000_000]
 
     def clock():
         now[0] += 5_000_000  # time passes while somebody looks at the clock
         return now[0]
+
     options = CaptureOptions(width=320, height=240, clock=clock, latency=0.2)
     with open_camera('virtual:', options) as camera:
         frames = [(camera.read().stamp, now[0]) for _ in range(4)]

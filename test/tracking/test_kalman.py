@@ -29,7 +29,7 @@ def test_a_correction_is_that_of_the_matrix_filter(which):
     variance = np.full((4, 2), 0.5)
     variance[3, 1] = np.inf  # not measured
     after = states._corrected(measured, variance, which)
-    observe = np.eye(2)[which:which + 1]
+    observe = np.eye(2)[which : which + 1]
     for row in range(2):
         for part in range(4):
             mean, covariance = as_matrices(states, row, part)

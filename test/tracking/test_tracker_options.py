@@ -4,11 +4,12 @@
 import pytest
 
 from face_tracking.errors import UserError
-from face_tracking.tracking.tracker_options import TrackerOptions, describe_options
+from face_tracking.options import rows_of
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 
 def test_the_table_carries_what_a_ros_parameter_needs():
-    rows = describe_options()
+    rows = rows_of(TrackerOptions)
     assert {row.name for row in rows} == set(TrackerOptions.__dataclass_fields__)
     for row in rows:
         assert row.description
@@ -18,14 +19,23 @@ def test_the_table_carries_what_a_ros_parameter_needs():
             assert row.low <= row.default <= row.high
 
 
-@pytest.mark.parametrize('values', [
-    {'min_hits': 0}, {'min_hits': 2.5}, {'iou_threshold': 1.5}, {'max_unseen': float('nan')},
-    {'score_threshold': 'high'}, {'max_misses': True}, {'visual_tracker': 'goturn'}])
+@pytest.mark.parametrize(
+    'values',
+    [
+        {'min_hits': 0},
+        {'min_hits': 2.5},
+        {'iou_threshold': 1.5},
+        {'max_time_since_update': float('nan')},
+        {'score_threshold': 'high'},
+        {'max_misses': True},
+        {'visual_tracker': 'goturn'},
+    ],
+)
 def test_a_bad_value_is_refused_by_name(values):
-    name, = values
-    with pytest.raises(UserError, match=f'{name} is .*: (set it to|choose one of)'):
+    (name,) = values
+    with pytest.raises(UserError, match=f'{name} is .*: set it to'):
         TrackerOptions(**values)
 
 
 def test_whole_numbers_will_do_where_a_number_is_asked_for():
-    assert TrackerOptions(max_unseen=2).max_unseen == 2
+    assert TrackerOptions(max_time_since_update=2).max_time_since_update == 2

@@ -33,10 +33,14 @@ NODES = ('dev/dri/renderD*', 'dev/nvidia[0-9]*', 'dev/mali*')
 BOARD = Path('/proc/device-tree/model')
 VENDORS = Path('/sys/class/drm')
 DRIVERS = {
-    '0x8086': {'opencl': 'apt install intel-opencl-icd',
-               'vulkan': 'apt install mesa-vulkan-drivers'},
-    '0x1002': {'opencl': 'apt install mesa-opencl-icd',
-               'vulkan': 'apt install mesa-vulkan-drivers'},
+    '0x8086': {
+        'opencl': 'apt install intel-opencl-icd',
+        'vulkan': 'apt install mesa-vulkan-drivers',
+    },
+    '0x1002': {
+        'opencl': 'apt install mesa-opencl-icd',
+        'vulkan': 'apt install mesa-vulkan-drivers',
+    },
     '0x10de': dict.fromkeys(KINDS, "install NVIDIA's driver (apt install nvidia-driver)"),
 }
 """What installs a driver, by the PCI number of the GPU's vendor."""
@@ -48,10 +52,12 @@ def check_code_generator(kind: str) -> None:
     :raises UserError: it cannot.
     """
     import tvm
+
     if tvm.get_global_func(f'target.build.{kind}', allow_missing=True) is None:
-        raise UserError(f'this TVM has no code generator for {NAMES[kind]}',
-                        f'compile with a TVM that was built with USE_{kind.upper()}=ON '
-                        '(docs/gpu.md)')
+        raise UserError(
+            f'this TVM has no code generator for {NAMES[kind]}',
+            f'compile with a TVM that was built with USE_{kind.upper()}=ON (docs/gpu.md)',
+        )
 
 
 def check_device(kind: str) -> None:
@@ -60,23 +66,29 @@ def check_device(kind: str) -> None:
     :raises UserError: TVM lacks the runtime, or this machine the driver or the device.
     """
     if not _runtime_loaded(kind):
-        remedy = ('build it once with scripts/build_opencl_runtime.sh' if kind == 'opencl' else
-                  'install a TVM that was built with USE_VULKAN=ON')
+        remedy = (
+            'build it once with scripts/build_opencl_runtime.sh'
+            if kind == 'opencl'
+            else 'install a TVM that was built with USE_VULKAN=ON'
+        )
         raise UserError(f'TVM has no runtime for {NAMES[kind]} here', f'{remedy} (docs/gpu.md)')
     if not _attribute(kind, EXISTS):
-        raise UserError(f'there is no driver for {NAMES[kind]} on this machine, or no device',
-                        _driver(kind))
+        raise UserError(
+            f'there is no driver for {NAMES[kind]} on this machine, or no device', _driver(kind)
+        )
 
 
 def runtime_library(kind: str) -> Path:
     """Return where TVM's runtime for a kind of GPU is, if it does not come with TVM itself."""
     from importlib.metadata import version
+
     return files.cache_dir() / 'tvm' / f'libtvm_runtime_{kind}-{version("apache-tvm")}.so'
 
 
 def _runtime_loaded(kind: str) -> bool:
     """Return whether TVM has its runtime for a kind of GPU, after looking for it."""
     import tvm_ffi
+
     registered = f'device_api.{kind}'
     for library in _libraries(kind):
         if tvm_ffi.get_global_func(registered, allow_missing=True) is not None:
@@ -108,12 +120,12 @@ def dlpack_device(kind: str) -> tuple[int, int]:
 def _attribute(kind: str, number: int):
     # Through tvm_ffi, like the rest that runs with every start: to import tvm takes 0.3 s.
     import tvm_ffi
+
     return tvm_ffi.get_global_func('runtime.GetDeviceAttr')(*dlpack_device(kind), number)
 
 
 def device_name(kind: str) -> str:
-    """Return what the driver calls the first GPU of a kind, one that :func:`check_device` passed.
-    """
+    """Return what the driver calls the first GPU of a kind, one that :func:`check_device` passed."""
     return _attribute(kind, NAME)
 
 
@@ -142,14 +154,18 @@ def _driver(kind: str) -> str:
     if 'Raspberry Pi' in board:
         if kind == 'vulkan':
             return 'apt install mesa-vulkan-drivers (Mesa v3dv, on a Pi 4 or 5)'
-        return (f'the GPU of a {board.split(" Rev")[0]} speaks Vulkan, not OpenCL: '
-                'use device vulkan or cpu')
+        return (
+            f'the GPU of a {board.split(" Rev")[0]} speaks Vulkan, not OpenCL: '
+            'use device vulkan or cpu'
+        )
     for path in sorted(VENDORS.glob('card*/device/vendor')):
         if _read(path) in DRIVERS:
             return DRIVERS[_read(path)][kind]
     software = {'opencl': 'pocl-opencl-icd', 'vulkan': 'mesa-vulkan-drivers'}[kind]
-    return (f"install the driver of this machine's GPU (apt install {software} computes on the "
-            'processor, for tests)')
+    return (
+        f"install the driver of this machine's GPU (apt install {software} computes on the "
+        'processor, for tests)'
+    )
 
 
 def _read(path: Path) -> str:

@@ -22,9 +22,10 @@ from face_tracking.compiler.relax_module import linker, relax_passes
 from face_tracking.compiler.targets import Machine
 
 
-def build_gpu_program(network: Network, pixels: Pixels
-                      ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
-    """Return the Relax program ``main(picture)``, and where it leaves each output.
+def build_gpu_program(
+    network: Network, pixels: Pixels
+) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
+    """Return the Relax program ``main(image)``, and where it leaves each output.
 
     It returns one tensor with all outputs, so that one transfer fetches them; an output's place
     is the number of its tensor, 0, and where in that it begins.
@@ -39,19 +40,28 @@ def build_gpu_program(network: Network, pixels: Pixels
                 weights = weights_of(layer)
                 constants = [] if weights is None else [relax.const(weights, FLOAT)]
                 function = builder.add_func(layer_function(layer, network, pixels, name), name)
-                maps[layer.output] = builder.emit(relax.call_tir(
-                    function, [*(maps[source] for source in layer.sources), *constants],
-                    relax.TensorType((network.shapes[layer.output].numbers,), FLOAT)))
+                maps[layer.output] = builder.emit(
+                    relax.call_tir(
+                        function,
+                        [*(maps[source] for source in layer.sources), *constants],
+                        relax.TensorType((network.shapes[layer.output].numbers,), FLOAT),
+                    )
+                )
             function = builder.add_func(results_function(network, 'results'), 'results')
             sizes = output_sizes(network.outputs)
-            results = builder.emit(relax.call_tir(
-                function, [maps[source] for source in readers(network.outputs)],
-                relax.TensorType((sum(sizes),), FLOAT)))
+            results = builder.emit(
+                relax.call_tir(
+                    function,
+                    [maps[source] for source in readers(network.outputs)],
+                    relax.TensorType((sum(sizes),), FLOAT),
+                )
+            )
             returned = builder.emit_output(relax.Tuple([results]))
         builder.emit_func_output(returned)
     begins = accumulate(sizes, initial=0)
-    return builder.get(), {output.name: (0, begin)
-                           for output, begin in zip(network.outputs, begins, strict=False)}
+    return builder.get(), {
+        output.name: (0, begin) for output, begin in zip(network.outputs, begins, strict=False)
+    }
 
 
 def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
@@ -60,6 +70,7 @@ def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> N
     :raises UserError: there is no C compiler to link it with.
     """
     with machine.target:
-        executable = relax.build(program, machine.target, relax_pipeline=relax_passes(),
-                                 tir_pipeline='default')
+        executable = relax.build(
+            program, machine.target, relax_pipeline=relax_passes(), tir_pipeline='default'
+        )
     executable.export_library(str(path), fcompile=linker(machine))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: the ranges that a network's feature maps take on pictures.
+"""Calibration: the ranges that a network's feature maps take on images.
 
     python -m face_tracking.compiler.int8.calibration FOLDER [--model ...] [--output FILE]
 
-The network is compiled with every map as an output and run twice over the pictures: first for the
+The network is compiled with every map as an output and run twice over the images: first for the
 largest magnitudes, then for where numbers of 8 bits had best be cut off. There the rounding that
 a narrower range spares is weighed against the numbers that it cuts (Sung, Shin and Hwang,
 "Resiliency of Deep Neural Networks under Quantization", 2015). The second time it also sees which
@@ -27,11 +27,11 @@ import numpy as np
 from face_tracking.compiler.graph import Add, Convolution, Network, Output, Part
 from face_tracking.compiler.int8.quantization import (
     WEIGHT,
-    Dot,
+    QuantDense,
     Ranges,
     map_types,
     needed_types,
-    quantise,
+    quantize,
     scaled_weights,
 )
 from face_tracking.errors import UserError
@@ -39,34 +39,39 @@ from face_tracking.errors import UserError
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Of the largest number: where numbers of 8 bits may be cut off."""
 ENOUGH = 200
-"""Pictures that are taken of a folder with more, evenly spread."""
+"""Images that are taken of a folder with more, evenly spread."""
 
 Maps = dict[str, np.ndarray]
 
 
-def calibrate(network: Network, pictures: Callable[[], Iterable[np.ndarray]],
-              run: Callable[[np.ndarray], Maps]) -> Ranges:
+def calibrate(
+    network: Network, images: Callable[[], Iterable[np.ndarray]], run: Callable[[np.ndarray], Maps]
+) -> Ranges:
     """Return the ranges of a network's maps.
 
-    :param pictures: called twice; uint8 (H, W, 3) BGR, of the network's input size.
-    :param run: from a picture to the maps that `needed_maps` names, float32 (pixels, channels).
+    :param images: called twice; uint8 (H, W, 3) BGR, of the network's input size.
+    :param run: from an image to the maps that `needed_maps` names, float32 (pixels, channels).
     """
     needs = needed_types(network, map_types(network))
     peaks: Maps = {}
-    for picture in pictures():
-        for name, values in run(picture).items():
+    for image in images():
+        for name, values in run(image).items():
             found = np.abs(values).max(0)
             peaks[name] = np.maximum(peaks.get(name, 0), found)
-    errors = {name: np.zeros((len(FRACTIONS), len(peak))) for name, peak in peaks.items()
-              if 'uint8' in needs[name]}
+    errors = {
+        name: np.zeros((len(FRACTIONS), len(peak)))
+        for name, peak in peaks.items()
+        if 'uint8' in needs[name]
+    }
     moments = {name: np.zeros((len(peaks[name]),) * 2) for name in errors}
-    for picture in pictures():
-        maps = run(picture)
+    for image in images():
+        maps = run(image)
         for name, error in errors.items():
             error += _clipping_errors(maps[name], peaks[name])
             moments[name] += maps[name].T @ maps[name] / len(maps[name])
-    clips = {name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)]
-             for name, error in errors.items()}
+    clips = {
+        name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)] for name, error in errors.items()
+    }
     # All peaks: TensorFlow Lite, which has no 16 bits, asks for those of the other maps too.
     ranges = Ranges(peaks, clips)
     return replace(ranges, steps=_steps(network, ranges, moments))
@@ -74,13 +79,16 @@ def calibrate(network: Network, pictures: Callable[[], Iterable[np.ndarray]],
 
 def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
     """Return by how much pointwise weights had better differ from the nearest whole numbers."""
-    quantised, found = quantise(network, ranges), {}
+    quantized, found = quantize(network, ranges), {}
     for layer in network.layers:
         source = layer.sources[0]
-        if not isinstance(quantised.layers.get(layer.output), Dot) or source not in moments \
-                or layer.window.size != (1, 1):
+        if (
+            not isinstance(quantized.layers.get(layer.output), QuantDense)
+            or source not in moments
+            or layer.window.size != (1, 1)
+        ):
             continue
-        scale = quantised.forms[source, 'uint8'].scale
+        scale = quantized.forms[source, 'uint8'].scale
         weights = scaled_weights(layer, scale)[0][0, 0]
         whole = compensated(weights, moments[source] / np.outer(scale, scale))
         found[layer.output] = (whole - np.rint(weights)).astype(np.int8)
@@ -102,7 +110,7 @@ def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01)
     for index, row in enumerate(factor):
         rounded[index] = np.clip(np.rint(rest[index]), -WEIGHT, WEIGHT)
         error = (rest[index] - rounded[index]) / row[index]
-        rest[index + 1:] -= np.outer(row[index + 1:], error)
+        rest[index + 1 :] -= np.outer(row[index + 1 :], error)
     return rounded
 
 
@@ -118,7 +126,7 @@ def _clipping_errors(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
 
 
 def needed_maps(network: Network) -> list[str]:
-    """Return the maps whose ranges quantising asks for, here or for TensorFlow Lite."""
+    """Return the maps whose ranges quantizing asks for, here or for TensorFlow Lite."""
     return [layer.output for layer in network.layers if isinstance(layer, Convolution | Add)]
 
 
@@ -127,8 +135,13 @@ def with_all_maps(network: Network) -> Network:
     outputs = []
     for name in needed_maps(network):
         shape = network.shapes[name]
-        outputs.append(Output(name, (1, shape.height, shape.width, shape.channels),
-                              (Part(name, 0, shape.channels),)))
+        outputs.append(
+            Output(
+                name,
+                (1, shape.height, shape.width, shape.channels),
+                (Part(name, 0, shape.channels),),
+            )
+        )
     return Network(network.layers, outputs, network.shapes)
 
 
@@ -141,6 +154,7 @@ class _Prober:
 
         from face_tracking.compiler.relax_module import build_program, export_library
         from face_tracking.compiler.targets import find_machine
+
         machine = find_machine('host')
         self._outputs = with_all_maps(network).outputs
         program, self._places = build_program(with_all_maps(network), machine, pixels)
@@ -152,44 +166,57 @@ class _Prober:
         self._tensor = tvm.runtime.tensor
         self._threads = tvm.runtime.tensor(np.array([1], np.int32))
 
-    def __call__(self, picture: np.ndarray) -> Maps:
-        tensors = self._main(self._tensor(picture.reshape(-1)), self._threads)
-        return {output.name: tensors[self._places[output.name][0]].numpy().reshape(
-            -1, output.shape[-1]) for output in self._outputs}
+    def __call__(self, image: np.ndarray) -> Maps:
+        tensors = self._main(self._tensor(image.reshape(-1)), self._threads)
+        return {
+            output.name: tensors[self._places[output.name][0]]
+            .numpy()
+            .reshape(-1, output.shape[-1])
+            for output in self._outputs
+        }
 
 
-def calibrate_model(model, folder: Path, output: Path | None = None,
-                    most: int = ENOUGH) -> list[Path]:
-    """Calibrate a model on a folder of pictures; return the files that were written.
+def calibrate_model(
+    model, folder: Path, output: Path | None = None, most: int = ENOUGH
+) -> list[Path]:
+    """Calibrate a model on a folder of images; return the files that were written.
 
     :param model: a `detection.model.Model`; the calibration holds at every input size.
     :param output: where to write it; beside the libraries in the cache if None.
-    :raises UserError: there are no pictures, or the network has no integer form.
+    :raises UserError: there are no images, or the network has no integer form.
     """
-    files = _some_pictures(folder, most)
+    files = _some_images(folder, most)
     from face_tracking.cli.output import progress
     from face_tracking.compiler.int8.calibration_file import own_file, write_ranges
     from face_tracking.compiler.lowering import Pixels
     from face_tracking.compiler.onnx_import import read_network
+
     described = model.description
-    rgb = described.colour == 'rgb'
+    rgb = described.color == 'rgb'
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
-    run = _Prober(network, Pixels(tuple(described.mean[::-1] if rgb else described.mean),
-                                  described.scale))
+    run = _Prober(
+        network, Pixels(tuple(described.mean[::-1] if rgb else described.mean), described.scale)
+    )
     used = 0
-    with progress(total=2 * len(files), unit='picture') as bar:
-        def pictures() -> Iterator[np.ndarray]:
+    with progress(total=2 * len(files), unit='image') as bar:
+
+        def images() -> Iterator[np.ndarray]:
             nonlocal used
             used = 0
-            for picture in _fitted(files, model.input_size):
+            for image in _fitted(files, model.input_size):
                 bar.update()
                 used += 1
-                yield picture
-        ranges = calibrate(network, pictures, run)
+                yield image
+
+        ranges = calibrate(network, images, run)
     from hashlib import sha256
-    models = {file.path.name: sha256(file.path.read_bytes()).hexdigest()
-              for file in described.files if file.path.is_file()}
+
+    models = {
+        file.path.name: sha256(file.path.read_bytes()).hexdigest()
+        for file in described.files
+        if file.path.is_file()
+    }
     models[model.path.name] = model.sha256
     places = [output] if output else [own_file(digest) for digest in models.values()]
     for place in places:
@@ -197,52 +224,68 @@ def calibrate_model(model, folder: Path, output: Path | None = None,
     return places
 
 
-def _some_pictures(folder: Path, most: int) -> list[Path]:
+def _some_images(folder: Path, most: int) -> list[Path]:
     from face_tracking.camera.image_folder import find_images
+
     if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}', 'give a folder of pictures with faces')
+        raise UserError(f'there is no folder {folder}', 'give a folder of images with faces')
     files = find_images(folder)
     if not files:
-        raise UserError(f'there are no pictures in {folder}',
-                        'give a folder of pictures with faces')
-    return [files[index * len(files) // most] for index in range(most)] \
-        if len(files) > most else files
+        raise UserError(f'there are no images in {folder}', 'give a folder of images with faces')
+    return (
+        [files[index * len(files) // most] for index in range(most)]
+        if len(files) > most
+        else files
+    )
 
 
 def _fitted(files: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yield the pictures that can be read, letterboxed as the detector does."""
+    """Yield the images that can be read, letterboxed as the detector does."""
     from face_tracking.camera.image_folder import read_image
     from face_tracking.detection.letterbox import Letterbox
+
     fit, none = Letterbox(*size), True
     for file in files:
         try:
-            picture = fit(read_image(file))[0]
+            image = fit(read_image(file))[0]
         except UserError as error:
             print(f'skipped: {error}', file=sys.stderr)
             continue
         none = False
-        yield np.ascontiguousarray(picture)
+        yield np.ascontiguousarray(image)
     if none:
-        raise UserError('none of the pictures can be read', 'check the files named above')
+        raise UserError('none of the images can be read', 'check the files named above')
 
 
 def main() -> int:
     """Calibrate, and say where the ranges are."""
     from face_tracking.cli import arguments
     from face_tracking.detection.model import load_model
+
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', type=Path, help='pictures such as the detector will see')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', type=Path, help='images such as the detector will see')
     parser.add_argument('--model', metavar='FILE|NAME')
     parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
-    parser.add_argument('--pictures', type=arguments.positive, default=ENOUGH, metavar='N',
-                        help='take at most so many (default: %(default)s)')
-    parser.add_argument('--output', type=Path, metavar='FILE',
-                        help='where to write the ranges (default: the cache)')
+    parser.add_argument(
+        '--images',
+        type=arguments.positive,
+        default=ENOUGH,
+        metavar='N',
+        help='take at most so many (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='FILE',
+        help='where to write the ranges (default: the cache)',
+    )
     args = parser.parse_args()
     try:
-        for path in calibrate_model(load_model(args.model, args.input_size), args.folder,
-                                    args.output, args.pictures):
+        for path in calibrate_model(
+            load_model(args.model, args.input_size), args.folder, args.output, args.images
+        ):
             print(path)
     except UserError as error:
         print(f'calibrate: {error}', file=sys.stderr)

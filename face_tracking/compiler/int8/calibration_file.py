@@ -40,21 +40,32 @@ class RangesFile:
     sha256: str
 
 
-def write_ranges(path: Path, ranges: Ranges, models: Mapping[str, str], pictures: int) -> None:
+def write_ranges(path: Path, ranges: Ranges, models: Mapping[str, str], images: int) -> None:
     """Write a calibration.
 
     :param models: the names and SHA-256 of the ONNX files with these weights.
     :raises UserError: it cannot be written.
     """
     from face_tracking.cli.output import write_text
-    lines = [f' "format": {FORMAT}', f' "models": {json.dumps(dict(models))}',
-             f' "pictures": {pictures}']
+
+    lines = [
+        f' "format": {FORMAT}',
+        f' "models": {json.dumps(dict(models))}',
+        f' "images": {images}',
+    ]
     for name, maps in (('peaks', ranges.peaks), ('clips', ranges.clips)):
-        rows = ',\n'.join(f'  {json.dumps(key)}: [{", ".join(f"{value:.4g}" for value in row)}]'
-                          for key, row in maps.items())
+        rows = ',\n'.join(
+            f'  {json.dumps(key)}: [{", ".join(f"{value:.4g}" for value in row)}]'
+            for key, row in maps.items()
+        )
         lines.append(f' "{name}": {{\n{rows}\n }}')
-    steps = {name: [list(array.shape), b64encode(zlib.compress(
-        array.astype('int8').tobytes(), 9)).decode()] for name, array in ranges.steps.items()}
+    steps = {
+        name: [
+            list(array.shape),
+            b64encode(zlib.compress(array.astype('int8').tobytes(), 9)).decode(),
+        ]
+        for name, array in ranges.steps.items()
+    }
     rows = ',\n'.join(f'  {json.dumps(key)}: {json.dumps(row)}' for key, row in steps.items())
     lines.append(f' "steps": {{\n{rows}\n }}')
     write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
@@ -68,12 +79,15 @@ def read_ranges(path: Path) -> Ranges:
     import numpy as np
 
     from face_tracking.compiler.int8.quantization import Ranges
+
     try:
         content = json.loads(path.read_text())
         if content['format'] != FORMAT:
             raise ValueError(f'it has format {content["format"]}')
-        steps = {name: np.frombuffer(zlib.decompress(b64decode(packed)), np.int8).reshape(shape)
-                 for name, (shape, packed) in content.get('steps', {}).items()}
+        steps = {
+            name: np.frombuffer(zlib.decompress(b64decode(packed)), np.int8).reshape(shape)
+            for name, (shape, packed) in content.get('steps', {}).items()
+        }
         return Ranges(dict(content['peaks']), dict(content['clips']), steps)
     except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UserError(f'the calibration {path} cannot be used ({error})', CALIBRATE) from error
@@ -92,8 +106,13 @@ def find_ranges(model: Path, model_sha256: str, precision: str = 'int8') -> Rang
     :raises UserError: int8 was asked for, and there is none, or only one of other weights.
     """
     stem = re.sub(r'_\d+x\d+$', '', model.stem)
-    for path in dict.fromkeys([own_file(model_sha256), model.with_name(model.stem + SUFFIX),
-                               model.with_name(stem + SUFFIX)]):
+    for path in dict.fromkeys(
+        [
+            own_file(model_sha256),
+            model.with_name(model.stem + SUFFIX),
+            model.with_name(stem + SUFFIX),
+        ]
+    ):
         if not path.is_file():
             continue
         try:
@@ -104,12 +123,16 @@ def find_ranges(model: Path, model_sha256: str, precision: str = 'int8') -> Rang
             known = set()
         if model_sha256 in known:
             return RangesFile(path, hashlib.sha256(content).hexdigest())
-        problem = (f'the calibration {path} is of another version, or belongs to other weights '
-                   f'than {model.name}')
+        problem = (
+            f'the calibration {path} is of another version, or belongs to other weights '
+            f'than {model.name}'
+        )
         if precision == 'int8':
             raise UserError(problem, CALIBRATE)
-        print(f'face_tracking: {problem}, computing in floating point instead: {CALIBRATE}',
-              file=sys.stderr)
+        print(
+            f'face_tracking: {problem}, computing in floating point instead: {CALIBRATE}',
+            file=sys.stderr,
+        )
         return None
     if precision == 'int8':
         raise UserError(f'the model {model} was not calibrated for int8', CALIBRATE)

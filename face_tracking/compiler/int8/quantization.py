@@ -52,7 +52,7 @@ OTHER_PRECISION = 'choose precision float32 or float16'
 
 
 @dataclass(frozen=True)
-class Form:
+class QuantFormat:
     """How a feature map's numbers are kept.
 
     :ivar dtype: ``uint8``, ``int16`` or ``float32``.
@@ -64,7 +64,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Dot:
+class QuantDense:
     """A dense convolution: number out = (sum of number in * weight, plus bias) * gain.
 
     :ivar weights: int8 (kernel height, kernel width, in, out).
@@ -78,7 +78,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Taps:
+class QuantDepthwise:
     """A depthwise convolution, in 16-bit fractions: a product is (a * b + ONE / 2) // ONE.
 
     :ivar weights: int16 (kernel height, kernel width, channels).
@@ -114,7 +114,7 @@ class Ranges:
 
 
 @dataclass
-class Quantised:
+class Quantized:
     """A network in whole numbers.
 
     :ivar network: with its layers in float.
@@ -126,8 +126,8 @@ class Quantised:
 
     network: Network
     stored: dict[str, str]
-    forms: dict[tuple[str, str], Form]
-    layers: dict[str, Dot | Taps | Sum]
+    forms: dict[tuple[str, str], QuantFormat]
+    layers: dict[str, QuantDense | QuantDepthwise | Sum]
     image_zero: int = 0
 
     def wanted(self, layer: Layer | None, source: str) -> str:
@@ -141,14 +141,22 @@ def float_layers(network: Network) -> set[str]:
     Where such a one is depthwise, the pointwise one before it does too.
     """
     uses = network.uses()
-    found = {layer.output for layer in network.layers if isinstance(layer, Convolution)
-             and any(isinstance(user, Output) for user in uses[layer.output])}
-    before = {layer.sources[0] for layer in network.layers
-              if layer.output in found and layer.depthwise}
-    return found | {layer.output for layer in network.layers if isinstance(layer, Convolution)
-                    and layer.output in before
-                    and all(getattr(user, 'output', None) in found
-                            for user in uses[layer.output])}
+    found = {
+        layer.output
+        for layer in network.layers
+        if isinstance(layer, Convolution)
+        and any(isinstance(user, Output) for user in uses[layer.output])
+    }
+    before = {
+        layer.sources[0] for layer in network.layers if layer.output in found and layer.depthwise
+    }
+    return found | {
+        layer.output
+        for layer in network.layers
+        if isinstance(layer, Convolution)
+        and layer.output in before
+        and all(getattr(user, 'output', None) in found for user in uses[layer.output])
+    }
 
 
 def wanted_type(layer: Layer | Output | None, stored: Mapping[str, str], own: str) -> str:
@@ -201,23 +209,25 @@ def needed_types(network: Network, stored: Mapping[str, str]) -> dict[str, set[s
 def _check(layer: Layer, network: Network, types) -> None:
     name, channels = layer.output, network.shapes[layer.output].channels
     if not isinstance(layer, Convolution | Add | MaxPool | Upsample):
-        raise UserError(f'int8 knows no {type(layer).__name__.lower()} ({name})',
-                        OTHER_PRECISION)
+        raise UserError(f'int8 knows no {type(layer).__name__.lower()} ({name})', OTHER_PRECISION)
     if f'{name} in float' in types:
         return
     activation = getattr(layer, 'activation', None)
     if activation not in (None, NONE, RELU):
-        raise UserError(f'int8 knows no activation but ReLU ({name} has {activation.kind} '
-                        f'{activation.low:g} {activation.high:g})', OTHER_PRECISION)
+        raise UserError(
+            f'int8 knows no activation but ReLU ({name} has {activation.kind} '
+            f'{activation.low:g} {activation.high:g})',
+            OTHER_PRECISION,
+        )
     if IMAGE in layer.sources and (not isinstance(layer, Convolution) or layer.depthwise):
-        raise UserError(f'int8 begins with a dense convolution, not with {name}',
-                        OTHER_PRECISION)
+        raise UserError(f'int8 begins with a dense convolution, not with {name}', OTHER_PRECISION)
     if channels % 4:
         raise UserError(f'int8 takes channels by fours, {name} has {channels}', OTHER_PRECISION)
 
 
-def scaled_weights(layer: Convolution, source: np.ndarray,
-                   limit: int = WEIGHT) -> tuple[np.ndarray, np.ndarray]:
+def scaled_weights(
+    layer: Convolution, source: np.ndarray, limit: int = WEIGHT
+) -> tuple[np.ndarray, np.ndarray]:
     """Return a dense convolution's weights in units that are still to be rounded, and the units.
 
     :param source: float64 (in,), the scales of the numbers that it reads.
@@ -229,20 +239,25 @@ def scaled_weights(layer: Convolution, source: np.ndarray,
     return weights / unit, unit
 
 
-def quantise(network: Network, ranges: Ranges, weight_limit: int = WEIGHT,
-             mean: tuple[float, ...] = (0.0, 0.0, 0.0), scale: float = 1.0) -> Quantised:
+def quantize(
+    network: Network,
+    ranges: Ranges,
+    weight_limit: int = WEIGHT,
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+    scale: float = 1.0,
+) -> Quantized:
     """Turn a network into whole numbers.
 
-    :param weight_limit: the largest 8-bit weight; 64 where products of two neighbours are added
+    :param weight_limit: the largest 8-bit weight; 64 where products of two neighbors are added
         in 16 bits.
-    :param mean: subtracted from each pixel value; the same whole number for all colours.
+    :param mean: subtracted from each pixel value; the same whole number for all colors.
     :param scale: then multiplied.
     :raises UserError: a layer has no integer form, or a range is missing.
     """
-    return _Quantiser(network, ranges, weight_limit, mean, scale).run()
+    return _Quantizer(network, ranges, weight_limit, mean, scale).run()
 
 
-class _Quantiser:
+class _Quantizer:
     """Goes through the layers in their order; each one's result has a form before it is read."""
 
     def __init__(self, network, ranges, weight_limit, mean, scale):
@@ -251,14 +266,14 @@ class _Quantiser:
             raise UserError(f'int8 cannot subtract {mean} from pixels', OTHER_PRECISION)
         stored = map_types(network)
         self.needs = needed_types(network, stored)
-        colours = network.shapes[IMAGE].channels
-        self.result = Quantised(network, stored, {}, {}, int(mean[0]))
-        self.result.forms[IMAGE, 'uint8'] = Form('uint8', np.full(colours, float(scale)))
+        colors = network.shapes[IMAGE].channels
+        self.result = Quantized(network, stored, {}, {}, int(mean[0]))
+        self.result.forms[IMAGE, 'uint8'] = QuantFormat('uint8', np.full(colors, float(scale)))
         self.positive = {IMAGE}
         if mean[0]:
             self.positive.discard(IMAGE)
 
-    def run(self) -> Quantised:
+    def run(self) -> Quantized:
         for layer in self.network.layers:
             if isinstance(layer, MaxPool | Upsample):
                 self._pass_on(layer)
@@ -274,19 +289,26 @@ class _Quantiser:
 
     def _float(self, name: str) -> None:
         ones = np.ones(self.network.shapes[name].channels)
-        self.result.forms[name, 'float32'] = Form('float32', ones)
+        self.result.forms[name, 'float32'] = QuantFormat('float32', ones)
 
     def _range(self, kind: str, name: str) -> np.ndarray:
         """Return a map's ranges, none of them next to nothing."""
         found = getattr(self.ranges, kind).get(name)
         if found is None or len(found) != self.network.shapes[name].channels:
-            raise UserError(f'the calibration says nothing of the feature map {name}',
-                            'calibrate again (face_tracking compile --calibration FOLDER)')
+            raise UserError(
+                f'the calibration says nothing of the feature map {name}',
+                'calibrate again (face_tracking compile --calibration FOLDER)',
+            )
         found = np.asarray(found, np.float64)
         return np.maximum(found, max(LEAST * float(found.max()), 1e-6))
 
-    def _give(self, name: str, positive: bool, scale16: np.ndarray | None,
-              scale8: np.ndarray | None = None) -> Form:
+    def _give(
+        self,
+        name: str,
+        positive: bool,
+        scale16: np.ndarray | None,
+        scale8: np.ndarray | None = None,
+    ) -> QuantFormat:
         """Give a layer's result its forms and return the one that it is stored in.
 
         :param scale8: of its 8 bits, if not what calibration says.
@@ -297,14 +319,16 @@ class _Quantiser:
         if stored == 'float32':
             self._float(name)
         if stored == 'int16':
-            forms[name, 'int16'] = Form('int16', scale16)
-            forms[name, 'float32'] = Form('float32', np.ones(len(scale16)))
+            forms[name, 'int16'] = QuantFormat('int16', scale16)
+            forms[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
         if 'uint8' in self.needs[name]:
             if not positive:
-                raise UserError(f'{name} has numbers below zero, which int8 does not multiply',
-                                OTHER_PRECISION)
-            forms[name, 'uint8'] = Form('uint8', self._range('clips', name) / 255
-                                        if scale8 is None else scale8)
+                raise UserError(
+                    f'{name} has numbers below zero, which int8 does not multiply', OTHER_PRECISION
+                )
+            forms[name, 'uint8'] = QuantFormat(
+                'uint8', self._range('clips', name) / 255 if scale8 is None else scale8
+            )
         return forms[name, stored]
 
     def _pass_on(self, layer) -> None:
@@ -332,9 +356,11 @@ class _Quantiser:
             whole = np.clip(whole + steps, -WEIGHT, WEIGHT)
         if layer.sources[0] == IMAGE:
             bias = bias - self.result.image_zero * (whole * unit).sum((0, 1, 2))
-        self.result.layers[name] = Dot(
-            whole.astype(np.int8), np.rint(bias / unit).astype(np.int32),
-            np.minimum(unit / form.scale, 1 - 1e-9) if form.dtype != 'float32' else unit)
+        self.result.layers[name] = QuantDense(
+            whole.astype(np.int8),
+            np.rint(bias / unit).astype(np.int32),
+            np.minimum(unit / form.scale, 1 - 1e-9) if form.dtype != 'float32' else unit,
+        )
 
     def _taps(self, layer: Convolution) -> None:
         source = self.result.forms[layer.sources[0], 'int16'].scale
@@ -346,8 +372,9 @@ class _Quantiser:
         unit = np.maximum.reduce([wanted, finest, np.full(len(bias), 1e-12)])
         scale8 = unit * (1 << STEP_BITS) if self.result.stored[name] == 'uint8' else None
         self._give(name, layer.activation.kind == 'clip', unit, scale8)
-        self.result.layers[name] = Taps(
-            _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16), unit)
+        self.result.layers[name] = QuantDepthwise(
+            _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16), unit
+        )
 
     def _sum_scale(self, name: str, weights, bias, source) -> np.ndarray:
         """Return what 1 in the sum of a depthwise convolution should stand for."""
@@ -361,15 +388,21 @@ class _Quantiser:
 
     def _add(self, layer: Add) -> None:
         forms = [self.result.forms[source, 'int16'] for source in layer.sources]
-        positive = (layer.activation.kind == 'clip'
-                    or all(source in self.positive for source in layer.sources))
+        positive = layer.activation.kind == 'clip' or all(
+            source in self.positive for source in layer.sources
+        )
         scale16 = None
         if self.result.stored[layer.output] == 'int16':
-            scale16 = np.maximum.reduce([PEAK_ROOM * self._range('peaks', layer.output) / INT16,
-                                         *(form.scale * (ONE / INT16) for form in forms)])
+            scale16 = np.maximum.reduce(
+                [
+                    PEAK_ROOM * self._range('peaks', layer.output) / INT16,
+                    *(form.scale * (ONE / INT16) for form in forms),
+                ]
+            )
         form = self._give(layer.output, positive, scale16)
         self.result.layers[layer.output] = Sum(
-            tuple(_fraction(source.scale / form.scale) for source in forms))
+            tuple(_fraction(source.scale / form.scale) for source in forms)
+        )
 
 
 def _fraction(values: np.ndarray) -> np.ndarray:
@@ -377,6 +410,6 @@ def _fraction(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values * ONE), -INT16, INT16).astype(np.int16)
 
 
-def conversion_gain(source: Form, target: Form) -> np.ndarray:
+def conversion_gain(source: QuantFormat, target: QuantFormat) -> np.ndarray:
     """Return the int16 factors by which a 16-bit map becomes one of 8 bits."""
     return _fraction(source.scale / target.scale)

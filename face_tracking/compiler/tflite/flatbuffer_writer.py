@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A quantised network as a TensorFlow Lite file.
+"""A quantized network as a TensorFlow Lite file.
 
 Convolutions, pooling, enlargement and additions are in int8, as an Edge TPU computes them. After
 them come the few steps in float that make the network's outputs of the last maps; a compiler for
@@ -36,11 +36,21 @@ from face_tracking.compiler.tflite.integer_network import Grid, IntegerNetwork
 from face_tracking.errors import UserError
 
 Op = schema.BuiltinOperator
-VERSIONS = {Op.CONV_2D: 3, Op.DEPTHWISE_CONV_2D: 3, Op.ADD: 2, Op.PAD: 2, Op.MAX_POOL_2D: 2,
-            Op.RESIZE_NEAREST_NEIGHBOR: 2, Op.DEQUANTIZE: 2}
+VERSIONS = {
+    Op.CONV_2D: 3,
+    Op.DEPTHWISE_CONV_2D: 3,
+    Op.ADD: 2,
+    Op.PAD: 2,
+    Op.MAX_POOL_2D: 2,
+    Op.RESIZE_NEAREST_NEIGHBOR: 2,
+    Op.DEQUANTIZE: 2,
+}
 """The first version of each operator that computes in int8; the others' is 1."""
-TYPES = {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.int32): schema.TensorType.INT32,
-         np.dtype(np.float32): schema.TensorType.FLOAT32}
+TYPES = {
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+}
 
 
 def written(integers: IntegerNetwork, description: str) -> bytes:
@@ -83,9 +93,16 @@ class _Writer:
 
     # Tensors
 
-    def _tensor(self, name: str, shape: Sequence[int], dtype, data: np.ndarray | None = None,
-                scales: Sequence[float] = (), zero_points: Sequence[int] = (),
-                axis: int = 0) -> int:
+    def _tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype,
+        data: np.ndarray | None = None,
+        scales: Sequence[float] = (),
+        zero_points: Sequence[int] = (),
+        axis: int = 0,
+    ) -> int:
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name, list(shape), TYPES[np.dtype(dtype)]
         if data is not None:
@@ -107,13 +124,19 @@ class _Writer:
     def _map(self, name: str) -> int:
         """Return the tensor of a feature map."""
         if name not in self._maps:
-            self._maps[name] = self._quantised_map(name, self._network.shapes[name],
-                                                   self._integers.grids[name])
+            self._maps[name] = self._quantized_map(
+                name, self._network.shapes[name], self._integers.grids[name]
+            )
         return self._maps[name]
 
-    def _quantised_map(self, name: str, shape: Shape, grid: Grid) -> int:
-        return self._tensor(name, (1, shape.height, shape.width, shape.channels), np.int8,
-                            scales=[grid.scale], zero_points=[grid.zero_point])
+    def _quantized_map(self, name: str, shape: Shape, grid: Grid) -> int:
+        return self._tensor(
+            name,
+            (1, shape.height, shape.width, shape.channels),
+            np.int8,
+            scales=[grid.scale],
+            zero_points=[grid.zero_point],
+        )
 
     # Operators
 
@@ -148,32 +171,51 @@ class _Writer:
         elif isinstance(layer, Add):
             options = schema.AddOptionsT()
             options.fusedActivationFunction = _fused(layer.activation)
-            self._operator(Op.ADD, [self._map(name) for name in layer.sources],
-                           self._map(layer.output), options)
+            self._operator(
+                Op.ADD,
+                [self._map(name) for name in layer.sources],
+                self._map(layer.output),
+                options,
+            )
         else:
             raise _unknown(layer)
 
     def _add_convolution(self, layer: Convolution) -> None:
         source, padding = self._padded(layer)
-        options = (schema.DepthwiseConv2DOptionsT() if layer.depthwise
-                   else schema.Conv2DOptionsT())
+        options = schema.DepthwiseConv2DOptionsT() if layer.depthwise else schema.Conv2DOptionsT()
         options.padding = padding
         options.strideH, options.strideW = layer.window.stride
         options.dilationHFactor, options.dilationWFactor = layer.window.dilation
         options.fusedActivationFunction = _fused(layer.activation)
         kernel = self._integers.kernels[layer.output]
-        weights = (kernel.weights[None] if layer.depthwise
-                   else kernel.weights.transpose(3, 0, 1, 2))
+        weights = kernel.weights[None] if layer.depthwise else kernel.weights.transpose(3, 0, 1, 2)
         zeros = np.zeros(len(kernel.scales), np.int64)
-        weights = self._tensor(f'{layer.output}/weights', weights.shape, np.int8, weights,
-                               kernel.scales, zeros, axis=3 if layer.depthwise else 0)
+        weights = self._tensor(
+            f'{layer.output}/weights',
+            weights.shape,
+            np.int8,
+            weights,
+            kernel.scales,
+            zeros,
+            axis=3 if layer.depthwise else 0,
+        )
         input_scale = self._integers.grids[layer.sources[0]].scale
-        bias = self._tensor(f'{layer.output}/bias', kernel.bias.shape, np.int32, kernel.bias,
-                            kernel.scales * np.float32(input_scale), zeros)
+        bias = self._tensor(
+            f'{layer.output}/bias',
+            kernel.bias.shape,
+            np.int32,
+            kernel.bias,
+            kernel.scales * np.float32(input_scale),
+            zeros,
+        )
         if layer.depthwise:
             options.depthMultiplier = 1
-        self._operator(Op.DEPTHWISE_CONV_2D if layer.depthwise else Op.CONV_2D,
-                       [source, weights, bias], self._map(layer.output), options)
+        self._operator(
+            Op.DEPTHWISE_CONV_2D if layer.depthwise else Op.CONV_2D,
+            [source, weights, bias],
+            self._map(layer.output),
+            options,
+        )
 
     def _padded(self, layer: Convolution) -> tuple[int, int]:
         """Return a convolution's input and its kind of padding.
@@ -189,24 +231,32 @@ class _Writer:
             return source, schema.Padding.SAME
         top, left, bottom, right = layer.window.padding
         larger = Shape(shape.height + top + bottom, shape.width + left + right, shape.channels)
-        padded = self._quantised_map(f'{layer.output}/padded', larger,
-                                     self._integers.grids[layer.sources[0]])
+        padded = self._quantized_map(
+            f'{layer.output}/padded', larger, self._integers.grids[layer.sources[0]]
+        )
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-        self._operator(Op.PAD, [source, self._constant(f'{layer.output}/padding', amounts)],
-                       padded, schema.PadOptionsT())
+        self._operator(
+            Op.PAD,
+            [source, self._constant(f'{layer.output}/padding', amounts)],
+            padded,
+            schema.PadOptionsT(),
+        )
         return padded, schema.Padding.VALID
 
     def _add_pool(self, layer: MaxPool) -> None:
         shape, window = self._network.shapes[layer.sources[0]], layer.window
         if window.dilation != (1, 1) or window.padding not in (
-                (0, 0, 0, 0), _same_padding(window, shape)):
+            (0, 0, 0, 0),
+            _same_padding(window, shape),
+        ):
             raise _unknown(layer)
         options = schema.Pool2DOptionsT()
         options.padding = schema.Padding.SAME if any(window.padding) else schema.Padding.VALID
         options.filterHeight, options.filterWidth = window.size
         options.strideH, options.strideW = window.stride
-        self._operator(Op.MAX_POOL_2D, [self._map(layer.sources[0])], self._map(layer.output),
-                       options)
+        self._operator(
+            Op.MAX_POOL_2D, [self._map(layer.sources[0])], self._map(layer.output), options
+        )
 
     def _add_enlargement(self, layer: Upsample) -> None:
         shape, small = self._network.shapes[layer.output], self._network.shapes[layer.sources[0]]
@@ -214,33 +264,48 @@ class _Writer:
             taken = np.floor(np.arange(large, dtype=np.float32) * np.float32(side / large))
             if (taken != np.arange(large) // layer.factor).any():
                 raise _unknown(layer)
-        size = self._constant(f'{layer.output}/size', np.array([shape.height, shape.width],
-                                                               np.int32))
-        self._operator(Op.RESIZE_NEAREST_NEIGHBOR, [self._map(layer.sources[0]), size],
-                       self._map(layer.output), schema.ResizeNearestNeighborOptionsT())
+        size = self._constant(
+            f'{layer.output}/size', np.array([shape.height, shape.width], np.int32)
+        )
+        self._operator(
+            Op.RESIZE_NEAREST_NEIGHBOR,
+            [self._map(layer.sources[0]), size],
+            self._map(layer.output),
+            schema.ResizeNearestNeighborOptionsT(),
+        )
 
     # From the last maps to the outputs, in float
 
     def _add_outputs(self) -> list[int]:
-        ends = dict.fromkeys(part.source for output in self._network.outputs
-                             for part in output.parts)
-        real = {name: self._dequantised(name) for name in ends}
+        ends = dict.fromkeys(
+            part.source for output in self._network.outputs for part in output.parts
+        )
+        real = {name: self._dequantized(name) for name in ends}
         return [self._add_output(output, real) for output in self._network.outputs]
 
-    def _dequantised(self, name: str) -> int:
+    def _dequantized(self, name: str) -> int:
         shape = self._tensors[self._map(name)].shape
-        value = self._operator(Op.DEQUANTIZE, [self._map(name)],
-                               self._tensor(f'{name}/real', shape, np.float32),
-                               schema.DequantizeOptionsT())
+        value = self._operator(
+            Op.DEQUANTIZE,
+            [self._map(name)],
+            self._tensor(f'{name}/real', shape, np.float32),
+            schema.DequantizeOptionsT(),
+        )
         if name in self._integers.ends:
             factors = self._constant(f'{name}/factors', self._integers.ends[name])
-            value = self._operator(Op.MUL, [value, factors], self._tensor(
-                f'{name}/scaled', shape, np.float32), schema.MulOptionsT())
+            value = self._operator(
+                Op.MUL,
+                [value, factors],
+                self._tensor(f'{name}/scaled', shape, np.float32),
+                schema.MulOptionsT(),
+            )
         return value
 
     def _add_output(self, output: Output, real: dict[str, int]) -> int:
-        parts = [self._part(output, index, part, real[part.source])
-                 for index, part in enumerate(output.parts)]
+        parts = [
+            self._part(output, index, part, real[part.source])
+            for index, part in enumerate(output.parts)
+        ]
         if output.planar:
             order = self._constant(f'{output.name}/order', np.array([0, 3, 1, 2], np.int32))
             kind, inputs, options = Op.TRANSPOSE, [*parts, order], schema.TransposeOptionsT()
@@ -255,8 +320,9 @@ class _Writer:
         if output.softmax:
             options = schema.SoftmaxOptionsT()
             options.beta = 1.0
-            value = self._operator(Op.SOFTMAX, [value], self._tensor(
-                output.name, output.shape, np.float32), options)
+            value = self._operator(
+                Op.SOFTMAX, [value], self._tensor(output.name, output.shape, np.float32), options
+            )
         return value
 
     def _part(self, output: Output, index: int, part: Part, value: int) -> int:
@@ -266,30 +332,50 @@ class _Writer:
         if part.channels != shape.channels:
             begin = self._constant(f'{name}/begin', np.array([0, 0, 0, part.first], np.int32))
             size = self._constant(f'{name}/size', np.array(taken, np.int32))
-            value = self._operator(Op.SLICE, [value, begin, size], self._tensor(
-                name, taken, np.float32), schema.SliceOptionsT())
+            value = self._operator(
+                Op.SLICE,
+                [value, begin, size],
+                self._tensor(name, taken, np.float32),
+                schema.SliceOptionsT(),
+            )
         if part.activation.kind == 'sigmoid':
-            value = self._operator(Op.LOGISTIC, [value], self._tensor(
-                f'{name}/sigmoid', taken, np.float32))
+            value = self._operator(
+                Op.LOGISTIC, [value], self._tensor(f'{name}/sigmoid', taken, np.float32)
+            )
         elif part.activation != NONE:
-            raise UserError(f'the activation {part.activation.kind} of {output.name} has no '
-                            'counterpart in TensorFlow Lite', 'choose another runtime')
+            raise UserError(
+                f'the activation {part.activation.kind} of {output.name} has no '
+                'counterpart in TensorFlow Lite',
+                'choose another runtime',
+            )
         if len(output.parts) > 1:
-            rows = (1, shape.height * shape.width * part.channels // output.shape[-1],
-                    output.shape[-1])
+            rows = (
+                1,
+                shape.height * shape.width * part.channels // output.shape[-1],
+                output.shape[-1],
+            )
             wanted = self._constant(f'{name}/shape', np.array(rows, np.int32))
-            value = self._operator(Op.RESHAPE, [value, wanted], self._tensor(
-                f'{name}/rows', rows, np.float32), schema.ReshapeOptionsT())
+            value = self._operator(
+                Op.RESHAPE,
+                [value, wanted],
+                self._tensor(f'{name}/rows', rows, np.float32),
+                schema.ReshapeOptionsT(),
+            )
         return value
 
 
 def _fused(activation: Activation) -> int:
-    kinds = {NONE: schema.ActivationFunctionType.NONE, RELU: schema.ActivationFunctionType.RELU,
-             Activation('clip', 0.0, 6.0): schema.ActivationFunctionType.RELU6}
+    kinds = {
+        NONE: schema.ActivationFunctionType.NONE,
+        RELU: schema.ActivationFunctionType.RELU,
+        Activation('clip', 0.0, 6.0): schema.ActivationFunctionType.RELU6,
+    }
     if activation not in kinds:
-        raise UserError(f'the activation {activation.kind} from {activation.low:g} to '
-                        f'{activation.high:g} has no counterpart in TensorFlow Lite',
-                        'choose another runtime')
+        raise UserError(
+            f'the activation {activation.kind} from {activation.low:g} to '
+            f'{activation.high:g} has no counterpart in TensorFlow Lite',
+            'choose another runtime',
+        )
     return kinds[activation]
 
 
@@ -305,5 +391,7 @@ def _same_padding(window: Window, shape: Shape) -> tuple[int, int, int, int]:
 
 
 def _unknown(layer: Layer) -> UserError:
-    return UserError(f'{type(layer).__name__} ({layer.output}) has no counterpart in TensorFlow '
-                     'Lite', 'choose another runtime')
+    return UserError(
+        f'{type(layer).__name__} ({layer.output}) has no counterpart in TensorFlow Lite',
+        'choose another runtime',
+    )

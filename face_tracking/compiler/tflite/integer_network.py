@@ -3,7 +3,7 @@
 
 Integers q stand for real numbers (q - zero point) scale: one scale for a feature map, one for
 each output channel of a kernel (Jacob et al., "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", 2018). `compiler.quantise` gives each channel of a
+Efficient Integer-Arithmetic-Only Inference", 2018). `compiler.quantize` gives each channel of a
 map a scale of its own and keeps some maps in 16 bits; accelerators know neither, so here two
 other things make eight bits go further:
 
@@ -38,7 +38,7 @@ from face_tracking.compiler.int8.quantization import Ranges
 from face_tracking.errors import UserError
 
 LARGEST = 127
-LARGEST_BIAS = 2 ** 30
+LARGEST_BIAS = 2**30
 LEAST_SHARE = 1e-3
 """A channel that reaches less than this share of the map's range counts as reaching this."""
 
@@ -66,8 +66,8 @@ class Kernel(NamedTuple):
 class IntegerNetwork:
     """A network and how its numbers become integers.
 
-    :ivar network: equalised; its maps are those that the integers stand for.
-    :ivar grids: of each feature map, the picture included.
+    :ivar network: equalized; its maps are those that the integers stand for.
+    :ivar grids: of each feature map, the image included.
     :ivar kernels: of each convolution, by its output.
     :ivar ends: float32 (channels,), by which a map that is handed out was divided, by its name.
     """
@@ -82,9 +82,10 @@ Reach = dict[str, np.ndarray]
 """The largest magnitude of each channel, float32 (channels,), by map."""
 
 
-def quantised(network: Network, ranges: Ranges, mean: float = 0,
-              scale: float = 1) -> IntegerNetwork:
-    """Quantise a network of convolutions, pooling, enlargement and additions.
+def quantized(
+    network: Network, ranges: Ranges, mean: float = 0, scale: float = 1
+) -> IntegerNetwork:
+    """Quantize a network of convolutions, pooling, enlargement and additions.
 
     :param ranges: from calibration.
     :param mean: subtracted from each pixel value (0 to 255), a whole number.
@@ -92,7 +93,7 @@ def quantised(network: Network, ranges: Ranges, mean: float = 0,
     :raises UserError: there is a layer of another kind, or a range is missing.
     """
     reach = _reach(network, ranges)
-    network, reach = _equalised(network, reach)
+    network, reach = _equalized(network, reach)
     network, reach, ends = _with_even_ends(network, reach)
     grids = {IMAGE: Grid(scale, round(mean) - 128)}
     positive: set[str] = set()
@@ -101,10 +102,16 @@ def quantised(network: Network, ranges: Ranges, mean: float = 0,
         if _is_positive(layer, positive):
             positive.add(name)
         # Some hand values on, and the kernels that do want them on the same grid.
-        grids[name] = (grids[source] if isinstance(layer, MaxPool | Upsample)
-                       else _grid(float(reach[name].max()), name in positive))
-    kernels = {layer.output: _kernel(layer, grids[layer.sources[0]].scale)
-               for layer in network.layers if isinstance(layer, Convolution)}
+        grids[name] = (
+            grids[source]
+            if isinstance(layer, MaxPool | Upsample)
+            else _grid(float(reach[name].max()), name in positive)
+        )
+    kernels = {
+        layer.output: _kernel(layer, grids[layer.sources[0]].scale)
+        for layer in network.layers
+        if isinstance(layer, Convolution)
+    }
     return IntegerNetwork(network, grids, kernels, ends)
 
 
@@ -113,8 +120,9 @@ def _reach(network: Network, ranges: Ranges) -> Reach:
     for layer in network.layers:
         name, channels = layer.output, network.shapes[layer.output].channels
         if not isinstance(layer, Convolution | MaxPool | Upsample | Add):
-            raise UserError(f'{type(layer).__name__} ({name}) has no integer form',
-                            'choose another runtime')
+            raise UserError(
+                f'{type(layer).__name__} ({name}) has no integer form', 'choose another runtime'
+            )
         if isinstance(layer, MaxPool | Upsample):
             continue
         found = ranges.clips.get(name, ranges.peaks.get(name))
@@ -145,7 +153,7 @@ def _kernel(layer: Convolution, input_scale: float) -> Kernel:
     return Kernel(weights, scales, bias)
 
 
-def _equalised(network: Network, reach: Reach) -> tuple[Network, Reach]:
+def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
     """Scale the channels of maps that only convolutions read, so that each uses the range.
 
     A depthwise kernel has a scale for each channel, and all may reach the same. A dense kernel's
@@ -164,8 +172,9 @@ def _equalised(network: Network, reach: Reach) -> tuple[Network, Reach]:
             weight = np.max(dense, axis=0)
             weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
             factors = np.sqrt(reach[name] / weight)
-        layers[name] = replace(producer, weights=producer.weights / factors,
-                               bias=producer.bias / factors)
+        layers[name] = replace(
+            producer, weights=producer.weights / factors, bias=producer.bias / factors
+        )
         for user in users:
             taken_back = factors if user.depthwise else factors[:, None]
             layers[user.output] = replace(user, weights=user.weights * taken_back)
@@ -174,8 +183,12 @@ def _equalised(network: Network, reach: Reach) -> tuple[Network, Reach]:
 
 
 def _may_be_scaled(producer: Layer | None, users: list[Layer | Output]) -> bool:
-    return (isinstance(producer, Convolution) and producer.activation in (NONE, RELU)
-            and bool(users) and all(isinstance(user, Convolution) for user in users))
+    return (
+        isinstance(producer, Convolution)
+        and producer.activation in (NONE, RELU)
+        and bool(users)
+        and all(isinstance(user, Convolution) for user in users)
+    )
 
 
 def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Reach]:
@@ -183,11 +196,15 @@ def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Rea
     uses, reach, ends, layers = network.uses(), dict(reach), {}, []
     for layer in network.layers:
         name = layer.output
-        if (isinstance(layer, Convolution) and layer.activation == NONE
-                and all(isinstance(user, Output) for user in uses[name])):
+        if (
+            isinstance(layer, Convolution)
+            and layer.activation == NONE
+            and all(isinstance(user, Output) for user in uses[name])
+        ):
             ends[name] = reach[name]
-            layer = replace(layer, weights=layer.weights / ends[name],
-                            bias=layer.bias / ends[name])
+            layer = replace(
+                layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name]
+            )
             reach[name] = np.ones_like(ends[name])
         layers.append(layer)
     return replace(network, layers=layers), reach, ends

@@ -24,14 +24,40 @@ from face_tracking.errors import UserError
 PROCESSOR = 'cortex-a76'
 MANY = 9
 """Inferences counted: loading alone differs by two million instructions from run to run."""
-DEBIAN = ('python3.11', 'python3.11-minimal', 'libpython3.11-stdlib', 'libpython3.11-minimal',
-          'libpython3.11', 'libstdc++6', 'libgomp1', 'libc6', 'libgcc-s1', 'zlib1g', 'libexpat1',
-          'libffi8', 'libssl3', 'libbz2-1.0', 'liblzma5', 'libuuid1', 'libsqlite3-0')
-WHEELS = ('numpy==1.26.4', 'apache-tvm==0.27.0.post1', 'apache-tvm-ffi==0.1.14.post0',
-          'opencv-python-headless==4.11.0.86', 'ncnn==1.0.20261020', 'ml_dtypes==0.5.4',
-          'typing_extensions==4.15.0')
-PLATFORMS = ('manylinux_2_28_aarch64', 'manylinux_2_27_aarch64', 'manylinux_2_17_aarch64',
-             'manylinux2014_aarch64')
+DEBIAN = (
+    'python3.11',
+    'python3.11-minimal',
+    'libpython3.11-stdlib',
+    'libpython3.11-minimal',
+    'libpython3.11',
+    'libstdc++6',
+    'libgomp1',
+    'libc6',
+    'libgcc-s1',
+    'zlib1g',
+    'libexpat1',
+    'libffi8',
+    'libssl3',
+    'libbz2-1.0',
+    'liblzma5',
+    'libuuid1',
+    'libsqlite3-0',
+)
+WHEELS = (
+    'numpy==1.26.4',
+    'apache-tvm==0.27.0.post1',
+    'apache-tvm-ffi==0.1.14.post0',
+    'opencv-python-headless==4.11.0.86',
+    'ncnn==1.0.20261020',
+    'ml_dtypes==0.5.4',
+    'typing_extensions==4.15.0',
+)
+PLATFORMS = (
+    'manylinux_2_28_aarch64',
+    'manylinux_2_27_aarch64',
+    'manylinux_2_17_aarch64',
+    'manylinux2014_aarch64',
+)
 APT = """APT::Architecture "arm64";
 APT::Architectures {{ "arm64"; }};
 APT::Sandbox::User "root";
@@ -65,8 +91,13 @@ def prepare() -> None:
         if shutil.which(tool) is None:
             raise UserError(f'{tool} is missing', f'apt install {package}')
     root, packages, site = (folder() / name for name in ('root', 'packages', 'site'))
-    for path in (root, site, packages / 'lists' / 'partial', packages / 'state',
-                 packages / 'cache' / 'archives' / 'partial'):
+    for path in (
+        root,
+        site,
+        packages / 'lists' / 'partial',
+        packages / 'state',
+        packages / 'cache' / 'archives' / 'partial',
+    ):
         path.mkdir(parents=True, exist_ok=True)
     configuration = packages / 'apt.conf'
     configuration.write_text(APT.format(folder=packages))
@@ -78,20 +109,40 @@ def prepare() -> None:
         _run(['dpkg', '-x', str(package), str(root)], packages, environment)
     print('fetching wheels for aarch64', flush=True)
     platforms = [word for name in PLATFORMS for word in ('--platform', name)]
-    _run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--only-binary=:all:',
-          '--python-version', '311', *platforms, '--upgrade', '--target', str(site), *WHEELS],
-         packages, dict(os.environ))
+    _run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-deps',
+            '--only-binary=:all:',
+            '--python-version',
+            '311',
+            *platforms,
+            '--upgrade',
+            '--target',
+            str(site),
+            *WHEELS,
+        ],
+        packages,
+        dict(os.environ),
+    )
     (folder() / 'ready').touch()
     print(f'ready: {folder()}')
 
 
 def _run(command: list[str], directory: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or 'no message').splitlines()
-        raise UserError(f'{command[0]} {command[1]} failed ({lines[-1]})',
-                        'check the network and the sources of apt and pip')
+        raise UserError(
+            f'{command[0]} {command[1]} failed ({lines[-1]})',
+            'check the network and the sources of apt and pip',
+        )
 
 
 def command(arguments: list[str], plugin: Path | None = None) -> list[str]:
@@ -102,8 +153,13 @@ def command(arguments: list[str], plugin: Path | None = None) -> list[str]:
     words = ['qemu-aarch64', '-L', str(folder() / 'root'), '-cpu', PROCESSOR]
     if plugin is not None:
         words += ['-plugin', str(plugin)]
-    settings = {'PYTHONPATH': str(folder() / 'site'), 'TVM_USE_RUNTIME_LIB': '1',
-                'TVM_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1', 'PYTHONHASHSEED': '0'}
+    settings = {
+        'PYTHONPATH': str(folder() / 'site'),
+        'TVM_USE_RUNTIME_LIB': '1',
+        'TVM_NUM_THREADS': '1',
+        'OMP_NUM_THREADS': '1',
+        'PYTHONHASHSEED': '0',
+    }
     for key, value in settings.items():
         words += ['-E', f'{key}={value}']
     return [*words, str(folder() / 'root/usr/bin/python3.11'), *arguments]
@@ -115,8 +171,9 @@ def run(arguments: list[str], plugin: Path | None = None, timeout: float = 600) 
     :param plugin: a QEMU plugin whose output comes with the rest.
     :raises RuntimeError: it failed.
     """
-    done = subprocess.run(command(arguments, plugin), capture_output=True, text=True,
-                          timeout=timeout, check=False)
+    done = subprocess.run(
+        command(arguments, plugin), capture_output=True, text=True, timeout=timeout, check=False
+    )
     if done.returncode:
         raise RuntimeError(f'{" ".join(arguments[:2])} failed: {done.stderr[-1500:]}')
     return done.stdout + done.stderr
@@ -127,8 +184,9 @@ def build_plugin() -> Path:
     source = Path(__file__).with_name('count_instructions.c')
     target = folder() / 'count_instructions.so'
     if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(['cc', '-shared', '-fPIC', '-O2', '-o', str(target), str(source)],
-                       check=True)
+        subprocess.run(
+            ['cc', '-shared', '-fPIC', '-O2', '-o', str(target), str(source)], check=True
+        )
     return target
 
 
@@ -138,8 +196,10 @@ def instructions(arguments: list[str]) -> float:
     :param arguments: a script and its arguments; the number of inferences is added as the last.
     """
     plugin = build_plugin()
-    totals = [int(re.findall(r'executed (\d+)', run([*arguments, str(times)], plugin))[-1])
-              for times in (1, MANY)]
+    totals = [
+        int(re.findall(r'executed (\d+)', run([*arguments, str(times)], plugin))[-1])
+        for times in (1, MANY)
+    ]
     # What loading takes is in both.
     return (totals[1] - totals[0]) / (MANY - 1) / 1e6
 

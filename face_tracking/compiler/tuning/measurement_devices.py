@@ -24,7 +24,7 @@ from tvm import rpc
 import face_tracking
 from face_tracking import files
 from face_tracking.compiler.targets import X86_LEVELS, Machine, host_cpu
-from face_tracking.compiler.tiling import Choice
+from face_tracking.compiler.tiling import TilingConfig
 from face_tracking.compiler.tuning.conv_trials import Trial
 from face_tracking.errors import UserError
 
@@ -54,8 +54,9 @@ class Device(ABC):
     exact = False
 
     @abstractmethod
-    def measure(self, trial: Trial, choices: list[Choice], library: Path, rounds: int
-                ) -> list[float]:
+    def measure(
+        self, trial: Trial, choices: list[TilingConfig], library: Path, rounds: int
+    ) -> list[float]:
         """Return what each function of a library takes, the least of ``rounds`` in turns."""
 
     def close(self) -> None:  # noqa: B027  an emulator has nothing to give back
@@ -80,14 +81,17 @@ class RpcDevice(Device):
             self._session = rpc.connect(host, port)
             self._cpu = self._session.cpu()
         except OSError as error:
-            raise UserError(f'no RPC server at {self.address} ({error.strerror or error})',
-                            'start one there: python -m tvm.exec.rpc_server --port '
-                            f'{port}') from error
+            raise UserError(
+                f'no RPC server at {self.address} ({error.strerror or error})',
+                f'start one there: python -m tvm.exec.rpc_server --port {port}',
+            ) from error
         except UserError:
             raise
         except Exception as error:  # TVM's errors share no base class but this
-            raise UserError(f'cannot use the RPC server at {self.address} ({_last_line(error)})',
-                            'its TVM must have the same version as the one here') from error
+            raise UserError(
+                f'cannot use the RPC server at {self.address} ({_last_line(error)})',
+                'its TVM must have the same version as the one here',
+            ) from error
 
     def measure(self, trial, choices, library, rounds):
         try:
@@ -95,10 +99,13 @@ class RpcDevice(Device):
         except Exception as error:  # as above
             raise UserError(
                 f'{self.address} could not run a kernel for {trial.machine.cpu} '
-                f'({_last_line(error)})', 'give --target the processor of that machine') from error
+                f'({_last_line(error)})',
+                'give --target the processor of that machine',
+            ) from error
 
     def _measure(self, trial, choices, library, rounds):
         from tvm.runtime import tensor
+
         # A loader takes a file of the same name for the one that it already holds.
         name = f'kernels{next(self._numbers)}.so'
         self._session.upload(str(library), name)
@@ -129,8 +136,12 @@ class LocalDevice(RpcDevice):
         search = os.pathsep.join([root, *filter(None, [os.environ.get('PYTHONPATH')])])
         self._server = subprocess.Popen(
             [sys.executable, '-m', 'face_tracking.compiler.tuning.rpc_server'],
-            env={**os.environ, 'PYTHONPATH': search}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, start_new_session=True)
+            env={**os.environ, 'PYTHONPATH': search},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         try:
             port = self._server.stdout.readline().strip()
             if not port:
@@ -163,19 +174,27 @@ class EmulatedA76(Device):
         if share not in sys.path:
             sys.path.append(share)
         from face_tracking.compiler.tuning import emulator
+
         if emulator.missing():
             raise UserError(emulator.missing(), 'then run tune again')
         script = Path(emulator.__file__).with_name('emulated_kernels.py')
         # One process for all kernels: importing TVM takes a minute there.
         self._process = subprocess.Popen(
-            emulator.command([str(script)], emulator.build_plugin()), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            emulator.command([str(script)], emulator.build_plugin()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         self._numbers = itertools.count()
         self.description = 'a Cortex-A76 in QEMU, one thread'
 
     def measure(self, trial, choices, library, rounds):
-        arrays = {f'k{number}_{position}': array for number, choice in enumerate(choices)
-                  for position, array in enumerate(trial.arguments(choice))}
+        arrays = {
+            f'k{number}_{position}': array
+            for number, choice in enumerate(choices)
+            for position, array in enumerate(trial.arguments(choice))
+        }
         named = library.with_name(f'kernels{next(self._numbers)}.so')
         library.rename(named)
         data = named.with_suffix('.npz')
@@ -197,8 +216,10 @@ class EmulatedA76(Device):
                 return lines
             lines.append(line.strip())
         reason = next((line for line in reversed(lines) if not line.startswith('executed')), '')
-        raise UserError(f'the emulator ended ({reason or "without a word"})',
-                        'run python -m face_tracking.compiler.tuning.emulator again')
+        raise UserError(
+            f'the emulator ended ({reason or "without a word"})',
+            'run python -m face_tracking.compiler.tuning.emulator again',
+        )
 
     def close(self):
         """End the emulated process."""
@@ -212,15 +233,16 @@ def _greet(host: str, port: int) -> None:
     """Make sure that a TVM RPC server answers: it greets with a magic number, and sends away a
     client whose key it does not know.
     """
-    magic, key = 0xff271, b'client:face_tracking'
+    magic, key = 0xFF271, b'client:face_tracking'
     with socket.create_connection((host, port), PATIENCE_S) as connection:
         connection.sendall(struct.pack('<ii', magic, len(key)) + key)
         try:
             answer = connection.recv(4)
         except TimeoutError as error:
-            raise UserError(f'the server at {host}:{port} does not answer',
-                            'it serves one client at a time: end the other, or check the port'
-                            ) from error
+            raise UserError(
+                f'the server at {host}:{port} does not answer',
+                'it serves one client at a time: end the other, or check the port',
+            ) from error
     if len(answer) < 4 or not magic <= struct.unpack('<i', answer)[0] <= magic + 2:
         raise UserError(f'what answers at {host}:{port} is no TVM RPC server', 'check the port')
 

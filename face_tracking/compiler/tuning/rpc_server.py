@@ -19,6 +19,7 @@ def main() -> None:
     os.environ['TVM_NUM_THREADS'] = '1'
     sys.modules['torch'] = None
     from tvm.rpc.server import PopenRPCServerState
+
     server = PopenRPCServerState('127.0.0.1', 9301, 9999, silent=True)
     print(server.port, flush=True)
     # Not through sys.stdin: forked while it is locked, a session could not close it.

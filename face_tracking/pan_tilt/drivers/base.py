@@ -1,18 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of the head behind one interface, and the guard that lets nothing through after a stop.
-"""
+"""The interface of the head's outputs, and the guard that passes no command after a stop."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from face_tracking.errors import UserError
+from face_tracking.options import Options
 from face_tracking.pan_tilt.controller import Command
 
 
+@dataclass(frozen=True)
+class DriverContext:
+    """What a driver may use besides its own options.
+
+    :ivar period: seconds between two commands.
+    :ivar joints: the names of the pan and the tilt joint.
+    :ivar node: the ROS node, for outputs that are topics; None outside ROS.
+    """
+
+    period: float = 0.02
+    joints: tuple[str, str] = ('pan_joint', 'tilt_joint')
+    node: Any = None
+
+
 class Driver(ABC):
-    """Takes commands to two joints."""
+    """Executes the commands for two joints.
+
+    :cvar options: the driver's own options, which the node declares as parameters.
+    :cvar moves: whether the driver moves joints, so that their state is worth publishing.
+    """
+
+    options: ClassVar[type[Options]] = Options
+    moves: ClassVar[bool] = True
+
+    @classmethod
+    def open(cls, options: Any, context: DriverContext) -> Driver:
+        """Open the hardware and return the driver.
+
+        :param options: an instance of :attr:`options`.
+        :raises UserError: the hardware cannot be reached.
+        """
+        del options, context
+        return cls()
 
     @abstractmethod
     def write(self, command: Command) -> None:
@@ -59,8 +92,13 @@ class GuardedDriver:
             try:
                 self._driver.write(command)
             except Exception as error:
-                self.problem = error if isinstance(error, UserError) else UserError(
-                    f'the joints cannot be commanded ({type(error).__name__}: {error})')
+                self.problem = (
+                    error
+                    if isinstance(error, UserError)
+                    else UserError(
+                        f'the joints cannot be commanded ({type(error).__name__}: {error})'
+                    )
+                )
                 self._stop()
                 return False
             return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servos that exist in this process alone."""
+"""Simulated servos as an output of the head."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import threading
 
 from face_tracking.pan_tilt.controller import Command
 from face_tracking.pan_tilt.drivers.base import Driver
-from face_tracking.simulation.servo_model import Rig
+from face_tracking.pan_tilt.drivers.registry import register_driver
+from face_tracking.simulation.servo_model import ServoRig
 
 
+@register_driver('simulated')
 class SimulatedDriver(Driver):
-    """Moves a :class:`~face_tracking.simulation.servo_model.Rig`, which a virtual camera may stand on."""
+    """Moves a :class:`~face_tracking.simulation.servo_model.ServoRig`; a virtual camera may be
+    mounted on it.
+    """
 
-    def __init__(self, rig: Rig | None = None):
-        self._rig = rig or Rig()
+    def __init__(self, rig: ServoRig | None = None):
+        self._rig = rig or ServoRig()
         # The camera asks from its own thread where it is.
         self._lock = threading.Lock()
 

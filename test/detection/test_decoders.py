@@ -37,7 +37,9 @@ def expected_rows(cells, threshold: float, from_box: bool):
         w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
         offsets = numbers[4:].reshape(5, 2)
         points = (
-            offsets * [w / 2, h / 2] + [x, y] if from_box else ([*offsets, column, row]) * stride
+            offsets * [w / 2, h / 2] + [x, y]
+            if from_box
+            else (offsets + np.array([column, row])) * stride
         )
         found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
     return found

@@ -33,12 +33,21 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
+    :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
 
-    def __init__(self, states: States, boxes: Floats, iou_threshold: float):
+    def __init__(
+        self,
+        states: States,
+        boxes: Floats,
+        iou_threshold: float,
+        displaced: Bools | None = None,
+    ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
+        self._displaced = np.zeros(len(states), bool) if displaced is None else displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
+        self.iou[self._displaced] = 0.0
 
     @cached_property
     def distance(self) -> Floats:
@@ -48,7 +57,8 @@ class SpatialCost:
     @cached_property
     def gate(self) -> Bools:
         """Which pairs are plausible, bool (N, M)."""
-        return (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
+        gate = (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
+        return gate & ~self._displaced[:, None]
 
     @cached_property
     def cost(self) -> Floats:

@@ -36,6 +36,7 @@ from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -56,12 +57,14 @@ class _Candidates:
 
     :ivar rows: their rows in the table, int (N,).
     :ivar states: their states at the stamp of the round.
+    :ivar displaced: bool (N,), those whose position is not known since a cut.
     :ivar visible: bool (N,), those that the round before found.
     :ivar lost: bool (N,), those that are not published any more.
     """
 
     rows: Ints
     states: States
+    displaced: Bools
     visible: Bools
     lost: Bools
 
@@ -184,6 +187,8 @@ class FaceTracker:
             else:
                 boxes = before.states_of(keys).boxes()
                 flow = self._motion_estimator.estimate(keys, boxes, before.pyramid, pyramid, hint)
+                if is_cut(before.pyramid, pyramid, flow.warp):
+                    self._table.cut = stamp
                 flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
         snapshot = Snapshot(stamp, flow, keys, pyramid)
         if before is not None:
@@ -237,7 +242,13 @@ class FaceTracker:
         """Return the tracks that existed at a snapshot."""
         here, rows = find_rows(snapshot.keys, self._table.keys)
         status = self._table.status_at(stamp, self._options)
-        return _Candidates(rows, snapshot.states[here], status.visible[rows], status.lost[rows])
+        return _Candidates(
+            rows,
+            snapshot.states[here],
+            status.displaced[rows],
+            status.visible[rows],
+            status.lost[rows],
+        )
 
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
@@ -250,7 +261,9 @@ class FaceTracker:
         :returns: the matches, and the descriptors of the detections as far as they were measured.
         """
         options, rows = self._options, candidates.rows
-        spatial = SpatialCost(candidates.states, detections.boxes, options.iou_threshold)
+        spatial = SpatialCost(
+            candidates.states, detections.boxes, options.iou_threshold, candidates.displaced
+        )
         known = self._table.descriptors[rows]
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
         strong = detections.scores >= options.score_threshold

@@ -24,7 +24,21 @@ _FORBIDDEN = 1e6
 _UNKNOWN_DISTANCE = 0.4  # what an appearance distance that is not known counts as
 _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected position
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
+_MAX_SPEED = 8.0  # face sizes per second beyond the expected motion
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
+
+
+def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
+    """Return which faces (N,) can have moved to which boxes (M, 4) in a time (N,), bool (N, M).
+
+    :param states: where the faces are expected.
+    :param seconds: since they were last seen.
+    """
+    expected = states.boxes()
+    size = np.sqrt(box_arithmetic.area(expected))
+    centers, others = (rows[:, :2] + rows[:, 2:] for rows in (expected, boxes))
+    away = np.hypot(*(centers[:, None] - others).T).T / 2
+    return away <= (size * (1 + _MAX_SPEED * seconds))[:, None]
 
 
 class SpatialCost:
@@ -135,7 +149,9 @@ def associate(
     tracks: Floats,
     detections: Floats,
     lost: Bools,
+    reachable: Bools,
     strong: Bools,
+    certain: Bools,
     threshold: float,
 ) -> Matches:
     """Match M detections to N tracks in three rounds.
@@ -149,7 +165,9 @@ def associate(
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
     :param lost: bool (N,), tracks that are not visible: their position alone is not enough.
+    :param reachable: bool (N, M), where tracks can have moved since they were last seen.
     :param strong: bool (M,), detections with a score that may spawn a track.
+    :param certain: bool (M,), detections whose track is certain by position alone.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
     free = _Free(*spatial.gate.shape)
@@ -157,14 +175,14 @@ def associate(
     distance = cues.distances(tracks, detections, candidates)
     unknown = np.isnan(distance)
     limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
-    allowed = candidates & np.where(unknown, ~lost[:, None], distance < limit)
+    allowed = candidates & (certain | np.where(unknown, ~lost[:, None], distance < limit))
     free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
 
     allowed = spatial.gate & (spatial.iou >= _WEAK_IOU) & ~strong & ~lost[:, None]
     free.match(spatial.cost, allowed)
 
     by_position = free.match_of.copy()
-    remaining = free.pairs() & strong
+    remaining = free.pairs() & strong & reachable
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
         free.match(distance, distance < threshold)

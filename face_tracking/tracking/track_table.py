@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from face_tracking.tracking.arrays import Bools, Floats, Ints, Rows
-from face_tracking.tracking.association import assign
+from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
+from face_tracking.tracking.kalman import States
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 SECOND = 1_000_000_000
@@ -214,8 +215,14 @@ class TrackTable:
         """Return which descriptors need no new measurement, bool (N, C)."""
         return (self.weights > 0) & (self.described > stamp - self.cues.intervals)
 
-    def confirm(self, stamp: int, options: TrackerOptions) -> None:
-        """Give ids to the tracks that have enough detections, and known ids to known faces."""
+    def confirm(self, stamp: int, states: States, options: TrackerOptions) -> None:
+        """Give ids to the tracks that have enough detections, and known ids to known faces.
+
+        A newcomer that looks somewhat like a face that is missing, and may have come from its
+        position, waits a moment for a better descriptor.
+
+        :param states: of all tracks.
+        """
         enough = (self.hits >= options.min_hits) | (self.scores >= options.sure_score_threshold)
         convincing = self.status_at(stamp, options).convincing
         due = np.flatnonzero((self.ids == 0) & enough & convincing)
@@ -225,10 +232,13 @@ class TrackTable:
         if len(absent) and options.appearance:
             threshold = options.appearance_threshold
             distance = self._distances(due, absent)
-            new, old = assign(distance, distance < threshold)
+            unseen = stamp - self.updated[absent]
+            near = within_reach(states[absent], states[due].boxes(), unseen / SECOND).T
+            displaced = self.status_at(stamp, options).displaced[absent]
+            new, old = assign(distance, (distance < threshold) & (near | displaced))
             self._take_over(due[new], absent[old])
-            doubtful = (distance < _SIMILAR * threshold).any(axis=1)
-            doubtful |= ~self._reliable(due)
+            unsure = ~(distance >= _SIMILAR * threshold) | ~self._reliable(due)[:, None]
+            doubtful = (unsure & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))

@@ -24,7 +24,7 @@ _FORBIDDEN = 1e6
 _UNKNOWN_DISTANCE = 0.4  # what an appearance distance that is not known counts as
 _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected position
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
-_MAX_SPEED = 8.0  # face sizes per second beyond the expected motion
+_MAX_ERROR, _MAX_SPEED = 0.5, 16.0  # beyond the expected motion: sizes, sizes per second
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
 
 
@@ -38,7 +38,7 @@ def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
     size = np.sqrt(box_arithmetic.area(expected))
     centers, others = (rows[:, :2] + rows[:, 2:] for rows in (expected, boxes))
     away = np.hypot(*(centers[:, None] - others).T).T / 2
-    return away <= (size * (1 + _MAX_SPEED * seconds))[:, None]
+    return away <= (size * (_MAX_ERROR + _MAX_SPEED * seconds))[:, None]
 
 
 class SpatialCost:
@@ -182,6 +182,7 @@ def associate(
     free.match(spatial.cost, allowed)
 
     by_position = free.match_of.copy()
+    free.exchange(cues, tracks, detections, reachable & strong, threshold)
     remaining = free.pairs() & strong & reachable
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
@@ -206,12 +207,32 @@ class _Free:
         self._tracks[rows] = False
         self.match_of[columns] = rows
 
+    def exchange(
+        self, cues: CueSet, tracks: Floats, detections: Floats, allowed: Bools, threshold: float
+    ) -> None:
+        """Take tracks off detections of other people where their own face is free.
+
+        When two faces meet, the one in front may have taken the track of the one behind.
+        """
+        columns = np.flatnonzero(self.match_of >= 0)
+        own = np.full(len(tracks), np.nan)
+        own[self.match_of[columns]] = cues.distance(
+            tracks[self.match_of[columns]], detections[columns]
+        )
+        allowed = allowed & (own > threshold)[:, None] & (self.match_of < 0)
+        if allowed.any():
+            distance = cues.distances(tracks, detections, allowed)
+            better = distance < np.minimum(own - threshold, threshold)[:, None]
+            rows, columns = assign(distance, better)
+            self.match_of[np.isin(self.match_of, rows)] = -1
+            self.match_of[columns] = rows
+
     def matches(self, by_position: Ints) -> Matches:
-        """Return the matches; those that are not in ``by_position`` are by appearance."""
+        """Return the matches; those that differ from ``by_position`` are by appearance."""
         detections = np.flatnonzero(self.match_of >= 0)
         detections = detections[np.argsort(self.match_of[detections])]
         tracks = self.match_of[detections]
-        return Matches(tracks, detections, by_position[detections] < 0)
+        return Matches(tracks, detections, by_position[detections] != tracks)
 
 
 def _one_to_one(rows: Ints, columns: Ints) -> bool:

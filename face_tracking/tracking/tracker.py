@@ -272,7 +272,8 @@ class FaceTracker:
             return matches, self._describe(pyramid, detections, wanted)
         certain = spatial.confirmed(candidates.visible)
         confirmed = spatial.confirmed(candidates.visible & fresh.all(axis=1))
-        wanted[strong & ~confirmed] = True
+        newcomers = (strong & ~spatial.gate[candidates.visible].any(axis=0)).any()
+        wanted[strong & (newcomers | ~confirmed)] = True
         descriptors = self._describe(pyramid, detections, wanted)
         matches = associate(
             spatial,

@@ -35,10 +35,10 @@ def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
     :param seconds: since they were last seen.
     """
     expected = states.boxes()
-    size = np.sqrt(box_arithmetic.area(expected))
-    centers, others = (rows[:, :2] + rows[:, 2:] for rows in (expected, boxes))
-    away = np.hypot(*(centers[:, None] - others).T).T / 2
-    return away <= (size * (_MAX_ERROR + _MAX_SPEED * seconds))[:, None]
+    reach = np.sqrt(box_arithmetic.area(expected)) * (_MAX_ERROR + _MAX_SPEED * seconds)
+    centers, others = ((rows[:, :2] + rows[:, 2:]) / 2 for rows in (expected, boxes))
+    x, y = (centers[:, None] - others).transpose(2, 0, 1)
+    return np.hypot(x, y) <= reach[:, None]
 
 
 class SpatialCost:
@@ -47,6 +47,7 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
+    :param unseen: seconds since each track was last detected, float (N,).
     :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
@@ -56,12 +57,13 @@ class SpatialCost:
         states: States,
         boxes: Floats,
         iou_threshold: float,
-        displaced: Bools | None = None,
+        unseen: Floats,
+        displaced: Bools,
     ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
-        self._displaced = np.zeros(len(states), bool) if displaced is None else displaced
+        self._unseen, self._displaced = unseen, displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
-        self.iou[self._displaced] = 0.0
+        self.iou[displaced] = 0.0
 
     @cached_property
     def distance(self) -> Floats:
@@ -78,6 +80,12 @@ class SpatialCost:
     def cost(self) -> Floats:
         """What each pair costs, float (N, M), 0 to 1.5."""
         return np.minimum(self.distance / GATE, 1.0) + 0.5 * (1 - self.iou)
+
+    @property
+    def reachable(self) -> Bools:
+        """Where tracks can have moved since they were last detected, bool (N, M)."""
+        reachable = within_reach(self._states, self._boxes, self._unseen)
+        return reachable | self._displaced[:, None]
 
     def unambiguous_pairs(self, visible: Bools) -> tuple[Ints, Ints] | None:
         """Return the tracks and detections that match when their overlap leaves no doubt.
@@ -148,10 +156,9 @@ def associate(
     cues: CueSet,
     tracks: Floats,
     detections: Floats,
+    visible: Bools,
     lost: Bools,
-    reachable: Bools,
     strong: Bools,
-    certain: Bools,
     threshold: float,
 ) -> Matches:
     """Match M detections to N tracks in three rounds.
@@ -164,16 +171,17 @@ def associate(
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
-    :param lost: bool (N,), tracks that are not visible: their position alone is not enough.
-    :param reachable: bool (N, M), where tracks can have moved since they were last seen.
+    :param visible: bool (N,), tracks that the round before found; if the position of one is
+        certain, it keeps its detection whatever the appearance.
+    :param lost: bool (N,), tracks that are not published any more: their position alone is not
+        enough.
     :param strong: bool (M,), detections with a score that may spawn a track.
-    :param certain: bool (M,), detections whose track is certain by position alone.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
     free = _Free(*spatial.gate.shape)
     candidates = spatial.gate & strong
     distance = cues.distances(tracks, detections, candidates)
-    unknown = np.isnan(distance)
+    unknown, certain = np.isnan(distance), spatial.confirmed(visible)
     limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
     allowed = candidates & (certain | np.where(unknown, ~lost[:, None], distance < limit))
     free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
@@ -182,8 +190,9 @@ def associate(
     free.match(spatial.cost, allowed)
 
     by_position = free.match_of.copy()
-    free.exchange(cues, tracks, detections, reachable & strong, threshold)
-    remaining = free.pairs() & strong & reachable
+    plausible = spatial.reachable & strong
+    free.exchange(cues, tracks, detections, plausible, threshold)
+    remaining = free.pairs() & plausible
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
         free.match(distance, distance < threshold)

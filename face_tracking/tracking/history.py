@@ -87,10 +87,15 @@ class Snapshot:
 
 
 class StateHistory:
-    """The snapshots of the last ``seconds``, oldest first."""
+    """The snapshots of the last seconds, oldest first.
 
-    def __init__(self, seconds: float):
+    :param seconds: for which snapshots are kept.
+    :param image_seconds: for which their images are kept, too, since these need memory.
+    """
+
+    def __init__(self, seconds: float, image_seconds: float):
         self._duration = int(seconds * SECOND)
+        self._image_duration = int(image_seconds * SECOND)
         self._snapshots: list[Snapshot] = []
 
     def __len__(self) -> int:
@@ -107,6 +112,9 @@ class StateHistory:
     def append(self, snapshot: Snapshot) -> None:
         """Add a snapshot later than all others and delete those that are too old."""
         self._snapshots.append(snapshot)
+        oldest = self.find(snapshot.stamp - self._image_duration)
+        if oldest is not None:
+            self._snapshots[oldest].pyramid = None
         while self._snapshots[0].stamp < snapshot.stamp - self._duration:
             del self._snapshots[0]
 

@@ -27,9 +27,9 @@ def _column(center: float, size: float) -> Floats:
 
 # Units: face sizes (the square root of the area) for the center, logarithms for the size.
 RATE_DECAY = _column(1.0, 0.5)  # time constant, seconds
-RATE_NOISE = _column(3.0, 0.6)  # standard deviation gained in one second, per second
-INITIAL_RATE = _column(1.5, 0.3)  # standard deviation, per second
-DETECTION_NOISE = _column(0.04, 0.06)
+RATE_NOISE = _column(3.0, 1.2)  # standard deviation gained in one second, per second
+INITIAL_RATE = _column(1.5, 0.8)  # standard deviation, per second
+DETECTION_NOISE = _column(0.02, 0.04)
 _GATE_NOISE = _column(0.12, 0.15)
 
 _SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0  # seconds

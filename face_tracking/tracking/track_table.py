@@ -41,7 +41,7 @@ class TrackStatus:
         self._table = table
         self._unseen = stamp - table.updated
         self._displaced = (table.updated < table.cut) & (stamp >= table.cut)
-        self._overdue = self._unseen > options.max_time_since_update * SECOND
+        self._overdue = self._unseen > max(options.max_time_since_update * SECOND, table.patience)
         self._overdue |= self._displaced
         self._missed = table.misses > 0
         self._named = table.ids > 0
@@ -115,6 +115,8 @@ class TrackTable:
     :ivar descriptors: float32 (N, size), see :class:`~face_tracking.tracking.cue.CueSet`.
     :ivar weights: float64 (N, C), of the detections behind each cue's descriptor; 0 for none.
     :ivar described: int64 (N, C), stamp of the last of them.
+    :ivar patience: nanoseconds without a detection that mean nothing, because so much time passes
+        between rounds of detection; see ``max_time_since_update``.
     :ivar cut: stamp of the image since which no earlier position holds, nanoseconds.
     """
 
@@ -134,6 +136,7 @@ class TrackTable:
         self.descriptors = cues.unknown(0)
         self.weights = np.zeros((0, len(cues)))
         self.described = np.zeros((0, len(cues)), np.int64)
+        self.patience = 0
         self.cut = _NEVER
         self._last_key = 0
         self._last_id = 0

@@ -24,18 +24,19 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
 from face_tracking.tracking.arrays import Bools, Floats, Ints
-from face_tracking.tracking.association import Matches, SpatialCost, associate, within_reach
+from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.round_timing import RoundTiming
 from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-_HISTORY_SECONDS = 1.5
+_HISTORY_SECONDS, _IMAGE_SECONDS = 3.0, 1.5
 _MIN_SIDE = 2.0  # pixels of a box
 _MAX_SIDE = 2.0  # image sizes
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
@@ -76,7 +77,9 @@ class FaceTracker:
     :ivar timings: milliseconds that the last :meth:`step` took, by stage: ``motion`` (image
         pyramid, visual tracker and camera motion), ``appearance`` (descriptors), ``association``
         (all the rest) and ``total``.
-    :ivar refused: number of boxes and of late rounds of detection that could not be used.
+    :ivar refused: number of boxes that cannot be those of faces.
+    :ivar too_late: number of rounds of detection that arrived after their image was forgotten.
+    :ivar lateness: seconds by which the last of these was behind the newest image.
     """
 
     def __init__(
@@ -84,12 +87,16 @@ class FaceTracker:
     ):
         self.timings: dict[str, float] = {}
         self.refused = 0
+        self.too_late = 0
+        self.lateness = 0.0
         self._options = options or TrackerOptions()
         self._cues = CueSet(cues)
         self._table = TrackTable(self._cues)
-        self._history = StateHistory(_HISTORY_SECONDS)
+        self._history = StateHistory(_HISTORY_SECONDS, _IMAGE_SECONDS)
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
+        self._timing = RoundTiming()
+        self._table.patience = self._timing.patience
         self._last_round = -1
         self._last_occlusion_check = -SECOND
         self._shape: tuple[int, int] | None = None
@@ -203,8 +210,11 @@ class FaceTracker:
             if newest < detections.stamp <= newest + SECOND:
                 self._queue.append(detections)
             elif index is None:
-                self.refused += 1
+                self.too_late += 1
+                self.lateness = (newest - detections.stamp) / SECOND
             else:
+                self._timing.add(detections.stamp, newest)
+                self._table.patience = self._timing.patience
                 self._process_round(self._usable(detections), index)
 
     def _process_round(self, detections: Detections, index: int) -> None:
@@ -257,8 +267,13 @@ class FaceTracker:
         :returns: the matches, and the descriptors of the detections as far as they were measured.
         """
         options, rows = self._options, candidates.rows
+        unseen = (detections.stamp - self._table.updated[rows]) / SECOND
         spatial = SpatialCost(
-            candidates.states, detections.boxes, options.iou_threshold, candidates.displaced
+            candidates.states,
+            detections.boxes,
+            options.iou_threshold,
+            unseen,
+            candidates.displaced,
         )
         known = self._table.descriptors[rows]
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
@@ -270,7 +285,6 @@ class FaceTracker:
             wanted[found] = ~fresh[tracks]
             matches = Matches(tracks, found, np.zeros(len(found), bool))
             return matches, self._describe(pyramid, detections, wanted)
-        certain = spatial.confirmed(candidates.visible)
         confirmed = spatial.confirmed(candidates.visible & fresh.all(axis=1))
         newcomers = (strong & ~spatial.gate[candidates.visible].any(axis=0)).any()
         wanted[strong & (newcomers | ~confirmed)] = True
@@ -280,19 +294,12 @@ class FaceTracker:
             self._cues,
             known,
             descriptors,
+            candidates.visible,
             candidates.lost,
-            self._reachable(candidates, detections),
             strong,
-            certain,
             options.appearance_threshold,
         )
         return matches, descriptors
-
-    def _reachable(self, candidates: _Candidates, detections: Detections) -> Bools:
-        """Return which tracks can have moved to which detections, bool (N, M)."""
-        unseen = (detections.stamp - self._table.updated[candidates.rows]) / SECOND
-        reach = within_reach(candidates.states, detections.boxes, unseen)
-        return reach | candidates.displaced[:, None]
 
     def _update(
         self,
@@ -455,6 +462,7 @@ class FaceTracker:
         self._table.shift(shift)
         newest.stamp += shift
         self._history.restart()
+        self._timing.restart()
         self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
         self._last_round = -1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child process of `driver.compile_in_child`: takes a job as JSON, prints the library's path."""
+"""The child process of `driver.compile_in_child`: a job as JSON in, the library's path out."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ Progress = Callable[[str], None]
 LOCAL = ('host', *gpu.KINDS)
 """Targets that are this machine."""
 LITTLE_SPACE = 32 << 20
-"""With less space left on the disk, in bytes, a failure of the compiler is taken for a full disk."""
+"""A failure of the compiler with less free space, in bytes, is taken for a full disk."""
 _children: set[subprocess.Popen[str]] = set()
 _children_lock = threading.Lock()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPUs: what TVM and this machine provide for them, and how to install what is missing.
 
-A library for a GPU needs three things. The code generator is part of TVM's compiler. The runtime is
-a library beside TVM's own (``libtvm_runtime_opencl.so``). The driver is part of the board's
+A library for a GPU needs three things. The code generator is part of TVM's compiler. The runtime
+is a library beside TVM's own (``libtvm_runtime_opencl.so``). The driver is part of the board's
 operating system. The wheels on PyPI contain OpenCL's code generator and none of the others
 (docs/gpu.md). Nothing here imports the compiler.
 """
@@ -101,7 +101,7 @@ def _runtime_loaded(kind: str) -> bool:
 
 
 def _libraries(kind: str) -> list[Path]:
-    """Return where a runtime for a kind of GPU may be: beside TVM's own library, or in the cache."""
+    """Return where a runtime for a kind of GPU may be: beside TVM's library, or in the cache."""
     found, package = [], importlib.util.find_spec('tvm')
     if package is not None and package.origin is not None:
         top = Path(package.origin).parent

@@ -73,7 +73,7 @@ def calibrate(
 
 
 def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
-    """Return by how much the weights of pointwise layers should differ from the nearest integers."""
+    """Return by how much pointwise weights should differ from the nearest integers."""
     quantized, found = quantize(network, ranges), {}
     for layer in network.layers:
         source = layer.sources[0]

@@ -37,7 +37,7 @@ ALIGNED = 64
 
 
 class IntegerFunction(GroupFunction):
-    """The function of one fused group; its constants are bytes that contain numbers of four types."""
+    """The function of one fused group; its constants are bytes with numbers of four types."""
 
     def __init__(
         self,

@@ -442,7 +442,7 @@ class IntegerKernels(RowKernels):
         return value if self.real == 'float32' else tir_builder.convert(value, self.real, lanes)
 
     def _write_pairs(self, values, gains, group, target, at, positive) -> None:
-        """Emit NEON's narrowing: two vectors of four become one of eight, two of these one of 16."""
+        """Emit NEON's narrowing: two vectors of 4 become one of 8, two of these one of 16."""
         halves = [
             tir_builder.let(
                 _intrinsic(

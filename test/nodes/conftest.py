@@ -28,7 +28,7 @@ from face_tracking.errors import UserError
 from face_tracking.nodes.images import to_header, to_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; a model may have to be compiled first
+PATIENCE = float(os.environ.get("FT_P","60"))  # seconds; a model may have to be compiled first
 
 
 class Probe:

@@ -25,7 +25,6 @@ def camera(make):
 
     def start(uri, **parameters):
         node = make(CameraNode, camera=str(uri), **{**FAST, **parameters})
-        node.begin()
         return node
 
     return start

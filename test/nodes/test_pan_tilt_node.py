@@ -24,7 +24,7 @@ from face_tracking.nodes.messages import (
     tracks_from_message,
     tracks_to_message,
 )
-from face_tracking.nodes.node_base import SENSOR_DATA
+from rclpy.qos import qos_profile_sensor_data as SENSOR_DATA
 from face_tracking.nodes.pan_tilt_node import PanTiltNode
 from face_tracking.pan_tilt.kinematics import optical_axes
 

@@ -39,7 +39,6 @@ def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, m
     camera.on_frame.append(shown.append)
     detector.on_detections.append(found.append)
     tracker.on_tracks.append(lambda frame, tracks: tracked.append((frame, tracks)))
-    camera.begin()
     probe.until(lambda: tracked and len(tracked[-1][1]))
     by_stamp = {frame.stamp: frame for frame in shown}
     assert all(frame is by_stamp[frame.stamp] for frame, _ in tracked)
@@ -55,7 +54,6 @@ def test_all_topics_speak_of_the_same_images(probe, pipeline):
     camera.on_frame.append(lambda frame: shown.append(frame.stamp))
     probe.hear(Detection2DArray, 'faces/detections', 'faces/tracks')
     probe.hear(MarkerArray, 'faces/markers')
-    camera.begin()
     probe.until(
         lambda: (
             len(probe.heard) == 3
@@ -98,7 +96,6 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
     found, tracked = [], []
     detector.on_detections.append(found.append)
     tracker.on_tracks.append(lambda frame, tracks: tracked.append(frame))
-    camera.begin()
     probe.until(lambda: found and tracked)
     for node in ('detector_node', 'tracker_node'):
         probe.enable(node, False)
@@ -124,7 +121,6 @@ def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, mak
     tracker = make(TrackerNode, subscribe=False)
     compose(camera, detector, tracker)
     probe.hear(Detection2DArray, 'faces/tracks')
-    camera.begin()
     probe.until(
         lambda: len(probe.heard['faces/tracks']) > 5 and probe.says('detector_node')[0] == 2
     )

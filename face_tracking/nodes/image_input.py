@@ -36,7 +36,7 @@ def read_image(message: Image, now: int) -> Frame:
             f'be converted ({describe(error)})',
             'make the camera driver publish bgr8, or an even width and height',
         ) from error
-    return replace(frame, stamp=now) if frame.stamp <= 0 else frame
+    return replace(frame, stamp=now) if frame.stamp == 0 else frame
 
 
 def check_image(message: Image) -> None:

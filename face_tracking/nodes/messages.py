@@ -80,7 +80,7 @@ def detections_from_message(
     rows.sort(key=lambda row: -row[4])
     boxes, scores = _arrays(_best(rows, refused))
     detections = Detections(
-        stamp=max(from_time(message.header.stamp), 0),
+        stamp=from_time(message.header.stamp),
         boxes=boxes,
         scores=scores,
         landmarks=np.full((len(boxes), 5, 2), np.nan, np.float32),
@@ -111,7 +111,7 @@ def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
     boxes, scores = _arrays([row for _, row in kept])
     count = len(kept)
     tracks = Tracks(
-        stamp=max(from_time(message.header.stamp), 0),
+        stamp=from_time(message.header.stamp),
         ids=np.array([number for number, _ in kept], np.int64),
         boxes=boxes,
         scores=scores,

@@ -233,11 +233,7 @@ def warn_about_unknown_nodes(logger: RcutilsLogger, names: Iterable[str]) -> Non
 
 
 def _parameter_files(arguments: Sequence[str]) -> list[str]:
-    return [
-        value
-        for name, value in itertools.pairwise(arguments)
-        if name == '--params-file'
-    ]
+    return [value for name, value in itertools.pairwise(arguments) if name == '--params-file']
 
 
 def _keys_of(path: str) -> list[str]:

@@ -13,15 +13,15 @@ from face_tracking.nodes.images import from_time
 from face_tracking.nodes.pipeline import compose
 from face_tracking.nodes.tracker_node import TrackerNode
 
-BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+RELIABLE = ReliabilityPolicy.RELIABLE
 
 
 @pytest.fixture
 def pipeline(make, model, album):
     """Return camera, detector and tracker, composed, the camera not yet reading."""
-    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
-    detector = make(DetectorNode, subscribe=False, model=model, detect_interval=2)
-    tracker = make(TrackerNode, subscribe=False)
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    detector = make(DetectorNode, wait=False, subscribe=False, model=model, detect_interval=2)
+    tracker = make(TrackerNode, wait=False, subscribe=False)
     compose(camera, detector, tracker)
     return camera, detector, tracker
 
@@ -72,7 +72,7 @@ def test_qos_is_that_of_the_table(pipeline):
         for node in pipeline
         for publisher in node.publishers
     }
-    sensor_data, reliable = (BEST_EFFORT, 5), (RELIABLE, 10)
+    sensor_data, reliable = (ReliabilityPolicy.SYSTEM_DEFAULT, 0), (RELIABLE, 10)
     assert (
         found
         | {
@@ -116,9 +116,16 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
 
 
 def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, make, album, model):
-    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
-    detector = make(DetectorNode, subscribe=False, model='/nowhere.onnx', detect_interval=1)
-    tracker = make(TrackerNode, subscribe=False)
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    detector = make(
+        DetectorNode,
+        wait=False,
+        subscribe=False,
+        model='/nowhere.onnx',
+        detect_interval=1,
+        allow_remote_sources=True,
+    )
+    tracker = make(TrackerNode, wait=False, subscribe=False)
     compose(camera, detector, tracker)
     probe.hear(Detection2DArray, 'faces/tracks')
     probe.until(

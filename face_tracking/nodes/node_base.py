@@ -107,7 +107,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         # Before rclpy's constructor, which creates services through the methods below.
         self.meter = Meter()
         self.active = False
-        self._limiter = LogLimiter()
+        self._log_limiter = LogLimiter()
         self._last_failure = ''
         self._default_name = name
         self._inputs_of_node: list[Input] = []
@@ -274,7 +274,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         if not self.context.ok():
             return  # shutting down: what fails now fails for that reason
         text = describe(error)
-        if self._limiter.admit(text):
+        if self._log_limiter.admit(text):
             self.get_logger().error(text)
 
     def now(self) -> int:

@@ -20,5 +20,6 @@ def node_parameters(node: str) -> list[Option]:
     """Return the parameters of a node, those of its drivers included."""
     module = import_module(f'face_tracking.nodes.{node}')
     classes: list[type[Options]] = [getattr(module, name) for name in NODES[node]]
+    classes.append(import_module('face_tracking.nodes.node_base').NodeOptions)
     classes += [driver.options for driver in getattr(module, 'DRIVERS', {}).values()]
     return [row for options in classes for row in rows_of(options)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from face_tracking import boxes as box
-from face_tracking.detection.model import load_model
 from face_tracking.detection.letterbox import Letterbox, fitted_size
+from face_tracking.detection.model import load_model
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 from face_tracking.multi_size_detector import MultiSizeDetector, network_shapes, shape_for

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
-    ('arrays', 'errors'),
+    ('arrays', 'errors', 'exit_codes'),
     ('__init__', 'backoff', 'boxes', 'files', 'options'),
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.

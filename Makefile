@@ -21,7 +21,7 @@ lint: setup  ## Check the style of the code
 	@$(IN_ENV) ruff check .
 
 emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which some tests use
-	@$(IN_ENV) python -m benchmarks.emulator
+	@$(IN_ENV) python -m face_tracking.compiler.tuning.emulator
 
 test-training:  ## Install what training needs and run its tests
 	@training/setup.sh && .venv-training/bin/python -m pytest training/test

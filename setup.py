@@ -39,11 +39,11 @@ setup(
     entry_points={
         'console_scripts': [
             'face_tracking = face_tracking.cli.main:main',
-            'camera_node = face_tracking.starting:camera_node',
-            'detector_node = face_tracking.starting:detector_node',
-            'tracker_node = face_tracking.starting:tracker_node',
-            'pan_tilt_node = face_tracking.starting:pan_tilt_node',
-            'pipeline = face_tracking.starting:pipeline',
+            'camera_node = face_tracking.entry_points:camera_node',
+            'detector_node = face_tracking.entry_points:detector_node',
+            'tracker_node = face_tracking.entry_points:tracker_node',
+            'pan_tilt_node = face_tracking.entry_points:pan_tilt_node',
+            'pipeline = face_tracking.entry_points:pipeline',
         ],
     },
 )

@@ -5,12 +5,12 @@
 
 On a machine that has other work to do as well, put ``sudo chrt -r 5`` in front.
 
-A camera shows pictures of a face that moves, 30 each second. ``bare`` reads it, detects in one
+A camera shows images of a face that moves, 30 each second. ``bare`` reads it, detects in one
 thread and tracks in another, and that is all: what it takes is detection and tracking themselves.
 ``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each. They
 take turns, so that whatever else the machine does strikes all of them.
 
-Latency goes from a picture's stamp to its tracks: where the tracker has them (``track``), and
+Latency goes from an image's stamp to its tracks: where the tracker has them (``track``), and
 where a subscriber in another process hears of them (``heard``). Processor time and memory
 (proportional set size, so that what processes share counts once) are those of all the mode's
 processes together.
@@ -48,7 +48,8 @@ PATIENCE = 120.0  # seconds for the first track; a model may have to be compiled
 def main() -> int:
     """Measure, print the table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--model', default='', help='a path or a name; default: the bundled one')
     parser.add_argument('--runtime', default='tvm', help='tvm, onnxruntime or opencv')
     parser.add_argument('--seconds', type=float, default=6, help='measured, each mode and round')
@@ -69,11 +70,14 @@ def main() -> int:
 
 # The processes that are measured.
 
+
 def play(options: argparse.Namespace) -> int:
     """Play one role in a process of its own; note the latencies of its tracks."""
     with options.log.open('a', buffering=1) as log:
+
         def note(frame, tracks):
             log.write(f'{time.time_ns()} {frame.stamp}\n')
+
         if options.play == 'bare':
             return run_bare(options, note)
         return run_nodes(options, note)
@@ -82,9 +86,10 @@ def play(options: argparse.Namespace) -> int:
 def run_bare(options: argparse.Namespace, note) -> int:
     """Read, detect and track without ROS."""
     from face_tracking.camera import CaptureOptions, open_camera
-    from face_tracking.detection.detector import create_detector
+    from face_tracking.detector import create_detector
     from face_tracking.nodes.worker import Worker
     from face_tracking.tracking.tracker import FaceTracker
+
     sys.setswitchinterval(0.0005)
     detector = create_detector(options.model or None, options.runtime, score_threshold=0.3)
     tracker = FaceTracker()
@@ -99,7 +104,7 @@ def run_bare(options: argparse.Namespace, note) -> int:
         raise error
 
     detecting, tracking = Worker(detect, fail), Worker(track, fail, 4)
-    with open_camera(options.album, CaptureOptions(rate=RATE, loop=True)) as camera:
+    with open_camera(options.album, CaptureOptions(frame_rate=RATE, loop=True)) as camera:
         for number in range(10**9):
             frame = camera.read()
             tracking.submit(frame)
@@ -112,18 +117,26 @@ def run_nodes(options: argparse.Namespace, note) -> int:
     """Run the nodes of a role as their executables do, and listen where tracks are made."""
     from importlib import import_module
 
-    from face_tracking.nodes.running import run
+    from face_tracking.nodes.spin import run
     from face_tracking.nodes.tracker_node import TrackerNode
+
     module = import_module(f'face_tracking.nodes.{options.play}')
     rules = {
-        'camera_node': {'camera': options.album, 'width': 0, 'height': 0, 'rate': RATE},
-        'detector_node': {'model': options.model, 'runtime': options.runtime,
-                          'detect_interval': INTERVAL}}
-    wanted = rules if options.play == 'pipeline' else {
-        options.play: rules.get(options.play, {})}
+        'camera_node': {'camera': options.album, 'width': 0, 'height': 0, 'frame_rate': RATE},
+        'detector_node': {
+            'model': options.model,
+            'runtime': options.runtime,
+            'detect_interval': INTERVAL,
+        },
+    }
+    wanted = rules if options.play == 'pipeline' else {options.play: rules.get(options.play, {})}
     sys.argv = ['benchmark', '--ros-args'] + [
-        part for parameters in wanted.values() for name, value in parameters.items()
-        if value != '' for part in ('-p', f'{name}:={value}')]
+        part
+        for parameters in wanted.values()
+        for name, value in parameters.items()
+        if value != ''
+        for part in ('-p', f'{name}:={value}')
+    ]
 
     def build():
         nodes = module.build()
@@ -136,6 +149,7 @@ def run_nodes(options: argparse.Namespace, note) -> int:
 
 
 # The process that measures.
+
 
 def measure(options: argparse.Namespace) -> list[dict]:
     """Let the modes take turns; return a row for each."""
@@ -156,24 +170,26 @@ def measure(options: argparse.Namespace) -> list[dict]:
 
 
 def draw_album(folder: Path) -> Path:
-    """Write two seconds of pictures, 640x480, in which a portrait moves to and fro."""
+    """Write two seconds of images, 640x480, in which a portrait moves to and fro."""
     from skimage import data
+
     folder.mkdir()
     portrait = np.ascontiguousarray(data.astronaut()[:480, :, ::-1])
     count = int(2 * RATE)
     for number in range(count):
-        picture = np.full((480, 640, 3), 70, np.uint8)
+        photo = np.full((480, 640, 3), 70, np.uint8)
         x = round(64 + 50 * np.sin(2 * np.pi * number / count))
-        picture[:, x:x + 512] = portrait
-        cv2.imwrite(str(folder / f'{number:03}.jpg'), picture)
+        photo[:, x : x + 512] = portrait
+        cv2.imwrite(str(folder / f'{number:03}.jpg'), photo)
     return folder
 
 
 def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) -> dict[str, list]:
     """Run a mode for a while; return latencies, and what it took of processor and memory."""
     with ExitStack() as stack:
-        processes = [psutil.Process(start(role, options, album, log, stack).pid)
-                     for role in ROLES[mode]]
+        processes = [
+            psutil.Process(start(role, options, album, log, stack).pid) for role in ROLES[mode]
+        ]
         listener = stack.enter_context(Listener())
         wait_for_track(log, processes)
         listener.listen(SETTLING)
@@ -184,16 +200,33 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
         memory = sum(process.memory_full_info().pss for process in processes) / 1e6
     track = [(at - stamp) / 1e6 for at, stamp in read_log(log) if begin <= at < end]
     heard = [(at - stamp) / 1e6 for at, stamp in listener.heard if begin <= at < end]
-    return {'track': track, 'heard': heard, 'processor': [1e3 * spent / max(len(track), 1)],
-            'memory': [memory]}
+    return {
+        'track': track,
+        'heard': heard,
+        'processor': [1e3 * spent / max(len(track), 1)],
+        'memory': [memory],
+    }
 
 
 def start(role: str, options: argparse.Namespace, album: Path, log: Path, stack: ExitStack):
     """Start the process of a role; it is ended with the stack."""
     process = subprocess.Popen(
-        [sys.executable, __file__, '--play', role, '--album', str(album), '--log', str(log),
-         '--model', options.model, '--runtime', options.runtime],
-        stdout=subprocess.DEVNULL)
+        [
+            sys.executable,
+            __file__,
+            '--play',
+            role,
+            '--album',
+            str(album),
+            '--log',
+            str(log),
+            '--model',
+            options.model,
+            '--runtime',
+            options.runtime,
+        ],
+        stdout=subprocess.DEVNULL,
+    )
     stack.callback(process.wait)
     stack.callback(process.kill)
     return process
@@ -216,7 +249,7 @@ def processor_seconds(process: psutil.Process) -> float:
 
 
 def read_log(log: Path) -> list[tuple[int, int]]:
-    """Return when each track was made and its picture's stamp; a line half written is left out."""
+    """Return when each track was made and its image's stamp; a line half written is left out."""
     lines = log.read_text().split('\n')[:-1]
     return [tuple(map(int, line.split())) for line in lines]
 
@@ -224,7 +257,7 @@ def read_log(log: Path) -> list[tuple[int, int]]:
 class Listener:
     """Hears the tracks, as any other node of a robot would.
 
-    :ivar heard: when tracks were heard of, and their picture's stamp, in nanoseconds.
+    :ivar heard: when tracks were heard of, and their image's stamp, in nanoseconds.
     """
 
     def __enter__(self):
@@ -232,32 +265,38 @@ class Listener:
         from vision_msgs.msg import Detection2DArray
 
         from face_tracking.nodes.images import from_time
+
         self.heard: list[tuple[int, int]] = []
         rclpy.init()
         self._node = rclpy.create_node('listener')
         self._node.create_subscription(
-            Detection2DArray, 'faces/tracks',
+            Detection2DArray,
+            'faces/tracks',
             lambda message: self.heard.append((time.time_ns(), from_time(message.header.stamp))),
-            10)
+            10,
+        )
         return self
 
     def listen(self, seconds: float) -> None:
         """Listen for a while."""
         import rclpy
+
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             rclpy.spin_once(self._node, timeout_sec=left)
 
     def __exit__(self, *_):
         import rclpy
+
         self._node.destroy_node()
         rclpy.shutdown()
 
 
 # What comes out.
 
+
 def row(mode: str, values: dict[str, list], shown: int) -> dict:
-    """Return the figures of a mode to which ``shown`` pictures were shown."""
+    """Return the figures of a mode to which ``shown`` images were shown."""
     figures = {'mode': mode, 'shown': shown, 'tracked': len(values['track'])}
     for name in ('track', 'heard'):
         times = values[name] or [float('nan')]
@@ -270,22 +309,30 @@ def row(mode: str, values: dict[str, list], shown: int) -> dict:
 
 def print_table(rows: list[dict]) -> None:
     """Print the rows, and what composing adds and saves."""
-    print('| mode | tracked of shown | capture to track, median (p99) ms | to another process, '
-          'median (p99) ms | processor ms per frame | memory MB |')
+    print(
+        '| mode | tracked of shown | capture to track, median (p99) ms | to another process, '
+        'median (p99) ms | processor ms per frame | memory MB |'
+    )
     print('| --- | ---: | ---: | ---: | ---: | ---: |')
     for figures in rows:
-        track, heard = (f'{figures[f"{name}_median_ms"]:.2f} ({figures[f"{name}_p99_ms"]:.2f})'
-                        for name in ('track', 'heard'))
-        print(f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
-              f'{heard} | {figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |')
+        track, heard = (
+            f'{figures[f"{name}_median_ms"]:.2f} ({figures[f"{name}_p99_ms"]:.2f})'
+            for name in ('track', 'heard')
+        )
+        print(
+            f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
+            f'{heard} | {figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |'
+        )
     bare, composed, separate = rows
-    print(f'\nBeyond detection and tracking themselves, the median latency to the track grows by '
-          f'{composed["track_median_ms"] - bare["track_median_ms"]:.2f} ms composed and by '
-          f'{separate["track_median_ms"] - bare["track_median_ms"]:.2f} ms in separate processes; '
-          f'a separate frame takes '
-          f'{separate["processor_ms_per_frame"] / composed["processor_ms_per_frame"]:.2f} times '
-          f'the processor time of a composed one, and '
-          f'{separate["memory_mb"] / composed["memory_mb"]:.2f} times the memory.')
+    print(
+        f'\nBeyond detection and tracking themselves, the median latency to the track grows by '
+        f'{composed["track_median_ms"] - bare["track_median_ms"]:.2f} ms composed and by '
+        f'{separate["track_median_ms"] - bare["track_median_ms"]:.2f} ms in separate processes; '
+        f'a separate frame takes '
+        f'{separate["processor_ms_per_frame"] / composed["processor_ms_per_frame"]:.2f} times '
+        f'the processor time of a composed one, and '
+        f'{separate["memory_mb"] / composed["memory_mb"]:.2f} times the memory.'
+    )
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@
 
     source scripts/env.sh && python benchmarks/detector_stages.py
 
-Films a scene with two faces at 640x480 and detects in every picture, for each input size of the
-network in turn, the sizes interleaved. Each picture is copied to where the camera's last one was,
+Videos a scene with two faces at 640x480 and detects in every image, for each input size of the
+network in turn, the sizes interleaved. Each image is copied to where the camera's last one was,
 as a driver does: it comes from the cache, as far as it fits there. "around" is preprocess and
 decode over inference. FACE_TRACKING_PRECISION chooses TVM's arithmetic.
 """
@@ -19,13 +19,13 @@ from statistics import median
 import cv2
 import numpy as np
 
-from face_tracking.camera.opening import open_camera
-from face_tracking.camera.source import CaptureOptions
-from face_tracking.cli import options
+from face_tracking.camera.base import CaptureOptions
+from face_tracking.camera.factory import open_camera
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.stills import network_shapes
+from face_tracking.detection.multi_size import network_shapes
+from face_tracking.detector import create_detector
 
 STAGES = ('preprocess', 'inference', 'decode')
 
@@ -33,33 +33,38 @@ STAGES = ('preprocess', 'inference', 'decode')
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--model', help='detector, a path or a name')
     parser.add_argument('--runtime', default='tvm', help='its engine (default: tvm)')
-    parser.add_argument('--threads', type=options.positive, default=1)
-    parser.add_argument('--rounds', type=options.positive, default=5)
+    parser.add_argument('--threads', type=arguments.positive, default=1)
+    parser.add_argument('--rounds', type=arguments.positive, default=5)
     parser.add_argument('--json', metavar='FILE', help='write the figures')
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     with open_camera('virtual:', CaptureOptions(width=640, height=480, realtime=False)) as camera:
-        pictures = [camera.read().image for _ in range(60)]
+        images = [camera.read().image for _ in range(60)]
     model = load_model(args.model)
     sizes = [network_shapes(model, side)[0] for side in (320, 640)]
-    detectors = {size: create_detector(args.model, args.runtime, size, args.threads)
-                 for size in sizes}
+    detectors = {
+        size: create_detector(args.model, args.runtime, size, args.threads) for size in sizes
+    }
     taken = {size: [] for size in sizes}
-    frame = np.empty_like(pictures[0])
+    frame = np.empty_like(images[0])
     for _ in progress(range(args.rounds), unit='round'):
         for size, detector in detectors.items():
-            for picture in pictures:
-                np.copyto(frame, picture)
+            for photo in images:
+                np.copyto(frame, photo)
                 detector.detect(frame)
                 taken[size].append(detector.timings)
     rows = [_row(size, timings) for size, timings in taken.items()]
     print(f'{"input":<10}' + ''.join(f'{stage:>13}' for stage in STAGES) + f'{"around":>9}')
     for row in rows:
-        print(f'{row["input"]:<10}' + ''.join(f'{row[stage]:>10.3f} ms' for stage in STAGES)
-              + f'{row["around"]:>9.1%}')
+        print(
+            f'{row["input"]:<10}'
+            + ''.join(f'{row[stage]:>10.3f} ms' for stage in STAGES)
+            + f'{row["around"]:>9.1%}'
+        )
     if args.json:
         write_text(args.json, json.dumps(rows, indent=1) + '\n')
     return 0

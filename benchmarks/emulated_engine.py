@@ -10,10 +10,10 @@
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little. `halve` and `resize` shrink the picture to half,
+package, so that the emulated Python needs little. `halve` and `resize` shrink the image to half,
 with the library's own function and with OpenCV. `faces` writes what the library's own selection
-finds, told the numbers of `face_tracking.detection.selection.Setting`; it is for our own head.
-`serve` reads pictures from its input, each height x width x 3 bytes, and answers each with the
+finds, told the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for our own head.
+`serve` reads images from its input, each height x width x 3 bytes, and answers each with the
 number of tensors, then each one's length and its float32 numbers; a number is 8 bytes, the least
 first.
 """
@@ -24,33 +24,35 @@ import numpy as np
 
 
 def load(library):
-    """Return a function from a picture to what TVM computes; both stay where they lie."""
+    """Return a function from an image to what TVM computes; both stay where they lie."""
     import tvm
     import tvm_ffi
     from tvm.runtime.vm import VirtualMachine
+
     machine = VirtualMachine(tvm.runtime.load_module(library), tvm.runtime.device('cpu'))
     threads = tvm.runtime.tensor(np.array([1], np.int32))
     main = machine['main']
 
-    def run(picture):
-        return main(tvm_ffi.from_dlpack(picture.reshape(-1)), threads)
+    def run(photo):
+        return main(tvm_ffi.from_dlpack(photo.reshape(-1)), threads)
 
     return run
 
 
-def tvm(library, picture):
+def tvm(library, photo):
     run = load(library)
-    return lambda: np.concatenate(arrays(run(picture)))
+    return lambda: np.concatenate(arrays(run(photo)))
 
 
 def arrays(tensors):
     return [np.from_dlpack(tensor) for tensor in tensors]
 
 
-def faces(library, picture, result, *settings):
+def faces(library, photo, result, *settings):
     import tvm
     import tvm_ffi
-    tensors = load(library)(np.load(picture))
+
+    tensors = load(library)(np.load(photo))
     cells = sum(tensor.size for tensor in arrays(tensors)) // 16
     rows = np.zeros((cells + 1) * 15, np.float32)
     find_faces = tvm.runtime.load_module(library).get_function('find_faces', query_imports=True)
@@ -58,12 +60,13 @@ def faces(library, picture, result, *settings):
     np.save(result, rows)
 
 
-def halve(library, picture):
+def halve(library, photo):
     import tvm
     import tvm_ffi
+
     function = tvm.runtime.load_module(library).get_function('halve', query_imports=True)
-    half = np.zeros((picture.shape[0] // 2, picture.shape[1] // 2, 3), np.uint8)
-    tensors = [tvm_ffi.from_dlpack(image.reshape(-1)) for image in (picture, half)]
+    half = np.zeros((photo.shape[0] // 2, photo.shape[1] // 2, 3), np.uint8)
+    tensors = [tvm_ffi.from_dlpack(image.reshape(-1)) for image in (photo, half)]
 
     def run():
         function(*tensors)
@@ -72,15 +75,17 @@ def halve(library, picture):
     return run
 
 
-def resize(_, picture):
+def resize(_, photo):
     import cv2
+
     cv2.setNumThreads(1)
-    size = picture.shape[1] // 2, picture.shape[0] // 2
-    return lambda: cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    size = photo.shape[1] // 2, photo.shape[0] // 2
+    return lambda: cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
 
 
 def opencv(model, tensor):
     import cv2
+
     cv2.setNumThreads(1)
     network = cv2.dnn.readNetFromONNX(model)
     names = network.getUnconnectedOutLayersNames()
@@ -94,6 +99,7 @@ def opencv(model, tensor):
 
 def ncnn(param, tensor, half=True):
     import ncnn
+
     network = ncnn.Net()
     network.opt.num_threads = 1
     if not half:
@@ -114,9 +120,9 @@ def ncnn(param, tensor, half=True):
 
 def serve(library, width, height):
     run = load(library)
-    picture = np.zeros((int(height), int(width), 3), np.uint8)
-    while sys.stdin.buffer.readinto(memoryview(picture).cast('B')) == picture.nbytes:
-        tensors = arrays(run(picture))
+    photo = np.zeros((int(height), int(width), 3), np.uint8)
+    while sys.stdin.buffer.readinto(memoryview(photo).cast('B')) == photo.nbytes:
+        tensors = arrays(run(photo))
         sys.stdout.buffer.write(len(tensors).to_bytes(8, 'little'))
         for tensor in tensors:
             sys.stdout.buffer.write(tensor.size.to_bytes(8, 'little') + tensor.tobytes())
@@ -130,8 +136,14 @@ def main():
         return faces(*sys.argv[2:])
     engine, model, data, result, times = sys.argv[1:]
     data = np.load(data)
-    prepare = {'tvm': tvm, 'halve': halve, 'resize': resize, 'opencv': opencv, 'ncnn': ncnn,
-               'ncnn-fp32': lambda *given: ncnn(*given, half=False)}[engine]
+    prepare = {
+        'tvm': tvm,
+        'halve': halve,
+        'resize': resize,
+        'opencv': opencv,
+        'ncnn': ncnn,
+        'ncnn-fp32': lambda *given: ncnn(*given, half=False),
+    }[engine]
     run = prepare(model, data)
     for _ in range(int(times)):
         output = run()

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each arithmetic costs in average precision: the detector on labelled pictures.
+"""What each arithmetic costs in average precision: the detector on labeled images.
 
-    python -m benchmarks.emulator                               # once
+    python -m face_tracking.compiler.tuning.emulator                               # once
     python -m benchmarks.precision FOLDER --target pi5          # float32, float16 and int8
     python -m benchmarks.precision FOLDER --target x86-64-v3 --precision int8
 
-Every picture goes through all of them. With target pi5 the network runs in the emulated
+Every image goes through all of them. With target pi5 the network runs in the emulated
 Cortex-A76, whose numbers are those of a real one; all else as on any machine. With x86-64-v3 it
 is compiled for AVX2 alone, as for a PC without VNNI. FOLDER holds the
-pictures and their annotation, as `training.labels` reads it. Average precision is that at an
+images and their annotation, as `training.labels` reads it. Average precision is that at an
 overlap of a half, as `training.metrics` computes it.
 """
 
@@ -24,15 +24,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks import emulator
 from benchmarks.instructions import SCRIPT, compile_for
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.compiler import library
+from face_tracking.compiler import artifact
+from face_tracking.compiler.tuning import emulator
+from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.detection.model import Model
-from face_tracking.detection.runtimes.runtime import PRECISIONS, Runtime, register_runtime
-from face_tracking.detection.stills import StillsDetector
+from face_tracking.detection.multi_size import MultiSizeDetector
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import Runtime, register_runtime
 from training.labels import Annotated, read_folder
 from training.metrics import Found, Result, measure
 
@@ -44,21 +45,23 @@ ENGINES = {'host': 'tvm', LEVEL: 'level', 'pi5': 'emulated'}
 
 
 class EmulatedRuntime(Runtime):
-    """TVM on the emulated Cortex-A76: a process there takes pictures and returns results."""
+    """TVM on the emulated Cortex-A76: a process there takes images and returns results."""
 
     name = 'emulated'
     precisions = PRECISIONS
 
-    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
-                 precision: str = FULL):
+    def __init__(
+        self, model: Model, threads: int = 0, device: str = 'auto', precision: str = FULL
+    ):
         super().__init__(model, threads, device)
         self._folder = tempfile.TemporaryDirectory()
         path = compile_for('pi5', model, precision, Path(self._folder.name))
-        found = {output['name']: output for output in library.description_of(path)['outputs']}
+        found = {output['name']: output for output in artifact.description_of(path)['outputs']}
         self._outputs = [found[name] for name in model.description.outputs]
         words = [SCRIPT, 'serve', str(path), str(model.width), str(model.height)]
-        self._process = subprocess.Popen(emulator.command(words), stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            emulator.command(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
         self._process.stdin.write(image.tobytes())
@@ -68,7 +71,7 @@ class EmulatedRuntime(Runtime):
 
     def _output(self, tensors: list[np.ndarray], output: dict) -> np.ndarray:
         shape, begin = output['shape'], output['begin']
-        numbers = tensors[output['tensor']][begin:begin + int(np.prod(shape))]
+        numbers = tensors[output['tensor']][begin : begin + int(np.prod(shape))]
         if not output['planar']:
             return numbers.reshape(shape)
         batch, channels, height, width = shape
@@ -95,12 +98,14 @@ class LevelRuntime(Runtime):
     name = 'level'
     precisions = PRECISIONS
 
-    def __init__(self, model: Model, threads: int = 0, device: str = 'auto',
-                 precision: str = FULL):
-        from face_tracking.detection.runtimes.tvm import CompiledNetwork
+    def __init__(
+        self, model: Model, threads: int = 0, device: str = 'auto', precision: str = FULL
+    ):
+        from face_tracking.runtimes.tvm import CompiledModel
+
         super().__init__(model, threads, device)
         with tempfile.TemporaryDirectory() as folder:
-            self._network = CompiledNetwork(compile_for(LEVEL, model, precision, Path(folder)))
+            self._network = CompiledModel(compile_for(LEVEL, model, precision, Path(folder)))
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
         outputs = self._network.run(image)
@@ -110,15 +115,30 @@ class LevelRuntime(Runtime):
 def main() -> int:
     """Measure, print the table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', type=Path, help='pictures and their annotation')
-    parser.add_argument('--target', choices=ENGINES, default='host',
-                        help='where the network runs (default: %(default)s)')
-    parser.add_argument('--precision', nargs='+', choices=PRECISIONS[1:],
-                        default=['float16', 'int8'], help='to compare with float32')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', type=Path, help='images and their annotation')
+    parser.add_argument(
+        '--target',
+        choices=ENGINES,
+        default='host',
+        help='where the network runs (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--precision',
+        nargs='+',
+        choices=PRECISIONS[1:],
+        default=['float16', 'int8'],
+        help='to compare with float32',
+    )
     parser.add_argument('--model', help='the detector (default: the bundled one)')
-    parser.add_argument('--long-side', type=options.positive, default=320, metavar='N',
-                        help='to which pictures are scaled (default: %(default)s)')
+    parser.add_argument(
+        '--long-side',
+        type=arguments.positive,
+        default=320,
+        metavar='N',
+        help='to which images are scaled (default: %(default)s)',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()
     register_runtime('emulated', 'benchmarks.precision:EmulatedRuntime')
@@ -133,14 +153,25 @@ def main() -> int:
         print(f'benchmarks.precision: {error}', file=sys.stderr)
         return 2
     full = results[FULL].average_precision
-    print(f'{len(labels)} pictures, {results[FULL].faces} faces, long side {args.long_side}, '
-          f'target {args.target}')
-    rows = [{'target': args.target, 'precision': name, 'pictures': len(labels),
-             'average_precision': result.average_precision,
-             'difference': result.average_precision - full} for name, result in results.items()]
+    print(
+        f'{len(labels)} images, {results[FULL].faces} faces, long side {args.long_side}, '
+        f'target {args.target}'
+    )
+    rows = [
+        {
+            'target': args.target,
+            'precision': name,
+            'images': len(labels),
+            'average_precision': result.average_precision,
+            'difference': result.average_precision - full,
+        }
+        for name, result in results.items()
+    ]
     for row in rows:
-        print(f'{row["precision"]:<8} average precision {row["average_precision"]:.4f}, '
-              f'{row["difference"]:+.4f} beside {FULL}')
+        print(
+            f'{row["precision"]:<8} average precision {row["average_precision"]:.4f}, '
+            f'{row["difference"]:+.4f} beside {FULL}'
+        )
     if args.json:
         write_text(args.json, json.dumps(rows, indent=1) + '\n')
     return 0
@@ -148,13 +179,21 @@ def main() -> int:
 
 def measured(labels: list[Annotated], args, precisions: list[str]) -> dict[str, Result]:
     """Return the result of each precision."""
-    detectors = {name: StillsDetector(
-        args.model, args.long_side, ENGINES[args.target], precision=name, max_faces=0,
-        score_threshold=LEAST_SCORE) for name in precisions}
+    detectors = {
+        name: MultiSizeDetector(
+            args.model,
+            args.long_side,
+            ENGINES[args.target],
+            precision=name,
+            max_faces=0,
+            score_threshold=LEAST_SCORE,
+        )
+        for name in precisions
+    }
     found: dict[str, list[Found]] = {name: [] for name in precisions}
     sizes = []
     try:
-        for label in progress(labels, unit='picture'):
+        for label in progress(labels, unit='image'):
             image = cv2.imread(str(label.file))
             if image is None:
                 raise UserError(f'cannot read {label.file}', 'remove it, or its annotation')
@@ -171,4 +210,5 @@ def measured(labels: list[Annotated], args, precisions: list[str]) -> dict[str, 
 if __name__ == '__main__':
     # By its own name, so that the registered class is the one that is used.
     from benchmarks.precision import main as run
+
     sys.exit(run())

@@ -4,8 +4,8 @@
 
     source scripts/env.sh && python -m benchmarks.starting        # or face_tracking bench start
 
-``bare`` loads the bundled detector and detects in one picture. ``node`` is the executable
-``detector_node``, and what counts is when another process hears of its first detection; pictures
+``bare`` loads the bundled detector and detects in one image. ``node`` is the executable
+``detector_node``, and what counts is when another process hears of its first detection; images
 of 640x480 come to it all the while. The compiled network is in the cache by then. They take turns;
 told are median and slowest: they differ by how soon the middleware introduces two processes.
 Memory is what is resident: all of it (``resident``), and with each page that other processes use
@@ -26,16 +26,16 @@ from statistics import median
 
 import psutil
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 
 PATIENCE = 120.0  # seconds: a model may have to be compiled
 BARE = """
 import sys
 from skimage import data
-from face_tracking.detection.detector import create_detector
-picture = data.astronaut()[:480, :, ::-1].copy()
-found = create_detector(sys.argv[1] or None).detect(picture)
+from face_tracking.detector import create_detector
+image = data.astronaut()[:480, :, ::-1].copy()
+found = create_detector(sys.argv[1] or None).detect(image)
 print(len(found), flush=True)
 sys.stdin.read()
 """
@@ -45,10 +45,16 @@ NODE = 'from face_tracking.nodes.detector_node import main; main()'
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--model', default='', help='the detector (default: the bundled one)')
-    parser.add_argument('--rounds', type=options.positive, default=5, metavar='N',
-                        help='turns that each takes (default: %(default)s)')
+    parser.add_argument(
+        '--rounds',
+        type=arguments.positive,
+        default=5,
+        metavar='N',
+        help='turns that each takes (default: %(default)s)',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
@@ -64,14 +70,21 @@ def main() -> int:
     for _ in progress(range(args.rounds), unit='round'):
         for mode, start in modes.items():
             found[mode].append(start(args.model))
-    rows = [{'mode': mode, **{key: median(turn[key] for turn in turns) for key in turns[0]},
-             'slowest_seconds': max(turn['seconds'] for turn in turns)}
-            for mode, turns in found.items()]
+    rows = [
+        {
+            'mode': mode,
+            **{key: median(turn[key] for turn in turns) for key in turns[0]},
+            'slowest_seconds': max(turn['seconds'] for turn in turns),
+        }
+        for mode, turns in found.items()
+    ]
     print(f'{"":<6}{"first detection":>17}{"slowest":>12}{"resident":>12}{"proportional":>15}')
     for row in rows:
-        print(f'{row["mode"]:<6}{row["seconds"]:>15.2f} s{row["slowest_seconds"]:>10.2f} s'
-              f'{row["resident_mb"]:>9.0f} MB'
-              f'{row["proportional_mb"]:>12.0f} MB')
+        print(
+            f'{row["mode"]:<6}{row["seconds"]:>15.2f} s{row["slowest_seconds"]:>10.2f} s'
+            f'{row["resident_mb"]:>9.0f} MB'
+            f'{row["proportional_mb"]:>12.0f} MB'
+        )
     if args.json:
         write_text(args.json, json.dumps(rows, indent=1) + '\n')
     return 0
@@ -80,8 +93,12 @@ def main() -> int:
 def start_bare(model: str) -> dict:
     """Detect once without ROS."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, '-c', BARE, model], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, '-c', BARE, model],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with process:
         if not process.stdout.readline():
             raise SystemExit('the detector did not come up: its message is above')
@@ -91,7 +108,7 @@ def start_bare(model: str) -> dict:
 
 
 class Robot:
-    """A camera that shows one picture 30 times a second, and ears for detections."""
+    """A camera that shows one image 30 times a second, and ears for detections."""
 
     def __init__(self):
         import rclpy
@@ -101,17 +118,19 @@ class Robot:
         from vision_msgs.msg import Detection2DArray
 
         from face_tracking.nodes.images import to_header, to_image
-        from face_tracking.nodes.middleware import make_room_for_pictures
-        make_room_for_pictures()
+        from face_tracking.nodes.middleware import configure_shared_memory
+
+        configure_shared_memory()
         rclpy.init()
         self._spin = rclpy.spin_once
         self._node = rclpy.create_node('robot')
         self._heard = False
         self._node.create_subscription(Detection2DArray, 'faces/detections', self._hear, 10)
         self._camera = self._node.create_publisher(
-            Image, 'camera/image_raw', qos_profile_sensor_data)
-        picture = data.astronaut()[:480, :, ::-1].copy()
-        self._image = to_image(picture, to_header(time.time_ns(), 'camera_optical_frame'))
+            Image, 'camera/image_raw', qos_profile_sensor_data
+        )
+        image = data.astronaut()[:480, :, ::-1].copy()
+        self._image = to_image(image, to_header(time.time_ns(), 'camera_optical_frame'))
         self._node.create_timer(1 / 30, lambda: self._camera.publish(self._image))
 
     def _hear(self, _) -> None:
@@ -142,8 +161,11 @@ def figures(pid: int, started: float) -> dict:
     """Return what a process that has just detected took of time and memory."""
     seconds = time.perf_counter() - started
     memory = psutil.Process(pid).memory_full_info()
-    return {'seconds': seconds, 'resident_mb': memory.rss / 1e6,
-            'proportional_mb': memory.pss / 1e6}
+    return {
+        'seconds': seconds,
+        'resident_mb': memory.rss / 1e6,
+        'proportional_mb': memory.pss / 1e6,
+    }
 
 
 if __name__ == '__main__':

@@ -4,10 +4,10 @@
 
     source scripts/env.sh && python -m benchmarks.steadiness FOLDER --yunet YUNET.onnx
 
-Each picture of FOLDER is shown several times, moved by parts of a cell of the network's grid and
+Each image of FOLDER is shown several times, moved by parts of a cell of the network's grid and
 a little nearer or further, to every detector in turn, scaled to 320x240. A steady box moves along.
 "jump" is how far its corners stray from that (standard deviation, over the side of the box), on
-average over those faces, one in a picture, that all detectors find in every look; "found" counts
+average over those faces, one in an image, that all detectors find in every look; "found" counts
 the looks at them and all others. "best box" is our detector without the mean over the boxes that
 agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN with the
 weights named, Haar the cascade that OpenCV brings.
@@ -25,11 +25,11 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_math
-from face_tracking.camera.folder import find_images, read_image
-from face_tracking.cli import options
+from face_tracking.camera.image_folder import find_images, read_image
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
-from face_tracking.detection.detector import create_detector
-from face_tracking.detection.suppression import AGREEMENT
+from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
 SIZE = 320, 240
@@ -40,15 +40,21 @@ SAME = 0.4
 SCORE = 0.5
 
 Boxes = Callable[[np.ndarray], np.ndarray]
-"""Takes a picture, uint8 (H, W, 3) BGR, returns boxes (N, 4), ``[x1, y1, x2, y2]`` pixels."""
+"""Takes an image, uint8 (H, W, 3) BGR, returns boxes (N, 4), ``[x1, y1, x2, y2]`` pixels."""
 
 
 def ours() -> dict[str, Boxes]:
     """Return the bundled detector, as it is and with the best box alone."""
     found = {}
-    for name, agreement in (('face_tracking', AGREEMENT), ('best box', 1.0)):
-        detector = create_detector(None, 'tvm', SIZE, threads=1, score_threshold=SCORE,
-                                   agreement=agreement)
+    for name, vote_iou_threshold in (('face_tracking', VOTE_IOU_THRESHOLD), ('best box', 1.0)):
+        detector = create_detector(
+            None,
+            'tvm',
+            SIZE,
+            threads=1,
+            score_threshold=SCORE,
+            vote_iou_threshold=vote_iou_threshold,
+        )
         found[name] = lambda image, detect=detector.detect: detect(image).boxes
     return found
 
@@ -63,17 +69,18 @@ def yunet(path: Path) -> Boxes:
     def boxes(image: np.ndarray) -> np.ndarray:
         rows = network.detect(image)[1]
         return _corners(np.zeros((0, 4)) if rows is None else rows[:, :4])
+
     return boxes
 
 
 def haar() -> Boxes:
     """Return OpenCV's cascade for frontal faces, with its usual settings."""
-    cascade = cv2.CascadeClassifier(
-        cv2.data.haarcascades + 'haarcascade_frontalface_default.xml')
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + 'haarcascade_frontalface_default.xml')
 
     def boxes(image: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        return _corners(np.reshape(cascade.detectMultiScale(grey, 1.1, 4), (-1, 4)))
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return _corners(np.reshape(cascade.detectMultiScale(gray, 1.1, 4), (-1, 4)))
+
     return boxes
 
 
@@ -82,9 +89,9 @@ def _corners(rows: np.ndarray) -> np.ndarray:
 
 
 def looks(image: np.ndarray, count: int, random: np.random.Generator):
-    """Yield (picture of `SIZE`, scale, shift): where pixels of ``image`` are in each look.
+    """Yield (image of `SIZE`, scale, shift): where pixels of ``image`` are in each look.
 
-    Of a larger picture than `SIZE` they are those of the picture fitted into it.
+    Of a larger image than `SIZE` they are those of the image fitted into it.
     """
     fit = min(SIZE[0] / image.shape[1], SIZE[1] / image.shape[0])
     if fit < 1:
@@ -100,7 +107,7 @@ def looks(image: np.ndarray, count: int, random: np.random.Generator):
 def steady(found: list[np.ndarray]) -> np.ndarray | None:
     """Return one face's boxes in all looks, (looks, 4), None where it is not in each.
 
-    :param found: the boxes of each look, in pixels of the picture, which does not move.
+    :param found: the boxes of each look, in pixels of the image, which does not move.
     """
     if not len(found[0]):
         return None
@@ -125,7 +132,7 @@ def measured(detectors: dict[str, Boxes], images: list[np.ndarray], count: int) 
     random = np.random.default_rng(1)
     jumps = {name: [] for name in detectors}
     hits = dict.fromkeys(detectors, 0)
-    for image in progress(images, unit='picture'):
+    for image in progress(images, unit='image'):
         found = {name: [] for name in detectors}
         for look, scale, shift in looks(image, count, random):
             for name, detect in detectors.items():
@@ -140,20 +147,35 @@ def measured(detectors: dict[str, Boxes], images: list[np.ndarray], count: int) 
                     jumps[name].append(jump(track))
     faces = len(next(iter(jumps.values())))
     if not faces:
-        raise UserError('no face was found by all detectors in every look',
-                        'name a folder of pictures with faces of 40 pixels and more')
-    return [{'engine': name, 'jump': float(np.mean(jumps[name])), 'faces': faces,
-             'found': hits[name] / (count * len(images))} for name in detectors]
+        raise UserError(
+            'no face was found by all detectors in every look',
+            'name a folder of images with faces of 40 pixels and more',
+        )
+    return [
+        {
+            'engine': name,
+            'jump': float(np.mean(jumps[name])),
+            'faces': faces,
+            'found': hits[name] / (count * len(images)),
+        }
+        for name in detectors
+    ]
 
 
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('folder', type=Path, help='pictures, most of them with a face')
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', type=Path, help='images, most of them with a face')
     parser.add_argument('--yunet', type=Path, metavar='FILE', help='YuNet for FaceDetectorYN')
-    parser.add_argument('--looks', type=options.positive, default=8, metavar='N',
-                        help='at each picture (default: %(default)s)')
+    parser.add_argument(
+        '--looks',
+        type=arguments.positive,
+        default=8,
+        metavar='N',
+        help='at each image (default: %(default)s)',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -164,8 +186,9 @@ def main() -> int:
         detectors['Haar'] = haar()
         images = [read_image(path) for path in find_images(args.folder)]
         if not images:
-            raise UserError(f'there are no pictures in {args.folder}',
-                            'give a folder of pictures with faces')
+            raise UserError(
+                f'there are no images in {args.folder}', 'give a folder of images with faces'
+            )
         rows = measured(detectors, images, args.looks)
     except UserError as error:
         print(f'steadiness.py: {error}', file=sys.stderr)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from face_tracking.compiler.network import (
+from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
     RELU,
@@ -42,15 +42,16 @@ class TorchNetwork(nn.Module):
             result = module(values[0] + values[1]) if isinstance(layer, Add) else module(*values)
             if isinstance(layer, Upsample):
                 shape = self._shapes[layer.output]
-                result = result[:, :, :shape.height, :shape.width]
+                result = result[:, :, : shape.height, : shape.width]
             maps[layer.output] = result
         return [_handed_out(output, maps) for output in self._outputs]
 
     def last_convolutions(self) -> list[str]:
         """Return the names of the modules whose results are outputs."""
         ends = {part.source for output in self._outputs for part in output.parts}
-        return [f'layers.{index}.0' for index, layer in enumerate(self._steps)
-                if layer.output in ends]
+        return [
+            f'layers.{index}.0' for index, layer in enumerate(self._steps) if layer.output in ends
+        ]
 
 
 def _module(layer: Layer) -> nn.Module:
@@ -70,11 +71,20 @@ def _convolution(layer: Convolution) -> nn.Conv2d:
     if window.padding[:2] != window.padding[2:]:
         raise ValueError(f'{layer.output} is padded unevenly')
     out = layer.weights.shape[-1]
-    module = nn.Conv2d(out if layer.depthwise else layer.weights.shape[2], out, window.size,
-                       window.stride, window.padding[:2], window.dilation,
-                       groups=out if layer.depthwise else 1)
-    weights = (layer.weights.transpose(2, 0, 1)[:, None] if layer.depthwise
-               else layer.weights.transpose(3, 2, 0, 1))
+    module = nn.Conv2d(
+        out if layer.depthwise else layer.weights.shape[2],
+        out,
+        window.size,
+        window.stride,
+        window.padding[:2],
+        window.dilation,
+        groups=out if layer.depthwise else 1,
+    )
+    weights = (
+        layer.weights.transpose(2, 0, 1)[:, None]
+        if layer.depthwise
+        else layer.weights.transpose(3, 2, 0, 1)
+    )
     module.weight.data = torch.from_numpy(weights.copy())
     module.bias.data = torch.from_numpy(layer.bias.copy())
     return module
@@ -90,12 +100,15 @@ def _activation(activation: Activation) -> nn.Module:
 def _handed_out(output: Output, maps: dict[str, torch.Tensor]) -> torch.Tensor:
     parts = []
     for part in output.parts:
-        values = maps[part.source][:, part.first:part.first + part.channels]
+        values = maps[part.source][:, part.first : part.first + part.channels]
         if part.activation.kind == 'sigmoid':
             values = torch.sigmoid(values)
         elif part.activation != NONE:
             raise ValueError(f'nothing here computes {part.activation.kind} of {output.name}')
-        parts.append(values if output.planar else values.permute(0, 2, 3, 1).reshape(
-            1, -1, output.shape[-1]))
+        parts.append(
+            values
+            if output.planar
+            else values.permute(0, 2, 3, 1).reshape(1, -1, output.shape[-1])
+        )
     joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return functional.softmax(joined, dim=-1) if output.softmax else joined

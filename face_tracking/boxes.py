@@ -34,13 +34,12 @@ def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
-def to_centre_size(boxes: np.ndarray) -> np.ndarray:
+def to_center_size(boxes: np.ndarray) -> np.ndarray:
     """Return ``[cx, cy, w, h]`` (N, 4) of boxes (N, 4)."""
-    return np.concatenate(
-        [(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def from_centre_size(rows: np.ndarray) -> np.ndarray:
+def from_center_size(rows: np.ndarray) -> np.ndarray:
     """Return boxes (N, 4) of ``[cx, cy, w, h]`` rows (N, 4)."""
     half = rows[:, 2:] / 2
     return np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)

@@ -21,11 +21,11 @@ DISTORTION_SIZES = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'eq
 
 @dataclass(frozen=True)
 class CameraModel:
-    """Intrinsics of a camera, in pixels of a picture of ``width`` by ``height``.
+    """Intrinsics of a camera, in pixels of an image of ``width`` by ``height``.
 
     The optical frame is that of REP 103: x right, y down, z forward. Pixel coordinates have
-    their origin at the outer corner of the top-left pixel, whose centre is (0.5, 0.5); OpenCV
-    and calibrations put that centre at (0, 0), and ``cx``, ``cy`` are as calibrations give them.
+    their origin at the outer corner of the top-left pixel, whose center is (0.5, 0.5); OpenCV
+    and calibrations put that center at (0, 0), and ``cx``, ``cy`` are as calibrations give them.
 
     :ivar fx: focal length in pixels; so ``fy``.
     :ivar cx: principal point in pixels, in OpenCV's convention; so ``cy``.
@@ -47,13 +47,15 @@ class CameraModel:
 
     @classmethod
     def from_fov(cls, width: int, height: int, horizontal_fov: float) -> CameraModel:
-        """Return a camera without distortion that looks through its picture's centre.
+        """Return a camera without distortion that looks through its image's center.
 
         :param horizontal_fov: radians, between 0 and pi.
         """
         if not 0 < horizontal_fov < math.pi:
-            raise UserError(f'a horizontal field of view of {horizontal_fov:.3g} rad cannot be',
-                            'give radians between 0 and pi')
+            raise UserError(
+                f'a horizontal field of view of {horizontal_fov:.3g} rad cannot be',
+                'give radians between 0 and pi',
+            )
         focal = width / 2 / math.tan(horizontal_fov / 2)
         return cls(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
@@ -68,18 +70,23 @@ class CameraModel:
         try:
             content = yaml.safe_load(path.read_text())
         except OSError as error:
-            raise UserError(f'the calibration {path} cannot be read ({error.strerror})',
-                            'check camera_info_url') from error
+            raise UserError(
+                f'the calibration {path} cannot be read ({error.strerror})',
+                'check camera_info_url',
+            ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f'the calibration {path} is not YAML', 'write it anew with '
-                            'ros2 run camera_calibration cameracalibrator') from error
+            raise UserError(
+                f'the calibration {path} is not YAML',
+                'write it anew with ros2 run camera_calibration cameracalibrator',
+            ) from error
         return _from_calibration(content, path)
 
     @property
     def horizontal_fov(self) -> float:
         """Horizontal field of view in radians, distortion left aside."""
         return math.atan((self.cx + 0.5) / self.fx) + math.atan(
-            (self.width - 0.5 - self.cx) / self.fx)
+            (self.width - 0.5 - self.cx) / self.fx
+        )
 
     @property
     def matrix(self) -> np.ndarray:
@@ -87,12 +94,19 @@ class CameraModel:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
     def scaled_to(self, width: int, height: int) -> CameraModel:
-        """Return the same camera delivering pictures of another size."""
+        """Return the same camera delivering images of another size."""
         if (width, height) == (self.width, self.height):
             return self
         x, y = width / self.width, height / self.height
-        return replace(self, width=width, height=height, fx=self.fx * x, fy=self.fy * y,
-                       cx=(self.cx + 0.5) * x - 0.5, cy=(self.cy + 0.5) * y - 0.5)
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * x,
+            fy=self.fy * y,
+            cx=(self.cx + 0.5) * x - 0.5,
+            cy=(self.cy + 0.5) * y - 0.5,
+        )
 
     def rays(self, points: np.ndarray) -> np.ndarray:
         """Return the directions, float64 (N, 3) unit vectors, in which pixels (N, 2) look."""
@@ -114,8 +128,11 @@ class CameraModel:
     def _undistorted(self, pixels: np.ndarray) -> np.ndarray:
         if not any(self.distortion) or not len(pixels):
             return (pixels - [self.cx, self.cy]) / [self.fx, self.fy]
-        undistort = (cv2.fisheye.undistortPoints if self.distortion_model == 'equidistant'
-                     else cv2.undistortPoints)
+        undistort = (
+            cv2.fisheye.undistortPoints
+            if self.distortion_model == 'equidistant'
+            else cv2.undistortPoints
+        )
         return undistort(pixels[:, None], self.matrix, np.array(self.distortion)).reshape(-1, 2)
 
     def _distorted(self, flat: np.ndarray) -> np.ndarray:
@@ -123,11 +140,13 @@ class CameraModel:
             return flat
         if self.distortion_model == 'equidistant':
             return cv2.fisheye.distortPoints(
-                flat[:, None], np.eye(3), np.array(self.distortion)).reshape(-1, 2)
+                flat[:, None], np.eye(3), np.array(self.distortion)
+            ).reshape(-1, 2)
         rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
         zero = np.zeros(3)
-        return cv2.projectPoints(rays, zero, zero, np.eye(3),
-                                 np.array(self.distortion))[0].reshape(-1, 2)
+        return cv2.projectPoints(rays, zero, zero, np.eye(3), np.array(self.distortion))[
+            0
+        ].reshape(-1, 2)
 
 
 def resolve_url(url: str | Path) -> Path:
@@ -138,22 +157,27 @@ def resolve_url(url: str | Path) -> Path:
     if parts.scheme == 'package':
         return _in_package(parts.netloc, unquote(parts.path).lstrip('/'))
     if parts.scheme:
-        raise UserError(f'"{url}" is no URL that can be read',
-                        'give a path, file:///PATH or package://PACKAGE/PATH')
+        raise UserError(
+            f'"{url}" is no URL that can be read',
+            'give a path, file:///PATH or package://PACKAGE/PATH',
+        )
     return Path(url).expanduser()
 
 
 def _in_package(package: str, path: str) -> Path:
-    from face_tracking.paths import PACKAGE, share_dir
+    from face_tracking.files import PACKAGE, share_dir
+
     if package == PACKAGE:
         return share_dir() / path
     try:
         from ament_index_python.packages import get_package_share_directory
+
         return Path(get_package_share_directory(package)) / path
     except (ImportError, LookupError, OSError, ValueError) as error:
         # No ROS, no such package, nothing sourced, or no name.
-        raise UserError(f'there is no ROS package "{package}"',
-                        'install it, or source the workspace it is in') from error
+        raise UserError(
+            f'there is no ROS package "{package}"', 'install it, or source the workspace it is in'
+        ) from error
 
 
 def _from_calibration(content: object, path: Path) -> CameraModel:
@@ -168,13 +192,18 @@ def _from_calibration(content: object, path: Path) -> CameraModel:
             raise ValueError('sizes or focal lengths that are not above 0')
     except (KeyError, TypeError, AttributeError) as error:
         missing = error.args[0] if isinstance(error, KeyError) else 'the form of one'
-        raise UserError(f'the calibration {path} lacks {missing}', 'write it anew with '
-                        'ros2 run camera_calibration cameracalibrator') from error
+        raise UserError(
+            f'the calibration {path} lacks {missing}',
+            'write it anew with ros2 run camera_calibration cameracalibrator',
+        ) from error
     except ValueError as error:
-        raise UserError(f'the calibration {path} has {error}', 'write it anew with '
-                        'ros2 run camera_calibration cameracalibrator') from error
-    return CameraModel(width, height, fx, fy, cx, cy, distortion, model,
-                       str(content.get('camera_name', 'camera')))
+        raise UserError(
+            f'the calibration {path} has {error}',
+            'write it anew with ros2 run camera_calibration cameracalibrator',
+        ) from error
+    return CameraModel(
+        width, height, fx, fy, cx, cy, distortion, model, str(content.get('camera_name', 'camera'))
+    )
 
 
 def _distortion(content: Mapping, model: str) -> tuple[float, ...]:

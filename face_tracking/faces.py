@@ -14,13 +14,13 @@ def _rows(shape: tuple[int, ...], dtype: type = np.float32):
 
 @dataclass(eq=False)
 class Detections:
-    """The faces found in one picture, best first.
+    """The faces found in one image, best first.
 
-    :ivar stamp: the picture's stamp in nanoseconds.
+    :ivar stamp: the image's stamp in nanoseconds.
     :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the source image.
     :ivar scores: float32 (N,), 0 to 1.
     :ivar landmarks: float32 (N, 5, 2) in pixels, right eye, left eye, nose tip, right and left
-        mouth corner as the picture shows them from left to right; NaN where a model has none.
+        mouth corner as the image shows them from left to right; NaN where a model has none.
     """
 
     stamp: int = 0
@@ -37,21 +37,25 @@ class Detections:
 
     def take(self, rows: np.ndarray) -> Detections:
         """Pick rows by index array: for a few, three times as fast as by brackets."""
-        return Detections(self.stamp, self.boxes.take(rows, axis=0), self.scores.take(rows),
-                          self.landmarks.take(rows, axis=0))
+        return Detections(
+            self.stamp,
+            self.boxes.take(rows, axis=0),
+            self.scores.take(rows),
+            self.landmarks.take(rows, axis=0),
+        )
 
 
 @dataclass(eq=False)
 class Tracks:
-    """The faces that are followed, as they are at one picture's stamp.
+    """The faces that are followed, as they are at one image's stamp.
 
-    :ivar stamp: the picture's stamp in nanoseconds.
+    :ivar stamp: the image's stamp in nanoseconds.
     :ivar ids: int64 (N,), counted from 1, never reused.
     :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the source image.
     :ivar scores: float32 (N,), the score of the detection last matched.
-    :ivar velocities: float32 (N, 2), of the box centre, in pixels per second.
+    :ivar velocities: float32 (N, 2), of the box center, in pixels per second.
     :ivar ages: float32 (N,), seconds since the track's first detection.
-    :ivar unseen: float32 (N,), seconds since a detection last confirmed the track.
+    :ivar time_since_update: float32 (N,), seconds since a detection last confirmed the track.
     """
 
     stamp: int = 0
@@ -60,7 +64,7 @@ class Tracks:
     scores: np.ndarray = _rows((0,))
     velocities: np.ndarray = _rows((0, 2))
     ages: np.ndarray = _rows((0,))
-    unseen: np.ndarray = _rows((0,))
+    time_since_update: np.ndarray = _rows((0,))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture on its way through the package."""
+"""An image on its way through the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture, handed on by reference: nobody writes into its pixels.
+    """One image, handed on by reference: nobody writes into its pixels.
 
     :ivar image: uint8 (height, width, 3), BGR, C-contiguous along a row.
     :ivar stamp: time of exposure in nanoseconds of the ROS clock.

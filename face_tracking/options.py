@@ -1,65 +1,157 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options as a table: the fields of a dataclass, with ranges, which nodes and commands read."""
+"""Options: one table and one check for the node parameters, the command lines and the library.
+
+A set of options is a frozen dataclass that derives from :class:`Options`. Each field made by
+:func:`option` carries its description, its range and its choices; ROS parameters, command-line
+arguments and the reference pages are derived from these rows::
+
+    @dataclass(frozen=True)
+    class SearchOptions(Options):
+        search_time: float = option(8.0, 'Seconds to search before going home', 0.0, 3600.0)
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from face_tracking.errors import UserError
 
-
-def option(default: Any, description: str, low: float | None = None, high: float | None = None,
-           choices: tuple[str, ...] = ()):
-    """Return a field of a dataclass of options; see :class:`OptionDescription`."""
-    return dataclasses.field(default=default, metadata={
-        'description': description, 'low': low, 'high': high, 'choices': choices})
+Value = bool | int | float | str
+_KEY = 'face_tracking.option'
+_EXPECTED = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string'}
 
 
 @dataclass(frozen=True)
-class OptionDescription:
-    """One row of the table of options, enough to declare a ROS parameter from.
+class Option:
+    """One row of an option table.
 
-    :ivar name: the field of the dataclass.
-    :ivar default: its default; its type is the option's type (bool, int, float or str).
-    :ivar low: smallest value allowed, None where there is none.
-    :ivar high: largest value allowed, None where there is none.
-    :ivar choices: the values allowed of a string, empty where any will do.
-    :ivar description: one line for a person.
+    :ivar name: the name of the field and of the ROS parameter.
+    :ivar default: the default; its type is the type of the option.
+    :ivar description: one line with the meaning and the unit, for ``ros2 param describe``.
+    :ivar low: the smallest value allowed, for numbers; None for no limit.
+    :ivar high: the largest value allowed.
+    :ivar choices: the values allowed, for strings; empty for any string.
+    :ivar read_only: the value can be given at start only.
+    :ivar required: an unusable value is an error; it does not fall back to the default.
     """
 
     name: str
-    default: bool | int | float | str
-    low: float | None
-    high: float | None
-    choices: tuple[str, ...]
+    default: Value
     description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+    required: bool = False
+
+    @property
+    def kind(self) -> type:
+        """The type of the value: bool, int, float or str."""
+        return type(self.default)
+
+    def expected(self) -> str:
+        """Return what may be given, as part of a sentence."""
+        if self.choices:
+            return 'one of ' + ', '.join(choice or "''" for choice in self.choices)
+        text = _EXPECTED[self.kind]
+        return text if self.low is None else f'{text} from {self.low:g} to {self.high:g}'
+
+    def check(self, value: Any) -> Any:
+        """Return ``value`` in the type of this option.
+
+        An integer is accepted for a float, since YAML and the command line write ``1`` for 1.0.
+
+        :raises UserError: the value has another type, is not finite, is out of range or is not
+            among the choices.
+        """
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        valid = type(value) is self.kind
+        if valid and self.kind is float:
+            valid = math.isfinite(value)
+        if valid and self.low is not None and self.high is not None:
+            valid = self.low <= value <= self.high
+        if valid and self.choices:
+            valid = value in self.choices
+        if not valid:
+            text = repr(value)
+            raise UserError(
+                f'{self.name} is {text if len(text) <= 80 else text[:77] + "..."}',
+                f'set it to {self.expected()}',
+            )
+        return value
 
 
-def describe(options: Any) -> list[OptionDescription]:
-    """Return a row for each field of a dataclass of options, in their order."""
-    return [OptionDescription(item.name, item.default, item.metadata['low'],
-                              item.metadata['high'], item.metadata['choices'],
-                              item.metadata['description'])
-            for item in dataclasses.fields(options)]
+def option(
+    default: Any,
+    description: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Iterable[str] = (),
+    *,
+    read_only: bool = False,
+    required: bool = False,
+) -> Any:
+    """Return a dataclass field that is an option; the arguments are those of :class:`Option`."""
+    row = Option('', default, description, low, high, tuple(choices), read_only, required)
+    return dataclasses.field(default=default, metadata={_KEY: row})
 
 
-def check(row: OptionDescription, value: Any) -> None:
-    """Check one option's value.
+def with_default(options: type[Options], name: str, default: Value) -> Any:
+    """Return a field like the one called ``name`` of ``options``, with another default."""
+    row = next(row for row in rows_of(options) if row.name == name)
+    return dataclasses.field(
+        default=default, metadata={_KEY: dataclasses.replace(row, default=default)}
+    )
 
-    :raises UserError: it is outside its range or of the wrong type; the message names both.
+
+@dataclass(frozen=True)
+class Options:
+    """Base class of all sets of options; the values are checked when an instance is made.
+
+    :raises UserError: a value is not allowed, or the values contradict each other.
     """
-    if row.choices:
-        if value not in row.choices:
-            raise UserError(f'{row.name} is {value!r}', f'choose one of {", ".join(row.choices)}')
-        return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    whole = not isinstance(row.default, int) or isinstance(value, int)
-    if isinstance(row.default, bool):
-        if not isinstance(value, bool):
-            raise UserError(f'{row.name} is {value!r}', 'set it to true or false')
-    elif not (number and whole and row.low <= value <= row.high):  # False for NaN too
-        kind = 'a whole number' if isinstance(row.default, int) else 'a number'
-        raise UserError(f'{row.name} is {value!r}', f'set it to {kind} from {row.low:g} '
-                                                    f'to {row.high:g}')
+
+    def __post_init__(self):
+        for row in rows_of(type(self)):
+            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+        # Sets of options are combined by inheritance, and each brings its own check.
+        for base in type(self).__mro__:
+            if 'check_together' in vars(base):
+                vars(base)['check_together'](self)
+
+    def check_together(self) -> None:
+        """Check that the values agree with each other.
+
+        :raises UserError: they contradict each other.
+        """
+
+
+OptionsT = TypeVar('OptionsT', bound=Options)
+
+
+def rows_of(options: type[Options]) -> tuple[Option, ...]:
+    """Return the option table of a class, in the order of its fields."""
+    return tuple(
+        dataclasses.replace(field.metadata[_KEY], name=field.name)
+        for field in dataclasses.fields(options)
+        if _KEY in field.metadata
+    )
+
+
+def pick(options: type[OptionsT], values: Mapping[str, Any], **further: Any) -> OptionsT:
+    """Return an instance of ``options`` with its own values out of ``values``.
+
+    :param further: values of fields that are not options.
+    """
+    own = {row.name: values[row.name] for row in rows_of(options) if row.name in values}
+    return options(**own, **further)
+
+
+def as_dict(options: Options) -> dict[str, Any]:
+    """Return the values of all options by name."""
+    return {row.name: getattr(options, row.name) for row in rows_of(type(options))}

@@ -12,15 +12,22 @@ from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare('face_tracking')
 ARGUMENTS = (
-    ('camera', '', 'The scene, e.g. virtual:crossing or virtual:/path/scene.yaml; empty for that '
-                   'of config/simulation.yaml'),
+    (
+        'camera',
+        '',
+        'The scene, e.g. virtual:crossing or virtual:/path/scene.yaml; empty for that '
+        'of config/simulation.yaml',
+    ),
     ('model', '', 'Face detector, a path or a name'),
     ('runtime', '', 'Engine of the detector'),
     ('composed', 'true', 'All nodes in one process'),
     ('namespace', '', 'Namespace of nodes and topics'),
-    ('rviz', 'false', 'Show head, picture and faces in RViz'),
-    ('description', PathJoinSubstitution([SHARE, 'urdf', 'pan_tilt.urdf']),
-     'URDF of the head; none to go without robot_state_publisher'),
+    ('rviz', 'false', 'Show head, image and faces in RViz'),
+    (
+        'description',
+        PathJoinSubstitution([SHARE, 'urdf', 'pan_tilt.urdf']),
+        'URDF of the head; none to go without robot_state_publisher',
+    ),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
 )
 
@@ -29,10 +36,15 @@ def generate_launch_description() -> LaunchDescription:
     """Return what ``ros2 launch`` starts."""
     passed = {name: LaunchConfiguration(name) for name, _, _ in ARGUMENTS}
     passed['head_params_file'] = PathJoinSubstitution([SHARE, 'config', 'simulation.yaml'])
-    return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=text)
-          for name, default, text in ARGUMENTS),
-        IncludeLaunchDescription(
-            PathJoinSubstitution([SHARE, 'launch', 'pan_tilt.launch.py']),
-            launch_arguments=passed.items()),
-    ])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, default, text in ARGUMENTS
+            ),
+            IncludeLaunchDescription(
+                PathJoinSubstitution([SHARE, 'launch', 'pan_tilt.launch.py']),
+                launch_arguments=passed.items(),
+            ),
+        ]
+    )

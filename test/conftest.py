@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures, folders and ROS contexts that the tests share."""
+"""Images, folders and ROS contexts that the tests share."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def astronaut() -> np.ndarray:
     """Return NASA's portrait of Eileen Collins, uint8 (512, 512, 3) BGR; one face."""
     from skimage import data
+
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
 
 
@@ -29,12 +30,13 @@ def astronaut() -> np.ndarray:
 def hopper() -> np.ndarray:
     """Return the US Navy's portrait of Grace Hopper, uint8 (600, 512, 3) BGR; one face."""
     from matplotlib import cbook
+
     return cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
 
 
 @pytest.fixture(scope='session')
 def portraits(astronaut, hopper) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (picture, face box ``[x1, y1, x2, y2]``) of two different people."""
+    """Return (image, face box ``[x1, y1, x2, y2]``) of two different people."""
     return [
         (astronaut, np.array([178, 63, 268, 176], np.float32)),
         (hopper, np.array([183, 120, 353, 333], np.float32)),

@@ -46,7 +46,7 @@ class Buffer:
 class Hailo:
     """The module, and the device behind it.
 
-    :param session: what the device computes, an ONNX Runtime session of one picture.
+    :param session: what the device computes, an ONNX Runtime session of one image.
     :ivar absent: there is no device.
     :ivar dead: it no longer answers.
     :ivar events: what happened to it.
@@ -87,11 +87,12 @@ class Hailo:
         class InferModel:
             def __init__(self):
                 self.configured = False
-                image, = hailo.session.get_inputs()
+                (image,) = hailo.session.get_inputs()
                 self._input = Stream('face_tracking/input_layer1', _last(image.shape), self._open)
                 self.outputs = [
                     Stream(f'face_tracking/conv{index}', _last(output.shape), self._open)
-                    for index, output in enumerate(hailo.session.get_outputs()[::-1])]
+                    for index, output in enumerate(hailo.session.get_outputs()[::-1])
+                ]
 
             def _open(self):
                 return not self.configured
@@ -124,11 +125,11 @@ class Hailo:
             def run(self, bindings, timeout):
                 if hailo.dead:
                     raise HailoRTException('Received a timeout')
-                binding, = bindings
+                (binding,) = bindings
                 assert timeout >= 1, 'milliseconds'
-                picture = binding.input().array.astype(np.float32).transpose(2, 0, 1)[None]
+                photo = binding.input().array.astype(np.float32).transpose(2, 0, 1)[None]
                 name = hailo.session.get_inputs()[0].name
-                results = hailo.session.run(None, {name: picture})[::-1]
+                results = hailo.session.run(None, {name: photo})[::-1]
                 for stream, result in zip(self.model.outputs, results, strict=True):
                     binding.output(stream.name).array[:] = result[0].transpose(1, 2, 0)
 

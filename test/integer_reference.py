@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A quantised network computed in NumPy, number by number as the compiled one does."""
+"""A quantized network computed in NumPy, number by number as the compiled one does."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from face_tracking.compiler.network import IMAGE, Add, Convolution, MaxPool, Upsample
+from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Upsample
 
 HALF = 1 << 14
 
@@ -28,8 +28,14 @@ def windows(source, window, outside):
     for row in range(window.size[0]):
         for column in range(window.size[1]):
             y, x = row * window.dilation[0], column * window.dilation[1]
-            yield row, column, padded[y:y + (height - 1) * window.stride[0] + 1:window.stride[0],
-                                      x:x + (width - 1) * window.stride[1] + 1:window.stride[1]]
+            yield (
+                row,
+                column,
+                padded[
+                    y : y + (height - 1) * window.stride[0] + 1 : window.stride[0],
+                    x : x + (width - 1) * window.stride[1] + 1 : window.stride[1],
+                ],
+            )
 
 
 class IntegerReference:
@@ -39,32 +45,35 @@ class IntegerReference:
         float32.
     """
 
-    def __init__(self, quantised, fractions: bool):
-        self.quantised, self.fractions = quantised, fractions
+    def __init__(self, quantized, fractions: bool):
+        self.quantized, self.fractions = quantized, fractions
 
-    def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Return all maps by name, (H, W, C), as they are stored; uint8 and int16 as int64."""
-        maps = {IMAGE: picture.astype(np.int64)}
-        for layer in self.quantised.network.layers:
+        maps = {IMAGE: image.astype(np.int64)}
+        for layer in self.quantized.network.layers:
             maps[layer.output] = self._layer(layer, maps)
         return maps
 
     def _read(self, layer, source, maps):
         """Return a map in the type that a layer wants."""
-        forms, stored = self.quantised.forms, self.quantised.stored[source]
-        wanted = self.quantised.wanted(layer, source)
+        forms, stored = self.quantized.forms, self.quantized.stored[source]
+        wanted = self.quantized.wanted(layer, source)
         values = maps[source]
         if wanted == stored:
             return values
         if wanted == 'float32':
             return values * forms[source, stored].scale.astype(np.float32)
-        gain = np.clip(np.rint(forms[source, stored].scale / forms[source, wanted].scale
-                               * (1 << 15)), -32767, 32767)
+        gain = np.clip(
+            np.rint(forms[source, stored].scale / forms[source, wanted].scale * (1 << 15)),
+            -32767,
+            32767,
+        )
         return saturated(product(values, gain), 0, 255)
 
     def _layer(self, layer, maps):
-        numbers = self.quantised.layers.get(layer.output)
-        stored = self.quantised.stored[layer.output]
+        numbers = self.quantized.layers.get(layer.output)
+        stored = self.quantized.stored[layer.output]
         if isinstance(layer, Upsample):
             source, factor = maps[layer.sources[0]], layer.factor
             height, width = self._own_size(layer)
@@ -83,7 +92,7 @@ class IntegerReference:
         return self._dot(layer, numbers, values, stored, positive)
 
     def _own_size(self, layer):
-        shape = self.quantised.network.shapes[layer.output]
+        shape = self.quantized.network.shapes[layer.output]
         return shape.height, shape.width
 
     def _pool(self, layer, source):
@@ -100,8 +109,10 @@ class IntegerReference:
         return np.maximum(total, 0) if layer.activation.kind == 'clip' else total
 
     def _sum(self, layer, numbers, stored, maps):
-        first, second = (product(maps[source], gain) for source, gain in
-                         zip(layer.sources, numbers.gains, strict=True))
+        first, second = (
+            product(maps[source], gain)
+            for source, gain in zip(layer.sources, numbers.gains, strict=True)
+        )
         total = saturated(first + second)
         if stored == 'uint8':
             return saturated(total, 0, 255)
@@ -120,27 +131,29 @@ class IntegerReference:
 
     def _dot(self, layer, numbers, values, stored, positive):
         total = numbers.bias.astype(np.float64)
-        outside = self.quantised.image_zero if layer.sources[0] == IMAGE else 0
+        outside = self.quantized.image_zero if layer.sources[0] == IMAGE else 0
         for row, column, under in windows(values, layer.window, outside):
             total = total + under.astype(np.float64) @ numbers.weights[row, column].astype(
-                np.float64)
+                np.float64
+            )
         if stored == 'float32':
             real = total * numbers.gain.astype(np.float32)
             return np.maximum(real, 0) if positive else real
         if self.fractions:
-            gain = np.minimum(np.rint(numbers.gain * 2.0 ** 31), 2.0 ** 31 - 1).astype(np.int64)
+            gain = np.minimum(np.rint(numbers.gain * 2.0**31), 2.0**31 - 1).astype(np.int64)
             whole = (total.astype(np.int64) * gain + (1 << 30)) >> 31
         else:
             whole = np.floor((total * numbers.gain.astype(np.float32) + 0.5).astype(np.float32))
         low, high = {'uint8': (0, 255), 'int16': (0 if positive else -32768, 32767)}[stored]
         return saturated(whole, low, high).astype(np.int64)
 
-    def named_outputs(self, picture) -> dict[str, np.ndarray]:
+    def named_outputs(self, image) -> dict[str, np.ndarray]:
         """Return the outputs by name, (H, W, C)."""
-        maps = self.run(picture)
-        return {output.name: maps[output.parts[0].source]
-                for output in self.quantised.network.outputs}
+        maps = self.run(image)
+        return {
+            output.name: maps[output.parts[0].source] for output in self.quantized.network.outputs
+        }
 
-    def outputs(self, picture) -> np.ndarray:
+    def outputs(self, image) -> np.ndarray:
         """Return all outputs one behind another, as the compiled program does."""
-        return np.concatenate([value.ravel() for value in self.named_outputs(picture).values()])
+        return np.concatenate([value.ravel() for value in self.named_outputs(image).values()])

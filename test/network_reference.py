@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from face_tracking.compiler.network import (
+from face_tracking.compiler.graph import (
     IMAGE,
     Activation,
     Add,
@@ -18,14 +18,15 @@ from face_tracking.compiler.network import (
 
 
 def feature_maps(network: Network, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every feature map, float32 (height, width, channels), of one picture.
+    """Return every feature map, float32 (height, width, channels), of one image.
 
-    :param image: float32 (H, W, 3), normalised, in the order of the network's channels.
+    :param image: float32 (H, W, 3), normalized, in the order of the network's channels.
     """
     maps = {IMAGE: image}
     for layer in network.layers:
-        maps[layer.output] = _computed(layer, [maps[name] for name in layer.sources],
-                                       network.shapes[layer.output])
+        maps[layer.output] = _computed(
+            layer, [maps[name] for name in layer.sources], network.shapes[layer.output]
+        )
     return maps
 
 
@@ -36,7 +37,7 @@ def _computed(layer: Layer, inputs: list[np.ndarray], shape) -> np.ndarray:
         return _pooled(layer, inputs[0], shape)
     if isinstance(layer, Upsample):
         large = inputs[0].repeat(layer.factor, axis=0).repeat(layer.factor, axis=1)
-        return large[:shape.height, :shape.width]
+        return large[: shape.height, : shape.width]
     if isinstance(layer, Add):
         return _activated(inputs[0] + inputs[1], layer.activation)
     raise NotImplementedError(type(layer).__name__)
@@ -55,14 +56,21 @@ def _taps(layer: Convolution | MaxPool, values: np.ndarray, shape, fill: float):
     window = layer.window
     top, left, bottom, right = window.padding
     # Rounded up, pooling may reach beyond the padding.
-    padded = np.pad(values, ((top, bottom + window.stride[0]), (left, right + window.stride[1]),
-                             (0, 0)), constant_values=fill)
+    padded = np.pad(
+        values,
+        ((top, bottom + window.stride[0]), (left, right + window.stride[1]), (0, 0)),
+        constant_values=fill,
+    )
     for row in range(window.size[0]):
         for column in range(window.size[1]):
             first, left = row * window.dilation[0], column * window.dilation[1]
-            yield (row, column), padded[
-                first:first + shape.height * window.stride[0]:window.stride[0],
-                left:left + shape.width * window.stride[1]:window.stride[1]]
+            yield (
+                (row, column),
+                padded[
+                    first : first + shape.height * window.stride[0] : window.stride[0],
+                    left : left + shape.width * window.stride[1] : window.stride[1],
+                ],
+            )
 
 
 def _convolved(layer: Convolution, values: np.ndarray, shape) -> np.ndarray:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from face_tracking.errors import UserError
-from face_tracking.paths import share_dir
+from face_tracking.files import share_dir
 from training.network import FaceNetwork, Widths
 
 BUNDLED = 'bundled'

@@ -15,7 +15,7 @@ import torch
 
 from face_tracking.detection.decoders import AnchorFree
 from face_tracking.detection.letterbox import Letterbox
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.postprocess import NumpyPostProcessor
 from training.metrics import Found
 from training.network import STRIDES
 
@@ -59,7 +59,7 @@ class Detector:
                  overlap: float = 0.45):
         self.run, self.threshold, self.overlap = run, threshold, overlap
         self._letterbox = Letterbox(width, height)
-        self._selector = ArraySelector(AnchorFree(width, height, STRIDES))
+        self._postprocessor = NumpyPostProcessor(AnchorFree(width, height, STRIDES))
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """Return a copy of ``image`` as the network sees it."""
@@ -68,6 +68,6 @@ class Detector:
     def __call__(self, image: np.ndarray) -> Found:
         """Return the faces of ``image``, uint8 (H, W, 3) BGR, in its pixels, best first."""
         fitted, fit = self._letterbox(image)
-        rows = self._selector.select(self.run(fitted), self.threshold, self.overlap, 0, fit,
+        rows = self._postprocessor.select(self.run(fitted), self.threshold, self.overlap, 0, fit,
                                      image.shape[1::-1])
         return Found(rows[:, 1:5], rows[:, 0], rows[:, 5:].reshape(-1, 5, 2))

@@ -38,14 +38,14 @@ def to_torchscript(network: DeployedNetwork, width: int, height: int) -> torch.j
 
 
 def describe(paths: list[Path], sizes: list[tuple[int, int]], folder: Path, name: str,
-             licence: str) -> Path:
+             license: str) -> Path:
     """Write the description of the ONNX files at ``paths``; return its path."""
     files = [{'file': path.name, 'size': list(size), 'sha256': sha256(path)}
              for path, size in zip(paths, sizes, strict=True)]
     default = DEFAULT_SIZE if DEFAULT_SIZE in sizes else sizes[0]
     content = {
-        'name': name, 'licence': licence,
-        'input': {'colour': 'bgr', 'mean': [0, 0, 0], 'scale': 1.0},
+        'name': name, 'license': license,
+        'input': {'color': 'bgr', 'mean': [0, 0, 0], 'scale': 1.0},
         'decoder': {'name': 'anchor_free', 'strides': list(STRIDES)},
         'outputs': list(onnx_file.OUTPUTS), 'size_multiple': max(STRIDES),
         'default_size': list(default), 'files': files}
@@ -55,14 +55,14 @@ def describe(paths: list[Path], sizes: list[tuple[int, int]], folder: Path, name
 
 
 def export_onnx(network: DeployedNetwork, sizes: list[tuple[int, int]], folder: Path,
-                name: str, licence: str = '') -> list[Path]:
+                name: str, license: str = '') -> list[Path]:
     """Write one ONNX file for each size and their description; return all paths."""
     paths = []
     for width, height in tqdm(sizes, desc='onnx', unit='file'):
         path = folder / f'{name}_{width}x{height}.onnx'
         onnx_file.write(network, width, height, path)
         paths.append(path)
-    return [*paths, describe(paths, sizes, folder, name, licence)]
+    return [*paths, describe(paths, sizes, folder, name, license)]
 
 
 def calibration_images(folder: Path, width: int, height: int, count: int, warn,
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add('--weights', default=checkpoint.BUNDLED, help='"bundled" (default) or a .safetensors')
     add('--out', required=True, help='folder for the files')
     add('--name', default='face_tracking', help="what the files' names begin with")
-    add('--licence', default='', help='of the weights, for the description')
+    add('--license', default='', help='of the weights, for the description')
     add('--size', action='append', metavar='WIDTHxHEIGHT',
         help='of the input; may be repeated (default 160x120, 320x240 and 640x480 for onnx, '
         '320x240 otherwise)')
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(arguments.out)
         folder.mkdir(parents=True, exist_ok=True)
         if arguments.format == 'onnx':
-            written = export_onnx(network, sizes, folder, arguments.name, arguments.licence)
+            written = export_onnx(network, sizes, folder, arguments.name, arguments.license)
         else:
             written = []
             for width, height in sizes:

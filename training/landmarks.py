@@ -22,7 +22,7 @@ from tqdm import tqdm
 from face_tracking import boxes as box_math
 from face_tracking.detection.decoders import YuNet
 from face_tracking.detection.letterbox import Letterbox
-from face_tracking.detection.selection import ArraySelector
+from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.errors import UserError
 from training import labels
 from training.compose import MIRRORED_LANDMARKS
@@ -53,7 +53,7 @@ class Witness:
         self._session = load_yunet(path, OUTPUTS)
         entry = self._session.get_inputs()[0]
         self._input, (height, width) = entry.name, entry.shape[2:]
-        self._selector = ArraySelector(YuNet(width, height, STRIDES))
+        self._postprocessor = NumpyPostProcessor(YuNet(width, height, STRIDES))
         self._fits = [Letterbox(width, height, round(share * max(width, height)))
                       for share in SHARES]
 
@@ -71,7 +71,7 @@ class Witness:
     def _look(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
-        rows = self._selector.select(self._session.run(OUTPUTS, {self._input: tensor}),
+        rows = self._postprocessor.select(self._session.run(OUTPUTS, {self._input: tensor}),
                                      LEAST_SCORE, OVERLAP, 0, fit, image.shape[1::-1])
         return rows[:, 1:5], rows[:, 5:].reshape(-1, 5, 2)
 

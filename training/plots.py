@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_tracking.drawing import annotate
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.visualization import annotate
 
 TILE = 200
 SHEET_COLUMNS = 10

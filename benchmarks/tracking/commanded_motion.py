@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it is worth to tell the tracker how the head was told to turn.
 
-Our tracker follows the same pictures and detections twice: by what it sees alone, and handed the
-rotation of the camera between the pictures, as a node with "on_joints" does. The rotation is that
+Our tracker follows the same images and detections twice: by what it sees alone, and handed the
+rotation of the camera between the images, as a node with "use_joint_states" does. The rotation is that
 of --delay seconds before, for servos lag behind what they are told, and is wrong by --error.
 
     python benchmarks/tracking/commanded_motion.py
@@ -16,13 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.detection.detector import create_detector
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Follower
+from face_tracking.detector import create_detector
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import Follower
 from face_tracking.evaluation.runner import follow, watch
 from face_tracking.evaluation.sequences import Camera, Script, Sequence, load_script
-from face_tracking.tracking.flow import Warp
+from face_tracking.evaluation.tracking_metrics import Sheet, score
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
 
 SECOND = 1_000_000_000
@@ -40,14 +40,15 @@ class Told(Follower):
         self._before: np.ndarray | None = None
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the picture with what the joints did."""
+        """Fuse what was found, and move on to the image with what the joints did."""
         if found is not None:
             self._tracker.add_detections(found)
         angles = self._path.at(max(stamp / SECOND - self._delay, 0.0))[:2] * self._factor
         turned = np.zeros(2) if self._before is None else angles - self._before
         self._before = angles
-        tracks = self._tracker.step(image, stamp,
-                                    Warp.of_rotation(self._model, turned[0], -turned[1]))
+        tracks = self._tracker.step(
+            image, stamp, Warp.of_rotation(self._model, turned[0], -turned[1])
+        )
         return tracks.ids, tracks.boxes
 
 
@@ -55,7 +56,7 @@ class Untold(Told):
     """Our tracker, told nothing."""
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the picture."""
+        """Fuse what was found, and move on to the image."""
         if found is not None:
             self._tracker.add_detections(found)
         tracks = self._tracker.step(image, stamp)
@@ -64,12 +65,18 @@ class Untold(Told):
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('sequences', nargs='*', default=['panning', 'party'])
-    parser.add_argument('--pan', type=float, nargs='+', default=[0.0, 25.0],
-                        help='let the camera pan by so many degrees to either side, in 2.5 s; '
-                        '0 leaves it as the sequence has it (default: 0 and 25)')
+    parser.add_argument(
+        '--pan',
+        type=float,
+        nargs='+',
+        default=[0.0, 25.0],
+        help='let the camera pan by so many degrees to either side, in 2.5 s; '
+        '0 leaves it as the sequence has it (default: 0 and 25)',
+    )
     parser.add_argument('--detect-interval', type=int, default=5)
     parser.add_argument('--delay', type=float, default=0.0, help='seconds (%(default)s)')
     parser.add_argument('--error', type=float, default=0.0, help='share (%(default)s)')
@@ -82,17 +89,21 @@ def main() -> None:
             sequence = Sequence(script, people)
             renderer = sequence._renderer
             given = renderer.scene.camera, renderer.model, args.delay, args.error
-            makers = {'seen alone': lambda given=given: Untold(*given),
-                      'told': lambda given=given: Told(*given)}
+            makers = {
+                'seen alone': lambda given=given: Untold(*given),
+                'told': lambda given=given: Told(*given),
+            }
             watched = watch(sequence, detector, args.detect_interval)
             for who, sheet in follow(watched, args.detect_interval, makers).items():
                 sheets[who].append(sheet)
         for who, rows in sheets.items():
             result = score(rows)
-            print(f'{f"pan {pan:g} degrees" if pan else "as they are":16} {who:10}  '
-                  f'HOTA {100 * result.hota:.1f}  IDF1 {100 * result.idf1:.1f}  '
-                  f'MOTA {100 * result.mota:.1f}  {result.switches} switches  '
-                  f'{result.fragmentations} fragmentations')
+            print(
+                f'{f"pan {pan:g} degrees" if pan else "as they are":16} {who:10}  '
+                f'HOTA {100 * result.hota:.1f}  IDF1 {100 * result.idf1:.1f}  '
+                f'MOTA {100 * result.mota:.1f}  {result.switches} switches  '
+                f'{result.fragmentations} fragmentations'
+            )
 
 
 def swung(script: Script, pan: float) -> Script:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tracking costs for 5 and for 100 faces, ours and its rivals' in turns in one process.
+"""What tracking costs for 5 and for 100 faces, ours and its baselines' in turns in one process.
 
-Each follower gets the same pictures and detections, picture by picture; told are means, medians
-and fastest tenths (which a busy machine spoils least) of CPU milliseconds per picture, and ours
-over the rival's. "between" is what carries the faces from picture to picture and measures the
+Each follower gets the same images and detections, image by image; told are means, medians
+and fastest tenths (which a busy machine spoils least) of CPU milliseconds per image, and ours
+over the baseline's. "between" is what carries the faces from image to image and measures the
 camera's motion, "looks" and "rest" what tracking costs besides; "besides" is the sum of these two,
 "all" that of everything. The camera stands still, but for the last block, where it sways.
 
@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from skimage import data
 
-from face_tracking.evaluation.rivals import Library, Ours
+from face_tracking.evaluation.baselines import FaceTrackerFollower, LibraryFollower
 from face_tracking.faces import Detections
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 INTERVAL = 33_333_333
 WIDTH, HEIGHT = 640, 480
@@ -39,50 +39,55 @@ class Crowd:
         self._sway = sway
         columns = int(np.ceil(np.sqrt(count * WIDTH / HEIGHT)))
         rows = -(-count // columns)
-        x, y = np.meshgrid((np.arange(columns) + 0.5) * WIDTH / columns,
-                           (np.arange(rows) + 0.5) * HEIGHT / rows)
-        self._centres = np.stack([x.ravel(), y.ravel()], axis=1)[:count]
+        x, y = np.meshgrid(
+            (np.arange(columns) + 0.5) * WIDTH / columns, (np.arange(rows) + 0.5) * HEIGHT / rows
+        )
+        self._centers = np.stack([x.ravel(), y.ravel()], axis=1)[:count]
         height = min(0.8 * HEIGHT / rows, 0.85 * WIDTH / columns, 140)
         self._size = np.array([0.8 * height, height])
         self._rng = np.random.default_rng(0)
         room = self._rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
         self._room = cv2.resize(room, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-        self._face = cv2.resize(data.astronaut()[63:176, 178:268, ::-1],
-                                tuple(int(side) for side in self._size))
+        self._face = cv2.resize(
+            data.astronaut()[63:176, 178:268, ::-1], tuple(int(side) for side in self._size)
+        )
 
-    def picture(self, index: int) -> np.ndarray:
-        """Return picture ``index``, uint8 BGR."""
+    def render(self, index: int) -> np.ndarray:
+        """Return image ``index``, uint8 BGR."""
         image = np.roll(self._room, round(self._turned(index)), axis=1)
         height, width = self._face.shape[:2]
         for x, y in (self._at(index) - self._size / 2).astype(int):
             x, y = np.clip([x, y], 0, [WIDTH - width, HEIGHT - height])
-            image[y:y + height, x:x + width] = self._face
+            image[y : y + height, x : x + width] = self._face
         return image
 
     def detections(self, index: int) -> Detections:
-        """Return what a detector would find in picture ``index``."""
-        centres = self._at(index) + self._rng.normal(0, 0.5, self._centres.shape)
-        boxes = np.concatenate([centres - self._size / 2, centres + self._size / 2], axis=1)
+        """Return what a detector would find in image ``index``."""
+        centers = self._at(index) + self._rng.normal(0, 0.5, self._centers.shape)
+        boxes = np.concatenate([centers - self._size / 2, centers + self._size / 2], axis=1)
         count = len(boxes)
-        return Detections(index * INTERVAL, boxes.astype(np.float32),
-                          np.full(count, 0.9, np.float32),
-                          np.full((count, 5, 2), np.nan, np.float32))
+        return Detections(
+            index * INTERVAL,
+            boxes.astype(np.float32),
+            np.full(count, 0.9, np.float32),
+            np.full((count, 5, 2), np.nan, np.float32),
+        )
 
     def _at(self, index: int) -> np.ndarray:
-        return self._centres + [5 * np.sin(index / 10) + self._turned(index), 0]
+        return [*self._centers, 5 * np.sin(index / 10) + self._turned(index), 0]
 
     def _turned(self, index: int) -> float:
         return self._sway * np.sin(index / 12)
 
 
-def measure(count: int, interval: int, pictures: int, clock, sway: float = 0.0) -> None:
+def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) -> None:
     """Print a block of the table."""
     crowd = Crowd(count, sway)
-    ours = Ours(TrackerOptions(max_tracks=200))
-    rivals = {'sort': Library('sort'), 'bytetrack': Library('bytetrack')}
+    ours = FaceTrackerFollower(TrackerOptions(max_tracks=200))
+    baselines = {'sort': LibraryFollower('sort'), 'bytetrack': LibraryFollower('bytetrack')}
     spent = defaultdict(list)
-    for index in range(pictures):
-        image = crowd.picture(index)
+    for index in range(images):
+        image = crowd.render(index)
         found = crowd.detections(index) if index % interval == 0 else None
         ours.step(image, index * INTERVAL, found)
         timings = ours.tracker.timings
@@ -91,26 +96,34 @@ def measure(count: int, interval: int, pictures: int, clock, sway: float = 0.0) 
         spent['ours: rest'].append(timings['fuse'])
         spent['ours: besides'].append(timings['look'] + timings['fuse'])
         spent['ours: all'].append(timings['total'])
-        for name, rival in rivals.items():
+        for name, baseline in baselines.items():
             started = clock()
-            rival.step(image, index * INTERVAL, found)
+            baseline.step(image, index * INTERVAL, found)
             spent[name].append(1e3 * (clock() - started))
-    print(f'{count} faces, detections every {interval}. picture'
-          f'{", the camera sways" if sway else ""} (ms of CPU per picture)')
-    besides, everything = (np.mean(spent[f'ours: {name}'][WARM_UP:])
-                           for name in ('besides', 'all'))
+    print(
+        f'{count} faces, detections every {interval}. image'
+        f'{", the camera sways" if sway else ""} (ms of CPU per image)'
+    )
+    besides, everything = (
+        np.mean(spent[f'ours: {name}'][WARM_UP:]) for name in ('besides', 'all')
+    )
     for name, times in spent.items():
         times = times[WARM_UP:]
-        ratio = (f'  ours is {everything / np.mean(times):.2f} times that, besides '
-                 f'{besides / np.mean(times):.2f}') * (name in rivals)
-        print(f'  {name:15} mean {np.mean(times):7.3f}  median {np.median(times):7.3f}  '
-              f'fastest tenth {np.percentile(times, 10):7.3f}{ratio}')
+        ratio = (
+            f'  ours is {everything / np.mean(times):.2f} times that, besides '
+            f'{besides / np.mean(times):.2f}'
+        ) * (name in baselines)
+        print(
+            f'  {name:15} mean {np.mean(times):7.3f}  median {np.median(times):7.3f}  '
+            f'fastest tenth {np.percentile(times, 10):7.3f}{ratio}'
+        )
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--pictures', type=int, default=300, help='per block (%(default)s)')
     parser.add_argument('--faces', type=int, nargs='+', default=[5, 100])
     parser.add_argument('--intervals', type=int, nargs='+', default=[1, 5])
@@ -119,8 +132,8 @@ def main() -> None:
     time.perf_counter = time.thread_time  # the tracker's own timings, too, in CPU time
     for count in args.faces:
         for interval in args.intervals:
-            measure(count, interval, args.pictures, time.thread_time)
-    measure(5, 5, args.pictures, time.thread_time, sway=40.0)
+            measure(count, interval, args.images, time.thread_time)
+    measure(5, 5, args.images, time.thread_time, sway=40.0)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames per second and HOTA of the whole loop, ours beside the article's scheme.
 
-Both loops get the same 640x480 films with several faces, detect in every 5th picture and take
-turns picture by picture in one process, one CPU thread each. Ours is that of "face_tracking
+Both loops get the same 640x480 videos with several faces, detect in every 5th image and take
+turns image by image in one process, one CPU thread each. FaceTrackerFollower is that of "face_tracking
 track": the default model, runtime and tracker. The article's detects with the same weights,
-unquantised, through ONNX Runtime and follows with KCF in between. Told are frames per second
+unquantized, through ONNX Runtime and follows with KCF in between. Told are frames per second
 without the time for decoding, and with it counted to both, though "face_tracking track" decodes in
 another thread.
 
@@ -23,12 +23,12 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking.cli.video_writer import VideoWriter
-from face_tracking.detection.detector import create_detector
-from face_tracking.detection.runtimes.runtime import DEFAULT
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Article, Ours
+from face_tracking.detector import create_detector
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import DetectAndTrackFollower, FaceTrackerFollower
 from face_tracking.evaluation.sequences import Sequence, load_script
+from face_tracking.evaluation.tracking_metrics import Sheet, score
+from face_tracking.runtimes.base import DEFAULT
 
 INTERVAL = 5
 WARM_UP = 10
@@ -36,8 +36,9 @@ WARM_UP = 10
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('sequences', nargs='*', default=['crossing', 'leaving', 'party'])
     parser.add_argument('--runtime', default=DEFAULT, help='of ours (default: %(default)s)')
     parser.add_argument('--model', default=None, help='of both (default: the bundled one)')
@@ -45,36 +46,46 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     loops = {
-        'ours': (create_detector(args.model, args.runtime, threads=args.threads,
-                                 score_threshold=0.3), Ours),
-        'article': (create_detector(args.model, 'onnxruntime', threads=args.threads), Article)}
+        'ours': (
+            create_detector(args.model, args.runtime, threads=args.threads, score_threshold=0.3),
+            FaceTrackerFollower,
+        ),
+        'article': (
+            create_detector(args.model, 'onnxruntime', threads=args.threads),
+            DetectAndTrackFollower,
+        ),
+    }
     sheets = {name: [] for name in loops}
     reading = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in tqdm(args.sequences, disable=None, unit='film'):
+        for name in tqdm(args.sequences, disable=None, unit='video'):
             for loop, sheet in compete(name, loops, Path(folder), reading).items():
                 sheets[loop].append(sheet)
     read = float(np.mean(reading))
     results = {name: score(rows) for name, rows in sheets.items()}
-    print(f'decoding a picture takes {read:.2f} ms')
+    print(f'decoding an image takes {read:.2f} ms')
     for name, result in results.items():
         spent = result.milliseconds
-        print(f'{name:8} {spent:7.2f} ms a picture: {1e3 / spent:6.1f} frames per second, '
-              f'{1e3 / (read + spent):6.1f} with decoding; HOTA {100 * result.hota:.1f}, '
-              f'IDF1 {100 * result.idf1:.1f}, {result.switches} switches')
+        print(
+            f'{name:8} {spent:7.2f} ms an image: {1e3 / spent:6.1f} frames per second, '
+            f'{1e3 / (read + spent):6.1f} with decoding; HOTA {100 * result.hota:.1f}, '
+            f'IDF1 {100 * result.idf1:.1f}, {result.switches} switches'
+        )
     ours, article = (results[name].milliseconds for name in ('ours', 'article'))
-    print(f'ours is {article / ours:.2f} times as fast, with decoding '
-          f'{(read + article) / (read + ours):.2f} times')
+    print(
+        f'ours is {article / ours:.2f} times as fast, with decoding '
+        f'{(read + article) / (read + ours):.2f} times'
+    )
 
 
 def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[str, Sheet]:
     """Return each loop's sheet for one sequence; add the decoding times to ``reading``."""
-    truths = write_film(name, folder / f'{name}.mp4')
-    film = cv2.VideoCapture(str(folder / f'{name}.mp4'))
+    truths = write_video(name, folder / f'{name}.mp4')
+    capture = cv2.VideoCapture(str(folder / f'{name}.mp4'))
     running = {loop: (detector, make(), Sheet()) for loop, (detector, make) in loops.items()}
     for index, truth in enumerate(truths):
         started = perf_counter()
-        _, image = film.read()
+        _, image = capture.read()
         if index >= WARM_UP:
             reading.append(1e3 * (perf_counter() - started))
         for detector, follower, sheet in running.values():
@@ -83,14 +94,14 @@ def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[
             ids, boxes = follower.step(image, truth.stamp, found)
             spent = 1e3 * (perf_counter() - started)
             sheet.add(truth, ids, boxes, image.shape[1::-1], spent)
-    film.release()
+    capture.release()
     for _, _, sheet in running.values():
         sheet.milliseconds = sheet.milliseconds[WARM_UP:]
     return {loop: sheet for loop, (_, _, sheet) in running.items()}
 
 
-def write_film(name: str, path: Path) -> list:
-    """Write a sequence as a film and return its truths."""
+def write_video(name: str, path: Path) -> list:
+    """Write a sequence as a video and return its truths."""
     script = load_script(name)
     video, truths = VideoWriter(path, script.rate), []
     for frame, truth in Sequence(script, find_people()):

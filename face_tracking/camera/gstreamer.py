@@ -9,9 +9,9 @@ from types import ModuleType
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
+from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
-from face_tracking.camera.source import CameraLost, CameraSource, CaptureOptions
 from face_tracking.errors import UserError
 
 
@@ -23,20 +23,24 @@ def open_gstreamer(pipeline: str, options: CaptureOptions) -> CameraSource:
     """
     source = re.sub(r'!\s*appsink\b[^!]*$', '', pipeline).strip().rstrip('!').strip()
     if not source:
-        raise UserError('the GStreamer pipeline is empty',
-                        'give one, such as gstreamer:libcamerasrc')
+        raise UserError(
+            'the GStreamer pipeline is empty', 'give one, such as gstreamer:libcamerasrc'
+        )
     gst = _import_gst()
     if gst is not None:
         return GstCamera(f'{source} ! {_towards_bgr(options)}', options, gst)
     if re.search(r'GStreamer:\s+YES', cv2.getBuildInformation()):
         return _through_opencv(source, options)
-    raise UserError('GStreamer cannot be reached from Python', 'install python3-gi and '
-                    'gir1.2-gst-plugins-base-1.0, in a virtual environment PyGObject')
+    raise UserError(
+        'GStreamer cannot be reached from Python',
+        'install python3-gi and gir1.2-gst-plugins-base-1.0, in a virtual environment PyGObject',
+    )
 
 
 def _import_gst() -> ModuleType | None:
     try:
         import gi
+
         gi.require_version('Gst', '1.0')
         gi.require_version('GstApp', '1.0')
         # GstApp gives the sink its methods; nothing here names it.
@@ -53,9 +57,9 @@ def _towards_bgr(options: CaptureOptions) -> str:
     if options.size:
         elements.append('videoscale')
         caps += f',width={options.width},height={options.height}'
-    if options.rate:
+    if options.frame_rate:
         elements.append('videorate drop-only=true')
-        caps += f',framerate={round(options.rate * 1000)}/1000'
+        caps += f',framerate={round(options.frame_rate * 1000)}/1000'
     return ' ! '.join([*elements, caps])
 
 
@@ -68,15 +72,17 @@ def _through_opencv(source: str, options: CaptureOptions) -> CameraSource:
 
 
 def _does_not_run(source: str, reason: str) -> UserError:
-    return UserError(f'the GStreamer pipeline does not run{f" ({reason})" if reason else ""}',
-                     f'try it by hand: gst-launch-1.0 {source} ! fakesink')
+    return UserError(
+        f'the GStreamer pipeline does not run{f" ({reason})" if reason else ""}',
+        f'try it by hand: gst-launch-1.0 {source} ! fakesink',
+    )
 
 
 class GstCamera(LiveSource):
-    """Pulls BGR pictures from an appsink at the end of a pipeline.
+    """Pulls BGR images from an appsink at the end of a pipeline.
 
     :param description: the pipeline up to the sink.
-    :param gst: the module ``gi.repository.Gst``, initialised.
+    :param gst: the module ``gi.repository.Gst``, initialized.
     """
 
     def __init__(self, description: str, options: CaptureOptions, gst: ModuleType):
@@ -84,7 +90,8 @@ class GstCamera(LiveSource):
         self._gst = gst
         try:
             self._pipeline = gst.parse_launch(
-                f'{description} ! appsink name=frames max-buffers=1 drop=true sync=false')
+                f'{description} ! appsink name=frames max-buffers=1 drop=true sync=false'
+            )
         except Exception as error:
             # GLib.Error, which cannot be named without gi.
             raise _does_not_run(description, getattr(error, 'message', str(error))) from error
@@ -96,14 +103,16 @@ class GstCamera(LiveSource):
         self._start()
 
     def _grab(self) -> tuple[np.ndarray, int]:
-        sample = self._sink.try_pull_sample(round(self.options.timeout * self._gst.SECOND))
+        sample = self._sink.try_pull_sample(round(self.options.read_timeout * self._gst.SECOND))
         if sample is None:
-            reason = self._bus_error() or ('its stream has ended' if self._sink.is_eos()
-                                           else 'it has fallen silent')
-            raise CameraLost(f'the GStreamer pipeline gives no pictures ({reason})',
-                             'check the camera it reads')
+            reason = self._bus_error() or (
+                'its stream has ended' if self._sink.is_eos() else 'it has fallen silent'
+            )
+            raise CameraLostError(
+                f'the GStreamer pipeline gives no images ({reason})', 'check the camera it reads'
+            )
         buffer = sample.get_buffer()
-        return _picture(sample, buffer, self._gst), self._stamp(buffer)
+        return _image(sample, buffer, self._gst), self._stamp(buffer)
 
     def _stamp(self, buffer) -> int:
         clock = self._pipeline.get_clock()
@@ -120,16 +129,16 @@ class GstCamera(LiveSource):
         self._pipeline.set_state(self._gst.State.NULL)
 
 
-def _picture(sample, buffer, gst: ModuleType) -> np.ndarray:
-    """Return a buffer's picture; GStreamer pads the rows to four bytes."""
+def _image(sample, buffer, gst: ModuleType) -> np.ndarray:
+    """Return a buffer's image; GStreamer pads the rows to four bytes."""
     caps = sample.get_caps().get_structure(0)
     width, height = caps.get_value('width'), caps.get_value('height')
     stride = -(-3 * width // 4) * 4
     mapped, info = buffer.map(gst.MapFlags.READ)
     if not mapped:
-        raise CameraLost('a picture of the GStreamer pipeline cannot be read')
+        raise CameraLostError('an image of the GStreamer pipeline cannot be read')
     try:
         rows = np.frombuffer(info.data, np.uint8, stride * height).reshape(height, stride)
-        return rows[:, :3 * width].reshape(height, width, 3).copy()
+        return rows[:, : 3 * width].reshape(height, width, 3).copy()
     finally:
         buffer.unmap(info)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
-from face_tracking.camera.source import CameraLost, CaptureOptions, fitted
+from face_tracking.camera.base import CameraLostError, CaptureOptions, fitted
+from face_tracking.camera.live_source import LiveSource
 
 
 class OpenCvCamera(LiveSource):
@@ -21,14 +21,16 @@ class OpenCvCamera(LiveSource):
         self._capture = capture
         self.width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)) or options.width
         self.height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) or options.height
-        self.rate = capture.get(cv2.CAP_PROP_FPS) or options.rate
+        self.rate = capture.get(cv2.CAP_PROP_FPS) or options.frame_rate
         self._start()
 
     def _grab(self) -> tuple[np.ndarray, int]:
         ok, image = self._capture.read()
         if not ok or image is None or not image.size:
-            raise CameraLost(f'{self.uri} gives no pictures any more',
-                             'check its cable and power; it is opened again once it is back')
+            raise CameraLostError(
+                f'{self.uri} gives no images any more',
+                'check its cable and power; it is opened again once it is back',
+            )
         # The V4L2 driver's own time of exposure, CLOCK_MONOTONIC; other backends tell none.
         stamp = self._stamp_of_monotonic(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         return fitted(image, self.options.size), stamp

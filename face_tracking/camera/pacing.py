@@ -22,8 +22,9 @@ class Pacer:
     :param latency: seconds after its stamp at which a frame is due.
     """
 
-    def __init__(self, rate: float, realtime: bool, clock: Callable[[], int],
-                 latency: float = 0.0):
+    def __init__(
+        self, rate: float, realtime: bool, clock: Callable[[], int], latency: float = 0.0
+    ):
         self.rate = rate
         self.start = clock()
         self._realtime = realtime

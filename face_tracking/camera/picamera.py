@@ -8,15 +8,20 @@ import time
 import cv2
 import numpy as np
 
-from face_tracking.camera.live import LiveSource
-from face_tracking.camera.source import CaptureOptions, fitted
+from face_tracking.camera.base import CaptureOptions, fitted
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
 
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FORMAT = 'RGB888'
 # libcamera names formats as a number reads, highest byte first: its RGB888 lies in memory as BGR.
-_TO_BGR = {'RGB888': None, 'BGR888': cv2.COLOR_RGB2BGR, 'XRGB8888': cv2.COLOR_BGRA2BGR,
-           'XBGR8888': cv2.COLOR_RGBA2BGR, 'YUV420': cv2.COLOR_YUV2BGR_I420}
+_TO_BGR = {
+    'RGB888': None,
+    'BGR888': cv2.COLOR_RGB2BGR,
+    'XRGB8888': cv2.COLOR_BGRA2BGR,
+    'XBGR8888': cv2.COLOR_RGBA2BGR,
+    'YUV420': cv2.COLOR_YUV2BGR_I420,
+}
 
 
 class PiCamera(LiveSource):
@@ -31,21 +36,28 @@ class PiCamera(LiveSource):
         number = _number(index)
         pixel_format = options.pixel_format or DEFAULT_FORMAT
         if pixel_format not in _TO_BGR:
-            raise UserError(f'picamera2 frames in "{pixel_format}" are not understood',
-                            f'give one of {", ".join(_TO_BGR)}')
+            raise UserError(
+                f'picamera2 frames in "{pixel_format}" are not understood',
+                f'give one of {", ".join(_TO_BGR)}',
+            )
         self._conversion = _TO_BGR[pixel_format]
         self.width, self.height = options.size or DEFAULT_SIZE
         self._camera = _open(number)
         try:
-            self._camera.configure(self._camera.create_video_configuration(
-                main={'size': (self.width, self.height), 'format': pixel_format},
-                controls=_controls(options), buffer_count=4))
+            self._camera.configure(
+                self._camera.create_video_configuration(
+                    main={'size': (self.width, self.height), 'format': pixel_format},
+                    controls=_controls(options),
+                    buffer_count=4,
+                )
+            )
             self._camera.start()
         except Exception as error:
             self._release()
-            raise UserError(f'the Pi camera refuses {self.width}x{self.height} {pixel_format} '
-                            f'({error})', 'try other options, or see what it offers: '
-                            'rpicam-hello --list-cameras') from error
+            raise UserError(
+                f'the Pi camera refuses {self.width}x{self.height} {pixel_format} ({error})',
+                'try other options, or see what it offers: rpicam-hello --list-cameras',
+            ) from error
         self._start()
 
     def _grab(self) -> tuple[np.ndarray, int]:
@@ -55,7 +67,7 @@ class PiCamera(LiveSource):
             exposed = request.get_metadata().get('SensorTimestamp')
         finally:
             request.release()
-        # A driver may pad rows or round the size; the request's array has the picture's size.
+        # A driver may pad rows or round the size; the request's array has the image's size.
         image = image if self._conversion is None else cv2.cvtColor(image, self._conversion)
         image = fitted(image, (self.width, self.height))
         return image, self._stamp_of_boot_time(exposed)
@@ -84,25 +96,32 @@ def _open(number: int):
     try:
         from picamera2 import Picamera2
     except ImportError as error:
-        raise UserError('picamera2 cannot be imported', 'on Raspberry Pi OS: sudo apt install '
-                        'python3-picamera2, and make the virtual environment with '
-                        '--system-site-packages') from error
+        raise UserError(
+            'picamera2 cannot be imported',
+            'on Raspberry Pi OS: sudo apt install '
+            'python3-picamera2, and make the virtual environment with '
+            '--system-site-packages',
+        ) from error
     known = Picamera2.global_camera_info()
     if number >= len(known):
         names = ', '.join(f'{i}: {info.get("Model", "?")}' for i, info in enumerate(known))
-        raise UserError(f'there is no Pi camera {number}', 'check its ribbon cable, then '
-                        f'rpicam-hello --list-cameras (found: {names or "none"})')
+        raise UserError(
+            f'there is no Pi camera {number}',
+            f'check its ribbon cable, then rpicam-hello --list-cameras (found: {names or "none"})',
+        )
     try:
         return Picamera2(number)
     except (RuntimeError, IndexError, OSError) as error:
-        raise UserError(f'the Pi camera {number} cannot be opened ({error})',
-                        'end the program that uses it: fuser -v /dev/media*') from error
+        raise UserError(
+            f'the Pi camera {number} cannot be opened ({error})',
+            'end the program that uses it: fuser -v /dev/media*',
+        ) from error
 
 
 def _controls(options: CaptureOptions) -> dict:
     controls = {}
-    if options.rate:
-        microseconds = round(1e6 / options.rate)
+    if options.frame_rate:
+        microseconds = round(1e6 / options.frame_rate)
         controls['FrameDurationLimits'] = (microseconds, microseconds)
     if options.exposure:
         controls.update(AeEnable=False, ExposureTime=round(options.exposure * 1000))

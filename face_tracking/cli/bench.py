@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure what this machine makes of the package, beside its rivals.
+"""Measure what this machine makes of the package, beside its baselines.
 
-engines: every engine that can run the detector, on the same weights and pictures, taking turns in
+engines: every engine that can run the detector, on the same weights and images, taking turns in
 one process; medians, ratios and a plot. "make bench" installs those that are missing, in an
 environment of their own, which this command uses from then on. nodes: what ROS costs, the pipeline
 composed, in separate processes and without ROS. start: time and memory until the first detection.
@@ -21,31 +21,53 @@ import subprocess
 import sys
 from pathlib import Path
 
-from face_tracking import paths
-from face_tracking.cli import options
+from face_tracking import files
+from face_tracking.cli import arguments
 
-MODULES = {'engines': 'engines', 'nodes': 'composition', 'stages': 'detector_stages',
-           'instructions': 'instructions', 'threads': 'threads',
-           'start': 'starting'}
+MODULES = {
+    'engines': 'engines',
+    'nodes': 'composition',
+    'stages': 'detector_stages',
+    'instructions': 'instructions',
+    'threads': 'threads',
+    'start': 'starting',
+}
 
-PREPARED = '.rivals'
-"""What "make bench" leaves in .venv-training once the rivals are installed there."""
+PREPARED = '.baselines'
+"""What "make bench" leaves in .venv-training once the baselines are installed there."""
 
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('what', nargs='?', default='engines', choices=MODULES,
-                        help='what to measure (default: %(default)s)')
-    parser.add_argument('--model', action='append', metavar='FILE|NAME',
-                        help='the detector (default: the bundled model); engines take several')
-    parser.add_argument('--input-size', metavar='WxH',
-                        help="engines, threads: size of the network's input (default: the "
-                             "model's; threads: 640x480)")
-    parser.add_argument('--threads', type=options.positive, metavar='N',
-                        help='engines, stages: cores that each engine may use (default: 1); '
-                             'threads: how many to compare with one (default: 2)')
-    parser.add_argument('--rounds', type=options.positive, metavar='N',
-                        help='turns that each row takes')
+    parser.add_argument(
+        'what',
+        nargs='?',
+        default='engines',
+        choices=MODULES,
+        help='what to measure (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--model',
+        action='append',
+        metavar='FILE|NAME',
+        help='the detector (default: the bundled model); engines take several',
+    )
+    parser.add_argument(
+        '--input-size',
+        metavar='WxH',
+        help="engines, threads: size of the network's input (default: the "
+        "model's; threads: 640x480)",
+    )
+    parser.add_argument(
+        '--threads',
+        type=arguments.positive,
+        metavar='N',
+        help='engines, stages: cores that each engine may use (default: 1); '
+        'threads: how many to compare with one (default: 2)',
+    )
+    parser.add_argument(
+        '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='engines: draw the table')
 
@@ -59,14 +81,15 @@ def run(args: argparse.Namespace) -> int:
             command += [f'--{name.replace("_", "-")}', str(value)]
     for model in args.model or ():
         command += ['--model', model]
-    search = [str(paths.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
-    return subprocess.run(command, check=False, env={
-        **os.environ, 'PYTHONPATH': os.pathsep.join(search)}).returncode
+    search = [str(files.share_dir()), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return subprocess.run(
+        command, check=False, env={**os.environ, 'PYTHONPATH': os.pathsep.join(search)}
+    ).returncode
 
 
 def _python(what: str) -> str:
     """Return the interpreter for a benchmark: for the engines, that which has all of them."""
-    prepared = paths.share_dir() / '.venv-training'
+    prepared = files.share_dir() / '.venv-training'
     if what == 'engines' and (prepared / PREPARED).is_file():
         return str(prepared / 'bin' / 'python')
     return sys.executable

@@ -23,8 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from face_tracking.cli import options
-from face_tracking.detection.runtimes.runtime import PRECISIONS
+from face_tracking.cli import arguments
+from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.errors import UserError
 
 HOST = 'host'
@@ -33,28 +33,52 @@ TFLITE, CORAL = 'tflite', 'coral'
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('--target', default=HOST, metavar='TARGET',
-                        help='what to compile for (default: this machine)')
-    parser.add_argument('--model', metavar='FILE|NAME', help='the detector (default: '
-                        'FACE_TRACKING_MODEL, else the bundled model)')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH',
-                        help="size of the network's input (default: that of the model)")
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of the arithmetic; auto takes the fastest that finds the same '
-                             'faces (default: %(default)s)')
-    parser.add_argument('--output', type=Path, metavar='FILE',
-                        help='where to write the library (default: the cache; for another '
-                             'machine MODEL-WxH-TARGET.so in this folder)')
-    parser.add_argument('--calibration', type=Path, metavar='FOLDER',
-                        help='pictures with faces, some hundred of which choose the ranges of '
-                             'the integers: for precision int8 where the model has no '
-                             f'calibration or these suit it better, and for {TFLITE} and '
-                             f'{CORAL}')
+    parser.add_argument(
+        '--target',
+        default=HOST,
+        metavar='TARGET',
+        help='what to compile for (default: this machine)',
+    )
+    parser.add_argument(
+        '--model',
+        metavar='FILE|NAME',
+        help='the detector (default: FACE_TRACKING_MODEL, else the bundled model)',
+    )
+    parser.add_argument(
+        '--input-size',
+        type=arguments.size,
+        metavar='WxH',
+        help="size of the network's input (default: that of the model)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='auto',
+        help='of the arithmetic; auto takes the fastest that finds the same '
+        'faces (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='FILE',
+        help='where to write the library (default: the cache; for another '
+        'machine MODEL-WxH-TARGET.so in this folder)',
+    )
+    parser.add_argument(
+        '--calibration',
+        type=Path,
+        metavar='FOLDER',
+        help='images with faces, some hundred of which choose the ranges of '
+        'the integers: for precision int8 where the model has no '
+        f'calibration or these suit it better, and for {TFLITE} and '
+        f'{CORAL}',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Compile, and say where the library is."""
     from face_tracking.detection.model import load_model
+
     model = load_model(args.model, args.input_size)
     started = time.perf_counter()
 
@@ -68,28 +92,41 @@ def run(args: argparse.Namespace) -> int:
 
 def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Compile with TVM."""
-    from face_tracking.compiler.build import LOCAL, compile_model
-    from face_tracking.detection.selection import Head
+    from face_tracking.compiler.driver import LOCAL, compile_model
+    from face_tracking.detection.postprocess import OutputLayout
+
     described = model.description
     if args.calibration is not None:
         _calibrate(args, model, tell)
     output = args.output
     if output is None and args.target not in LOCAL:
-        words = ''.join(letter if letter.isalnum() or letter in '._-' else '_'
-                        for letter in args.target)
+        words = ''.join(
+            letter if letter.isalnum() or letter in '._-' else '_' for letter in args.target
+        )
         output = Path(f'{model.name}-{model.width}x{model.height}-{words}.so')
     return compile_model(
-        model.path, model.input_size, args.target, precision=args.precision,
-        colour=described.colour, mean=described.mean, scale=described.scale,
-        head=Head.of(described), output=output, progress=tell)
+        model.path,
+        model.input_size,
+        args.target,
+        precision=args.precision,
+        color=described.color,
+        mean=described.mean,
+        scale=described.scale,
+        head=OutputLayout.of(described),
+        output=output,
+        progress=tell,
+    )
 
 
 def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:
     """Keep the ranges of the network's maps in the cache, where compiling for int8 finds them."""
-    from face_tracking.compiler.int8.calibrate import calibrate_model
+    from face_tracking.compiler.int8.calibration import calibrate_model
+
     if args.precision not in ('auto', 'int8'):
-        raise UserError(f'precision {args.precision} takes no calibration',
-                        'leave --calibration out, or choose int8')
+        raise UserError(
+            f'precision {args.precision} takes no calibration',
+            'leave --calibration out, or choose int8',
+        )
     tell('calibrating')
     for path in calibrate_model(model, args.calibration):
         tell(f'wrote {path}')
@@ -97,12 +134,15 @@ def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> 
 
 def _integers(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Path:
     """Write a TensorFlow Lite file, and have it compiled for an Edge TPU if that is wanted."""
-    from face_tracking.compiler.library import cache_folder
-    from face_tracking.detection.runtimes.accelerated import file_name
-    from face_tracking.tflite.export import compiled_for_edge_tpu, export_tflite
+    from face_tracking.compiler.artifact import cache_folder
+    from face_tracking.compiler.tflite.tflite_export import compiled_for_edge_tpu, export_tflite
+    from face_tracking.runtimes.accelerator_files import file_name
+
     if args.precision not in ('auto', 'int8'):
-        raise UserError(f'the target {args.target} computes in int8, not in {args.precision}',
-                        'leave --precision out')
+        raise UserError(
+            f'the target {args.target} computes in int8, not in {args.precision}',
+            'leave --precision out',
+        )
     if args.calibration is not None:
         _calibrate(args, model, tell)
     output = args.output or cache_folder() / file_name(model, '.tflite')

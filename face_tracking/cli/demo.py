@@ -6,10 +6,10 @@ two portraits that are free to use, and subscribes to what they publish, as your
 Leaves in the output folder:
 
   annotated.mp4   what the nodes saw, with boxes, ids, scores and trails
-  tracks.json     the faces in every picture
-  still.png       one picture of the film
+  tracks.json     the faces in every image
+  still.png       one image of the video
 
-With --camera it takes your own camera or film instead. The first time, the detector is compiled
+With --camera it takes your own camera or video instead. The first time, the detector is compiled
 for this machine.
 
 Exit code 1: nobody was followed.
@@ -32,7 +32,7 @@ from statistics import fmean
 
 import yaml
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 PATIENCE = 300.0
@@ -50,19 +50,44 @@ STAGES = {
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
-                        help='where to leave film, tracks and still (default: %(default)s)')
-    parser.add_argument('--camera', default='virtual:', metavar='URI',
-                        help='your own camera, film or scene instead')
-    parser.add_argument('--seconds', type=options.positive, default=8, metavar='N',
-                        help='how long to watch (default: %(default)s)')
-    parser.add_argument('--rate', type=float, default=30.0, metavar='HZ',
-                        help='pictures per second (default: %(default)s)')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
-                        help='detect in every Nth picture (default: %(default)s)')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=Path('demo_out'),
+        metavar='FOLDER',
+        help='where to leave video, tracks and still (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--camera',
+        default='virtual:',
+        metavar='URI',
+        help='your own camera, video or scene instead',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=arguments.positive,
+        default=8,
+        metavar='N',
+        help='how long to watch (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=30.0,
+        metavar='HZ',
+        help='images per second (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--detect-interval',
+        type=arguments.positive,
+        default=5,
+        metavar='N',
+        help='detect in every Nth image (default: %(default)s)',
+    )
     parser.add_argument('--model', default='', metavar='FILE|NAME', help='the detector')
-    parser.add_argument('--runtime', default='tvm', metavar='NAME',
-                        help='its engine (default: %(default)s)')
+    parser.add_argument(
+        '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,21 +96,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         import rclpy
 
-        from face_tracking.cli.watcher import Watcher
+        from face_tracking.cli.topic_recorder import TopicRecorder
     except ImportError as error:
-        raise UserError(f'ROS 2 is not at hand ({error})',
-                        'source scripts/env.sh or your ROS distribution first') from error
+        raise UserError(
+            f'ROS 2 is not at hand ({error})',
+            'source scripts/env.sh or your ROS distribution first',
+        ) from error
     namespace = f'demo_{os.getpid()}'
     rclpy.init()
     try:
-        watcher = Watcher(namespace)
+        watcher = TopicRecorder(namespace)
         with _nodes(namespace, args) as process:
             _watch(watcher, process, args)
         watcher.destroy_node()
     finally:
         rclpy.try_shutdown()
     _write(watcher, args)
-    _tell(watcher)
+    _log_once(watcher)
     return 0 if watcher.ids else 1
 
 
@@ -93,19 +120,38 @@ def run(args: argparse.Namespace) -> int:
 def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Popen]:
     """Run the executable ``pipeline`` until the block ends."""
     parameters = {
-        'camera_node': {'camera': args.camera, 'rate': args.rate, 'loop': True},
-        'detector_node': {'model': args.model, 'runtime': args.runtime,
-                          'detect_interval': args.detect_interval},
+        'camera_node': {'camera': args.camera, 'frame_rate': args.rate, 'loop': True},
+        'detector_node': {
+            'model': args.model,
+            'runtime': args.runtime,
+            'detect_interval': args.detect_interval,
+        },
         'tracker_node': {'jpeg_quality': 95},
     }
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / 'parameters.yaml'
-        settings.write_text(yaml.safe_dump(
-            {f'/{namespace}/{node}': {'ros__parameters': values}
-             for node, values in parameters.items()}))
+        settings.write_text(
+            yaml.safe_dump(
+                {
+                    f'/{namespace}/{node}': {'ros__parameters': values}
+                    for node, values in parameters.items()
+                }
+            )
+        )
         process = subprocess.Popen(
-            [sys.executable, '-c', PIPELINE, '--ros-args', '-r', f'__ns:=/{namespace}',
-             '--log-level', 'warn', '--params-file', str(settings)])
+            [
+                sys.executable,
+                '-c',
+                PIPELINE,
+                '--ros-args',
+                '-r',
+                f'__ns:=/{namespace}',
+                '--log-level',
+                'warn',
+                '--params-file',
+                str(settings),
+            ]
+        )
         try:
             yield process
         finally:
@@ -124,12 +170,18 @@ def _stop(process: subprocess.Popen):
 def _watch(watcher, process: subprocess.Popen, args: argparse.Namespace):
     """Wait for the first detection, then take in as many seconds as were asked for."""
     from face_tracking.cli.output import progress
+
     with progress(desc='starting the nodes', bar_format='{desc} {elapsed}') as bar:
         _spin_until(watcher, process, lambda: watcher.detector_ready, PATIENCE, bar.refresh)
     watcher.recording = True
     with progress(desc='watching', unit='frame') as bar:
-        _spin_until(watcher, process, lambda: _seconds(watcher) >= args.seconds,
-                    args.seconds + SILENCE, lambda: bar.update(len(watcher.tracks) - bar.n))
+        _spin_until(
+            watcher,
+            process,
+            lambda: _seconds(watcher) >= args.seconds,
+            args.seconds + SILENCE,
+            lambda: bar.update(len(watcher.tracks) - bar.n),
+        )
 
 
 def _seconds(watcher) -> float:
@@ -141,6 +193,7 @@ def _seconds(watcher) -> float:
 
 def _spin_until(watcher, process: subprocess.Popen, reached, patience: float, show):
     import rclpy
+
     ends = time.monotonic() + patience
     while not reached():
         rclpy.spin_once(watcher, timeout_sec=0.1)
@@ -148,13 +201,15 @@ def _spin_until(watcher, process: subprocess.Popen, reached, patience: float, sh
         if watcher.problem:
             raise UserError(watcher.problem)
         if process.poll() is not None:
-            raise UserError(f'the nodes ended with code {process.returncode}',
-                            'see their messages above')
+            raise UserError(
+                f'the nodes ended with code {process.returncode}', 'see their messages above'
+            )
         if time.monotonic() > ends:
             if watcher.tracks:
-                return  # a slow machine or a short film: what came is what there is to show
-            raise UserError(f'nothing came from the nodes for {patience:.0f} s',
-                            'run "face_tracking doctor"')
+                return  # a slow machine or a short video: what came is what there is to show
+            raise UserError(
+                f'nothing came from the nodes for {patience:.0f} s', 'run "face_tracking doctor"'
+            )
 
 
 def _write(watcher, args: argparse.Namespace):
@@ -163,31 +218,35 @@ def _write(watcher, args: argparse.Namespace):
 
     from face_tracking.cli.output import progress, write_image, write_rows
     from face_tracking.cli.video_writer import VideoWriter
+
     write_rows(args.output / 'tracks.json', watcher.tracks)
-    if not watcher.pictures:
+    if not watcher.images:
         return
     best = max(watcher.tracks, key=lambda row: len(row['tracks']))['stamp']
-    stamps = [stamp for stamp, _ in watcher.pictures]
-    shown = watcher.pictures[int(np.argmin(np.abs(np.array(stamps) - best)))][1]
+    stamps = [stamp for stamp, _ in watcher.images]
+    shown = watcher.images[int(np.argmin(np.abs(np.array(stamps) - best)))][1]
     write_image(args.output / 'still.png', cv2.imdecode(shown, cv2.IMREAD_COLOR))
-    # A picture that was lost on its way is bridged by the one before, so that time runs evenly.
+    # An image that was lost on its way is bridged by the one before, so that time runs evenly.
     ticks = np.arange(stamps[0], stamps[-1] + 1, 1e9 / args.rate)
     rows = np.searchsorted(stamps, ticks + 5e8 / args.rate) - 1
-    with VideoWriter(args.output / 'annotated.mp4', args.rate) as film:
-        for row in progress(rows.clip(0), desc='writing the film', unit='frame'):
-            film.write(cv2.imdecode(watcher.pictures[row][1], cv2.IMREAD_COLOR))
+    with VideoWriter(args.output / 'annotated.mp4', args.rate) as video:
+        for row in progress(rows.clip(0), desc='writing the video', unit='frame'):
+            video.write(cv2.imdecode(watcher.images[row][1], cv2.IMREAD_COLOR))
 
 
-def _tell(watcher):
+def _log_once(watcher):
     frames, seconds = len(watcher.tracks), _seconds(watcher)
     faces = sum(len(row['tracks']) for row in watcher.tracks)
-    print(f'{frames} frames, {faces} faces, {len(watcher.ids)} ids, '
-          f'{(frames - 1) / max(seconds, 1e-9):.1f} frames per second')
+    print(
+        f'{frames} frames, {faces} faces, {len(watcher.ids)} ids, '
+        f'{(frames - 1) / max(seconds, 1e-9):.1f} frames per second'
+    )
     averages = defaultdict(dict)
     for node, stages in STAGES.items():
         for stage in stages:
             if watcher.figures[node, stage]:
                 averages[node][stage] = fmean(watcher.figures[node, stage])
     for node, stages in averages.items():
-        print(f'{node:<14}' + ', '.join(f'{stage} {spent:.2f} ms'
-                                        for stage, spent in stages.items()))
+        print(
+            f'{node:<14}' + ', '.join(f'{stage} {spent:.2f} ms' for stage, spent in stages.items())
+        )

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the faces in pictures.
+"""Find the faces in images.
 
-Takes picture files and folders (read with their subfolders). Pictures that cannot be read are
+Takes image files and folders (read with their subfolders). Images that cannot be read are
 named and skipped. Without --json and --annotate it prints a line for each face: file, score, and
 x, y, width and height in pixels.
 
 The JSON is a list of {"file", "width", "height", "faces": [{"box": [x, y, w, h], "score",
-"landmarks": [x1, y1, ... x5, y5]}]}, in pixels of the picture, "file" relative to the folder.
-The landmarks are right eye, left eye, nose tip, right and left mouth corner, as the picture shows
+"landmarks": [x1, y1, ... x5, y5]}]}, in pixels of the image, "file" relative to the folder.
+The landmarks are right eye, left eye, nose tip, right and left mouth corner, as the image shows
 them from left to right.
 
-Exit code 1: there was no face in any picture.
+Exit code 1: there was no face in any image.
 """
 
 from __future__ import annotations
@@ -19,33 +19,42 @@ import argparse
 import sys
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('pictures', nargs='+', type=Path, help='picture files or folders')
-    parser.add_argument('--json', metavar='FILE', help='write the faces there; - is the '
-                        'standard output')
-    parser.add_argument('--annotate', metavar='FOLDER', type=Path,
-                        help='write the pictures there with the faces drawn in')
-    parser.add_argument('--long-side', type=options.positive, metavar='N',
-                        help='scale each picture to this long side in pixels before detection '
-                             '(default: that of the model); more finds smaller faces, slower')
-    options.add_detector_arguments(parser)
+    parser.add_argument('images', nargs='+', type=Path, help='image files or folders')
+    parser.add_argument(
+        '--json', metavar='FILE', help='write the faces there; - is the standard output'
+    )
+    parser.add_argument(
+        '--annotate',
+        metavar='FOLDER',
+        type=Path,
+        help='write the images there with the faces drawn in',
+    )
+    parser.add_argument(
+        '--long-side',
+        type=arguments.positive,
+        metavar='N',
+        help='scale each image to this long side in pixels before detection '
+        '(default: that of the model); more finds smaller faces, slower',
+    )
+    arguments.add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect, write, and tell how much was found."""
     from face_tracking.cli.output import progress, write_rows
-    from face_tracking.detection.stills import StillsDetector
+    from face_tracking.detection.multi_size import MultiSizeDetector
 
-    files = _files(args.pictures)
-    detector = StillsDetector(long_side=args.long_side, **options.detector_options(args))
+    files = _files(args.images)
+    detector = MultiSizeDetector(long_side=args.long_side, **arguments.detector_options(args))
     rows, broken = [], 0
     try:
-        with progress(files, unit='picture') as bar:
+        with progress(files, unit='image') as bar:
             for path, name in bar:
                 try:
                     rows.append(_detect(detector, path, name, args, bar))
@@ -57,28 +66,35 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_rows(args.json, rows)
     faces = sum(len(row['faces']) for row in rows)
-    print(f'{faces} faces in {len(rows)} pictures' + (f', {broken} skipped' if broken else ''),
-          file=sys.stderr)
+    print(
+        f'{faces} faces in {len(rows)} images' + (f', {broken} skipped' if broken else ''),
+        file=sys.stderr,
+    )
     if not rows:
-        raise UserError('none of the pictures can be read', 'check the files named above')
+        raise UserError('none of the images can be read', 'check the files named above')
     return 0 if faces else 1
 
 
 class _Broken(Exception):
-    """A picture that cannot be read."""
+    """An image that cannot be read."""
 
 
 def _detect(detector, path: Path, name: str, args, bar) -> dict:
-    from face_tracking.camera.folder import read_image
+    from face_tracking.camera.image_folder import read_image
     from face_tracking.cli.output import faces_to_list, write_image
-    from face_tracking.drawing import annotate
+    from face_tracking.visualization import annotate
+
     try:
         image = read_image(path)
     except UserError as error:
         raise _Broken(str(error)) from error
     found = detector.detect(image)
-    row = {'file': name, 'width': image.shape[1], 'height': image.shape[0],
-           'faces': faces_to_list(found)}
+    row = {
+        'file': name,
+        'width': image.shape[1],
+        'height': image.shape[0],
+        'faces': faces_to_list(found),
+    }
     if args.annotate:
         write_image(args.annotate / _relative(name), annotate(image, found))
     if not args.json and not args.annotate:
@@ -89,25 +105,29 @@ def _detect(detector, path: Path, name: str, args, bar) -> dict:
 
 
 def _files(arguments: list[Path]) -> list[tuple[Path, str]]:
-    """Return each picture's path, and its name for the output: relative to its folder."""
-    from face_tracking.camera.folder import find_images
+    """Return each image's path, and its name for the output: relative to its folder."""
+    from face_tracking.camera.image_folder import find_images
+
     files = []
     for argument in arguments:
         if argument.is_dir():
-            files += [(path, path.relative_to(argument).as_posix())
-                      for path in find_images(argument)]
+            files += [
+                (path, path.relative_to(argument).as_posix()) for path in find_images(argument)
+            ]
         elif argument.exists():
             files.append((argument, str(argument)))
         else:
             raise UserError(f'there is no file or folder {argument}', 'check the path')
     if not files:
-        raise UserError('there are no pictures in ' + ', '.join(map(str, arguments)),
-                        'give picture files, or a folder that holds some')
+        raise UserError(
+            'there are no images in ' + ', '.join(map(str, arguments)),
+            'give image files, or a folder that holds some',
+        )
     return files
 
 
 def _relative(name: str) -> Path:
-    """Return a place below the output folder for a picture, wherever it lies itself."""
+    """Return a place below the output folder for an image, wherever it lies itself."""
     path = Path(name)
     if path.is_absolute():
         return Path(path.name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score the tracker, and others beside it, on sequences with truth.
 
-Every sequence is drawn, and every picture searched by the detector, once; then all followers get
-the same pictures and detections, in turns, picture by picture. The table tells HOTA, IDF1 and
-MOTA in per cent, identity switches, fragmentations and milliseconds per picture.
+Every sequence is drawn, and every image searched by the detector, once; then all followers get
+the same images and detections, in turns, image by image. The table tells HOTA, IDF1 and
+MOTA in per cent, identity switches, fragmentations and milliseconds per image.
 
 Followers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none
 (by what carries a face between detections), sort and bytetrack (package trackers), and article
@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 
 FOLLOWERS = ('ours', 'sort', 'bytetrack', 'article')
 _HELD_OUT_SEED = 1000
@@ -34,36 +34,67 @@ CARRIERS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('sequences', nargs='*', metavar='SEQUENCE',
-                        help='names in config/sequences, or YAML files (default: all of them)')
-    parser.add_argument('--followers', nargs='+', default=FOLLOWERS, metavar='NAME',
-                        choices=(*FOLLOWERS, *(f'ours-{name}' for name in CARRIERS)),
-                        help='whom to score (default: %(default)s)')
-    parser.add_argument('--detect-interval', nargs='+', type=options.positive, default=[5, 1],
-                        metavar='N', help='detect in every Nth picture; a table for each '
-                        '(default: 5 and 1)')
-    parser.add_argument('--weak-score-threshold', type=options.fraction, default=0.3, metavar='X',
-                        help='let the followers see faces from this score on; --score-threshold '
-                        'is what may begin a track (default: %(default)s)')
-    parser.add_argument('--held-out', action='store_true',
-                        help='take the sequences, people and cases on which nothing was tuned')
-    parser.add_argument('--cases', type=options.count, default=0, metavar='N',
-                        help='also try N occlusions and N absences')
+    parser.add_argument(
+        'sequences',
+        nargs='*',
+        metavar='SEQUENCE',
+        help='names in config/sequences, or YAML files (default: all of them)',
+    )
+    parser.add_argument(
+        '--followers',
+        nargs='+',
+        default=FOLLOWERS,
+        metavar='NAME',
+        choices=(*FOLLOWERS, *(f'ours-{name}' for name in CARRIERS)),
+        help='whom to score (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--detect-interval',
+        nargs='+',
+        type=arguments.positive,
+        default=[5, 1],
+        metavar='N',
+        help='detect in every Nth image; a table for each (default: 5 and 1)',
+    )
+    parser.add_argument(
+        '--low-score-threshold',
+        type=arguments.fraction,
+        default=0.3,
+        metavar='X',
+        help='let the followers see faces from this score on; --score-threshold '
+        'is what may begin a track (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--held-out',
+        action='store_true',
+        help='take the sequences, people and cases on which nothing was tuned',
+    )
+    parser.add_argument(
+        '--cases',
+        type=arguments.count,
+        default=0,
+        metavar='N',
+        help='also try N occlusions and N absences',
+    )
     parser.add_argument('--plot', metavar='FILE', help='draw the scores (.png, .svg, .pdf)')
     parser.add_argument('--json', metavar='FILE', help='write the scores as JSON')
-    parser.add_argument('--mot', metavar='FOLDER', help='write the truth and what was followed '
-                        'as MOT challenge text, and the pictures as films')
-    options.add_detector_arguments(parser)
+    parser.add_argument(
+        '--mot',
+        metavar='FOLDER',
+        help='write the truth and what was followed '
+        'as MOT challenge text, and the images as videos',
+    )
+    arguments.add_detector_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score everybody, print the tables, write what is asked for."""
-    from face_tracking.detection.detector import create_detector
-    from face_tracking.evaluation.metrics import metrics_library
+    from face_tracking.detector import create_detector
+    from face_tracking.evaluation.tracking_metrics import metrics_library
 
     metrics_library()  # says at once when it is missing
-    chosen = options.detector_options(args)
-    chosen['score_threshold'] = min(args.score_threshold, args.weak_score_threshold)
+    chosen = arguments.detector_options(args)
+    chosen['score_threshold'] = min(args.score_threshold, args.low_score_threshold)
     detector = create_detector(**chosen)
     try:
         tables = _score_sequences(args, detector)
@@ -76,42 +107,52 @@ def run(args: argparse.Namespace) -> int:
         detector.close()
     if args.json:
         from face_tracking.cli.output import write_text
+
         write_text(args.json, _as_json(tables))
     if args.plot:
-        from face_tracking.evaluation.plot import draw
+        from face_tracking.evaluation.plots import draw
+
         draw(tables, args.plot)
     return 0
 
 
 def _makers(args):
-    from face_tracking.evaluation.rivals import Article, Library, Ours
-    from face_tracking.tracking.options import TrackerOptions
+    from face_tracking.evaluation.baselines import (
+        DetectAndTrackFollower,
+        FaceTrackerFollower,
+        LibraryFollower,
+    )
+    from face_tracking.tracking.tracker_options import TrackerOptions
 
     def make(name):
         if name == 'article':
-            return lambda: Article(args.score_threshold)
+            return lambda: DetectAndTrackFollower(args.score_threshold)
         if name in ('sort', 'bytetrack'):
-            return lambda: Library(name, args.score_threshold)
+            return lambda: LibraryFollower(name, args.score_threshold)
         changes = {'visual_tracker': name[5:]} if name != 'ours' else {}
-        chosen = TrackerOptions(score_threshold=args.score_threshold,
-                                weak_score_threshold=args.weak_score_threshold, **changes)
-        return lambda: Ours(chosen)
+        chosen = TrackerOptions(
+            score_threshold=args.score_threshold,
+            low_score_threshold=args.low_score_threshold,
+            **changes,
+        )
+        return lambda: FaceTrackerFollower(chosen)
 
     return {name: make(name) for name in args.followers}
 
 
 def _people(args):
-    from face_tracking.evaluation.people import find_people
+    from face_tracking.evaluation.actors import find_people
     from face_tracking.evaluation.sequences import held_out_people
+
     return held_out_people(find_people()) if args.held_out else find_people()
 
 
 def _score_sequences(args, detector):
     """Return ``{interval: {follower: {sequence or "all": Scores}}}``."""
     from face_tracking.cli.output import progress
-    from face_tracking.evaluation.metrics import score
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
+    from face_tracking.evaluation.tracking_metrics import score
 
     names = args.sequences or sequence_names(args.held_out)
     scripts, people = [load_script(name, args.held_out) for name in names], _people(args)
@@ -131,14 +172,20 @@ def _score_sequences(args, detector):
                 if files:
                     files.write(watched)
                 bar.update()
-    return {interval: {
-        name: {**{key: score([sheet]) for key, sheet in sheets[interval, name].items()},
-               'all': score(list(sheets[interval, name].values()))} for name in makers}
-        for interval in args.detect_interval}
+    return {
+        interval: {
+            name: {
+                **{key: score([sheet]) for key, sheet in sheets[interval, name].items()},
+                'all': score(list(sheets[interval, name].values())),
+            }
+            for name in makers
+        }
+        for interval in args.detect_interval
+    }
 
 
 class _MotFiles:
-    """Collects what is followed in one sequence; truth and film are written along with it."""
+    """Collects what is followed in one sequence; truth and video are written along with it."""
 
     def __init__(self, folder: str, script, interval: int):
         self._folder = Path(folder) / script.name
@@ -147,18 +194,25 @@ class _MotFiles:
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name, frame, ids, boxes):
-        from face_tracking.evaluation.mot import track_lines
+        from face_tracking.evaluation.mot_format import track_lines
+
         self._lines.setdefault(name, []).extend(track_lines(frame.sequence + 1, ids, boxes))
 
     def write(self, watched):
         from face_tracking.cli.video_writer import VideoWriter
-        from face_tracking.evaluation import mot
-        from face_tracking.evaluation.metrics import LEAST_VISIBILITY
+        from face_tracking.evaluation import mot_format
+        from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
+
         for name, lines in self._lines.items():
-            mot.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
-        mot.write(self._folder / 'gt' / 'gt.txt', (
-            line for frame, truth, _ in watched
-            for line in mot.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)))
+            mot_format.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
+        mot_format.write(
+            self._folder / 'gt' / 'gt.txt',
+            (
+                line
+                for frame, truth, _ in watched
+                for line in mot_format.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)
+            ),
+        )
         video = VideoWriter(self._folder / f'{self._folder.name}.mp4', self._rate)
         for frame, _, _ in watched:
             video.write(frame.image)
@@ -168,45 +222,69 @@ class _MotFiles:
 def _try_cases(args, detector):
     """Yield a line for each follower and kind of case."""
     from face_tracking.cli.output import progress
+    from face_tracking.evaluation.id_survival import absence, judge, occlusion
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
-    from face_tracking.evaluation.survival import absence, judge, occlusion
 
     makers, interval, people = _makers(args), args.detect_interval[0], _people(args)
-    seeds = range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(
-        args.cases)
+    seeds = (
+        range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(args.cases)
+    )
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
         outcomes = {name: [] for name in makers}
         for seed in progress(seeds, desc=kind, unit='case'):
             watched = watch(Sequence(script_of(seed), people), detector, interval)
             for name, make in makers.items():
-                outcomes[name].append(judge([(frame, truth) for frame, truth, _ in watched],
-                                            every(interval, watched), make()))
+                outcomes[name].append(
+                    judge(
+                        [(frame, truth) for frame, truth, _ in watched],
+                        every(interval, watched),
+                        make(),
+                    )
+                )
         for name, rows in outcomes.items():
             hidden = sorted(row.hidden for row in rows)
-            yield (f'{kind} of {hidden[0]:.1f} to {hidden[-1]:.1f} s: {name} keeps the id in '
-                   f'{sum(row.survived for row in rows)} of {len(rows)}')
+            yield (
+                f'{kind} of {hidden[0]:.1f} to {hidden[-1]:.1f} s: {name} keeps the id in '
+                f'{sum(row.survived for row in rows)} of {len(rows)}'
+            )
 
 
 def _print(interval, table):
     width = max(len(name) for name in table)
     longest = max(len(name) for rows in table.values() for name in rows)
-    print(f'\ndetection in every {interval}. picture' if interval > 1 else
-          '\ndetection in every picture')
-    print(f'{"sequence":{longest}}  {"follower":{width}}  HOTA  IDF1  MOTA  switches  '
-          'fragmentations  ms/picture')
+    print(
+        f'\ndetection in every {interval}. image' if interval > 1 else '\ndetection in every image'
+    )
+    print(
+        f'{"sequence":{longest}}  {"follower":{width}}  HOTA  IDF1  MOTA  switches  '
+        'fragmentations  ms/image'
+    )
     for sequence in next(iter(table.values())):
         for name, rows in table.items():
             row = rows[sequence]
-            print(f'{sequence:{longest}}  {name:{width}}  {100 * row.hota:4.1f}  '
-                  f'{100 * row.idf1:4.1f}  {100 * row.mota:4.1f}  {row.switches:8d}  '
-                  f'{row.fragmentations:14d}  {row.milliseconds:10.2f}')
+            print(
+                f'{sequence:{longest}}  {name:{width}}  {100 * row.hota:4.1f}  '
+                f'{100 * row.idf1:4.1f}  {100 * row.mota:4.1f}  {row.switches:8d}  '
+                f'{row.fragmentations:14d}  {row.milliseconds:10.2f}'
+            )
 
 
 def _as_json(tables) -> str:
     import json
     from dataclasses import asdict
-    return json.dumps({str(interval): {
-        name: {key: asdict(row) for key, row in rows.items()} for name, rows in table.items()}
-        for interval, table in tables.items()}, indent=1) + '\n'
+
+    return (
+        json.dumps(
+            {
+                str(interval): {
+                    name: {key: asdict(row) for key, row in rows.items()}
+                    for name, rows in table.items()
+                }
+                for interval, table in tables.items()
+            },
+            indent=1,
+        )
+        + '\n'
+    )

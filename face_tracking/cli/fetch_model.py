@@ -16,23 +16,30 @@ from face_tracking.detection.families import PUBLISHED
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    listed = '; '.join(f'{name} ({model.licence})' for name, model in PUBLISHED.items())
+    listed = '; '.join(f'{name} ({model.license})' for name, model in PUBLISHED.items())
     parser.add_argument('name', help=listed)
-    parser.add_argument('--from', dest='source', metavar='FILE|URL',
-                        help='take it from there instead, e.g. on a robot without a network')
-    parser.add_argument('--output', type=Path, metavar='FOLDER',
-                        help='put it there instead of into the cache')
+    parser.add_argument(
+        '--from',
+        dest='source',
+        metavar='FILE|URL',
+        help='take it from there instead, e.g. on a robot without a network',
+    )
+    parser.add_argument(
+        '--output', type=Path, metavar='FOLDER', help='put it there instead of into the cache'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, check, and say where it is."""
     from face_tracking.cli.output import progress
-    from face_tracking.detection.fetch import fetch_model
+    from face_tracking.detection.model_zoo import fetch_model
 
     with progress(unit='B', unit_scale=True, desc=args.name) as bar:
+
         def show(done: int, total: int):
             bar.total = total or None
             bar.update(done - bar.n)
+
         path = fetch_model(args.name, args.source, args.output, show)
     print(path)
     return 0

@@ -18,12 +18,12 @@ from face_tracking import __version__
 from face_tracking.errors import UserError
 
 COMMANDS = {
-    'detect': 'find the faces in pictures; writes JSON and annotated pictures',
+    'detect': 'find the faces in images; writes JSON and annotated images',
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
-    'bench': 'measure the engines, the nodes and the tracker beside their rivals',
+    'bench': 'measure the engines, the nodes and the tracker beside their baselines',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'fetch-model': 'download a published detector and check it',
@@ -34,7 +34,7 @@ COMMANDS = {
 EPILOGUE = """\
 examples:
   face_tracking detect holiday.jpg --annotate marked/
-  face_tracking track film.mp4 --video tracked.mp4 --mot tracks.txt
+  face_tracking track video.mp4 --video tracked.mp4 --mot tracks.txt
   face_tracking compile --target pi5 --output detector-pi5.so
   face_tracking doctor
 
@@ -61,7 +61,7 @@ def _run(command, args: argparse.Namespace) -> int:
         print(f'face_tracking {args.command}: {error}', file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output left; Python would complain once more at exit.
+        # The reader of our output left; Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -69,18 +69,21 @@ def _run(command, args: argparse.Namespace) -> int:
 def _parser(argv: Sequence[str]):
     """Return the parser, and the module of the command that ``argv`` names, if any."""
     parser = argparse.ArgumentParser(
-        prog='face_tracking', description='Find faces, follow them, turn towards them.',
-        epilog=EPILOGUE, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='face_tracking',
+        description='Find faces, follow them, turn towards them.',
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--version', action='version', version=f'face_tracking {__version__}')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     named = next((word for word in argv if not word.startswith('-')), None)
     command = None
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(
-            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         if name == named:
-            command = importlib.import_module(
-                f'face_tracking.cli.{name.replace("-", "_")}')
+            command = importlib.import_module(f'face_tracking.cli.{name.replace("-", "_")}')
             subparser.description = command.__doc__
             command.add_arguments(subparser)
     return parser, command

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands write: JSON, pictures, progress."""
+"""What the commands write: JSON, images, progress."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def write_text(path: str | Path, text: str):
         partial.write_text(text)
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(f'cannot write {path} ({error.strerror})',
-                        'check the folder and its permissions') from error
+        raise UserError(
+            f'cannot write {path} ({error.strerror})', 'check the folder and its permissions'
+        ) from error
 
 
 def write_rows(path: str | Path, rows: Iterable):
@@ -48,7 +49,7 @@ def write_rows(path: str | Path, rows: Iterable):
 
 
 def write_image(path: Path, image: np.ndarray):
-    """Write a picture in the format of the file's suffix.
+    """Write an image in the format of the file's suffix.
 
     :raises UserError: if it cannot be written.
     """
@@ -68,7 +69,7 @@ def box_to_list(box: np.ndarray) -> list[float]:
 
 
 def faces_to_list(found: Detections) -> list[dict]:
-    """Return the faces of one picture, each as box, landmarks (where there are any) and score."""
+    """Return the faces of one image, each as box, landmarks (where there are any) and score."""
     rows = []
     for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True):
         row = {'box': box_to_list(box), 'score': round(float(score), 5)}

@@ -8,7 +8,7 @@ follows first the nearer and then the one who is hidden for a moment. Beside it 
 projects do: proportional control on pixels, at the highest gain whose own turn overshoots by no
 more than 10 % (--sweep shows how its other gains do).
 
-The table goes to the terminal; --plot draws the angles over time, --video films the view.
+The table goes to the terminal; --plot draws the angles over time, --video videos the view.
 
 Exit code 1: the head missed what is asked of it.
 """
@@ -25,19 +25,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_tracking.camera.scene_file import load_scene
 from face_tracking.camera_model import CameraModel
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.cli.video_writer import VideoWriter
-from face_tracking.detection.detector import create_detector
-from face_tracking.drawing import Trails, annotate
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop, Head, Log, Timing
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.simulation.scene_file import load_scene
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
+from face_tracking.visualization import Trails, annotate
 
 FIELD_OF_VIEW = math.radians(70)
 SIZE = (640, 480)
@@ -45,9 +45,12 @@ PLAIN_SHARE = 0.15
 SWEPT_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 OURS = 'ours'
 TRIALS = {trial.name: trial for trial in trials.ALL}
-TITLES = {'step': 'A turn of 30 degrees', 'walk': 'Walking past at 30 degrees a second',
-          'crossing': 'Two people crossing: the nearer one is followed',
-          'hidden': 'Two people crossing: the one behind is followed'}
+TITLES = {
+    'step': 'A turn of 30 degrees',
+    'walk': 'Walking past at 30 degrees a second',
+    'crossing': 'Two people crossing: the nearer one is followed',
+    'hidden': 'Two people crossing: the one behind is followed',
+}
 # Of the table: the trial, the column's head, and how its figure is written.
 COLUMNS = (
     ('step', ('time', lambda figures: f'{figures.seconds:.2f} s')),
@@ -64,24 +67,49 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument('--trials', nargs='+', choices=TRIALS, default=list(TRIALS),
-                        metavar='TRIAL', help=f'which of {", ".join(TRIALS)} (default: all)')
-    parser.add_argument('--alone', action='store_true', help='without the rival beside it')
-    parser.add_argument('--sweep', action='store_true', help='try the rival with several gains')
+    parser.add_argument(
+        '--trials',
+        nargs='+',
+        choices=TRIALS,
+        default=list(TRIALS),
+        metavar='TRIAL',
+        help=f'which of {", ".join(TRIALS)} (default: all)',
+    )
+    parser.add_argument('--alone', action='store_true', help='without the baseline beside it')
+    parser.add_argument('--sweep', action='store_true', help='try the baseline with several gains')
     parser.add_argument('--plot', type=Path, metavar='PNG', help='draw angles over time')
-    parser.add_argument('--video', type=Path, metavar='MP4',
-                        help='film the last trial: the view, and the angles under it')
+    parser.add_argument(
+        '--video',
+        type=Path,
+        metavar='MP4',
+        help='video the last trial: the view, and the angles under it',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures')
-    parser.add_argument('--latency', type=float, default=0.06, metavar='S',
-                        help='seconds from exposure to tracks (default: %(default)s)')
-    parser.add_argument('--servo-delay', type=float, default=ControlOptions.servo_delay,
-                        metavar='S', help='what the head is told of its servos; 0.06 is right '
-                                          '(default: %(default)s)')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
-                        help='search every Nth picture (default: %(default)s)')
+    parser.add_argument(
+        '--latency',
+        type=float,
+        default=0.06,
+        metavar='S',
+        help='seconds from exposure to tracks (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--servo-delay',
+        type=float,
+        default=HeadOptions.servo_delay,
+        metavar='S',
+        help='what the head is told of its servos; 0.06 is right (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--detect-interval',
+        type=arguments.positive,
+        default=5,
+        metavar='N',
+        help='search every Nth image (default: %(default)s)',
+    )
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector')
-    parser.add_argument('--runtime', default='tvm', metavar='NAME',
-                        help='its engine (default: %(default)s)')
+    parser.add_argument(
+        '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,20 +117,26 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.latency <= 1:
         raise UserError(f'a latency of {args.latency} s cannot be', 'give 0 to 1')
     bench = _Bench(args)
-    results = {OURS: bench.run_all(OURS, lambda: trials.ours(
-        ControlOptions(servo_delay=args.servo_delay)), args.video)}
+    results = {
+        OURS: bench.run_all(
+            OURS, lambda: trials.ours(HeadOptions(servo_delay=args.servo_delay)), args.video
+        )
+    }
     shares = () if args.alone else SWEPT_SHARES if args.sweep else (PLAIN_SHARE,)
     for share in shares:
         results[_plain_name(share)] = bench.run_all(
-            _plain_name(share), lambda share=share: trials.plain(share, bench.model.fx))
+            _plain_name(share), lambda share=share: trials.plain(share, bench.model.fx)
+        )
     bench.detector.close()
     _print_table(results)
     if args.plot:
         _plot(bench.logs, args.plot)
         print(f'wrote {args.plot}')
     if args.json:
-        figures = {name: {trial: asdict(result) for trial, result in row.items()}
-                   for name, row in results.items()}
+        figures = {
+            name: {trial: asdict(result) for trial, result in row.items()}
+            for name, row in results.items()
+        }
         write_text(args.json, json.dumps(figures, indent=1) + '\n')
         print(f'wrote {args.json}')
     missed = _missed(results[OURS], results.get(_plain_name(PLAIN_SHARE), {}))
@@ -122,26 +156,38 @@ class _Bench:
         self.model = CameraModel.from_fov(*SIZE, FIELD_OF_VIEW)
         # As the detector node does it: weak detections continue tracks.
         self.detector = create_detector(
-            args.model, args.runtime, score_threshold=TrackerOptions().weak_score_threshold)
+            args.model, args.runtime, score_threshold=TrackerOptions().low_score_threshold
+        )
         self.timing = Timing(latency=args.latency, detect_interval=args.detect_interval)
         self._trials = list(dict.fromkeys(args.trials))
         self.logs: dict[tuple[str, str], Log] = {}
 
-    def run_all(self, name: str, head: Callable[[], Head], film: Path | None = None) -> dict:
+    def run_all(self, name: str, head: Callable[[], Head], video_path: Path | None = None) -> dict:
         """Run each trial once; return the figures by the trial's name."""
-        return {trial: self._run(name, TRIALS[trial], head(),
-                                 film if trial == self._trials[-1] else None)
-                for trial in self._trials}
+        return {
+            trial: self._run(
+                name, TRIALS[trial], head(), video_path if trial == self._trials[-1] else None
+            )
+            for trial in self._trials
+        }
 
-    def _run(self, name: str, trial: trials.Trial, head: Head, film: Path | None):
-        film = Film(film) if film else None
-        loop = ClosedLoop(load_scene(trial.scene), self.model, self.detector, FaceTracker(), head,
-                          timing=self.timing, on_frame=film)
-        log = trials.run(loop, trial, lambda steps: progress(
-            steps, desc=f'{name}: {trial.name}', unit='step'))
-        if film is not None:
-            film.close()
-            print(f'wrote {film.path}')
+    def _run(self, name: str, trial: trials.Trial, head: Head, video_path: Path | None):
+        video = TrialVideo(video_path) if video_path else None
+        loop = ClosedLoop(
+            load_scene(trial.scene),
+            self.model,
+            self.detector,
+            FaceTracker(),
+            head,
+            timing=self.timing,
+            on_frame=video,
+        )
+        log = trials.run(
+            loop, trial, lambda steps: progress(steps, desc=f'{name}: {trial.name}', unit='step')
+        )
+        if video is not None:
+            video.close()
+            print(f'wrote {video.path}')
         self.logs[name, trial.name] = log
         return trial.measure(log)
 
@@ -155,22 +201,26 @@ def _print_table(results: dict) -> None:
     for row in rows:
         print('  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
     if 'step' in results[OURS]:
-        print('step: time until within 3 degrees of the face for good; wobble: movement in the '
-              'last second, end to end')
+        print(
+            'step: time until within 3 degrees of the face for good; wobble: movement in the '
+            'last second, end to end'
+        )
 
 
-def _missed(ours: dict, rival: dict) -> list[str]:
+def _missed(ours: dict, baseline: dict) -> list[str]:
     """Return what the head was asked to show and did not."""
     step, walk, crossing, hidden = map(ours.get, ('step', 'walk', 'crossing', 'hidden'))
     checks = []
     if step:
-        checks += [(step.seconds <= 0.8, 'a step of 30 degrees in 0.8 s'),
-                   (step.overshoot <= 0.1, 'overshoot of at most 10 %'),
-                   (step.wobble < 1.0, 'rest after the step')]
+        checks += [
+            (step.seconds <= 0.8, 'a step of 30 degrees in 0.8 s'),
+            (step.overshoot <= 0.1, 'overshoot of at most 10 %'),
+            (step.wobble < 1.0, 'rest after the step'),
+        ]
     if walk:
         checks.append((walk.rms <= 4.0, '4 degrees rms while somebody walks past'))
-        if 'walk' in rival:
-            checks.append((walk.rms <= rival['walk'].rms / 2, "half of the rival's error"))
+        if 'walk' in baseline:
+            checks.append((walk.rms <= baseline['walk'].rms / 2, "half of the baseline's error"))
     if crossing:
         checks.append((crossing.ended_on_chosen, 'staying with the person chosen'))
     if hidden:
@@ -185,17 +235,24 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
         raise UserError('--plot needs matplotlib', 'install python3-matplotlib') from error
     shown = [trial for trial in TITLES if (OURS, trial) in logs]
     figure = Figure(figsize=(9, 3 * len(shown)), layout='constrained')
-    for axis, trial in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown,
-                           strict=True):
+    for axis, trial in zip(
+        figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True
+    ):
         log = logs[OURS, trial]
         for column, pan in enumerate(np.degrees(np.array(log.faces))[..., 0].T):
             wanted = column + 1 == TRIALS[trial].person
-            axis.plot(log.time, pan, '--', lw=1, color='black' if wanted else 'silver',
-                      label='the face' if wanted else 'another face')
-        for name, colour in ((OURS, 'tab:blue'), (_plain_name(PLAIN_SHARE), 'tab:orange')):
+            axis.plot(
+                log.time,
+                pan,
+                '--',
+                lw=1,
+                color='black' if wanted else 'silver',
+                label='the face' if wanted else 'another face',
+            )
+        for name, color in ((OURS, 'tab:blue'), (_plain_name(PLAIN_SHARE), 'tab:orange')):
             if (name, trial) in logs:
                 joints = np.degrees(np.array(logs[name, trial].joints))
-                axis.plot(logs[name, trial].time, joints[:, 0], color=colour, label=name)
+                axis.plot(logs[name, trial].time, joints[:, 0], color=color, label=name)
         axis.set(title=TITLES[trial], xlabel='seconds', ylabel='pan, degrees')
         axis.grid(alpha=0.3)
         axis.legend()
@@ -203,8 +260,8 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-class Film:
-    """Films a run: the annotated view, and the angles over the last seconds under it.
+class TrialVideo:
+    """Videos a run: the annotated view, and the angles over the last seconds under it.
 
     Call it as :class:`~face_tracking.simulation.closed_loop.ClosedLoop`'s ``on_frame``.
     """
@@ -220,10 +277,17 @@ class Film:
     def __call__(self, frame, tracks, log: Log) -> None:
         """Add a frame."""
         view = annotate(frame.image, tracks, self._trails.add(tracks))
-        cv2.drawMarker(view, (frame.width // 2, frame.height // 2), (255, 255, 255),
-                       cv2.MARKER_CROSS, 24, 1, cv2.LINE_AA)
-        picture = np.vstack([view, self._chart(log, frame.width)])
-        self._writer.write(picture)
+        cv2.drawMarker(
+            view,
+            (frame.width // 2, frame.height // 2),
+            (255, 255, 255),
+            cv2.MARKER_CROSS,
+            24,
+            1,
+            cv2.LINE_AA,
+        )
+        stacked = np.vstack([view, self._chart(log, frame.width)])
+        self._writer.write(stacked)
 
     def close(self) -> None:
         """Finish the file."""
@@ -235,8 +299,16 @@ class Film:
         for angle in (-30, 0, 30):
             y = self._row(angle)
             cv2.line(chart, (0, y), (width, y), (70, 70, 70), 1)
-            cv2.putText(chart, f'{angle:+d}', (4, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.35,
-                        (150, 150, 150), 1, cv2.LINE_AA)
+            cv2.putText(
+                chart,
+                f'{angle:+d}',
+                (4, y - 3),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.35,
+                (150, 150, 150),
+                1,
+                cv2.LINE_AA,
+            )
         if not log.time:
             return chart
         start = int(np.searchsorted(log.time, log.time[-1] - self.SECONDS))
@@ -249,14 +321,22 @@ class Film:
         self._curve(chart, columns, joints[:, 1], (120, 200, 120))
         self._curve(chart, columns, joints[:, 0], (60, 170, 255), 2)
         target = f'person {log.looked_at[-1]}' if log.looked_at[-1] else 'nobody'
-        cv2.putText(chart, f'pan {joints[-1, 0]:+.0f}  tilt {joints[-1, 1]:+.0f} deg   '
-                    f'{log.states[-1]}: {target}', (50, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
-                    (230, 230, 230), 1, cv2.LINE_AA)
+        cv2.putText(
+            chart,
+            f'pan {joints[-1, 0]:+.0f}  tilt {joints[-1, 1]:+.0f} deg   '
+            f'{log.states[-1]}: {target}',
+            (50, 16),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            (230, 230, 230),
+            1,
+            cv2.LINE_AA,
+        )
         return chart
 
     def _row(self, angle):
         return np.round(self.HEIGHT / 2 - np.asarray(angle) * self.HEIGHT / 90).astype(int)
 
-    def _curve(self, chart, columns, angles, colour, thickness=1) -> None:
+    def _curve(self, chart, columns, angles, color, thickness=1) -> None:
         points = np.stack([columns, self._row(angles)], axis=1).astype(np.int32)
-        cv2.polylines(chart, [points], False, colour, thickness, cv2.LINE_AA)
+        cv2.polylines(chart, [points], False, color, thickness, cv2.LINE_AA)

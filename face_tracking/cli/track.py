@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow the faces in a video, a folder of pictures or a camera.
+"""Follow the faces in a video, a folder of images or a camera.
 
-Every picture goes through the tracker, every Nth one also through the detector. At the end it
+Every image goes through the tracker, every Nth one also through the detector. At the end it
 tells frames, faces, ids, frames per second and the milliseconds that each stage took.
 
-SOURCE is a film's path, a folder, /dev/video0, or a camera's URI: v4l2:///dev/video0,
-gstreamer:PIPELINE, picamera2:, file:///film.mp4, folder:///pictures, virtual:SCENE. Films,
+SOURCE is a video's path, a folder, /dev/video0, or a camera's URI: v4l2:///dev/video0,
+gstreamer:PIPELINE, picamera2:, file:///video.mp4, folder:///images, virtual:SCENE. Videos,
 folders and scenes are read as fast as they can be, unless --realtime is given.
 
 The MOT challenge text has a line "frame,id,x,y,w,h,score,-1,-1,-1" for each face, frames counted
@@ -23,64 +23,77 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from time import perf_counter
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
+from face_tracking.options import pick
 
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('source', metavar='SOURCE', help='film, folder, device or URI')
-    parser.add_argument('--mot', metavar='FILE', help='write MOT challenge text; - is the '
-                        'standard output')
+    parser.add_argument('source', metavar='SOURCE', help='video, folder, device or URI')
+    parser.add_argument(
+        '--mot', metavar='FILE', help='write MOT challenge text; - is the standard output'
+    )
     parser.add_argument('--json', metavar='FILE', help='write the tracks as JSON')
-    parser.add_argument('--video', metavar='FILE', help='write an annotated film (.mp4)')
-    parser.add_argument('--frames', type=options.positive, metavar='N',
-                        help='stop after so many frames')
-    parser.add_argument('--realtime', action='store_true',
-                        help='play films, folders and scenes at their own rate')
-    parser.add_argument('--size', type=options.size, metavar='WxH',
-                        help='ask the source for pictures of this size')
-    parser.add_argument('--rate', type=float, default=0, metavar='HZ',
-                        help='ask the source for so many frames per second')
-    parser.add_argument('--detect-interval', type=options.positive, default=5, metavar='N',
-                        help='detect in every Nth frame (default: %(default)s)')
-    parser.add_argument('--input-size', type=options.size, metavar='WxH',
-                        help="size of the network's input (default: that of the model)")
-    options.add_detector_arguments(parser)
-    _add_tracker_arguments(parser.add_argument_group('tracker'))
+    parser.add_argument('--video', metavar='FILE', help='write an annotated video (.mp4)')
+    parser.add_argument(
+        '--frames', type=arguments.positive, metavar='N', help='stop after so many frames'
+    )
+    parser.add_argument(
+        '--realtime', action='store_true', help='play videos, folders and scenes at their own rate'
+    )
+    parser.add_argument(
+        '--size', type=arguments.size, metavar='WxH', help='ask the source for images of this size'
+    )
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=0,
+        metavar='HZ',
+        help='ask the source for so many frames per second',
+    )
+    parser.add_argument(
+        '--detect-interval',
+        type=arguments.positive,
+        default=5,
+        metavar='N',
+        help='detect in every Nth frame (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--input-size',
+        type=arguments.size,
+        metavar='WxH',
+        help="size of the network's input (default: that of the model)",
+    )
+    arguments.add_detector_arguments(parser)
+    from face_tracking.tracking.tracker_options import TrackerOptions
 
-
-def _add_tracker_arguments(group):
-    from face_tracking.tracking.options import describe_options
-    for row in describe_options():
-        if row.name == 'score_threshold':  # the detector's, which goes for both
-            continue
-        kind = ({'action': argparse.BooleanOptionalAction} if isinstance(row.default, bool)
-                else {'type': type(row.default), 'choices': row.choices or None,
-                      'metavar': None if row.choices else 'X'})
-        described = f'{row.description} (default: {row.default})'.replace('%', '%%')
-        group.add_argument(f'--{row.name.replace("_", "-")}', dest=row.name,
-                           default=row.default, help=described, **kind)
+    # The detector's score_threshold is the tracker's, too.
+    arguments.add_option_arguments(parser, TrackerOptions, 'tracker', without=('score_threshold',))
 
 
 def run(args: argparse.Namespace) -> int:
     """Track to the end of the source or until interrupted, then write and tell."""
-    from face_tracking.camera.opening import open_camera
-    from face_tracking.camera.source import CaptureOptions
+    from face_tracking.camera.base import CaptureOptions
+    from face_tracking.camera.factory import open_camera
 
     width, height = args.size or (0, 0)
-    capture = CaptureOptions(width=width, height=height, rate=args.rate, realtime=args.realtime)
+    capture = CaptureOptions(
+        width=width, height=height, frame_rate=args.rate, realtime=args.realtime
+    )
     with open_camera(args.source, capture) as camera:
         record = _follow(camera, args)
     if not record.frames and record.lost:
         raise record.lost
     if args.mot:
         from face_tracking.cli.output import write_text
+
         write_text(args.mot, ''.join(record.mot))
     if args.json:
         from face_tracking.cli.output import write_text
+
         write_text(args.json, record.as_json(args.source))
-    _tell(record)
+    _log_once(record)
     if record.lost:
         raise record.lost
     return 0 if record.ids else 1
@@ -104,6 +117,7 @@ class Record:
     def add(self, frame, tracks):
         """Note one frame and its tracks."""
         from face_tracking.cli.output import box_to_list
+
         self.frames += 1
         self.faces += len(tracks)
         self.size = frame.width, frame.height
@@ -113,12 +127,17 @@ class Record:
             score = round(float(tracks.scores[row]), 4)
             self.ids.add(number)
             self.mot.append(f'{self.frames},{number},{",".join(map(str, box))},{score},-1,-1,-1\n')
-            faces.append({'id': number, 'box': box, 'score': score,
-                          'velocity': [round(float(v), 1) for v in tracks.velocities[row]],
-                          'age': round(float(tracks.ages[row]), 3),
-                          'unseen': round(float(tracks.unseen[row]), 3)})
-        self.rows.append(json.dumps(
-            {'frame': self.frames, 'stamp': frame.stamp, 'tracks': faces}))
+            faces.append(
+                {
+                    'id': number,
+                    'box': box,
+                    'score': score,
+                    'velocity': [round(float(v), 1) for v in tracks.velocities[row]],
+                    'age': round(float(tracks.ages[row]), 3),
+                    'time_since_update': round(float(tracks.time_since_update[row]), 3),
+                }
+            )
+        self.rows.append(json.dumps({'frame': self.frames, 'stamp': frame.stamp, 'tracks': faces}))
 
     def time(self, stage: str, milliseconds: float):
         """Note how long a stage took once."""
@@ -126,13 +145,14 @@ class Record:
 
     def as_json(self, source: str) -> str:
         """Return everything as JSON, one frame on a line."""
-        head = json.dumps({'source': source, 'width': self.size[0], 'height': self.size[1],
-                           'rate': self.rate})
+        head = json.dumps(
+            {'source': source, 'width': self.size[0], 'height': self.size[1], 'rate': self.rate}
+        )
         lines = ',\n'.join(self.rows)
         return f'{head[:-1]}, "frames": [\n{lines}\n]}}\n'
 
 
-class Ahead:
+class PrefetchReader:
     """Reads a camera in a thread of its own, a few frames ahead of their use."""
 
     def __init__(self, camera, depth: int):
@@ -173,24 +193,23 @@ class Ahead:
 
 
 def _follow(camera, args) -> Record:
-    from face_tracking.camera.source import CameraLost
+    from face_tracking.camera.base import CameraLostError
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
-    from face_tracking.detection.detector import create_detector
-    from face_tracking.drawing import Trails, annotate
-    from face_tracking.tracking.options import TrackerOptions, describe_options
+    from face_tracking.detector import create_detector
     from face_tracking.tracking.tracker import FaceTracker
+    from face_tracking.tracking.tracker_options import TrackerOptions
+    from face_tracking.visualization import Trails, annotate
 
-    tracker = FaceTracker(TrackerOptions(
-        **{row.name: getattr(args, row.name) for row in describe_options()}))
-    chosen = options.detector_options(args)
-    chosen['score_threshold'] = min(args.score_threshold, args.weak_score_threshold)
+    tracker = FaceTracker(pick(TrackerOptions, vars(args)))
+    chosen = arguments.detector_options(args)
+    chosen['score_threshold'] = min(args.score_threshold, args.low_score_threshold)
     detector = create_detector(input_size=args.input_size, **chosen)
     record, trails = Record(rate=camera.rate), Trails()
     video = VideoWriter(args.video, camera.rate or 30) if args.video else None
     total = min(filter(None, (args.frames, getattr(camera, 'frames', None))), default=None)
-    # Of a camera that does not wait, pictures that lie about grow old.
-    ahead = Ahead(camera, depth=1 if camera.live or args.realtime else 4)
+    # Of a camera that does not wait, images that lie about grow old.
+    ahead = PrefetchReader(camera, depth=1 if camera.live or args.realtime else 4)
     started = perf_counter()
     try:
         with progress(ahead, total=total, unit='frame') as frames:
@@ -210,7 +229,7 @@ def _follow(camera, args) -> Record:
                     break
     except KeyboardInterrupt:
         pass  # what has been seen until now is what was asked for
-    except CameraLost as error:
+    except CameraLostError as error:
         record.lost = error
     finally:
         record.seconds = perf_counter() - started
@@ -221,13 +240,17 @@ def _follow(camera, args) -> Record:
     return record
 
 
-def _tell(record: Record):
+def _log_once(record: Record):
     from statistics import median
+
     rate = record.frames / max(record.seconds, 1e-9)
-    print(f'{record.frames} frames of {record.size[0]}x{record.size[1]}, {record.faces} faces, '
-          f'{len(record.ids)} ids, {rate:.1f} frames per second')
+    print(
+        f'{record.frames} frames of {record.size[0]}x{record.size[1]}, {record.faces} faces, '
+        f'{len(record.ids)} ids, {rate:.1f} frames per second'
+    )
     if record.stages:
         print(f'{"stage":<16}{"times":>7}{"median ms":>11}{"ms per frame":>14}')
     for stage, spent in record.stages.items():
-        print(f'{stage:<16}{len(spent):>7}{median(spent):>11.2f}'
-              f'{sum(spent) / record.frames:>14.2f}')
+        print(
+            f'{stage:<16}{len(spent):>7}{median(spent):>11.2f}{sum(spent) / record.frames:>14.2f}'
+        )

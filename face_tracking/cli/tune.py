@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from face_tracking.cli import options
+from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 RPC_PORT = 9090
@@ -25,27 +25,58 @@ RPC_PORT = 9090
 
 def add_arguments(parser: argparse.ArgumentParser):
     """Add this command's arguments."""
-    parser.add_argument('--target', default='host', metavar='TARGET',
-                        help='what to tune for, as for compile (default: this machine)')
-    parser.add_argument('--model', action='append', metavar='FILE|NAME',
-                        help='a detector whose layers to tune, may be repeated (default: '
-                             'FACE_TRACKING_MODEL, else the bundled model)')
-    parser.add_argument('--input-size', type=options.size, action='append', metavar='WxH',
-                        help="size of the network's input, may be repeated (default: that of "
-                             'the model)')
-    parser.add_argument('--precision', choices=('auto', 'float32', 'float16'), default='auto',
-                        help='of the arithmetic, as for compile (default: %(default)s)')
-    parser.add_argument('--trials', type=options.positive, default=24, metavar='N',
-                        help='most candidates for each kind of layer (default: %(default)s)')
+    parser.add_argument(
+        '--target',
+        default='host',
+        metavar='TARGET',
+        help='what to tune for, as for compile (default: this machine)',
+    )
+    parser.add_argument(
+        '--model',
+        action='append',
+        metavar='FILE|NAME',
+        help='a detector whose layers to tune, may be repeated (default: '
+        'FACE_TRACKING_MODEL, else the bundled model)',
+    )
+    parser.add_argument(
+        '--input-size',
+        type=arguments.size,
+        action='append',
+        metavar='WxH',
+        help="size of the network's input, may be repeated (default: that of the model)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('auto', 'float32', 'float16'),
+        default='auto',
+        help='of the arithmetic, as for compile (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--trials',
+        type=arguments.positive,
+        default=24,
+        metavar='N',
+        help='most candidates for each kind of layer (default: %(default)s)',
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument('--rpc', type=address, metavar='HOST[:PORT]',
-                       help='measure where this TVM RPC server runs (default port: '
-                            f'{RPC_PORT})')
-    where.add_argument('--emulator', action='store_true',
-                       help='count instructions in the emulated Cortex-A76 (target pi5)')
-    parser.add_argument('--output', type=Path, metavar='FILE',
-                        help='also write the best records into a file, as they ship with the '
-                             'package, beside those that it holds')
+    where.add_argument(
+        '--rpc',
+        type=address,
+        metavar='HOST[:PORT]',
+        help=f'measure where this TVM RPC server runs (default port: {RPC_PORT})',
+    )
+    where.add_argument(
+        '--emulator',
+        action='store_true',
+        help='count instructions in the emulated Cortex-A76 (target pi5)',
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        metavar='FILE',
+        help='also write the best records into a file, as they ship with the '
+        'package, beside those that it holds',
+    )
 
 
 def address(text: str) -> tuple[str, int]:
@@ -63,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     # TVM would import PyTorch where that is installed: many seconds, for nothing.
     sys.modules.setdefault('torch', None)
     from face_tracking.compiler.targets import best_precision, find_machine
+
     machine = find_machine(args.target)
     precision = best_precision(machine.cpu) if args.precision == 'auto' else args.precision
     workloads = _workloads(args, precision)
@@ -73,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         device.close()
     _print_table(workloads, records)
     if args.output:
-        from face_tracking.compiler.records import write_records
+        from face_tracking.compiler.tuning_records import write_records
+
         write_records(args.output, records)
         print(args.output)
     return 0
@@ -81,8 +114,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _workloads(args: argparse.Namespace, precision: str) -> dict:
     """Return the arithmetic of each kind of convolution in all models."""
-    from face_tracking.compiler.tuning.kernels import workloads_of
+    from face_tracking.compiler.tuning.conv_trials import workloads_of
     from face_tracking.detection.model import load_model
+
     found: dict = {}
     for name in args.model or [None]:
         for size in args.input_size or [None]:
@@ -94,26 +128,35 @@ def _workloads(args: argparse.Namespace, precision: str) -> dict:
 
 def _device(args: argparse.Namespace, machine):
     """Return what to measure on."""
-    from face_tracking.compiler.tuning import devices
+    from face_tracking.compiler.tuning import measurement_devices
+
     if args.rpc:
-        return devices.RpcDevice(*args.rpc)
+        return measurement_devices.RpcDevice(*args.rpc)
     if args.emulator:
-        if machine.cpu != devices.EMULATED:
-            raise UserError(f'the emulator is a {devices.EMULATED}, not a {machine.cpu}',
-                            'add --target pi5')
-        return devices.EmulatedA76()
-    if not devices.runs_here(machine):
-        raise UserError(f'kernels for {machine.cpu} do not run on this machine',
-                        'measure on one of that kind with --rpc HOST, or for pi5 with --emulator')
-    return devices.LocalDevice()
+        if machine.cpu != measurement_devices.EMULATED:
+            raise UserError(
+                f'the emulator is a {measurement_devices.EMULATED}, not a {machine.cpu}',
+                'add --target pi5',
+            )
+        return measurement_devices.EmulatedA76()
+    if not measurement_devices.runs_here(machine):
+        raise UserError(
+            f'kernels for {machine.cpu} do not run on this machine',
+            'measure on one of that kind with --rpc HOST, or for pi5 with --emulator',
+        )
+    return measurement_devices.LocalDevice()
 
 
 def _search(machine, device, workloads, trials: int) -> list:
     from tqdm import tqdm
 
-    from face_tracking.compiler.tuning.search import Search
-    print(f'{len(workloads)} kinds of convolution for {machine.cpu}, measured on '
-          f'{device.description}', file=sys.stderr)
+    from face_tracking.compiler.tuning.tiling_search import Search
+
+    print(
+        f'{len(workloads)} kinds of convolution for {machine.cpu}, measured on '
+        f'{device.description}',
+        file=sys.stderr,
+    )
     records = []
     with tqdm(unit='candidate') as bar:
         search = Search(machine, device, trials, bar.update)
@@ -132,7 +175,9 @@ def _print_table(workloads: dict, records: list) -> None:
     whole = sum(workloads.values())
     for (workload, work), record in zip(workloads.items(), records, strict=True):
         words = ' '.join(f'{key} {value}' for key, value in record.choice.items())
-        print(f'{workload.key:<36}{work / whole:>6.1%}{record.default * factor:>18.1f}'
-              f'{record.ratio:>12.3f}   {words if record.ratio < 1 else "the default"}')
+        print(
+            f'{workload.key:<36}{work / whole:>6.1%}{record.default * factor:>18.1f}'
+            f'{record.ratio:>12.3f}   {words if record.ratio < 1 else "the default"}'
+        )
     gained = sum(record.ratio < 1 for record in records)
     print(f'{gained} of {len(records)} kinds of convolution are faster than by default')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing films: H.264, which browsers play, where an ffmpeg is at hand, else what OpenCV has."""
+"""Writing videos: H.264, which browsers play, where an ffmpeg is at hand, else what OpenCV has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from face_tracking.errors import UserError
 class VideoWriter:
     """Writes frames to an mp4 file; the first one decides the size.
 
-    :param rate: frames per second of the film.
+    :param rate: frames per second of the video.
     :raises UserError: on the first frame, if the file cannot be written.
     """
 
@@ -29,7 +29,7 @@ class VideoWriter:
     def write(self, image: np.ndarray):
         """Append a frame, uint8 (H, W, 3) BGR; one of another size is scaled to the first's."""
         if self._sink is None:
-            # H.264 stores colour for blocks of 2x2 pixels, so its sides are even.
+            # H.264 stores color for blocks of 2x2 pixels, so its sides are even.
             self._size = tuple(max(side // 2 * 2, 2) for side in image.shape[1::-1])
             self._sink = _open(self.path, self._size, self._rate)
         if self._size != image.shape[1::-1]:
@@ -55,11 +55,36 @@ class _Ffmpeg:
     def __init__(self, program: str, path: Path, size: tuple[int, int], rate: float):
         self._path = path
         self._process = subprocess.Popen(
-            [program, '-y', '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'bgr24',
-             '-s', f'{size[0]}x{size[1]}', '-r', f'{rate:.6g}', '-i', '-',
-             '-c:v', 'libx264', '-preset', 'veryfast', '-crf', '23', '-pix_fmt', 'yuv420p',
-             '-movflags', '+faststart', str(path)],
-            stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            [
+                program,
+                '-y',
+                '-loglevel',
+                'error',
+                '-f',
+                'rawvideo',
+                '-pix_fmt',
+                'bgr24',
+                '-s',
+                f'{size[0]}x{size[1]}',
+                '-r',
+                f'{rate:.6g}',
+                '-i',
+                '-',
+                '-c:v',
+                'libx264',
+                '-preset',
+                'veryfast',
+                '-crf',
+                '23',
+                '-pix_fmt',
+                'yuv420p',
+                '-movflags',
+                '+faststart',
+                str(path),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def write(self, image: np.ndarray):
         try:
@@ -71,8 +96,10 @@ class _Ffmpeg:
         _, complaint = self._process.communicate()
         if self._process.returncode:
             reason = complaint.decode(errors='replace').strip().splitlines()[-1:]
-            raise UserError(f'cannot write the film {self._path} ({" ".join(reason)})',
-                            'check the folder and the space left')
+            raise UserError(
+                f'cannot write the video {self._path} ({" ".join(reason)})',
+                'check the folder and the space left',
+            )
 
 
 def _open(path: Path, size: tuple[int, int], rate: float) -> _Ffmpeg | cv2.VideoWriter:
@@ -80,15 +107,17 @@ def _open(path: Path, size: tuple[int, int], rate: float) -> _Ffmpeg | cv2.Video
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise UserError(f'cannot write the film {path} ({error.strerror})',
-                        'check the folder and its permissions') from error
+        raise UserError(
+            f'cannot write the video {path} ({error.strerror})',
+            'check the folder and its permissions',
+        ) from error
     program = find_ffmpeg()
     if program and path.suffix == '.mp4':
         return _Ffmpeg(program, path, size, rate)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
     if not writer.isOpened():
         path.unlink()
-        raise UserError(f'OpenCV cannot write the film {path}', 'name it .mp4')
+        raise UserError(f'OpenCV cannot write the video {path}', 'name it .mp4')
     return writer
 
 
@@ -97,6 +126,7 @@ def find_ffmpeg() -> str | None:
     programs = [shutil.which('ffmpeg')]
     try:
         import imageio_ffmpeg
+
         programs.append(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError):
         pass
@@ -104,6 +134,7 @@ def find_ffmpeg() -> str | None:
 
 
 def _has_h264(program: str) -> bool:
-    listed = subprocess.run([program, '-hide_banner', '-encoders'], capture_output=True,
-                            text=True, check=False)
+    listed = subprocess.run(
+        [program, '-hide_banner', '-encoders'], capture_output=True, text=True, check=False
+    )
     return 'libx264' in listed.stdout

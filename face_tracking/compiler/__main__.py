@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import sys
 
-from face_tracking.compiler.build import compile_model
-from face_tracking.detection.selection import Head
+from face_tracking.compiler.driver import compile_model
+from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.errors import UserError
 
 
@@ -23,10 +23,17 @@ def main() -> int:
 
     try:
         path = compile_model(
-            job['onnx_path'], (job['width'], job['height']), job.get('target', 'host'),
-            precision=job['precision'], colour=job['colour'], mean=tuple(job['mean']),
-            scale=job['scale'], head=Head.from_json(job.get('head')), output=job.get('output'),
-            progress=progress)
+            job['onnx_path'],
+            (job['width'], job['height']),
+            job.get('target', 'host'),
+            precision=job['precision'],
+            color=job['color'],
+            mean=tuple(job['mean']),
+            scale=job['scale'],
+            head=OutputLayout.from_json(job.get('head')),
+            output=job.get('output'),
+            progress=progress,
+        )
     except UserError as error:
         print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
         return 2

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.errors import UserError
 
 PRESETS = {
@@ -28,8 +28,14 @@ X86_LEVELS = {
 }
 X86_VECTORS = {'avx512f': 512, 'avx': 256}
 """Bits of a vector register by LLVM's name of the feature that brings them."""
-ARM_PARTS = {'0xd03': 'cortex-a53', '0xd08': 'cortex-a72', '0xd0b': 'cortex-a76',
-             '0xd0c': 'neoverse-n1', '0xd41': 'cortex-a78', '0xd42': 'cortex-a78ae'}
+ARM_PARTS = {
+    '0xd03': 'cortex-a53',
+    '0xd08': 'cortex-a72',
+    '0xd0b': 'cortex-a76',
+    '0xd0c': 'neoverse-n1',
+    '0xd41': 'cortex-a78',
+    '0xd42': 'cortex-a78ae',
+}
 """Part numbers of Arm Ltd. as /proc/cpuinfo shows them."""
 HALF_ARITHMETIC = {'cortex-a76', 'neoverse-n1', 'cortex-a78', 'cortex-a78ae'}
 """Processors that compute with float16 vectors, twice as many numbers at a time."""
@@ -75,8 +81,7 @@ class Machine:
 
 
 def host_cpu() -> str:
-    """Return LLVM's name for the processor, or the level of the instruction set, of this machine.
-    """
+    """Return LLVM's name for the processor, or the level of the instruction set, of this machine."""
     if platform.machine() == 'aarch64':
         return ARM_PARTS.get(_cpu_field('CPU part'), 'generic')
     flags = set(_cpu_field('flags').split())
@@ -100,8 +105,11 @@ def host_vnni() -> list[str]:
     if platform.machine() == 'aarch64':
         return []
     flags, level = set(_cpu_field('flags').split()), host_cpu()
-    return [attribute for flag, (beside, attribute) in VNNI.items()
-            if flag in flags and level == beside]
+    return [
+        attribute
+        for flag, (beside, attribute) in VNNI.items()
+        if flag in flags and level == beside
+    ]
 
 
 def best_precision(cpu: str, dot: str = '', calibrated: bool = False) -> str:
@@ -135,10 +143,15 @@ def find_machine(name: str = 'host') -> Machine:
     :raises UserError: there is no such target, or this TVM cannot compile for it.
     """
     from tvm.target import Target, codegen
+
     description = PRESETS.get(name, name)
     if name == 'host':
-        description = {'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu',
-                       'mcpu': host_cpu(), 'mattr': host_vnni()}
+        description = {
+            'kind': 'llvm',
+            'mtriple': f'{platform.machine()}-linux-gnu',
+            'mcpu': host_cpu(),
+            'mattr': host_vnni(),
+        }
     try:
         target = Target(description)
         if target.kind.name in gpu.KINDS:
@@ -150,15 +163,26 @@ def find_machine(name: str = 'host') -> Machine:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else 'unknown'
-        raise UserError(f'cannot compile for target "{name}" ({reason})',
-                        f'choose host, {", ".join(PRESETS)}, or a TVM target') from error
+        raise UserError(
+            f'cannot compile for target "{name}" ({reason})',
+            f'choose host, {", ".join(PRESETS)}, or a TVM target',
+        ) from error
     triple = str(target.attrs.get('mtriple', '')) or f'{platform.machine()}-linux-gnu'
     arm = triple.startswith(('aarch64', 'arm64'))
     wide = bits >= 512
-    dot = next((kind for feature, kind in DOTS.items()
-                if codegen.target_has_features(feature, target)), '')
-    return Machine(target, triple, str(target.attrs.get('mcpu', 'generic')), bits,
-                   32 if arm or wide else 16, arm, dot)
+    dot = next(
+        (kind for feature, kind in DOTS.items() if codegen.target_has_features(feature, target)),
+        '',
+    )
+    return Machine(
+        target,
+        triple,
+        str(target.attrs.get('mcpu', 'generic')),
+        bits,
+        32 if arm or wide else 16,
+        arm,
+        dot,
+    )
 
 
 def _vector_bits(target) -> int:
@@ -168,10 +192,17 @@ def _vector_bits(target) -> int:
     tiles made for 32 registers would not fit into 16.
     """
     from tvm.target import codegen
+
     if not str(target.attrs.get('mtriple', platform.machine())).startswith('x86_64'):
         return codegen.llvm_get_vector_width(target)
-    return next((bits for feature, bits in X86_VECTORS.items()
-                 if codegen.target_has_features(feature, target)), 128)
+    return next(
+        (
+            bits
+            for feature, bits in X86_VECTORS.items()
+            if codegen.target_has_features(feature, target)
+        ),
+        128,
+    )
 
 
 def _gpu_machine(target) -> Machine:
@@ -180,8 +211,10 @@ def _gpu_machine(target) -> Machine:
     :raises UserError: this TVM cannot compile for it.
     """
     from tvm.target import Target
+
     kind = target.kind.name
     gpu.check_code_generator(kind)
-    host = target.host or Target({'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu',
-                                  'mcpu': host_cpu()})
+    host = target.host or Target(
+        {'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu', 'mcpu': host_cpu()}
+    )
     return Machine(Target(target, host=host), str(host.attrs['mtriple']), kind, 128, 32, False)

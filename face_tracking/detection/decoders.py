@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a network's raw outputs to boxes, scores and landmarks, in pixels of its input.
 
-Nearly all cells of a picture show no face, so each decoder compares first, on the numbers as
+Nearly all cells of an image show no face, so each decoder compares first, on the numbers as
 they come out of the network, and computes for the few that remain.
 """
 
@@ -37,8 +37,9 @@ class Candidates(NamedTuple):
 Decoder = Callable[[Sequence[np.ndarray], float], Candidates]
 """Takes a network's outputs and the least score, returns all candidates that reach it."""
 
-NOTHING = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
-                     np.zeros((0, 5, 2), np.float32))
+NOTHING = Candidates(
+    np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
+)
 
 
 def create_decoder(model: Model) -> Decoder:
@@ -48,22 +49,27 @@ def create_decoder(model: Model) -> Decoder:
     """
     description = model.description
     if description.decoder not in DECODERS:
-        raise UserError(f'the model {model.name} names an unknown decoder {description.decoder}',
-                        f'correct its description to one of {", ".join(DECODERS)}')
+        raise UserError(
+            f'the model {model.name} names an unknown decoder {description.decoder}',
+            f'correct its description to one of {", ".join(DECODERS)}',
+        )
     try:
-        return DECODERS[description.decoder](model.width, model.height,
-                                             **description.decoder_options)
+        return DECODERS[description.decoder](
+            model.width, model.height, **description.decoder_options
+        )
     except TypeError as error:
-        raise UserError(f'the model {model.name} gives its decoder wrong options ({error})',
-                        'correct its description') from error
+        raise UserError(
+            f'the model {model.name} gives its decoder wrong options ({error})',
+            'correct its description',
+        ) from error
 
 
 class AnchorFree:
     """Our own head: one output (1, 16, rows, columns) for each stride S, all raw.
 
     Channel 0 score logit, 1 to 4 dx, dy, log w, log h, 5 to 14 five landmarks x, y, 15 quality
-    (IoU) logit. Score = sqrt(sigmoid(c0) sigmoid(c15)); centre = (column + dx, row + dy) S; size
-    = exp(d) S; landmark = centre + (x, y) size / 2, so that landmarks follow from the face's shape
+    (IoU) logit. Score = sqrt(sigmoid(c0) sigmoid(c15)); center = (column + dx, row + dy) S; size
+    = exp(d) S; landmark = center + (x, y) size / 2, so that landmarks follow from the face's shape
     alone, whatever its size. One point per cell after Tian et al., "FCOS", 2019; the score's two
     factors after Wu et al., "IoU-aware Single-stage Object Detector", 2020.
     """
@@ -73,7 +79,7 @@ class AnchorFree:
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
-        bound = score_threshold ** 2
+        bound = score_threshold**2
         least = logit(bound)
         found, places = [], []
         for output, grid in zip(outputs, self._places, strict=True):
@@ -104,7 +110,7 @@ class YuNet:
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         levels = len(self._places)
-        bound = score_threshold ** 2
+        bound = score_threshold**2
         found, places = [], []
         for level, grid in enumerate(self._places):
             cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
@@ -131,28 +137,43 @@ class UltraLight:
     :param sides: sides in pixels of the square priors of each cell, for each stride.
     """
 
-    def __init__(self, width: int, height: int, strides: Sequence[int] = (8, 16, 32, 64),
-                 sides: Sequence[Sequence[float]] = (
-                     (10, 16, 24), (32, 48), (64, 96), (128, 192, 256)),
-                 centre_variance: float = 0.1, size_variance: float = 0.2):
-        self._priors = np.concatenate([
-            _priors(width, height, stride, own) for stride, own in zip(strides, sides, strict=True)
-        ])
-        self._variances = centre_variance, size_variance
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        strides: Sequence[int] = (8, 16, 32, 64),
+        sides: Sequence[Sequence[float]] = ((10, 16, 24), (32, 48), (64, 96), (128, 192, 256)),
+        center_variance: float = 0.1,
+        size_variance: float = 0.2,
+    ):
+        self._priors = np.concatenate(
+            [
+                _priors(width, height, stride, own)
+                for stride, own in zip(strides, sides, strict=True)
+            ]
+        )
+        self._variances = center_variance, size_variance
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
         scores, offsets = outputs[0][0, :, 1], outputs[1][0]
         if len(scores) != len(self._priors):
             raise UserError(
                 f'the network has {len(scores)} priors, its description {len(self._priors)}',
-                'correct the strides and sides in the description')
+                'correct the strides and sides in the description',
+            )
         rows = np.flatnonzero(scores >= score_threshold)
         priors, offsets = self._priors[rows], offsets[rows]
-        centres = priors[:, :2] + offsets[:, :2] * self._variances[0] * priors[:, 2:]
-        half = priors[:, 2:] * np.exp(
-            np.minimum(offsets[:, 2:] * self._variances[1], LARGEST_LOG_SIZE)) / 2
-        return Candidates(np.concatenate([centres - half, centres + half], axis=1), scores[rows],
-                          np.full((len(rows), 5, 2), np.nan, np.float32))
+        centers = priors[:, :2] + offsets[:, :2] * self._variances[0] * priors[:, 2:]
+        half = (
+            priors[:, 2:]
+            * np.exp(np.minimum(offsets[:, 2:] * self._variances[1], LARGEST_LOG_SIZE))
+            / 2
+        )
+        return Candidates(
+            np.concatenate([centers - half, centers + half], axis=1),
+            scores[rows],
+            np.full((len(rows), 5, 2), np.nan, np.float32),
+        )
 
 
 DECODERS = {'anchor_free': AnchorFree, 'yunet': YuNet, 'ultra_light': UltraLight}
@@ -183,32 +204,33 @@ def _placed(cells: np.ndarray, places: np.ndarray, bound: float, from_box: bool)
     :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
     :param places: float32 (3, n): column and row in the grid, its stride.
     :param bound: least squared score.
-    :param from_box: landmarks are in halves of the box from its centre, not in cells from the
+    :param from_box: landmarks are in halves of the box from its center, not in cells from the
         cell's corner.
     """
     enough = cells[0] >= bound
     if not enough.all():
         cells, places = cells[:, enough], places[:, enough]
     np.sqrt(cells[0], out=cells[0])
-    centres, sides, points = cells[1:3], cells[3:5], cells[5:].reshape(5, 2, -1)
+    centers, sides, points = cells[1:3], cells[3:5], cells[5:].reshape(5, 2, -1)
     np.minimum(sides, LARGEST_LOG_SIZE, out=sides)
     np.exp(sides, out=sides)
     sides *= 0.5
-    centres += places[:2]
+    centers += places[:2]
     if from_box:
         points *= sides
-    points += centres if from_box else places[:2]
+    points += centers if from_box else places[:2]
     cells[1:] *= places[2]
-    lows = centres - sides
-    sides += centres
-    centres[:] = lows
+    lows = centers - sides
+    sides += centers
+    centers[:] = lows
     return Candidates(cells[1:5].T, cells[0], points.transpose(2, 0, 1))
 
 
 def _priors(width: int, height: int, stride: int, sides: Sequence[float]) -> np.ndarray:
     """Return priors [cx, cy, w, h], float32 (cells * sides, 4), in pixels, row-major."""
     rows, columns, which = np.indices(
-        (math.ceil(height / stride), math.ceil(width / stride), len(sides)))
+        (math.ceil(height / stride), math.ceil(width / stride), len(sides))
+    )
     side = np.asarray(sides, np.float32)[which]
     priors = np.stack([(columns + 0.5) * stride, (rows + 0.5) * stride, side, side], axis=-1)
     return priors.reshape(-1, 4).astype(np.float32)

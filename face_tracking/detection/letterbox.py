@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fitting a picture of any size into a network's input, and finding the way back."""
+"""Fitting an image of any size into a network's input, and finding the way back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from face_tracking.errors import UserError
 
-Halver = Callable[[np.ndarray, np.ndarray], None]
-"""Writes the means of each four pixels of a picture, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
+Downscaler = Callable[[np.ndarray, np.ndarray], None]
+"""Writes the means of each four pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
 both are contiguous, and the first may be written to."""
 
 
@@ -24,19 +24,24 @@ class Fit(NamedTuple):
 
 
 class Letterbox:
-    """Scales pictures into a fixed size, keeping their aspect; what is left over stays black.
+    """Scales images into a fixed size, keeping their aspect; what is left over stays black.
 
-    The picture goes to the top-left corner, so that the way back is a scale alone. The returned
-    picture is a buffer that the next call writes over, or the source itself where it fits as
+    The image goes to the top-left corner, so that the way back is a scale alone. The returned
+    image is a buffer that the next call writes over, or the source itself where it fits as
     it is.
 
     :param width: of the network's input in pixels, like ``height``.
-    :param long_side: scale a picture no further than to this long side; None fills the input.
-    :param halve: what shrinks pictures of twice the input's size faster than OpenCV.
+    :param long_side: scale an image no further than to this long side; None fills the input.
+    :param halve: what shrinks images of twice the input's size faster than OpenCV.
     """
 
-    def __init__(self, width: int, height: int, long_side: int | None = None,
-                 halve: Halver | None = None):
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        long_side: int | None = None,
+        halve: Downscaler | None = None,
+    ):
         self.width = width
         self.height = height
         self.long_side = long_side
@@ -49,7 +54,7 @@ class Letterbox:
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
-        """Return the picture, uint8 (height, width, 3), and the fit that leads back.
+        """Return the image, uint8 (height, width, 3), and the fit that leads back.
 
         :param image: uint8 (H, W, 3).
         :raises UserError: if ``image`` is anything else, or has no pixels.
@@ -61,23 +66,26 @@ class Letterbox:
         if self._halves_exactly and image.flags.c_contiguous and image.flags.writeable:
             self._halve(image, self._canvas)
             return self._canvas, self._fit
-        target = self._canvas[:self._inner[1], :self._inner[0]]
+        target = self._canvas[: self._inner[1], : self._inner[0]]
         cv2.resize(self._near(image), self._inner, dst=target, interpolation=cv2.INTER_LINEAR)
         return self._canvas, self._fit
 
     def _prepare_for(self, image: np.ndarray):
-        """Work out what holds for all pictures of this shape."""
+        """Work out what holds for all images of this shape."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise UserError(
-                f'a picture of shape {image.shape} and type {image.dtype} cannot be searched',
-                'give 8-bit colour pictures with at least one pixel')
+                f'an image of shape {image.shape} and type {image.dtype} cannot be searched',
+                'give 8-bit color images with at least one pixel',
+            )
         height, width = image.shape[:2]
         self._shape = image.shape
         self._inner = self._inner_size(width, height)
         self._fit = Fit(width / self._inner[0], height / self._inner[1])
-        self._halves_exactly = (self._halve is not None
-                                and self._inner == (self.width, self.height)
-                                and (height, width) == (2 * self.height, 2 * self.width))
+        self._halves_exactly = (
+            self._halve is not None
+            and self._inner == (self.width, self.height)
+            and (height, width) == (2 * self.height, 2 * self.width)
+        )
         self._halves.clear()
         self._canvas[:] = 0
 
@@ -88,7 +96,7 @@ class Letterbox:
         return max(round(width * scale), 1), max(round(height * scale), 1)
 
     def _near(self, image: np.ndarray) -> np.ndarray:
-        """Halve the picture until it is less than three times as large as it has to be.
+        """Halve the image until it is less than three times as large as it has to be.
 
         Linear interpolation skips source pixels beyond a factor of two, and averaging over any
         other factor than a whole one takes ten times as long as halving.
@@ -98,7 +106,7 @@ class Letterbox:
             half = width // 2, height // 2
             if half not in self._halves:
                 self._halves[half] = np.empty((half[1], half[0], 3), np.uint8)
-            even = image[:2 * half[1], :2 * half[0]]
+            even = image[: 2 * half[1], : 2 * half[0]]
             image = cv2.resize(even, half, dst=self._halves[half], interpolation=cv2.INTER_AREA)
             width, height = half
         return image

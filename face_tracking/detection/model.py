@@ -4,8 +4,8 @@
 A description is a small YAML file beside the weights::
 
     name: face_tracking
-    licence: Apache-2.0
-    input: {colour: bgr, mean: [0, 0, 0], scale: 1.0}   # tensor = (pixel - mean) * scale
+    license: Apache-2.0
+    input: {color: bgr, mean: [0, 0, 0], scale: 1.0}   # tensor = (pixel - mean) * scale
     decoder: {name: anchor_free, strides: [8, 16, 32]}  # further keys are the decoder's own
     outputs: [head_8, head_16, head_32]                 # in the order that the decoder wants
     size_multiple: 32             # sides to which the network can be re-shaped
@@ -14,7 +14,7 @@ A description is a small YAML file beside the weights::
       - {file: face_tracking_320x240.onnx, size: [320, 240], sha256: 0a1b...}
 
 Only ``name``, ``decoder``, ``outputs`` and ``files`` are compulsory. An ONNX file without a
-description is recognised by the names of its outputs where it belongs to a known family.
+description is recognized by the names of its outputs where it belongs to a known family.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from face_tracking import paths
+from face_tracking import files
 from face_tracking.detection import families
 from face_tracking.errors import UserError
 
@@ -55,7 +55,7 @@ class ModelDescription:
     :ivar decoder: name of the decoder in :mod:`face_tracking.detection.decoders`.
     :ivar decoder_options: keyword arguments for it, e.g. ``strides``.
     :ivar outputs: names of the network's outputs, in the decoder's order.
-    :ivar colour: ``bgr`` or ``rgb``, the channel order that the network takes.
+    :ivar color: ``bgr`` or ``rgb``, the channel order that the network takes.
     :ivar mean: subtracted from each pixel value (0..255), in the network's channel order.
     :ivar scale: then multiplied.
     :ivar size_multiple: the input's sides may be re-shaped to multiples of this.
@@ -66,12 +66,12 @@ class ModelDescription:
     outputs: tuple[str, ...]
     files: tuple[ModelFile, ...]
     decoder_options: Mapping = field(default_factory=dict)
-    colour: str = 'bgr'
+    color: str = 'bgr'
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
     size_multiple: int = 32
     default_size: tuple[int, int] | None = None
-    licence: str = ''
+    license: str = ''
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,14 @@ class Model:
         """
         if self.input_size == self.native_size:
             return self.path.read_bytes()
-        from face_tracking.detection.onnx_shape import reshaped
+        from face_tracking.detection.onnx_utils import reshaped
+
         return reshaped(self.path, self.width, self.height)
 
 
-def load_model(name: str | os.PathLike | None = None,
-               input_size: tuple[int, int] | None = None) -> Model:
+def load_model(
+    name: str | os.PathLike | None = None, input_size: tuple[int, int] | None = None
+) -> Model:
     """Find a model and check it.
 
     :param name: path of a description or an ONNX file, or a model's name; without one, what
@@ -123,17 +125,18 @@ def load_model(name: str | os.PathLike | None = None,
     :raises UserError: if it is missing, truncated, of the wrong kind or with the wrong hash.
     """
     path = find_model(name)
-    description = (read_description(path) if path.suffix in ('.yaml', '.yml')
-                   else _description_of(path))
+    description = (
+        read_description(path) if path.suffix in ('.yaml', '.yml') else _description_of(path)
+    )
     chosen = _file_for(description, input_size, only=path if path.suffix == '.onnx' else None)
     width, height = input_size or description.default_size or (chosen.width, chosen.height)
     native = chosen.width, chosen.height
     step = description.size_multiple
-    if min(width, height) < 1 or (
-            (width, height) != native and (width % step or height % step)):
+    if min(width, height) < 1 or ((width, height) != native and (width % step or height % step)):
         raise UserError(
-            f'the model {description.name} cannot take pictures of {width}x{height} pixels',
-            f'give a width and a height that are multiples of {step}, or {native[0]}x{native[1]}')
+            f'the model {description.name} cannot take images of {width}x{height} pixels',
+            f'give a width and a height that are multiples of {step}, or {native[0]}x{native[1]}',
+        )
     return Model(description, chosen.path, _checked_hash(chosen), width, height, native)
 
 
@@ -155,16 +158,24 @@ def find_model(name: str | os.PathLike | None = None) -> Path:
     if path.is_dir():
         raise UserError(f'the model {path} is a folder', 'name the .onnx or .yaml file in it')
     if str(name) in families.PUBLISHED:
-        raise UserError(f'the model {name} is not on this machine',
-                        f'run "face_tracking fetch-model {name}"')
-    raise UserError(f'there is no model {name}', 'give the path of an .onnx or .yaml file, or '
-                    f'one of the names {", ".join(known_names())}')
+        raise UserError(
+            f'the model {name} is not on this machine', f'run "face_tracking fetch-model {name}"'
+        )
+    raise UserError(
+        f'there is no model {name}',
+        f'give the path of an .onnx or .yaml file, or one of the names {", ".join(known_names())}',
+    )
 
 
 def known_names() -> list[str]:
     """Return the names of all models that are on this machine or can be fetched."""
-    found = {path.stem for folder in _folders() if folder.is_dir()
-             for path in folder.iterdir() if path.suffix in SUFFIXES}
+    found = {
+        path.stem
+        for folder in _folders()
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.suffix in SUFFIXES
+    }
     return sorted(found | set(families.PUBLISHED))
 
 
@@ -176,36 +187,48 @@ def read_description(path: Path) -> ModelDescription:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f'cannot read the model description {path} ({error})',
-                        'give a YAML file as docs/models.md describes it') from error
+        raise UserError(
+            f'cannot read the model description {path} ({error})',
+            'give a YAML file as docs/models.md describes it',
+        ) from error
     try:
         return _from_mapping(content, path.parent)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f'it lacks the key {error}' if isinstance(error, KeyError) else error
-        raise UserError(f'the model description {path} is not valid ({what})',
-                        'compare it with docs/models.md') from error
+        raise UserError(
+            f'the model description {path} is not valid ({what})', 'compare it with docs/models.md'
+        ) from error
 
 
 def _from_mapping(content: Mapping, folder: Path) -> ModelDescription:
     decoder = dict(content['decoder'])
     pixels = dict(content.get('input') or {})
     mean = tuple(float(value) for value in pixels.get('mean', (0, 0, 0)))
-    colour = pixels.get('colour', 'bgr')
-    if colour not in ('bgr', 'rgb'):
-        raise ValueError(f'input.colour is {colour!r}, not bgr or rgb')
+    color = pixels.get('color', 'bgr')
+    if color not in ('bgr', 'rgb'):
+        raise ValueError(f'input.color is {color!r}, not bgr or rgb')
     if len(mean) != 3:
         raise ValueError('input.mean needs three numbers')
-    files = tuple(ModelFile(folder / row['file'], *_size(row['size']), str(row.get('sha256', '')))
-                  for row in content['files'])
+    files = tuple(
+        ModelFile(folder / row['file'], *_size(row['size']), str(row.get('sha256', '')))
+        for row in content['files']
+    )
     if not files:
         raise ValueError('files is empty')
     default = content.get('default_size')
     return ModelDescription(
-        name=str(content['name']), decoder=str(decoder.pop('name')), decoder_options=decoder,
-        outputs=tuple(content['outputs']), files=files, colour=colour, mean=mean,
-        scale=float(pixels.get('scale', 1)), size_multiple=int(content.get('size_multiple', 32)),
+        name=str(content['name']),
+        decoder=str(decoder.pop('name')),
+        decoder_options=decoder,
+        outputs=tuple(content['outputs']),
+        files=files,
+        color=color,
+        mean=mean,
+        scale=float(pixels.get('scale', 1)),
+        size_multiple=int(content.get('size_multiple', 32)),
         default_size=_size(default) if default else None,
-        licence=str(content.get('licence', '')))
+        license=str(content.get('license', '')),
+    )
 
 
 def _size(pair) -> tuple[int, int]:
@@ -231,23 +254,29 @@ def _description_of(path: Path) -> ModelDescription:
 
 
 def _inferred(path: Path) -> ModelDescription:
-    from face_tracking.detection.onnx_shape import signature
+    from face_tracking.detection.onnx_utils import signature
+
     width, height, outputs = signature(path)
-    family = families.recognise(outputs)
+    family = families.recognize(outputs)
     if family is None:
         raise UserError(
-            f'{path} is no face detector that can be recognised (its outputs are '
-            f'{", ".join(list(outputs)[:6])})', 'write a description as docs/models.md shows')
+            f'{path} is no face detector that can be recognized (its outputs are '
+            f'{", ".join(list(outputs)[:6])})',
+            'write a description as docs/models.md shows',
+        )
     return ModelDescription(name=path.stem, files=(ModelFile(path, width, height),), **family)
 
 
-def _file_for(description: ModelDescription, size: tuple[int, int] | None,
-              only: Path | None) -> ModelFile:
+def _file_for(
+    description: ModelDescription, size: tuple[int, int] | None, only: Path | None
+) -> ModelFile:
     """Return the file exported for ``size``, or the one that is best re-shaped to it."""
     files = [file for file in description.files if only is None or file.path.name == only.name]
     if not files:
-        raise UserError(f'the description beside {only} does not list it',
-                        'add it to the files there, or remove the description')
+        raise UserError(
+            f'the description beside {only} does not list it',
+            'add it to the files there, or remove the description',
+        )
     size = size or (description.default_size if only is None else None)
     exact = [file for file in files if (file.width, file.height) == size]
     if exact or size is None:
@@ -259,8 +288,10 @@ def _checked_hash(file: ModelFile) -> str:
     try:
         content = file.path.read_bytes()
     except OSError as error:
-        raise UserError(f'cannot read the model {file.path} ({error.strerror})',
-                        'check the path, or fetch the model again') from error
+        raise UserError(
+            f'cannot read the model {file.path} ({error.strerror})',
+            'check the path, or fetch the model again',
+        ) from error
     if not content:
         raise UserError(f'the model {file.path} is empty', 'fetch it again')
     found = hashlib.sha256(content).hexdigest()
@@ -268,27 +299,33 @@ def _checked_hash(file: ModelFile) -> str:
         raise UserError(
             f'the model {file.path} is truncated or altered: its SHA-256 is {found[:16]}..., '
             f'where its description says {file.sha256[:16]}...',
-            'fetch it again, or correct the description')
+            'fetch it again, or correct the description',
+        )
     return found
 
 
 def _default_model() -> Path:
-    places = [paths.share_dir() / 'models' / BUNDLED]
+    places = [files.share_dir() / 'models' / BUNDLED]
     places += [folder / file for folder in _folders()[1:] for file in FALLBACKS]
     for path in places:
         if path.is_file():
             return path
-    raise UserError('there is no face detector on this machine',
-                    'run "face_tracking fetch-model yunet", or name one by the parameter "model" '
-                    f'or the environment variable {ENVIRONMENT}')
+    raise UserError(
+        'there is no face detector on this machine',
+        'run "face_tracking fetch-model yunet", or name one by the parameter "model" '
+        f'or the environment variable {ENVIRONMENT}',
+    )
 
 
 def _folders() -> list[Path]:
-    root = paths.share_dir()
-    return [root / 'models', paths.cache_dir() / 'models', root.parent / 'shared' / 'models']
+    root = files.share_dir()
+    return [root / 'models', files.cache_dir() / 'models', root.parent / 'shared' / 'models']
 
 
 def _candidates(name: str) -> list[str]:
     published = families.PUBLISHED.get(name)
-    return [name, *(name + suffix for suffix in SUFFIXES),
-            *([published.file] if published else [])]
+    return [
+        name,
+        *(name + suffix for suffix in SUFFIXES),
+        *([published.file] if published else []),
+    ]

@@ -13,15 +13,16 @@ import numpy as np
 
 from face_tracking import boxes as box_math
 
-AGREEMENT = 0.6
+VOTE_IOU_THRESHOLD = 0.6
 """Of the boxes that a better one displaces, those that overlap it by more than this (intersection
-over union) have their say: the others may be of a neighbour."""
+over union) have their say: the others may be of a neighbor."""
 LEAST_WEIGHT = 1e-30
 """Of a box in the mean: where all scores are 0, all count alike."""
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
-             limit: int = 0) -> np.ndarray:
+def suppress(
+    boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, limit: int = 0
+) -> np.ndarray:
     """Return the rows to keep, int64 (K,), best first.
 
     Greedy: the best box is kept and those that overlap it by more than ``iou_threshold`` go,
@@ -38,12 +39,18 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float,
     return np.asarray(kept[:limit] if limit else kept, np.int64)
 
 
-def blend(rows: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kept: np.ndarray,
-          iou_threshold: float, agreement: float = AGREEMENT) -> np.ndarray:
+def blend(
+    rows: np.ndarray,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    kept: np.ndarray,
+    iou_threshold: float,
+    vote_iou_threshold: float = VOTE_IOU_THRESHOLD,
+) -> np.ndarray:
     """Return ``rows`` (K, M) of the boxes kept, each the mean over the boxes that agree on a face.
 
     Those are the one kept and, of those that it displaced, those that overlap it by more than
-    ``agreement``. They weigh as much as the fourth power of their scores: beside a sure box a
+    ``vote_iou_threshold``. They weigh as much as the fourth power of their scores: beside a sure box a
     weak one counts next to nothing.
 
     :param rows: float32 (N, M), what to average, of all boxes.
@@ -55,10 +62,10 @@ def blend(rows: np.ndarray, boxes: np.ndarray, scores: np.ndarray, kept: np.ndar
         return found
     overlap = box_math.iou(boxes[kept], boxes)
     first = (overlap > iou_threshold).argmax(axis=0)
-    agree = overlap > max(iou_threshold, agreement)
+    agree = overlap > max(iou_threshold, vote_iou_threshold)
     agree &= first == np.arange(len(kept))[:, None]
     agree[:, kept] = np.eye(len(kept), dtype=bool)
-    weights = np.maximum(scores ** 4, LEAST_WEIGHT)
+    weights = np.maximum(scores**4, LEAST_WEIGHT)
     for k in np.flatnonzero(agree.sum(axis=1) > 1):
         own = weights[agree[k]]
         found[k] = own @ rows[agree[k]] / own.sum()

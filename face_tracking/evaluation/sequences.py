@@ -3,7 +3,7 @@
 
 A file of ``config/sequences`` says how many people there are, how each moves, what stands in
 front of them and what the camera does; the seed decides the rest, so that a file always gives
-the same pictures. Angles in the files are in degrees, distances in metres, times in seconds.
+the same images. Angles in the files are in degrees, distances in meters, times in seconds.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import cv2
 import numpy as np
 import yaml
 
-from face_tracking.camera.scene_file import scene_of
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
+from face_tracking.files import share_dir
 from face_tracking.frame import Frame
-from face_tracking.paths import share_dir
-from face_tracking.simulation.path import Path, Sway
-from face_tracking.simulation.rendering import Renderer, Truth
+from face_tracking.simulation.rendering import GroundTruth, Renderer
 from face_tracking.simulation.scene import Actor, Cutout, Look, Pose, Scene
+from face_tracking.simulation.scene_file import scene_of
+from face_tracking.simulation.waypoints import Path, Sway
 
-FACE_WIDTH = 0.15  # metres, ear to ear
-_EDGE = 36.0       # degrees: where somebody who leaves is out of sight
-_BEYOND = 58.0     # degrees: farther out
-_FEWEST = 5        # people needed for the set that is held out
+FACE_WIDTH = 0.15  # meters, ear to ear
+_EDGE = 36.0  # degrees: where somebody who leaves is out of sight
+_BEYOND = 58.0  # degrees: farther out
+_FEWEST = 5  # people needed for the set that is held out
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Person:
 
     :ivar motion: a name of :data:`MOTIONS`.
     :ivar speed: degrees per second as the camera sees it.
-    :ivar distance: nearest and farthest, metres; drawn once, or swept where ``swings``.
+    :ivar distance: nearest and farthest, meters; drawn once, or swept where ``swings``.
     :ivar height: elevation of the face, degrees.
     :ivar reach: farthest azimuth to either side, degrees.
     :ivar roll: how far the head leans to the side, degrees.
@@ -85,10 +85,10 @@ class Camera:
 class Script:
     """A sequence's description, as in its file.
 
-    :ivar size: width and height of the pictures, pixels.
+    :ivar size: width and height of the images, pixels.
     :ivar field_of_view: horizontal, degrees.
     :ivar drops: share of the frames that are lost, each for itself.
-    :ivar freeze: seconds of pictures that are lost in a row, once every three seconds.
+    :ivar freeze: seconds of images that are lost in a row, once every three seconds.
     :ivar cast: which people act, by their number among those there are; drawn where empty.
     """
 
@@ -129,11 +129,15 @@ def load_script(name: str, held_out: bool = False) -> Script:
     try:
         return script_of(yaml.safe_load(path.read_text()), path.stem)
     except OSError as error:
-        raise UserError(f'there is no sequence "{name}"', f'give one of '
-                        f'{", ".join(sequence_names(held_out))}, or a YAML file') from error
+        raise UserError(
+            f'there is no sequence "{name}"',
+            f'give one of {", ".join(sequence_names(held_out))}, or a YAML file',
+        ) from error
     except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
-        raise UserError(f'the sequence {path} cannot be understood ({error})',
-                        f'compare it with those in {sequences_dir()}') from error
+        raise UserError(
+            f'the sequence {path} cannot be understood ({error})',
+            f'compare it with those in {sequences_dir()}',
+        ) from error
 
 
 def script_of(content: Mapping, name: str = 'sequence') -> Script:
@@ -144,10 +148,15 @@ def script_of(content: Mapping, name: str = 'sequence') -> Script:
         if person.motion not in MOTIONS:
             raise ValueError(f'motion {person.motion!r} is none of {", ".join(MOTIONS)}')
     return Script(
-        name, people, pillars=tuple(Pillar(**entry) for entry in content.pop('pillars', ())),
-        camera=Camera(**content.pop('camera', {})), look=Look(**content.pop('look', {})),
-        size=tuple(content.pop('size', (640, 480))), cast=tuple(content.pop('cast', ())),
-        **content)
+        name,
+        people,
+        pillars=tuple(Pillar(**entry) for entry in content.pop('pillars', ())),
+        camera=Camera(**content.pop('camera', {})),
+        look=Look(**content.pop('look', {})),
+        size=tuple(content.pop('size', (640, 480))),
+        cast=tuple(content.pop('cast', ())),
+        **content,
+    )
 
 
 def _person(entry: Mapping) -> Person:
@@ -156,28 +165,36 @@ def _person(entry: Mapping) -> Person:
 
 
 class Sequence:
-    """A script brought to life: every iteration gives the same pictures and truths.
+    """A script brought to life: every iteration gives the same images and truths.
 
     :param people: cutouts to choose from; more people than cutouts means doubles.
-    :ivar count: how many pictures there are.
+    :ivar count: how many images there are.
     """
 
     def __init__(self, script: Script, people: tuple[Cutout, ...]):
         self.script = script
         rng = np.random.default_rng(script.seed)
         cast = script.cast or rng.permutation(len(people))
-        actors = [_actor(person, people[cast[row % len(cast)] % len(people)], script, row, rng)
-                  for row, person in enumerate(script.people)]
+        actors = [
+            _actor(person, people[cast[row % len(cast)] % len(people)], script, row, rng)
+            for row, person in enumerate(script.people)
+        ]
         pillars = [_pillar(pillar, script) for pillar in script.pillars]
-        scene = Scene(scene_of({'people': []}).backdrop, (*actors, *pillars),
-                      _camera(script, rng), script.look, script.duration, script.seed,
-                      script.name)
+        scene = Scene(
+            scene_of({'people': []}).backdrop,
+            (*actors, *pillars),
+            _camera(script, rng),
+            script.look,
+            script.duration,
+            script.seed,
+            script.name,
+        )
         model = CameraModel.from_fov(*script.size, math.radians(script.field_of_view))
         self._renderer = Renderer(scene, model)
         self._times = _times(script, rng)
         self.count = len(self._times)
 
-    def __iter__(self) -> Iterator[tuple[Frame, Truth]]:
+    def __iter__(self) -> Iterator[tuple[Frame, GroundTruth]]:
         camera = self._renderer.scene.camera
         for index, t in enumerate(self._times):
             stamp = round(t * 1e9)
@@ -192,7 +209,7 @@ def held_out_people(people: tuple[Cutout, ...]) -> tuple[Cutout, ...]:
     seen = set()
     for script in map(load_script, sequence_names()):
         cast = script.cast or np.random.default_rng(script.seed).permutation(len(people))
-        seen.update(int(number) for number in cast[:len(script.people)])
+        seen.update(int(number) for number in cast[: len(script.people)])
     unseen = tuple(cutout for number, cutout in enumerate(people) if number not in seen)
     return unseen if len(unseen) >= _FEWEST else people
 
@@ -205,20 +222,26 @@ def _times(script: Script, rng: np.random.Generator) -> np.ndarray:
     return times[kept]
 
 
-def _actor(person: Person, cutout: Cutout, script: Script, row: int,
-           rng: np.random.Generator) -> Actor:
+def _actor(
+    person: Person, cutout: Cutout, script: Script, row: int, rng: np.random.Generator
+) -> Actor:
     times, azimuths, interpolation = MOTIONS[person.motion](person, script.duration, rng)
     near, far = person.distance
-    distances = (rng.uniform(near, far, len(times)) if person.swings
-                 else np.full(len(times), rng.uniform(near, far)))
+    distances = (
+        rng.uniform(near, far, len(times))
+        if person.swings
+        else np.full(len(times), rng.uniform(near, far))
+    )
     turns = rng.uniform(-1, 1, (2, len(times))) * [[person.roll], [person.turn]]
     heights = person.height + rng.uniform(-1, 1, len(times)) * min(2.0, person.speed / 6)
-    values = np.stack([np.radians(azimuths), np.radians(heights), distances,
-                       *np.radians(turns)], axis=1)
+    values = np.stack(
+        [np.radians(azimuths), np.radians(heights), distances, *np.radians(turns)], axis=1
+    )
     sway = Sway(np.radians([0.3, 0.4, 0.0, 1.5, 1.5]), 1.1 + 0.3 * row, phase=rng.uniform(0, 6))
     pixel_size = FACE_WIDTH / (cutout.face[2] - cutout.face[0])
-    return Actor(cutout, pixel_size, Path(times, values, interpolation, sway), row + 1,
-                 f'person {row + 1}')
+    return Actor(
+        cutout, pixel_size, Path(times, values, interpolation, sway), row + 1, f'person {row + 1}'
+    )
 
 
 def _stroll(person, duration, rng):
@@ -268,8 +291,13 @@ def _leave(person, duration, rng):
         new_home = back_side * person.reach * rng.uniform(0.2, 0.6)
         back = out + person.away + abs(back_side * _EDGE - new_home) / person.speed
         times += [now + person.start, out, out + person.away / 2, out + person.away, back]
-        places += [turn + home, turn + side * _EDGE, middle, new_turn + back_side * _EDGE,
-                   new_turn + new_home]
+        places += [
+            turn + home,
+            turn + side * _EDGE,
+            middle,
+            new_turn + back_side * _EDGE,
+            new_turn + new_home,
+        ]
         home, side, now, turn = new_home, back_side, back, new_turn
     return np.array(times), np.array(places), 'linear'
 
@@ -281,7 +309,12 @@ def _stay(person, duration, rng):
 
 
 MOTIONS: dict[str, Callable] = {
-    'stroll': _stroll, 'dart': _dart, 'pass': _pass, 'leave': _leave, 'stay': _stay}
+    'stroll': _stroll,
+    'dart': _dart,
+    'pass': _pass,
+    'leave': _leave,
+    'stay': _stay,
+}
 
 
 def _pillar(pillar: Pillar, script: Script) -> Actor:
@@ -292,7 +325,7 @@ def _pillar(pillar: Pillar, script: Script) -> Actor:
     image = np.clip(np.array([70, 95, 120]) + grain[..., None], 0, 255).astype(np.uint8)
     alpha = np.zeros((400, width), np.uint8)
     alpha[2:-2, 2:-2] = 255
-    cutout = Cutout.from_picture(image, cv2.GaussianBlur(alpha, (0, 0), 1))
+    cutout = Cutout.from_image(image, cv2.GaussianBlur(alpha, (0, 0), 1))
     azimuths = pillar.azimuth + pillar.speed * np.array([0.0, script.duration])
     values = np.zeros((2, 5))
     values[:, 0], values[:, 2] = np.radians(azimuths), pillar.distance

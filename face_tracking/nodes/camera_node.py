@@ -1,88 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera node: pictures from any source, as messages and by reference."""
+"""The camera node: images from any source, as messages and by reference."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_tracking.camera import CaptureOptions, ReconnectingCamera, open_camera
+from face_tracking.camera.base import CaptureSettings
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
-from face_tracking.nodes.joint_mount import JointMount
-from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.joint_states import JointStateListener
+from face_tracking.nodes.node_base import SENSOR_DATA, FaceNode
+from face_tracking.nodes.shared_options import JpegOptions
+from face_tracking.nodes.spin import run
+from face_tracking.options import as_dict, option, pick, rows_of, with_default
 
-PARAMETERS = (
-    Parameter('camera', 'v4l2:///dev/video0',
-              'Source of the pictures: v4l2:///dev/video0, gstreamer:PIPELINE, picamera2:, '
-              'file:///film.mp4, folder:///path, virtual: or virtual:SCENE'),
-    Parameter('width', 640, 'Pixels; 0 with height 0 for the size of the source', 0, 8192),
-    Parameter('height', 480, 'Pixels; 0 with width 0 for the size of the source', 0, 8192),
-    Parameter('rate', 30.0, 'Pictures per second; 0 for the rate of the source', 0.0, 1000.0),
-    Parameter('pixel_format', '',
-              'Asked of the device: a FourCC (MJPG, YUYV) or a libcamera format (RGB888); '
-              'empty for its default'),
-    Parameter('flip_horizontal', False, 'Mirror left and right'),
-    Parameter('flip_vertical', False,
-              'Mirror top and bottom; with flip_horizontal, a camera mounted head down'),
-    Parameter('exposure', 0.0, 'Milliseconds; 0 leaves it to the camera', 0.0, 10000.0),
-    Parameter('timeout', 3.0, 'Seconds without a picture after which a live camera is lost',
-              0.1, 60.0),
-    Parameter('loop', True, 'Films, folders and scenes start again at their end'),
-    Parameter('realtime', True,
-              'Films, folders and scenes are paced by the clock; otherwise as fast as they read'),
-    Parameter('latency', 0.0, 'Seconds by which the pictures of a scene come late', 0.0, 1.0),
-    Parameter('on_joints', False,
-              'The camera of a scene stands on pan_joint and tilt_joint of joint_states',
-              read_only=True),
-    Parameter('frame_id', 'camera_optical_frame',
-              'Frame of the pictures: x right, y down, z forward (REP 103)'),
-    Parameter('camera_info_url', '',
-              'Calibration: a path, file:// or package:// URL of a camera_info_manager YAML; '
-              'empty to go by horizontal_fov'),
-    Parameter('horizontal_fov', math.radians(60),
-              'Horizontal field of view in radians, where there is no calibration', 0.01, 3.1),
-    Parameter('jpeg_quality', 80, 'Of the compressed pictures, 1 to 100', 1, 100),
-)
-_OPTIONS = ({field.name for field in dataclasses.fields(CaptureOptions)}
-            & {row.name for row in PARAMETERS})
-_OF_THE_SOURCE = _OPTIONS | {'camera'}
+
+@dataclass(frozen=True)
+class CameraParameters(CaptureSettings, JpegOptions):
+    """The parameters of the camera node."""
+
+    camera: str = option(
+        'v4l2:///dev/video0',
+        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, '
+        'picamera2, file:///path/video.mp4, folder:///path, virtual or virtual:SCENE',
+    )
+    width: int = with_default(CaptureSettings, 'width', 640)
+    height: int = with_default(CaptureSettings, 'height', 480)
+    frame_rate: float = with_default(CaptureSettings, 'frame_rate', 30.0)
+    loop: bool = with_default(CaptureSettings, 'loop', True)
+    use_joint_states: bool = option(
+        False,
+        'The camera of a scene is mounted on pan_joint and tilt_joint of joint_states',
+        read_only=True,
+    )
+    camera_info_url: str = option(
+        '',
+        'Calibration file: a path, a file:// or a package:// URL of a camera_info_manager '
+        'YAML; empty = horizontal_fov is used',
+    )
+
+
+_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera'}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
-class CameraNode(FaceNode):
+class CameraNode(FaceNode[CameraParameters]):
     """Reads a camera in a thread of its own and hands every frame on.
 
     :ivar on_frame: called in that thread with each ``Frame``, before it is published.
     :ivar on_camera_model: called in that thread with the ``CameraModel`` when it changes.
     :ivar mount: what tells the camera of a scene its pan and tilt at a stamp; set before
         :meth:`begin`. None for the scene's own path.
-    :ivar on_end: called in that thread when a film or folder has come to its end.
+    :ivar on_end: called in that thread when a video or folder has come to its end.
     """
 
     def __init__(self, **options: Any):
-        super().__init__('camera_node', PARAMETERS, **options)
+        super().__init__('camera_node', CameraParameters, **options)
         self.mount: Callable[[int], tuple[float, float]] | None = None
-        if self.parameters.on_joints:
-            self.mount = JointMount(self).angles_at
+        if self.parameters.use_joint_states:
+            self.mount = JointStateListener(self).angles_at
         self.on_frame: list[Callable[[Frame], None]] = []
         self.on_camera_model: list[Callable[[CameraModel], None]] = []
         self.on_end: list[Callable[[], None]] = []
         self._images = self.create_publisher(Image, 'camera/image_raw', SENSOR_DATA)
         self._compressed = self.create_publisher(
-            CompressedImage, 'camera/image_raw/compressed', SENSOR_DATA)
+            CompressedImage, 'camera/image_raw/compressed', SENSOR_DATA
+        )
         self._infos = self.create_publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
         self._model: CameraModel | None = None
         self._model_wanted = True
@@ -98,10 +92,6 @@ class CameraNode(FaceNode):
     def begin(self) -> None:
         """Open the camera; apart from the constructor, so that the hooks are there before."""
         self._thread.start()
-
-    def check(self, values: dict[str, Any]) -> None:
-        """Refuse a size of which only one side is given, and the like."""
-        self._options(values)
 
     def apply(self, changed: set[str]) -> None:
         """Open the camera anew where what it was asked for has changed."""
@@ -119,11 +109,12 @@ class CameraNode(FaceNode):
         return not self._thread.is_alive()
 
     def report(self, report: Report) -> None:
-        """Say whether pictures come, how many, and from where."""
+        """Say whether images come, how many, and from where."""
         rate, values = self.meter.take()
         camera = self._camera
-        report.values.update(values, camera=self.parameters.camera,
-                             **{'times lost': str(camera.losses)})
+        report.values.update(
+            values, camera=self.parameters.camera, **{'times lost': str(camera.losses)}
+        )
         if camera.source is not None:
             source = camera.source
             report.values['size'] = f'{source.width}x{source.height}'
@@ -134,17 +125,14 @@ class CameraNode(FaceNode):
         elif self._failure:
             report.say(ERROR, self._failure)
         elif rate == 0:
-            report.say(WARN, 'no pictures yet')
+            report.say(WARN, 'no images yet')
         if self._model_problem is not None:
             report.say(WARN, str(self._model_problem))
 
-    def _options(self, values: dict[str, Any]) -> CaptureOptions:
-        return CaptureOptions(clock=self.now, **{name: values[name] for name in _OPTIONS})
-
     def _new_camera(self) -> ReconnectingCamera:
-        uri, options = self.parameters.camera, self._options(self.parameters.as_dict())
-        return ReconnectingCamera(lambda: open_camera(
-            uri, dataclasses.replace(options, mount=self.mount)))
+        uri = self.parameters.camera
+        options = pick(CaptureOptions, as_dict(self.parameters), clock=self.now, mount=self.mount)
+        return ReconnectingCamera(lambda: open_camera(uri, options))
 
     def _replace_camera(self) -> None:
         old, self._camera = self._camera, self._new_camera()
@@ -176,17 +164,17 @@ class CameraNode(FaceNode):
             except Exception as error:  # a driver's own: the node outlives it
                 self._failure = f'{type(error).__name__}: {error}'
                 self.meter.count('failures')
-                self.complain(error)
+                self.log_throttled(error)
             if camera is not self._camera or self._stopping:
                 return
             if camera.ended and not ended:
                 self._end()
             ended = camera.ended
-            problem = self._tell(camera.problem, problem)
+            problem = self._log_once(camera.problem, problem)
             self._wake.wait(max(camera.retry_in, 0.05) if not ended else None)
             self._wake.clear()
 
-    def _tell(self, problem: UserError | None, told: UserError | None) -> UserError | None:
+    def _log_once(self, problem: UserError | None, told: UserError | None) -> UserError | None:
         """Log what is wrong with the camera, once for each different line."""
         if problem is not None and str(problem) != str(told):
             self.get_logger().error(str(problem))
@@ -194,7 +182,7 @@ class CameraNode(FaceNode):
 
     def _tell_recovery(self, told: UserError | None) -> None:
         if told is not None:
-            self.get_logger().info(f'{self.parameters.camera} gives pictures again')
+            self.get_logger().info(f'{self.parameters.camera} gives images again')
         self._failure = ''
 
     def _end(self) -> None:
@@ -206,17 +194,16 @@ class CameraNode(FaceNode):
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
             self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
-        self._mind_the_model(frame)
+        self._refresh_camera_model(frame)
         handed = time.perf_counter()
         for hook in self.on_frame:
             hook(frame)
         self._publish(frame)
         self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - handed)})
 
-    def _mind_the_model(self, frame: Frame) -> None:
+    def _refresh_camera_model(self, frame: Frame) -> None:
         model = self._model
-        if not self._model_wanted and (
-                (model.width, model.height) == (frame.width, frame.height)):
+        if not self._model_wanted and ((model.width, model.height) == (frame.width, frame.height)):
             return
         self._model_wanted = False  # before the parameters are read, which may change meanwhile
         self._model_problem = None
@@ -231,7 +218,7 @@ class CameraNode(FaceNode):
                 return CameraModel.from_yaml(url).scaled_to(width, height)
         except UserError as error:
             self._model_problem = error
-            self.complain(error)
+            self.log_throttled(error)
         return CameraModel.from_fov(width, height, fov)
 
     def _publish(self, frame: Frame) -> None:
@@ -242,7 +229,8 @@ class CameraNode(FaceNode):
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
             self._compressed.publish(
-                to_compressed(frame.image, header, self.parameters.jpeg_quality))
+                to_compressed(frame.image, header, self.parameters.jpeg_quality)
+            )
 
 
 def build() -> list[FaceNode]:

@@ -1,79 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector node: finds the faces in every Nth picture, or whenever the scene needs it."""
+"""The detector node: finds the faces in every Nth image, or whenever the scene needs it."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.detection.detector import FaceDetector, create_detector
+from face_tracking.detection.detector_options import DetectorOptions, EngineOptions
+from face_tracking.detection.scheduler import Budget, DetectionScheduler
+from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_image, to_header
-from face_tracking.nodes.messages import from_detections, to_detections
-from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.messages import detections_to_message, tracks_from_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
-from face_tracking.tracking.scheduler import Budget, DetectionScheduler
+from face_tracking.options import option, rows_of
 
-PARAMETERS = (
-    Parameter('model', '',
-              'Path or name of the model; empty for FACE_TRACKING_MODEL, the bundled one, the '
-              'cache. Setting it loads it anew'),
-    Parameter('runtime', 'tvm',
-              'Engine that runs the model: tvm, onnxruntime, opencv, tflite, coral, hailo'),
-    Parameter('input_width', 0, 'Of the network in pixels; 0 for the default of the model',
-              0, 4096),
-    Parameter('input_height', 0, 'Of the network in pixels; 0 for the default of the model',
-              0, 4096),
-    Parameter('threads', 0, 'Cores that the engine may use; 0 leaves it to the engine', 0, 256),
-    Parameter('device', 'auto', 'What the engine runs on: auto, cpu, or another that it knows'),
-    Parameter('precision', 'auto',
-              'Of the arithmetic of runtime tvm: auto, float32, float16, int8'),
-    Parameter('detect_interval', 5,
-              'Look for faces in every Nth picture; 0 for as often as the scene needs and '
-              'cpu_budget allows', 0, 1000),
-    Parameter('cpu_budget', 0.5,
-              'With detect_interval 0: processor seconds that detection may take each second',
-              0.01, 64.0),
-    Parameter('score_threshold', 0.7, 'Score from which a face is published', 0.0, 1.0),
-    Parameter('weak_score_threshold', 0.3,
-              'Score from which a face is handed to the tracker (faces/candidates), to continue '
-              'tracks that exist', 0.0, 1.0),
-    Parameter('nms_threshold', 0.45,
-              'Two boxes that overlap by more (intersection over union) are one face', 0.0, 1.0),
-    Parameter('max_faces', 5, 'The best so many are kept; 0 for all', 0, 1000),
-)
+
+@dataclass(frozen=True)
+class DetectorParameters(DetectorOptions):
+    """The parameters of the detector node."""
+
+    low_score_threshold: float = option(
+        0.3,
+        'Minimum score of a face that is passed to the tracker '
+        '(faces/detections_low_confidence) to continue existing tracks, 0 to 1',
+        0.0,
+        1.0,
+    )
+    detect_interval: int = option(
+        5,
+        'Detect in every Nth image; 0 = as often as the scene needs and cpu_budget allows',
+        0,
+        1000,
+    )
+    cpu_budget: float = option(
+        0.5, 'CPU seconds per second that detection may use when detect_interval is 0', 0.01, 64.0
+    )
+
+
 _MOST_CORES = 4  # that engines take by themselves
-_OF_THE_ENGINE = {'model', 'runtime', 'input_width', 'input_height', 'threads', 'device',
-                  'precision'}
+_OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
 
-class DetectorNode(FaceNode):
-    """Finds faces in a thread of its own; a picture that comes while it is busy replaces the last.
+class DetectorNode(FaceNode[DetectorParameters]):
+    """Finds faces in a thread of its own; an image that comes while it is busy replaces the last.
 
-    :param subscribe: take the pictures from ``camera/image_raw``; otherwise from :meth:`submit`.
-    :ivar on_detections: called in that thread with the ``Detections`` of each picture looked at,
+    :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
+    :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,
         the weak ones included.
     """
 
     def __init__(self, subscribe: bool = True, **options: Any):
-        super().__init__('detector_node', PARAMETERS, **options)
+        super().__init__('detector_node', DetectorParameters, **options)
         self.on_detections: list[Callable[[Detections], None]] = []
         self._found = self.create_publisher(Detection2DArray, 'faces/detections', RELIABLE)
-        self._candidates = self.create_publisher(Detection2DArray, 'faces/candidates', RELIABLE)
+        self._candidates = self.create_publisher(
+            Detection2DArray, 'faces/detections_low_confidence', RELIABLE
+        )
         self._detector: FaceDetector | None = None
         self._problem: UserError | None = None
         self._wanted = True
@@ -84,27 +81,27 @@ class DetectorNode(FaceNode):
         self._tracks: Subscription | None = None
         self._listen_for_tracks()
         self._images = EnableService(
-            self, (lambda: self.create_subscription(
-                Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True),)
-            if subscribe else ())
+            self,
+            (
+                lambda: self.create_subscription(
+                    Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True
+                ),
+            )
+            if subscribe
+            else (),
+        )
         self._worker: Worker[Frame | None] = Worker(self._work, self._fail, 1, 'detector')
         self._worker.submit(None)
         self.start()
 
     def submit(self, frame: Frame) -> None:
-        """Take a picture, by reference; returns at once. Callable from any thread."""
-        if self._images.enabled and self._is_nth() and self._is_needed(frame):
+        """Take an image, by reference; returns at once. Callable from any thread."""
+        if self._images.enabled and self._count_and_test() and self._claim_detection_slot(frame):
             self._worker.submit(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Take what is followed already, which needs fewer looks. Callable from any thread."""
         self._followed = tracks
-
-    def check(self, values: dict[str, Any]) -> None:
-        """Refuse an input of which only one side is given."""
-        if bool(values['input_width']) != bool(values['input_height']):
-            raise UserError('only one of input_width and input_height is given',
-                            'give both, or 0 for both')
 
     def apply(self, changed: set[str]) -> None:
         """Take new thresholds over at once; load what needs loading in the worker."""
@@ -133,8 +130,11 @@ class DetectorNode(FaceNode):
             values['urgency'] = f'{self._scheduler.urgency:.2f}'
         if self._detector is not None:
             model = self._detector.model
-            values.update(model=model.name, input=f'{model.width}x{model.height}',
-                          backend=self._detector.runtime.name)
+            values.update(
+                model=model.name,
+                input=f'{model.width}x{model.height}',
+                backend=self._detector.runtime.name,
+            )
         report.values.update(values)
         if self._problem is not None:
             report.say(ERROR, str(self._problem))
@@ -143,46 +143,45 @@ class DetectorNode(FaceNode):
         elif self._detector is None:
             report.say(WARN, 'loading the model')
         elif rate == 0:
-            report.say(WARN, 'no pictures come')
+            report.say(WARN, 'no images come')
 
-    def _is_nth(self) -> bool:
-        """Count a picture that has come; return whether its number is one to look at."""
+    def _count_and_test(self) -> bool:
+        """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
         self._received += 1
         return interval == 0 or (self._received - 1) % interval == 0
 
-    def _is_needed(self, frame: Frame) -> bool:
+    def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a look, where that decides."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame.image, frame.stamp, self._followed)
+            frame.image, frame.stamp, self._followed
+        )
 
     def _listen_for_tracks(self) -> None:
         """Hear what is followed only while it decides when to look."""
         wanted = self._subscribes and self.parameters.detect_interval == 0
         if wanted and self._tracks is None:
             self._tracks = self.create_subscription(
-                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE)
+                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE
+            )
         elif not wanted and self._tracks is not None:
             self.destroy_subscription(self._tracks)
             self._tracks = None
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        faces, _ = from_detections(message)
-        count = len(faces)
-        self._followed = Tracks(
-            faces.stamp, np.arange(count), faces.boxes, faces.scores, np.zeros((count, 2)))
+        self._followed, _ = tracks_from_message(message)
 
-    def _on_message(self, serialised: bytes) -> None:
-        # Kept serialised until it is known to be wanted: four of five are not.
-        if not self._is_nth():
+    def _on_message(self, serialized: bytes) -> None:
+        # Kept serialized until it is known to be wanted: four of five are not.
+        if not self._count_and_test():
             return
         try:
-            frame = from_image(deserialize_message(serialised, Image))
+            frame = from_image(deserialize_message(serialized, Image))
         except UserError as error:
-            self.meter.count('unusable pictures')
-            self.complain(error)
+            self.meter.count('unusable images')
+            self.log_throttled(error)
             return
-        if self._is_needed(frame):
+        if self._claim_detection_slot(frame):
             self._worker.submit(frame)
 
     def _work(self, frame: Frame | None) -> None:
@@ -197,9 +196,14 @@ class DetectorNode(FaceNode):
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)
-        self.meter.add({
-            **self._detector.timings, 'detect': 1e3 * (found - started),
-            'publish': 1e3 * (time.perf_counter() - found), 'latency': self.age(frame.stamp)})
+        self.meter.add(
+            {
+                **self._detector.timings,
+                'detect': 1e3 * (found - started),
+                'publish': 1e3 * (time.perf_counter() - found),
+                'latency': self.age(frame.stamp),
+            }
+        )
 
     def _cores(self) -> int:
         """Return over how many threads, as busy as the worker's own, the engine spreads."""
@@ -208,11 +212,16 @@ class DetectorNode(FaceNode):
     def _load(self) -> None:
         self._wanted = False
         values = self.parameters
-        size = (values.input_width, values.input_height) if values.input_width else None
         try:
             detector = create_detector(
-                values.model or None, values.runtime, size, values.threads, values.device,
-                values.precision)
+                values.model or None,
+                values.runtime,
+                values.size(),
+                values.threads,
+                values.device,
+                values.precision,
+                vote_iou_threshold=values.vote_iou_threshold,
+            )
         except UserError as error:
             self._problem = error
             self.get_logger().error(str(error))
@@ -223,26 +232,27 @@ class DetectorNode(FaceNode):
             old.close()
         self.get_logger().info(
             f'{detector.model.name} at {detector.model.width}x{detector.model.height} '
-            f'on {detector.runtime.name}')
+            f'on {detector.runtime.name}'
+        )
 
     def _set_thresholds(self) -> None:
         detector, values = self._detector, self.parameters
         if detector is not None:
-            detector.score_threshold = min(values.weak_score_threshold, values.score_threshold)
+            detector.score_threshold = min(values.low_score_threshold, values.score_threshold)
             detector.nms_threshold = values.nms_threshold
             detector.max_faces = values.max_faces
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._candidates.get_subscription_count():
-            self._candidates.publish(to_detections(detections, header))
+            self._candidates.publish(detections_to_message(detections, header))
         if self._found.get_subscription_count():
             strong = detections.scores >= self.parameters.score_threshold
-            self._found.publish(to_detections(detections[strong], header))
+            self._found.publish(detections_to_message(detections[strong], header))
 
     def _fail(self, error: Exception) -> None:
         self.meter.count('failures')
-        self.complain(error)
+        self.log_throttled(error)
 
 
 def build() -> list[FaceNode]:

@@ -15,7 +15,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from face_tracking.nodes.board import BoardState, read_board
+from face_tracking.system_health import BoardState, read_board
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PERIOD = 1.0
@@ -26,7 +26,7 @@ _HOT = 80.0  # a Pi 5 begins to slow down there
 class Meter:
     """Counts and times what passes a node between two reports; callable from any thread.
 
-    :ivar total: how many pictures passed so far.
+    :ivar total: how many images passed so far.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic):
@@ -39,7 +39,7 @@ class Meter:
         self._counts: Counter[str] = Counter()
 
     def add(self, milliseconds: Mapping[str, float]) -> None:
-        """Note that a picture passed, and how long each stage took with it."""
+        """Note that an image passed, and how long each stage took with it."""
         with self._lock:
             self.total += 1
             self._passed += 1
@@ -56,7 +56,7 @@ class Meter:
         with self._lock:
             seconds = max(self._now() - self._since, 1e-6)
             rate = self._passed / seconds
-            values = {'rate (Hz)': f'{rate:.1f}', 'pictures': str(self.total)}
+            values = {'rate (Hz)': f'{rate:.1f}', 'images': str(self.total)}
             for stage, times in self._times.items():
                 values[f'{stage} (ms)'] = f'{sum(times) / len(times):.2f}'
                 values[f'{stage}, longest (ms)'] = f'{max(times):.2f}'
@@ -88,8 +88,12 @@ class Diagnostics:
     :param board: reads the board's state.
     """
 
-    def __init__(self, node: Node, fill: Callable[[Report], None],
-                 board: Callable[[], BoardState] = read_board):
+    def __init__(
+        self,
+        node: Node,
+        fill: Callable[[Report], None],
+        board: Callable[[], BoardState] = read_board,
+    ):
         self._node = node
         self._fill = fill
         self._read_board = board
@@ -108,9 +112,12 @@ class Diagnostics:
         report.values['CPU (%)'] = f'{self._process.cpu_percent():.0f}'
         self._add_board(report)
         return DiagnosticStatus(
-            level=report.level, name=self._node.get_fully_qualified_name().lstrip('/'),
-            message=report.message, hardware_id=self._node.get_namespace().strip('/'),
-            values=[KeyValue(key=key, value=value) for key, value in report.values.items()])
+            level=report.level,
+            name=self._node.get_fully_qualified_name().lstrip('/'),
+            message=report.message,
+            hardware_id=self._node.get_namespace().strip('/'),
+            values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
+        )
 
     def _add_board(self, report: Report) -> None:
         if time.monotonic() - self._board_read > _BOARD_PERIOD:

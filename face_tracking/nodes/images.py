@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as messages: ``sensor_msgs/Image`` and ``CompressedImage`` to and from frames.
+"""Images as messages: ``sensor_msgs/Image`` and ``CompressedImage`` to and from frames.
 
 Not through cv_bridge: its wheel takes rows to be packed whatever ``step`` says and needs 0.7 ms
 for what a single copy does in 0.05, and Jazzy's own build crashes under NumPy 2.
@@ -55,12 +55,12 @@ def from_time(time: Time) -> int:
 
 
 def to_header(stamp: int, frame_id: str) -> Header:
-    """Return the header of everything that comes of the picture with this stamp."""
+    """Return the header of everything that comes of the image with this stamp."""
     return Header(stamp=to_time(stamp), frame_id=frame_id)
 
 
 def to_image(image: np.ndarray, header: Header) -> Image:
-    """Return a picture, uint8 (height, width, 3) BGR, as a ``bgr8`` message."""
+    """Return an image, uint8 (height, width, 3) BGR, as a ``bgr8`` message."""
     height, width = image.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3)
     message.data = _to_array(image)
@@ -68,7 +68,7 @@ def to_image(image: np.ndarray, header: Header) -> Image:
 
 
 def to_compressed(image: np.ndarray, header: Header, quality: int) -> CompressedImage:
-    """Return a picture, uint8 (height, width, 3) BGR, as a JPEG of the quality (1 to 100)."""
+    """Return an image, uint8 (height, width, 3) BGR, as a JPEG of the quality (1 to 100)."""
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
     message.data = _to_array(encoded)
@@ -76,9 +76,9 @@ def to_compressed(image: np.ndarray, header: Header, quality: int) -> Compressed
 
 
 def from_image(message: Image, sequence: int = 0) -> Frame:
-    """Return the picture of a message; a packed or padded ``bgr8`` is a view, not a copy.
+    """Return the image of a message; a packed or padded ``bgr8`` is a view, not a copy.
 
-    :param message: in any of the 8-bit colour, mono, Bayer and YUV 4:2:2 encodings, or mono16.
+    :param message: in any of the 8-bit color, mono, Bayer and YUV 4:2:2 encodings, or mono16.
     :param sequence: the frame's number.
     :raises UserError: it has no pixels, an unknown encoding, or less data than it claims.
     """
@@ -88,23 +88,28 @@ def from_image(message: Image, sequence: int = 0) -> Frame:
     if encoding not in _ENCODINGS:
         raise UserError(
             f'an image with the encoding {encoding!r} came',
-            'make the camera driver publish bgr8, rgb8, mono8, bayer_*8 or yuyv')
+            'make the camera driver publish bgr8, rgb8, mono8, bayer_*8 or yuyv',
+        )
     size, code = _ENCODINGS[encoding]
     if message.step < width * size:
         raise UserError(
             f'an image of width {width} in {encoding} came with a step of {message.step} bytes, '
-            f'which must be at least {width * size}', 'check the camera driver')
+            f'which must be at least {width * size}',
+            'check the camera driver',
+        )
     least = message.step * (height - 1) + width * size
     if len(message.data) < least:
         raise UserError(
             f'an image came with {len(message.data)} bytes where its size and step mean {least}',
-            'check the camera driver')
+            'check the camera driver',
+        )
     pixels = _view(message, size)
     return Frame(
         image=pixels if code is None else cv2.cvtColor(pixels, code),
         stamp=from_time(message.header.stamp),
         frame_id=message.header.frame_id,
-        sequence=sequence)
+        sequence=sequence,
+    )
 
 
 def _view(message: Image, size: int) -> np.ndarray:
@@ -121,4 +126,3 @@ def _to_array(pixels: np.ndarray) -> array.array:
     data = array.array('B')
     data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
     return data
-

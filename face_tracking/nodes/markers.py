@@ -9,7 +9,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_tracking.boxes import to_centre_size
+from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
 
@@ -19,15 +19,15 @@ _UPRIGHT = Quaternion(w=1.0)
 
 
 def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.ndarray:
-    """Return where faces are, float64 (N, 3), in metres in the optical frame.
+    """Return where faces are, float64 (N, 3), in meters in the optical frame.
 
-    The direction is that of the box's centre; the distance follows from the angle that the box's
+    The direction is that of the box's center; the distance follows from the angle that the box's
     height subtends, for people's faces differ little in height and it stays when a head turns.
 
-    :param boxes: (N, 4) in pixels of the camera's picture.
-    :param face_height: of a face's box in metres.
+    :param boxes: (N, 4) in pixels of the camera's image.
+    :param face_height: of a face's box in meters.
     """
-    rows = to_centre_size(np.asarray(boxes, np.float64).reshape(-1, 4))
+    rows = to_center_size(np.asarray(boxes, np.float64).reshape(-1, 4))
     ends = np.repeat(rows[:, None, :2], 2, axis=1)
     ends[:, 0, 1] -= rows[:, 3] / 2
     ends[:, 1, 1] += rows[:, 3] / 2
@@ -38,12 +38,14 @@ def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.
     return camera.rays(rows[:, :2]) * distance[:, None]
 
 
-def to_markers(tracks: Tracks, camera: CameraModel, header: Header,
-               face_height: float) -> MarkerArray:
+def to_markers(
+    tracks: Tracks, camera: CameraModel, header: Header, face_height: float
+) -> MarkerArray:
     """Return a sphere and an id for each face, after word to remove those of before."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    for number, place in zip(tracks.ids.tolist(),
-                             positions(tracks.boxes, camera, face_height).tolist(), strict=True):
+    for number, place in zip(
+        tracks.ids.tolist(), positions(tracks.boxes, camera, face_height).tolist(), strict=True
+    ):
         markers.append(_marker(header, number, place, face_height))
         markers.append(_label(header, number, place, face_height))
     return MarkerArray(markers=markers)
@@ -52,17 +54,29 @@ def to_markers(tracks: Tracks, camera: CameraModel, header: Header,
 def _marker(header: Header, number: int, place: list[float], height: float) -> Marker:
     x, y, z = place
     return Marker(
-        header=header, ns='faces', id=number % 2**31, type=Marker.SPHERE, action=Marker.ADD,
+        header=header,
+        ns='faces',
+        id=number % 2**31,
+        type=Marker.SPHERE,
+        action=Marker.ADD,
         pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
         scale=Vector3(x=0.75 * height, y=height, z=height),
-        color=ColorRGBA(r=1.0, g=0.7, b=0.2, a=0.8), lifetime=_LIFETIME)
+        color=ColorRGBA(r=1.0, g=0.7, b=0.2, a=0.8),
+        lifetime=_LIFETIME,
+    )
 
 
 def _label(header: Header, number: int, place: list[float], height: float) -> Marker:
     x, y, z = place
     return Marker(
-        header=header, ns='ids', id=number % 2**31, type=Marker.TEXT_VIEW_FACING,
-        action=Marker.ADD, text=str(number),
+        header=header,
+        ns='ids',
+        id=number % 2**31,
+        type=Marker.TEXT_VIEW_FACING,
+        action=Marker.ADD,
+        text=str(number),
         pose=Pose(position=Point(x=x, y=y - height, z=z), orientation=_UPRIGHT),
-        scale=Vector3(z=0.6 * height), color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
-        lifetime=_LIFETIME)
+        scale=Vector3(z=0.6 * height),
+        color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
+        lifetime=_LIFETIME,
+    )

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room for pictures in the middleware's shared memory."""
+"""Room for images in the middleware's shared memory."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from face_tracking.paths import share_dir
+from face_tracking.files import share_dir
 
 # Fast DDS 2 (Jazzy) and 3 (Kilted) ask for different names.
 _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
@@ -14,13 +14,14 @@ _OTHER_WISHES = ('FASTDDS_BUILTIN_TRANSPORTS',)
 _FILES_IT_FINDS = ('DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xml')
 
 
-def make_room_for_pictures() -> None:
+def configure_shared_memory() -> None:
     """Make Fast DDS use ``config/fastdds.xml``, unless somebody has configured it already.
 
     To be called before rclpy is; other middlewares take no notice.
     """
     configured = any(os.environ.get(name) for name in _PROFILES + _OTHER_WISHES) or any(
-        Path(name).exists() for name in _FILES_IT_FINDS)
+        Path(name).exists() for name in _FILES_IT_FINDS
+    )
     profiles = share_dir() / 'config' / 'fastdds.xml'
     if configured or not profiles.is_file():
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,49 +17,70 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.boxes import from_centre_size
 from face_tracking.camera import Backoff
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.markers import positions
-from face_tracking.nodes.pan_tilt_outputs import PARAMETERS as OUTPUT_PARAMETERS
-from face_tracking.nodes.pan_tilt_outputs import calibration, create_output
-from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.messages import tracks_from_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.shared_options import FaceSizeOptions
+from face_tracking.nodes.spin import run
+from face_tracking.options import option, pick, rows_of
 from face_tracking.pan_tilt.controller import Command, HeadController
-from face_tracking.pan_tilt.drivers.driver import GuardedDriver
-from face_tracking.pan_tilt.options import ControlOptions, describe_options
+from face_tracking.pan_tilt.drivers.base import DriverContext, GuardedDriver
+from face_tracking.pan_tilt.drivers.registry import registered_drivers
+from face_tracking.pan_tilt.head_options import HeadOptions
 
-_OF_CONTROL = tuple(
-    Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)
-    for row in describe_options())
-PARAMETERS = (
-    *_OF_CONTROL,
-    *OUTPUT_PARAMETERS,
-    Parameter('control_rate', 50.0, 'Commands per second', 5.0, 500.0, read_only=True),
-    Parameter('feedback', False,
-              "Take the joints' angles from joint_states, which somebody else then publishes; "
-              'otherwise this node publishes there what it commands', read_only=True),
-    Parameter('on_stop', 'hold', 'Whether the servos hold or go limp when the head stops: on '
-              'shutdown, without tracks, on a write error', choices=('hold', 'limp')),
-    Parameter('camera_frame', 'camera_optical_frame',
-              'Frame of faces/gaze_target where tracks name none'),
-    Parameter('face_height', 0.22, 'Height of a face as the detector frames it, in metres: gives '
-              'faces/gaze_target its distance', 0.01, 10.0),
+DRIVERS = registered_drivers(
+    'face_tracking.nodes.pan_tilt_outputs', 'face_tracking.simulation.simulated_driver'
 )
-_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                      durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@dataclass(frozen=True)
+class PanTiltParameters(HeadOptions, FaceSizeOptions):
+    """The parameters of the pan-tilt node, besides those of the drivers."""
+
+    output: str = option(
+        'simulated',
+        'Driver that moves the joints; none publishes only faces/gaze_target',
+        choices=tuple(DRIVERS),
+        read_only=True,
+        required=True,
+    )
+    pan_joint: str = option('pan_joint', 'Name of the pan joint', read_only=True)
+    tilt_joint: str = option('tilt_joint', 'Name of the tilt joint', read_only=True)
+    control_rate: float = option(50.0, 'Commands per second', 5.0, 500.0, read_only=True)
+    feedback: bool = option(
+        False,
+        'Take the joint angles from joint_states, which another node publishes; otherwise '
+        'this node publishes the commanded angles there',
+        read_only=True,
+    )
+    on_stop: str = option(
+        'hold',
+        'What the servos do when the head stops (at shutdown, without tracks, after a '
+        'write error): hold the position, or go limp',
+        choices=('hold', 'limp'),
+    )
+    camera_frame: str = option(
+        'camera_optical_frame', 'Frame of faces/gaze_target if the tracks have no frame_id'
+    )
+
+
+_OF_THE_HEAD = {row.name for row in rows_of(HeadOptions)}
+_LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 _LONGEST_BRAKING = 1.0  # seconds at the end of the process
 
 
-class PanTiltNode(FaceNode):
+class PanTiltNode(FaceNode[PanTiltParameters]):
     """Commands the joints in a thread of its own, at a steady rate.
 
     :param subscribe: take tracks from topics; otherwise from :meth:`submit` and
@@ -65,8 +88,14 @@ class PanTiltNode(FaceNode):
     """
 
     def __init__(self, subscribe: bool = True, **options: Any):
-        super().__init__('pan_tilt_node', PARAMETERS, **options)
-        self._head = HeadController(self._control_options(self.parameters.as_dict()))
+        super().__init__(
+            'pan_tilt_node',
+            PanTiltParameters,
+            [driver.options for driver in DRIVERS.values()],
+            **options,
+        )
+        self._head = HeadController(self.store.get(HeadOptions))
+        self._driver_class = DRIVERS[self.parameters.output]
         self._lock = threading.Lock()
         self._camera: CameraModel | None = None
         self._driver: GuardedDriver | None = None
@@ -82,20 +111,24 @@ class PanTiltNode(FaceNode):
         self._joint_states = None
         if self.parameters.feedback:
             self.create_subscription(JointState, 'joint_states', self._on_joints, SENSOR_DATA)
-        elif self.parameters.output != 'none':
+        elif self._driver_class.moves:
             self._joint_states = self.create_publisher(JointState, 'joint_states', RELIABLE)
         self._stopping = threading.Event()
-        self._inputs = EnableService(self, self._inputs_wanted() if subscribe else (),
-                                     on_change=self._on_enable)
-        for name, serve in (('next_target', self._next), ('hold_target', self._hold),
-                            ('release_target', self._release)):
+        self._inputs = EnableService(
+            self, self._inputs_wanted() if subscribe else (), on_change=self._on_enable
+        )
+        for name, serve in (
+            ('next_target', self._next),
+            ('hold_target', self._hold),
+            ('release_target', self._release),
+        ):
             self.create_service(Trigger, f'~/{name}', serve)
         self._thread = threading.Thread(target=self._run, name='head', daemon=True)
         self.start()
         self._thread.start()
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of a picture. Callable from any thread."""
+        """Take the tracks of an image. Callable from any thread."""
         self._take(tracks, frame.frame_id)
 
     def set_camera_model(self, model: CameraModel) -> None:
@@ -108,21 +141,18 @@ class PanTiltNode(FaceNode):
         true = driver.angles(stamp) if driver is not None else None
         return true if true is not None else self._head.positions
 
-    def check(self, values: dict[str, Any]) -> None:
-        """Refuse what the controller or the servos refuse."""
-        self._control_options(values)
-        for joint in ('pan', 'tilt'):
-            calibration(values, joint)
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Check the options of the chosen driver."""
+        pick(DRIVERS[values['output']].options, values)
 
     def apply(self, changed: set[str]) -> None:
         """Go on with other options; the motion stays smooth."""
-        if changed & {row.name for row in _OF_CONTROL}:
+        if changed & _OF_THE_HEAD:
             with self._lock:
-                self._head.configure(self._control_options(self.parameters.as_dict()))
+                self._head.configure(self.store.get(HeadOptions))
         if 'on_stop' in changed and self._driver is not None:
             self._driver.limp = self.parameters.on_stop == 'limp'
-        if changed & {f'{joint}_{name}' for joint in ('pan', 'tilt')
-                      for name in ('channel', 'centre', 'scale', 'shortest', 'longest')}:
+        if changed & {row.name for row in rows_of(self._driver_class.options)}:
             self._drop_driver()
 
     def close(self) -> bool:
@@ -135,16 +165,22 @@ class PanTiltNode(FaceNode):
 
     def report(self, report: Report) -> None:
         """Say what the head is doing, at whom it looks and where its joints are."""
-        rate, values = self.meter.take()
+        _rate, values = self.meter.take()
         with self._lock:
             pan, tilt = self._head.positions
             state, target, stale = self._head.state, self._head.target, self._head.stale
         report.values.update(
-            values, state=state.value, target='' if target is None else str(target),
-            pan=f'{pan:.3f}', tilt=f'{tilt:.3f}', output=self.parameters.output)
+            values,
+            state=state.value,
+            target='' if target is None else str(target),
+            pan=f'{pan:.3f}',
+            tilt=f'{tilt:.3f}',
+            output=self.parameters.output,
+        )
         driver = self._driver
         report.values['joints'] = (
-            'not there' if driver is None else 'commanded' if driver.running else 'stopped')
+            'not there' if driver is None else 'commanded' if driver.running else 'stopped'
+        )
         if self._problem is not None:
             report.say(ERROR, str(self._problem))
         elif not self._inputs.enabled:
@@ -158,25 +194,24 @@ class PanTiltNode(FaceNode):
         else:
             report.say(OK, state.value)
 
-    @staticmethod
-    def _control_options(values: dict[str, Any]) -> ControlOptions:
-        return ControlOptions(**{row.name: values[row.name] for row in _OF_CONTROL})
-
     def _inputs_wanted(self):
         return (
             lambda: self.create_subscription(
-                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE),
+                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE
+            ),
             lambda: self.create_subscription(
-                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA))
+                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA
+            ),
+        )
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        self._take(to_tracks(message), message.header.frame_id)
+        self._take(tracks_from_message(message)[0], message.header.frame_id)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self.set_camera_model(from_camera_info(message))
         except UserError as error:
-            self.complain(error)
+            self.log_throttled(error)
 
     def _on_joints(self, message: JointState) -> None:
         """Take measured angles; a message of other joints alone is somebody else's."""
@@ -201,8 +236,9 @@ class PanTiltNode(FaceNode):
         self.meter.add({'latency': self.age(tracks.stamp)})
         self._publish_gaze(tracks, target, camera, frame_id)
 
-    def _publish_gaze(self, tracks: Tracks, target: int | None, camera: CameraModel,
-                      frame_id: str) -> None:
+    def _publish_gaze(
+        self, tracks: Tracks, target: int | None, camera: CameraModel, frame_id: str
+    ) -> None:
         rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
         if len(rows) == 0 or not self._gaze.get_subscription_count():
             return
@@ -238,8 +274,8 @@ class PanTiltNode(FaceNode):
                 self._send(driver, command, rests)
             except Exception as error:  # the thread must not die while the servos live
                 if not self._stopping.is_set():
-                    self.complain(error)
-        self._tell(command)
+                    self.log_throttled(error)
+        self._log_once(command)
 
     def _send(self, driver: GuardedDriver, command: Command, rests: bool) -> None:
         """Command the joints; once they rest without anything to follow, stop them."""
@@ -256,11 +292,16 @@ class PanTiltNode(FaceNode):
 
     def _publish_joints(self, command: Command) -> None:
         angles = self.angles_at(command.stamp)
-        self._joint_states.publish(JointState(
-            header=to_header(command.stamp, ''), name=self._joints, position=list(angles),
-            velocity=list(command.velocities)))
+        self._joint_states.publish(
+            JointState(
+                header=to_header(command.stamp, ''),
+                name=self._joints,
+                position=list(angles),
+                velocity=list(command.velocities),
+            )
+        )
 
-    def _tell(self, command: Command) -> None:
+    def _log_once(self, command: Command) -> None:
         state = command.state.value
         if state != self._state_told and self.context.ok():
             self._state_told = state
@@ -271,17 +312,25 @@ class PanTiltNode(FaceNode):
         if time.monotonic() < self._next_try:
             return None
         try:
-            driver = create_output(self, self.parameters.as_dict(), self._period)
+            driver = self._driver_class.open(
+                self.store.get(self._driver_class.options),
+                DriverContext(self._period, (self._joints[0], self._joints[1]), self),
+            )
         except Exception as error:  # a binding's own included: the next try may do
-            self._fail(error if isinstance(error, UserError) else UserError(
-                f'the output {self.parameters.output} fails: {type(error).__name__}: {error}'))
+            self._fail(
+                error
+                if isinstance(error, UserError)
+                else UserError(
+                    f'the output {self.parameters.output} fails: {type(error).__name__}: {error}'
+                )
+            )
             return None
         self._driver = GuardedDriver(driver, limp=self.parameters.on_stop == 'limp')
         self._problem, self._failures = None, 0
         return self._driver
 
     def _fail(self, problem: UserError) -> None:
-        self.complain(problem)
+        self.log_throttled(problem)
         self._problem = problem
         self._failures += 1
         self._next_try = time.monotonic() + Backoff().delay(self._failures)
@@ -330,25 +379,6 @@ def _answer(response: Trigger.Response, identity: int | None, otherwise: str) ->
     response.success = identity is not None
     response.message = otherwise if identity is None else f'looks at {identity}'
     return response
-
-
-def to_tracks(message: Detection2DArray) -> Tracks:
-    """Return the tracks of a message; entries whose id is no whole number are left out.
-
-    Boxes are taken as they come: the controller leaves out those that are none.
-    """
-    rows = [(int(entry.id), entry) for entry in message.detections if entry.id.isdecimal()
-            and len(entry.id) < 19]
-    boxes = np.array([[entry.bbox.center.position.x, entry.bbox.center.position.y,
-                       entry.bbox.size_x, entry.bbox.size_y] for _, entry in rows], np.float64)
-    with np.errstate(all='ignore'):
-        boxes = from_centre_size(boxes.reshape(-1, 4)).astype(np.float32)
-    count = len(rows)
-    return Tracks(
-        stamp=from_time(message.header.stamp), ids=np.array([row[0] for row in rows], np.int64),
-        boxes=boxes, scores=np.ones(count, np.float32),
-        velocities=np.zeros((count, 2), np.float32), ages=np.zeros(count, np.float32),
-        unseen=np.zeros(count, np.float32))
 
 
 def build() -> list[FaceNode]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, detector and tracker in one process: a picture is handed on by reference.
+"""Camera, detector and tracker in one process: an image is handed on by reference.
 
 With ``--pan-tilt`` the head's controller joins them.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sys
 
-from face_tracking.nodes.base import FaceNode
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.running import run
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
 
 def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) -> None:
-    """Connect three nodes; the tracker gets a picture first, for it is the one in a hurry."""
+    """Connect three nodes; the tracker gets an image first, for it is the one in a hurry."""
     camera.on_frame += [tracker.submit, detector.submit]
     camera.on_camera_model.append(tracker.set_camera_model)
     detector.on_detections.append(tracker.add_detections)
@@ -26,10 +26,11 @@ def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) ->
 def join_head(camera: CameraNode, tracker: TrackerNode) -> FaceNode:
     """Return a pan-tilt node that follows the tracks; a scene's camera stands on its joints."""
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
+
     head = PanTiltNode(subscribe=False)
     tracker.on_tracks.append(head.submit)
     camera.on_camera_model.append(head.set_camera_model)
-    if camera.parameters.on_joints:
+    if camera.parameters.use_joint_states:
         camera.mount = head.angles_at
     return head
 
@@ -37,7 +38,10 @@ def join_head(camera: CameraNode, tracker: TrackerNode) -> FaceNode:
 def build() -> list[FaceNode]:
     """Return the nodes, connected, the camera reading."""
     camera, detector, tracker = (
-        CameraNode(), DetectorNode(subscribe=False), TrackerNode(subscribe=False))
+        CameraNode(),
+        DetectorNode(subscribe=False),
+        TrackerNode(subscribe=False),
+    )
     compose(camera, detector, tracker)
     nodes: list[FaceNode] = [camera, detector, tracker]
     if '--pan-tilt' in sys.argv:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker node: follows the faces through every picture, under steady ids."""
+"""The tracker node: follows the faces through every image, under steady ids."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.subscription import Subscription
@@ -13,84 +14,94 @@ from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import MarkerArray
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.drawing import Trails, annotate
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.base import RELIABLE, SENSOR_DATA, FaceNode
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import OK, WARN, Report
-from face_tracking.nodes.enabling import EnableService
+from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
-from face_tracking.nodes.joint_mount import JointMount
+from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.markers import to_markers
-from face_tracking.nodes.messages import from_detections, to_detections
-from face_tracking.nodes.motion import to_motion
-from face_tracking.nodes.parameters import Parameter
-from face_tracking.nodes.running import run
+from face_tracking.nodes.messages import detections_from_message, tracks_to_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.spin import run
+from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
-from face_tracking.tracking.flow import Warp
-from face_tracking.tracking.options import TrackerOptions, describe_options
+from face_tracking.options import option, rows_of
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
-
-_OF_THE_TRACKER = tuple(
-    Parameter(row.name, row.default, row.description, row.low, row.high, row.choices)
-    for row in describe_options())
-PARAMETERS = (
-    *_OF_THE_TRACKER,
-    Parameter('on_joints', False,
-              'The camera stands on pan_joint and tilt_joint of joint_states, whose turning then '
-              'tells where to search for how the picture moved', read_only=True),
-    Parameter('annotate', True, 'Offer faces/annotated; drawn only while somebody looks'),
-    Parameter('trail_length', 45, 'Of the trails in faces/annotated, in pictures', 1, 1000),
-    Parameter('jpeg_quality', 80, 'Of faces/annotated/compressed, 1 to 100', 1, 100),
-    Parameter('face_height', 0.22,
-              'Height of a face as the detector frames it, in metres: gives faces/markers the '
-              'distance', 0.01, 10.0),
-)
-_FARTHEST_AHEAD = 1000.0  # milliseconds; a film's stamps may be of another day
-_QUEUE = 4  # pictures that may wait while a slow one is tracked
+from face_tracking.tracking.tracker_options import TrackerOptions
+from face_tracking.visualization import Trails, annotate
 
 
-class TrackerNode(FaceNode):
-    """Tracks in a thread of its own, every picture in order; detections join when they come.
+@dataclass(frozen=True)
+class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+    """The parameters of the tracker node."""
 
-    :param subscribe: take pictures and detections from topics; otherwise from :meth:`submit`,
+    use_joint_states: bool = option(
+        False,
+        'The camera is mounted on pan_joint and tilt_joint of joint_states; their motion '
+        'predicts the motion of the image',
+        read_only=True,
+    )
+    annotate: bool = option(
+        True, 'Offer faces/annotated, which is drawn only while it has subscribers'
+    )
+    trail_length: int = option(45, 'Length of the trails in faces/annotated, in images', 1, 1000)
+
+
+_OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
+_FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_QUEUE = 4  # images that may wait while a slow one is tracked
+
+
+class TrackerNode(FaceNode[TrackerParameters]):
+    """Tracks in a thread of its own, every image in order; detections join when they come.
+
+    :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
         :meth:`add_detections` and :meth:`set_camera_model`.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
     def __init__(self, subscribe: bool = True, **options: Any):
-        super().__init__('tracker_node', PARAMETERS, **options)
+        super().__init__('tracker_node', TrackerParameters, **options)
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
-        self._tracker = FaceTracker(self._tracker_options(self.parameters.as_dict()))
+        self._tracker = FaceTracker(self.store.get(TrackerOptions))
         self._tracks = self.create_publisher(Detection2DArray, 'faces/tracks', RELIABLE)
-        self._predicted = self.create_publisher(Detection2DArray, 'faces/predicted', RELIABLE)
-        self._motion = self.create_publisher(PointCloud2, 'faces/motion', RELIABLE)
+        self._predicted = self.create_publisher(
+            Detection2DArray, 'faces/tracks_predicted', RELIABLE
+        )
+        self._motion = self.create_publisher(PointCloud2, 'faces/track_states', RELIABLE)
         self._markers = self.create_publisher(MarkerArray, 'faces/markers', RELIABLE)
         self._annotated = self.create_publisher(Image, 'faces/annotated', SENSOR_DATA)
         self._compressed = self.create_publisher(
-            CompressedImage, 'faces/annotated/compressed', SENSOR_DATA)
+            CompressedImage, 'faces/annotated/compressed', SENSOR_DATA
+        )
         self._camera: CameraModel | None = None
-        self._joints = JointMount(self) if self.parameters.on_joints else None
+        self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
         self._infos: Subscription | None = None
         self._followed = 0
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = Worker(self._track, self._fail, _QUEUE, 'tracker')
-        self._artist: Worker[tuple[Frame, Tracks]] = Worker(self._draw, self._fail, 1, 'artist')
+        self._annotator: Worker[tuple[Frame, Tracks]] = Worker(self._draw, self._fail, 1, 'artist')
         self._subscribes = subscribe
-        self._inputs = EnableService(self, self._inputs_wanted() if subscribe else (),
-                                     on_change=lambda enabled: self._worker.clear())
+        self._inputs = EnableService(
+            self,
+            self._inputs_wanted() if subscribe else (),
+            on_change=lambda enabled: self._worker.clear(),
+        )
         self.start()
 
     def submit(self, frame: Frame) -> None:
-        """Take a picture, by reference; returns at once. Callable from any thread."""
+        """Take an image, by reference; returns at once. Callable from any thread."""
         if self._inputs.enabled:
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
-        """Take what was found in a picture, late as it may be. Callable from any thread."""
+        """Take what was found in an image, late as it may be. Callable from any thread."""
         if self._inputs.enabled:
             self._tracker.add_detections(detections)
 
@@ -98,20 +109,16 @@ class TrackerNode(FaceNode):
         """Take the camera's intrinsics, which place the faces in space."""
         self._camera = model
 
-    def check(self, values: dict[str, Any]) -> None:
-        """Refuse what the tracker refuses."""
-        self._tracker_options(values)
-
     def apply(self, changed: set[str]) -> None:
         """Follow on with other options; ids stay."""
-        if changed & {row.name for row in _OF_THE_TRACKER}:
-            self._tracker.configure(self._tracker_options(self.parameters.as_dict()))
+        if changed & _OF_THE_TRACKER:
+            self._tracker.configure(self.store.get(TrackerOptions))
         if 'trail_length' in changed:
             self._trails = Trails(self.parameters.trail_length)
 
     def close(self) -> bool:
         """Stop the workers."""
-        ended = [self._worker.close(), self._artist.close()]
+        ended = [self._worker.close(), self._annotator.close()]
         return all(ended)
 
     def report(self, report: Report) -> None:
@@ -119,35 +126,42 @@ class TrackerNode(FaceNode):
         self._listen_for_camera_info()
         rate, values = self.meter.take()
         report.values.update(
-            values, dropped=str(self._worker.dropped), faces=str(self._followed),
-            visual_tracker=self.parameters.visual_tracker)
+            values,
+            dropped=str(self._worker.dropped),
+            faces=str(self._followed),
+            visual_tracker=self.parameters.visual_tracker,
+        )
         if not self._inputs.enabled:
             report.say(OK, 'paused')
         elif rate == 0:
-            report.say(WARN, 'no pictures come')
+            report.say(WARN, 'no images come')
         elif self._infos is not None and self._camera is None:
-            report.say(WARN, 'no camera/camera_info comes, which faces/markers and on_joints need')
-
-    @staticmethod
-    def _tracker_options(values: dict[str, Any]) -> TrackerOptions:
-        return TrackerOptions(**{row.name: values[row.name] for row in _OF_THE_TRACKER})
+            report.say(
+                WARN, 'no camera/camera_info comes, which faces/markers and use_joint_states need'
+            )
 
     def _inputs_wanted(self) -> tuple[Callable[[], Subscription], ...]:
         return (
             lambda: self.create_subscription(
-                Image, 'camera/image_raw', self._on_image, SENSOR_DATA),
+                Image, 'camera/image_raw', self._on_image, SENSOR_DATA
+            ),
             lambda: self.create_subscription(
-                Detection2DArray, 'faces/detections', self._on_detections, RELIABLE),
+                Detection2DArray, 'faces/detections', self._on_detections, RELIABLE
+            ),
             lambda: self.create_subscription(
-                Detection2DArray, 'faces/candidates', self._on_candidates, RELIABLE))
+                Detection2DArray, 'faces/detections_low_confidence', self._on_candidates, RELIABLE
+            ),
+        )
 
     def _listen_for_camera_info(self) -> None:
         """Hear the camera's intrinsics only while somebody needs them."""
         wanted = self._subscribes and (
-            self._joints is not None or self._markers.get_subscription_count() > 0)
+            self._joints is not None or self._markers.get_subscription_count() > 0
+        )
         if wanted and self._infos is None:
             self._infos = self.create_subscription(
-                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA)
+                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA
+            )
         elif not wanted and self._infos is not None:
             self.destroy_subscription(self._infos)
             self._infos = None
@@ -156,28 +170,31 @@ class TrackerNode(FaceNode):
         try:
             self.submit(from_image(message))
         except UserError as error:
-            self.meter.count('unusable pictures')
-            self.complain(error)
+            self.meter.count('unusable images')
+            self.log_throttled(error)
 
     def _on_detections(self, message: Detection2DArray) -> None:
         # Who publishes candidates has the detections among them; twice would be once too many.
-        if not self.count_publishers('faces/candidates'):
+        if not self.count_publishers('faces/detections_low_confidence'):
             self._on_candidates(message)
 
     def _on_candidates(self, message: Detection2DArray) -> None:
-        detections, useless = from_detections(message)
+        detections, useless = detections_from_message(message)
         if useless:
             self.meter.count('unusable boxes', useless)
-            self.complain(UserError(
-                'boxes without a finite place, an area or a score came on faces/detections',
-                'check the detector; they are left out'))
+            self.log_throttled(
+                UserError(
+                    'boxes without a finite place, an area or a score came on faces/detections',
+                    'check the detector; they are left out',
+                )
+            )
         self.add_detections(detections)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self._camera = from_camera_info(message)
         except UserError as error:
-            self.complain(error)
+            self.log_throttled(error)
 
     def _track(self, frame: Frame) -> None:
         tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
@@ -186,12 +203,16 @@ class TrackerNode(FaceNode):
             hook(frame, tracks)
         self._publish(frame, tracks)
         self._followed = len(tracks)
-        self.meter.add({
-            **self._tracker.timings, 'publish': 1e3 * (time.perf_counter() - tracked),
-            'latency': self.age(frame.stamp)})
+        self.meter.add(
+            {
+                **self._tracker.timings,
+                'publish': 1e3 * (time.perf_counter() - tracked),
+                'latency': self.age(frame.stamp),
+            }
+        )
 
     def _camera_motion(self, frame: Frame) -> Warp | None:
-        """Return how the joints moved the picture since the one before, None if unknown."""
+        """Return how the joints moved the image since the one before, None if unknown."""
         before, self._stamp = self._stamp, frame.stamp
         if self._joints is None or self._camera is None or before is None:
             return None
@@ -202,38 +223,38 @@ class TrackerNode(FaceNode):
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
-            self._tracks.publish(to_detections(tracks, header))
+            self._tracks.publish(tracks_to_message(tracks, header))
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
-            self._predicted.publish(to_detections(now, to_header(now.stamp, frame.frame_id)))
+            self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
-            self._motion.publish(to_motion(tracks, header))
+            self._motion.publish(to_track_states(tracks, header))
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(
-                to_markers(tracks, camera, header, self.parameters.face_height))
+            self._markers.publish(to_markers(tracks, camera, header, self.parameters.face_height))
         if self._looked_at():
-            self._artist.submit((frame, tracks))
+            self._annotator.submit((frame, tracks))
 
     def _looked_at(self) -> bool:
         return self.parameters.annotate and bool(
-            self._annotated.get_subscription_count()
-            or self._compressed.get_subscription_count())
+            self._annotated.get_subscription_count() or self._compressed.get_subscription_count()
+        )
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        picture = annotate(frame.image, tracks, self._trails.add(tracks))
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks))
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
-            self._annotated.publish(to_image(picture, header))
+            self._annotated.publish(to_image(annotated, header))
         if self._compressed.get_subscription_count():
             self._compressed.publish(
-                to_compressed(picture, header, self.parameters.jpeg_quality))
+                to_compressed(annotated, header, self.parameters.jpeg_quality)
+            )
 
     def _fail(self, error: Exception) -> None:
         self.meter.count('failures')
-        self.complain(error)
+        self.log_throttled(error)
 
 
 def build() -> list[FaceNode]:

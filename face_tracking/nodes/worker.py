@@ -14,7 +14,7 @@ Item = TypeVar('Item')
 class Worker(Generic[Item]):
     """Handles items one at a time, in order, in a thread of its own.
 
-    When the queue is full the oldest item gives way, for a late picture is worth less than a
+    When the queue is full the oldest item gives way, for a late image is worth less than a
     fresh one; with a capacity of 1 the newest item is always the next.
 
     :param handle: called in the thread with each item.
@@ -24,8 +24,13 @@ class Worker(Generic[Item]):
     :ivar dropped: how many items gave way so far.
     """
 
-    def __init__(self, handle: Callable[[Item], None], on_error: Callable[[Exception], None],
-                 capacity: int = 1, name: str = 'worker'):
+    def __init__(
+        self,
+        handle: Callable[[Item], None],
+        on_error: Callable[[Exception], None],
+        capacity: int = 1,
+        name: str = 'worker',
+    ):
         self.dropped = 0
         self._handle = handle
         self._on_error = on_error

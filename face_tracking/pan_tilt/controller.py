@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head's behaviour: whom it follows, what it does without anybody, and how the joints move.
+"""The head's behavior: whom it follows, what it does without anybody, and how the joints move.
 
 It works in angles around the base. A face's direction is measured from its pixels, the camera
-model and the joints as they were when the picture was taken; filtered; and predicted to the
+model and the joints as they were when the image was taken; filtered; and predicted to the
 moment when the joints will have done what they are told now. Hence the latency of camera,
 detector and servos neither makes the head lag nor swing.
 """
@@ -15,13 +15,13 @@ from enum import Enum
 
 import numpy as np
 
-from face_tracking.boxes import to_centre_size
+from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.pan_tilt.bearing import Bearing
+from face_tracking.pan_tilt.angle_filter import AngleFilter
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles
-from face_tracking.pan_tilt.options import ControlOptions
-from face_tracking.pan_tilt.target import Candidate, TargetChooser
+from face_tracking.pan_tilt.target_selector import Candidate, TargetSelector
 from face_tracking.pan_tilt.trajectory import Trajectory
 
 SEARCH_MARGIN = 0.9  # share of the range that searching sweeps
@@ -70,16 +70,17 @@ class HeadController:
     :ivar stale: whether no tracks have come for too long.
     """
 
-    def __init__(self, options: ControlOptions | None = None):
-        self._options = options or ControlOptions()
+    def __init__(self, options: HeadOptions | None = None):
+        self._options = options or HeadOptions()
         limits = self._options.limits()
         home = (self._options.home_pan, self._options.home_tilt)
-        self._joints = [Trajectory(limit, angle)
-                        for limit, angle in zip(limits, home, strict=True)]
+        self._joints = [
+            Trajectory(limit, angle) for limit, angle in zip(limits, home, strict=True)
+        ]
         self._history = JointHistory()
         self._measured = False
-        self._chooser = TargetChooser()
-        self._faces: dict[int, Bearing] = {}
+        self._chooser = TargetSelector()
+        self._faces: dict[int, AngleFilter] = {}
         self._integral = np.zeros(2)
         self._stands = [False, False]
         self._in_view: list[Candidate] = []
@@ -92,7 +93,7 @@ class HeadController:
         self.state = State.IDLE
 
     @property
-    def options(self) -> ControlOptions:
+    def options(self) -> HeadOptions:
         """The options in force."""
         return self._options
 
@@ -118,7 +119,7 @@ class HeadController:
         """Whether both joints are commanded to stand."""
         return all(joint.at_rest for joint in self._joints)
 
-    def configure(self, options: ControlOptions) -> None:
+    def configure(self, options: HeadOptions) -> None:
         """Put other options in force; the motion goes on smoothly."""
         self._options = options
         for joint, limits in zip(self._joints, options.limits(), strict=True):
@@ -145,28 +146,36 @@ class HeadController:
         Boxes that are not finite or have no area are left out, and rounds that are older than
         one already taken, or from the future.
 
-        :param camera: for the size of the picture that the boxes refer to.
+        :param camera: for the size of the image that the boxes refer to.
         :param now: when it arrived, nanoseconds.
         """
-        if tracks.stamp > now or (self._newest is not None and tracks.stamp < self._newest
-                                  and self._newest <= now):
+        if tracks.stamp > now or (
+            self._newest is not None and tracks.stamp < self._newest and self._newest <= now
+        ):
             return
         interval = 0.0 if self._newest is None else (tracks.stamp - self._newest) / 1e9
         self._heard, self._newest = now, tracks.stamp
         boxes = np.asarray(tracks.boxes, np.float64).reshape(-1, 4)
         rows = _usable(boxes)
-        taken = self._picture_time(tracks.stamp)
+        taken = self._image_time(tracks.stamp)
         then = self._history.at(taken) or self.positions
         turning = self._history.rates(taken)
-        places = to_centre_size(boxes[rows])
+        places = to_center_size(boxes[rows])
         angles = joint_angles(places[:, :2], camera, *then)
         seen = []
-        for identity, place, angle in zip(np.asarray(tracks.ids)[rows].tolist(), places, angles,
-                                          strict=True):
+        for identity, place, angle in zip(
+            np.asarray(tracks.ids)[rows].tolist(), places, angles, strict=True
+        ):
             bearing = self._sight(identity, angle, tracks.stamp, turning)
             offset = float(np.hypot(*(angle - then)))
-            seen.append(Candidate(identity, math.sqrt(place[2] * place[3]), offset,
-                                  (tracks.stamp - bearing.born) / 1e9))
+            seen.append(
+                Candidate(
+                    identity,
+                    math.sqrt(place[2] * place[3]),
+                    offset,
+                    (tracks.stamp - bearing.born) / 1e9,
+                )
+            )
         self._choose(seen, now)
         self._integrate(angles, seen, then, min(interval, 0.1))
         self._forget(now)
@@ -215,24 +224,32 @@ class HeadController:
     def _command(self, now: int) -> Command:
         if not self._measured:
             self._history.add(now, *self.positions)
-        return Command(now, self.positions,
-                       tuple(joint.state.velocity for joint in self._joints), self.state,
-                       self._chooser.chosen)
+        return Command(
+            now,
+            self.positions,
+            tuple(joint.state.velocity for joint in self._joints),
+            self.state,
+            self._chooser.chosen,
+        )
 
-    def _picture_time(self, stamp: int) -> int:
+    def _image_time(self, stamp: int) -> int:
         """Return when a command was given that the joints had carried out at a stamp."""
         return stamp if self._measured else stamp - round(self._options.servo_delay * 1e9)
 
-    def _sight(self, identity: int, angle: np.ndarray, stamp: int,
-               turning: np.ndarray) -> Bearing:
+    def _sight(
+        self, identity: int, angle: np.ndarray, stamp: int, turning: np.ndarray
+    ) -> AngleFilter:
         options = self._options
         face = self._faces.get(identity)
         if face is None:
-            face = self._faces[identity] = Bearing(
-                angle, stamp, options.angle_noise, options.face_acceleration)
+            face = self._faces[identity] = AngleFilter(
+                angle, stamp, options.angle_noise, options.target_accel_stddev
+            )
         else:
-            # What crosses the picture quickly is carried less exactly, and lags.
-            face.update(angle, stamp, options.smear * float(np.hypot(*(face.rates - turning))))
+            # What crosses the image quickly is carried less exactly, and lags.
+            face.update(
+                angle, stamp, options.motion_blur_noise * float(np.hypot(*(face.rates - turning)))
+            )
         return face
 
     def _choose(self, seen: list[Candidate], now: int) -> None:
@@ -240,32 +257,38 @@ class HeadController:
         if before is not None and all(face.identity != before for face in seen):
             self._rejoin(seen, now)
         self._in_view = seen
-        policy, identity = (options.target, options.target_id) if self._held is None else (
-            'id', self._held)
-        self._chooser.choose(seen, now, policy, identity, options.switch_margin,
-                             options.switch_time)
+        policy, identity = (
+            (options.target, options.target_id) if self._held is None else ('id', self._held)
+        )
+        self._chooser.choose(
+            seen, now, policy, identity, options.switch_margin, options.switch_time
+        )
         if self._chooser.chosen != before:
             self._integral[:] = 0
 
     def _rejoin(self, seen: list[Candidate], now: int) -> None:
         """Take a new face near the place of the lost one for it: the tracker lost the thread."""
         lost = self._faces.get(self._chooser.chosen)
-        if lost is None or self._options.target == 'id' and self._held is None:
+        if lost is None or (self._options.target == 'id' and self._held is None):
             return
         for face in seen:
             bearing = self._faces[face.identity]
             place, _ = lost.at(bearing.stamp)
-            if bearing.born > lost.stamp and np.hypot(
-                    *(bearing.angles - place)) <= self._options.rejoin_angle:
+            if (
+                bearing.born > lost.stamp
+                and np.hypot(*(bearing.angles - place)) <= self._options.reacquire_angle
+            ):
                 self._chooser.adopt(face.identity)
                 self._held = None if self._held is None else face.identity
                 return
 
-    def _integrate(self, angles: np.ndarray, seen: list[Candidate],
-                   then: tuple[float, float], interval: float) -> None:
+    def _integrate(
+        self, angles: np.ndarray, seen: list[Candidate], then: tuple[float, float], interval: float
+    ) -> None:
         """Add up how far off the middle the target stays, unless the head is on its way to it."""
-        row = next((row for row, face in enumerate(seen)
-                    if face.identity == self._chooser.chosen), None)
+        row = next(
+            (row for row, face in enumerate(seen) if face.identity == self._chooser.chosen), None
+        )
         if row is None or self._options.ki == 0:
             self._integral *= 0
             return
@@ -285,8 +308,9 @@ class HeadController:
         return np.array(result)
 
     def _forget(self, now: int) -> None:
-        for identity in [identity for identity, face in self._faces.items()
-                         if (now - face.stamp) / 1e9 > FORGET]:
+        for identity in [
+            identity for identity, face in self._faces.items() if (now - face.stamp) / 1e9 > FORGET
+        ]:
             if identity != self._chooser.chosen:
                 del self._faces[identity]
 
@@ -302,8 +326,10 @@ class HeadController:
             self.state = State.LOST
         elif unseen is not None or self.state in (State.TRACKING, State.LOST):
             self._give_up(now)
-        elif self.state is State.SEARCHING and (
-                now - self._sought_since) / 1e9 > self._options.search_time:
+        elif (
+            self.state is State.SEARCHING
+            and (now - self._sought_since) / 1e9 > self._options.search_time
+        ):
             self.state = State.HOMING
         elif self.state is State.HOMING and self._is_home():
             self.state = State.IDLE
@@ -313,7 +339,7 @@ class HeadController:
         face = self._faces.get(self._chooser.chosen)
         if face is None or self._newest is None:
             return None
-        # Against the newest picture's stamp, so that latency does not count as absence.
+        # Against the newest image's stamp, so that latency does not count as absence.
         return max(self._newest - face.stamp, 0) / 1e9
 
     def _patience(self) -> float:
@@ -327,16 +353,23 @@ class HeadController:
         self._chooser.release()
         self._held = None
         self._sought_since = now
-        self.state = {'search': State.SEARCHING, 'home': State.HOMING,
-                      'stay': State.IDLE}[self._options.when_lost]
+        self.state = {'search': State.SEARCHING, 'home': State.HOMING, 'stay': State.IDLE}[
+            self._options.lost_behavior
+        ]
 
     def _is_home(self) -> bool:
         home = self._home()
         return bool(np.abs(np.array(self.positions) - home).max() < ARRIVED) and self.at_rest
 
     def _home(self) -> np.ndarray:
-        return np.array([joint.reachable(angle) for joint, angle in zip(
-            self._joints, (self._options.home_pan, self._options.home_tilt), strict=True)])
+        return np.array(
+            [
+                joint.reachable(angle)
+                for joint, angle in zip(
+                    self._joints, (self._options.home_pan, self._options.home_tilt), strict=True
+                )
+            ]
+        )
 
     def _wanted_velocities(self, now: int) -> np.ndarray:
         if self.state in (State.TRACKING, State.LOST):
@@ -360,20 +393,25 @@ class HeadController:
                 continue
             # No faster than that the head, coming from a face that stands, could still stop.
             speed = min(abs(options.kp * error), abs(joint.approach(error)))
-            wanted[axis] = (options.feed_forward * rates[axis] + math.copysign(speed, error)
-                            + options.ki * self._integral[axis]
-                            + options.kd * (rates[axis] - velocity))
+            wanted[axis] = (
+                options.feed_forward * rates[axis]
+                + math.copysign(speed, error)
+                + options.ki * self._integral[axis]
+                + options.kd * (rates[axis] - velocity)
+            )
         return wanted
 
     def _may_stand(self, axis: int, error: float, rate: float) -> bool:
         """Tell whether a joint may stand: near enough to a face that stands, with hysteresis.
 
-        While it stands the pictures are at their best, and what the joints are not told they
+        While it stands the images are at their best, and what the joints are not told they
         cannot do wrong: so the loop comes to rest instead of hunting within the gears' play.
         """
         factor = 1.5 if self._stands[axis] else 1.0
-        self._stands[axis] = (abs(error) <= factor * self._options.dead_zone
-                              and abs(rate) <= factor * self._options.still_speed)
+        self._stands[axis] = (
+            abs(error) <= factor * self._options.dead_zone
+            and abs(rate) <= factor * self._options.stationary_speed
+        )
         return self._stands[axis]
 
     def _walk_to(self, angles: np.ndarray) -> np.ndarray:
@@ -398,6 +436,6 @@ class HeadController:
 
 
 def _usable(boxes: np.ndarray) -> np.ndarray:
-    """Return the rows of boxes (N, 4) that are boxes in a picture."""
+    """Return the rows of boxes (N, 4) that are boxes in an image."""
     finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < LARGEST_PIXEL).all(axis=1)
     return np.flatnonzero(finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))

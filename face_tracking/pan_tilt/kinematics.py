@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From where a face is in the picture to where the joints must point to look at it.
+"""From where a face is in the image to where the joints must point to look at it.
 
 The base's frame is x forward, y left, z up; the pan joint turns about z (positive to the left),
 then the tilt joint about y (positive down), and the camera looks along x (REP 103). The axes are
-taken to meet in the camera: at a metre, a few centimetres between them are a few degrees that the
-picture shows and the loop removes.
+taken to meet in the camera: at a meter, a few centimeters between them are a few degrees that the
+image shows and the loop removes.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ def optical_axes(pan: float, tilt: float) -> np.ndarray:
     """Return the optical frame's axes x, y, z in the base's frame, the rows of (3, 3)."""
     sin_pan, cos_pan = math.sin(pan), math.cos(pan)
     sin_tilt, cos_tilt = math.sin(tilt), math.cos(tilt)
-    return np.array([
-        [sin_pan, -cos_pan, 0.0],
-        [-sin_tilt * cos_pan, -sin_tilt * sin_pan, -cos_tilt],
-        [cos_tilt * cos_pan, cos_tilt * sin_pan, -sin_tilt]])
+    return np.array(
+        [
+            [sin_pan, -cos_pan, 0.0],
+            [-sin_tilt * cos_pan, -sin_tilt * sin_pan, -cos_tilt],
+            [cos_tilt * cos_pan, cos_tilt * sin_pan, -sin_tilt],
+        ]
+    )
 
 
 def joint_angles(points: np.ndarray, camera: CameraModel, pan: float, tilt: float) -> np.ndarray:
     """Return the pan and tilt, float64 (N, 2), that look at what is seen at pixels (N, 2).
 
-    :param pan: of the joint when the picture was taken; so ``tilt``.
+    :param pan: of the joint when the image was taken; so ``tilt``.
     """
     rays = camera.rays(points) @ optical_axes(pan, tilt)
-    return np.stack([np.arctan2(rays[:, 1], rays[:, 0]),
-                     -np.arcsin(np.clip(rays[:, 2], -1, 1))], axis=1)
+    return np.stack(
+        [np.arctan2(rays[:, 1], rays[:, 0]), -np.arcsin(np.clip(rays[:, 2], -1, 1))], axis=1
+    )
 
 
 class JointHistory:
-    """Where the joints were, for pictures that come late.
+    """Where the joints were, for images that come late.
 
     :param seconds: how long it remembers.
     """

@@ -37,12 +37,15 @@ class AxisLimits:
         if not all(map(math.isfinite, vars(self).values())):
             raise UserError('a limit of a joint is not finite', 'give a number')
         if not self.lower < self.upper:
-            raise UserError(f"a joint's range from {self.lower:g} to {self.upper:g} rad is empty",
-                            'give the lower limit first')
+            raise UserError(
+                f"a joint's range from {self.lower:g} to {self.upper:g} rad is empty",
+                'give the lower limit first',
+            )
         for name in ('velocity', 'acceleration', 'jerk'):
             if not getattr(self, name) > 0:
-                raise UserError(f"a joint's {name} limit is {getattr(self, name):g}",
-                                'give a number above 0')
+                raise UserError(
+                    f"a joint's {name} limit is {getattr(self, name):g}", 'give a number above 0'
+                )
 
     def clamp(self, position: float) -> float:
         """Return the nearest position in range."""
@@ -93,15 +96,16 @@ class Trajectory:
         return abs(self.state.velocity) < 1e-6 and abs(self.state.acceleration) < 1e-6
 
     def step(self, velocity: float, dt: float) -> AxisState:
-        """Head for a velocity for ``dt`` seconds and return the state then.
+        """OutputLayout for a velocity for ``dt`` seconds and return the state then.
 
         :param velocity: wanted, rad/s; anything finite, the limits are minded here.
         """
         dt = min(max(dt, 0.0), LONGEST_STEP)
         if self._brakes_for_limits or not math.isfinite(velocity):
             velocity = 0.0
-        wanted = self._within_range(min(max(velocity, -self.limits.velocity),
-                                        self.limits.velocity))
+        wanted = self._within_range(
+            min(max(velocity, -self.limits.velocity), self.limits.velocity)
+        )
         state, low, high = _follow(self.state, wanted, dt, self.limits)
         if not self._can_stop(state, low, high):
             state, *_ = _follow(self.state, 0.0, dt, self.limits)
@@ -118,13 +122,16 @@ class Trajectory:
         state = self.state
         ahead = self._wanted.upper - state.position
         behind = state.position - self._wanted.lower
-        return min(max(velocity, -stopping_speed(behind, self.limits)),
-                   stopping_speed(ahead, self.limits))
+        return min(
+            max(velocity, -stopping_speed(behind, self.limits)), stopping_speed(ahead, self.limits)
+        )
 
     def _can_stop(self, state: AxisState, low: float, high: float) -> bool:
         _, stop_low, stop_high = _follow(state, 0.0, math.inf, self.limits)
-        return (min(low, stop_low) >= self.limits.lower - _SLACK
-                and max(high, stop_high) <= self.limits.upper + _SLACK)
+        return (
+            min(low, stop_low) >= self.limits.lower - _SLACK
+            and max(high, stop_high) <= self.limits.upper + _SLACK
+        )
 
     @property
     def _brakes_for_limits(self) -> bool:
@@ -140,8 +147,10 @@ class Trajectory:
         if new == self.limits and new.lower <= state.position <= new.upper:
             return
         peak = abs(state.velocity + state.acceleration * abs(state.acceleration) / (2 * new.jerk))
-        if max(peak, abs(state.velocity)) > new.velocity or abs(
-                state.acceleration) > new.acceleration:
+        if (
+            max(peak, abs(state.velocity)) > new.velocity
+            or abs(state.acceleration) > new.acceleration
+        ):
             return
         _, low, high = _follow(state, 0.0, math.inf, new)
         if self.at_rest or (new.lower <= low and high <= new.upper):
@@ -173,14 +182,18 @@ def _phases(state: AxisState, velocity: float, limits: AxisLimits) -> list[tuple
     peak = math.sqrt(max(jerk * change + a * a / 2, 0.0))
     hold = 0.0
     if peak > limits.acceleration:
-        hold = (change - (2 * limits.acceleration ** 2 - a * a) / (2 * jerk)) / limits.acceleration
+        hold = (change - (2 * limits.acceleration**2 - a * a) / (2 * jerk)) / limits.acceleration
         peak = limits.acceleration
-    return [(sign * jerk, max((peak - a) / jerk, 0.0)), (0.0, max(hold, 0.0)),
-            (-sign * jerk, peak / jerk)]
+    return [
+        (sign * jerk, max((peak - a) / jerk, 0.0)),
+        (0.0, max(hold, 0.0)),
+        (-sign * jerk, peak / jerk),
+    ]
 
 
-def _follow(state: AxisState, velocity: float, dt: float,
-            limits: AxisLimits) -> tuple[AxisState, float, float]:
+def _follow(
+    state: AxisState, velocity: float, dt: float, limits: AxisLimits
+) -> tuple[AxisState, float, float]:
     """Go towards a velocity for ``dt`` seconds; return the state and the extremes passed.
 
     With infinite ``dt``, until the velocity is reached.
@@ -205,8 +218,9 @@ def _follow(state: AxisState, velocity: float, dt: float,
 
 def _after(state: AxisState, jerk: float, t: float) -> AxisState:
     p, v, a = state
-    return AxisState(p + t * (v + t * (a / 2 + t * jerk / 6)), v + t * (a + t * jerk / 2),
-                     a + t * jerk)
+    return AxisState(
+        p + t * (v + t * (a / 2 + t * jerk / 6)), v + t * (a + t * jerk / 2), a + t * jerk
+    )
 
 
 def _turning_points(state: AxisState, jerk: float, duration: float) -> list[float]:

@@ -21,8 +21,8 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import Renderer
-from face_tracking.simulation.rig import Rig
 from face_tracking.simulation.scene import Pose, Scene, direction
+from face_tracking.simulation.servo_model import ServoRig
 
 SECOND = 1_000_000_000
 START = 10 * SECOND  # stamps are counted from here; none is 0
@@ -88,24 +88,34 @@ class Log:
     def error(self, identity: int) -> np.ndarray:
         """Return the angle, radians (N,), between the view's middle and a person's face."""
         joints, faces = np.array(self.joints), np.array(self.faces)[:, identity - 1]
-        cosine = [Pose(*(joint * [1, -1])).axes()[2] @ direction(face[0], -face[1])
-                  for joint, face in zip(joints, faces, strict=True)]
+        cosine = [
+            Pose(*(joint * [1, -1])).axes()[2] @ direction(face[0], -face[1])
+            for joint, face in zip(joints, faces, strict=True)
+        ]
         return np.arccos(np.clip(cosine, -1, 1))
 
 
 class ClosedLoop:
     """Runs one scene.
 
-    :param on_frame: called with each frame, its tracks and the log so far, e.g. to film it.
+    :param on_frame: called with each frame, its tracks and the log so far, e.g. to video it.
     :ivar who: by track id, whom in truth it was last on.
     """
 
-    def __init__(self, scene: Scene, model: CameraModel, detector: Detector, tracker: Tracker,
-                 head: Head, rig: Rig | None = None, timing: Timing | None = None,
-                 on_frame: Callable[[Frame, Tracks, Log], None] | None = None):
+    def __init__(
+        self,
+        scene: Scene,
+        model: CameraModel,
+        detector: Detector,
+        tracker: Tracker,
+        head: Head,
+        rig: ServoRig | None = None,
+        timing: Timing | None = None,
+        on_frame: Callable[[Frame, Tracks, Log], None] | None = None,
+    ):
         self.scene, self.model = scene, model
         self.detector, self.tracker, self.head = detector, tracker, head
-        self.rig = rig or Rig()
+        self.rig = rig or ServoRig()
         self.timing = timing or Timing()
         self.log = Log()
         self._renderer = Renderer(scene, model)
@@ -114,8 +124,12 @@ class ClosedLoop:
         self._order = itertools.count()
         self.who: dict[int, int] = {}
 
-    def run(self, duration: float | None = None, progress=iter,
-            at: Mapping[float, Callable[[], None]] | None = None) -> Log:
+    def run(
+        self,
+        duration: float | None = None,
+        progress=iter,
+        at: Mapping[float, Callable[[], None]] | None = None,
+    ) -> Log:
         """Run for some seconds (the scene's duration by default) and return the log.
 
         :param progress: wraps the iterable of control steps, e.g. tqdm.
@@ -143,11 +157,13 @@ class ClosedLoop:
         return Pose(pan, -tilt)
 
     def _expose(self, index: int, stamp: int) -> None:
-        """Take a picture; what follows from it comes later."""
+        """Take an image; what follows from it comes later."""
         t = (stamp - START) / SECOND
         pose, before = self._pose(stamp), self._pose(stamp - SECOND // 100)
-        turning = (100 * (pose.azimuth - before.azimuth), 100 * (pose.elevation
-                                                                 - before.elevation))
+        turning = (
+            100 * (pose.azimuth - before.azimuth),
+            100 * (pose.elevation - before.elevation),
+        )
         image = self._renderer.render(pose, t, index, turning)
         frame = Frame(image, stamp, sequence=index)
         truth = self._renderer.truth(pose, t, stamp)
@@ -155,8 +171,10 @@ class ClosedLoop:
         self._schedule(arrival, lambda: self._track(frame, truth))
         if index % self.timing.detect_interval == 0:
             found = self.detector.detect(image, stamp)
-            self._schedule(arrival + round(self.timing.detection * SECOND),
-                           lambda: self.tracker.add_detections(found))
+            self._schedule(
+                arrival + round(self.timing.detection * SECOND),
+                lambda: self.tracker.add_detections(found),
+            )
 
     def _track(self, frame: Frame, truth) -> None:
         tracks = self.tracker.step(frame.image, frame.stamp)

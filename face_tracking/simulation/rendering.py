@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scene and a pose to the picture a camera there would take, and the truth about it.
+"""From a scene and a pose to the image a camera there would take, and the truth about it.
 
 The backdrop is looked up by direction, on a coarse grid of exact rays that is interpolated; the
 actors are planes, seen through the exact pinhole projection.
@@ -17,19 +17,19 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.simulation.scene import Actor, Backdrop, Pose, Scene, direction
 
 GRID = 16  # pixels between exact rays; interpolated, their error stays below a tenth of a pixel
-NEAREST = 0.05  # metres: nothing nearer to the camera's plane is drawn
+NEAREST = 0.05  # meters: nothing nearer to the camera's plane is drawn
 SAMPLES = 12  # points across a face, each way, at which its visibility is tested
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """The faces of a picture, as they really are.
+class GroundTruth:
+    """The faces of an image, as they really are.
 
-    :ivar stamp: the picture's stamp in nanoseconds.
+    :ivar stamp: the image's stamp in nanoseconds.
     :ivar ids: int64 (N,), one per person, the same all through the scene.
     :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels, the whole face even where it is
-        hidden or out of the picture.
-    :ivar visibility: float32 (N,), the share of the face that the picture shows.
+        hidden or out of the image.
+    :ivar visibility: float32 (N,), the share of the face that the image shows.
     :ivar names: of the people.
     """
 
@@ -42,18 +42,23 @@ class Truth:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def visible(self, share: float = 0.5) -> Truth:
+    def visible(self, share: float = 0.5) -> GroundTruth:
         """Return the faces of which at least ``share`` is seen."""
         rows = np.flatnonzero(self.visibility >= share)
-        return Truth(self.stamp, self.ids[rows], self.boxes[rows], self.visibility[rows],
-                     tuple(self.names[row] for row in rows))
+        return GroundTruth(
+            self.stamp,
+            self.ids[rows],
+            self.boxes[rows],
+            self.visibility[rows],
+            tuple(self.names[row] for row in rows),
+        )
 
 
 class Renderer:
     """Draws a scene through a camera. Lens distortion is left aside.
 
     :param scene: what there is to see.
-    :param model: the camera's intrinsics and picture size.
+    :param model: the camera's intrinsics and image size.
     """
 
     def __init__(self, scene: Scene, model: CameraModel):
@@ -63,9 +68,10 @@ class Renderer:
         self._backdrop, self._density = _sharp_enough(scene.backdrop, model)
         self._noise = _noise_tile(scene, model)
 
-    def render(self, pose: Pose, t: float, index: int = 0,
-               turning: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-        """Return the picture, uint8 (height, width, 3) BGR.
+    def render(
+        self, pose: Pose, t: float, index: int = 0, turning: tuple[float, float] = (0.0, 0.0)
+    ) -> np.ndarray:
+        """Return the image, uint8 (height, width, 3) BGR.
 
         :param t: seconds of the scene's time.
         :param index: number of the frame; picks its noise.
@@ -77,8 +83,8 @@ class Renderer:
             self._draw(actor, pose, axes, t, image, canvas_rows)
         return self._as_sensed(image, t, index, turning)
 
-    def truth(self, pose: Pose, t: float, stamp: int = 0) -> Truth:
-        """Return which faces the picture of ``render`` shows, those out of it left out."""
+    def truth(self, pose: Pose, t: float, stamp: int = 0) -> GroundTruth:
+        """Return which faces the image of ``render`` shows, those out of it left out."""
         axes = pose.axes()
         actors = self._far_to_near(t)
         rows = []
@@ -89,14 +95,17 @@ class Renderer:
             box = _face_box(homography, actor.cutout.face)
             if box is None:
                 continue
-            visibility = self._visibility(actor, homography, actors[position + 1:], pose, axes, t)
+            visibility = self._visibility(actor, homography, actors[position + 1 :], pose, axes, t)
             if visibility > 0:
                 rows.append((actor.identity, box, visibility, actor.name))
         rows.sort(key=lambda row: row[0])
-        return Truth(stamp, np.array([row[0] for row in rows], np.int64),
-                     np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
-                     np.array([row[2] for row in rows], np.float32),
-                     tuple(row[3] for row in rows))
+        return GroundTruth(
+            stamp,
+            np.array([row[0] for row in rows], np.int64),
+            np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+            np.array([row[2] for row in rows], np.float32),
+            tuple(row[3] for row in rows),
+        )
 
     def _draw_backdrop(self, pose: Pose, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the empty scene, and the canvas row that each pixel shows."""
@@ -109,31 +118,44 @@ class Renderer:
         columns = (self.scene.backdrop.left - azimuth) * self._density - 0.5
         rows = (self.scene.backdrop.top - elevation) * self._density - 0.5
         coarse = np.stack([columns, rows], axis=-1).astype(np.float32)
-        maps = cv2.resize(coarse.reshape(grid_height, grid_width, 2),
-                          (grid_width * GRID, grid_height * GRID))
-        maps = maps[GRID:GRID + self.model.height, GRID:GRID + self.model.width]
-        image = cv2.remap(self._backdrop, maps, None, cv2.INTER_LINEAR,
-                          borderMode=cv2.BORDER_REFLECT_101)
+        maps = cv2.resize(
+            coarse.reshape(grid_height, grid_width, 2), (grid_width * GRID, grid_height * GRID)
+        )
+        maps = maps[GRID : GRID + self.model.height, GRID : GRID + self.model.width]
+        image = cv2.remap(
+            self._backdrop, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
         return image, cv2.extractChannel(maps, 1)
 
-    def _draw(self, actor: Actor, pose: Pose, axes: np.ndarray, t: float, image: np.ndarray,
-              canvas_rows: np.ndarray) -> None:
+    def _draw(
+        self,
+        actor: Actor,
+        pose: Pose,
+        axes: np.ndarray,
+        t: float,
+        image: np.ndarray,
+        canvas_rows: np.ndarray,
+    ) -> None:
         homography = self._homography(actor, pose, axes, t)
-        picture = actor.cutout.levels[0]
-        corners = _through(homography, _corners(picture.shape[1], picture.shape[0]))
+        texture = actor.cutout.levels[0]
+        corners = _through(homography, _corners(texture.shape[1], texture.shape[0]))
         if corners is None:
             return
         x1, y1 = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
-        x2, y2 = np.minimum(np.ceil(corners.max(axis=0)),
-                            [self.model.width, self.model.height]).astype(int)
+        x2, y2 = np.minimum(
+            np.ceil(corners.max(axis=0)), [self.model.width, self.model.height]
+        ).astype(int)
         above = self._above_ledge(canvas_rows[y1:y2, x1:x2])
         y2 = y1 + len(above)
         if x2 <= x1 or y2 <= y1:
             return
         level, scale = _level(actor.cutout.levels, homography, actor.cutout.anchor)
-        # Pixel centres are at halves in boxes and in the homography, at whole numbers in OpenCV.
-        shifted = (np.array([[1, 0, -0.5 - x1], [0, 1, -0.5 - y1], [0, 0, 1.0]]) @ homography
-                   @ np.array([[scale, 0, 0.5 * scale], [0, scale, 0.5 * scale], [0, 0, 1.0]]))
+        # Pixel centers are at halves in boxes and in the homography, at whole numbers in OpenCV.
+        shifted = (
+            np.array([[1, 0, -0.5 - x1], [0, 1, -0.5 - y1], [0, 0, 1.0]])
+            @ homography
+            @ np.array([[scale, 0, 0.5 * scale], [0, scale, 0.5 * scale], [0, 0, 1.0]])
+        )
         layer = cv2.warpPerspective(level, shifted, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR)
         if self.scene.backdrop.ledge is not None:
             layer = cv2.bitwise_and(layer, layer, mask=above)
@@ -150,14 +172,15 @@ class Renderer:
         row = (self.scene.backdrop.top - ledge) * self._density - 0.5
         above = cv2.compare(canvas_rows, row, cv2.CMP_LT)
         filled = cv2.reduce(above, 1, cv2.REDUCE_MAX)[:, 0]
-        return above[:len(filled) - int(np.argmax(filled[::-1]))] if filled.any() else above[:0]
+        return above[: len(filled) - int(np.argmax(filled[::-1]))] if filled.any() else above[:0]
 
-    def _as_sensed(self, image: np.ndarray, t: float, index: int,
-                   turning: tuple[float, float]) -> np.ndarray:
+    def _as_sensed(
+        self, image: np.ndarray, t: float, index: int, turning: tuple[float, float]
+    ) -> np.ndarray:
         look = self.scene.look
-        smear = np.abs(turning) * look.exposure * self.model.fx
-        if (smear >= 1.5).any():
-            image = cv2.blur(image, tuple(int(round(length)) | 1 for length in smear))
+        motion_blur_noise = np.abs(turning) * look.exposure * self.model.fx
+        if (motion_blur_noise >= 1.5).any():
+            image = cv2.blur(image, tuple(round(length) | 1 for length in motion_blur_noise))
         if look.blur > 0:
             image = cv2.GaussianBlur(image, (0, 0), look.blur)
         gain = look.gain * (1 + look.gain_swing * math.sin(2 * math.pi * t / look.gain_period))
@@ -167,16 +190,15 @@ class Renderer:
             return image
         spare = np.array(self._noise.shape[:2]) - image.shape[:2]
         y, x = np.random.default_rng((self.scene.seed, index)).integers(0, spare + 1)
-        noise = self._noise[y:y + image.shape[0], x:x + image.shape[1]]
+        noise = self._noise[y : y + image.shape[0], x : x + image.shape[1]]
         return cv2.add(image, noise, dtype=cv2.CV_8U)
 
     def _far_to_near(self, t: float) -> list[Actor]:
-        there = [actor for actor in self.scene.actors
-                 if actor.present[0] <= t < actor.present[1]]
+        there = [actor for actor in self.scene.actors if actor.present[0] <= t < actor.present[1]]
         return sorted(there, key=lambda actor: -actor.path.at(t)[2])
 
     def _homography(self, actor: Actor, pose: Pose, axes: np.ndarray, t: float) -> np.ndarray:
-        """Return the (3, 3) matrix from the cutout's pixels to the picture's."""
+        """Return the (3, 3) matrix from the cutout's pixels to the image's."""
         azimuth, elevation, distance, roll, turn = actor.path.at(t)
         ahead = direction(azimuth, 0)
         across = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
@@ -185,16 +207,28 @@ class Renderer:
         cos, sin = math.cos(roll), math.sin(roll)
         u = (cos * across + sin * down) * actor.pixel_size
         v = (cos * down - sin * across) * actor.pixel_size
-        origin = (distance * direction(azimuth, elevation) - pose.position
-                  - actor.cutout.anchor[0] * u - actor.cutout.anchor[1] * v)
+        origin = (
+            distance * direction(azimuth, elevation)
+            - pose.position
+            - actor.cutout.anchor[0] * u
+            - actor.cutout.anchor[1] * v
+        )
         model = self.model
-        pinhole = np.array([[model.fx, 0, model.cx + 0.5], [0, model.fy, model.cy + 0.5],
-                            [0, 0, 1]])
+        pinhole = np.array(
+            [[model.fx, 0, model.cx + 0.5], [0, model.fy, model.cy + 0.5], [0, 0, 1]]
+        )
         return pinhole @ axes @ np.stack([u, v, origin], axis=1)
 
-    def _visibility(self, actor: Actor, homography: np.ndarray, nearer: list[Actor], pose: Pose,
-                    axes: np.ndarray, t: float) -> float:
-        """Return the share of a face's ellipse that is in the picture and behind nothing."""
+    def _visibility(
+        self,
+        actor: Actor,
+        homography: np.ndarray,
+        nearer: list[Actor],
+        pose: Pose,
+        axes: np.ndarray,
+        t: float,
+    ) -> float:
+        """Return the share of a face's ellipse that is in the image and behind nothing."""
         points = _through(homography, _ellipse_points(actor.cutout.face))
         if points is None:
             return 0.0
@@ -210,7 +244,7 @@ class Renderer:
 
 
 def _ray_grid(model: CameraModel) -> np.ndarray:
-    """Return unit rays (h, w, 3), one cell more than the picture on each side."""
+    """Return unit rays (h, w, 3), one cell more than the image on each side."""
     columns = (np.arange(-(-model.width // GRID) + 2) - 0.5) * GRID
     rows = (np.arange(-(-model.height // GRID) + 2) - 0.5) * GRID
     x, y = np.meshgrid((columns - model.cx - 0.5) / model.fx, (rows - model.cy - 0.5) / model.fy)
@@ -219,7 +253,7 @@ def _ray_grid(model: CameraModel) -> np.ndarray:
 
 
 def _sharp_enough(backdrop: Backdrop, model: CameraModel) -> tuple[np.ndarray, float]:
-    """Return the smallest canvas that is not coarser than the picture, and its density."""
+    """Return the smallest canvas that is not coarser than the image, and its density."""
     level, density = 0, backdrop.density
     while level + 1 < len(backdrop.levels) and density / 2 >= model.fx:
         level, density = level + 1, density / 2
@@ -227,7 +261,7 @@ def _sharp_enough(backdrop: Backdrop, model: CameraModel) -> tuple[np.ndarray, f
 
 
 def _noise_tile(scene: Scene, model: CameraModel) -> np.ndarray | None:
-    """Return noise, int16, larger than a picture: each frame takes another part of it."""
+    """Return noise, int16, larger than an image: each frame takes another part of it."""
     if scene.look.noise <= 0:
         return None
     shape = (model.height + 64, model.width + 64, 3)
@@ -239,7 +273,7 @@ def _on_sphere(rays: np.ndarray, pose: Pose, radius: float) -> np.ndarray:
     """Return where rays (N, 3) from the camera meet the sphere around the origin."""
     start = np.asarray(pose.position)
     along = rays @ start
-    length = np.sqrt(along ** 2 + radius ** 2 - start @ start) - along
+    length = np.sqrt(along**2 + radius**2 - start @ start) - along
     return start + length[:, None] * rays
 
 
@@ -259,8 +293,9 @@ def _through(homography: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     return mapped[:, :2] / mapped[:, 2:]
 
 
-def _level(levels: tuple[np.ndarray, ...], homography: np.ndarray,
-           anchor: np.ndarray) -> tuple[np.ndarray, float]:
+def _level(
+    levels: tuple[np.ndarray, ...], homography: np.ndarray, anchor: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Return the level to draw from and how many full pixels one of its pixels is wide."""
     near = _through(homography, anchor + np.array([[0, 0], [0, 1.0]]))
     size = 1.0 if near is None else float(np.linalg.norm(near[1] - near[0]))
@@ -270,10 +305,10 @@ def _level(levels: tuple[np.ndarray, ...], homography: np.ndarray,
 
 def _lay_over(image: np.ndarray, layer: np.ndarray) -> None:
     """Blend a premultiplied layer (H, W, 4) over an image (H, W, 3), in place."""
-    colour, alpha = cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3)
+    color, alpha = cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3)
     clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2BGR)
     cv2.multiply(image, clear, image, scale=1 / 255)
-    cv2.add(image, colour, image)
+    cv2.add(image, color, image)
 
 
 def _face_box(homography: np.ndarray, face: np.ndarray) -> np.ndarray | None:
@@ -287,17 +322,17 @@ def _face_box(homography: np.ndarray, face: np.ndarray) -> np.ndarray | None:
 def _ellipse_points(face: np.ndarray) -> np.ndarray:
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES * 2 - 1
     square = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    disc = square[(square ** 2).sum(axis=1) <= 1]
+    disc = square[(square**2).sum(axis=1) <= 1]
     return (face[:2] + face[2:]) / 2 + disc * (face[2:] - face[:2]) / 2
 
 
 def _covers(actor: Actor, homography: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return which points (N, 2) of the picture an actor hides."""
-    picture = actor.cutout.levels[0]
-    if _through(homography, _corners(picture.shape[1], picture.shape[0])) is None:
+    """Return which points (N, 2) of the image an actor hides."""
+    texture = actor.cutout.levels[0]
+    if _through(homography, _corners(texture.shape[1], texture.shape[0])) is None:
         return np.zeros(len(points), bool)
     mapped = np.c_[points, np.ones(len(points))] @ np.linalg.inv(homography).T
     pixels = np.floor(mapped[:, :2] / mapped[:, 2:]).astype(int)
-    inside = ((pixels >= 0) & (pixels < picture.shape[1::-1])).all(axis=1)
+    inside = ((pixels >= 0) & (pixels < texture.shape[1::-1])).all(axis=1)
     x, y = np.where(inside[:, None], pixels, 0).T
-    return inside & (picture[y, x, 3] > 127)
+    return inside & (texture[y, x, 3] > 127)

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from face_tracking.simulation.path import Path
+from face_tracking.simulation.waypoints import Path
 
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A flat thing in the scene: a picture with a soft-edged outline.
+    """A flat thing in the scene: an image with a soft-edged outline.
 
-    :ivar levels: the picture at full, half, quarter, ... size, each uint8 (H, W, 4): BGR
+    :ivar levels: the image at full, half, quarter, ... size, each uint8 (H, W, 4): BGR
         multiplied by alpha, and alpha.
-    :ivar anchor: the point (2,) of the full picture, in pixels, that the path places.
-    :ivar face: ``[x1, y1, x2, y2]`` in pixels of the full picture; None where it shows none.
+    :ivar anchor: the point (2,) of the full image, in pixels, that the path places.
+    :ivar face: ``[x1, y1, x2, y2]`` in pixels of the full image; None where it shows none.
     """
 
     levels: tuple[np.ndarray, ...]
@@ -31,18 +31,19 @@ class Cutout:
     face: np.ndarray | None = None
 
     @classmethod
-    def from_picture(cls, image: np.ndarray, alpha: np.ndarray, face=None) -> Cutout:
-        """Make one of a picture, uint8 (H, W, 3) BGR, and its outline, uint8 (H, W) 0 to 255."""
+    def from_image(cls, image: np.ndarray, alpha: np.ndarray, face=None) -> Cutout:
+        """Make one of an image, uint8 (H, W, 3) BGR, and its outline, uint8 (H, W) 0 to 255."""
         face = None if face is None else np.asarray(face, float)
-        anchor = (np.array(image.shape[1::-1]) / 2 if face is None
-                  else (face[:2] + face[2:]) / 2)
+        anchor = np.array(image.shape[1::-1]) / 2 if face is None else (face[:2] + face[2:]) / 2
         weights = alpha[..., None].astype(np.float32) / 255
         full = np.concatenate(
-            [np.round(image * weights).astype(np.uint8), alpha[..., None]], axis=2)
+            [np.round(image * weights).astype(np.uint8), alpha[..., None]], axis=2
+        )
         levels = [full]
         while min(levels[-1].shape[:2]) > 32:
-            levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5,
-                                     interpolation=cv2.INTER_AREA))
+            levels.append(
+                cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            )
         return cls(tuple(levels), anchor, face)
 
 
@@ -51,8 +52,8 @@ class Actor:
     """A cutout on its way through the scene, upright and turned to the scene's origin.
 
     :ivar cutout: what it looks like.
-    :ivar pixel_size: metres that a pixel of the full picture is wide in the scene.
-    :ivar path: azimuth, elevation, distance (metres), roll and turn (radians; in the picture's
+    :ivar pixel_size: meters that a pixel of the full image is wide in the scene.
+    :ivar path: azimuth, elevation, distance (meters), roll and turn (radians; in the image's
         plane, and about the vertical) of the anchor over time.
     :ivar identity: the id in the truth, from 1; 0 for things without a face.
     :ivar name: for people.
@@ -76,7 +77,7 @@ class Backdrop:
     :ivar left: azimuth of the left edge, radians; beyond the edges the canvas is mirrored.
     :ivar top: elevation of the upper edge, radians.
     :ivar density: pixels per radian of the full canvas.
-    :ivar radius: metres; shows as parallax when the camera moves.
+    :ivar radius: meters; shows as parallax when the camera moves.
     :ivar ledge: elevation, radians, below which the canvas lies in front of everybody (a
         parapet); None without.
     """
@@ -89,8 +90,9 @@ class Backdrop:
     ledge: float | None = None
 
     @classmethod
-    def from_canvas(cls, canvas: np.ndarray, left: float, top: float, density: float,
-                    **more) -> Backdrop:
+    def from_canvas(
+        cls, canvas: np.ndarray, left: float, top: float, density: float, **more
+    ) -> Backdrop:
         """Make one of its full canvas."""
         levels = [canvas]
         while min(levels[-1].shape[:2]) > 100:
@@ -100,14 +102,14 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Look:
-    """What light and sensor do to the picture.
+    """What light and sensor do to the image.
 
-    :ivar gain: brightness of the whole picture.
+    :ivar gain: brightness of the whole image.
     :ivar gain_swing: share by which it waxes and wanes.
     :ivar gain_period: seconds of one swing.
-    :ivar noise: standard deviation of the sensor's noise in grey levels.
+    :ivar noise: standard deviation of the sensor's noise in gray levels.
     :ivar blur: standard deviation in pixels, of the lens.
-    :ivar exposure: seconds; smears the picture as the camera turns.
+    :ivar exposure: seconds; smears the image as the camera turns.
     """
 
     gain: float = 1.0
@@ -122,7 +124,7 @@ class Look:
 class Scene:
     """Everything there is to see.
 
-    :ivar camera: path of the camera: azimuth, elevation, roll (radians), x, y, z (metres).
+    :ivar camera: path of the camera: azimuth, elevation, roll (radians), x, y, z (meters).
     :ivar duration: seconds after which the scene starts again or ends.
     :ivar seed: of the noise.
     """
@@ -143,7 +145,7 @@ class Pose:
     :ivar azimuth: radians, positive to the left (the angle of a pan joint about z).
     :ivar elevation: radians, positive up (the negative angle of a tilt joint about y).
     :ivar roll: radians, positive clockwise as seen from behind the camera.
-    :ivar position: metres in the scene's frame.
+    :ivar position: meters in the scene's frame.
     """
 
     azimuth: float = 0.0

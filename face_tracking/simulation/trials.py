@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from face_tracking.pan_tilt.controller import HeadController
-from face_tracking.pan_tilt.options import ControlOptions
-from face_tracking.pan_tilt.plain import PixelProportional
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation.closed_loop import ClosedLoop, Log
+from face_tracking.simulation.pixel_p_baseline import PixelProportionalController
 
 NEAR = 3.0  # degrees: so far off, a face counts as looked at
 STEP_AT = 3.0  # seconds into the scene ``step`` at which the head is told to look at the other
@@ -88,8 +88,10 @@ def look_at(loop: ClosedLoop, person: int) -> None:
 
 def run(loop: ClosedLoop, trial: Trial, progress=iter) -> Log:
     """Run a trial in a loop made for its scene; return what happened."""
-    orders = {'step': {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)},
-              'hidden': {1.5: lambda: look_at(loop, 2)}}
+    orders = {
+        'step': {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)},
+        'hidden': {1.5: lambda: look_at(loop, 2)},
+    }
     return loop.run(progress=progress, at=orders.get(trial.name))
 
 
@@ -112,7 +114,7 @@ def measure_walk(log: Log) -> WalkResult:
     """Measure how the head kept up in the scene ``walk``."""
     time, error = np.array(log.time), log.error(1) * DEGREES
     walking = error[(time >= WALK[0]) & (time < WALK[1])]
-    return WalkResult(float(np.sqrt(np.mean(walking ** 2))), float(walking.max()))
+    return WalkResult(float(np.sqrt(np.mean(walking**2))), float(walking.max()))
 
 
 def measure_crossing(log: Log) -> CrossingResult:
@@ -130,8 +132,11 @@ def measure_hidden(log: Log) -> CrossingResult:
 def _loyalty(log: Log, person: int, since: float) -> CrossingResult:
     time, who = np.array(log.time), np.array(log.looked_at)
     error = log.error(person)[time >= since + 1.0] * DEGREES
-    return CrossingResult(float(np.mean(who[time >= since] == person)), bool(who[-1] == person),
-                          float(np.sqrt(np.mean(error ** 2))))
+    return CrossingResult(
+        float(np.mean(who[time >= since] == person)),
+        bool(who[-1] == person),
+        float(np.sqrt(np.mean(error**2))),
+    )
 
 
 STEP = Trial('step', 'step', 2, measure_step)
@@ -141,11 +146,11 @@ HIDDEN = Trial('hidden', 'crossing', 2, measure_hidden)
 ALL = (STEP, WALK_ACROSS, CROSSING, HIDDEN)
 
 
-def ours(options: ControlOptions | None = None) -> HeadController:
+def ours(options: HeadOptions | None = None) -> HeadController:
     """Return the head as configured."""
     return HeadController(options)
 
 
-def plain(share: float, focal_length: float) -> PixelProportional:
-    """Return the rival that moves, with each picture, by a share of the face's offset."""
-    return PixelProportional(share / focal_length)
+def plain(share: float, focal_length: float) -> PixelProportionalController:
+    """Return the baseline that moves, with each image, by a share of the face's offset."""
+    return PixelProportionalController(share / focal_length)

@@ -11,20 +11,20 @@ from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
 from face_tracking.tracking.appearance import SIZE, difference, differences
-from face_tracking.tracking.motion import States
+from face_tracking.tracking.kalman import States
 
 GATE = 16.0
 """Squared distance in standard deviations, over four numbers, within which a pair is likely."""
 
 _FORBIDDEN = 1e6
-_UNCLEAR = 0.4     # what a difference in looks counts as where it cannot be told
-_STRANGER = 0.9    # from this difference on even a face in the right place is another's
+_UNCLEAR = 0.4  # what a difference in looks counts as where it cannot be told
+_STRANGER = 0.9  # from this difference on even a face in the right place is another's
 _PLACE_HELPS = 2.0  # a lost face in the right place may differ that many times as much
 _WEAK_OVERLAP = 0.3
 _OBVIOUS, _TOUCH = 0.5, 0.02  # overlap that nobody else's can match; none to speak of
 
 
-class Places:
+class SpatialCost:
     """How well N tracks and M detections agree in place.
 
     :param states: beliefs about the tracks.
@@ -66,8 +66,13 @@ class Places:
         """
         rows, columns = (self.overlap > _TOUCH).nonzero()
         count = self.overlap.shape[1]
-        if (count and count == len(rows) == np.count_nonzero(self.overlap > _OBVIOUS)
-                and _are_pairs(rows) and _are_pairs(columns) and all(tracks.take(rows).tolist())):
+        if (
+            count
+            and count == len(rows) == np.count_nonzero(self.overlap > _OBVIOUS)
+            and _are_pairs(rows)
+            and _are_pairs(columns)
+            and all(tracks.take(rows).tolist())
+        ):
             return rows, columns
         return None
 
@@ -87,7 +92,7 @@ class Places:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class Appearance:
     """How tracks or detections look.
 
     :ivar values: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
@@ -98,15 +103,15 @@ class Looks:
     known: np.ndarray
 
     @classmethod
-    def none(cls, count: int) -> Looks:
+    def none(cls, count: int) -> Appearance:
         """Return the looks of ``count`` faces of which nothing is known."""
         return cls(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
 
-    def __getitem__(self, rows) -> Looks:
+    def __getitem__(self, rows) -> Appearance:
         """Pick rows by index array or mask."""
-        return Looks(self.values[rows], self.known[rows])
+        return Appearance(self.values[rows], self.known[rows])
 
-    def could_be(self, others: Looks) -> bool:
+    def could_be(self, others: Appearance) -> bool:
         """Say whether none of these looks is a stranger's to the one in its row of others."""
         strange = difference(self.values, others.values) >= _STRANGER
         return not np.count_nonzero(strange & self.known & others.known)
@@ -129,8 +134,14 @@ def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return rows[good], columns[good]
 
 
-def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections: Looks,
-              strong: np.ndarray, look_threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def associate(
+    places: SpatialCost,
+    tracks: Appearance,
+    remembered: np.ndarray,
+    detections: Appearance,
+    strong: np.ndarray,
+    appearance_threshold: float,
+) -> tuple[np.ndarray, np.ndarray]:
     """Match M detections to N tracks in three stages.
 
     First strong detections, by place and looks. Then weak ones with the tracks left over: such a
@@ -141,7 +152,7 @@ def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections:
 
     :param remembered: bool (N,), the tracks that were lost from sight: place is not enough.
     :param strong: bool (M,).
-    :param look_threshold: difference in looks up to which two faces are the same by that alone.
+    :param appearance_threshold: difference in looks up to which two faces are the same by that alone.
     :returns: for each detection the row of its track, int (M,), -1 where it has none; and
         whether it was found in another place than expected, bool (M,).
     """
@@ -153,7 +164,7 @@ def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections:
     likely = places.likely & strong
     if by_looks:
         comparable = tracks.known[:, None] & detections.known
-        limit = np.where(remembered, _PLACE_HELPS * look_threshold, _STRANGER)[:, None]
+        limit = np.where(remembered, _PLACE_HELPS * appearance_threshold, _STRANGER)[:, None]
         looks = differences(tracks.values, detections.values, comparable & likely)
         first = likely & np.where(comparable, looks < limit, in_sight)
         _pair(match, places.cost + np.where(comparable, looks, _UNCLEAR), first)
@@ -169,7 +180,7 @@ def associate(places: Places, tracks: Looks, remembered: np.ndarray, detections:
     left[match[by_place]] = False
     if left.any():
         looks = differences(tracks.values, detections.values, left)
-        _pair(match, looks, left & (looks < look_threshold))
+        _pair(match, looks, left & (looks < appearance_threshold))
     return match, (match >= 0) & ~by_place
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker: every picture, and every detection when it comes, make tracks."""
+"""The tracker: every image, and every detection when it comes, make tracks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
-from face_tracking.tracking.association import Looks, Places, associate
-from face_tracking.tracking.flow import Flow, Warp
-from face_tracking.tracking.life_cycle import SECOND, Register
-from face_tracking.tracking.motion import States
-from face_tracking.tracking.options import TrackerOptions
-from face_tracking.tracking.picture import Picture
-from face_tracking.tracking.timeline import Moment, Timeline, locate
-from face_tracking.tracking.visual import create_carrier
+from face_tracking.tracking.association import Appearance, SpatialCost, associate
+from face_tracking.tracking.history import Snapshot, StateHistory, locate
+from face_tracking.tracking.image_pyramid import ImagePyramid
+from face_tracking.tracking.kalman import States
+from face_tracking.tracking.motion_estimators import create_motion_estimator
+from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.track_table import SECOND, TrackTable
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 _REMEMBERED_SECONDS = 1.5
 _SMALLEST_SIDE = 2.0
@@ -29,15 +29,19 @@ _USUAL_INTERVAL = SECOND // 30
 _FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turning
 _CHECK_INTERVAL = SECOND // 8
 _CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
-_LARGEST = 1e5, 1e5  # height and width of a picture that nobody has seen
+_LARGEST = 1e5, 1e5  # height and width of an image that nobody has seen
 _NOBODY, _NO_STATES = np.zeros(0, np.int64), States.empty()
 _OUTWARDS = np.diag([1.0, 1, -1, -1])
 # Of x1, y1, x2, y2, score: x1, y1, -x2, -y2, width, height, score, -width, -height, -score.
-_MEASURES = np.array([[1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
-                      [0.0, 1, 0, 0, 0, -1, 0, 0, 1, 0],
-                      [0.0, 0, -1, 0, 1, 0, 0, -1, 0, 0],
-                      [0.0, 0, 0, -1, 0, 1, 0, 0, -1, 0],
-                      [0.0, 0, 0, 0, 0, 0, 1, 0, 0, -1]])
+_MEASURES = np.array(
+    [
+        [1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
+        [0.0, 1, 0, 0, 0, -1, 0, 0, 1, 0],
+        [0.0, 0, -1, 0, 1, 0, 0, -1, 0, 0],
+        [0.0, 0, 0, -1, 0, 1, 0, 0, -1, 0],
+        [0.0, 0, 0, 0, 0, 0, 1, 0, 0, -1],
+    ]
+)
 
 
 class FaceTracker:
@@ -48,7 +52,7 @@ class FaceTracker:
     any thread and returns at once; a lock lets one thread at a time into everything else.
 
     :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry`` (visual tracker
-        and camera motion, and shrinking the picture for them), ``look`` (appearance), ``fuse``
+        and camera motion, and shrinking the image for them), ``look`` (appearance), ``fuse``
         (all the rest) and ``total``.
     :ivar refused: how many boxes and late rounds of detection were dropped as unusable.
     """
@@ -57,9 +61,9 @@ class FaceTracker:
         self.timings: dict[str, float] = {}
         self.refused = 0
         self._options = options or TrackerOptions()
-        self._carrier = self._make_carrier()
-        self._register = Register()
-        self._timeline = Timeline(_REMEMBERED_SECONDS)
+        self._motion_estimator = self._make_motion_estimator()
+        self._register = TrackTable()
+        self._history = StateHistory(_REMEMBERED_SECONDS)
         self._waiting: deque[Detections] = deque(maxlen=16)
         self._fused_stamp = -1
         self._checked_stamp = -SECOND
@@ -80,31 +84,34 @@ class FaceTracker:
         """Put other options in force; tracks and ids stay."""
         with self._lock:
             before, self._options = self._options, options
-            if ((before.visual_tracker, before.camera_motion)
-                    != (options.visual_tracker, options.camera_motion)):
-                self._carrier = self._make_carrier()
+            if (before.visual_tracker, before.camera_motion) != (
+                options.visual_tracker,
+                options.camera_motion,
+            ):
+                self._motion_estimator = self._make_motion_estimator()
 
     def add_detections(self, detections: Detections) -> None:
-        """Hand in what the detector found in the picture of ``detections.stamp``.
+        """Hand in what the detector found in the image of ``detections.stamp``.
 
         It is fused at the next :meth:`step` or :meth:`predict`. A round with no face in it is
         evidence too, so hand that in as well. Let the detector report faces down to
-        ``weak_score_threshold``: weak ones never begin a track but keep one from being lost.
+        ``low_score_threshold``: weak ones never begin a track but keep one from being lost.
         """
         self._waiting.append(detections)
 
-    def step(self, image: np.ndarray | None, stamp: int,
-             camera_motion: Warp | None = None) -> Tracks:
-        """Take the next picture and return the tracks as they are in it.
+    def step(
+        self, image: np.ndarray | None, stamp: int, camera_motion: Warp | None = None
+    ) -> Tracks:
+        """Take the next image and return the tracks as they are in it.
 
         :param image: uint8 (height, width, 3), BGR; kept until the next call, never written to.
             None where only detections are to be had: then nothing carries the faces but their
             motion so far.
-        :param stamp: the picture's stamp in nanoseconds. One that is not later than the one
+        :param stamp: the image's stamp in nanoseconds. One that is not later than the one
             before, as when a video loops or the clock is set, moves the tracks' time with it.
-        :param camera_motion: how the background moved since the picture before, as far as it
-            follows from what the camera's joints did: there the picture is searched for how it
-            did move, and it is taken as it is where the picture does not tell.
+        :param camera_motion: how the background moved since the image before, as far as it
+            follows from what the camera's joints did: there the image is searched for how it
+            did move, and it is taken as it is where the image does not tell.
         :raises UserError: the image has another shape or type.
         """
         _check_image(image)
@@ -112,8 +119,8 @@ class FaceTracker:
             start = time.perf_counter()
             self.timings = {'carry': 0.0, 'look': 0.0}
             stamp = int(stamp)
-            self._mind_the_clock(stamp)
-            self._mind_the_size(image)
+            self._handle_clock_jump(stamp)
+            self._handle_resolution_change(image)
             self._fuse_waiting()
             self._move_to(image, stamp, camera_motion)
             self._fuse_waiting()
@@ -128,79 +135,91 @@ class FaceTracker:
     def predict(self, stamp: int) -> Tracks:
         """Return where the tracks will be at ``stamp``, nanoseconds, as far as is known now.
 
-        A stamp before the newest picture's gives the tracks in that picture.
+        A stamp before the newest image's gives the tracks in that image.
         """
         with self._lock:
-            if not len(self._timeline):
+            if not len(self._history):
                 return Tracks(stamp=int(stamp))
             self._fuse_waiting()
-            newest = self._timeline.newest.stamp
+            newest = self._history.newest.stamp
             stamp = max(int(stamp), newest)
             return self._tracks(stamp, (stamp - newest) / SECOND)
 
-    def _make_carrier(self):
-        return create_carrier(self._options.visual_tracker, self._options.camera_motion)
+    def _make_motion_estimator(self):
+        return create_motion_estimator(self._options.visual_tracker, self._options.camera_motion)
 
-    def _mind_the_clock(self, stamp: int) -> None:
+    def _handle_clock_jump(self, stamp: int) -> None:
         """Move all that was to just before a stamp that does not follow."""
-        if not len(self._timeline) or stamp > self._timeline.newest.stamp:
+        if not len(self._history) or stamp > self._history.newest.stamp:
             return
-        newest = self._timeline.newest
+        newest = self._history.newest
         shift = stamp - _USUAL_INTERVAL - newest.stamp
         self._register.shift(shift)
         newest.stamp += shift
-        self._timeline.clear()
-        self._timeline.append(newest)
-        self._waiting = deque((late for late in self._waiting if late.stamp == stamp),
-                              self._waiting.maxlen)
+        self._history.clear()
+        self._history.append(newest)
+        self._waiting = deque(
+            (late for late in self._waiting if late.stamp == stamp), self._waiting.maxlen
+        )
         self._fused_stamp = -1
 
-    def _mind_the_size(self, image: np.ndarray | None) -> None:
+    def _handle_resolution_change(self, image: np.ndarray | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
         if image is None:
             return
         before, self._shape = self._shape, image.shape[:2]
-        if before in (None, self._shape) or not len(self._timeline):
+        if before in (None, self._shape) or not len(self._history):
             return
-        newest = self._timeline.newest
-        newest.states = newest.states.scaled(self._shape[1] / before[1],
-                                             self._shape[0] / before[0])
-        newest.picture = None
-        self._timeline.clear()
-        self._timeline.append(newest)
-        self._carrier = self._make_carrier()
+        newest = self._history.newest
+        newest.states = newest.states.scaled(
+            self._shape[1] / before[1], self._shape[0] / before[0]
+        )
+        newest.pyramid = None
+        self._history.clear()
+        self._history.append(newest)
+        self._motion_estimator = self._make_motion_estimator()
 
     def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
-        """Bring the tracks to a new picture and remember how they came there."""
-        last = self._timeline.newest if len(self._timeline) else None
+        """Bring the tracks to a new image and remember how they came there."""
+        last = self._history.newest if len(self._history) else None
         carried = self._register.standing(stamp, self._options).carried
         started = time.perf_counter()
-        picture = None if image is None else Picture(image)
-        if picture is None or last is None or last.picture is None:
+        pyramid = None if image is None else ImagePyramid(image)
+        if pyramid is None or last is None or last.pyramid is None:
             flow = Flow.unknown(len(carried))
         else:
-            flow = self._carrier.carry(carried, last.of(carried).boxes(), last.picture, picture,
-                                       hint)
+            flow = self._motion_estimator.carry(
+                carried, last.of(carried).boxes(), last.pyramid, pyramid, hint
+            )
         self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        moment = Moment(stamp, 0.0, flow.warp or hint, carried, flow.motion, flow.deviation,
-                        _NOBODY, _NO_STATES, picture)
+        moment = Snapshot(
+            stamp,
+            0.0,
+            flow.warp or hint,
+            carried,
+            flow.motion,
+            flow.deviation,
+            _NOBODY,
+            _NO_STATES,
+            pyramid,
+        )
         if last is not None:
             moment.follow(last)
-            if last.picture is not None:
-                last.picture.release()
-        self._timeline.append(moment)
+            if last.pyramid is not None:
+                last.pyramid.release()
+        self._history.append(moment)
 
     def _fuse_waiting(self) -> None:
-        """Fuse what has arrived for pictures already seen; leave what is for those to come."""
-        if not self._waiting or not len(self._timeline):
+        """Fuse what has arrived for images already seen; leave what is for those to come."""
+        if not self._waiting or not len(self._history):
             return
-        newest = self._timeline.newest.stamp
+        newest = self._history.newest.stamp
         arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]
         for detections in sorted(arrived, key=lambda late: late.stamp):
             if newest < detections.stamp <= newest + SECOND:
                 self._waiting.append(detections)
                 continue
-            index = self._timeline.find(detections.stamp)
+            index = self._history.find(detections.stamp)
             if index is None:
                 self.refused += 1
             else:
@@ -208,19 +227,20 @@ class FaceTracker:
 
     def _fuse(self, detections: Detections, index: int) -> None:
         """Match detections with the tracks at one moment, correct them, and return to now."""
-        moment, register, options = self._timeline.at(index), self._register, self._options
+        moment, register, options = self._history.at(index), self._register, self._options
         stamp = detections.stamp
         in_time = stamp > self._fused_stamp
         self._fused_stamp = max(self._fused_stamp, stamp)
         _, rows = locate(moment.keys, register.keys)
         keys, states = register.keys.take(rows), moment.of(register.keys)
         detections, found, taken, elsewhere, seen = self._match(
-            moment.picture, states, rows, detections)
+            moment.pyramid, states, rows, detections
+        )
         if len(found):
             matched = detections.take(taken)
             states = _corrected(states, found, matched, elsewhere)
             self._note(rows.take(found), matched, seen, taken)
-        changed = keys.take(found) if self._carrier.takes_views else _NOBODY
+        changed = keys.take(found) if self._motion_estimator.needs_reinitialization else _NOBODY
         if in_time:
             if len(found) < len(register):
                 missed = np.ones(len(register), bool)
@@ -232,16 +252,20 @@ class FaceTracker:
                 self._note(locate(register.keys, begun)[0], detections[new], seen, new)
                 keys, changed = np.concatenate([keys, begun]), np.concatenate([changed, begun])
                 states = states.joined(States.at_rest(detections.boxes[new]))
-        self._timeline.rewrite(index, keys, states)
+        self._history.correct_and_replay(index, keys, states)
         self._restart(changed)
-        for over in (register.confirm(stamp, options), register.recognise(stamp, options)):
+        for over in (register.confirm(stamp, options), register.recognize(stamp, options)):
             if len(over):
                 register.keep(~np.isin(register.keys, over))
-        self._drop_dead(self._timeline.newest.stamp)
+        self._drop_dead(self._history.newest.stamp)
 
-    def _match(self, picture: Picture | None, states: States, rows: np.ndarray,
-               detections: Detections,
-               ) -> tuple[Detections, np.ndarray, np.ndarray, np.ndarray, Looks | None]:
+    def _match(
+        self,
+        pyramid: ImagePyramid | None,
+        states: States,
+        rows: np.ndarray,
+        detections: Detections,
+    ) -> tuple[Detections, np.ndarray, np.ndarray, np.ndarray, Appearance | None]:
         """Say which tracks the detections continue.
 
         :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
@@ -251,28 +275,37 @@ class FaceTracker:
             asked, None where it was not.
         """
         register, options, stamp = self._register, self._options, detections.stamp
-        places = Places(states, detections.boxes, options.iou_threshold)
-        obvious = self._match_obvious(picture, places, rows, detections)
+        places = SpatialCost(states, detections.boxes, options.iou_threshold)
+        obvious = self._match_obvious(pyramid, places, rows, detections)
         if obvious is not None:
             found, taken, seen = obvious
             return detections, found, taken, _NOBODY, seen
         detections = _in_order(detections)
-        places = Places(states, detections.boxes, options.iou_threshold)
+        places = SpatialCost(states, detections.boxes, options.iou_threshold)
         strong = detections.scores >= options.score_threshold
         remembered = register.standing(stamp, options).remembered[rows]
         settled = places.settled(register.familiar(stamp)[rows] & ~remembered)
-        seen = self._seen(picture, detections, (strong & ~settled).nonzero()[0])
+        seen = self._seen(pyramid, detections, (strong & ~settled).nonzero()[0])
         match, elsewhere = associate(
-            places, register.appearances(rows), remembered, seen or Looks.none(len(strong)),
-            strong, options.look_threshold)
+            places,
+            register.appearances(rows),
+            remembered,
+            seen or Appearance.none(len(strong)),
+            strong,
+            options.appearance_threshold,
+        )
         taken = (match >= 0).nonzero()[0]
         taken = taken[match[taken].argsort()]
         return detections, match[taken], taken, elsewhere[taken].nonzero()[0], seen
 
-    def _match_obvious(self, picture: Picture | None, places: Places, rows: np.ndarray,
-                       detections: Detections,
-                       ) -> tuple[np.ndarray, np.ndarray, Looks | None] | None:
-        """Match where place leaves no doubt, and looks, where they are to be learnt, agree."""
+    def _match_obvious(
+        self,
+        pyramid: ImagePyramid | None,
+        places: SpatialCost,
+        rows: np.ndarray,
+        detections: Detections,
+    ) -> tuple[np.ndarray, np.ndarray, Appearance | None] | None:
+        """Match where place leaves no doubt, and looks, where they are to be learned, agree."""
         register, options, stamp = self._register, self._options, detections.stamp
         if not all((detections.scores >= options.score_threshold).tolist()):
             return None
@@ -283,7 +316,7 @@ class FaceTracker:
             return *pairs, None
         found, taken = pairs
         mine = rows.take(found)
-        seen = self._seen(picture, detections, taken[~register.familiar(stamp)[mine]], apart=True)
+        seen = self._seen(pyramid, detections, taken[~register.familiar(stamp)[mine]], apart=True)
         if seen is None or seen[taken].could_be(register.appearances(mine)):
             return found, taken, seen
         return None
@@ -296,10 +329,11 @@ class FaceTracker:
         new[taken] = False
         standing = self._register.standing(detections.stamp, self._options)
         room = self._options.max_tracks - np.count_nonzero(~standing.remembered)
-        return new.nonzero()[0][:max(0, room)]
+        return new.nonzero()[0][: max(0, room)]
 
-    def _note(self, rows: np.ndarray, detections: Detections, seen: Looks | None,
-              which: np.ndarray) -> None:
+    def _note(
+        self, rows: np.ndarray, detections: Detections, seen: Appearance | None, which: np.ndarray
+    ) -> None:
         """Enter detections (K,) into the register's ``rows`` (K,).
 
         :param seen: how they look, in the rows ``which`` (K,).
@@ -309,36 +343,43 @@ class FaceTracker:
             return
         clear = seen.known[which]
         if clear.any():
-            self._register.view(rows[clear], detections.stamp, seen.values[which[clear]],
-                                detections.scores[clear])
+            self._register.view(
+                rows[clear], detections.stamp, seen.values[which[clear]], detections.scores[clear]
+            )
 
-    def _seen(self, picture: Picture | None, detections: Detections, asked: np.ndarray,
-              apart: bool = False) -> Looks | None:
+    def _seen(
+        self,
+        pyramid: ImagePyramid | None,
+        detections: Detections,
+        asked: np.ndarray,
+        apart: bool = False,
+    ) -> Appearance | None:
         """Return how the detections look of which it is ``asked``, int (K,), and can be told.
 
         :param apart: whether they are known not to hide each other.
         """
-        if picture is None or not self._options.appearance or not len(asked):
+        if pyramid is None or not self._options.appearance or not len(asked):
             return None
         started = time.perf_counter()
-        boxes, looks = detections.boxes, Looks.none(len(detections))
-        clear = (boxes[asked].dot(_OUTWARDS) > _innermost(picture.shape)).all(axis=1)
+        boxes, looks = detections.boxes, Appearance.none(len(detections))
+        clear = (boxes[asked].dot(_OUTWARDS) > _innermost(pyramid.shape)).all(axis=1)
         if not apart:  # one that is has but itself near
             clear &= (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1) == 1
         rows = asked[clear]
-        looks.values[rows] = appearance.look(picture, boxes[rows],
-                                             appearance.lean(detections.landmarks[rows]))
+        looks.values[rows] = appearance.look(
+            pyramid, boxes[rows], appearance.lean(detections.landmarks[rows])
+        )
         looks.known[rows] = True
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
         return looks
 
     def _check_sight(self) -> None:
         """Look whether the faces that were not detected just now can be seen at all."""
-        newest, register = self._timeline.newest, self._register
+        newest, register = self._history.newest, self._register
         if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
             return
         unsure = register.seen < newest.stamp
-        if newest.picture is None or not self._options.appearance or not any(unsure.tolist()):
+        if newest.pyramid is None or not self._options.appearance or not any(unsure.tolist()):
             return
         started = time.perf_counter()
         unsure &= register.known
@@ -348,23 +389,29 @@ class FaceTracker:
             return
         self._checked_stamp = newest.stamp
         boxes = newest.of(register.keys[rows]).boxes()
-        looks = appearance.look(newest.picture, boxes, appearance.lean(register.eyes[rows]))
+        looks = appearance.look(newest.pyramid, boxes, appearance.lean(register.eyes[rows]))
         register.check(rows, looks)
         self.timings['look'] += 1e3 * (time.perf_counter() - started)
 
     def _restart(self, keys: np.ndarray) -> None:
-        newest = self._timeline.newest
-        if self._carrier.takes_views and newest.picture is not None and len(keys):
+        newest = self._history.newest
+        if (
+            self._motion_estimator.needs_reinitialization
+            and newest.pyramid is not None
+            and len(keys)
+        ):
             keys = np.sort(keys)
             rows, found = locate(newest.keys, keys)
-            self._carrier.restart(keys[found], newest.states[rows].boxes(), newest.picture)
+            self._motion_estimator.restart(
+                keys[found], newest.states[rows].boxes(), newest.pyramid
+            )
 
     def _drop_dead(self, stamp: int) -> None:
         """Forget the tracks whose time is over."""
         alive = self._register.standing(stamp, self._options).alive
         if len(alive) < len(self._register):
             self._register.keep(alive)
-        newest = self._timeline.newest
+        newest = self._history.newest
         if len(newest.keys) != len(self._register):
             rows, _ = locate(newest.keys, self._register.keys)
             newest.keys, newest.states = newest.keys[rows], newest.states[rows]
@@ -377,7 +424,7 @@ class FaceTracker:
         if len(landmarks) != len(rows):
             landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
         shape, options = self._shape or _LARGEST, self._options
-        least = min(options.weak_score_threshold, options.score_threshold)
+        least = min(options.low_score_threshold, options.score_threshold)
         fits = _fits(rows, shape, least)
         if np.count_nonzero(fits) < fits.size:
             good = fits.all(axis=1)
@@ -386,8 +433,8 @@ class FaceTracker:
         return Detections(int(detections.stamp), rows[:, :4], rows[:, 4], landmarks)
 
     def _tracks(self, stamp: int, ahead: float) -> Tracks:
-        """Return the tracks in sight ``ahead`` seconds after the newest picture."""
-        newest, register = self._timeline.newest, self._register
+        """Return the tracks in sight ``ahead`` seconds after the newest image."""
+        newest, register = self._history.newest, self._register
         states, rows = newest.states, register.standing(stamp, self._options).shown
         drift = newest.drift(states.values[:2]) if newest.turning else None
         if ahead > 0:
@@ -403,13 +450,19 @@ class FaceTracker:
         passed = (stamp - register.times.take(rows, axis=0)) / SECOND
         ages, unseen = passed.astype(np.float32).T
         return Tracks(
-            stamp, register.ids.take(rows), boxes.take(rows, axis=0).astype(np.float32),
-            register.scores.take(rows), velocities.take(rows, axis=0).astype(np.float32),
-            ages, unseen)
+            stamp,
+            register.ids.take(rows),
+            boxes.take(rows, axis=0).astype(np.float32),
+            register.scores.take(rows),
+            velocities.take(rows, axis=0).astype(np.float32),
+            ages,
+            unseen,
+        )
 
 
-def _corrected(states: States, rows: np.ndarray, detections: Detections,
-               elsewhere: np.ndarray) -> States:
+def _corrected(
+    states: States, rows: np.ndarray, detections: Detections, elsewhere: np.ndarray
+) -> States:
     """Return the states after those in ``rows`` were detected, one detection each.
 
     :param elsewhere: which of the detections have nothing to do with where the track was, int.
@@ -444,7 +497,7 @@ def _innermost(shape: tuple[float, float]) -> np.ndarray:
 def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
     """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 10).
 
-    :param shape: height and width of the picture.
+    :param shape: height and width of the image.
     :param least: the least score.
     """
     # What is infinite makes no number, without a warning; no number compares as False.
@@ -455,14 +508,28 @@ def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndar
 def _limits(shape: tuple[float, float], least: float) -> np.ndarray:
     """Return the greatest measures, (10,): see ``_MEASURES``."""
     height, width = shape
-    hair = 1e-9  # what only touches the picture is not in it
-    return np.array([width - hair, height - hair, -hair, -hair, 2 * width, 2 * height, 1,
-                     -_SMALLEST_SIDE, -_SMALLEST_SIDE, -least])
+    hair = 1e-9  # what only touches the image is not in it
+    return np.array(
+        [
+            width - hair,
+            height - hair,
+            -hair,
+            -hair,
+            2 * width,
+            2 * height,
+            1,
+            -_SMALLEST_SIDE,
+            -_SMALLEST_SIDE,
+            -least,
+        ]
+    )
 
 
 def _check_image(image: np.ndarray | None) -> None:
     if image is None:
         return
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(f'an image {image.shape} of {image.dtype} cannot be tracked',
-                        'hand in uint8 (height, width, 3), BGR')
+        raise UserError(
+            f'an image {image.shape} of {image.dtype} cannot be tracked',
+            'hand in uint8 (height, width, 3), BGR',
+        )

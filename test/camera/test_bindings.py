@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from face_tracking.camera import CameraLost, CaptureOptions, gstreamer, open_camera
+from face_tracking.camera import CameraLostError, CaptureOptions, gstreamer, open_camera
 from face_tracking.errors import UserError
 
-COLOUR = (10, 120, 240)  # BGR
+COLOR = (10, 120, 240)  # BGR
 
 
 class FakePicamera2:
@@ -61,9 +61,14 @@ class FakeRequest:
 
     def make_array(self, name):
         width, height = self.main['size']
-        bgr = np.full((height, width, 3), COLOUR, np.uint8)
-        code = {'RGB888': None, 'BGR888': cv2.COLOR_BGR2RGB, 'XRGB8888': cv2.COLOR_BGR2BGRA,
-                'XBGR8888': cv2.COLOR_BGR2RGBA, 'YUV420': cv2.COLOR_BGR2YUV_I420}
+        bgr = np.full((height, width, 3), COLOR, np.uint8)
+        code = {
+            'RGB888': None,
+            'BGR888': cv2.COLOR_BGR2RGB,
+            'XRGB8888': cv2.COLOR_BGR2BGRA,
+            'XBGR8888': cv2.COLOR_BGR2RGBA,
+            'YUV420': cv2.COLOR_BGR2YUV_I420,
+        }
         code = code[self.main['format']]
         return bgr if code is None else cv2.cvtColor(bgr, code)
 
@@ -83,24 +88,28 @@ def picamera2(monkeypatch):
     return module.Picamera2
 
 
-@pytest.mark.parametrize('pixel_format', ['', 'RGB888', 'BGR888', 'XRGB8888', 'XBGR8888',
-                                          'YUV420'])
+@pytest.mark.parametrize(
+    'pixel_format', ['', 'RGB888', 'BGR888', 'XRGB8888', 'XBGR8888', 'YUV420']
+)
 def test_pi_camera_gives_bgr_whatever_the_format(picamera2, pixel_format):
     options = CaptureOptions(width=64, height=48, pixel_format=pixel_format)
     with open_camera('picamera2:', options) as camera:
         frame = camera.read()
     assert frame.image.shape == (48, 64, 3)
-    assert np.abs(frame.image[0, 0].astype(int) - COLOUR).max() <= 3
+    assert np.abs(frame.image[0, 0].astype(int) - COLOR).max() <= 3
     assert 0.035 < (time.time_ns() - frame.stamp) / 1e9 < 1.0
     device = FakePicamera2.made[-1]
     assert device.stopped and device.closed
 
 
 def test_pi_camera_gets_rate_and_exposure(picamera2):
-    with open_camera('picamera2:0', CaptureOptions(rate=50, exposure=4)):
+    with open_camera('picamera2:0', CaptureOptions(frame_rate=50, exposure=4)):
         controls = FakePicamera2.made[-1].configuration['controls']
-    assert controls == {'FrameDurationLimits': (20000, 20000), 'AeEnable': False,
-                        'ExposureTime': 4000}
+    assert controls == {
+        'FrameDurationLimits': (20000, 20000),
+        'AeEnable': False,
+        'ExposureTime': 4000,
+    }
 
 
 def test_pi_camera_failures_are_one_line_each(picamera2):
@@ -125,7 +134,7 @@ def test_absent_picamera2_is_one_line(monkeypatch):
 
 
 class FakePipeline:
-    """A pipeline whose sink gives pictures of 5x4, rows padded to 16 bytes as GStreamer does."""
+    """A pipeline whose sink gives images of 5x4, rows padded to 16 bytes as GStreamer does."""
 
     def __init__(self, gst, description):
         self.gst, self.description, self.state = gst, description, None
@@ -183,8 +192,8 @@ class FakeSample:
 
     def map(self, flags):
         rows = np.zeros((4, 16), np.uint8)
-        rows[:, :15] = np.tile(COLOUR, 5)
-        rows[:, 15] = 99  # padding, which must not leak into the picture
+        rows[:, :15] = np.tile(COLOR, 5)
+        rows[:, 15] = 99  # padding, which must not leak into the image
         return True, types.SimpleNamespace(data=rows.tobytes())
 
     def unmap(self, info):
@@ -195,7 +204,7 @@ class FakeSample:
 def gst(monkeypatch):
     class Gst:
         SECOND = 1_000_000_000
-        CLOCK_TIME_NONE = 2 ** 64 - 1
+        CLOCK_TIME_NONE = 2**64 - 1
         State = types.SimpleNamespace(PLAYING='PLAYING', NULL='NULL')
         StateChangeReturn = types.SimpleNamespace(FAILURE='FAILURE')
         MapFlags = types.SimpleNamespace(READ=1)
@@ -222,24 +231,25 @@ def gst(monkeypatch):
     return Gst
 
 
-def test_gstreamer_picture_without_its_padding_and_with_its_stamp(gst):
+def test_gstreamer_image_without_its_padding_and_with_its_stamp(gst):
     with open_camera('gstreamer:videotestsrc ! appsink sync=true') as camera:
         frame = camera.read()
         assert camera.live
     assert frame.image.shape == (4, 5, 3)
-    assert (frame.image == COLOUR).all()
+    assert (frame.image == COLOR).all()
     assert 0.045 < (time.time_ns() - frame.stamp) / 1e9 < 1.0
     assert gst.pipelines[-1].state == 'NULL'
 
 
 def test_gstreamer_pipeline_is_completed(gst):
-    options = CaptureOptions(width=320, height=240, rate=15)
+    options = CaptureOptions(width=320, height=240, frame_rate=15)
     with open_camera('gstreamer:libcamerasrc ! appsink name=mine', options):
         description = gst.pipelines[-1].description
     assert description == (
         'libcamerasrc ! videoconvert ! videoscale ! videorate drop-only=true ! '
         'video/x-raw,format=BGR,width=320,height=240,framerate=15000/1000 ! '
-        'appsink name=frames max-buffers=1 drop=true sync=false')
+        'appsink name=frames max-buffers=1 drop=true sync=false'
+    )
 
 
 def test_gstreamer_failures_are_one_line_each(gst):
@@ -252,12 +262,13 @@ def test_gstreamer_failures_are_one_line_each(gst):
     assert gst.pipelines[-1].state == 'NULL'
 
 
-@pytest.mark.parametrize('error, words', [(None, 'its stream has ended'),
-                                          ('cable pulled', 'cable pulled')])
+@pytest.mark.parametrize(
+    ('error', 'words'), [(None, 'its stream has ended'), ('cable pulled', 'cable pulled')]
+)
 def test_gstreamer_pipeline_that_ends_is_lost(gst, error, words):
     camera = open_camera('gstreamer:v4l2src')
     gst.pipelines[-1].error = error
-    with pytest.raises(CameraLost, match=words):
+    with pytest.raises(CameraLostError, match=words):
         while True:
             camera.read()
     camera.close()
@@ -286,7 +297,7 @@ def test_opencv_with_gstreamer_serves_where_gi_is_missing(monkeypatch):
 
         def read(self):
             time.sleep(0.005)
-            return True, np.full((4, 5, 3), COLOUR, np.uint8)
+            return True, np.full((4, 5, 3), COLOR, np.uint8)
 
         def release(self):
             pass

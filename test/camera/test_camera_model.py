@@ -25,24 +25,30 @@ projection_matrix: {rows: 3, cols: 4, data: [500, 0, 310, 0, 0, 505, 245, 0, 0, 
 
 def calibration(tmp_path, model='plumb_bob', data='[-0.2, 0.05, 0.001, -0.002, 0.0]'):
     path = tmp_path / 'ost.yaml'
-    path.write_text(CALIBRATION.replace('MODEL', model).replace('DATA', data)
-                    .replace('COUNT', str(data.count(',') + 1)))
+    path.write_text(
+        CALIBRATION.replace('MODEL', model)
+        .replace('DATA', data)
+        .replace('COUNT', str(data.count(',') + 1))
+    )
     return path
 
 
 def test_field_of_view_reaches_from_edge_to_edge():
     model = CameraModel.from_fov(640, 480, math.radians(60))
-    left, right, centre = model.rays(np.array([[0, 240], [640, 240], [320, 240]]))
+    left, right, center = model.rays(np.array([[0, 240], [640, 240], [320, 240]]))
     assert math.degrees(math.acos(left @ right)) == pytest.approx(60)
-    assert centre == pytest.approx([0, 0, 1])
+    assert center == pytest.approx([0, 0, 1])
     assert model.horizontal_fov == pytest.approx(math.radians(60))
 
 
-@pytest.mark.parametrize('model, data', [
-    ('plumb_bob', '[-0.2, 0.05, 0.001, -0.002, 0.0]'),
-    ('rational_polynomial', '[0.1, 0.01, 0.001, 0.0005, 0.002, 0.08, 0.01, 0.001]'),
-    ('equidistant', '[0.05, -0.01, 0.004, -0.001]'),
-])
+@pytest.mark.parametrize(
+    ('model', 'data'),
+    [
+        ('plumb_bob', '[-0.2, 0.05, 0.001, -0.002, 0.0]'),
+        ('rational_polynomial', '[0.1, 0.01, 0.001, 0.0005, 0.002, 0.08, 0.01, 0.001]'),
+        ('equidistant', '[0.05, -0.01, 0.004, -0.001]'),
+    ],
+)
 def test_calibration_is_read_and_rays_come_back_to_their_pixels(tmp_path, model, data):
     camera = CameraModel.from_yaml(calibration(tmp_path, model, data))
     assert (camera.fx, camera.cy, camera.name) == (500, 245, 'narrow_stereo')
@@ -53,8 +59,13 @@ def test_calibration_is_read_and_rays_come_back_to_their_pixels(tmp_path, model,
     assert camera.project(rays * 3) == pytest.approx(points, abs=0.05)
 
 
-@given(st.integers(2, 4000), st.integers(2, 4000), st.floats(0.1, 3.0),
-       st.floats(0, 1), st.floats(0, 1))
+@given(
+    st.integers(2, 4000),
+    st.integers(2, 4000),
+    st.floats(0.1, 3.0),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
 def test_any_pixel_survives_the_way_to_a_ray_and_back(width, height, fov, x, y):
     camera = CameraModel.from_fov(width, height, fov)
     point = np.array([[x * width, y * height]])
@@ -88,19 +99,37 @@ def test_urls(tmp_path):
         resolve_url('package://no_such_package/a.yaml')
 
 
-@pytest.mark.parametrize('text, words', [
-    (': : not yaml [', 'is not YAML'),
-    ('just words', 'lacks'),
-    ('image_width: 640', 'lacks camera_matrix'),
-    (CALIBRATION.replace('MODEL', 'magic').replace('DATA', '[]').replace('COUNT', '0'),
-     'unknown distortion model "magic"'),
-    (CALIBRATION.replace('MODEL', 'plumb_bob').replace('DATA', '[1, 2]').replace('COUNT', '2'),
-     '2 numbers where'),
-    (CALIBRATION.replace('MODEL', 'plumb_bob').replace('DATA', '[.nan, 0, 0, 0]')
-     .replace('COUNT', '4'), 'not finite'),
-    (CALIBRATION.replace('MODEL', 'plumb_bob').replace('DATA', '[]').replace('COUNT', '0')
-     .replace('[500, 0, 310', '[-5, 0, 310'), 'not above 0'),
-])
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (': : not yaml [', 'is not YAML'),
+        ('just words', 'lacks'),
+        ('image_width: 640', 'lacks camera_matrix'),
+        (
+            CALIBRATION.replace('MODEL', 'magic').replace('DATA', '[]').replace('COUNT', '0'),
+            'unknown distortion model "magic"',
+        ),
+        (
+            CALIBRATION.replace('MODEL', 'plumb_bob')
+            .replace('DATA', '[1, 2]')
+            .replace('COUNT', '2'),
+            '2 numbers where',
+        ),
+        (
+            CALIBRATION.replace('MODEL', 'plumb_bob')
+            .replace('DATA', '[.nan, 0, 0, 0]')
+            .replace('COUNT', '4'),
+            'not finite',
+        ),
+        (
+            CALIBRATION.replace('MODEL', 'plumb_bob')
+            .replace('DATA', '[]')
+            .replace('COUNT', '0')
+            .replace('[500, 0, 310', '[-5, 0, 310'),
+            'not above 0',
+        ),
+    ],
+)
 def test_bad_calibration_is_said_in_one_line(tmp_path, text, words):
     path = tmp_path / 'ost.yaml'
     path.write_text(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live cameras: the newest picture wins, and every way to fail is one line."""
+"""Live cameras: the newest image wins, and every way to fail is one line."""
 
 import stat
 import threading
@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from face_tracking.camera import Backoff, CameraLost, CaptureOptions, ReconnectingCamera, v4l2
-from face_tracking.camera.live import LiveSource
+from face_tracking.camera import Backoff, CameraLostError, CaptureOptions, ReconnectingCamera, v4l2
+from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
 
 SIZE = (64, 48)
@@ -48,9 +48,12 @@ class FakeCapture:
     def __init__(self, webcam, path, backend):
         self.webcam, self.path = webcam, path
         assert backend == cv2.CAP_V4L2
-        self.values = {cv2.CAP_PROP_FRAME_WIDTH: SIZE[0], cv2.CAP_PROP_FRAME_HEIGHT: SIZE[1],
-                       cv2.CAP_PROP_FPS: 30.0,
-                       cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*'YUYV')}
+        self.values = {
+            cv2.CAP_PROP_FRAME_WIDTH: SIZE[0],
+            cv2.CAP_PROP_FRAME_HEIGHT: SIZE[1],
+            cv2.CAP_PROP_FPS: 30.0,
+            cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*'YUYV'),
+        }
         self.taken = webcam.frames
         self.released = False
         webcam.captures.append(self)
@@ -78,7 +81,8 @@ class FakeCapture:
             # The driver's own patience with a camera that is silent, in short.
             webcam.changed.wait_for(
                 lambda: webcam.frames > self.taken or not webcam.plugged,
-                0.002 if webcam.streaming else 0.2)
+                0.002 if webcam.streaming else 0.2,
+            )
             webcam.frames += webcam.streaming
             if not webcam.plugged or webcam.frames == self.taken:
                 return False, None
@@ -107,13 +111,14 @@ def webcam(monkeypatch, tmp_path):
     monkeypatch.setattr(v4l2.Path, 'stat', fake_stat)
     monkeypatch.setattr(v4l2.os, 'open', lambda path, flags: 99)
     monkeypatch.setattr(v4l2.os, 'close', lambda handle: None)
-    monkeypatch.setattr(v4l2.cv2, 'VideoCapture',
-                        lambda path, backend: FakeCapture(webcam, path, backend))
+    monkeypatch.setattr(
+        v4l2.cv2, 'VideoCapture', lambda path, backend: FakeCapture(webcam, path, backend)
+    )
     return webcam
 
 
 def open_webcam(**options) -> v4l2.V4l2Camera:
-    return v4l2.V4l2Camera('/dev/video0', CaptureOptions(**{'timeout': 2.0, **options}))
+    return v4l2.V4l2Camera('/dev/video0', CaptureOptions(**{'read_timeout': 2.0, **options}))
 
 
 def await_grabs(webcam, count):
@@ -122,7 +127,7 @@ def await_grabs(webcam, count):
         time.sleep(0.001)
 
 
-def test_slow_reader_gets_the_newest_picture_and_sees_the_gap(webcam):
+def test_slow_reader_gets_the_newest_image_and_sees_the_gap(webcam):
     with open_webcam() as camera:
         for k in range(5):
             webcam.expose()
@@ -144,7 +149,7 @@ def test_stamp_is_the_drivers_time_of_exposure(webcam):
 
 
 def test_options_reach_the_driver(webcam):
-    with open_webcam(pixel_format='MJPG', width=64, height=48, rate=15, exposure=8):
+    with open_webcam(pixel_format='MJPG', width=64, height=48, frame_rate=15, exposure=8):
         pass
     settings = dict(webcam.settings)
     assert settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*'MJPG')
@@ -167,7 +172,7 @@ def test_camera_that_dies_and_comes_back(webcam):
     assert read_until(camera, lambda frame: frame is not None)
     webcam.unplug()
     assert read_until(camera, lambda frame: camera.problem is not None)
-    assert 'gives no pictures any more' in str(camera.problem)
+    assert 'gives no images any more' in str(camera.problem)
     assert webcam.captures[-1].released
     assert read_until(camera, lambda frame: 'there is no camera' in str(camera.problem))
     webcam.plugged = True
@@ -187,13 +192,13 @@ def read_until(camera, condition) -> bool:
 
 
 def test_silent_camera_is_lost_after_the_timeout(webcam):
-    with open_webcam(timeout=0.05) as camera:
-        with pytest.raises(CameraLost, match='has given no picture for 0.05 s'):
+    with open_webcam(read_timeout=0.05) as camera:
+        with pytest.raises(CameraLostError, match='has given no image for 0.05 s'):
             camera.read()
 
 
 def test_closing_wakes_a_waiting_reader(webcam):
-    camera = open_webcam(timeout=30)
+    camera = open_webcam(read_timeout=30)
     result = []
     thread = threading.Thread(target=lambda: result.append(camera.read()))
     thread.start()
@@ -209,23 +214,27 @@ def test_device_that_opens_but_does_not_capture(webcam):
     assert webcam.captures[-1].released
 
 
-@pytest.mark.parametrize('number, words', [
-    (13, 'no permission to open /dev/video0: add yourself to the group video'),
-    (16, 'opens but does not capture'),
-    (5, 'cannot be opened .Input/output error'),
-])
+@pytest.mark.parametrize(
+    ('number', 'words'),
+    [
+        (13, 'no permission to open /dev/video0: add yourself to the group video'),
+        (16, 'opens but does not capture'),
+        (5, 'cannot be opened .Input/output error'),
+    ],
+)
 def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
     def refuse(path, flags):
         raise OSError(number, __import__('os').strerror(number))
+
     monkeypatch.setattr(v4l2.os, 'open', refuse)
     with pytest.raises(UserError, match=words):
         open_webcam()
 
 
 def test_plain_file_is_no_device(tmp_path):
-    path = tmp_path / 'film.mp4'
+    path = tmp_path / 'video.mp4'
     path.write_bytes(b'')
-    with pytest.raises(UserError, match='is not a video device: for a film give file:'):
+    with pytest.raises(UserError, match='is not a video device: for a video give file:'):
         v4l2.V4l2Camera(str(path), CaptureOptions())
 
 
@@ -257,7 +266,7 @@ def test_whatever_a_binding_throws_reaches_the_reader():
             self.released = True
 
     camera = Broken()
-    with pytest.raises(CameraLost, match='ZeroDivisionError: deep inside'):
+    with pytest.raises(CameraLostError, match='ZeroDivisionError: deep inside'):
         camera.read()
     camera.close()
     assert camera.released

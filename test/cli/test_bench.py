@@ -9,8 +9,17 @@ import pytest
 
 from face_tracking.cli.main import main
 
-ROWS = ['pytorch fp32', 'torchscript int8', 'onnxruntime', 'ncnn', 'opencv', 'tflite int8',
-        'tvm naive', 'tvm tuned', 'tvm int8']
+ROWS = [
+    'pytorch fp32',
+    'torchscript int8',
+    'onnxruntime',
+    'ncnn',
+    'opencv',
+    'tflite int8',
+    'tvm naive',
+    'tvm tuned',
+    'tvm int8',
+]
 ALWAYS = {'onnxruntime', 'opencv', 'tvm naive', 'tvm tuned'}
 EXACT = {'pytorch fp32', *ALWAYS}
 
@@ -19,8 +28,24 @@ EXACT = {'pytorch fp32', *ALWAYS}
 def test_every_engine_has_its_row(described, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     found, plot = tmp_path / 'rows.json', tmp_path / 'plot.png'
-    assert main(['bench', '--model', str(described), '--rounds', '3', '--threads', '2',
-                 '--json', str(found), '--plot', str(plot)]) == 0
+    assert (
+        main(
+            [
+                'bench',
+                '--model',
+                str(described),
+                '--rounds',
+                '3',
+                '--threads',
+                '2',
+                '--json',
+                str(found),
+                '--plot',
+                str(plot),
+            ]
+        )
+        == 0
+    )
     rows = {row['engine']: row for row in json.loads(found.read_text())}
     assert [name for name in rows if name != 'tvm float16'] == ROWS
     shown = capfd.readouterr().out

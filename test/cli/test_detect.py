@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``face_tracking detect``: from pictures to JSON and annotated pictures."""
+"""``face_tracking detect``: from images to JSON and annotated images."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from face_tracking.cli.main import main
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with two pictures in two levels and four broken ones."""
-    root = tmp_path / 'pictures'
+    """Return a folder with two images in two levels and four broken ones."""
+    root = tmp_path / 'images'
     (root / 'below').mkdir(parents=True)
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[8:16, 16:24] = 255
-    cv2.imwrite(str(root / 'one.png'), picture)
-    cv2.imwrite(str(root / 'below' / 'large.png'), cv2.resize(
-        picture, (640, 480), interpolation=cv2.INTER_NEAREST))
-    cv2.imwrite(str(root / 'black.png'), picture * 0)
-    (root / 'broken.jpg').write_bytes(b'\xff\xd8\xff\xe0 no picture')
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[8:16, 16:24] = 255
+    cv2.imwrite(str(root / 'one.png'), image)
+    cv2.imwrite(
+        str(root / 'below' / 'large.png'),
+        cv2.resize(image, (640, 480), interpolation=cv2.INTER_NEAREST),
+    )
+    cv2.imwrite(str(root / 'black.png'), image * 0)
+    (root / 'broken.jpg').write_bytes(b'\xff\xd8\xff\xe0 no image')
     (root / 'empty.png').write_bytes(b'')
     noise = np.random.default_rng(3).integers(0, 255, (99, 99, 3), dtype=np.uint8)
     for suffix in ('.jpg', '.png'):
         whole = cv2.imencode(suffix, noise)[1].tobytes()
-        (root / f'half{suffix}').write_bytes(whole[:len(whole) // 2])
-    (root / 'notes.txt').write_text('no picture, and none of ours')
+        (root / f'half{suffix}').write_bytes(whole[: len(whole) // 2])
+    (root / 'notes.txt').write_text('no image, and none of ours')
     return root
 
 
@@ -43,8 +45,16 @@ def words(described):
 def average_precision(shared_dir, found) -> float:
     """Return what the yardstick of ../shared says of a file of detections."""
     told = subprocess.run(
-        [sys.executable, str(shared_dir / 'ap.py'), str(shared_dir / 'faces/dev/labels.json'),
-         str(found)], capture_output=True, text=True, check=True).stdout
+        [
+            sys.executable,
+            str(shared_dir / 'ap.py'),
+            str(shared_dir / 'faces/dev/labels.json'),
+            str(found),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     return float(told.split()[1])
 
 
@@ -53,7 +63,7 @@ def test_json_has_the_form_of_the_labels(folder, words, tmp_path, capsys):
     assert main(['detect', str(folder), '--json', str(found), *words]) == 0
     rows = {row['file']: row for row in json.loads(found.read_text())}
     assert list(rows) == ['below/large.png', 'black.png', 'one.png']
-    face, = rows['one.png']['faces']
+    (face,) = rows['one.png']['faces']
     assert face['box'] == pytest.approx([12, 4, 16, 16], abs=0.01)
     assert face['landmarks'] == pytest.approx([20, 12] * 5, abs=0.01)
     assert 0.99 < face['score'] <= 1
@@ -64,7 +74,7 @@ def test_json_has_the_form_of_the_labels(folder, words, tmp_path, capsys):
     told = capsys.readouterr().err
     for name in ('broken.jpg', 'empty.png', 'half.jpg', 'half.png'):
         assert f'{name} is' in told
-    assert 'notes' not in told and '2 faces in 3 pictures, 4 skipped' in told
+    assert 'notes' not in told and '2 faces in 3 images, 4 skipped' in told
 
 
 def test_without_options_it_prints_a_line_for_each_face(folder, words, capsys):
@@ -78,7 +88,7 @@ def test_json_can_go_to_the_standard_output(folder, words, capsys):
     assert len(json.loads(capsys.readouterr().out)) == 3
 
 
-def test_annotated_pictures_keep_their_places(folder, words, tmp_path):
+def test_annotated_images_keep_their_places(folder, words, tmp_path):
     marked = tmp_path / 'marked'
     assert main(['detect', str(folder), '--annotate', str(marked), *words]) == 0
     drawn = cv2.imread(str(marked / 'below' / 'large.png'))
@@ -103,25 +113,63 @@ def test_unwritable_output_exits_with_2(folder, words, tmp_path, capsys):
     assert 'cannot write' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('model', 'runtime', 'threshold', 'least'), [
-    ('yunet_n_320_320', 'onnxruntime', '0.02', 0.97),
-    ('face_detection_yunet_2023mar', 'opencv', '0.02', 0.95),
-    # Its background scores 0.05 and more: a lower threshold merely makes work.
-    ('version-RFB-320_without_postprocessing', 'onnxruntime', '0.2', 0.88),
-])
-def test_average_precision_on_the_dev_pictures(shared_dir, tmp_path, model, runtime, threshold,
-                                               least):
+@pytest.mark.parametrize(
+    ('model', 'runtime', 'threshold', 'least'),
+    [
+        ('yunet_n_320_320', 'onnxruntime', '0.02', 0.97),
+        ('face_detection_yunet_2023mar', 'opencv', '0.02', 0.95),
+        # Its background scores 0.05 and more: a lower threshold merely makes work.
+        ('version-RFB-320_without_postprocessing', 'onnxruntime', '0.2', 0.88),
+    ],
+)
+def test_average_precision_on_the_dev_images(
+    shared_dir, tmp_path, model, runtime, threshold, least
+):
     found = tmp_path / 'found.json'
-    assert main(['detect', str(shared_dir / 'faces/dev'), '--json', str(found), '--long-side',
-                 '320', '--score-threshold', threshold, '--runtime', runtime,
-                 '--model', str(shared_dir / 'models' / f'{model}.onnx')]) == 0
+    assert (
+        main(
+            [
+                'detect',
+                str(shared_dir / 'faces/dev'),
+                '--json',
+                str(found),
+                '--long-side',
+                '320',
+                '--score-threshold',
+                threshold,
+                '--runtime',
+                runtime,
+                '--model',
+                str(shared_dir / 'models' / f'{model}.onnx'),
+            ]
+        )
+        == 0
+    )
     assert average_precision(shared_dir, found) >= least
 
 
 @pytest.mark.parametrize('precision', ['float32', 'int8'])
 def test_bundled_detector_reaches_its_average_precision(shared_dir, tmp_path, precision):
     found = tmp_path / 'found.json'
-    assert main(['detect', str(shared_dir / 'faces/dev'), '--json', str(found), '--long-side',
-                 '320', '--score-threshold', '0.02', '--runtime', 'tvm', '--precision', precision,
-                 '--model', 'face_tracking']) == 0
+    assert (
+        main(
+            [
+                'detect',
+                str(shared_dir / 'faces/dev'),
+                '--json',
+                str(found),
+                '--long-side',
+                '320',
+                '--score-threshold',
+                '0.02',
+                '--runtime',
+                'tvm',
+                '--precision',
+                precision,
+                '--model',
+                'face_tracking',
+            ]
+        )
+        == 0
+    )
     assert average_precision(shared_dir, found) >= 0.93

@@ -7,19 +7,23 @@ import sys
 
 from face_tracking.cli import doctor
 from face_tracking.cli.main import main
-from face_tracking.detection.runtimes import runtime
+from face_tracking.runtimes import base
 
 
 def test_working_engines_are_found_to_work(described, capsys, monkeypatch):
-    monkeypatch.setattr(runtime, 'RUNTIMES', {
-        name: runtime.RUNTIMES[name] for name in ('onnxruntime', 'opencv')})
+    monkeypatch.setattr(
+        base, 'RUNTIMES', {name: base.RUNTIMES[name] for name in ('onnxruntime', 'opencv')}
+    )
     main(['doctor', '--model', str(described)])
     text = capsys.readouterr().out
-    lines = {line.split()[1]: line.split()[0] for line in text.splitlines()
-             if line.startswith('  ') and len(line.split()) > 2}
+    lines = {
+        line.split()[1]: line.split()[0]
+        for line in text.splitlines()
+        if line.startswith('  ') and len(line.split()) > 2
+    }
     for subject in ('Python', 'numpy', 'model', 'onnxruntime', 'opencv', 'virtual:', 'rclpy'):
         assert lines[subject] == 'ok', text
-    assert 'ms for a picture' in text
+    assert 'ms for an image' in text
 
 
 def test_what_is_missing_is_said_with_what_to_do(described, capsys, monkeypatch):

@@ -13,6 +13,7 @@ def test_fetched_model_is_found_by_its_name(shared_dir, tmp_path, monkeypatch, c
     path = tmp_path / 'models/face_detection_yunet_2023mar.onnx'
     assert capsys.readouterr().out.strip() == str(path)
     from face_tracking.detection.model import find_model
+
     assert find_model('yunet') == path
 
 

@@ -33,11 +33,14 @@ def test_overview_lists_commands_and_exit_codes(capsys):
 
 
 def test_overview_needs_no_heavy_imports():
-    code = ('import sys; from face_tracking.cli.main import _parser; _parser([]); '
-            'print([name for name in ("cv2", "numpy", "onnx", "tvm", "rclpy") '
-            'if name in sys.modules])')
-    shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
-                           check=True)
+    code = (
+        'import sys; from face_tracking.cli.main import _parser; _parser([]); '
+        'print([name for name in ("cv2", "numpy", "onnx", "tvm", "rclpy") '
+        'if name in sys.modules])'
+    )
+    shown = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    )
     assert shown.stdout.strip() == '[]'
 
 
@@ -47,22 +50,33 @@ def test_version(capsys):
     assert ended.value.code == 0 and __version__ in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('words', [[], ['dance'], ['detect'], ['track'],
-                                   ['detect', 'x', '--score-threshold', '2'],
-                                   ['detect', 'x', '--long-side', '0'],
-                                   ['track', 'x', '--input-size', '320']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        [],
+        ['dance'],
+        ['detect'],
+        ['track'],
+        ['detect', 'x', '--score-threshold', '2'],
+        ['detect', 'x', '--long-side', '0'],
+        ['track', 'x', '--input-size', '320'],
+    ],
+)
 def test_wrong_use_exits_with_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2 and 'usage:' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('words', 'said'), [
-    (['detect', '/no/such/file.jpg'], 'no file or folder /no/such/file.jpg'),
-    (['track', '/no/such/film.mp4'], '/no/such/film.mp4'),
-    (['compile', '--model', '/no/such.onnx'], '/no/such.onnx'),
-    (['fetch-model', 'nothing'], 'yunet'),
-])
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['detect', '/no/such/file.jpg'], 'no file or folder /no/such/file.jpg'),
+        (['track', '/no/such/video.mp4'], '/no/such/video.mp4'),
+        (['compile', '--model', '/no/such.onnx'], '/no/such.onnx'),
+        (['fetch-model', 'nothing'], 'yunet'),
+    ],
+)
 def test_bad_input_is_one_line_and_exit_code_2(words, said, capsys):
     assert main(words) == 2
     lines = capsys.readouterr().err.strip().splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``face_tracking track``: from a film to MOT text, JSON and an annotated film."""
+"""``face_tracking track``: from a video to MOT text, JSON and an annotated video."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def scene(index: int) -> np.ndarray:
     """Return a frame in which a bright square moves to the right by two pixels a frame."""
     image = np.zeros((120, 160, 3), np.uint8)
     x = 24 + 2 * index
-    image[48:64, x:x + 16] = 255
+    image[48:64, x : x + 16] = 255
     return image
 
 
 @pytest.fixture
-def film(tmp_path):
-    path = tmp_path / 'film.mp4'
+def video(tmp_path):
+    path = tmp_path / 'video.mp4'
     with VideoWriter(path, 25) as writer:
         for index in range(FRAMES):
             writer.write(scene(index))
@@ -34,8 +34,20 @@ def film(tmp_path):
 
 @pytest.fixture
 def words(described):
-    return ['--model', str(described), '--runtime', 'onnxruntime', '--input-size', '160x120',
-            '--nms-threshold', '0.1', '--detect-interval', '1', '--visual-tracker', 'none']
+    return [
+        '--model',
+        str(described),
+        '--runtime',
+        'onnxruntime',
+        '--input-size',
+        '160x120',
+        '--nms-threshold',
+        '0.1',
+        '--detect-interval',
+        '1',
+        '--visual-tracker',
+        'none',
+    ]
 
 
 def frames_of(path) -> list[np.ndarray]:
@@ -46,10 +58,24 @@ def frames_of(path) -> list[np.ndarray]:
     return frames
 
 
-def test_film_becomes_tracks(film, words, tmp_path, capsys):
+def test_video_becomes_tracks(video, words, tmp_path, capsys):
     mot, rows, marked = (tmp_path / name for name in ('mot.txt', 'tracks.json', 'marked.mp4'))
-    assert main(['track', str(film), '--mot', str(mot), '--json', str(rows),
-                 '--video', str(marked), *words]) == 0
+    assert (
+        main(
+            [
+                'track',
+                str(video),
+                '--mot',
+                str(mot),
+                '--json',
+                str(rows),
+                '--video',
+                str(marked),
+                *words,
+            ]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
     assert f'{FRAMES} frames of 160x120' in told and ' 1 ids' in told
     assert all(stage in told for stage in ('preprocess', 'inference', 'decode', 'track'))
@@ -72,32 +98,49 @@ def test_film_becomes_tracks(film, words, tmp_path, capsys):
     assert drawn[-1].max(axis=2).astype(bool).sum() > scene(0).any(axis=2).sum() + 50
 
 
-def test_it_stops_where_asked_and_nobody_is_exit_code_1(film, words, capsys):
-    assert main(['track', str(film), '--frames', '1', *words]) == 1
+def test_it_stops_where_asked_and_nobody_is_exit_code_1(video, words, capsys):
+    assert main(['track', str(video), '--frames', '1', *words]) == 1
     assert '1 frames' in capsys.readouterr().out
 
 
-def test_mot_can_go_to_the_standard_output(film, words, capsys):
-    assert main(['track', str(film), '--mot', '-', '--frames', '10', *words]) == 0
+def test_mot_can_go_to_the_standard_output(video, words, capsys):
+    assert main(['track', str(video), '--mot', '-', '--frames', '10', *words]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith(',-1,-1,-1')
 
 
-def test_unreadable_film_is_one_line(tmp_path, words, capsys):
-    path = tmp_path / 'film.mp4'
-    path.write_bytes(b'no film at all')
+def test_unreadable_video_is_one_line(tmp_path, words, capsys):
+    path = tmp_path / 'video.mp4'
+    path.write_bytes(b'no video at all')
     assert main(['track', str(path), *words]) == 2
     assert str(path) in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_option_out_of_range_is_one_line(film, words, capsys):
-    assert main(['track', str(film), *words, '--min-hits', '0']) == 2
-    assert 'min_hits' in capsys.readouterr().err
+def test_option_out_of_range_is_one_line(video, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['track', str(video), *words, '--min-hits', '0'])
+    assert ended.value.code == 2
+    assert "--min-hits: '0' is not an integer from 1 to 20" in capsys.readouterr().err
 
 
 def test_virtual_camera_is_followed(shared_dir, capsys):
     model = shared_dir / 'models/yunet_n_320_320.onnx'
-    assert main(['track', 'virtual:', '--model', str(model), '--runtime', 'onnxruntime',
-                 '--input-size', '320x256', '--frames', '12']) == 0
+    assert (
+        main(
+            [
+                'track',
+                'virtual:',
+                '--model',
+                str(model),
+                '--runtime',
+                'onnxruntime',
+                '--input-size',
+                '320x256',
+                '--frames',
+                '12',
+            ]
+        )
+        == 0
+    )
     assert ' 2 ids' in capsys.readouterr().out
 
 
@@ -105,32 +148,35 @@ def test_switches_of_the_tracker_can_be_turned_off():
     import argparse
 
     from face_tracking.cli.track import add_arguments
-    from face_tracking.tracking.options import describe_options
+    from face_tracking.options import rows_of
+    from face_tracking.tracking.tracker_options import TrackerOptions
+
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    defaults = vars(parser.parse_args(['film.mp4']))
-    for row in describe_options():
+    defaults = vars(parser.parse_args(['video.mp4']))
+    for row in rows_of(TrackerOptions):
         assert defaults[row.name] == row.default
         if isinstance(row.default, bool):
             turned = '--no-' if row.default else '--'
-            args = parser.parse_args(['film.mp4', turned + row.name.replace('_', '-')])
+            args = parser.parse_args(['video.mp4', turned + row.name.replace('_', '-')])
             assert getattr(args, row.name) is not row.default
 
 
-def test_camera_that_vanishes_leaves_what_was_seen(film, words, tmp_path, monkeypatch, capsys):
-    from face_tracking.camera.source import CameraLost
-    from face_tracking.camera.video import VideoFile
+def test_camera_that_vanishes_leaves_what_was_seen(video, words, tmp_path, monkeypatch, capsys):
+    from face_tracking.camera.base import CameraLostError
+    from face_tracking.camera.video_file import VideoFile
+
     read = VideoFile.read
 
     def vanishing(self):
         frame = read(self)
         if frame.sequence == 10:
-            raise CameraLost('the camera is gone', 'plug it in')
+            raise CameraLostError('the camera is gone', 'plug it in')
         return frame
 
     monkeypatch.setattr(VideoFile, 'read', vanishing)
     mot = tmp_path / 'mot.txt'
-    assert main(['track', str(film), '--mot', str(mot), *words]) == 2
+    assert main(['track', str(video), '--mot', str(mot), *words]) == 2
     told = capsys.readouterr()
     assert '10 frames' in told.out and 'the camera is gone: plug it in' in told.err
     assert len(mot.read_text().splitlines()) >= 8

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Films that were written can be read again, with and without ffmpeg."""
+"""Videos that were written can be read again, with and without ffmpeg."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def encoder(request, monkeypatch):
     return request.param
 
 
-def test_film_can_be_read_again(encoder, tmp_path):
-    path = tmp_path / 'new' / 'film.mp4'
-    with VideoWriter(path, 20) as film:
+def test_video_can_be_read_again(encoder, tmp_path):
+    path = tmp_path / 'new' / 'video.mp4'
+    with VideoWriter(path, 20) as video:
         for level in (20, 120, 220):
-            film.write(np.full((61, 81, 3), level, np.uint8))  # odd, which H.264 cannot
-        film.write(np.full((30, 40, 3), 60, np.uint8))
+            video.write(np.full((61, 81, 3), level, np.uint8))  # odd, which H.264 cannot
+        video.write(np.full((30, 40, 3), 60, np.uint8))
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == 20
     assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == 80
@@ -38,11 +38,11 @@ def test_film_can_be_read_again(encoder, tmp_path):
 
 def test_unwritable_place_is_named(encoder, tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot write the film'):
-        VideoWriter(tmp_path / 'file' / 'film.mp4', 20).write(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match='cannot write the video'):
+        VideoWriter(tmp_path / 'file' / 'video.mp4', 20).write(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_no_frames_no_film(tmp_path):
-    with VideoWriter(tmp_path / 'film.mp4', 20):
+def test_no_frames_no_video(tmp_path):
+    with VideoWriter(tmp_path / 'video.mp4', 20):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from made_models import squares  # noqa: F401  the fixture
-from made_networks import ROOT, small_network
+from synthetic_models import squares  # noqa: F401  the fixture
+from synthetic_networks import ROOT, small_network
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -26,7 +26,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def small(tmp_path_factory) -> Path:
-    """Return the path of a small network for pictures of 64x48 pixels."""
+    """Return the path of a small network for images of 64x48 pixels."""
     return small_network(tmp_path_factory.mktemp('model') / 'small.onnx')
 
 

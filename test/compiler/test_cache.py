@@ -11,20 +11,20 @@ import sys
 
 import numpy as np
 import pytest
-from made_networks import ROOT, compile_apart, random_picture, small_network
+from synthetic_networks import ROOT, compile_apart, random_image, small_network
 
-from face_tracking.compiler import library
-from face_tracking.compiler.build import compile_in_child
+from face_tracking.compiler import artifact
+from face_tracking.compiler.driver import compile_in_child
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
+from face_tracking.runtimes.tvm import CompiledModel
 
 LOADED = """
 import sys, json, numpy, psutil
 from pathlib import Path
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
-network = CompiledNetwork(Path(sys.argv[1]))
+from face_tracking.runtimes.tvm import CompiledModel
+network = CompiledModel(Path(sys.argv[1]))
 width, height = network.input_size
 network.run(numpy.zeros((height, width, 3), numpy.uint8))
 libraries = {line.split('/')[-1].strip() for line in open('/proc/self/maps') if '.so' in line}
@@ -40,12 +40,22 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def start_compiling(model):
-    job = {'onnx_path': str(model), 'width': 64, 'height': 48, 'precision': 'float32',
-           'colour': 'bgr', 'mean': [0, 0, 0], 'scale': 1.0}
+    job = {
+        'onnx_path': str(model),
+        'width': 64,
+        'height': 48,
+        'precision': 'float32',
+        'color': 'bgr',
+        'mean': [0, 0, 0],
+        'scale': 1.0,
+    }
     return subprocess.Popen(
         [sys.executable, '-m', 'face_tracking.compiler', json.dumps(job)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': ''})
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': ''},
+    )
 
 
 def test_two_processes_compile_once_and_the_next_finds_it(small, own_cache):
@@ -56,7 +66,8 @@ def test_two_processes_compile_once_and_the_next_finds_it(small, own_cache):
     assert len(paths) == 1
     assert sum('generating code' in err for _, err in answers) == 1
     assert [path.name for path in (own_cache / 'compiled').glob('*.so')] == [
-        os.path.basename(paths.pop())]
+        os.path.basename(paths.pop())
+    ]
 
 
 def test_a_killed_compiler_leaves_nothing_that_hinders(small, own_cache):
@@ -66,7 +77,7 @@ def test_a_killed_compiler_leaves_nothing_that_hinders(small, own_cache):
             break
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    assert library.description_of(compile_apart(small, 64, 48)) is not None
+    assert artifact.description_of(compile_apart(small, 64, 48)) is not None
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'altered', 'emptied'])
@@ -76,16 +87,16 @@ def test_a_damaged_library_is_known_and_not_loaded(small, tmp_path, damage):
     if damage == 'altered':
         content[len(content) // 2] ^= 255
     path.write_bytes({'truncated': content[:-100], 'altered': content, 'emptied': b''}[damage])
-    assert library.description_of(path) is None
+    assert artifact.description_of(path) is None
     with pytest.raises(UserError, match='not a whole compiled network'):
-        CompiledNetwork(path)
+        CompiledModel(path)
 
 
 def test_a_truncated_library_in_the_cache_is_compiled_again(small, own_cache):
     path = compile_apart(small, 64, 48)
     path.write_bytes(path.read_bytes()[:1000])
     assert compile_apart(small, 64, 48) == path
-    assert CompiledNetwork(path).run(random_picture(64, 48))['head'].shape == (1, 20, 24, 32)
+    assert CompiledModel(path).run(random_image(64, 48))['head'].shape == (1, 20, 24, 32)
 
 
 def test_a_cache_that_cannot_be_written(small, tmp_path, monkeypatch, capfd):
@@ -93,24 +104,32 @@ def test_a_cache_that_cannot_be_written(small, tmp_path, monkeypatch, capfd):
     blocked.write_text('')
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(blocked))
     monkeypatch.setenv('TMPDIR', str(tmp_path))
-    path = compile_in_child(small, library.host_request('', (64, 48)))
+    path = compile_in_child(small, artifact.host_request('', (64, 48)))
     assert path.is_file() and blocked not in path.parents
     assert 'set FACE_TRACKING_CACHE' in capfd.readouterr().err
 
 
 def test_versions_and_settings_have_libraries_of_their_own():
-    request = library.host_request('abc', (320, 240))
-    others = [library.host_request('abd', (320, 240)), library.host_request('abc', (160, 120)),
-              library.host_request('abc', (320, 240), 'float16'),
-              library.host_request('abc', (320, 240), colour='rgb')]
+    request = artifact.host_request('abc', (320, 240))
+    others = [
+        artifact.host_request('abd', (320, 240)),
+        artifact.host_request('abc', (160, 120)),
+        artifact.host_request('abc', (320, 240), 'float16'),
+        artifact.host_request('abc', (320, 240), color='rgb'),
+    ]
     assert len({item.key() for item in [request, *others]}) == 5
-    assert library.host_request('abc', (320, 240)).key() == request.key()
+    assert artifact.host_request('abc', (320, 240)).key() == request.key()
 
 
 def test_running_needs_neither_the_compiler_nor_much_memory(small):
     path = compile_apart(small, 64, 48)
-    child = subprocess.run([sys.executable, '-c', LOADED, str(path)], capture_output=True,
-                           text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False)
+    child = subprocess.run(
+        [sys.executable, '-c', LOADED, str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        check=False,
+    )
     assert child.returncode == 0, child.stderr
     answer = json.loads(child.stdout)
     assert 'libtvm_runtime.so' in answer['libraries']
@@ -120,31 +139,34 @@ def test_running_needs_neither_the_compiler_nor_much_memory(small):
 
 def test_the_runtime_compiles_what_the_cache_lacks(squares, own_cache):
     model = load_model(squares)
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[16:24, 32:40] = 255
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[16:24, 32:40] = 255
     runtime = create_runtime('tvm', model, threads=1)
-    head, = runtime.infer(picture)
-    expected, = create_runtime('onnxruntime', model, threads=1).infer(picture)
+    (head,) = runtime.infer(image)
+    (expected,) = create_runtime('onnxruntime', model, threads=1).infer(image)
     assert np.allclose(head, expected, atol=1e-4)
     runtime.close()
     before = {path: path.stat().st_mtime_ns for path in own_cache.rglob('*.so')}
-    create_runtime('tvm', model, threads=1).infer(picture)
+    create_runtime('tvm', model, threads=1).infer(image)
     assert before == {path: path.stat().st_mtime_ns for path in own_cache.rglob('*.so')}
 
 
 def test_a_library_brought_along_is_found_beside_the_model(tmp_path, own_cache):
     model = small_network(tmp_path / 'small.onnx')
-    digest = library.hashlib.sha256(model.read_bytes()).hexdigest()
-    request = library.host_request(digest, (64, 48))
-    assert library.find_library(model, request) is None
+    digest = artifact.hashlib.sha256(model.read_bytes()).hexdigest()
+    request = artifact.host_request(digest, (64, 48))
+    assert artifact.find_library(model, request) is None
     brought = compile_apart(model, 64, 48, target=request.cpu, output=tmp_path / 'detector.so')
-    assert library.find_library(model, request) == brought
-    assert library.find_library(model, library.host_request(digest, (96, 48))) is None
+    assert artifact.find_library(model, request) == brought
+    assert artifact.find_library(model, artifact.host_request(digest, (96, 48))) is None
 
 
-@pytest.mark.parametrize('source', ['compiler/rows.py', 'detection/suppression.py'])
+@pytest.mark.parametrize('source', ['compiler/row_kernels.py', 'detection/suppression.py'])
 def test_a_change_of_what_is_compiled_is_another_version(monkeypatch, source):
-    before, plain = library.compiler_version(), type(ROOT).read_bytes
-    monkeypatch.setattr(type(ROOT), 'read_bytes', lambda path: plain(path) + (
-        b'# changed' if path.as_posix().endswith(source) else b''))
-    assert library.compiler_version() != before
+    before, plain = artifact.compiler_version(), type(ROOT).read_bytes
+    monkeypatch.setattr(
+        type(ROOT),
+        'read_bytes',
+        lambda path: plain(path) + (b'# changed' if path.as_posix().endswith(source) else b''),
+    )
+    assert artifact.compiler_version() != before

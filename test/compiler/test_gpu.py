@@ -10,24 +10,25 @@ import sys
 
 import numpy as np
 import pytest
-from made_networks import ROOT, compile_apart, feature_pyramid, random_picture, reference
+from synthetic_networks import ROOT, compile_apart, feature_pyramid, random_image, reference
 
-from face_tracking import paths
-from face_tracking.compiler import library
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking import files
+from face_tracking.compiler import artifact
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
+from face_tracking.runtimes.tvm import CompiledModel
 
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 
 @pytest.fixture(scope='module')
 def library_for_opencl(small, tmp_path_factory):
     output = tmp_path_factory.mktemp('opencl') / 'detector.so'
-    return compile_apart(small, 64, 48, target='opencl', scale=1 / 64, precision='auto',
-                         output=output)
+    return compile_apart(
+        small, 64, 48, target='opencl', scale=1 / 64, precision='auto', output=output
+    )
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def opencl(monkeypatch):
 
 def test_opencl_code_is_generated_without_a_device(library_for_opencl):
     """The source of each kernel lies in the library as text."""
-    description = library.description_of(library_for_opencl)
+    description = artifact.description_of(library_for_opencl)
     assert description['device'] == 'opencl'
     assert description['request']['cpu'] == 'opencl'
     content = library_for_opencl.read_bytes()
@@ -50,20 +51,27 @@ def test_opencl_code_is_generated_without_a_device(library_for_opencl):
 
 
 def test_numbers_on_opencl(opencl, small, library_for_opencl):
-    picture = random_picture(64, 48)
-    got = CompiledNetwork(library_for_opencl).run(picture)['head']
-    expected = reference(small.read_bytes(), picture, scale=1 / 64)['head']
+    image = random_image(64, 48)
+    got = CompiledModel(library_for_opencl).run(image)['head']
+    expected = reference(small.read_bytes(), image, scale=1 / 64)['head']
     assert np.abs(got - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
 @pytest.mark.timeout(600)  # the driver compiles each kernel
 def test_every_layer_on_opencl(opencl, tmp_path):
     model = feature_pyramid(tmp_path / 'pyramid.onnx', 28, 20)
-    picture = random_picture(28, 20)
-    compiled = compile_apart(model, 28, 20, target='opencl', scale=1 / 64, precision='auto',
-                             output=tmp_path / 'pyramid.so')
-    got = CompiledNetwork(compiled).run(picture)
-    for name, values in reference(model.read_bytes(), picture, scale=1 / 64).items():
+    image = random_image(28, 20)
+    compiled = compile_apart(
+        model,
+        28,
+        20,
+        target='opencl',
+        scale=1 / 64,
+        precision='auto',
+        output=tmp_path / 'pyramid.so',
+    )
+    got = CompiledModel(compiled).run(image)
+    for name, values in reference(model.read_bytes(), image, scale=1 / 64).items():
         assert np.abs(got[name] - values).max() <= 1e-4 * max(1.0, np.abs(values).max()), name
 
 
@@ -73,17 +81,26 @@ def test_the_missing_runtime_is_told_from_the_missing_driver(monkeypatch, tmp_pa
     (tmp_path / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
     code = """
 import json, sys
-from face_tracking.compiler.gpu import devices as gpu
+from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.errors import UserError
 try:
     gpu.check_device(sys.argv[1])
 except UserError as error:
     print(json.dumps([error.problem, error.remedy]))
 """
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'FACE_TRACKING_CACHE': str(tmp_path),
-                   'TVM_USE_RUNTIME_LIB': '1'}
-    child = subprocess.run([sys.executable, '-c', code, 'vulkan'], capture_output=True, text=True,
-                           env=environment, check=True)
+    environment = {
+        **os.environ,
+        'PYTHONPATH': str(ROOT),
+        'FACE_TRACKING_CACHE': str(tmp_path),
+        'TVM_USE_RUNTIME_LIB': '1',
+    }
+    child = subprocess.run(
+        [sys.executable, '-c', code, 'vulkan'],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     if child.stdout:
         problem, remedy = json.loads(child.stdout)
         assert 'Vulkan' in problem and ('USE_VULKAN=ON' in remedy or 'apt install' in remedy)
@@ -93,12 +110,23 @@ except UserError as error:
 
 def test_no_driver_is_said_in_one_line(opencl, small, library_for_opencl):
     """With the runtime there and no driver for it."""
-    code = ('import sys; from pathlib import Path; from face_tracking.detection.runtimes.tvm '
-            'import CompiledNetwork; CompiledNetwork(Path(sys.argv[1]))')
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OCL_ICD_VENDORS': '/nonexistent',
-                   'FACE_TRACKING_CACHE': str(USERS_CACHE)}
-    child = subprocess.run([sys.executable, '-c', code, str(library_for_opencl)], text=True,
-                           capture_output=True, env=environment, check=False)
+    code = (
+        'import sys; from pathlib import Path; from face_tracking.runtimes.tvm '
+        'import CompiledModel; CompiledModel(Path(sys.argv[1]))'
+    )
+    environment = {
+        **os.environ,
+        'PYTHONPATH': str(ROOT),
+        'OCL_ICD_VENDORS': '/nonexistent',
+        'FACE_TRACKING_CACHE': str(USERS_CACHE),
+    }
+    child = subprocess.run(
+        [sys.executable, '-c', code, str(library_for_opencl)],
+        text=True,
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
     assert child.returncode != 0
     assert 'there is no driver for OpenCL' in child.stderr.splitlines()[-1]
 
@@ -117,6 +145,7 @@ def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
 
 def test_vulkan_without_its_code_generator(small):
     import tvm
+
     if tvm.get_global_func('target.build.vulkan', allow_missing=True) is not None:
         pytest.skip('this TVM has it')
     with pytest.raises(AssertionError, match='no code generator for Vulkan'):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""int8: calibration on pictures, whole numbers to the unit, and what is said where it cannot be.
-"""
+"""int8: calibration on images, whole numbers to the unit, and what is said where it cannot be."""
 
 from __future__ import annotations
 
@@ -16,34 +15,34 @@ import cv2
 import numpy as np
 import pytest
 from integer_reference import IntegerReference
-from made_networks import ROOT, Sketch, compile_apart, random_picture, reference
+from synthetic_networks import ROOT, Sketch, compile_apart, random_image, reference
 
 sys.path.insert(0, str(ROOT))
 
-from face_tracking import paths  # noqa: E402
-from face_tracking.compiler.int8 import ranges  # noqa: E402
-from face_tracking.compiler.int8.calibrate import (  # noqa: E402
+from face_tracking import files
+from face_tracking.compiler.graph import Add, MaxPool, Upsample
+from face_tracking.compiler.int8 import calibration_file
+from face_tracking.compiler.int8.calibration import (
     calibrate,
     calibrate_model,
     compensated,
     needed_maps,
 )
-from face_tracking.compiler.int8.quantise import Quantised, map_types, quantise  # noqa: E402
-from face_tracking.compiler.network import Add, MaxPool, Upsample  # noqa: E402
-from face_tracking.compiler.onnx_reader import read_network  # noqa: E402
-from face_tracking.compiler.targets import (  # noqa: E402
+from face_tracking.compiler.int8.quantization import Quantized, map_types, quantize
+from face_tracking.compiler.onnx_import import read_network
+from face_tracking.compiler.targets import (
     HALF_ARITHMETIC,
     best_precision,
     host_cpu,
     host_dot,
 )
-from face_tracking.detection.model import load_model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
-from face_tracking.detection.runtimes.tvm import CompiledNetwork  # noqa: E402
-from face_tracking.errors import UserError  # noqa: E402
+from face_tracking.detection.model import load_model
+from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
+from face_tracking.runtimes.tvm import CompiledModel
 
 WIDTH, HEIGHT = 64, 48
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 needs_dots = pytest.mark.skipif(not host_dot(), reason='this processor has no such instructions')
 
@@ -58,29 +57,46 @@ def made(path):
     coarse = sketch.convolve(fine, 20, 20, kernel=3, groups=20, stride=2)
     coarse = sketch.convolve(sketch.convolve(coarse, 20, 20, kernel=3), 20, 20)
     size = sketch.constant(np.array([1, 20, HEIGHT // 4, WIDTH // 4], np.int64))
-    doubled = sketch.add('Resize', coarse, '', '', size, mode='nearest', nearest_mode='floor',
-                         coordinate_transformation_mode='asymmetric')
+    doubled = sketch.add(
+        'Resize',
+        coarse,
+        '',
+        '',
+        size,
+        mode='nearest',
+        nearest_mode='floor',
+        coordinate_transformation_mode='asymmetric',
+    )
     summed = sketch.add('Add', fine, doubled)
     last = sketch.convolve(sketch.convolve(summed, 20, 20, kernel=3, groups=20), 20, 64)
-    return sketch.finish(path, WIDTH, HEIGHT, {
-        'fine': sketch.convolve(last, 64, 16, relu=False),
-        'coarse': sketch.convolve(coarse, 20, 12, relu=False)})
+    return sketch.finish(
+        path,
+        WIDTH,
+        HEIGHT,
+        {
+            'fine': sketch.convolve(last, 64, 16, relu=False),
+            'coarse': sketch.convolve(coarse, 20, 12, relu=False),
+        },
+    )
 
 
-def pictures(faces) -> list[np.ndarray]:
+def images(faces) -> list[np.ndarray]:
     """Cuttings of the portraits that our dependencies carry."""
     found = []
     for face, _ in faces:
         image = cv2.resize(face, (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_AREA)
-        found += [image[y:y + HEIGHT, x:x + WIDTH] for y in (0, HEIGHT, 3 * HEIGHT)
-                  for x in (0, WIDTH, 2 * WIDTH)]
+        found += [
+            image[y : y + HEIGHT, x : x + WIDTH]
+            for y in (0, HEIGHT, 3 * HEIGHT)
+            for x in (0, WIDTH, 2 * WIDTH)
+        ]
         found.append(cv2.resize(face, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
-    return [np.ascontiguousarray(picture) for picture in found]
+    return [np.ascontiguousarray(photo) for photo in found]
 
 
 @pytest.fixture(scope='module')
 def seen(portraits):
-    return pictures(portraits)
+    return images(portraits)
 
 
 @pytest.fixture(scope='module')
@@ -94,9 +110,10 @@ def calibrated(model, seen):
     network = read_network(model)
     run = maps_of(model, network)
     found = calibrate(network, lambda: seen, run)
-    path = model.with_name('made' + ranges.SUFFIX)
-    ranges.write_ranges(path, found, {
-        model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen))
+    path = model.with_name('made' + calibration_file.SUFFIX)
+    calibration_file.write_ranges(
+        path, found, {model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen)
+    )
     return model
 
 
@@ -106,13 +123,15 @@ def make_described(model):
     path.write_text(
         f'name: {model.stem}\ndecoder: {{name: ultra_light}}\n'
         'outputs: [fine, coarse]\nsize_multiple: 16\n'
-        f'files:\n- {{file: {model.name}, size: [{WIDTH}, {HEIGHT}]}}\n')
+        f'files:\n- {{file: {model.name}, size: [{WIDTH}, {HEIGHT}]}}\n'
+    )
     return path
 
 
 def maps_of(model, network):
-    """Return a function from a picture to the maps that calibration asks for, after ReLU."""
+    """Return a function from an image to the maps that calibration asks for, after ReLU."""
     import onnx
+
     graph = onnx.load(model)
     after = {node.input[0]: node.output[0] for node in graph.graph.node if node.op_type == 'Relu'}
     names = needed_maps(network)
@@ -121,59 +140,80 @@ def maps_of(model, network):
         graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(after.get(name, name)))
     content = graph.SerializeToString()
 
-    def run(picture):
-        found = reference(content, picture)
-        return {name: found[after.get(name, name)][0].transpose(1, 2, 0).reshape(
-            -1, network.shapes[name].channels) for name in names}
+    def run(photo):
+        found = reference(content, photo)
+        return {
+            name: found[after.get(name, name)][0]
+            .transpose(1, 2, 0)
+            .reshape(-1, network.shapes[name].channels)
+            for name in names
+        }
+
     return run
 
 
-def integers(model, limit: int = 127) -> Quantised:
+def integers(model, limit: int = 127) -> Quantized:
     network = read_network(model)
     assert {Add, MaxPool, Upsample} <= {type(layer) for layer in network.layers}
-    return quantise(network, ranges.read_ranges(model.with_name('made' + ranges.SUFFIX)), limit)
+    return quantize(
+        network,
+        calibration_file.read_ranges(model.with_name('made' + calibration_file.SUFFIX)),
+        limit,
+    )
 
 
 @needs_dots
 @pytest.mark.parametrize('threads', [1, 2])
 def test_compiled_numbers_are_those_of_numpy(calibrated, seen, threads):
     library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8')
-    network = CompiledNetwork(library, threads)
+    network = CompiledModel(library, threads)
     assert network.description['request']['precision'] == 'int8'
-    expected = IntegerReference(integers(calibrated, 64 if host_dot() == 'pmadd' else 127),
-                                fractions=host_dot() == 'sdot')
-    for picture in (seen[0], random_picture(WIDTH, HEIGHT)):
-        for name, value in expected.named_outputs(picture).items():
-            got = network.run(picture)[name][0].transpose(1, 2, 0)
+    expected = IntegerReference(
+        integers(calibrated, 64 if host_dot() == 'pmadd' else 127), fractions=host_dot() == 'sdot'
+    )
+    for photo in (seen[0], random_image(WIDTH, HEIGHT)):
+        for name, value in expected.named_outputs(photo).items():
+            got = network.run(photo)[name][0].transpose(1, 2, 0)
             assert np.abs(got - value).max() <= 2e-5 * np.abs(value).max(), name
 
 
-@pytest.mark.parametrize(('target', 'runs'), [
-    ('x86-64-v3', {'x86-64-v3', 'x86-64-v4'}), ('x86-64-v4', {'x86-64-v4'})])
+@pytest.mark.parametrize(
+    ('target', 'runs'), [('x86-64-v3', {'x86-64-v3', 'x86-64-v4'}), ('x86-64-v4', {'x86-64-v4'})]
+)
 def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, runs):
-    library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8', target=target,
-                            output=tmp_path / 'detector.so')
+    library = compile_apart(
+        calibrated, WIDTH, HEIGHT, precision='int8', target=target, output=tmp_path / 'detector.so'
+    )
     if host_cpu() not in runs:
         pytest.skip(f'code for {target} does not run here')
     expected = IntegerReference(integers(calibrated, 64), fractions=False)
-    got = CompiledNetwork(library).run(seen[0])
+    got = CompiledModel(library).run(seen[0])
     for name, value in expected.named_outputs(seen[0]).items():
-        assert np.abs(got[name][0].transpose(1, 2, 0) - value).max() <= 2e-5 * np.abs(
-            value).max()
+        assert np.abs(got[name][0].transpose(1, 2, 0) - value).max() <= 2e-5 * np.abs(value).max()
 
 
 def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypatch):
-    from benchmarks import emulator
+    from face_tracking.compiler.tuning import emulator
+
     if shutil.which('aarch64-linux-gnu-gcc') is None:
         pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
-    library = compile_apart(calibrated, WIDTH, HEIGHT, precision='int8', target='pi5',
-                            output=tmp_path / 'detector.so')
+    library = compile_apart(
+        calibrated, WIDTH, HEIGHT, precision='int8', target='pi5', output=tmp_path / 'detector.so'
+    )
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(USERS_CACHE))
     if emulator.missing():
         pytest.skip(emulator.missing())
-    np.save(tmp_path / 'picture.npy', seen[0])
-    emulator.run([str(ROOT / 'benchmarks' / 'emulated_engine.py'), 'tvm', str(library),
-                  str(tmp_path / 'picture.npy'), str(tmp_path / 'result.npy'), '1'])
+    np.save(tmp_path / 'photo.npy', seen[0])
+    emulator.run(
+        [
+            str(ROOT / 'benchmarks' / 'emulated_engine.py'),
+            'tvm',
+            str(library),
+            str(tmp_path / 'photo.npy'),
+            str(tmp_path / 'result.npy'),
+            '1',
+        ]
+    )
     got = np.load(tmp_path / 'result.npy').ravel()
     expected = IntegerReference(integers(calibrated), fractions=True).outputs(seen[0])
     # The last convolutions are in half precision there.
@@ -184,11 +224,11 @@ def test_little_is_lost(calibrated, seen):
     """The error of whole numbers, beside what the outputs vary by."""
     network = integers(calibrated)
     expected = IntegerReference(network, fractions=False)
-    for picture in (seen[1], seen[-1]):
-        true = reference(calibrated.read_bytes(), picture)
-        for name, value in expected.named_outputs(picture).items():
+    for photo in (seen[1], seen[-1]):
+        true = reference(calibrated.read_bytes(), photo)
+        for name, value in expected.named_outputs(photo).items():
             error = value - true[name][0].transpose(1, 2, 0)
-            assert np.sqrt((error ** 2).mean()) < 0.03 * true[name].std()
+            assert np.sqrt((error**2).mean()) < 0.03 * true[name].std()
 
 
 def test_what_goes_between_dense_and_depthwise_has_16_bits(model):
@@ -205,8 +245,10 @@ def test_clips_weigh_rounding_against_cutting(model):
     """An outlier among very many small numbers is cut off, evenly spread numbers are not."""
     network = read_network(model)
     random = np.random.default_rng(0)
-    plain = {name: random.uniform(0, 1, (5000, network.shapes[name].channels)).astype(np.float32)
-             for name in needed_maps(network)}
+    plain = {
+        name: random.uniform(0, 1, (5000, network.shapes[name].channels)).astype(np.float32)
+        for name in needed_maps(network)
+    }
     odd = {name: values.copy() for name, values in plain.items()}
     for values in odd.values():
         values[0, 0] = 3.0
@@ -225,7 +267,7 @@ def test_rounding_makes_up_for_its_own_errors():
     assert (rounded == np.rint(rounded)).all() and np.abs(rounded).max() <= 127
 
     def error(whole):
-        return (((inputs @ (whole - weights)) ** 2).mean())
+        return ((inputs @ (whole - weights)) ** 2).mean()
 
     assert error(rounded) < 0.5 * error(np.rint(weights))
 
@@ -245,21 +287,22 @@ def test_without_a_calibration_it_says_how_to_make_one(tmp_path):
 def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys):
     model = tmp_path / 'made.onnx'
     model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
-    shutil.copy(calibrated.with_name('made' + ranges.SUFFIX), tmp_path)
+    shutil.copy(calibrated.with_name('made' + calibration_file.SUFFIX), tmp_path)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     with pytest.raises(UserError, match='belongs to other weights than made.onnx'):
-        ranges.find_ranges(model, digest)
+        calibration_file.find_ranges(model, digest)
     # Nobody asked for int8: floating point does as well.
-    assert ranges.find_ranges(model, digest, 'auto') is None
+    assert calibration_file.find_ranges(model, digest, 'auto') is None
     assert 'belongs to other weights' in capsys.readouterr().err
 
 
 def test_a_calibration_of_another_version_is_passed_over(calibrated, tmp_path, capsys):
     model = shutil.copy(calibrated, tmp_path)
     digest = hashlib.sha256(calibrated.read_bytes()).hexdigest()
-    (tmp_path / ('made' + ranges.SUFFIX)).write_text(
-        json.dumps({'format': 0, 'models': {'made.onnx': digest}}))
-    assert ranges.find_ranges(Path(model), digest, 'auto') is None
+    (tmp_path / ('made' + calibration_file.SUFFIX)).write_text(
+        json.dumps({'format': 0, 'models': {'made.onnx': digest}})
+    )
+    assert calibration_file.find_ranges(Path(model), digest, 'auto') is None
     assert 'of another version' in capsys.readouterr().err
 
 
@@ -268,7 +311,7 @@ def test_a_damaged_calibration_is_one_clear_line(tmp_path, content):
     path = tmp_path / 'damaged.int8.json'
     path.write_text(content)
     with pytest.raises(UserError, match='cannot be used'):
-        ranges.read_ranges(path)
+        calibration_file.read_ranges(path)
 
 
 def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
@@ -276,9 +319,14 @@ def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
     assert 'cortex-a72 has no instructions that sum products of bytes' in text
 
 
-@pytest.mark.parametrize(('kind', 'words'), [
-    ('leaky', 'no activation but ReLU'), ('concat', 'int8 knows no concatenate'),
-    ('odd', 'takes channels by fours')])
+@pytest.mark.parametrize(
+    ('kind', 'words'),
+    [
+        ('leaky', 'no activation but ReLU'),
+        ('concat', 'int8 knows no concatenate'),
+        ('odd', 'takes channels by fours'),
+    ],
+)
 def test_layers_without_an_integer_form_are_named(tmp_path, kind, words):
     sketch = Sketch()
     value = sketch.convolve('image', 3, 8, kernel=3)
@@ -307,7 +355,7 @@ def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated(
 def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
     for size in ((160, 120), (320, 240), (640, 480)):
         model = load_model(bundled, size)
-        found = ranges.find_ranges(model.path, model.sha256)
+        found = calibration_file.find_ranges(model.path, model.sha256)
         assert found is not None and found.path.parent == bundled.parent
 
 
@@ -315,8 +363,10 @@ def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
 def test_a_precision_can_be_asked_for(calibrated, seen, monkeypatch):
     """By the node's parameter or a command's option; other engines leave no choice."""
     model = load_model(make_described(calibrated))
-    whole, exact = (create_runtime('tvm', model, 1, precision=precision).infer(seen[0])[0]
-                    for precision in ('int8', 'float32'))
+    whole, exact = (
+        create_runtime('tvm', model, 1, precision=precision).infer(seen[0])[0]
+        for precision in ('int8', 'float32')
+    )
     assert 0 < np.std(whole - exact) < 0.1 * np.std(exact)
     with pytest.raises(UserError, match='the runtime onnxruntime knows no precision "int8"'):
         create_runtime('onnxruntime', model, 1, precision='int8')
@@ -330,29 +380,45 @@ def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     model = made(tmp_path / 'own.onnx')
     make_described(model)
-    folder = tmp_path / 'pictures'
+    folder = tmp_path / 'images'
     folder.mkdir()
-    for number, picture in enumerate(seen):
-        cv2.imwrite(str(folder / f'{number}.png'), picture)
-    (folder / 'broken.png').write_text('no picture')
-    command = [sys.executable, '-m', 'face_tracking.cli.main', 'compile', '--model', str(model),
-               '--precision', 'int8', '--calibration', str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={
-        **os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'})
+    for number, photo in enumerate(seen):
+        cv2.imwrite(str(folder / f'{number}.png'), photo)
+    (folder / 'broken.png').write_text('no image')
+    command = [
+        sys.executable,
+        '-m',
+        'face_tracking.cli.main',
+        'compile',
+        '--model',
+        str(model),
+        '--precision',
+        'int8',
+        '--calibration',
+        str(folder),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': '0'},
+    )
     assert done.returncode == 0, done.stderr
     assert 'skipped' in done.stderr
-    own = ranges.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
+    own = calibration_file.own_file(hashlib.sha256(model.read_bytes()).hexdigest())
     content = json.loads(own.read_text())
-    assert content['pictures'] == len(seen)
+    assert content['images'] == len(seen)
     network = read_network(model)
     expected = calibrate(network, lambda: seen, maps_of(model, network))
     for name, peak in expected.peaks.items():
         assert np.allclose(content['peaks'][name], peak, rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(('name', 'words'), [
-    ('empty', 'there are no pictures in'), ('missing', 'there is no folder')])
-def test_a_folder_without_pictures_is_one_clear_line(calibrated, tmp_path, name, words):
+@pytest.mark.parametrize(
+    ('name', 'words'), [('empty', 'there are no images in'), ('missing', 'there is no folder')]
+)
+def test_a_folder_without_images_is_one_clear_line(calibrated, tmp_path, name, words):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match=words):
         calibrate_model(load_model(make_described(calibrated)), tmp_path / name)

@@ -11,20 +11,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from made_networks import ROOT, compile_apart, random_picture, reference
+from synthetic_networks import ROOT, compile_apart, random_image, reference
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import emulator  # noqa: E402
-from face_tracking import paths  # noqa: E402
-from face_tracking.detection.decoders import create_decoder, logit  # noqa: E402
-from face_tracking.detection.letterbox import Fit  # noqa: E402
-from face_tracking.detection.model import load_model  # noqa: E402
-from face_tracking.detection.runtimes.runtime import create_runtime  # noqa: E402
-from face_tracking.detection.selection import NUMBERS, ArraySelector, Head  # noqa: E402
+from face_tracking import files
+from face_tracking.compiler.tuning import emulator
+from face_tracking.detection.decoders import create_decoder, logit
+from face_tracking.detection.letterbox import Fit
+from face_tracking.detection.model import load_model
+from face_tracking.detection.postprocess import NUMBERS, NumpyPostProcessor, OutputLayout
+from face_tracking.runtimes.base import create_runtime
 
 SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
-USERS_CACHE = paths.cache_dir()
+USERS_CACHE = files.cache_dir()
 
 
 @pytest.fixture
@@ -39,11 +39,18 @@ def emulated(monkeypatch) -> None:
 
 @pytest.mark.parametrize(('precision', 'tolerance'), [('float32', 1e-4), ('float16', 2e-2)])
 def test_numbers_on_the_emulated_processor(emulated, small, tmp_path, precision, tolerance):
-    picture = random_picture(64, 48)
-    library = compile_apart(small, 64, 48, target='pi5', precision=precision, scale=1 / 64,
-                            output=tmp_path / 'detector.so')
-    got = run_emulated(library, picture, tmp_path)
-    expected = reference(small.read_bytes(), picture, scale=1 / 64)['head']
+    image = random_image(64, 48)
+    library = compile_apart(
+        small,
+        64,
+        48,
+        target='pi5',
+        precision=precision,
+        scale=1 / 64,
+        output=tmp_path / 'detector.so',
+    )
+    got = run_emulated(library, image, tmp_path)
+    expected = reference(small.read_bytes(), image, scale=1 / 64)['head']
     got = got.reshape(24, 32, 20).transpose(2, 0, 1)[None]
     assert np.abs(got - expected).max() <= tolerance * max(1.0, np.abs(expected).max())
 
@@ -51,35 +58,66 @@ def test_numbers_on_the_emulated_processor(emulated, small, tmp_path, precision,
 def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
     size = 160, 128
     model = load_model(None, size)
-    picture = cv2.resize(astronaut, size, interpolation=cv2.INTER_AREA)
-    library = compile_apart(model.path, *size, target='pi5', output=tmp_path / 'detector.so',
-                            precision='float32', head=asdict(Head.of(model.description)))
-    np.save(tmp_path / 'picture.npy', picture)
-    least = 0.3 ** 2
-    emulator.run([str(SCRIPT), 'faces', str(library), str(tmp_path / 'picture.npy'),
-                  str(tmp_path / 'result.npy'),
-                  *map(str, (logit(least), least, 0.45, 1e9, 3.2, 4.0, 512, 512))])
+    image = cv2.resize(astronaut, size, interpolation=cv2.INTER_AREA)
+    library = compile_apart(
+        model.path,
+        *size,
+        target='pi5',
+        output=tmp_path / 'detector.so',
+        precision='float32',
+        head=asdict(OutputLayout.of(model.description)),
+    )
+    np.save(tmp_path / 'picture.npy', image)
+    least = 0.3**2
+    emulator.run(
+        [
+            str(SCRIPT),
+            'faces',
+            str(library),
+            str(tmp_path / 'picture.npy'),
+            str(tmp_path / 'result.npy'),
+            *map(str, (logit(least), least, 0.45, 1e9, 3.2, 4.0, 512, 512)),
+        ]
+    )
     rows = np.load(tmp_path / 'result.npy').reshape(-1, NUMBERS)
-    outputs = create_runtime('onnxruntime', model).infer(picture)
-    expected = ArraySelector(create_decoder(model)).select(
-        outputs, 0.3, 0.45, 0, Fit(3.2, 4.0), (512, 512))
+    outputs = create_runtime('onnxruntime', model).infer(image)
+    expected = NumpyPostProcessor(create_decoder(model)).select(
+        outputs, 0.3, 0.45, 0, Fit(3.2, 4.0), (512, 512)
+    )
     assert len(expected) == rows[0, 0] > 0
-    np.testing.assert_allclose(rows[1:len(expected) + 1], expected, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(rows[1 : len(expected) + 1], expected, rtol=1e-3, atol=1e-2)
 
 
 def test_halving_on_the_emulated_processor(emulated, tmp_path, small):
-    picture = random_picture(2 * 72, 2 * 48)
-    library = compile_apart(small, 72, 48, target='pi5', precision='float32',
-                            output=tmp_path / 'detector.so')
-    np.save(tmp_path / 'picture.npy', picture)
-    emulator.run([str(SCRIPT), 'halve', str(library), str(tmp_path / 'picture.npy'),
-                  str(tmp_path / 'result.npy'), '1'])
-    expected = cv2.resize(picture, (72, 48), interpolation=cv2.INTER_AREA)
+    image = random_image(2 * 72, 2 * 48)
+    library = compile_apart(
+        small, 72, 48, target='pi5', precision='float32', output=tmp_path / 'detector.so'
+    )
+    np.save(tmp_path / 'picture.npy', image)
+    emulator.run(
+        [
+            str(SCRIPT),
+            'halve',
+            str(library),
+            str(tmp_path / 'picture.npy'),
+            str(tmp_path / 'result.npy'),
+            '1',
+        ]
+    )
+    expected = cv2.resize(image, (72, 48), interpolation=cv2.INTER_AREA)
     assert np.array_equal(np.load(tmp_path / 'result.npy'), expected)
 
 
-def run_emulated(library: Path, picture: np.ndarray, folder: Path) -> np.ndarray:
-    np.save(folder / 'picture.npy', picture)
-    emulator.run([str(SCRIPT), 'tvm', str(library), str(folder / 'picture.npy'),
-                  str(folder / 'result.npy'), '1'])
+def run_emulated(library: Path, image: np.ndarray, folder: Path) -> np.ndarray:
+    np.save(folder / 'picture.npy', image)
+    emulator.run(
+        [
+            str(SCRIPT),
+            'tvm',
+            str(library),
+            str(folder / 'picture.npy'),
+            str(folder / 'result.npy'),
+            '1',
+        ]
+    )
     return np.load(folder / 'result.npy')

@@ -15,24 +15,24 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from made_networks import (
+from synthetic_networks import (
     ROOT,
     Sketch,
     compile_apart,
     feature_pyramid,
-    random_picture,
+    random_image,
     reference,
 )
 
-from face_tracking import paths
-from face_tracking.compiler import library, records
-from face_tracking.compiler.records import Log, Record
-from face_tracking.detection.runtimes.tvm import CompiledNetwork
+from face_tracking import files
+from face_tracking.compiler import artifact, tuning_records
+from face_tracking.compiler.tuning_records import Log, Record
+from face_tracking.runtimes.tvm import CompiledModel
 
 # Each run imports TVM's compiler and links libraries, which a busy machine makes slow.
 pytestmark = pytest.mark.timeout(600)
-CPU = library.host_cpu()
-USERS_CACHE = paths.cache_dir()
+CPU = artifact.host_cpu()
+USERS_CACHE = files.cache_dir()
 
 
 @pytest.fixture
@@ -60,27 +60,52 @@ def environment() -> dict[str, str]:
 
 def tune(model, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, '-m', 'face_tracking.cli.main', 'tune', '--model', str(model),
-         '--precision', 'float32', '--trials', '2', *arguments],
-        capture_output=True, text=True, env=environment(), check=False)
+        [
+            sys.executable,
+            '-m',
+            'face_tracking.cli.main',
+            'tune',
+            '--model',
+            str(model),
+            '--precision',
+            'float32',
+            '--trials',
+            '2',
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
 
 
 def record(workload='1x1 8>8 w4 float32', ratio=0.5, **others) -> Record:
-    return Record(**{'workload': workload, 'choice': {'pixels': 2, 'vectors': 1, 'unroll': 1},
-                     'value': ratio, 'default': 1.0, 'unit': 'seconds', 'by': 'a board',
-                     'kernels': 'a', 'final': True, **others})
+    return Record(
+        **{
+            'workload': workload,
+            'choice': {'pixels': 2, 'vectors': 1, 'unroll': 1},
+            'value': ratio,
+            'default': 1.0,
+            'unit': 'seconds',
+            'by': 'a board',
+            'kernels': 'a',
+            'final': True,
+            **others,
+        }
+    )
 
 
 def test_tuning_is_kept_and_goes_on_where_it_stopped(small, own_cache, tmp_path):
     shipped = tmp_path / 'records.json'
     first = tune(small, '--output', str(shipped))
     assert first.returncode == 0, first.stderr
-    log = records.user_log(CPU)
+    log = tuning_records.user_log(CPU)
     lines = log.read_text().splitlines()
     finals = [line for line in lines if json.loads(line)['final']]
     assert len(finals) == 3 and len(lines) > 6
     assert all(row.value > 0 and row.default > 0 for row in Log(CPU).read())
-    assert set(records.read_records(shipped)) == {row.workload for row in Log(CPU).read()}
+    assert set(tuning_records.read_records(shipped)) == {row.workload for row in Log(CPU).read()}
     assert '3x3/2x2 each>16 w16 float32' in first.stdout
     # As if it had been interrupted while it wrote.
     log.write_text('\n'.join(lines[:-2]) + '\n' + lines[-2][:40])
@@ -88,8 +113,8 @@ def test_tuning_is_kept_and_goes_on_where_it_stopped(small, own_cache, tmp_path)
     assert second.returncode == 0, second.stderr
     again = log.read_text().splitlines()
     # What was measured before is not measured again.
-    assert again[:len(lines) - 2] == lines[:-2] and len(again) <= len(lines) + 2
-    assert len(records.best_of(Log(CPU).read())) == 3
+    assert again[: len(lines) - 2] == lines[:-2] and len(again) <= len(lines) + 2
+    assert len(tuning_records.best_of(Log(CPU).read())) == 3
 
 
 CHOOSE = """
@@ -97,10 +122,10 @@ import sys
 sys.modules['torch'] = None
 from dataclasses import asdict
 from pathlib import Path
-from face_tracking.compiler.choices import candidates
-from face_tracking.compiler.records import Log, Record
+from face_tracking.compiler.tiling import candidates
+from face_tracking.compiler.tuning_records import Log, Record
 from face_tracking.compiler.targets import find_machine
-from face_tracking.compiler.tuning.kernels import workloads_of
+from face_tracking.compiler.tuning.conv_trials import workloads_of
 machine = find_machine('host')
 for number, workload in enumerate(workloads_of(Path(sys.argv[1]), (60, 44), 'float32')):
     found = candidates(workload, machine)
@@ -114,18 +139,19 @@ for number, workload in enumerate(workloads_of(Path(sys.argv[1]), (60, 44), 'flo
 @pytest.mark.parametrize('turn', [0, 3])
 def test_any_choice_computes_the_same(tmp_path, own_cache, turn):
     model = feature_pyramid(tmp_path / 'pyramid.onnx', 60, 44)
-    subprocess.run([sys.executable, '-c', CHOOSE, str(model), str(turn)], env=environment(),
-                   check=True)
-    assert len({json.dumps(row.choice) for row in records.records_for(CPU).values()}) > 3
-    picture = random_picture(60, 44)
+    subprocess.run(
+        [sys.executable, '-c', CHOOSE, str(model), str(turn)], env=environment(), check=True
+    )
+    assert len({json.dumps(row.choice) for row in tuning_records.records_for(CPU).values()}) > 3
+    image = random_image(60, 44)
     compiled = compile_apart(model, 60, 44, scale=1 / 64, precision='float32')
-    got = CompiledNetwork(compiled).run(picture)
-    for name, values in reference(model.read_bytes(), picture, scale=1 / 64).items():
+    got = CompiledModel(compiled).run(image)
+    for name, values in reference(model.read_bytes(), image, scale=1 / 64).items():
         assert np.abs(got[name] - values).max() <= 1e-4 * max(1.0, np.abs(values).max()), name
 
 
 def test_new_records_mean_a_new_library(own_cache):
-    request = library.host_request('abc', (64, 48), 'float32')
+    request = artifact.host_request('abc', (64, 48), 'float32')
     before = request.key()
     Log(request.cpu).append([record(final=False)])
     assert request.key() == before
@@ -138,10 +164,24 @@ def rpc_server(tmp_path):
     """A real TVM RPC server on loopback, with TVM's runtime alone; gives its port."""
     (tmp_path / 'torch.py').write_text('raise ImportError  # seconds to import, of no use here\n')
     server = subprocess.Popen(
-        [sys.executable, '-u', '-m', 'tvm.exec.rpc_server', '--host', '127.0.0.1', '--port',
-         '9400', '--port-end', '9500'],
+        [
+            sys.executable,
+            '-u',
+            '-m',
+            'tvm.exec.rpc_server',
+            '--host',
+            '127.0.0.1',
+            '--port',
+            '9400',
+            '--port-end',
+            '9500',
+        ],
         env={**os.environ, 'TVM_USE_RUNTIME_LIB': '1', 'PYTHONPATH': str(tmp_path)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         printed = ''
         while 'bind to' not in printed:
@@ -158,7 +198,7 @@ def rpc_server(tmp_path):
 def test_tuning_over_rpc(small, own_cache, rpc_server):
     done = tune(small, '--rpc', f'127.0.0.1:{rpc_server}', '--target', CPU)
     assert done.returncode == 0, done.stderr
-    best = records.best_of(Log(CPU).read())
+    best = tuning_records.best_of(Log(CPU).read())
     assert len(best) == 3
     assert {row.by for row in best.values()} == {f'one thread of 127.0.0.1:{rpc_server}, over RPC'}
 
@@ -176,10 +216,12 @@ def test_no_server_is_one_line(small, own_cache):
 
 def test_another_server_is_one_line(small, own_cache):
     with socket.create_server(('127.0.0.1', 0)) as server:
+
         def answer():
             connection, _ = server.accept()
             with connection:
                 connection.sendall(b'SSH-2.0-OpenSSH_9.2\r\n')
+
         thread = threading.Thread(target=answer)
         thread.start()
         done = tune(small, '--rpc', f'127.0.0.1:{server.getsockname()[1]}')
@@ -195,7 +237,8 @@ def test_kernels_of_another_processor_are_not_run_here(small, own_cache):
 
 
 def test_counting_in_the_emulator(small, own_cache):
-    from benchmarks import emulator
+    from face_tracking.compiler.tuning import emulator
+
     own_cache.mkdir()
     (own_cache / 'emulator').symlink_to(USERS_CACHE / 'emulator')
     if shutil.which('aarch64-linux-gnu-gcc') is None:
@@ -216,32 +259,40 @@ def test_records_survive_damage(own_cache):
     log = Log('a-cpu')
     log.append([record(), record(ratio=0.4), record(ratio=0.3, final=False)])
     with open(log.path, 'a') as file:
-        file.write('{"workload": "torn\nnull\n{"workload": 1}\n[]\n'
-                   + json.dumps({**asdict(record(ratio=0.1)), 'choice': {'pixels': 0}}) + '\n{"w')
+        file.write(
+            '{"workload": "torn\nnull\n{"workload": 1}\n[]\n'
+            + json.dumps({**asdict(record(ratio=0.1)), 'choice': {'pixels': 0}})
+            + '\n{"w'
+        )
     log.append([record('another', ratio=0.9)])
-    best = records.best_of(log.read())
+    best = tuning_records.best_of(log.read())
     assert {key: row.ratio for key, row in best.items()} == {
-        '1x1 8>8 w4 float32': 0.4, 'another': 0.9}
+        '1x1 8>8 w4 float32': 0.4,
+        'another': 0.9,
+    }
 
 
 def test_records_of_newer_kernels_win(own_cache):
     rows = [record(ratio=0.4), record(ratio=0.8, kernels='b'), record(ratio=0.7, kernels='b')]
-    assert records.best_of(rows)['1x1 8>8 w4 float32'].ratio == 0.7
+    assert tuning_records.best_of(rows)['1x1 8>8 w4 float32'].ratio == 0.7
 
 
 def test_files_of_records_grow(tmp_path):
     path = tmp_path / 'cpu.json'
-    records.write_records(path, [record('one'), record('two')])
-    records.write_records(path, [record('two', ratio=0.25), record('three')])
-    assert {key: row.ratio for key, row in records.read_records(path).items()} == {
-        'one': 0.5, 'two': 0.25, 'three': 0.5}
-    records.write_records(path, [record('four', by='another board')])
-    assert list(records.read_records(path)) == ['four']
+    tuning_records.write_records(path, [record('one'), record('two')])
+    tuning_records.write_records(path, [record('two', ratio=0.25), record('three')])
+    assert {key: row.ratio for key, row in tuning_records.read_records(path).items()} == {
+        'one': 0.5,
+        'two': 0.25,
+        'three': 0.5,
+    }
+    tuning_records.write_records(path, [record('four', by='another board')])
+    assert list(tuning_records.read_records(path)) == ['four']
 
 
 @pytest.mark.parametrize('cpu', ['x86-64-v3', 'x86-64-v4', 'cortex-a76'])
 def test_shipped_records(cpu):
-    rows = records.read_records(records.SHIPPED / f'{cpu}.json').values()
+    rows = tuning_records.read_records(tuning_records.SHIPPED / f'{cpu}.json').values()
     assert len(rows) >= 15
     for row in rows:
         assert set(row.choice) == {'pixels', 'vectors', 'unroll'} and min(row.choice.values()) > 0

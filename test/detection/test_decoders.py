@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders: vectorised code against the formulas, written out cell by cell."""
+"""Decoders: vectorized code against the formulas, written out cell by cell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sigmoid(value: float) -> float:
 def expected_rows(cells, threshold: float, from_box: bool):
     """Decode (row, column, stride, score, 14 numbers) one by one.
 
-    Landmarks are in halves of the box from its centre, or in cells from the cell's corner.
+    Landmarks are in halves of the box from its center, or in cells from the cell's corner.
     """
     found = []
     for row, column, stride, score, numbers in cells:
@@ -36,8 +36,9 @@ def expected_rows(cells, threshold: float, from_box: bool):
         x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
         w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
         offsets = numbers[4:].reshape(5, 2)
-        points = (offsets * [w / 2, h / 2] + [x, y] if from_box
-                  else (offsets + [column, row]) * stride)
+        points = (
+            offsets * [w / 2, h / 2] + [x, y] if from_box else ([*offsets, column, row]) * stride
+        )
         found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
     return found
 
@@ -60,16 +61,23 @@ def assert_same(candidates, expected):
 def test_anchor_free(seed, threshold):
     generator = np.random.default_rng(seed)
     heads = [generator.normal(0, 1.5, (1, 16, *grid)).astype(np.float32) for grid in GRIDS]
-    cells = [(row, column, stride,
-              math.sqrt(sigmoid(head[0, 0, row, column]) * sigmoid(head[0, 15, row, column])),
-              head[0, 1:15, row, column])
-             for head, stride in zip(heads, STRIDES, strict=True)
-             for row, column in np.ndindex(head.shape[2:])]
+    cells = [
+        (
+            row,
+            column,
+            stride,
+            math.sqrt(sigmoid(head[0, 0, row, column]) * sigmoid(head[0, 15, row, column])),
+            head[0, 1:15, row, column],
+        )
+        for head, stride in zip(heads, STRIDES, strict=True)
+        for row, column in np.ndindex(head.shape[2:])
+    ]
     decode = AnchorFree(WIDTH, HEIGHT, STRIDES)
     expected = expected_rows(cells, threshold, True)
     assert_same(decode(heads, threshold), expected)
-    channels_last = [np.ascontiguousarray(head.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-                     for head in heads]
+    channels_last = [
+        np.ascontiguousarray(head.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for head in heads
+    ]
     assert_same(decode(channels_last, threshold), expected)
 
 
@@ -78,14 +86,24 @@ def test_anchor_free(seed, threshold):
 def test_yunet(seed, threshold):
     generator = np.random.default_rng(seed)
     counts = [rows * columns for rows, columns in GRIDS]
-    cls, obj = ([generator.uniform(0, 1, (1, n, 1)).astype(np.float32) for n in counts]
-                for _ in range(2))
-    bbox, kps = ([generator.normal(0, 1, (1, n, size)).astype(np.float32) for n in counts]
-                 for size in (4, 10))
-    cells = [(index // GRIDS[level][1], index % GRIDS[level][1], stride,
-              math.sqrt(cls[level][0, index, 0] * obj[level][0, index, 0]),
-              np.concatenate([bbox[level][0, index], kps[level][0, index]]))
-             for level, stride in enumerate(STRIDES) for index in range(counts[level])]
+    cls, obj = (
+        [generator.uniform(0, 1, (1, n, 1)).astype(np.float32) for n in counts] for _ in range(2)
+    )
+    bbox, kps = (
+        [generator.normal(0, 1, (1, n, size)).astype(np.float32) for n in counts]
+        for size in (4, 10)
+    )
+    cells = [
+        (
+            index // GRIDS[level][1],
+            index % GRIDS[level][1],
+            stride,
+            math.sqrt(cls[level][0, index, 0] * obj[level][0, index, 0]),
+            np.concatenate([bbox[level][0, index], kps[level][0, index]]),
+        )
+        for level, stride in enumerate(STRIDES)
+        for index in range(counts[level])
+    ]
     found = YuNet(WIDTH, HEIGHT, STRIDES)([*cls, *obj, *bbox, *kps], threshold)
     assert_same(found, expected_rows(cells, threshold, False))
 
@@ -128,8 +146,10 @@ def test_outputs_out_of_range_do_not_overflow():
 
 def test_wrong_decoders_are_named(described):
     model = load_model(described)
-    for change, said in (({'decoder': 'magic'}, 'magic'),
-                         ({'decoder_options': {'colour': 1}}, 'options')):
+    for change, said in (
+        ({'decoder': 'magic'}, 'magic'),
+        ({'decoder_options': {'color': 1}}, 'options'),
+    ):
         wrong = replace(model, description=replace(model.description, **change))
         with pytest.raises(UserError, match=said):
             create_decoder(wrong)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector finds the faces it is shown, in the pixels of the picture it is shown."""
+"""The detector finds the faces it is shown, in the pixels of the image it is shown."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 
 from face_tracking import boxes as box
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.stills import StillsDetector, network_shapes
+from face_tracking.detection.multi_size import MultiSizeDetector, network_shapes
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
-MODELS = ['yunet_n_320_320', 'face_detection_yunet_2023mar',
-          'version-RFB-320_without_postprocessing']
+MODELS = [
+    'yunet_n_320_320',
+    'face_detection_yunet_2023mar',
+    'version-RFB-320_without_postprocessing',
+]
 
 
 def lit(width: int, height: int, *cells: tuple[int, int]) -> np.ndarray:
-    """Return a black picture with white cells, given as (column, row) of 8x8 pixels."""
+    """Return a black image with white cells, given as (column, row) of 8x8 pixels."""
     image = np.zeros((height, width, 3), np.uint8)
     for column, row in cells:
-        image[8 * row:8 * row + 8, 8 * column:8 * column + 8] = 255
+        image[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 255
     return image
 
 
@@ -37,40 +40,42 @@ def test_boxes_are_in_source_pixels(squares_detector):
     np.testing.assert_allclose(found.landmarks[0], [[20, 28]] * 5, atol=1e-3)
     large = cv2.resize(lit(64, 48, (2, 3)), (640, 480), interpolation=cv2.INTER_NEAREST)
     np.testing.assert_allclose(
-        squares_detector.detect(large).boxes, [[120, 200, 280, 360]], atol=1e-2)
+        squares_detector.detect(large).boxes, [[120, 200, 280, 360]], atol=1e-2
+    )
     assert set(squares_detector.timings) == {'preprocess', 'inference', 'decode'}
     assert all(spent > 0 for spent in squares_detector.timings.values())
 
 
-def test_boxes_end_at_the_border_of_the_picture(squares_detector):
+def test_boxes_end_at_the_border_of_the_image(squares_detector):
     np.testing.assert_allclose(
-        squares_detector.detect(lit(64, 48, (0, 0))).boxes, [[0, 0, 12, 12]], atol=1e-3)
+        squares_detector.detect(lit(64, 48, (0, 0))).boxes, [[0, 0, 12, 12]], atol=1e-3
+    )
     # 64x16 leaves the lower part of the network's input empty: nothing may be found there.
     wide = squares_detector.detect(lit(64, 16, (7, 1)))
     np.testing.assert_allclose(wide.boxes, [[52, 4, 64, 16]], atol=1e-3)
 
 
-def test_options_can_be_set_between_pictures(squares_detector):
-    picture = lit(64, 48, (1, 1), (3, 3), (6, 4))
-    picture[24:32, 24:32] = 200
-    assert len(squares_detector.detect(picture)) == 3
+def test_options_can_be_set_between_images(squares_detector):
+    photo = lit(64, 48, (1, 1), (3, 3), (6, 4))
+    photo[24:32, 24:32] = 200
+    assert len(squares_detector.detect(photo)) == 3
     squares_detector.max_faces = 2
-    assert len(squares_detector.detect(picture)) == 2
+    assert len(squares_detector.detect(photo)) == 2
     squares_detector.max_faces = 0
     squares_detector.score_threshold = 0.999
-    assert len(squares_detector.detect(picture)) == 2
+    assert len(squares_detector.detect(photo)) == 2
     squares_detector.score_threshold = 0
     squares_detector.nms_threshold = 1
-    assert len(squares_detector.detect(picture)) == 48
+    assert len(squares_detector.detect(photo)) == 48
 
 
-def test_black_picture_has_no_faces(squares_detector):
+def test_black_image_has_no_faces(squares_detector):
     found = squares_detector.detect(lit(64, 48), stamp=5)
     assert (found.stamp, found.boxes.shape, found.landmarks.shape) == (5, (0, 4), (0, 5, 2))
 
 
 @pytest.mark.parametrize('shape', [(0, 0, 3), (8, 8), (8, 8, 4)])
-def test_no_pictures_are_refused(squares_detector, shape):
+def test_no_images_are_refused(squares_detector, shape):
     with pytest.raises(UserError):
         squares_detector.detect(np.zeros(shape, np.uint8))
     squares_detector.detect(lit(64, 48))
@@ -96,11 +101,11 @@ def test_faces_near_the_camera_are_found(portraits, size, height):
     detector = create_detector(None, input_size=size)
     for portrait, face in portraits:
         scale = height / (face[3] - face[1])
-        centre = (face[:2] + face[2:]) / 2
-        matrix = np.c_[scale * np.eye(2), [320, 240] - scale * centre]
-        picture = cv2.warpAffine(portrait, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
-        found = detector.detect(picture)
-        shown = scale * (face - np.tile(centre, 2)) + [320, 240, 320, 240]
+        center = (face[:2] + face[2:]) / 2
+        matrix = np.c_[scale * np.eye(2), [320, 240] - scale * center]
+        photo = cv2.warpAffine(portrait, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+        found = detector.detect(photo)
+        shown = scale * (face - np.tile(center, 2)) + [320, 240, 320, 240]
         assert len(found) == 1
         assert box.iou(shown[None].astype(np.float32), found.boxes)[0, 0] > 0.7
     detector.close()
@@ -108,14 +113,16 @@ def test_faces_near_the_camera_are_found(portraits, size, height):
 
 def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
     path = shared_dir / 'models/face_detection_yunet_2023mar.onnx'
-    ours = create_detector(path, 'opencv', (320, 320), nms_threshold=0.3, agreement=1.0).detect(
-        cv2.resize(astronaut, (320, 320)))
+    ours = create_detector(
+        path, 'opencv', (320, 320), nms_threshold=0.3, vote_iou_threshold=1.0
+    ).detect(cv2.resize(astronaut, (320, 320)))
     theirs = cv2.FaceDetectorYN.create(str(path), '', (320, 320), 0.7, 0.3)
     _, rows = theirs.detect(cv2.resize(astronaut, (320, 320)))
     assert len(rows) == len(ours) == 1
     row = rows[0]
     np.testing.assert_allclose(
-        ours.boxes[0], [row[0], row[1], row[0] + row[2], row[1] + row[3]], atol=0.5)
+        ours.boxes[0], [row[0], row[1], row[0] + row[2], row[1] + row[3]], atol=0.5
+    )
     np.testing.assert_allclose(ours.scores[0], row[14], atol=1e-3)
 
 
@@ -123,7 +130,7 @@ def test_stills_take_any_shape(described):
     model = load_model(described)
     assert network_shapes(model, 64) == [(64, 48), (48, 64), (64, 64)]
     assert network_shapes(model, 60) == [(64, 48), (48, 64), (64, 64)]
-    detector = StillsDetector(described, 64, 'onnxruntime', threads=1)
+    detector = MultiSizeDetector(described, 64, 'onnxruntime', threads=1)
     for width, height in ((64, 48), (48, 64), (64, 64), (64, 24), (24, 64)):
         found = detector.detect(lit(width, height, (1, 1)))
         np.testing.assert_allclose(found.boxes, [[4, 4, 20, 20]], atol=1e-3)
@@ -132,4 +139,4 @@ def test_stills_take_any_shape(described):
         detector.detect(np.zeros((0, 0, 3), np.uint8))
     detector.close()
     with pytest.raises(UserError, match='long side'):
-        StillsDetector(described, -3, 'onnxruntime')
+        MultiSizeDetector(described, -3, 'onnxruntime')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of any size fit, keep their aspect, and find their way back."""
+"""Images of any size fit, keep their aspect, and find their way back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from face_tracking.detection.letterbox import Letterbox
 from face_tracking.errors import UserError
 
 
-def test_picture_of_the_right_size_is_handed_on_as_it_is(astronaut):
+def test_image_of_the_right_size_is_handed_on_as_it_is(astronaut):
     fitted, fit = Letterbox(512, 512)(astronaut)
     assert fitted is astronaut and fit == (1, 1)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([(320, 240), (64, 64)]),
-       st.sampled_from([None, 40]))
+@given(
+    st.integers(1, 900),
+    st.integers(1, 900),
+    st.sampled_from([(320, 240), (64, 64)]),
+    st.sampled_from([None, 40]),
+)
 def test_what_is_inside_keeps_its_place(width, height, size, long_side):
     letterbox = Letterbox(*size, long_side)
     letterbox(np.full((7, 5, 3), 9, np.uint8))  # leaves traces, were the border not cleared
@@ -37,7 +41,7 @@ def test_what_is_inside_keeps_its_place(width, height, size, long_side):
 
 
 @pytest.mark.parametrize('factor', [1.5, 2, 2.6, 3, 4, 5.2, 9])
-def test_large_pictures_are_not_sampled_but_averaged(astronaut, factor):
+def test_large_images_are_not_sampled_but_averaged(astronaut, factor):
     source = cv2.resize(astronaut, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     side = round(1024 / factor)
     fitted, _ = Letterbox(side, side)(source)
@@ -46,8 +50,8 @@ def test_large_pictures_are_not_sampled_but_averaged(astronaut, factor):
 
 
 @pytest.mark.parametrize('shape', [(0, 0, 3), (10, 0, 3), (10, 10), (10, 10, 4), (10, 10, 1)])
-def test_what_is_no_picture_is_refused(shape):
-    with pytest.raises(UserError, match='picture'):
+def test_what_is_no_image_is_refused(shape):
+    with pytest.raises(UserError, match='image'):
         Letterbox(32, 32)(np.zeros(shape, np.uint8))
     with pytest.raises(UserError, match='float32'):
         Letterbox(32, 32)(np.zeros((10, 10, 3), np.float32))

@@ -10,18 +10,18 @@ import onnx
 import pytest
 import yaml
 
-from face_tracking import paths
+from face_tracking import files
 from face_tracking.detection import model as model_module
-from face_tracking.detection.families import recognise
+from face_tracking.detection.families import recognize
 from face_tracking.detection.model import find_model, load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
 from face_tracking.errors import UserError
+from face_tracking.runtimes.base import create_runtime
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
     """Point share folder, cache and ../shared into an empty folder, and return it."""
-    monkeypatch.setattr(paths, 'share_dir', lambda: tmp_path / 'package')
+    monkeypatch.setattr(files, 'share_dir', lambda: tmp_path / 'package')
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('FACE_TRACKING_MODEL', raising=False)
     for folder in ('package/models', 'cache/models', 'shared/models'):
@@ -39,9 +39,11 @@ def refusal(*arguments) -> str:
 
 def test_default_is_searched_for_in_the_stated_order(places, squares, monkeypatch):
     assert 'fetch-model' in refusal(None)
-    in_order = [places / 'shared/models/yunet_n_320_320.onnx',
-                places / 'cache/models/face_detection_yunet_2023mar.onnx',
-                places / 'package/models/face_tracking.yaml']
+    in_order = [
+        places / 'shared/models/yunet_n_320_320.onnx',
+        places / 'cache/models/face_detection_yunet_2023mar.onnx',
+        places / 'package/models/face_tracking.yaml',
+    ]
     for path in in_order:
         shutil.copy(squares, path)
         assert find_model() == path
@@ -103,13 +105,16 @@ def test_best_file_for_a_size_is_chosen(described, squares, make_squares, tmp_pa
     assert 'multiples of 8' in refusal(described, (-8, 96))
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-    (lambda content: content.pop('decoder'), 'decoder'),
-    (lambda content: content.update(files=[]), 'files is empty'),
-    (lambda content: content['input'].update(colour='yuv'), 'yuv'),
-    (lambda content: content['input'].update(mean=[1]), 'three numbers'),
-    (lambda content: content['files'][0].update(size=64), 'not valid'),
-])
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (lambda content: content.pop('decoder'), 'decoder'),
+        (lambda content: content.update(files=[]), 'files is empty'),
+        (lambda content: content['input'].update(color='yuv'), 'yuv'),
+        (lambda content: content['input'].update(mean=[1]), 'three numbers'),
+        (lambda content: content['files'][0].update(size=64), 'not valid'),
+    ],
+)
 def test_wrong_description_is_named(described, change, said):
     content = yaml.safe_load(described.read_text())
     change(content)
@@ -128,44 +133,51 @@ def test_bad_files_are_refused(squares, tmp_path):
     whole = squares.read_bytes()
     assert 'no model' in refusal(tmp_path / 'missing.onnx')
     assert 'is a folder' in refusal(tmp_path)
-    for content in (b'', whole[:len(whole) // 2], b'\xff\xd8\xff\xe0 no network', b'PK\x03'):
+    for content in (b'', whole[: len(whole) // 2], b'\xff\xd8\xff\xe0 no network', b'PK\x03'):
         squares.write_bytes(content)
         assert 'ONNX' in refusal(squares) or 'empty' in refusal(squares)
 
 
 def test_other_networks_are_refused(tmp_path):
     from onnx import TensorProto, helper
+
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [helper.make_node('Relu', ['x'], ['y'])], 'other',
-        [value('x', TensorProto.FLOAT, [1, 3, 8, 8])], [value('y', TensorProto.FLOAT, None)])
+        [helper.make_node('Relu', ['x'], ['y'])],
+        'other',
+        [value('x', TensorProto.FLOAT, [1, 3, 8, 8])],
+        [value('y', TensorProto.FLOAT, None)],
+    )
     path = tmp_path / 'other.onnx'
     onnx.save(helper.make_model(graph), path)
     assert 'outputs are y' in refusal(path)
     graph.input[0].CopyFrom(value('x', TensorProto.FLOAT, [1, 10]))
     onnx.save(helper.make_model(graph), path)
-    assert 'no colour picture' in refusal(path)
+    assert 'no color image' in refusal(path)
 
 
-def test_families_are_recognised_by_their_outputs():
-    yunet = {f'{kind}_{stride}': () for kind in ('cls', 'obj', 'bbox', 'kps')
-             for stride in (8, 16, 32)}
-    found = recognise(yunet)
+def test_families_are_recognized_by_their_outputs():
+    yunet = {
+        f'{kind}_{stride}': () for kind in ('cls', 'obj', 'bbox', 'kps') for stride in (8, 16, 32)
+    }
+    found = recognize(yunet)
     assert found['decoder'] == 'yunet' and found['outputs'][:3] == ('cls_8', 'cls_16', 'cls_32')
-    assert recognise({'scores': (), 'boxes': ()})['colour'] == 'rgb'
-    assert recognise({'head_16': (), 'head_8': ()})['outputs'] == ('head_8', 'head_16')
-    assert recognise({'logits': ()}) is None
-    assert recognise({'cls_8': ()}) is None
+    assert recognize({'scores': (), 'boxes': ()})['color'] == 'rgb'
+    assert recognize({'head_16': (), 'head_8': ()})['outputs'] == ('head_8', 'head_16')
+    assert recognize({'logits': ()}) is None
+    assert recognize({'cls_8': ()}) is None
 
 
 def test_published_models_are_not_ours_to_guess():
     for published in model_module.families.PUBLISHED.values():
         assert len(published.sha256) == 64 and published.url.startswith('https://')
-        assert published.url.endswith(published.file) and published.licence
+        assert published.url.endswith(published.file) and published.license
 
 
-@pytest.mark.parametrize('name', ['yunet_n_320_320', 'face_detection_yunet_2023mar',
-                                  'version-RFB-320_without_postprocessing'])
+@pytest.mark.parametrize(
+    'name',
+    ['yunet_n_320_320', 'face_detection_yunet_2023mar', 'version-RFB-320_without_postprocessing'],
+)
 def test_known_files_can_be_reshaped(shared_dir, name):
     model = load_model(shared_dir / 'models' / f'{name}.onnx', (160, 128))
     outputs = create_runtime('onnxruntime', model, 1).infer(np.zeros((128, 160, 3), np.uint8))

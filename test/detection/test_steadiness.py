@@ -26,6 +26,6 @@ def test_looks_show_the_same_thing_elsewhere():
         np.testing.assert_allclose(middle, np.array([129.5, 89.5]) * scale + shift, atol=0.6)
 
 
-def test_pictures_without_faces_are_told():
+def test_images_without_faces_are_told():
     with pytest.raises(UserError, match='no face was found'):
         steadiness.measured(steadiness.ours(), [np.zeros((240, 320, 3), np.uint8)], 2)

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking import boxes as box
-from face_tracking.detection.suppression import AGREEMENT, blend, suppress
+from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD, blend, suppress
 
 
 def random_boxes(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
-    centres = generator.uniform(0, 100, (count, 2))
+    centers = generator.uniform(0, 100, (count, 2))
     sides = generator.uniform(5, 60, (count, 2))
-    rows = np.concatenate([centres, sides], axis=1).astype(np.float32)
-    return box.from_centre_size(rows), (1 + generator.permutation(count).astype(np.float32)) / 1000
+    rows = np.concatenate([centers, sides], axis=1).astype(np.float32)
+    return box.from_center_size(rows), (1 + generator.permutation(count).astype(np.float32)) / 1000
 
 
 def one_by_one(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
@@ -59,8 +59,12 @@ def test_nothing_stays_nothing():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.2, 0.45, 0.7, 1.0]),
-       st.integers(0, 4))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 40),
+    st.sampled_from([0.2, 0.45, 0.7, 1.0]),
+    st.integers(0, 4),
+)
 def test_what_agrees_is_averaged_by_the_scores(seed, count, threshold, limit):
     boxes, scores = random_boxes(seed, count)
     numbers = np.random.default_rng(seed).normal(0, 1, (count, 3)).astype(np.float32)
@@ -70,20 +74,20 @@ def test_what_agrees_is_averaged_by_the_scores(seed, count, threshold, limit):
     for face, row in enumerate(kept):
         overlap = box.iou(boxes[[row]], boxes)[0]
         displaced = free & (overlap > threshold)
-        agree = displaced & (overlap > AGREEMENT)
+        agree = displaced & (overlap > VOTE_IOU_THRESHOLD)
         agree[row] = True
         mean = np.average(numbers[agree], axis=0, weights=scores[agree].astype(float) ** 4)
         np.testing.assert_allclose(found[face], mean, rtol=1e-4, atol=1e-5)
         free &= ~displaced
 
 
-def test_a_neighbour_that_is_displaced_does_not_pull():
+def test_a_neighbor_that_is_displaced_does_not_pull():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [3.5, 0, 13.5, 10]], np.float32)
     scores = np.array([0.9, 0.6, 0.8], np.float32)
     kept = suppress(boxes, scores, 0.4)
     assert kept.tolist() == [0]
     x1 = blend(boxes, boxes, scores, kept, 0.4)[0, 0]
-    np.testing.assert_allclose(x1, 0.6 ** 4 / (0.9 ** 4 + 0.6 ** 4), rtol=1e-5)
+    np.testing.assert_allclose(x1, 0.6**4 / (0.9**4 + 0.6**4), rtol=1e-5)
 
 
 def test_scores_of_zero_count_alike():

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from importlib import import_module, util
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,30 @@ import rclpy
 import yaml
 from rclpy.qos import ReliabilityPolicy
 
+from face_tracking.nodes.node_table import node_parameters
+
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
-YAMLS = sorted(path for path in (ROOT / 'config').glob('*.yaml')
-               if 'ros__parameters' in path.read_text())
+YAMLS = sorted(
+    path for path in (ROOT / 'config').glob('*.yaml') if 'ros__parameters' in path.read_text()
+)
 RVIZ_FILES = sorted((ROOT / 'config').glob('*.rviz'))
-RVIZ_TYPES = {'Image': 'sensor_msgs/msg/Image',
-              'MarkerArray': 'visualization_msgs/msg/MarkerArray',
-              'PointStamped': 'geometry_msgs/msg/PointStamped'}
-ARGUMENTS = {'params_file', 'camera', 'model', 'runtime', 'composed', 'namespace', 'rviz',
-             'annotated', 'log_level'}
+RVIZ_TYPES = {
+    'Image': 'sensor_msgs/msg/Image',
+    'MarkerArray': 'visualization_msgs/msg/MarkerArray',
+    'PointStamped': 'geometry_msgs/msg/PointStamped',
+}
+ARGUMENTS = {
+    'params_file',
+    'camera',
+    'model',
+    'runtime',
+    'composed',
+    'namespace',
+    'rviz',
+    'annotated',
+    'log_level',
+}
 
 
 def executables() -> set[str]:
@@ -36,7 +50,7 @@ def executables() -> set[str]:
 
 def table_of(node: str) -> dict:
     """Return the rows of a node's parameters by name."""
-    return {row.name: row for row in import_module(f'face_tracking.nodes.{node}').PARAMETERS}
+    return {row.name: row for row in node_parameters(node)}
 
 
 def constants(path: Path) -> dict:
@@ -72,7 +86,11 @@ def test_executables_exist(path):
 
 def test_pi5_starts_all_nodes_either_way():
     assert started(ROOT / 'launch/pi5.launch.py') == {
-        'pipeline', 'camera_node', 'detector_node', 'tracker_node'}
+        'pipeline',
+        'camera_node',
+        'detector_node',
+        'tracker_node',
+    }
 
 
 @pytest.mark.parametrize('name', ['pi5', 'pan_tilt'])
@@ -84,10 +102,14 @@ def test_overridden_parameters_exist(name):
 
 
 def test_arguments_override_parameters_and_empty_ones_do_not():
-    from face_tracking.launching import is_true, merged, overridden
+    from face_tracking.launch_utils import is_true, merged, overridden
+
     stands_for = {'camera': ('camera_node', 'camera'), 'engine': ('detector_node', 'runtime')}
-    found = overridden({'camera': '', 'engine': 'opencv', 'rviz': 'true'}, stands_for,
-                       ('camera_node', 'detector_node'))
+    found = overridden(
+        {'camera': '', 'engine': 'opencv', 'rviz': 'true'},
+        stands_for,
+        ('camera_node', 'detector_node'),
+    )
     assert found == {'camera_node': {}, 'detector_node': {'runtime': 'opencv'}}
     assert merged(found) == {'runtime': 'opencv'}
     assert is_true(' True') and is_true('1') and not is_true('false') and not is_true('')
@@ -95,7 +117,12 @@ def test_arguments_override_parameters_and_empty_ones_do_not():
 
 def test_pan_tilt_starts_all_nodes_either_way():
     assert started(ROOT / 'launch/pan_tilt.launch.py') == {
-        'pipeline', 'camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node'}
+        'pipeline',
+        'camera_node',
+        'detector_node',
+        'tracker_node',
+        'pan_tilt_node',
+    }
 
 
 def test_description_has_the_joints_and_frames_of_the_nodes():
@@ -129,15 +156,20 @@ def test_parameters_are_declared_with_the_right_type_and_in_range(path):
 
 @pytest.mark.parametrize('path', RVIZ_FILES, ids=lambda path: path.name)
 def test_rviz_shows_what_is_published(path, ros_domain):
-    displays = [display for display in yaml.safe_load(path.read_text())[
-        'Visualization Manager']['Displays'] if 'Topic' in display]
+    displays = [
+        display
+        for display in yaml.safe_load(path.read_text())['Visualization Manager']['Displays']
+        if 'Topic' in display
+    ]
     published = publications(ros_domain)
     for display in displays:
         topic = display['Topic']['Value']
         kind, reliability = published[topic]
         assert kind == RVIZ_TYPES[display['Class'].rpartition('/')[2]], topic
-        assert (display['Topic']['Reliability Policy'] == 'Best Effort'
-                or reliability == ReliabilityPolicy.RELIABLE), topic
+        assert (
+            display['Topic']['Reliability Policy'] == 'Best Effort'
+            or reliability == ReliabilityPolicy.RELIABLE
+        ), topic
     assert len(displays) >= 2
 
 
@@ -146,13 +178,19 @@ def publications(domain: int) -> dict:
     from face_tracking.nodes.camera_node import CameraNode
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.tracker_node import TrackerNode
+
     rclpy.init(domain_id=domain)
     try:
         nodes = [CameraNode(), TrackerNode(), PanTiltNode()]
-        found = {publisher.topic_name: (
-                     f'{publisher.msg_type.__module__.partition(".")[0]}/msg/'
-                     f'{publisher.msg_type.__name__}', publisher.qos_profile.reliability)
-                 for node in nodes for publisher in node.publishers}
+        found = {
+            publisher.topic_name: (
+                f'{publisher.msg_type.__module__.partition(".")[0]}/msg/'
+                f'{publisher.msg_type.__name__}',
+                publisher.qos_profile.reliability,
+            )
+            for node in nodes
+            for publisher in node.publishers
+        }
         for node in nodes:
             node.destroy_node()
         return found
@@ -161,20 +199,29 @@ def publications(domain: int) -> dict:
 
 
 def test_view_makes_the_topics_of_the_rviz_configuration_relative():
-    displays = [display for path in RVIZ_FILES for display in yaml.safe_load(path.read_text())[
-        'Visualization Manager']['Displays']]
-    topics = {display[key]['Value'] for display in displays
-              for key in ('Topic', 'Description Topic') if key in display}
+    displays = [
+        display
+        for path in RVIZ_FILES
+        for display in yaml.safe_load(path.read_text())['Visualization Manager']['Displays']
+    ]
+    topics = {
+        display[key]['Value']
+        for display in displays
+        for key in ('Topic', 'Description Topic')
+        if key in display
+    }
     assert topics == {f'/{topic}' for topic in constants(ROOT / 'launch/view.launch.py')['TOPICS']}
 
 
 # From here on with the real `launch`, where there is one.
+
 
 @pytest.fixture
 def real_launch():
     """Skip where launch is not installed, or this package is not."""
     pytest.importorskip('launch_ros', reason='needs launch and launch_ros, which are not here')
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
     try:
         get_package_share_directory('face_tracking')
     except PackageNotFoundError:
@@ -184,13 +231,15 @@ def real_launch():
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_a_launch_file_can_be_described(real_launch, path):
     from launch.actions import DeclareLaunchArgument
+
     spec = util.spec_from_file_location(path.name.partition('.')[0], path)
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     entities = module.generate_launch_description().entities
     named = {entity.name for entity in entities if isinstance(entity, DeclareLaunchArgument)}
-    assert all(entity.description for entity in entities
-               if isinstance(entity, DeclareLaunchArgument))
+    assert all(
+        entity.description for entity in entities if isinstance(entity, DeclareLaunchArgument)
+    )
     if path.name == 'pi5.launch.py':
         assert named >= ARGUMENTS
 
@@ -200,15 +249,33 @@ def test_pi5_brings_the_nodes_up(real_launch, ros_domain, composed, tmp_path):
     import cv2
     import numpy as np
     from diagnostic_msgs.msg import DiagnosticArray
+
     cv2.imwrite(str(tmp_path / '1.png'), np.zeros((120, 160, 3), np.uint8))
-    command = ['ros2', 'launch', 'face_tracking', 'pi5.launch.py', f'composed:={composed}',
-               f'camera:={tmp_path}', 'namespace:=robot', 'runtime:=onnxruntime']
+    command = [
+        'ros2',
+        'launch',
+        'face_tracking',
+        'pi5.launch.py',
+        f'composed:={composed}',
+        f'camera:={tmp_path}',
+        'namespace:=robot',
+        'runtime:=onnxruntime',
+    ]
     rclpy.init(domain_id=ros_domain)
     node, seen = rclpy.create_node('listener'), {}
-    node.create_subscription(DiagnosticArray, '/diagnostics', lambda message: seen.update(
-        {status.name: status for status in message.status}), 10)
-    process = subprocess.Popen(command, start_new_session=True, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: seen.update({status.name: status for status in message.status}),
+        10,
+    )
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         end = node.get_clock().now().nanoseconds + 60 * 10**9
         while not (len(seen) == 3 and ord(seen['robot/camera_node'].level) == 0):
@@ -222,5 +289,4 @@ def test_pi5_brings_the_nodes_up(real_launch, ros_domain, composed, tmp_path):
         said, _ = process.communicate(timeout=20)
         rclpy.shutdown()
     assert 'Traceback' not in said, said
-    assert said.count('finished cleanly') == (
-        1 if composed == 'true' else 3), said
+    assert said.count('finished cleanly') == (1 if composed == 'true' else 3), said

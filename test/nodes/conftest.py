@@ -32,7 +32,7 @@ PATIENCE = 60.0  # seconds; a model may have to be compiled first
 
 
 class Probe:
-    """A node of the test's own: hears topics, publishes pictures, calls services.
+    """A node of the test's own: hears topics, publishes images, calls services.
 
     :ivar heard: the messages that came, by topic.
     :ivar status: the newest diagnostics, by the name of the node they are about.
@@ -56,7 +56,8 @@ class Probe:
         """Listen to topics."""
         for topic in topics:
             self.node.create_subscription(
-                kind, topic, self.heard[topic].append, qos_profile_sensor_data)
+                kind, topic, self.heard[topic].append, qos_profile_sensor_data
+            )
 
     def until(self, condition, timeout=PATIENCE):
         """Spin until a condition holds and return its value; fail where it never does."""
@@ -76,13 +77,13 @@ class Probe:
         return publisher
 
     def show(self, image, stamp, topic='camera/image_raw', frame_id='camera_optical_frame'):
-        """Publish a picture, a BGR array or a whole message, on a topic."""
+        """Publish an image, a BGR array or a whole message, on a topic."""
         if not isinstance(image, Image):
             image = to_image(image, to_header(stamp, frame_id))
         self.publisher(Image, topic, qos_profile_sensor_data).publish(image)
 
     def show_until(self, condition, image, topic='camera/image_raw', start=10**9):
-        """Publish a picture 25 times a second, with rising stamps, until a condition holds."""
+        """Publish an image 25 times a second, with rising stamps, until a condition holds."""
         shown = iter(range(10**6))
 
         def step():
@@ -98,8 +99,11 @@ class Probe:
 
     def value(self, node, key, default='0'):
         """Return what a node's diagnostics say under a key."""
-        entries = {entry.key: entry.value for entry in self.status[node].values} if (
-            node in self.status) else {}
+        entries = (
+            {entry.key: entry.value for entry in self.status[node].values}
+            if (node in self.status)
+            else {}
+        )
         return entries.get(key, default)
 
     def says(self, node):
@@ -122,8 +126,9 @@ class Probe:
 
     def set(self, node, **values):
         """Set parameters of a node and return the results."""
-        parameters = [Parameter(name, value=value).to_parameter_msg()
-                      for name, value in values.items()]
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
         return self.call(SetParameters, f'/{node}/set_parameters', parameters=parameters).results
 
     def close(self):
@@ -150,11 +155,16 @@ def probe(ros_domain, monkeypatch):
 @pytest.fixture
 def make(probe):
     """Return a function that makes a node with parameters, spun by the probe."""
+
     def make_node(kind, **parameters):
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()
-                     if name != 'subscribe']
+        overrides = [
+            Parameter(name, value=value)
+            for name, value in parameters.items()
+            if name != 'subscribe'
+        ]
         options = {'subscribe': parameters['subscribe']} if 'subscribe' in parameters else {}
         return probe.add(kind(parameter_overrides=overrides, **options))
+
     return make_node
 
 
@@ -162,6 +172,7 @@ def make(probe):
 def model() -> str:
     """Return the path of a detector: the bundled one, else one of ../shared."""
     from face_tracking.detection.model import find_model
+
     try:
         return str(find_model())
     except UserError as error:
@@ -170,13 +181,13 @@ def model() -> str:
 
 @pytest.fixture(scope='session')
 def portrait(astronaut) -> np.ndarray:
-    """Return a picture of 320x240 with one face."""
+    """Return an image of 320x240 with one face."""
     return np.ascontiguousarray(cv2.resize(astronaut[:384], (320, 240)))
 
 
 @pytest.fixture(scope='session')
 def album(portrait, tmp_path_factory) -> Path:
-    """Return a folder with that picture, twice."""
+    """Return a folder with that image, twice."""
     folder = tmp_path_factory.mktemp('album')
     for name in ('1.png', '2.png'):
         cv2.imwrite(str(folder / name), portrait)
@@ -185,8 +196,11 @@ def album(portrait, tmp_path_factory) -> Path:
 
 def arguments(parameters: dict) -> list[str]:
     """Return parameters as a command line has them."""
-    return [part for name, value in parameters.items() for part in (
-        '-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}')]
+    return [
+        part
+        for name, value in parameters.items()
+        for part in ('-p', f'{name}:={str(value).lower() if isinstance(value, bool) else value}')
+    ]
 
 
 @pytest.fixture
@@ -195,19 +209,30 @@ def launch(ros_domain, tmp_path):
     processes = []
 
     def start(executable, namespace='', remap=(), words=(), **parameters):
-        command = shutil.which(executable, path=f'{Path(sys.executable).parent}:'
-                                                f'{os.environ["PATH"]}')
-        command = [command] if command else [
-            sys.executable, '-c', f'import sys; from face_tracking.nodes.{executable} import main;'
-            ' sys.exit(main())']
+        command = shutil.which(
+            executable, path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+        )
+        command = (
+            [command]
+            if command
+            else [
+                sys.executable,
+                '-c',
+                f'import sys; from face_tracking.nodes.{executable} import main; sys.exit(main())',
+            ]
+        )
         command += [*words, '--ros-args', *arguments(parameters)]
         command += ['-r', f'__ns:=/{namespace}'] if namespace else []
         for rule in remap:
             command += ['-r', rule]
         log = open(tmp_path / f'{len(processes)}.log', 'w+')
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
-            env={**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'PYTHONUNBUFFERED': '1'})
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'PYTHONUNBUFFERED': '1'},
+        )
         process.said = lambda: Path(log.name).read_text()
         processes.append(process)
         return process
@@ -227,8 +252,20 @@ def launch(ros_domain, tmp_path):
 @pytest.fixture
 def faces_of():
     """Return a function that gives what a Detection2DArray holds: (id, score, box) each."""
+
     def read(message: Detection2DArray):
-        return [(face.id, face.results[0].hypothesis.score,
-                 (face.bbox.center.position.x, face.bbox.center.position.y,
-                  face.bbox.size_x, face.bbox.size_y)) for face in message.detections]
+        return [
+            (
+                face.id,
+                face.results[0].hypothesis.score,
+                (
+                    face.bbox.center.position.x,
+                    face.bbox.center.position.y,
+                    face.bbox.size_x,
+                    face.bbox.size_y,
+                ),
+            )
+            for face in message.detections
+        ]
+
     return read

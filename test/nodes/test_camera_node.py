@@ -11,21 +11,23 @@ import pytest
 import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from face_tracking.camera import opening
-from face_tracking.camera.source import CameraLost, CameraSource
+from face_tracking.camera import factory
+from face_tracking.camera.base import CameraLostError, CameraSource
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.images import from_image, from_time
 
-FAST = {'rate': 50.0, 'width': 0, 'height': 0}
+FAST = {'frame_rate': 50.0, 'width': 0, 'height': 0}
 
 
 @pytest.fixture
 def camera(make):
     """Return a function that makes a camera node that reads."""
+
     def start(uri, **parameters):
         node = make(CameraNode, camera=str(uri), **{**FAST, **parameters})
         node.begin()
         return node
+
     return start
 
 
@@ -38,12 +40,12 @@ class Flaky(CameraSource):
         super().__init__(path, options)
         self._path, self._next = path, 0
         if not os.path.exists(path):
-            raise CameraLost(f'{path} is gone', 'plug it in')
+            raise CameraLostError(f'{path} is gone', 'plug it in')
 
     def read(self):
-        """Return a grey picture."""
+        """Return a gray image."""
         if not os.path.exists(self._path):
-            raise CameraLost(f'{self._path} has vanished', 'plug it in')
+            raise CameraLostError(f'{self._path} has vanished', 'plug it in')
         time.sleep(0.005)
         self._next += 1
         return self._frame(np.full((24, 32, 3), 90, np.uint8), self.options.clock(), self._next)
@@ -52,7 +54,7 @@ class Flaky(CameraSource):
         """Nothing to give back."""
 
 
-def test_pictures_infos_and_jpegs_share_their_header(probe, camera, album, portrait):
+def test_images_infos_and_jpegs_share_their_header(probe, camera, album, portrait):
     probe.hear(Image, 'camera/image_raw')
     probe.hear(CompressedImage, 'camera/image_raw/compressed')
     probe.hear(CameraInfo, 'camera/camera_info')
@@ -60,7 +62,8 @@ def test_pictures_infos_and_jpegs_share_their_header(probe, camera, album, portr
     probe.until(lambda: len(probe.heard) == 3 and min(map(len, probe.heard.values())) > 3)
     images, jpegs, infos = (
         {from_time(message.header.stamp): message for message in probe.heard[topic]}
-        for topic in ('camera/image_raw', 'camera/image_raw/compressed', 'camera/camera_info'))
+        for topic in ('camera/image_raw', 'camera/image_raw/compressed', 'camera/camera_info')
+    )
     stamp = max(images.keys() & jpegs.keys() & infos.keys())
     assert (from_image(images[stamp]).image == portrait).all()
     assert images[stamp].header == jpegs[stamp].header == infos[stamp].header
@@ -81,13 +84,24 @@ def test_nothing_is_converted_that_nobody_hears(probe, camera, album, monkeypatc
     assert seen[0].image is not seen[1].image and seen[1].stamp > seen[0].stamp
 
 
-def test_a_calibration_is_published_at_the_size_of_the_picture(probe, camera, album, tmp_path):
+def test_a_calibration_is_published_at_the_size_of_the_image(probe, camera, album, tmp_path):
     calibration = tmp_path / 'ost.yaml'
-    calibration.write_text(yaml.safe_dump({
-        'image_width': 640, 'image_height': 480, 'camera_name': 'eye',
-        'distortion_model': 'plumb_bob',
-        'camera_matrix': {'rows': 3, 'cols': 3, 'data': [500, 0, 320, 0, 510, 240, 0, 0, 1]},
-        'distortion_coefficients': {'rows': 1, 'cols': 5, 'data': [0.1, 0, 0, 0, 0]}}))
+    calibration.write_text(
+        yaml.safe_dump(
+            {
+                'image_width': 640,
+                'image_height': 480,
+                'camera_name': 'eye',
+                'distortion_model': 'plumb_bob',
+                'camera_matrix': {
+                    'rows': 3,
+                    'cols': 3,
+                    'data': [500, 0, 320, 0, 510, 240, 0, 0, 1],
+                },
+                'distortion_coefficients': {'rows': 1, 'cols': 5, 'data': [0.1, 0, 0, 0, 0]},
+            }
+        )
+    )
     probe.hear(CameraInfo, 'camera/camera_info')
     camera(album, camera_info_url=calibration.as_uri())
     info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
@@ -100,32 +114,41 @@ def test_a_calibration_that_is_missing_is_told_and_the_field_of_view_used(probe,
     info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
     assert info.k[0] == pytest.approx(160 / np.tan(0.5))
     assert probe.set('camera_node', horizontal_fov=0.8)[0].successful
-    probe.until(lambda: probe.heard['camera/camera_info'][-1].k[0]
-                == pytest.approx(160 / np.tan(0.4)))
+    probe.until(
+        lambda: probe.heard['camera/camera_info'][-1].k[0] == pytest.approx(160 / np.tan(0.4))
+    )
     probe.until(lambda: '/nowhere/ost.yaml' in probe.says('camera_node')[1])
 
 
-@pytest.mark.parametrize('uri, problem', [
-    ('/dev/video97', '/dev/video97'), ('file:///nowhere.mp4', '/nowhere.mp4'),
-    ('folder:///nowhere', '/nowhere'), ('telepathy:me', 'telepathy'), ('', 'no camera')])
+@pytest.mark.parametrize(
+    ('uri', 'problem'),
+    [
+        ('/dev/video97', '/dev/video97'),
+        ('file:///nowhere.mp4', '/nowhere.mp4'),
+        ('folder:///nowhere', '/nowhere'),
+        ('telepathy:me', 'telepathy'),
+        ('', 'no camera'),
+    ],
+)
 def test_a_source_that_is_not_there_is_told_once_and_tried_again(
-        probe, camera, capfd, uri, problem):
+    probe, camera, capfd, uri, problem
+):
     node = camera(uri)
     probe.until(lambda: node._camera.failures >= 2 and probe.says('camera_node')[0] == 2)
     assert problem in probe.says('camera_node')[1]
     assert capfd.readouterr().err.count('ERROR') == 1
 
 
-def test_a_film_that_is_none(probe, camera, tmp_path):
-    film = tmp_path / 'film.mp4'
-    film.write_bytes(b'not a film' * 100)
-    camera(film)
-    probe.until(lambda: 'film.mp4' in probe.says('camera_node')[1])
+def test_a_video_that_is_none(probe, camera, tmp_path):
+    video = tmp_path / 'video.mp4'
+    video.write_bytes(b'not a video' * 100)
+    camera(video)
+    probe.until(lambda: 'video.mp4' in probe.says('camera_node')[1])
 
 
 def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch, capfd):
-    monkeypatch.setitem(opening._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
-    monkeypatch.setattr(opening, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
+    monkeypatch.setitem(factory._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
+    monkeypatch.setattr(factory, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
     device, seen = tmp_path / 'video9', []
     device.touch()
     node = camera(f'flaky:{device}')
@@ -140,7 +163,7 @@ def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypa
     probe.until(lambda: probe.says('camera_node')[0] == 0)
     assert probe.value('camera_node', 'times lost') == '1'
     said = capfd.readouterr().err
-    assert said.count('has vanished') == 1 and said.count('gives pictures again') == 1
+    assert said.count('has vanished') == 1 and said.count('gives images again') == 1
     device.unlink()
     probe.until(lambda: probe.says('camera_node')[0] == 2)
     assert 'has vanished' in capfd.readouterr().err
@@ -175,11 +198,11 @@ def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
 
 def test_half_a_size_is_refused(probe, camera, album):
     camera(album)
-    result, = probe.set('camera_node', width=320)
+    (result,) = probe.set('camera_node', width=320)
     assert not result.successful and '320x0' in result.reason
 
 
-def test_a_film_that_ends(probe, camera, album, capfd):
+def test_a_video_that_ends(probe, camera, album, capfd):
     node, ends = camera(album, loop=False), []
     node.on_end.append(lambda: ends.append(1))
     probe.until(lambda: 'end' in probe.says('camera_node')[1])

@@ -10,24 +10,32 @@ from face_tracking.faces import Detections
 from face_tracking.frame import Frame
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time, to_header
-from face_tracking.nodes.messages import to_detections
+from face_tracking.nodes.messages import (
+    tracks_to_message,
+)
 
-FOUND, CANDIDATES, SHOWN = 'faces/detections', 'faces/candidates', 'camera/image_raw'
+FOUND, CANDIDATES, SHOWN = (
+    'faces/detections',
+    'faces/detections_low_confidence',
+    'camera/image_raw',
+)
 
 
 @pytest.fixture
 def detector(make, model):
     """Return a function that makes a detector node with a real model."""
     return lambda **parameters: make(
-        DetectorNode, **{'model': model, 'detect_interval': 1, **parameters})
+        DetectorNode, **{'model': model, 'detect_interval': 1, **parameters}
+    )
 
 
-def test_a_face_is_found_under_the_header_of_its_picture(probe, detector, portrait, faces_of):
+def test_a_face_is_found_under_the_header_of_its_image(probe, detector, portrait, faces_of):
     probe.hear(Detection2DArray, FOUND)
     detector()
     message = probe.show_until(
-        lambda: next((heard for heard in probe.heard[FOUND] if heard.detections), None), portrait)
-    (number, score, (x, y, width, height)), = faces_of(message)
+        lambda: next((heard for heard in probe.heard[FOUND] if heard.detections), None), portrait
+    )
+    ((number, score, (x, y, _width, height)),) = faces_of(message)
     assert number == '' and 0.7 <= score <= 1
     assert abs(x - 223 * 0.625) < 12 and abs(y - 120 * 0.625) < 12 and 40 < height < 100
     assert (from_time(message.header.stamp) - 10**9) % 40_000_000 == 0
@@ -41,10 +49,10 @@ def test_no_face_is_heard_of_too(probe, detector):
     assert list(message.detections) == []
 
 
-def test_every_nth_picture_is_looked_at(probe, detector, portrait):
+def test_every_nth_image_is_looked_at(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=5), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
-    probe.until(lambda: probe.says('detector_node') == (1, 'no pictures come'))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no images come'))
     for stamp in range(1, 22):
         node.submit(Frame(portrait, stamp))
         expected = 1 + (stamp - 1) // 5
@@ -58,7 +66,7 @@ def test_every_nth_picture_is_looked_at(probe, detector, portrait):
 def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=0, cpu_budget=64.0), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
-    probe.until(lambda: probe.says('detector_node') == (1, 'no pictures come'))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no images come'))
     step = 33_333_333
 
     def show(number, image):
@@ -78,10 +86,15 @@ def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
 def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portrait):
     node = detector(detect_interval=0)
     probe.until(lambda: node.count_subscribers('faces/tracks') == 1)
-    tracks = Detections(5, np.array([[1, 2, 30, 40]], np.float32), np.array([0.8], np.float32),
-                        np.zeros((1, 5, 2), np.float32))
+    tracks = Detections(
+        5,
+        np.array([[1, 2, 30, 40]], np.float32),
+        np.array([0.8], np.float32),
+        np.zeros((1, 5, 2), np.float32),
+    )
     probe.publisher(Detection2DArray, 'faces/tracks').publish(
-        to_detections(tracks, to_header(5, 'eye')))
+        tracks_to_message(tracks, to_header(5, 'eye'))
+    )
     probe.until(lambda: node._followed is not None)
     assert (node._followed.boxes == tracks.boxes).all()
     probe.hear(Detection2DArray, FOUND)
@@ -92,7 +105,7 @@ def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portra
 
 def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, faces_of):
     probe.hear(Detection2DArray, FOUND, CANDIDATES)
-    detector(score_threshold=1.0, weak_score_threshold=0.3)
+    detector(score_threshold=1.0, low_score_threshold=0.3)
     weak = probe.show_until(lambda: probe.heard[CANDIDATES], portrait)[0]
     assert all(0.3 <= score < 1 for _, score, _ in faces_of(weak)) and faces_of(weak)
     probe.until(lambda: probe.heard[FOUND])
@@ -101,7 +114,8 @@ def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, face
 
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'no model', 'wrong hash', 'folder'])
 def test_a_bad_model_is_told_and_another_taken_when_set(
-        probe, detector, model, portrait, tmp_path, kind, capfd):
+    probe, detector, model, portrait, tmp_path, kind, capfd
+):
     path = tmp_path / 'model.onnx'
     if kind == 'truncated':
         path.write_bytes(real_weights(model).read_bytes()[:5000])
@@ -110,8 +124,10 @@ def test_a_bad_model_is_told_and_another_taken_when_set(
     elif kind == 'wrong hash':
         path.write_bytes(real_weights(model).read_bytes())
         path = tmp_path / 'model.yaml'
-        path.write_text('name: odd\ndecoder: {name: yunet, strides: [8]}\noutputs: [a]\n'
-                        'files: [{file: model.onnx, size: [320, 320], sha256: "00ff"}]\n')
+        path.write_text(
+            'name: odd\ndecoder: {name: yunet, strides: [8]}\noutputs: [a]\n'
+            'files: [{file: model.onnx, size: [320, 320], sha256: "00ff"}]\n'
+        )
     elif kind == 'folder':
         path.mkdir()
     probe.hear(Detection2DArray, FOUND)
@@ -128,6 +144,7 @@ def test_a_bad_model_is_told_and_another_taken_when_set(
 def real_weights(model):
     """Return the ONNX file of a model."""
     from face_tracking.detection.model import load_model
+
     return load_model(model).path
 
 
@@ -151,23 +168,26 @@ def test_a_bad_model_leaves_the_good_one_at_work(probe, detector, portrait):
     probe.show_until(lambda: probe.heard[FOUND], portrait)
 
 
-def test_bad_pictures_are_counted_and_the_next_good_one_is_looked_at(
-        probe, detector, portrait, capfd):
+def test_bad_images_are_counted_and_the_next_good_one_is_looked_at(
+    probe, detector, portrait, capfd
+):
     probe.hear(Detection2DArray, FOUND)
     detector()
-    bad = [Image(), Image(width=8, height=8, encoding='bgr8', step=3),
-           Image(width=8, height=8, encoding='bgr8', step=24),
-           Image(width=8, height=8, encoding='32FC4', step=128)]
+    bad = [
+        Image(),
+        Image(width=8, height=8, encoding='bgr8', step=3),
+        Image(width=8, height=8, encoding='bgr8', step=24),
+        Image(width=8, height=8, encoding='32FC4', step=128),
+    ]
     for number, message in enumerate(bad):
         probe.show(message, 0)
-        probe.until(lambda n=number: int(
-            probe.value('detector_node', 'unusable pictures')) == n + 1)
+        probe.until(lambda n=number: int(probe.value('detector_node', 'unusable images')) == n + 1)
     probe.show_until(lambda: any(heard.detections for heard in probe.heard[FOUND]), portrait)
     assert capfd.readouterr().err.count('check the camera driver') == 3
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 500), (2000, 10)])
-def test_pictures_of_odd_sizes(probe, detector, size):
+def test_images_of_odd_sizes(probe, detector, size):
     probe.hear(Detection2DArray, FOUND)
     detector()
     probe.show_until(lambda: probe.heard[FOUND], np.zeros((*size, 3), np.uint8))
@@ -190,17 +210,34 @@ def test_the_status_names_model_backend_and_times(probe, detector, portrait):
     probe.hear(Detection2DArray, FOUND)
     detector()
     probe.show_until(lambda: probe.value('detector_node', 'inference (ms)') != '0', portrait)
-    for key in ('model', 'input', 'backend', 'preprocess (ms)', 'decode (ms)', 'latency (ms)',
-                'dropped', 'memory (MB)', 'rate (Hz)'):
+    for key in (
+        'model',
+        'input',
+        'backend',
+        'preprocess (ms)',
+        'decode (ms)',
+        'latency (ms)',
+        'dropped',
+        'memory (MB)',
+        'rate (Hz)',
+    ):
         assert probe.value('detector_node', key, '') != ''
     assert probe.value('detector_node', 'backend') == 'tvm'
 
 
-@pytest.mark.parametrize('name, value', [
-    ('score_threshold', 1.01), ('nms_threshold', -0.1), ('max_faces', -1), ('detect_interval', -1),
-    ('cpu_budget', 0.0),
-    ('threads', -1), ('input_width', 320)])
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('score_threshold', 1.01),
+        ('nms_threshold', -0.1),
+        ('max_faces', -1),
+        ('detect_interval', -1),
+        ('cpu_budget', 0.0),
+        ('threads', -1),
+        ('input_width', 320),
+    ],
+)
 def test_out_of_range_is_refused(probe, detector, name, value):
     detector()
-    result, = probe.set('detector_node', **{name: value})
+    (result,) = probe.set('detector_node', **{name: value})
     assert not result.successful and name in result.reason

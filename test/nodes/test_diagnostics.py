@@ -5,8 +5,8 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from face_tracking.nodes.board import BoardState, read_board
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
+from face_tracking.system_health import BoardState, read_board
 
 
 def write(root, files):
@@ -21,15 +21,20 @@ def test_a_board_that_tells_nothing(tmp_path):
 
 
 def test_a_pi_that_is_throttled(tmp_path):
-    write(tmp_path, {
-        'sys/class/thermal/thermal_zone0/type': 'cpu-thermal\n',
-        'sys/class/thermal/thermal_zone0/temp': '81250\n',
-        'sys/class/thermal/thermal_zone1/type': 'rp1_adc\n',
-        'sys/class/thermal/thermal_zone1/temp': '99000\n',
-        'sys/devices/platform/soc@107c000000/soc:firmware/get_throttled': '50005\n'})
+    write(
+        tmp_path,
+        {
+            'sys/class/thermal/thermal_zone0/type': 'cpu-thermal\n',
+            'sys/class/thermal/thermal_zone0/temp': '81250\n',
+            'sys/class/thermal/thermal_zone1/type': 'rp1_adc\n',
+            'sys/class/thermal/thermal_zone1/temp': '99000\n',
+            'sys/devices/platform/soc@107c000000/soc:firmware/get_throttled': '50005\n',
+        },
+    )
     state = read_board(tmp_path)
-    assert state == BoardState(81.25, ('under-voltage', 'throttled'),
-                               ('under-voltage', 'throttled'))
+    assert state == BoardState(
+        81.25, ('under-voltage', 'throttled'), ('under-voltage', 'throttled')
+    )
 
 
 def test_a_firmware_that_is_asked_by_its_command(tmp_path):
@@ -43,8 +48,13 @@ def test_a_firmware_that_is_asked_by_its_command(tmp_path):
 
 @pytest.mark.parametrize('content', ['', 'hot', '-'])
 def test_a_sensor_that_talks_nonsense(tmp_path, content):
-    write(tmp_path, {'sys/class/thermal/thermal_zone0/type': 'cpu-thermal',
-                     'sys/class/thermal/thermal_zone0/temp': content})
+    write(
+        tmp_path,
+        {
+            'sys/class/thermal/thermal_zone0/type': 'cpu-thermal',
+            'sys/class/thermal/thermal_zone0/temp': content,
+        },
+    )
     assert read_board(tmp_path).temperature is None
 
 
@@ -61,13 +71,18 @@ def test_the_meter_tells_rate_and_latencies_since_the_last_time():
     now[0] = 1.0
     rate, values = meter.take()
     assert rate == 0 and 'detect (ms)' not in values
-    assert values['pictures'] == '2' and values['failures'] == '1'
+    assert values['images'] == '2' and values['failures'] == '1'
 
 
 def test_the_worst_remark_is_the_message():
     report = Report()
-    for level, text in ((OK, 'paused'), (WARN, 'warm'), (ERROR, 'dead'), (WARN, 'late'),
-                        (ERROR, 'deader')):
+    for level, text in (
+        (OK, 'paused'),
+        (WARN, 'warm'),
+        (ERROR, 'dead'),
+        (WARN, 'late'),
+        (ERROR, 'deader'),
+    ):
         report.say(level, text)
     assert (report.level, report.message) == (ERROR, 'dead')
 

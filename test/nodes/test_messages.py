@@ -14,7 +14,11 @@ from face_tracking.faces import Detections, Tracks
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.markers import positions, to_markers
-from face_tracking.nodes.messages import from_detections, to_detections
+from face_tracking.nodes.messages import (
+    detections_from_message,
+    detections_to_message,
+    tracks_to_message,
+)
 
 HEADER = to_header(5_000_000_007, 'optical')
 BOXES = np.array([[10, 20, 40, 80], [100, 0, 130.5, 20]], np.float32)
@@ -22,18 +26,22 @@ BOXES = np.array([[10, 20, 40, 80], [100, 0, 130.5, 20]], np.float32)
 
 def detections():
     """Return two detections."""
-    return Detections(5_000_000_007, BOXES, np.array([0.9, 0.5], np.float32),
-                      np.full((2, 5, 2), np.nan, np.float32))
+    return Detections(
+        5_000_000_007,
+        BOXES,
+        np.array([0.9, 0.5], np.float32),
+        np.full((2, 5, 2), np.nan, np.float32),
+    )
 
 
 def test_detections_survive():
-    found, useless = from_detections(to_detections(detections(), HEADER))
+    found, useless = detections_from_message(detections_to_message(detections(), HEADER))
     assert (found.boxes == BOXES).all() and useless == 0
     assert found.scores == pytest.approx([0.9, 0.5]) and found.stamp == 5_000_000_007
 
 
-def test_a_box_is_told_by_centre_and_size():
-    message = to_detections(detections(), HEADER)
+def test_a_box_is_told_by_center_and_size():
+    message = detections_to_message(detections(), HEADER)
     face = message.detections[0]
     place = face.bbox.center.position
     assert (place.x, place.y, face.bbox.size_x, face.bbox.size_y) == (25, 50, 30, 60)
@@ -43,21 +51,21 @@ def test_a_box_is_told_by_centre_and_size():
 
 def test_tracks_bear_their_ids():
     tracks = Tracks(1, np.array([3, 12345678901]), BOXES, np.array([0.9, 0.5], np.float32))
-    message = to_detections(tracks, HEADER)
+    message = tracks_to_message(tracks, HEADER)
     assert [face.id for face in message.detections] == ['3', '12345678901']
 
 
 @pytest.mark.parametrize('faces', [Detections(1), Tracks(1)])
 def test_no_face_is_an_empty_array_with_a_header(faces):
-    message = to_detections(faces, HEADER)
+    message = detections_to_message(faces, HEADER)
     assert message.header == HEADER and list(message.detections) == []
-    assert len(from_detections(message)[0]) == 0
+    assert len(detections_from_message(message)[0]) == 0
 
 
 def spoil(face, what):
     """Make one entry of a message unusable."""
     box, hypothesis = face.bbox, face.results[0].hypothesis
-    if what == 'nan centre':
+    if what == 'nan center':
         box.center.position.x = math.nan
     elif what == 'infinite size':
         box.size_y = math.inf
@@ -77,35 +85,62 @@ def spoil(face, what):
         face.results = []
 
 
-@pytest.mark.parametrize('what', [
-    'nan centre', 'infinite size', 'negative size', 'no size', 'enormous', 'nan score',
-    'score above 1', 'another class', 'no hypothesis'])
+@pytest.mark.parametrize(
+    'what',
+    [
+        'nan center',
+        'infinite size',
+        'negative size',
+        'no size',
+        'enormous',
+        'nan score',
+        'score above 1',
+        'another class',
+        'no hypothesis',
+    ],
+)
 def test_an_unusable_box_is_left_out_and_counted(what):
-    message = to_detections(detections(), HEADER)
+    message = detections_to_message(detections(), HEADER)
     spoil(message.detections[0], what)
-    found, useless = from_detections(message)
+    found, useless = detections_from_message(message)
     assert useless == 1 and (found.boxes == BOXES[1:]).all()
 
 
 def test_the_best_comes_first():
-    found, _ = from_detections(to_detections(detections()[::-1], HEADER))
+    found, _ = detections_from_message(detections_to_message(detections()[::-1], HEADER))
     assert (found.boxes == BOXES).all() and found.scores[0] > found.scores[1]
 
 
-@pytest.mark.parametrize('model', [
-    CameraModel.from_fov(640, 480, 1.1),
-    CameraModel(640, 480, 500.0, 510.0, 320.0, 240.0, (0.1, -0.2, 0.001, 0.002, 0.05)),
-    CameraModel(640, 480, 300.0, 300.0, 320.0, 240.0, (0.1, 0.2, 0.3, 0.4), 'equidistant')])
+@pytest.mark.parametrize(
+    'model',
+    [
+        CameraModel.from_fov(640, 480, 1.1),
+        CameraModel(640, 480, 500.0, 510.0, 320.0, 240.0, (0.1, -0.2, 0.001, 0.002, 0.05)),
+        CameraModel(640, 480, 300.0, 300.0, 320.0, 240.0, (0.1, 0.2, 0.3, 0.4), 'equidistant'),
+    ],
+)
 def test_intrinsics_survive(model):
     again = from_camera_info(to_camera_info(model, HEADER))
     points = np.array([[0, 0], [320, 240], [600, 30]])
     assert np.allclose(again.rays(points), model.rays(points))
 
 
-@pytest.mark.parametrize('message, problem', [
-    (CameraInfo(width=640, height=480), 'focal length'),
-    (CameraInfo(width=640, height=480, k=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0], d=[1.0] * 5,
-                distortion_model='odd'), "'odd'")])
+@pytest.mark.parametrize(
+    ('message', 'problem'),
+    [
+        (CameraInfo(width=640, height=480), 'focal length'),
+        (
+            CameraInfo(
+                width=640,
+                height=480,
+                k=[1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0],
+                d=[1.0] * 5,
+                distortion_model='odd',
+            ),
+            "'odd'",
+        ),
+    ],
+)
 def test_a_camera_that_is_not_calibrated_is_refused(message, problem):
     with pytest.raises(UserError, match=problem):
         from_camera_info(message)
@@ -126,6 +161,10 @@ def test_markers_replace_those_of_before():
     first, *others = message.markers
     assert first.action == Marker.DELETEALL
     assert {(marker.ns, marker.id) for marker in others} == {
-        ('faces', 4), ('ids', 4), ('faces', 9), ('ids', 9)}
+        ('faces', 4),
+        ('ids', 4),
+        ('faces', 9),
+        ('ids', 9),
+    }
     assert all(marker.header == HEADER and marker.pose.position.z > 0 for marker in others)
     assert [marker.text for marker in others if marker.ns == 'ids'] == ['4', '9']

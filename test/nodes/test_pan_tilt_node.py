@@ -18,11 +18,14 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.nodes.base import SENSOR_DATA
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import to_header
-from face_tracking.nodes.messages import to_detections
-from face_tracking.nodes.pan_tilt_node import PanTiltNode, to_tracks
+from face_tracking.nodes.messages import (
+    tracks_from_message,
+    tracks_to_message,
+)
+from face_tracking.nodes.node_base import SENSOR_DATA
+from face_tracking.nodes.pan_tilt_node import PanTiltNode
 from face_tracking.pan_tilt.kinematics import optical_axes
 
 CAMERA = CameraModel.from_fov(640, 480, math.radians(70))
@@ -33,8 +36,12 @@ COMMANDS = 'position_controller/commands'
 def tracks_of(stamp, *faces):
     """Return tracks of (id, x, y) with boxes of 60 pixels."""
     boxes = np.array([[x - 30, y - 30, x + 30, y + 30] for _, x, y in faces], np.float32)
-    return Tracks(stamp, np.array([face[0] for face in faces], np.int64), boxes.reshape(-1, 4),
-                  np.ones(len(faces), np.float32))
+    return Tracks(
+        stamp,
+        np.array([face[0] for face in faces], np.int64),
+        boxes.reshape(-1, 4),
+        np.ones(len(faces), np.float32),
+    )
 
 
 class Crowd:
@@ -51,6 +58,7 @@ class Crowd:
 
     def show_until(self, condition, timeout=20.0):
         """Publish 30 times a second until a condition holds; return its value."""
+
         def step():
             if value := condition():
                 return value
@@ -59,6 +67,7 @@ class Crowd:
             while time.monotonic() < end:
                 self.probe.executor.spin_once(timeout_sec=0.01)
             return condition()
+
         return self.probe.until(step, timeout)
 
     def publish(self):
@@ -70,7 +79,7 @@ class Crowd:
             if np.isfinite(point).all() and (point > 0).all() and (point < [640, 480]).all():
                 seen.append((identity, *point))
         self._infos.publish(to_camera_info(CAMERA, header))
-        self._tracks.publish(to_detections(tracks_of(stamp, *seen), header))
+        self._tracks.publish(tracks_to_message(tracks_of(stamp, *seen), header))
 
 
 @pytest.fixture
@@ -91,6 +100,7 @@ def test_turns_to_a_face_and_tells_so(probe, make, crowd):
         if states:
             people.looks = tuple(states[-1].position)
         return states and np.abs(np.array(people.looks) - (0.35, -0.15)).max() < 0.04
+
     people.show_until(there)
     assert list(states[-1].name) == ['pan_joint', 'tilt_joint']
     assert probe.heard['pan_tilt_node/state'][-1].data == 'tracking'
@@ -98,12 +108,21 @@ def test_turns_to_a_face_and_tells_so(probe, make, crowd):
     assert probe.value('pan_tilt_node', 'target') == '4'
 
 
-@pytest.mark.parametrize('output, kind, topic, angles', [
-    ('position', Float64MultiArray, COMMANDS, lambda message: list(message.data)),
-    ('joint_trajectory', JointTrajectory, 'joint_trajectory_controller/joint_trajectory',
-     lambda message: list(message.points[0].positions))])
-def test_ros2_control_is_commanded_and_nothing_after_the_stop(probe, make, crowd, output, kind,
-                                                              topic, angles):
+@pytest.mark.parametrize(
+    ('output', 'kind', 'topic', 'angles'),
+    [
+        ('position', Float64MultiArray, COMMANDS, lambda message: list(message.data)),
+        (
+            'joint_trajectory',
+            JointTrajectory,
+            'joint_trajectory_controller/joint_trajectory',
+            lambda message: list(message.points[0].positions),
+        ),
+    ],
+)
+def test_ros2_control_is_commanded_and_nothing_after_the_stop(
+    probe, make, crowd, output, kind, topic, angles
+):
     make(PanTiltNode, output=output, control_rate=100.0)
     people = crowd()
     probe.hear(kind, topic)
@@ -114,8 +133,12 @@ def test_ros2_control_is_commanded_and_nothing_after_the_stop(probe, make, crowd
         assert list(sent[-1].joint_names) == ['pan_joint', 'tilt_joint']
         assert len(sent[-1].points[0].velocities) == 2
     assert probe.enable('pan_tilt_node', False).success
-    probe.until(lambda: probe.says('pan_tilt_node') == (0, 'paused')
-                and probe.value('pan_tilt_node', 'joints') == 'stopped')
+    probe.until(
+        lambda: (
+            probe.says('pan_tilt_node') == (0, 'paused')
+            and probe.value('pan_tilt_node', 'joints') == 'stopped'
+        )
+    )
     probe.status.clear()
     people.show_until(lambda: probe.status)  # what was under way has arrived by then
     settled = len(sent)
@@ -170,10 +193,14 @@ def test_with_feedback_nothing_moves_before_the_joints_are_found(probe, make, cr
 
     def commanded():
         stamp = probe.node.get_clock().now().nanoseconds
-        joints.publish(JointState(header=to_header(stamp, ''), name=['tilt_joint', 'pan_joint'],
-                                  position=[0.02, 0.6]))
+        joints.publish(
+            JointState(
+                header=to_header(stamp, ''), name=['tilt_joint', 'pan_joint'], position=[0.02, 0.6]
+            )
+        )
         people.looks = (0.6, 0.02)
         return sent
+
     people.show_until(commanded)
     assert list(sent[0].data) == pytest.approx([0.6, 0.02], abs=0.02)
 
@@ -188,9 +215,13 @@ def test_feedback_that_falls_silent_is_a_stop(probe, make, crowd):
 
     def commanded():
         stamp = probe.node.get_clock().now().nanoseconds
-        joints.publish(JointState(header=to_header(stamp, ''), name=['pan_joint', 'tilt_joint'],
-                                  position=[0.0, 0.0]))
+        joints.publish(
+            JointState(
+                header=to_header(stamp, ''), name=['pan_joint', 'tilt_joint'], position=[0.0, 0.0]
+            )
+        )
         return len(sent) > 5
+
     people.show_until(commanded)
     people.show_until(lambda: probe.value('pan_tilt_node', 'joints') == 'stopped')
     probe.status.clear()
@@ -203,8 +234,8 @@ def test_feedback_that_falls_silent_is_a_stop(probe, make, crowd):
 
 def test_servo_board_gets_pulses_and_none_after_the_end(probe, make, crowd, monkeypatch):
     bus = EmulatedBus()
-    monkeypatch.setattr('face_tracking.nodes.pan_tilt_outputs.open_bus', lambda number: bus)
-    node = make(PanTiltNode, output='pca9685', on_stop='limp', tilt_scale=-636.62)
+    monkeypatch.setattr('face_tracking.pan_tilt.drivers.pca9685.open_bus', lambda number: bus)
+    node = make(PanTiltNode, output='pca9685', on_stop='limp', tilt_us_per_rad=-636.62)
     people = crowd()
     people.faces = {1: (0.3, 0.2)}
     people.show_until(lambda: (bus.pulse(0) or 0) > 1550 and 0 < (bus.pulse(1) or 0) < 1450)
@@ -216,10 +247,11 @@ def test_servo_board_gets_pulses_and_none_after_the_end(probe, make, crowd, monk
     assert len(bus.writes) == written
 
 
-def test_servo_board_that_falls_silent_is_reported_and_taken_up_again(probe, make, crowd,
-                                                                      monkeypatch):
+def test_servo_board_that_falls_silent_is_reported_and_taken_up_again(
+    probe, make, crowd, monkeypatch
+):
     bus = EmulatedBus()
-    monkeypatch.setattr('face_tracking.nodes.pan_tilt_outputs.open_bus', lambda number: bus)
+    monkeypatch.setattr('face_tracking.pan_tilt.drivers.pca9685.open_bus', lambda number: bus)
     make(PanTiltNode, output='pca9685')
     people = crowd()
     people.faces = {1: (0.3, 0.0)}
@@ -230,18 +262,23 @@ def test_servo_board_that_falls_silent_is_reported_and_taken_up_again(probe, mak
     place, silence = bus.pulse(0), len(bus.writes)
     bus.fails = None
     people.show_until(lambda: probe.says('pan_tilt_node') == (0, 'tracking'))
-    # After the initialisation, which ends the pulses, it goes on from where it came to rest; the
+    # After the initialization, which ends the pulses, it goes on from where it came to rest; the
     # camera never moves here, so without that it would long be at its limit.
-    again = next(low + 256 * high for register, (*_, low, high) in (
-        (register, values) for register, values in bus.writes[silence:] if register == 6)
-        if high < 16)
+    again = next(
+        low + 256 * high
+        for register, (*_, low, high) in (
+            (register, values) for register, values in bus.writes[silence:] if register == 6
+        )
+        if high < 16
+    )
     assert again * 4.88 == pytest.approx(place, abs=300)
 
 
 def test_absent_servo_board_is_one_line_and_the_node_stays(probe, make, crowd):
     make(PanTiltNode, output='pca9685', i2c_bus=97)
-    level, message = probe.until(
-        lambda: probe.says('pan_tilt_node') if probe.says('pan_tilt_node')[0] == 2 else None)
+    _level, message = probe.until(
+        lambda: probe.says('pan_tilt_node') if probe.says('pan_tilt_node')[0] == 2 else None
+    )
     assert message.startswith('there is no I2C bus /dev/i2c-97: enable it')
     people = crowd()
     probe.hear(PointStamped, 'faces/gaze_target')
@@ -257,8 +294,13 @@ def test_services_choose_whom_to_look_at(probe, make, crowd):
 
     def looks_at(identity):
         return lambda: probe.value('pan_tilt_node', 'target') == str(identity)
-    people.show_until(lambda: probe.value('pan_tilt_node', 'target') in '38'
-                      and probe.value('pan_tilt_node', 'target'))
+
+    people.show_until(
+        lambda: (
+            probe.value('pan_tilt_node', 'target') in '38'
+            and probe.value('pan_tilt_node', 'target')
+        )
+    )
     first = int(probe.value('pan_tilt_node', 'target'))
     other = 11 - first
     answer = probe.call(Trigger, 'pan_tilt_node/next_target')
@@ -266,26 +308,34 @@ def test_services_choose_whom_to_look_at(probe, make, crowd):
     people.show_until(looks_at(other))
     assert probe.call(Trigger, 'pan_tilt_node/hold_target').message == f'looks at {other}'
     assert probe.call(Trigger, 'pan_tilt_node/release_target').success
-    result, = probe.set('pan_tilt_node', target='id')
+    (result,) = probe.set('pan_tilt_node', target='id')
     assert result.successful
-    result, = probe.set('pan_tilt_node', target_id=first)
+    (result,) = probe.set('pan_tilt_node', target_id=first)
     people.show_until(looks_at(first))
 
 
-@pytest.mark.parametrize('wrong, words', [
-    ({'kp': -1.0}, 'kp out of range'), ({'pan_min': 2.0}, 'range from 2 to'),
-    ({'target': 'prettiest'}, 'one of largest, centre, longest, id'),
-    ({'pan_shortest': 2500.0}, 'suit no servo'), ({'output': 'none'}, 'read-only')])
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        ({'kp': -1.0}, 'kp out of range'),
+        ({'pan_min': 2.0}, 'range from 2 to'),
+        ({'target': 'prettiest'}, 'one of largest, center, longest, id'),
+        ({'pan_min_pulse_us': 2500.0}, 'suit no servo'),
+        ({'output': 'none'}, 'read-only'),
+    ],
+)
 def test_a_value_that_cannot_be_is_refused_with_the_reason(probe, make, wrong, words):
     make(PanTiltNode, output='none')
-    result, = probe.set('pan_tilt_node', **wrong)
+    (result,) = probe.set('pan_tilt_node', **wrong)
     assert not result.successful and words in result.reason
 
 
 def test_gains_change_while_it_runs(probe, make):
     node = make(PanTiltNode, output='none')
-    assert all(result.successful for result in probe.set(
-        'pan_tilt_node', kp=3.0, ki=0.0, max_velocity=1.0, on_stop='limp'))
+    assert all(
+        result.successful
+        for result in probe.set('pan_tilt_node', kp=3.0, ki=0.0, max_velocity=1.0, on_stop='limp')
+    )
     assert node._head.options.kp == 3.0 and node._head.options.max_velocity == 1.0
 
 
@@ -295,13 +345,15 @@ def test_hostile_tracks_neither_move_nor_kill_it(probe, make, crowd):
     publisher = probe.publisher(Detection2DArray, 'faces/tracks')
     probe.hear(Float64MultiArray, COMMANDS)
     stamp = probe.node.get_clock().now().nanoseconds
-    for spoil in (lambda face: setattr(face, 'id', 'x'),
-                  lambda face: setattr(face, 'id', '9' * 40),
-                  lambda face: setattr(face.bbox, 'size_x', math.nan),
-                  lambda face: setattr(face.bbox, 'size_y', -5.0),
-                  lambda face: setattr(face.bbox.center.position, 'x', math.inf),
-                  lambda face: setattr(face.bbox.center.position, 'y', 1e300)):
-        message = to_detections(tracks_of(stamp, (1, 600, 100)), to_header(stamp, FRAME))
+    for spoil in (
+        lambda face: setattr(face, 'id', 'x'),
+        lambda face: setattr(face, 'id', '9' * 40),
+        lambda face: setattr(face.bbox, 'size_x', math.nan),
+        lambda face: setattr(face.bbox, 'size_y', -5.0),
+        lambda face: setattr(face.bbox.center.position, 'x', math.inf),
+        lambda face: setattr(face.bbox.center.position, 'y', 1e300),
+    ):
+        message = tracks_to_message(tracks_of(stamp, (1, 600, 100)), to_header(stamp, FRAME))
         spoil(message.detections[0])
         publisher.publish(message)
         people.publish()
@@ -310,14 +362,22 @@ def test_hostile_tracks_neither_move_nor_kill_it(probe, make, crowd):
 
 
 def test_ids_that_are_none_are_left_out():
-    message = to_detections(tracks_of(5, (1, 9, 9), (2, 9, 9), (3, 9, 9)), to_header(5, FRAME))
+    message = tracks_to_message(tracks_of(5, (1, 9, 9), (2, 9, 9), (3, 9, 9)), to_header(5, FRAME))
     message.detections[0].id, message.detections[2].id = '-4', ''
-    assert to_tracks(message).ids.tolist() == [2]
+    assert tracks_from_message(message)[0].ids.tolist() == [2]
 
 
 def test_the_loop_closes_across_processes(probe, launch, model):
-    launch('camera_node', camera='virtual:step', on_joints=True, latency=0.03,
-           width=320, height=240, rate=15.0, horizontal_fov=1.2)
+    launch(
+        'camera_node',
+        camera='virtual:step',
+        use_joint_states=True,
+        latency=0.03,
+        width=320,
+        height=240,
+        frame_rate=15.0,
+        horizontal_fov=1.2,
+    )
     launch('detector_node', model=model, runtime='onnxruntime', detect_interval=2)
     launch('tracker_node')
     head = launch('pan_tilt_node', output='simulated')
@@ -327,9 +387,20 @@ def test_the_loop_closes_across_processes(probe, launch, model):
 
 
 def test_the_loop_closes_in_one_process(probe, launch, model):
-    process = launch('pipeline', words=('--pan-tilt',), camera='virtual:step', on_joints=True,
-                     model=model, runtime='onnxruntime', detect_interval=2, width=320, height=240,
-                     rate=15.0, horizontal_fov=1.2, output='simulated')
+    process = launch(
+        'pipeline',
+        words=('--pan-tilt',),
+        camera='virtual:step',
+        use_joint_states=True,
+        model=model,
+        runtime='onnxruntime',
+        detect_interval=2,
+        width=320,
+        height=240,
+        frame_rate=15.0,
+        horizontal_fov=1.2,
+        output='simulated',
+    )
     expect_the_head_at_a_face(probe)
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0, process.said()
@@ -342,6 +413,11 @@ def expect_the_head_at_a_face(probe):
     states, tracks = probe.heard['joint_states'], probe.heard['faces/tracks']
 
     def there():
-        return states and tracks and tracks[-1].detections and abs(
-            abs(states[-1].position[0]) - math.radians(15)) < math.radians(2.5)
+        return (
+            states
+            and tracks
+            and tracks[-1].detections
+            and abs(abs(states[-1].position[0]) - math.radians(15)) < math.radians(2.5)
+        )
+
     probe.until(there)

@@ -2,6 +2,7 @@
 """Parameters of a real node: ranges, reasons, types, and slips of the pen."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import rclpy
@@ -9,16 +10,26 @@ from rcl_interfaces.srv import DescribeParameters
 from rclpy.parameter import Parameter as RosParameter
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.base import FaceNode
-from face_tracking.nodes.parameters import Parameter, warn_of_misspelt
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.parameters import warn_about_unknown_parameters
+from face_tracking.options import Options, option
 
-TABLE = (
-    Parameter('threshold', 0.7, 'Least score', 0.0, 1.0),
-    Parameter('interval', 5, 'Every Nth', 1, 100),
-    Parameter('engine', 'tvm', 'Engine', choices=('tvm', 'opencv')),
-    Parameter('loop', True, 'Start again'),
-    Parameter('serial', '', 'Number of the device', read_only=True),
-)
+
+@dataclass(frozen=True)
+class SampleParameters(Options):
+    """One option of each kind."""
+
+    threshold: float = option(0.7, 'Minimum score', 0.0, 1.0)
+    interval: int = option(5, 'Every Nth image', 1, 100)
+    engine: str = option('tvm', 'Engine', choices=('tvm', 'opencv'))
+    loop: bool = option(True, 'Start again')
+    serial: str = option('', 'Serial number of the device', read_only=True)
+    output: str = option('servos', 'Output', choices=('servos', 'none'), required=True)
+
+    def check_together(self):
+        """Refuse a pair of values that are each allowed."""
+        if self.interval == 50 and self.engine == 'opencv':
+            raise UserError('opencv does not support interval 50', 'set it to 49')
 
 
 class Sample(FaceNode):
@@ -26,17 +37,12 @@ class Sample(FaceNode):
 
     def __init__(self, **options):
         self.changes, self.said = [], []
-        super().__init__('sample', TABLE, **options)
+        super().__init__('sample', SampleParameters, **options)
         self.start()
 
     def apply(self, changed):
         """Note it."""
         self.changes.append(changed)
-
-    def check(self, values):
-        """Refuse a pair of values that each by itself may be."""
-        if values['interval'] == 50 and values['engine'] == 'opencv':
-            raise UserError('opencv cannot do 50', 'take 49')
 
 
 @pytest.fixture
@@ -48,18 +54,20 @@ def sample(make):
 def test_defaults_are_attributes(sample):
     values = sample.parameters
     assert (values.threshold, values.interval, values.engine, values.loop) == (0.7, 5, 'tvm', True)
-    with pytest.raises(AttributeError, match='nonsense'):
-        values.nonsense  # noqa: B018
 
 
 def test_descriptors_tell_ranges_and_choices(probe, sample):
-    answer = probe.call(DescribeParameters, '/sample/describe_parameters',
-                        names=['threshold', 'interval', 'engine', 'serial'])
+    answer = probe.call(
+        DescribeParameters,
+        '/sample/describe_parameters',
+        names=['threshold', 'interval', 'engine', 'serial'],
+    )
     threshold, interval, engine, serial = answer.descriptors
     assert threshold.floating_point_range[0].to_value == 1.0
     assert interval.integer_range[0].from_value == 1
     assert engine.additional_constraints == 'one of tvm, opencv'
-    assert serial.read_only and threshold.description == 'Least score'
+    assert answer.descriptors[0].description == 'Minimum score'
+    assert serial.read_only and threshold.description == 'Minimum score'
 
 
 def test_a_good_value_is_taken_over(probe, sample):
@@ -75,59 +83,91 @@ def test_a_whole_number_serves_as_a_float(probe, sample):
     assert sample.get_parameter('threshold').type_ == RosParameter.Type.DOUBLE
 
 
-@pytest.mark.parametrize('name, value, reason', [
-    ('threshold', 1.5, '1'), ('threshold', math.nan, 'nan'), ('threshold', math.inf, 'inf'),
-    ('threshold', 'high', 'DOUBLE'), ('threshold', -1, '0'), ('interval', 0, '1'),
-    ('interval', 2.5, 'INTEGER'), ('interval', True, 'INTEGER'), ('engine', 'caffe', 'opencv'),
-    ('loop', 1, 'BOOL'), ('serial', 'x', 'read-only')])
+@pytest.mark.parametrize(
+    ('name', 'value', 'reason'),
+    [
+        ('threshold', 1.5, '1'),
+        ('threshold', math.nan, 'nan'),
+        ('threshold', math.inf, 'inf'),
+        ('threshold', 'high', 'DOUBLE'),
+        ('threshold', -1, '0'),
+        ('interval', 0, '1'),
+        ('interval', 2.5, 'INTEGER'),
+        ('interval', True, 'INTEGER'),
+        ('engine', 'caffe', 'opencv'),
+        ('loop', 1, 'BOOL'),
+        ('serial', 'x', 'read-only'),
+    ],
+)
 def test_a_bad_value_is_refused_with_the_reason(probe, sample, name, value, reason):
-    before = sample.parameters.as_dict()
-    result, = probe.set('sample', **{name: value})
+    before = sample.parameters
+    (result,) = probe.set('sample', **{name: value})
     assert not result.successful and reason in result.reason and '\n' not in result.reason
-    assert sample.parameters.as_dict() == before and not sample.changes
+    assert sample.parameters == before and not sample.changes
 
 
 def test_values_that_do_not_go_together_are_refused(sample):
     result = sample.set_parameters_atomically(
-        [RosParameter('interval', value=50), RosParameter('engine', value='opencv')])
-    assert not result.successful and result.reason == 'opencv cannot do 50: take 49'
+        [RosParameter('interval', value=50), RosParameter('engine', value='opencv')]
+    )
+    assert (
+        not result.successful
+        and result.reason == 'opencv does not support interval 50: set it to 49'
+    )
     assert sample.parameters.interval == 5
 
 
-@pytest.mark.parametrize('name, value, default', [
-    ('threshold', 3.0, 0.7), ('threshold', math.nan, 0.7), ('threshold', 'x', 0.7),
-    ('interval', 5.0, 5), ('interval', -1, 5), ('engine', 'caffe', 'tvm'), ('loop', 'yes', True),
-    ('serial', 7, '')])
+@pytest.mark.parametrize(
+    ('name', 'value', 'default'),
+    [
+        ('threshold', 3.0, 0.7),
+        ('threshold', math.nan, 0.7),
+        ('threshold', 'x', 0.7),
+        ('interval', 5.0, 5),
+        ('interval', -1, 5),
+        ('engine', 'caffe', 'tvm'),
+        ('loop', 'yes', True),
+        ('serial', 7, ''),
+    ],
+)
 def test_a_bad_value_at_the_start_leaves_the_default(make, probe, name, value, default):
     node = make(Sample, **{name: value})
     assert getattr(node.parameters, name) == default
-    problem, = node.parameters.problems
+    (problem,) = node.store.problems
     assert name in problem and repr(default) in problem
     probe.until(lambda: 'sample' in probe.status)
     assert probe.status['sample'].level == b'\x01' and problem == probe.status['sample'].message
 
 
-def test_values_that_do_not_go_together_at_the_start(make):
-    node = make(Sample, interval=50, engine='opencv')
-    assert (node.parameters.interval, node.parameters.engine) == (5, 'tvm')
-    assert 'take 49' in node.parameters.problems[0]
+def test_values_that_contradict_each_other_at_start_refuse_the_node(make):
+    with pytest.raises(UserError, match='set it to 49'):
+        make(Sample, interval=50, engine='opencv')
 
 
-def test_a_misspelt_name_is_warned_of_with_the_nearest(make, capfd):
+def test_a_bad_required_value_at_start_refuses_the_node(make):
+    with pytest.raises(UserError, match="output is 'servo': set it to one of servos, none"):
+        make(Sample, output='servo')
+
+
+def test_a_misspelled_name_is_warned_of_with_the_nearest(make, capfd):
     node = make(Sample, treshold=0.5, zzz=1)
-    warn_of_misspelt([node])
+    warn_about_unknown_parameters([(node, node.store)])
     said = capfd.readouterr().err
-    assert 'no parameter treshold: did you mean threshold?' in said
-    assert 'no parameter zzz: ros2 param list' in said
+    assert 'parameter treshold does not exist: did you mean threshold?' in said
+    assert 'parameter zzz does not exist: ros2 param list' in said
     assert not node.has_parameter('treshold')
 
 
-def test_a_parameter_of_a_sibling_is_not_misspelt(make, capfd):
+def test_a_parameter_of_a_sibling_is_not_misspelled(make, capfd):
+    @dataclass(frozen=True)
+    class SiblingParameters(Options):
+        speed: float = option(1.0, 'Speed')
+
     class Sibling(FaceNode):
         def __init__(self, **options):
-            super().__init__('sibling', [Parameter('speed', 1.0, 'Speed')], **options)
+            super().__init__('sibling', SiblingParameters, **options)
 
     nodes = [make(Sample, speed=2.0), make(Sibling, speed=2.0)]
-    warn_of_misspelt(nodes)
-    assert 'no parameter' not in capfd.readouterr().err
+    warn_about_unknown_parameters([(node, node.store) for node in nodes])
+    assert 'does not exist' not in capfd.readouterr().err
     assert nodes[1].parameters.speed == 2.0 and rclpy.ok()

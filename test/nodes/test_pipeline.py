@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes composed in one process hand pictures on as they are."""
+"""Nodes composed in one process hand images on as they are."""
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -19,7 +19,7 @@ BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABL
 @pytest.fixture
 def pipeline(make, model, album):
     """Return camera, detector and tracker, composed, the camera not yet reading."""
-    camera = make(CameraNode, camera=str(album), width=0, height=0, rate=20.0)
+    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
     detector = make(DetectorNode, subscribe=False, model=model, detect_interval=2)
     tracker = make(TrackerNode, subscribe=False)
     compose(camera, detector, tracker)
@@ -28,9 +28,12 @@ def pipeline(make, model, album):
 
 def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, monkeypatch):
     for module in ('camera_node', 'detector_node', 'tracker_node'):
-        for name in ('to_image', 'from_image', 'to_detections', 'to_markers'):
-            monkeypatch.setattr(f'face_tracking.nodes.{module}.{name}',
-                                lambda *_, name=name: pytest.fail(name), raising=False)
+        for name in ('to_image', 'from_image', 'tracks_to_message', 'to_markers'):
+            monkeypatch.setattr(
+                f'face_tracking.nodes.{module}.{name}',
+                lambda *_, name=name: pytest.fail(name),
+                raising=False,
+            )
     camera, detector, tracker = pipeline
     shown, found, tracked = [], [], []
     camera.on_frame.append(shown.append)
@@ -46,15 +49,19 @@ def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, m
     assert all(probe.value(node, 'failures') == '0' for node in probe.status)
 
 
-def test_all_topics_speak_of_the_same_pictures(probe, pipeline):
+def test_all_topics_speak_of_the_same_images(probe, pipeline):
     camera, _, _ = pipeline
     shown = []
     camera.on_frame.append(lambda frame: shown.append(frame.stamp))
     probe.hear(Detection2DArray, 'faces/detections', 'faces/tracks')
     probe.hear(MarkerArray, 'faces/markers')
     camera.begin()
-    probe.until(lambda: len(probe.heard) == 3 and any(
-        len(message.markers) > 1 for message in probe.heard['faces/markers']))
+    probe.until(
+        lambda: (
+            len(probe.heard) == 3
+            and any(len(message.markers) > 1 for message in probe.heard['faces/markers'])
+        )
+    )
     for topic in ('faces/detections', 'faces/tracks'):
         assert {from_time(message.header.stamp) for message in probe.heard[topic]} <= set(shown)
     sphere = probe.heard['faces/markers'][-1].markers[1]
@@ -62,15 +69,28 @@ def test_all_topics_speak_of_the_same_pictures(probe, pipeline):
 
 
 def test_qos_is_that_of_the_table(pipeline):
-    found = {publisher.topic_name: (publisher.qos_profile.reliability, publisher.qos_profile.depth)
-             for node in pipeline for publisher in node.publishers}
+    found = {
+        publisher.topic_name: (publisher.qos_profile.reliability, publisher.qos_profile.depth)
+        for node in pipeline
+        for publisher in node.publishers
+    }
     sensor_data, reliable = (BEST_EFFORT, 5), (RELIABLE, 10)
-    assert found | {
-        '/camera/image_raw': sensor_data, '/camera/image_raw/compressed': sensor_data,
-        '/camera/camera_info': sensor_data, '/faces/annotated': sensor_data,
-        '/faces/annotated/compressed': sensor_data, '/faces/detections': reliable,
-        '/faces/candidates': reliable, '/faces/tracks': reliable, '/faces/markers': reliable,
-        '/diagnostics': reliable} == found
+    assert (
+        found
+        | {
+            '/camera/image_raw': sensor_data,
+            '/camera/image_raw/compressed': sensor_data,
+            '/camera/camera_info': sensor_data,
+            '/faces/annotated': sensor_data,
+            '/faces/annotated/compressed': sensor_data,
+            '/faces/detections': reliable,
+            '/faces/detections_low_confidence': reliable,
+            '/faces/tracks': reliable,
+            '/faces/markers': reliable,
+            '/diagnostics': reliable,
+        }
+        == found
+    )
 
 
 def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
@@ -82,8 +102,12 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
     probe.until(lambda: found and tracked)
     for node in ('detector_node', 'tracker_node'):
         probe.enable(node, False)
-        probe.until(lambda node=node: probe.says(node) == (ord(DiagnosticStatus.OK), 'paused')
-                    and probe.value(node, 'rate (Hz)') == '0.0')
+        probe.until(
+            lambda node=node: (
+                probe.says(node) == (ord(DiagnosticStatus.OK), 'paused')
+                and probe.value(node, 'rate (Hz)') == '0.0'
+            )
+        )
     before = len(found), len(tracked)
     shown = []
     camera.on_frame.append(shown.append)
@@ -95,14 +119,15 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
 
 
 def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, make, album, model):
-    camera = make(CameraNode, camera=str(album), width=0, height=0, rate=20.0)
+    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
     detector = make(DetectorNode, subscribe=False, model='/nowhere.onnx', detect_interval=1)
     tracker = make(TrackerNode, subscribe=False)
     compose(camera, detector, tracker)
     probe.hear(Detection2DArray, 'faces/tracks')
     camera.begin()
-    probe.until(lambda: len(probe.heard['faces/tracks']) > 5
-                and probe.says('detector_node')[0] == 2)
+    probe.until(
+        lambda: len(probe.heard['faces/tracks']) > 5 and probe.says('detector_node')[0] == 2
+    )
     assert not any(message.detections for message in probe.heard['faces/tracks'])
     assert probe.set('detector_node', model=model)[0].successful
     probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))

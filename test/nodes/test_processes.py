@@ -17,26 +17,28 @@ NODES = ('camera_node', 'detector_node', 'tracker_node')
 
 
 def camera_of(folder, rate=10.0):
-    """Return the parameters of a camera that shows a folder's pictures."""
-    return {'camera': str(folder), 'width': 0, 'height': 0, 'rate': rate, 'loop': True}
+    """Return the parameters of a camera that shows a folder's images."""
+    return {'camera': str(folder), 'width': 0, 'height': 0, 'frame_rate': rate, 'loop': True}
 
 
 @pytest.fixture(scope='session')
 def empty_album(tmp_path_factory):
-    """Return a folder with a picture without a face, of another size."""
+    """Return a folder with an image without a face, of another size."""
     folder = tmp_path_factory.mktemp('empty')
     cv2.imwrite(str(folder / '1.png'), np.full((120, 200, 3), 60, np.uint8))
     return folder
 
 
-def test_a_picture_comes_back_as_a_track_with_its_own_stamp(probe, launch, model, portrait):
+def test_an_image_comes_back_as_a_track_with_its_own_stamp(probe, launch, model, portrait):
     detector = launch('detector_node', model=model, detect_interval=1)
     launch('tracker_node')
     probe.hear(Detection2DArray, 'faces/tracks')
     start, step = 1_234_567_890_123_456_789, 40_000_000
     message = probe.show_until(
         lambda: next((heard for heard in probe.heard['faces/tracks'] if heard.detections), None),
-        portrait, start=start)
+        portrait,
+        start=start,
+    )
     assert message.detections[0].id == '1' and message.header.frame_id == 'camera_optical_frame'
     stamps = [from_time(heard.header.stamp) for heard in probe.heard['faces/tracks']]
     assert all((stamp - start) % step == 0 for stamp in stamps)
@@ -45,17 +47,17 @@ def test_a_picture_comes_back_as_a_track_with_its_own_stamp(probe, launch, model
 
 
 def test_two_robots_on_one_domain_do_not_mix(probe, launch, model, album, empty_album):
-    for node, parameters in zip(NODES, (
-            camera_of(album), {'model': model, 'detect_interval': 1}, {}), strict=True):
+    for node, parameters in zip(
+        NODES, (camera_of(album), {'model': model, 'detect_interval': 1}, {}), strict=True
+    ):
         launch(node, namespace='left', **parameters)
-    launch('pipeline', namespace='right', model=model, detect_interval=1,
-           **camera_of(empty_album))
+    launch('pipeline', namespace='right', model=model, detect_interval=1, **camera_of(empty_album))
     probe.hear(Detection2DArray, 'left/faces/tracks', 'right/faces/tracks', 'faces/tracks')
     left, right = probe.heard['left/faces/tracks'], probe.heard['right/faces/tracks']
     probe.until(lambda: left and left[-1].detections and len(right) > 5)
     seen = len(left), len(right)
     probe.until(lambda: len(left) > seen[0] + 10 and len(right) > seen[1] + 10)
-    assert all(message.detections for message in left[seen[0]:])
+    assert all(message.detections for message in left[seen[0] :])
     assert not any(message.detections for message in right)
     assert not probe.heard['faces/tracks']
     probe.until(lambda: {'left/camera_node', 'right/camera_node'} <= set(probe.status))
@@ -64,17 +66,25 @@ def test_two_robots_on_one_domain_do_not_mix(probe, launch, model, album, empty_
 
 
 def test_composed_has_the_nodes_topics_and_parameters_of_the_separate_ones(
-        probe, launch, model, album):
+    probe, launch, model, album
+):
     def graph(namespace):
         node = probe.node
-        names = {name for name, space in node.get_node_names_and_namespaces()
-                 if space == f'/{namespace}'}
-        topics = {topic.removeprefix(f'/{namespace}/')
-                  for name in names for topic, _ in node.get_publisher_names_and_types_by_node(
-                      name, f'/{namespace}')}
-        services = {service.removeprefix(f'/{namespace}/')
-                    for name in names for service, _ in node.get_service_names_and_types_by_node(
-                        name, f'/{namespace}')}
+        names = {
+            name
+            for name, space in node.get_node_names_and_namespaces()
+            if space == f'/{namespace}'
+        }
+        topics = {
+            topic.removeprefix(f'/{namespace}/')
+            for name in names
+            for topic, _ in node.get_publisher_names_and_types_by_node(name, f'/{namespace}')
+        }
+        services = {
+            service.removeprefix(f'/{namespace}/')
+            for name in names
+            for service, _ in node.get_service_names_and_types_by_node(name, f'/{namespace}')
+        }
         return names, topics, services
 
     for node, parameters in zip(NODES, (camera_of(album), {'model': model}, {}), strict=True):
@@ -84,17 +94,29 @@ def test_composed_has_the_nodes_topics_and_parameters_of_the_separate_ones(
     names, topics, services = graph('together')
     assert names == set(NODES)
     assert topics >= {
-        'camera/image_raw', 'camera/image_raw/compressed', 'camera/camera_info',
-        'faces/detections', 'faces/tracks', 'faces/annotated', 'faces/annotated/compressed',
-        'faces/markers', '/diagnostics'}
+        'camera/image_raw',
+        'camera/image_raw/compressed',
+        'camera/camera_info',
+        'faces/detections',
+        'faces/tracks',
+        'faces/annotated',
+        'faces/annotated/compressed',
+        'faces/markers',
+        '/diagnostics',
+    }
     assert services >= {'detector_node/enable', 'tracker_node/enable'}
 
 
-@pytest.mark.parametrize('executable, name', [
-    *((node, signal.SIGINT) for node in (*NODES, 'pipeline')), ('pipeline', signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ('executable', 'name'),
+    [*((node, signal.SIGINT) for node in (*NODES, 'pipeline')), ('pipeline', signal.SIGTERM)],
+)
 def test_told_to_stop_it_stops_without_a_traceback(probe, launch, model, album, executable, name):
-    parameters = {'pipeline': {'model': model, **camera_of(album)}, 'detector_node':
-                  {'model': model}, 'camera_node': camera_of(album)}.get(executable, {})
+    parameters = {
+        'pipeline': {'model': model, **camera_of(album)},
+        'detector_node': {'model': model},
+        'camera_node': camera_of(album),
+    }.get(executable, {})
     process = launch(executable, **parameters)
     expected = NODES if executable == 'pipeline' else [executable]
     probe.until(lambda: set(expected) <= set(probe.status))
@@ -106,7 +128,8 @@ def test_told_to_stop_it_stops_without_a_traceback(probe, launch, model, album, 
 
 
 def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
-        launch, model, tmp_path, monkeypatch):
+    launch, model, tmp_path, monkeypatch
+):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
     process = launch('detector_node', model=model, runtime='tvm')
     node = psutil.Process(process.pid)
@@ -121,8 +144,7 @@ def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
 
 
 def test_a_slip_on_the_command_line_is_one_line(probe, launch, album, model):
-    process = launch('pipeline', model=model, score_treshold=0.5, max_faces=-3,
-                     **camera_of(album))
+    process = launch('pipeline', model=model, score_treshold=0.5, max_faces=-3, **camera_of(album))
     probe.until(lambda: len(probe.status) == 3)
     said = process.said()
     assert said.count('score_treshold') == 1 and 'did you mean score_threshold?' in said
@@ -143,7 +165,7 @@ def test_a_namespace_that_cannot_be(launch):
     assert 'Traceback' not in process.said()
 
 
-def test_a_film_that_ends_leaves_the_pipeline_up(probe, launch, model, album):
+def test_a_video_that_ends_leaves_the_pipeline_up(probe, launch, model, album):
     process = launch('pipeline', model=model, **{**camera_of(album), 'loop': False})
     probe.until(lambda: 'end' in probe.says('camera_node')[1])
     with pytest.raises(subprocess.TimeoutExpired):

@@ -9,21 +9,33 @@ import subprocess
 import sys
 
 import pytest
-from made_networks import ROOT
+from synthetic_networks import ROOT
 
 ENTRY = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
-ENTRIES = {name: (module, function)
-           for name, module, function in ENTRY.findall((ROOT / 'setup.py').read_text())}
+ENTRIES = {
+    name: (module, function)
+    for name, module, function in ENTRY.findall((ROOT / 'setup.py').read_text())
+}
 
 
-@pytest.mark.parametrize(('name', 'words', 'midst'), [
-    ('detector_node', [], 'rclpy'), ('pipeline', [], 'cv2'),
-    ('face_tracking', ['doctor', '--no-cameras'], 'numpy.core')])
+@pytest.mark.parametrize(
+    ('name', 'words', 'midst'),
+    [
+        ('detector_node', [], 'rclpy'),
+        ('pipeline', [], 'cv2'),
+        ('face_tracking', ['doctor', '--no-cameras'], 'numpy.core'),
+    ],
+)
 def test_interrupted_import_is_quiet(name, words, midst):
     module, function = ENTRIES[name]
     code = f'import sys; from {module} import {function}; sys.exit({function}())'
-    process = subprocess.Popen([sys.executable, '-X', 'importtime', '-c', code, *words], cwd=ROOT,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, '-X', 'importtime', '-c', code, *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said = []
     try:
         for line in process.stderr:  # Python tells each module that it has imported
@@ -43,5 +55,5 @@ def test_interrupted_import_is_quiet(name, words, midst):
 def test_executable_leads_to_its_module(name):
     module, function = ENTRIES[name]
     if name != 'face_tracking':
-        assert module == 'face_tracking.starting' and function == name
+        assert module == 'face_tracking.entry_points' and function == name
         assert (ROOT / f'face_tracking/nodes/{name}.py').is_file()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker node: ids under the picture's header, and whatever comes on its topics."""
+"""The tracker node: ids under the image's header, and whatever comes on its topics."""
 
 import math
 
@@ -14,8 +14,10 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import from_image, from_time, to_header
-from face_tracking.nodes.messages import to_detections
-from face_tracking.nodes.motion import ROW
+from face_tracking.nodes.messages import (
+    detections_to_message,
+)
+from face_tracking.nodes.track_states import ROW
 from face_tracking.nodes.tracker_node import TrackerNode
 
 TRACKS, FOUND = 'faces/tracks', 'faces/detections'
@@ -26,10 +28,15 @@ FACE = (111.0, 39.0, 168.0, 110.0)
 def message_of(stamp, *boxes, score=0.9):
     """Return a Detection2DArray of boxes."""
     rows = np.array(boxes, np.float32).reshape(-1, 4)
-    return to_detections(
-        Detections(stamp, rows, np.full(len(rows), score, np.float32),
-                   np.full((len(rows), 5, 2), np.nan, np.float32)),
-        to_header(stamp, 'camera_optical_frame'))
+    return detections_to_message(
+        Detections(
+            stamp,
+            rows,
+            np.full(len(rows), score, np.float32),
+            np.full((len(rows), 5, 2), np.nan, np.float32),
+        ),
+        to_header(stamp, 'camera_optical_frame'),
+    )
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def tracker(make, probe):
 
 @pytest.fixture
 def feed(probe, portrait):
-    """Return a function that shows a picture with a detection until the tracks satisfy."""
+    """Return a function that shows an image with a detection until the tracks satisfy."""
     clock = {'stamp': 10**9}
 
     def until(condition, found=message_of, image=portrait):
@@ -53,10 +60,12 @@ def feed(probe, portrait):
             answered = len(probe.heard[TRACKS])
             probe.until(lambda: len(probe.heard[TRACKS]) > answered, timeout=20)
             return condition()
+
         for _ in range(200):
             if value := step():
                 return value
-        raise AssertionError('200 pictures in vain')
+        raise AssertionError('200 images in vain')
+
     until.clock = clock
     return until
 
@@ -66,11 +75,11 @@ def newest(probe):
     return probe.heard[TRACKS][-1]
 
 
-def test_a_face_gets_an_id_under_the_header_of_the_picture(probe, tracker, feed, faces_of):
+def test_a_face_gets_an_id_under_the_header_of_the_image(probe, tracker, feed, faces_of):
     tracker()
     assert list(feed(lambda: probe.heard[TRACKS])[0].detections) == []
     feed(lambda: newest(probe).detections)
-    (number, score, (x, y, width, height)), = faces_of(newest(probe))
+    ((number, score, (x, y, width, _height)),) = faces_of(newest(probe))
     assert number == '1' and score == pytest.approx(0.9)
     assert abs(x - 139.5) < 5 and abs(y - 74.5) < 5 and abs(width - 57) < 6
     assert from_time(newest(probe).header.stamp) == feed.clock['stamp']
@@ -89,6 +98,7 @@ def test_impossible_boxes_change_nothing(probe, tracker, feed, faces_of, what, c
             else:
                 face.bbox.size_y = math.inf
         return message
+
     tracker()
     feed(lambda: newest(probe).detections, found=spoilt)
     assert len(faces_of(newest(probe))) == 1
@@ -105,24 +115,33 @@ def test_stamps_that_go_backwards(probe, tracker, feed):
     assert newest(probe).detections[0].id == '1'
 
 
-def test_bad_pictures_are_counted_and_the_next_good_one_is_tracked(probe, tracker, feed):
+def test_bad_images_are_counted_and_the_next_good_one_is_tracked(probe, tracker, feed):
     tracker()
-    for number, bad in enumerate([
-            Image(), Image(width=8, height=8, encoding='bgr8', step=3),
+    for number, bad in enumerate(
+        [
+            Image(),
+            Image(width=8, height=8, encoding='bgr8', step=3),
             Image(width=8, height=8, encoding='rgba8', step=24),
-            Image(width=8, height=8, encoding='bayer_rggb8', step=8)]):
+            Image(width=8, height=8, encoding='bayer_rggb8', step=8),
+        ]
+    ):
         probe.show(bad, 0)
-        probe.until(lambda n=number: int(
-            probe.value('tracker_node', 'unusable pictures')) == n + 1)
+        probe.until(lambda n=number: int(probe.value('tracker_node', 'unusable images')) == n + 1)
     feed(lambda: newest(probe).detections)
 
 
-@pytest.mark.parametrize('encoding, code', [
-    ('mono8', cv2.COLOR_BGR2GRAY), ('rgba8', cv2.COLOR_BGR2RGBA)])
+@pytest.mark.parametrize(
+    ('encoding', 'code'), [('mono8', cv2.COLOR_BGR2GRAY), ('rgba8', cv2.COLOR_BGR2RGBA)]
+)
 def test_other_encodings_are_tracked(probe, tracker, portrait, encoding, code):
     pixels = cv2.cvtColor(portrait, code)
-    message = Image(header=to_header(10**9, 'eye'), height=240, width=320, encoding=encoding,
-                    step=pixels.size // 240)
+    message = Image(
+        header=to_header(10**9, 'eye'),
+        height=240,
+        width=320,
+        encoding=encoding,
+        step=pixels.size // 240,
+    )
     message.data.frombytes(pixels.tobytes())
     tracker()
     probe.show(message, 0)
@@ -133,11 +152,12 @@ def test_weak_candidates_keep_a_track_but_begin_none(probe, tracker, feed):
     score = {'now': 0.4}
 
     def candidates(stamp, box):
-        probe.publisher(Detection2DArray, 'faces/candidates').publish(
-            message_of(stamp, box, score=score['now']))
+        probe.publisher(Detection2DArray, 'faces/detections_low_confidence').publish(
+            message_of(stamp, box, score=score['now'])
+        )
         return message_of(stamp)  # among the detections it is not
 
-    tracker(max_unseen=0.3, max_misses=2, visual_tracker='none')
+    tracker(max_time_since_update=0.3, max_misses=2, visual_tracker='none')
     shown = iter(range(10))
     feed(lambda: next(shown) == 8, found=candidates)
     assert not any(message.detections for message in probe.heard[TRACKS])
@@ -160,12 +180,15 @@ def test_a_pause_frees_the_subscriptions(probe, tracker, feed):
     feed(lambda: newest(probe).detections)
 
 
-def test_the_annotated_picture_is_drawn_when_somebody_looks(
-        probe, tracker, feed, portrait, monkeypatch):
+def test_the_annotated_image_is_drawn_when_somebody_looks(
+    probe, tracker, feed, portrait, monkeypatch
+):
     import face_tracking.nodes.tracker_node as module
+
     drawn = []
     monkeypatch.setattr(
-        module, 'annotate', lambda *args, real=module.annotate: drawn.append(1) or real(*args))
+        module, 'annotate', lambda *args, real=module.annotate: drawn.append(1) or real(*args)
+    )
     tracker()
     feed(lambda: newest(probe).detections)
     assert not drawn
@@ -173,8 +196,8 @@ def test_the_annotated_picture_is_drawn_when_somebody_looks(
     probe.hear(CompressedImage, 'faces/annotated/compressed')
     feed(lambda: probe.heard['faces/annotated'] and probe.heard['faces/annotated/compressed'])
     message = probe.heard['faces/annotated'][-1]
-    picture = from_image(message).image
-    assert picture.shape == portrait.shape and (picture != portrait).any(axis=2).sum() > 100
+    photo = from_image(message).image
+    assert photo.shape == portrait.shape and (photo != portrait).any(axis=2).sum() > 100
     assert from_time(message.header.stamp) <= feed.clock['stamp']
     assert probe.set('tracker_node', annotate=False)[0].successful
 
@@ -200,13 +223,13 @@ def test_markers_stand_where_the_face_is(probe, tracker, feed):
 
 def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tracker, feed):
     tracker()
-    probe.hear(PointCloud2, 'faces/motion')
-    feed(lambda: probe.heard['faces/motion'] and probe.heard['faces/motion'][-1].width)
-    message = probe.heard['faces/motion'][-1]
+    probe.hear(PointCloud2, 'faces/track_states')
+    feed(lambda: probe.heard['faces/track_states'] and probe.heard['faces/track_states'][-1].width)
+    message = probe.heard['faces/track_states'][-1]
     assert [field.name for field in message.fields] == list(ROW.names)
-    row, = np.frombuffer(message.data, ROW)
-    # A picture may come before what was detected in it.
-    assert row['id'] == 1 and row['unseen'] <= STEP / 1e9 + 1e-6 and row['age'] >= 0
+    (row,) = np.frombuffer(message.data, ROW)
+    # An image may come before what was detected in it.
+    assert row['id'] == 1 and row['time_since_update'] <= STEP / 1e9 + 1e-6 and row['age'] >= 0
     assert (row['u'], row['v']) == pytest.approx((139.5, 74.5), abs=3)
     assert abs(row['u_rate']) < 60 and abs(row['v_rate']) < 60
     assert message.header.frame_id == 'camera_optical_frame'
@@ -214,9 +237,14 @@ def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tra
 
 def test_where_the_faces_are_now_is_told_on_request(probe, tracker, feed):
     tracker()
-    probe.hear(Detection2DArray, 'faces/predicted')
-    feed(lambda: probe.heard['faces/predicted'] and probe.heard['faces/predicted'][-1].detections)
-    message = probe.heard['faces/predicted'][-1]
+    probe.hear(Detection2DArray, 'faces/tracks_predicted')
+    feed(
+        lambda: (
+            probe.heard['faces/tracks_predicted']
+            and probe.heard['faces/tracks_predicted'][-1].detections
+        )
+    )
+    message = probe.heard['faces/tracks_predicted'][-1]
     assert message.detections[0].id == '1'
     assert from_time(message.header.stamp) >= feed.clock['stamp'] - STEP
 
@@ -224,36 +252,52 @@ def test_where_the_faces_are_now_is_told_on_request(probe, tracker, feed):
 def test_options_change_while_ids_stay(probe, tracker, feed):
     tracker()
     feed(lambda: newest(probe).detections)
-    assert all(result.successful for result in probe.set(
-        'tracker_node', visual_tracker='none', max_misses=10, iou_threshold=0.3))
+    assert all(
+        result.successful
+        for result in probe.set(
+            'tracker_node', visual_tracker='none', max_misses=10, iou_threshold=0.3
+        )
+    )
     shown = iter(range(10))
     feed(lambda: next(shown) == 5)
     assert [face.id for face in newest(probe).detections] == ['1']
     probe.until(lambda: probe.value('tracker_node', 'visual_tracker') == 'none')
 
 
-@pytest.mark.parametrize('name, value', [
-    ('visual_tracker', 'telepathy'), ('min_hits', 0), ('max_unseen', -1.0),
-    ('iou_threshold', 1.5), ('jpeg_quality', 101), ('face_height', 0.0)])
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('visual_tracker', 'telepathy'),
+        ('min_hits', 0),
+        ('max_time_since_update', -1.0),
+        ('iou_threshold', 1.5),
+        ('jpeg_quality', 101),
+        ('face_height', 0.0),
+    ],
+)
 def test_out_of_range_is_refused(probe, tracker, name, value):
     tracker()
-    result, = probe.set('tracker_node', **{name: value})
+    (result,) = probe.set('tracker_node', **{name: value})
     assert not result.successful and result.reason
 
 
-def test_where_nothing_can_be_seen_the_joints_tell_how_the_picture_moved(tracker, feed, probe):
-    tracker(on_joints=True)
+def test_where_nothing_can_be_seen_the_joints_tell_how_the_image_moved(tracker, feed, probe):
+    tracker(use_joint_states=True)
     camera = CameraModel.from_fov(320, 240, math.radians(60))
     blank = np.full((240, 320, 3), 128, np.uint8)
     turned = {'pan': 0.0}
 
     def turn(radians):
         turned['pan'] += radians
-        message = JointState(header=to_header(feed.clock['stamp'] + STEP, ''),
-                             name=['pan_joint', 'tilt_joint'], position=[turned['pan'], 0.0])
+        message = JointState(
+            header=to_header(feed.clock['stamp'] + STEP, ''),
+            name=['pan_joint', 'tilt_joint'],
+            position=[turned['pan'], 0.0],
+        )
         probe.publisher(JointState, 'joint_states').publish(message)
         probe.publisher(CameraInfo, 'camera/camera_info').publish(
-            to_camera_info(camera, message.header))
+            to_camera_info(camera, message.header)
+        )
 
     def across():
         boxes = [row.bbox.center.position.x for row in probe.heard[TRACKS][-1].detections]
@@ -266,7 +310,7 @@ def test_where_nothing_can_be_seen_the_joints_tell_how_the_picture_moved(tracker
     start = feed(seen, image=blank)
 
     def moved():
-        turn(0.01)  # to the left, so that the picture moves to the right
+        turn(0.01)  # to the left, so that the image moves to the right
         now = across()
         return now is not None and now > start + 0.05 * camera.fx
 

@@ -22,8 +22,10 @@ class Gate:
         self.handled.append(item)
 
 
-@pytest.mark.parametrize('capacity, handled, dropped', [
-    (1, [0, 5], 4), (3, [0, 3, 4, 5], 2), (5, [0, 1, 2, 3, 4, 5], 0)])
+@pytest.mark.parametrize(
+    ('capacity', 'handled', 'dropped'),
+    [(1, [0, 5], 4), (3, [0, 3, 4, 5], 2), (5, [0, 1, 2, 3, 4, 5], 0)],
+)
 def test_the_oldest_gives_way(capacity, handled, dropped):
     gate = Gate()
     worker = Worker(gate, pytest.fail, capacity)

@@ -22,8 +22,14 @@ TYPE_HASHES = {
     'Detection2D': 'RIHS01_0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea',
 }
 # Python modules that come with no package of their own name.
-KNOWN_BY = {'cv2': 'python3-opencv', 'yaml': 'python3-yaml', 'numpy': 'python3-numpy',
-            'scipy': 'python3-scipy', 'tqdm': 'python3-tqdm', 'psutil': 'python3-psutil'}
+KNOWN_BY = {
+    'cv2': 'python3-opencv',
+    'yaml': 'python3-yaml',
+    'numpy': 'python3-numpy',
+    'scipy': 'python3-scipy',
+    'tqdm': 'python3-tqdm',
+    'psutil': 'python3-psutil',
+}
 # From PyPI, pinned in requirements.txt: rosdep has no key for them.
 FROM_PYPI = {'tvm', 'tvm_ffi', 'onnx'}
 
@@ -42,13 +48,14 @@ def test_versions_agree(manifest):
 @pytest.mark.parametrize('name', TYPE_HASHES)
 def test_type_hash_is_the_originals(name, ros_domain):
     import rclpy
+
     message = getattr(import_module('vision_msgs.msg'), name)
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)
     try:
         node = rclpy.create_node('type_hash', context=context)
         node.create_publisher(message, 'hashed', 1)
-        info, = node.get_publishers_info_by_topic('hashed')
+        (info,) = node.get_publishers_info_by_topic('hashed')
         assert str(info.topic_type_hash) == TYPE_HASHES[name]
         node.destroy_node()
     finally:
@@ -71,7 +78,8 @@ def test_executables_answer_to_help():
     entry = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
     entries = entry.findall((ROOT / 'setup.py').read_text())
     assert {'camera_node', 'detector_node', 'tracker_node', 'pipeline', 'face_tracking'} <= {
-        name for name, _, _ in entries}
+        name for name, _, _ in entries
+    }
     for _, module, function in entries:
         assert callable(getattr(import_module(module), function))
 
@@ -79,11 +87,27 @@ def test_executables_answer_to_help():
 def test_share_folder_is_complete(tmp_path):
     """Install as colcon does and look for what is read at run time."""
     done = subprocess.run(
-        [sys.executable, 'setup.py', '--quiet', 'egg_info', '--egg-base', str(tmp_path),
-         'build', '--build-base', str(tmp_path / 'build'),
-         'install', '--prefix', str(tmp_path / 'prefix'),
-         '--single-version-externally-managed', '--record', str(tmp_path / 'record')],
-        cwd=ROOT, capture_output=True, text=True)
+        [
+            sys.executable,
+            'setup.py',
+            '--quiet',
+            'egg_info',
+            '--egg-base',
+            str(tmp_path),
+            'build',
+            '--build-base',
+            str(tmp_path / 'build'),
+            'install',
+            '--prefix',
+            str(tmp_path / 'prefix'),
+            '--single-version-externally-managed',
+            '--record',
+            str(tmp_path / 'record'),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     share = tmp_path / 'prefix' / 'share'
     assert (share / 'ament_index/resource_index/packages/face_tracking').is_file()
@@ -96,6 +120,7 @@ def test_share_folder_is_complete(tmp_path):
 
 
 def test_style():
-    done = subprocess.run([sys.executable, '-m', 'ruff', 'check', '.'], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-m', 'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout

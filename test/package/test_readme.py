@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from face_tracking.nodes.node_table import node_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text()
@@ -16,8 +17,8 @@ NODES = ('camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node')
 
 def table_after(heading: str) -> dict[str, list[str]]:
     """Return the rows of the first table below a heading, by the name in their first cell."""
-    below = README[README.index(heading):]
-    rows = re.findall(r'^\|(.+)\|\s*$', below[:below.index('\n\n', below.index('\n|'))], re.M)
+    below = README[README.index(heading) :]
+    rows = re.findall(r'^\|(.+)\|\s*$', below[: below.index('\n\n', below.index('\n|'))], re.M)
     cells = [[cell.strip() for cell in row.split('|')] for row in rows[2:]]
     return {row[0].strip('`~/ '): row[1:] for row in cells}
 
@@ -33,8 +34,7 @@ def written(default) -> str:
 
 @pytest.mark.parametrize('node', NODES)
 def test_parameters(node):
-    declared = {row.name: row.default
-                for row in import_module(f'face_tracking.nodes.{node}').PARAMETERS}
+    declared = {row.name: row.default for row in node_parameters(node)}
     shown = table_after(f'### `{node}`')
     assert list(shown) == list(declared)
     for name, default in declared.items():
@@ -43,6 +43,7 @@ def test_parameters(node):
 
 def test_commands():
     from face_tracking.cli.main import COMMANDS
+
     assert set(table_after('## Commands')) == set(COMMANDS)
 
 

@@ -48,8 +48,12 @@ def script(folder: Path, text: str) -> None:
 def refuse(checkout: Path, tools: Path, **environment: str) -> str:
     """Run setup.sh, which is to fail, and return the only line that it says."""
     done = subprocess.run(
-        ['bash', str(checkout / 'scripts' / 'setup.sh')], capture_output=True, text=True,
-        env={'PATH': str(tools), 'HOME': str(checkout), **environment}, timeout=60)
+        ['bash', str(checkout / 'scripts' / 'setup.sh')],
+        capture_output=True,
+        text=True,
+        env={'PATH': str(tools), 'HOME': str(checkout), **environment},
+        timeout=60,
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     lines = (done.stdout + done.stderr).strip().splitlines()
     assert len(lines) == 1, lines
@@ -57,9 +61,15 @@ def refuse(checkout: Path, tools: Path, **environment: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize('missing, package', [
-    ('gcc', 'build-essential'), ('g++', 'build-essential'), ('make', 'build-essential'),
-    ('cmake', 'cmake')])
+@pytest.mark.parametrize(
+    ('missing', 'package'),
+    [
+        ('gcc', 'build-essential'),
+        ('g++', 'build-essential'),
+        ('make', 'build-essential'),
+        ('cmake', 'cmake'),
+    ],
+)
 def test_missing_compiler_names_the_package(checkout, tools, missing, package):
     (tools / missing).unlink()
     line = refuse(checkout, tools)
@@ -77,8 +87,9 @@ def test_python_too_old(checkout, tools):
 
 
 def test_python_without_venv(checkout, tools):
-    script(tools / 'python3',
-           f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"')
+    script(
+        tools / 'python3', f'case "$2" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"'
+    )
     line = refuse(checkout, tools)
     assert 'apt install python3-venv' in line
 
@@ -90,8 +101,9 @@ def test_platform_without_wheels(checkout, tools):
 
 
 def test_env_before_setup_says_so(checkout):
-    done = subprocess.run(['bash', '-c', f'source {checkout}/scripts/env.sh'],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ['bash', '-c', f'source {checkout}/scripts/env.sh'], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert 'setup.sh first' in done.stderr
 
@@ -103,10 +115,18 @@ def test_env_gives_the_commands(shell):
         pytest.skip(f'{shell} is not installed')
     clean = {'PATH': '/usr/bin:/bin', 'HOME': os.environ.get('HOME', '/')}
     done = subprocess.run(
-        [shell, '-c', '. scripts/env.sh && . scripts/env.sh && command -v face_tracking '
-         'camera_node detector_node tracker_node pipeline pytest && echo $PATH'],
-        cwd=ROOT, env=clean, capture_output=True, text=True)
+        [
+            shell,
+            '-c',
+            '. scripts/env.sh && . scripts/env.sh && command -v face_tracking '
+            'camera_node detector_node tracker_node pipeline pytest && echo $PATH',
+        ],
+        cwd=ROOT,
+        env=clean,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     *commands, path = done.stdout.split()
-    assert len(commands) in ([6] if shell != 'sh' else [1, 6])   # dash names the first alone
+    assert len(commands) in ([6] if shell != 'sh' else [1, 6])  # dash names the first alone
     assert path.count('.venv/bin') == 1

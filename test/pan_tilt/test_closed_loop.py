@@ -10,17 +10,17 @@ import math
 import numpy as np
 import pytest
 
-from face_tracking.camera.scene_file import load_scene
 from face_tracking.camera_model import CameraModel
 from face_tracking.cli.simulate import PLAIN_SHARE
-from face_tracking.detection.detector import create_detector
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.pan_tilt.options import ControlOptions
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop
-from face_tracking.simulation.rig import Rig, ServoModel
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.simulation.scene_file import load_scene
+from face_tracking.simulation.servo_model import ServoModel, ServoRig
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 MODEL = CameraModel.from_fov(640, 480, math.radians(70))
 
@@ -29,7 +29,8 @@ MODEL = CameraModel.from_fov(640, 480, math.radians(70))
 def detector():
     try:
         detector = create_detector(
-            runtime='onnxruntime', score_threshold=TrackerOptions().weak_score_threshold)
+            runtime='onnxruntime', score_threshold=TrackerOptions().low_score_threshold
+        )
     except UserError as error:
         pytest.skip(f'no detector: {error}')
     yield detector
@@ -47,6 +48,7 @@ def run(detector):
             loop = ClosedLoop(load_scene(trial.scene), MODEL, detector, FaceTracker(), mover)
             logs[trial.name, head] = trials.run(loop, trial)
         return logs[trial.name, head]
+
     return run
 
 
@@ -59,9 +61,9 @@ def test_step_of_30_degrees(run):
 
 def test_walk_at_30_degrees_a_second_at_least_half_less_than_plain_control(run):
     result = trials.measure_walk(run(trials.WALK_ACROSS))
-    rival = trials.measure_walk(run(trials.WALK_ACROSS, 'plain'))
+    baseline = trials.measure_walk(run(trials.WALK_ACROSS, 'plain'))
     assert result.rms <= 4.0
-    assert result.rms <= rival.rms / 2
+    assert result.rms <= baseline.rms / 2
 
 
 def test_plain_control_is_a_fair_rival(run):
@@ -86,16 +88,18 @@ def test_a_person_hidden_by_another_is_waited_for_and_found_again(run):
 @pytest.mark.parametrize('trial', trials.ALL, ids=lambda trial: trial.name)
 def test_commands_keep_the_limits_in_every_trial(run, trial):
     commands = np.array(run(trial).commands)
-    for axis, limits in enumerate(ControlOptions().limits()):
+    for axis, limits in enumerate(HeadOptions().limits()):
         moved = commands[:, axis]
         assert limits.lower <= moved.min() and moved.max() <= limits.upper
         for order, limit in ((1, limits.velocity), (2, limits.acceleration), (3, limits.jerk)):
-            assert np.abs(np.diff(moved, order)).max() <= limit * 0.01 ** order * (1 + 1e-6)
+            assert np.abs(np.diff(moved, order)).max() <= limit * 0.01**order * (1 + 1e-6)
 
 
 def test_slower_servos_come_to_rest_too_once_their_delay_is_told(detector):
-    head = trials.ours(ControlOptions(servo_delay=0.1))
+    head = trials.ours(HeadOptions(servo_delay=0.1))
     slow = ServoModel(frequency=25.0)
-    loop = ClosedLoop(load_scene('step'), MODEL, detector, FaceTracker(), head, Rig(slow, slow))
+    loop = ClosedLoop(
+        load_scene('step'), MODEL, detector, FaceTracker(), head, ServoRig(slow, slow)
+    )
     result = trials.measure_step(trials.run(loop, trials.STEP))
     assert result.seconds <= 0.8 and result.overshoot <= 0.15 and result.wobble < 1.5

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
+from face_tracking.options import rows_of
 from face_tracking.pan_tilt.controller import HeadController, State
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles, optical_axes
-from face_tracking.pan_tilt.options import ControlOptions, describe_options
-from face_tracking.pan_tilt.target import Candidate, TargetChooser
+from face_tracking.pan_tilt.target_selector import Candidate, TargetSelector
 
 CAMERA = CameraModel.from_fov(640, 480, math.radians(70))
 MS = 1_000_000
@@ -26,7 +27,7 @@ class World:
     """Faces around a head whose joints obey at once; tracks come after a latency."""
 
     def __init__(self, latency=60, **options):
-        self.head = HeadController(ControlOptions(servo_delay=0.0, **options))
+        self.head = HeadController(HeadOptions(servo_delay=0.0, **options))
         self.now = 5_000 * MS
         self.latency = latency
         self.faces = {}  # id: (pan, tilt, size in pixels)
@@ -35,7 +36,7 @@ class World:
         self.commands = []
 
     def run(self, seconds, step=10):
-        """Pass time: control each 10 ms, a picture each 30 ms."""
+        """Pass time: control each 10 ms, an image each 30 ms."""
         for _ in range(round(seconds * 1000 / step)):
             self.now += step * MS
             while self._late and self._late[0][0] <= self.now:
@@ -57,8 +58,11 @@ class World:
 
 
 def tracks(stamp, rows):
-    return Tracks(stamp, np.array([row[0] for row in rows], np.int64),
-                  np.array([row[1] for row in rows], np.float32).reshape(-1, 4))
+    return Tracks(
+        stamp,
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+    )
 
 
 class TestFollowing:
@@ -106,8 +110,8 @@ class TestFollowing:
         assert command.positions[0] == pytest.approx(0.3, abs=0.02)
 
     def test_measured_joints_count_rather_than_commanded(self):
-        """A joint that stands 0.1 rad off its command: the picture tells, the head corrects."""
-        head = HeadController(ControlOptions(servo_delay=0.0))
+        """A joint that stands 0.1 rad off its command: the image tells, the head corrects."""
+        head = HeadController(HeadOptions(servo_delay=0.0))
         now, offset = 0, 0.1
         for step in range(300):
             now += 10 * MS
@@ -143,10 +147,12 @@ class TestWithoutAnybody:
         assert command.state is State.IDLE
         assert command.positions == pytest.approx((0.1, 0.0), abs=1 * DEGREE)
 
-    @pytest.mark.parametrize('when_lost, state', [
-        ('home', State.HOMING), ('stay', State.IDLE), ('search', State.SEARCHING)])
-    def test_what_to_do_is_configured(self, when_lost, state):
-        world = World(lost_timeout=0.2, when_lost=when_lost)
+    @pytest.mark.parametrize(
+        ('lost_behavior', 'state'),
+        [('home', State.HOMING), ('stay', State.IDLE), ('search', State.SEARCHING)],
+    )
+    def test_what_to_do_is_configured(self, lost_behavior, state):
+        world = World(lost_timeout=0.2, lost_behavior=lost_behavior)
         world.faces = {1: (0.5, 0.0, 60)}
         world.run(1.0)
         world.faces = {}
@@ -166,7 +172,7 @@ class TestWithoutAnybody:
         world.faces = {1: (0.3, 0.0, 60), 2: (-0.2, 0.0, 90)}
         world.head.configure(replace(world.head.options, target='id', target_id=1))
         world.run(1)
-        world.head.configure(replace(world.head.options, target='centre', switch_time=50.0))
+        world.head.configure(replace(world.head.options, target='center', switch_time=50.0))
         world.faces.pop(1)
         world.run(0.4)
         world.faces[3] = (0.32, 0.0, 60)
@@ -196,13 +202,15 @@ class TestWithoutAnybody:
 class TestChoice:
     """Whom."""
 
-    @pytest.mark.parametrize('policy, expected', [('largest', 2), ('centre', 1), ('longest', 3)])
+    @pytest.mark.parametrize(
+        ('policy', 'expected'), [('largest', 2), ('center', 1), ('longest', 3)]
+    )
     def test_policies(self, policy, expected):
         faces = [Candidate(1, 50, 0.05, 1), Candidate(2, 90, 0.3, 2), Candidate(3, 40, 0.4, 9)]
-        assert TargetChooser().choose(faces, 0, policy) == expected
+        assert TargetSelector().choose(faces, 0, policy) == expected
 
     def test_two_alike_do_not_make_it_flicker(self):
-        chooser, rng = TargetChooser(), np.random.default_rng(1)
+        chooser, rng = TargetSelector(), np.random.default_rng(1)
         chosen = set()
         for step in range(300):
             faces = [Candidate(k, 60 + rng.normal(0, 6), 0.1, 1) for k in (1, 2)]
@@ -210,7 +218,7 @@ class TestChoice:
         assert len(chosen) == 1
 
     def test_clearly_larger_face_is_preferred_after_a_while(self):
-        chooser = TargetChooser()
+        chooser = TargetSelector()
         chooser.choose([Candidate(1, 60, 0, 1)], 0, 'largest')
         both = [Candidate(1, 60, 0, 1), Candidate(2, 120, 0.2, 1)]
         assert chooser.choose(both, 100 * MS, 'largest') == 1
@@ -218,13 +226,13 @@ class TestChoice:
         assert chooser.choose(both, 1200 * MS, 'largest') == 2
 
     def test_given_id_is_waited_for(self):
-        chooser = TargetChooser()
+        chooser = TargetSelector()
         assert chooser.choose([Candidate(1, 60, 0, 1)], 0, 'id', 5) is None
         assert chooser.choose([Candidate(5, 60, 0, 1)], 1, 'id', 5) == 5
         assert chooser.choose([Candidate(1, 60, 0, 1)], 2, 'id', 5) == 5
 
     def test_chosen_face_out_of_view_is_not_given_up_for_another(self):
-        chooser = TargetChooser()
+        chooser = TargetSelector()
         chooser.choose([Candidate(1, 60, 0, 1)], 0, 'largest')
         assert chooser.choose([Candidate(2, 99, 0, 1)], 5000 * MS, 'largest') == 1
         chooser.release()
@@ -232,17 +240,22 @@ class TestChoice:
 
 
 boxes = st.lists(st.floats(width=32) | st.floats(-2000, 2000, width=32), min_size=4, max_size=4)
-rounds = st.lists(st.tuples(
-    st.integers(-300, 300),  # stamps that jump, milliseconds off the time it arrives
-    st.lists(st.tuples(st.integers(-3, 9), boxes), max_size=4),
-    st.integers(0, 30)), min_size=1, max_size=25)
+rounds = st.lists(
+    st.tuples(
+        st.integers(-300, 300),  # stamps that jump, milliseconds off the time it arrives
+        st.lists(st.tuples(st.integers(-3, 9), boxes), max_size=4),
+        st.integers(0, 30),
+    ),
+    min_size=1,
+    max_size=25,
+)
 
 
 @settings(max_examples=120, deadline=None)
 @given(rounds, st.booleans())
 def test_limits_hold_whatever_arrives(hostile, feedback):
     """Random boxes, NaN, ids, stamps and joint angles; dynamics as the joints feel them."""
-    options = ControlOptions(pan_min=-0.7, pan_max=0.9, lost_timeout=0.1, search_time=0.3)
+    options = HeadOptions(pan_min=-0.7, pan_max=0.9, lost_timeout=0.1, search_time=0.3)
     head = HeadController(options)
     now, positions = 1000 * MS, [head.positions] * 3
     for off, rows, ticks in hostile:
@@ -257,7 +270,8 @@ def test_limits_hold_whatever_arrives(hostile, feedback):
         assert moved[:, axis].min() >= limits.lower and moved[:, axis].max() <= limits.upper
         for order, limit in ((1, limits.velocity), (2, limits.acceleration), (3, limits.jerk)):
             assert np.abs(np.diff(moved[:, axis], order)).max(initial=0) <= (
-                limit * 0.01 ** order * (1 + 1e-6) + 1e-14)
+                limit * 0.01**order * (1 + 1e-6) + 1e-14
+            )
 
 
 def test_old_and_future_tracks_are_left_out():
@@ -290,20 +304,27 @@ class TestKinematics:
             history.add(k * 10 * MS, 0.01 * k, -0.01 * k)
         assert history.at(1505 * MS) == pytest.approx((1.505, -1.505))
         assert history.at(0) == pytest.approx((0.99, -0.99))
-        assert history.at(10 ** 12)[0] == pytest.approx(1.99)
+        assert history.at(10**12)[0] == pytest.approx(1.99)
         assert history.rates(1500 * MS) == pytest.approx([1, -1])
         history.add(0, 5, 5)  # a clock set back
-        assert history.at(10 ** 12) == (5, 5)
+        assert history.at(10**12) == (5, 5)
 
 
-@pytest.mark.parametrize('wrong', [
-    {'pan_min': 1.0, 'pan_max': 0.5}, {'max_jerk': 0.0}, {'target': 'prettiest'},
-    {'kp': math.nan}, {'lost_timeout': -1.0}])
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'pan_min': 1.0, 'pan_max': 0.5},
+        {'max_jerk': 0.0},
+        {'target': 'prettiest'},
+        {'kp': math.nan},
+        {'lost_timeout': -1.0},
+    ],
+)
 def test_options_that_cannot_be_are_refused(wrong):
     with pytest.raises(UserError):
-        ControlOptions(**wrong)
+        HeadOptions(**wrong)
 
 
 def test_every_option_is_described():
-    for row in describe_options():
+    for row in rows_of(HeadOptions):
         assert row.description and (row.choices or row.low is not None)

@@ -13,11 +13,11 @@ from pan_tilt.emulated_bus import EmulatedBus
 
 from face_tracking.errors import UserError
 from face_tracking.pan_tilt.controller import Command, State
-from face_tracking.pan_tilt.drivers.driver import Driver, GuardedDriver
+from face_tracking.pan_tilt.drivers.base import Driver, GuardedDriver
 from face_tracking.pan_tilt.drivers.pca9685 import Pca9685, ServoCalibration, open_bus
-from face_tracking.pan_tilt.drivers.simulated import SimulatedDriver
+from face_tracking.simulation.simulated_driver import SimulatedDriver
 
-PAN, TILT = ServoCalibration(0), ServoCalibration(3, scale=-600.0)
+PAN, TILT = ServoCalibration(0), ServoCalibration(3, us_per_rad=-600.0)
 
 
 def command(pan=0.0, tilt=0.0, stamp=0) -> Command:
@@ -36,16 +36,17 @@ def make(bus, **options) -> Pca9685:
 class TestPca9685:
     """Bytes."""
 
-    def test_initialisation_byte_by_byte(self, bus):
+    def test_initialization_byte_by_byte(self, bus):
         make(bus)
         assert bus.writes == [
-            (0x00, [0x30]),              # MODE1: SLEEP, auto-increment
-            (0xFE, [121]),               # PRE_SCALE: 25 MHz / (4096 * 50 Hz) - 1
-            (0x01, [0x04]),              # MODE2: totem pole
-            (0x06, [0, 0, 0, 0x10]),     # channel 0 off
-            (0x12, [0, 0, 0, 0x10]),     # channel 3 off
-            (0x00, [0x20]),              # awake
-            (0x00, [0xA0])]              # RESTART
+            (0x00, [0x30]),  # MODE1: SLEEP, auto-increment
+            (0xFE, [121]),  # PRE_SCALE: 25 MHz / (4096 * 50 Hz) - 1
+            (0x01, [0x04]),  # MODE2: totem pole
+            (0x06, [0, 0, 0, 0x10]),  # channel 0 off
+            (0x12, [0, 0, 0, 0x10]),  # channel 3 off
+            (0x00, [0x20]),  # awake
+            (0x00, [0xA0]),
+        ]  # RESTART
         assert bus.frequency() == pytest.approx(50, rel=0.01)
         assert bus.pulse(0) is None
 
@@ -88,13 +89,16 @@ class TestPca9685:
         with pytest.raises(UserError, match='what answers at I2C address 0x40 is no PCA9685'):
             make(bus)
 
-    @pytest.mark.parametrize('pan, tilt, words', [
-        (dict(channel=16), dict(channel=1), 'no channel 16'),
-        (dict(channel=2), dict(channel=2), 'both on channel 2'),
-        (dict(channel=0, shortest=1600), dict(channel=1), 'suit no servo'),
-        (dict(channel=0, scale=0), dict(channel=1), 'suit no servo'),
-        (dict(channel=0, longest=9000), dict(channel=1), 'suit no servo'),
-    ])
+    @pytest.mark.parametrize(
+        ('pan', 'tilt', 'words'),
+        [
+            ({'channel': 16}, {'channel': 1}, 'channel 16 does not exist'),
+            ({'channel': 2}, {'channel': 2}, 'both on channel 2'),
+            ({'channel': 0, 'min_pulse_us': 1600}, {'channel': 1}, 'do not suit a servo'),
+            ({'channel': 0, 'us_per_rad': 0}, {'channel': 1}, 'do not suit a servo'),
+            ({'channel': 0, 'max_pulse_us': 9000}, {'channel': 1}, 'do not suit a servo'),
+        ],
+    )
     def test_calibration_that_cannot_be(self, bus, pan, tilt, words):
         with pytest.raises(UserError, match=words):
             Pca9685(bus, ServoCalibration(**pan), ServoCalibration(**tilt))
@@ -112,6 +116,7 @@ class TestBus:
 
         def refuse(*_):
             raise PermissionError(errno.EACCES, 'Permission denied')
+
         monkeypatch.setattr(smbus2.smbus2.os, 'open', refuse)
         with pytest.raises(UserError, match='no permission to open /dev/i2c-1: .*group i2c'):
             open_bus(1)
@@ -142,7 +147,9 @@ class Recorder(Driver):
 class TestGuard:
     """Safe stop."""
 
-    @pytest.mark.parametrize('limp, expected', [(True, ['write', 'release']), (False, ['write'])])
+    @pytest.mark.parametrize(
+        ('limp', 'expected'), [(True, ['write', 'release']), (False, ['write'])]
+    )
     def test_nothing_is_written_after_the_stop(self, limp, expected):
         driver = Recorder()
         guard = GuardedDriver(driver, limp)
@@ -154,8 +161,9 @@ class TestGuard:
         guard.start()
         assert guard.write(command())
 
-    @pytest.mark.parametrize('error', [UserError('no chip answers'), OSError(5, 'I/O error'),
-                                       ValueError('broken')])
+    @pytest.mark.parametrize(
+        'error', [UserError('no chip answers'), OSError(5, 'I/O error'), ValueError('broken')]
+    )
     def test_write_error_is_a_stop(self, error):
         driver = Recorder()
         guard = GuardedDriver(driver, limp=True)
@@ -187,6 +195,7 @@ class TestGuard:
         def hammer():
             while guard.write(command()):
                 ready.set()
+
         threads = [threading.Thread(target=hammer) for _ in range(3)]
         for thread in threads:
             thread.start()

@@ -12,13 +12,23 @@ from face_tracking.errors import UserError
 from face_tracking.pan_tilt.trajectory import AxisLimits, Trajectory, stopping_speed
 
 LIMITS = AxisLimits(-1.2, 1.2, 2.5, 12.0, 150.0)
-NEVER = dict(allow_nan=False, allow_infinity=False)
-wishes = st.lists(st.tuples(st.floats(-50, 50) | st.sampled_from([0.0, 2.5, -2.5, math.nan,
-                                                                  math.inf, -math.inf]),
-                            st.integers(1, 40)), min_size=1, max_size=30)
+NEVER = {'allow_nan': False, 'allow_infinity': False}
+wishes = st.lists(
+    st.tuples(
+        st.floats(-50, 50) | st.sampled_from([0.0, 2.5, -2.5, math.nan, math.inf, -math.inf]),
+        st.integers(1, 40),
+    ),
+    min_size=1,
+    max_size=30,
+)
 some_limits = st.builds(
-    AxisLimits, st.floats(-2, -0.01), st.floats(0.01, 2), st.floats(0.05, 8),
-    st.floats(0.2, 60), st.floats(1, 2000))
+    AxisLimits,
+    st.floats(-2, -0.01),
+    st.floats(0.01, 2),
+    st.floats(0.05, 8),
+    st.floats(0.2, 60),
+    st.floats(1, 2000),
+)
 
 
 def assert_limits_hold(positions, limits, dt):
@@ -27,9 +37,9 @@ def assert_limits_hold(positions, limits, dt):
     assert p.min() >= limits.lower and p.max() <= limits.upper
     slack = 1e-6
     for order, limit in ((1, limits.velocity), (2, limits.acceleration), (3, limits.jerk)):
-        worst = np.abs(np.diff(p, order)).max(initial=0) / dt ** order
+        worst = np.abs(np.diff(p, order)).max(initial=0) / dt**order
         # Rounding of the positions, magnified by the division.
-        assert worst <= limit * (1 + slack) + 16e-16 / dt ** order
+        assert worst <= limit * (1 + slack) + 16e-16 / dt**order
 
 
 @settings(max_examples=80, deadline=None)
@@ -57,9 +67,13 @@ def test_irregular_steps_keep_the_state_within_the_limits(wished, pauses):
 @given(some_limits, some_limits, wishes)
 def test_limits_changed_in_motion_never_break_the_wider_of_both(first, second, wished):
     joint = Trajectory(first)
-    both = AxisLimits(min(first.lower, second.lower), max(first.upper, second.upper),
-                      max(first.velocity, second.velocity),
-                      max(first.acceleration, second.acceleration), max(first.jerk, second.jerk))
+    both = AxisLimits(
+        min(first.lower, second.lower),
+        max(first.upper, second.upper),
+        max(first.velocity, second.velocity),
+        max(first.acceleration, second.acceleration),
+        max(first.jerk, second.jerk),
+    )
     positions = [joint.state.position] * 3
     for index, (velocity, steps) in enumerate(wished):
         if index == len(wished) // 2:
@@ -119,9 +133,18 @@ def test_stopping_speed_is_that_from_which_the_distance_just_suffices(distance, 
         assert joint.state.position <= distance * (1 + 1e-6)
 
 
-@pytest.mark.parametrize('values', [
-    (1, -1, 1, 1, 1), (0, 0, 1, 1, 1), (-1, 1, 0, 1, 1), (-1, 1, 1, -1, 1), (-1, 1, 1, 1, 0),
-    (-1, 1, math.nan, 1, 1), (-math.inf, 1, 1, 1, 1)])
+@pytest.mark.parametrize(
+    'values',
+    [
+        (1, -1, 1, 1, 1),
+        (0, 0, 1, 1, 1),
+        (-1, 1, 0, 1, 1),
+        (-1, 1, 1, -1, 1),
+        (-1, 1, 1, 1, 0),
+        (-1, 1, math.nan, 1, 1),
+        (-math.inf, 1, 1, 1, 1),
+    ],
+)
 def test_limits_that_leave_no_room_are_refused(values):
     with pytest.raises(UserError):
         AxisLimits(*values)

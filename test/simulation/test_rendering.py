@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture agrees with the truth about it."""
+"""The image agrees with the truth about it."""
 
 import math
 
@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking.camera_model import CameraModel
-from face_tracking.simulation.path import Path, Sway
 from face_tracking.simulation.rendering import Renderer
 from face_tracking.simulation.scene import Actor, Backdrop, Cutout, Look, Pose, Scene, direction
+from face_tracking.simulation.waypoints import Path, Sway
 
 MODEL = CameraModel.from_fov(320, 240, math.radians(60))
 QUIET = Look(noise=0)
@@ -23,17 +23,18 @@ def plain_backdrop(**more) -> Backdrop:
     return Backdrop.from_canvas(canvas, 2.0, 1.0, 400.0, **more)
 
 
-def disc(colour=GREEN) -> Cutout:
+def disc(color=GREEN) -> Cutout:
     """Return a cutout whose face fills it: a disc of 100 pixels."""
     y, x = np.mgrid[:100, :100] - 49.5
-    alpha = np.where(x ** 2 + y ** 2 <= 50 ** 2, 255, 0).astype(np.uint8)
-    return Cutout.from_picture(np.full((100, 100, 3), colour, np.uint8), alpha, (0, 0, 100, 100))
+    alpha = np.where(x**2 + y**2 <= 50**2, 255, 0).astype(np.uint8)
+    return Cutout.from_image(np.full((100, 100, 3), color, np.uint8), alpha, (0, 0, 100, 100))
 
 
-def person(azimuth=0.0, elevation=0.0, distance=2.0, roll=0.0, turn=0.0, identity=1,
-           colour=GREEN, **more) -> Actor:
+def person(
+    azimuth=0.0, elevation=0.0, distance=2.0, roll=0.0, turn=0.0, identity=1, color=GREEN, **more
+) -> Actor:
     path = Path.still(azimuth, elevation, distance, roll, turn)
-    return Actor(disc(colour), 0.003, path, identity, f'person {identity}', **more)
+    return Actor(disc(color), 0.003, path, identity, f'person {identity}', **more)
 
 
 def scene(*actors, **more) -> Scene:
@@ -47,10 +48,17 @@ def green_box(image: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.floats(-0.35, 0.35), st.floats(-0.25, 0.25), st.floats(0.9, 4), st.floats(-1, 1),
-       st.floats(-0.5, 0.5), st.floats(-0.1, 0.1))
-def test_truth_box_is_where_the_picture_shows_the_face(azimuth, elevation, distance, roll, turn,
-                                                       pan):
+@given(
+    st.floats(-0.35, 0.35),
+    st.floats(-0.25, 0.25),
+    st.floats(0.9, 4),
+    st.floats(-1, 1),
+    st.floats(-0.5, 0.5),
+    st.floats(-0.1, 0.1),
+)
+def test_truth_box_is_where_the_image_shows_the_face(
+    azimuth, elevation, distance, roll, turn, pan
+):
     renderer = Renderer(scene(person(azimuth, elevation, distance, roll, turn)), MODEL)
     pose = Pose(pan, 0.05, 0.2, (0.05, -0.1, 0.02))
     truth = renderer.truth(pose, 0)
@@ -64,8 +72,8 @@ def test_truth_box_is_where_the_picture_shows_the_face(azimuth, elevation, dista
 def test_direction_of_a_face_agrees_with_the_camera_model():
     pose = Pose(0.2, -0.1)
     truth = Renderer(scene(person(0.3, 0.05)), MODEL).truth(pose, 0)
-    centre = (truth.boxes[0, :2] + truth.boxes[0, 2:]) / 2
-    ray = MODEL.rays(centre[None])[0] @ pose.axes()
+    center = (truth.boxes[0, :2] + truth.boxes[0, 2:]) / 2
+    ray = MODEL.rays(center[None])[0] @ pose.axes()
     assert math.degrees(math.acos(ray @ direction(0.3, 0.05))) < 0.2
 
 
@@ -78,15 +86,17 @@ def test_left_is_positive_and_up_is_positive():
 
 
 def test_size_follows_the_distance():
-    sizes = [np.diff(Renderer(scene(person(distance=d)), MODEL).truth(Pose(), 0).boxes[0][[0, 2]])
-             for d in (1, 2, 4)]
+    sizes = [
+        np.diff(Renderer(scene(person(distance=d)), MODEL).truth(Pose(), 0).boxes[0][[0, 2]])
+        for d in (1, 2, 4)
+    ]
     assert sizes[0] == pytest.approx(2 * sizes[1], rel=0.03)
     assert sizes[1] == pytest.approx(2 * sizes[2], rel=0.03)
     assert sizes[1] == pytest.approx(MODEL.fx * 0.3 / 2, rel=0.02)
 
 
-def test_nearer_person_hides_the_other_in_picture_and_truth():
-    near = person(0.0, distance=1.5, identity=2, colour=(0, 0, 255))
+def test_nearer_person_hides_the_other_in_image_and_truth():
+    near = person(0.0, distance=1.5, identity=2, color=(0, 0, 255))
     renderer = Renderer(scene(person(distance=3.0), near), MODEL)
     truth = renderer.truth(Pose(), 0)
     assert truth.ids.tolist() == [2] and truth.names == ('person 2',)
@@ -163,8 +173,10 @@ def test_light_waxes_and_turning_smears():
     assert renderer.render(Pose(), 1.0)[5, 5, 0] == 90
     sharp = renderer.render(Pose(), 0)
     smeared = renderer.render(Pose(), 0, turning=(2.0, 0.0))
-    assert np.abs(np.diff(smeared[120, :, 1].astype(int))).max() < np.abs(
-        np.diff(sharp[120, :, 1].astype(int))).max() / 3
+    assert (
+        np.abs(np.diff(smeared[120, :, 1].astype(int))).max()
+        < np.abs(np.diff(sharp[120, :, 1].astype(int))).max() / 3
+    )
 
 
 class TestPath:

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from face_tracking.tracking.appearance import SIZE, difference, lean, look
-from face_tracking.tracking.picture import Picture
+from face_tracking.tracking.image_pyramid import ImagePyramid
 
 ALIKE, UNLIKE = 0.35, 0.6
 
 
 def look_at(image, box, angle=0.0):
-    return look(Picture(image), np.array([box], float), np.array([angle]))
+    return look(ImagePyramid(image), np.array([box], float), np.array([angle]))
 
 
-def turned(image, centre, degrees, scale):
-    matrix = cv2.getRotationMatrix2D(centre, degrees, scale)
+def turned(image, center, degrees, scale):
+    matrix = cv2.getRotationMatrix2D(center, degrees, scale)
     return cv2.warpAffine(image, matrix, image.shape[1::-1])
 
 
@@ -46,8 +46,8 @@ def test_size_does_not_matter(face, scale):
 
 def test_a_leaning_head_is_set_upright(face):
     image, box = face
-    centre = tuple(((box[:2] + box[2:]) / 2).tolist())
-    leaning = turned(image, centre, -25, 1.0)
+    center = tuple(((box[:2] + box[2:]) / 2).tolist())
+    leaning = turned(image, center, -25, 1.0)
     eyes = np.array([[[-1, 0], [1, 0]] + [[0, 0]] * 3], float)
     angle = np.radians(25)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -56,14 +56,17 @@ def test_a_leaning_head_is_set_upright(face):
     upright = look_at(image, box)
     assert difference(upright, look_at(leaning, box, found[0]))[0] < ALIKE
     assert difference(upright, look_at(leaning, box, found[0])) < difference(
-        upright, look_at(leaning, box))
+        upright, look_at(leaning, box)
+    )
 
 
 @pytest.mark.parametrize('side', ['left', 'right', 'below'])
 def test_half_a_face_still_looks_like_itself(face, side):
     image, box = face[0].copy(), face[1]
     x, y = ((box[:2] + box[2:]) / 2).astype(int)
-    part = {'left': np.s_[:, :x - 10], 'right': np.s_[:, x + 10:], 'below': np.s_[y + 15:]}[side]
+    part = {'left': np.s_[:, : x - 10], 'right': np.s_[:, x + 10 :], 'below': np.s_[y + 15 :]}[
+        side
+    ]
     image[part] = (60, 90, 120)
     assert difference(look_at(face[0], box), look_at(image, box))[0] < UNLIKE
 
@@ -77,7 +80,7 @@ def test_landmarks_that_are_not_there_mean_an_upright_head():
 def test_many_faces_at_once_and_none():
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     boxes = np.tile([100.0, 100, 150, 160], (2500, 1))
-    looks = look(Picture(image), boxes, np.zeros(2500))
+    looks = look(ImagePyramid(image), boxes, np.zeros(2500))
     assert looks.shape == (2500, SIZE)
     assert np.ptp(looks, axis=0).max() < 1e-5
-    assert look(Picture(image), boxes[:0], np.zeros(0)).shape == (0, SIZE)
+    assert look(ImagePyramid(image), boxes[:0], np.zeros(0)).shape == (0, SIZE)

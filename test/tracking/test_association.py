@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from face_tracking.tracking.appearance import SIZE
-from face_tracking.tracking.association import Looks, Places, assign, associate
-from face_tracking.tracking.motion import States
+from face_tracking.tracking.association import Appearance, SpatialCost, assign, associate
+from face_tracking.tracking.kalman import States
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -29,16 +29,21 @@ def test_assignment_is_the_best_of_all(seed):
 
 def match(tracks, detections, track_looks=None, looks=None, strong=True, remembered=False):
     tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
-    places = Places(States.at_rest(tracks), detections, iou_threshold=0.2)
-    return associate(places, looks_or_none(track_looks, len(tracks)),
-                     np.full(len(tracks), remembered), looks_or_none(looks, len(detections)),
-                     np.zeros(len(detections), bool) | strong, look_threshold=0.35)
+    places = SpatialCost(States.at_rest(tracks), detections, iou_threshold=0.2)
+    return associate(
+        places,
+        looks_or_none(track_looks, len(tracks)),
+        np.full(len(tracks), remembered),
+        looks_or_none(looks, len(detections)),
+        np.zeros(len(detections), bool) | strong,
+        appearance_threshold=0.35,
+    )
 
 
 def looks_or_none(values, count):
     if values is None:
-        return Looks(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
-    return Looks(values, np.ones(count, bool))
+        return Appearance(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
+    return Appearance(values, np.ones(count, bool))
 
 
 def looks_of(*seeds):
@@ -82,22 +87,31 @@ def test_a_stranger_does_not_take_the_place_of_a_lost_face():
     assert match([LEFT], [LEFT], known, None)[0].tolist() == [0]
 
 
-@pytest.mark.parametrize(('detections', 'expected'), [
-    ([RIGHT, LEFT], ([0, 1], [1, 0])), ([RIGHT], ([1], [0])),
-    ([LEFT, [600, 0, 640, 50]], None),         # one lies on nobody
-    ([LEFT, [2, 0, 42, 50]], None),            # two on one
-    ([[0, 0, 340, 50]], None),                 # one on two
-    ([[30, 0, 70, 50]], None), ([], None)])    # hardly; none at all
+@pytest.mark.parametrize(
+    ('detections', 'expected'),
+    [
+        ([RIGHT, LEFT], ([0, 1], [1, 0])),
+        ([RIGHT], ([1], [0])),
+        ([LEFT, [600, 0, 640, 50]], None),  # one lies on nobody
+        ([LEFT, [2, 0, 42, 50]], None),  # two on one
+        ([[0, 0, 340, 50]], None),  # one on two
+        ([[30, 0, 70, 50]], None),
+        ([], None),
+    ],
+)  # hardly; none at all
 def test_a_match_is_obvious_where_each_lies_on_its_own(detections, expected):
-    places = Places(States.at_rest(np.array([LEFT, RIGHT], float)),
-                    np.array(detections, float).reshape(-1, 4), 0.2)
+    places = SpatialCost(
+        States.at_rest(np.array([LEFT, RIGHT], float)),
+        np.array(detections, float).reshape(-1, 4),
+        0.2,
+    )
     pairs = places.obvious(np.ones(2, bool))
     assert (pairs if pairs is None else tuple(part.tolist() for part in pairs)) == expected
     assert places.obvious(np.zeros(2, bool)) is None
 
 
 def test_looks_object_only_to_strangers_and_where_both_are_known():
-    known, nothing = looks_or_none(looks_of(1, 2), 2), Looks.none(2)
+    known, nothing = looks_or_none(looks_of(1, 2), 2), Appearance.none(2)
     assert known.could_be(known)
     assert known.could_be(nothing) and nothing.could_be(known)
     assert not known.could_be(looks_or_none(3 * looks_of(1, 3), 2))
@@ -105,6 +119,6 @@ def test_looks_object_only_to_strangers_and_where_both_are_known():
 
 def test_only_a_pair_that_stands_alone_is_settled():
     tracks = np.array([LEFT, RIGHT, [310, 0, 350, 50]], float)
-    places = Places(States.at_rest(tracks), np.array([LEFT, RIGHT], float), 0.2)
+    places = SpatialCost(States.at_rest(tracks), np.array([LEFT, RIGHT], float), 0.2)
     assert places.settled(np.ones(3, bool)).tolist() == [True, False]
     assert places.settled(np.zeros(3, bool)).tolist() == [False, False]

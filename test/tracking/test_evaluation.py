@@ -10,11 +10,15 @@ import pytest
 
 from face_tracking.cli.main import main
 from face_tracking.errors import UserError
-from face_tracking.evaluation import metrics
-from face_tracking.evaluation.metrics import Sheet, score
-from face_tracking.evaluation.mot import track_lines, truth_lines
-from face_tracking.evaluation.people import find_people
-from face_tracking.evaluation.rivals import Article, Library, Ours
+from face_tracking.evaluation import tracking_metrics
+from face_tracking.evaluation.actors import find_people
+from face_tracking.evaluation.baselines import (
+    DetectAndTrackFollower,
+    FaceTrackerFollower,
+    LibraryFollower,
+)
+from face_tracking.evaluation.id_survival import absence, judge, occlusion
+from face_tracking.evaluation.mot_format import track_lines, truth_lines
 from face_tracking.evaluation.runner import every, follow
 from face_tracking.evaluation.sequences import (
     Person,
@@ -25,9 +29,9 @@ from face_tracking.evaluation.sequences import (
     script_of,
     sequence_names,
 )
-from face_tracking.evaluation.survival import absence, judge, occlusion
+from face_tracking.evaluation.tracking_metrics import Sheet, score
 from face_tracking.faces import Detections
-from face_tracking.simulation.rendering import Truth
+from face_tracking.simulation.rendering import GroundTruth
 
 SMALL = (320, 240)  # quicker to draw
 TWO = 2  # the people that are always there: tests must not depend on those of ../shared
@@ -48,26 +52,28 @@ def seen(truth, rng=None):
     return Detections(truth.stamp, boxes, scores, np.full((len(rows), 5, 2), np.nan, np.float32))
 
 
-def film(script, people):
+def video(script, people):
     rng = np.random.default_rng(0)
     return [(frame, truth, seen(truth, rng)) for frame, truth in Sequence(script, people)]
 
 
 def need_trackers():
-    pytest.importorskip('trackers.eval', reason='needs dev/requirements-evaluation.txt',
-                        exc_type=ImportError)
+    pytest.importorskip(
+        'trackers.eval', reason='needs dev/requirements-evaluation.txt', exc_type=ImportError
+    )
 
 
-def test_a_script_always_gives_the_same_pictures(people):
+def test_a_script_always_gives_the_same_images(people):
     script = Script('twice', (Person(), Person('dart')), seed=5, duration=0.5, drops=0.3)
-    for (one, truth), (other, again) in zip(Sequence(script, people), Sequence(script, people),
-                                            strict=True):
+    for (one, truth), (other, again) in zip(
+        Sequence(script, people), Sequence(script, people), strict=True
+    ):
         assert one.stamp == other.stamp
         np.testing.assert_array_equal(one.image, other.image)
         np.testing.assert_array_equal(truth.boxes, again.boxes)
 
 
-def test_another_seed_is_another_film(people):
+def test_another_seed_is_another_video(people):
     scripts = [Script('seeds', (Person(),), seed=seed, duration=0.1) for seed in (1, 2)]
     first, second = (next(iter(Sequence(script, people)))[1] for script in scripts)
     assert abs(first.boxes - second.boxes).max() > 5
@@ -95,13 +101,14 @@ def test_who_acts_in_the_mixed_set_does_not_act_in_the_one_held_out():
     unseen = held_out_people(crowd)
     assert 5 <= len(unseen) < 40
     for script in map(load_script, sequence_names()):
-        acting = np.random.default_rng(script.seed).permutation(40)[:len(script.people)]
+        acting = np.random.default_rng(script.seed).permutation(40)[: len(script.people)]
         assert not set(acting.tolist()) & set(unseen)
     assert held_out_people(crowd[:2]) == crowd[:2]  # too few to choose from
 
 
-@pytest.mark.parametrize('content', [
-    {}, {'people': [{'motion': 'fly'}]}, {'people': [{}], 'speed': 3}, {'people': 7}])
+@pytest.mark.parametrize(
+    'content', [{}, {'people': [{'motion': 'fly'}]}, {'people': [{}], 'speed': 3}, {'people': 7}]
+)
 def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
     path = tmp_path / 'odd.yaml'
     path.write_text(json.dumps(content))
@@ -112,8 +119,7 @@ def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
 
 
 def test_lost_frames_are_gone_and_stamps_tell(people):
-    content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7,
-               'size': [64, 48]}
+    content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7, 'size': [64, 48]}
     stamps = np.array([frame.stamp for frame, _ in Sequence(script_of(content), people)])
     gaps = np.round(np.diff(stamps) * 30e-9)
     assert gaps.min() == 1 and gaps.max() >= 6
@@ -121,8 +127,13 @@ def test_lost_frames_are_gone_and_stamps_tell(people):
 
 
 def truth_of(ids, boxes, visibility):
-    return Truth(0, np.array(ids), np.array(boxes, np.float32).reshape(-1, 4),
-                 np.array(visibility, np.float32), tuple('abc'[:len(ids)]))
+    return GroundTruth(
+        0,
+        np.array(ids),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(visibility, np.float32),
+        tuple('abc'[: len(ids)]),
+    )
 
 
 LEFT, RIGHT = [0, 0, 50, 60], [200, 0, 250, 60]
@@ -134,8 +145,9 @@ def test_perfect_ids_score_perfectly_and_a_switch_is_counted():
     for k in range(20):
         truth = truth_of([1, 2], [LEFT, RIGHT], [1, 1])
         perfect.add(truth, np.array([7, 9]), np.array([LEFT, RIGHT]), (640, 480), 1.0)
-        switched.add(truth, np.array([7, 9 if k < 10 else 11]), np.array([LEFT, RIGHT]),
-                     (640, 480), 1.0)
+        switched.add(
+            truth, np.array([7, 9 if k < 10 else 11]), np.array([LEFT, RIGHT]), (640, 480), 1.0
+        )
     best, worse = score([perfect]), score([switched])
     assert (best.hota, best.idf1, best.mota, best.switches) == pytest.approx((1, 1, 1, 0))
     assert worse.switches == 1
@@ -147,8 +159,13 @@ def test_a_face_that_hardly_shows_counts_for_nobody():
     need_trackers()
     sheet = Sheet()
     for _ in range(5):
-        sheet.add(truth_of([1, 2], [LEFT, RIGHT], [1, 0.2]), np.array([1, 2]),
-                  np.array([LEFT, RIGHT]), (640, 480), 1.0)
+        sheet.add(
+            truth_of([1, 2], [LEFT, RIGHT], [1, 0.2]),
+            np.array([1, 2]),
+            np.array([LEFT, RIGHT]),
+            (640, 480),
+            1.0,
+        )
     assert score([sheet]).mota == pytest.approx(1)
 
 
@@ -156,29 +173,47 @@ def test_mot_lines_are_as_the_challenge_has_them():
     truth = truth_of([1], [[10, 20, 60, 80]], [0.25])
     assert truth_lines(3, truth, 0.5) == ['3,1,10.00,20.00,50.00,60.00,0,1,0.250\n']
     assert track_lines(3, [4], np.array([[10, 20, 60, 80]])) == [
-        '3,4,10.00,20.00,50.00,60.00,1,-1,-1,-1\n']
+        '3,4,10.00,20.00,50.00,60.00,1,-1,-1,-1\n'
+    ]
 
 
 def test_ours_beats_its_rivals_on_a_crossing(people):
     """A small copy of the table in docs/tracking.md, without a detector: see there."""
     need_trackers()
-    script = Script('crossing', (Person('pass', 14, (1.1, 1.1), side=1, reach=16),
-                                 Person('pass', 12, (1.5, 1.5), side=-1, reach=16)),
-                    seed=2, duration=4.0, size=SMALL)
-    sheets = follow(film(script, people), 5, {
-        'ours': Ours, 'sort': lambda: Library('sort'), 'bytetrack': lambda: Library('bytetrack'),
-        'article': Article})
+    script = Script(
+        'crossing',
+        (
+            Person('pass', 14, (1.1, 1.1), side=1, reach=16),
+            Person('pass', 12, (1.5, 1.5), side=-1, reach=16),
+        ),
+        seed=2,
+        duration=4.0,
+        size=SMALL,
+    )
+    sheets = follow(
+        video(script, people),
+        5,
+        {
+            'ours': FaceTrackerFollower,
+            'sort': lambda: LibraryFollower('sort'),
+            'bytetrack': lambda: LibraryFollower('bytetrack'),
+            'article': DetectAndTrackFollower,
+        },
+    )
     scores = {name: score([sheet]) for name, sheet in sheets.items()}
     ours = scores.pop('ours')
     assert ours.switches == 0
-    assert all(ours.hota > rival.hota + 0.05 for rival in scores.values())
+    assert all(ours.hota > baseline.hota + 0.05 for baseline in scores.values())
 
 
-@pytest.mark.parametrize('script', [occlusion(0), occlusion(1), absence(0)],
-                         ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    'script', [occlusion(0), occlusion(1), absence(0)], ids=lambda script: script.name
+)
 def test_an_id_survives(script, people):
-    watched = film(replace(script, size=SMALL), people)
-    outcome = judge([(frame, truth) for frame, truth, _ in watched], every(5, watched), Ours())
+    watched = video(replace(script, size=SMALL), people)
+    outcome = judge(
+        [(frame, truth) for frame, truth, _ in watched], every(5, watched), FaceTrackerFollower()
+    )
     assert outcome.hidden >= (3 if 'absence' in script.name else 1)
     assert outcome.survived
 
@@ -193,7 +228,7 @@ def test_without_the_package_trackers_one_line_says_so(monkeypatch, capsys):
 
     monkeypatch.setattr(builtins, '__import__', missing)
     with pytest.raises(UserError, match='needs the package trackers'):
-        metrics.metrics_library()
+        tracking_metrics.metrics_library()
     assert main(['evaluate', 'stroll']) == 2
     assert 'pip install --no-deps -r dev/requirements-evaluation.txt' in capsys.readouterr().err
 
@@ -203,6 +238,6 @@ def test_who_has_left_is_not_seen_before_their_time(people, seed):
     script = replace(absence(seed), size=(64, 48))
     sequence = Sequence(script, people)
     there = np.array([1 in truth.ids for _, truth in sequence])
-    first, = np.flatnonzero(np.diff(there.astype(int)) == -1)[:1]
-    assert not there[first + 1:first + 1 + 3 * 30].any()
+    (first,) = np.flatnonzero(np.diff(there.astype(int)) == -1)[:1]
+    assert not there[first + 1 : first + 1 + 3 * 30].any()
     assert there[-1]

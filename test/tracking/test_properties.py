@@ -4,19 +4,33 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tracking_stage import INTERVAL
+from scripted_scene import INTERVAL
 
 from face_tracking.faces import Detections
-from face_tracking.tracking.life_cycle import SECOND
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.track_table import SECOND
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
-OPTIONS = TrackerOptions(visual_tracker='none', memory=3.0, max_unseen=0.5)
-NUMBER = st.one_of(st.floats(-200, 900, width=32), st.sampled_from(
-    [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0]))
+OPTIONS = TrackerOptions(visual_tracker='none', reid_timeout=3.0, max_time_since_update=0.5)
+NUMBER = st.one_of(
+    st.floats(-200, 900, width=32), st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0])
+)
 FINITE = st.integers(0, 500)
-SHIFTS = st.sampled_from([0, INTERVAL, INTERVAL, INTERVAL, INTERVAL, 5 * INTERVAL, 40 * INTERVAL,
-                          -INTERVAL, -1000 * INTERVAL, 10**17, -(10**17)])
+SHIFTS = st.sampled_from(
+    [
+        0,
+        INTERVAL,
+        INTERVAL,
+        INTERVAL,
+        INTERVAL,
+        5 * INTERVAL,
+        40 * INTERVAL,
+        -INTERVAL,
+        -1000 * INTERVAL,
+        10**17,
+        -(10**17),
+    ]
+)
 LATE = st.sampled_from([0, 0, 0, -INTERVAL, -3 * INTERVAL, 2 * INTERVAL, 10**15, -(10**15)])
 EXAMPLES = settings(max_examples=25, deadline=None)
 
@@ -27,26 +41,44 @@ def wild_boxes():
 
 def tame_boxes():
     """Return a strategy for boxes that a detector could report, and their scores."""
+
     def box(x, y, width, height, score):
         return x, y, x + width, y + height, score
-    return st.lists(st.builds(box, FINITE, FINITE, st.integers(20, 120), st.integers(20, 120),
-                              st.sampled_from([0.4, 0.75, 0.8, 0.9])), max_size=6)
+
+    return st.lists(
+        st.builds(
+            box,
+            FINITE,
+            FINITE,
+            st.integers(20, 120),
+            st.integers(20, 120),
+            st.sampled_from([0.4, 0.75, 0.8, 0.9]),
+        ),
+        max_size=6,
+    )
 
 
 def as_detections(stamp, rows):
     values = np.array(rows, np.float32).reshape(-1, 5)
-    return Detections(stamp, values[:, :4], values[:, 4],
-                      np.full((len(values), 5, 2), np.nan, np.float32))
+    return Detections(
+        stamp, values[:, :4], values[:, 4], np.full((len(values), 5, 2), np.nan, np.float32)
+    )
 
 
 def assert_sane(tracks, stamp):
     assert tracks.stamp == stamp
     assert len(set(tracks.ids.tolist())) == len(tracks)
     assert (tracks.ids > 0).all()
-    for values in (tracks.boxes, tracks.velocities, tracks.ages, tracks.unseen, tracks.scores):
+    for values in (
+        tracks.boxes,
+        tracks.velocities,
+        tracks.ages,
+        tracks.time_since_update,
+        tracks.scores,
+    ):
         assert np.isfinite(values).all()
     assert (tracks.boxes[:, 2:] > tracks.boxes[:, :2]).all()
-    assert (tracks.unseen >= 0).all() and (tracks.ages >= 0).all()
+    assert (tracks.time_since_update >= 0).all() and (tracks.ages >= 0).all()
 
 
 @EXAMPLES
@@ -88,7 +120,7 @@ def test_no_track_without_evidence_for_longer_than_stated(rounds, detects):
         if detect:
             tracker.add_detections(as_detections(k * INTERVAL, next(rounds, [])))
         tracks = tracker.step(None, k * INTERVAL)
-        assert (tracks.unseen <= OPTIONS.max_unseen + 1e-6).all()
+        assert (tracks.time_since_update <= OPTIONS.max_time_since_update + 1e-6).all()
 
 
 @EXAMPLES

@@ -6,18 +6,20 @@ import threading
 
 import numpy as np
 import pytest
-from tracking_stage import FACE, INTERVAL, detections
+from scripted_scene import FACE, INTERVAL, detections
 
 from face_tracking.errors import UserError
-from face_tracking.tracking.flow import Warp
-from face_tracking.tracking.options import TrackerOptions
+from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 BLIND = TrackerOptions(visual_tracker='none')
 
 
 def test_an_id_takes_min_hits_and_outlives_max_misses():
-    options = TrackerOptions(visual_tracker='none', min_hits=3, max_misses=2, max_unseen=5.0)
+    options = TrackerOptions(
+        visual_tracker='none', min_hits=3, max_misses=2, max_time_since_update=5.0
+    )
     tracker, counts = FaceTracker(options), []
     for k in range(10):
         tracker.add_detections(detections(k * INTERVAL, *([FACE] if k < 5 else [])))
@@ -35,7 +37,7 @@ def test_ids_count_up_and_are_not_given_again():
 
 
 def test_a_track_that_is_not_detected_ends_in_time_even_without_rounds():
-    tracker = FaceTracker(TrackerOptions(visual_tracker='none', max_unseen=0.5))
+    tracker = FaceTracker(TrackerOptions(visual_tracker='none', max_time_since_update=0.5))
     for k in range(3):
         tracker.add_detections(detections(k * INTERVAL, FACE))
         tracker.step(None, k * INTERVAL)
@@ -89,7 +91,7 @@ def test_predict_looks_ahead_and_changes_nothing():
     np.testing.assert_allclose(ahead.boxes[0], FACE + 4 * 31, atol=2)
     np.testing.assert_allclose(now.velocities[0], 4e9 / INTERVAL, rtol=0.1)
     np.testing.assert_array_equal(tracker.predict(now.stamp).boxes, now.boxes)
-    assert ahead.unseen[0] == pytest.approx(2 / 30, rel=1e-3)
+    assert ahead.time_since_update[0] == pytest.approx(2 / 30, rel=1e-3)
 
 
 @pytest.mark.parametrize('jump', [-3600 * 10**9, -5 * INTERVAL, -(29 * INTERVAL), 0])
@@ -104,7 +106,7 @@ def test_a_clock_set_back_keeps_the_tracks(jump):
         tracks = tracker.step(None, base + k * INTERVAL)
         assert tracks.ids.tolist() == [1]
         assert tracks.stamp == base + k * INTERVAL
-        assert tracks.unseen[0] == 0
+        assert tracks.time_since_update[0] == 0
         assert tracks.ages[0] > 0.9
 
 
@@ -130,9 +132,18 @@ def test_a_new_resolution_keeps_the_ids(astronaut):
     np.testing.assert_allclose(tracks.boxes[0], FACE / 2, atol=3)
 
 
-@pytest.mark.parametrize('box', [
-    [np.nan, 0, 10, 10], [0, 0, np.inf, 10], [10, 10, 0, 0], [5, 5, 5, 5],
-    [-1e9, -1e9, 1e9, 1e9], [600, 600, 700, 700], [-200, -200, -100, -100]])
+@pytest.mark.parametrize(
+    'box',
+    [
+        [np.nan, 0, 10, 10],
+        [0, 0, np.inf, 10],
+        [10, 10, 0, 0],
+        [5, 5, 5, 5],
+        [-1e9, -1e9, 1e9, 1e9],
+        [600, 600, 700, 700],
+        [-200, -200, -100, -100],
+    ],
+)
 def test_impossible_boxes_are_dropped(astronaut, box):
     tracker = FaceTracker(BLIND)
     for k in range(4):
@@ -142,9 +153,11 @@ def test_impossible_boxes_are_dropped(astronaut, box):
     np.testing.assert_allclose(tracks.boxes[0], FACE, atol=1)
 
 
-@pytest.mark.parametrize('image', [
-    np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_a_picture_that_is_none_is_refused_and_nothing_breaks(image):
+@pytest.mark.parametrize(
+    'image',
+    [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
+)
+def test_an_image_that_is_none_is_refused_and_nothing_breaks(image):
     tracker = FaceTracker(BLIND)
     with pytest.raises(UserError, match='cannot be tracked'):
         tracker.step(image, 0)
@@ -153,7 +166,7 @@ def test_a_picture_that_is_none_is_refused_and_nothing_breaks(image):
 
 @pytest.mark.parametrize('kind', ['flow', 'kcf', 'csrt', 'mosse'])
 def test_a_visual_tracker_follows_what_the_motion_model_cannot_know(shifted_face, kind):
-    """After the last detection the face turns back; only the picture tells."""
+    """After the last detection the face turns back; only the image tells."""
     found = {}
     for name in (kind, 'none'):
         tracker = FaceTracker(TrackerOptions(visual_tracker=name))
@@ -174,7 +187,7 @@ def test_options_change_while_running(astronaut):
             tracker.configure(dataclasses.replace(BLIND, visual_tracker='mosse'))
         if k == 6:
             tracker.configure(dataclasses.replace(BLIND, score_threshold=0.95))
-        tracker.add_detections(detections(k * INTERVAL, FACE, FACE + [200, 200, 200, 200]))
+        tracker.add_detections(detections(k * INTERVAL, FACE, [*FACE, 200, 200, 200, 200]))
         tracks = tracker.step(astronaut, k * INTERVAL)
         assert tracker.options.visual_tracker == ('mosse' if 3 <= k < 6 else 'none')
     assert tracks.ids.tolist() == [1, 2]
@@ -204,14 +217,14 @@ def test_an_evening_of_visitors_neither_fills_the_memory_nor_shuts_the_door(astr
     rng = np.random.default_rng(0)
     for visit in range(25):
         place = rng.uniform(0, 380, 2)
-        box = np.concatenate([place, place + (90, 110)])
+        box = np.concatenate([place, (*place, 90, 110)])
         for k in range(16):
             stamp = (visit * 20 + k) * INTERVAL
             tracker.add_detections(detections(stamp, box))
             tracks = tracker.step(astronaut, stamp)
         assert abs(tracks.boxes - box).max(axis=1).min() < 10
         assert tracker.known <= 16
-        assert len(tracker._timeline) <= 50
+        assert len(tracker._history) <= 50
 
 
 def test_more_faces_than_max_tracks_are_left_alone():
@@ -226,17 +239,19 @@ def test_more_faces_than_max_tracks_are_left_alone():
 def test_a_panning_camera_moves_a_standing_face_and_the_velocity_says_so(astronaut):
     tracker, wide = FaceTracker(), np.hstack([astronaut[:, ::-1], astronaut, astronaut[:, ::-1]])
     for k in range(20):
-        box = FACE + [200 - 6 * k, 0, 200 - 6 * k, 0]
+        box = [*FACE, 200 - 6 * k, 0, 200 - 6 * k, 0]
         if k % 5 == 0:
             tracker.add_detections(detections(k * INTERVAL, box))
-        tracks = tracker.step(np.ascontiguousarray(wide[:, 312 + 6 * k:952 + 6 * k]), k * INTERVAL)
+        tracks = tracker.step(
+            np.ascontiguousarray(wide[:, 312 + 6 * k : 952 + 6 * k]), k * INTERVAL
+        )
     np.testing.assert_allclose(tracks.boxes[0], box, atol=2)
     np.testing.assert_allclose(tracks.velocities[0], [-180, 0], atol=12)
     ahead = tracker.predict(tracks.stamp + 2 * INTERVAL)
     np.testing.assert_allclose(ahead.boxes[0], box - [12, 0, 12, 0], atol=2.5)
 
 
-def test_the_joints_tell_where_the_picture_does_not():
+def test_the_joints_tell_where_the_image_does_not():
     """Before a blank wall only the rig knows that the camera turns."""
     blank, boxes = np.full((480, 640, 3), 128, np.uint8), {}
     for known in (False, True):
@@ -247,5 +262,5 @@ def test_the_joints_tell_where_the_picture_does_not():
             shift = Warp(np.eye(2), np.array([8.0, 0])) if known and k >= 3 else None
             tracks = tracker.step(blank, k * INTERVAL, shift)
         boxes[known] = tracks.boxes[0]
-    np.testing.assert_allclose(boxes[True], FACE + [56, 0, 56, 0], atol=1)
+    np.testing.assert_allclose(boxes[True], [*FACE, 56, 0, 56, 0], atol=1)
     np.testing.assert_allclose(boxes[False], FACE, atol=1)

@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 
-from face_tracking.detection.detector import create_detector
 from face_tracking.detection.model import load_model
-from face_tracking.detection.runtimes.runtime import create_runtime
+from face_tracking.detector import create_detector
+from face_tracking.runtimes.base import create_runtime
 from training import checkpoint, evaluate, export
 from training.compare import REFERENCE, agreement, compare, differences, durations
 from training.compare import parser as compare_parser

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves the joints, behind :class:`~face_tracking.pan_tilt.drivers.driver.Driver`."""
+"""The outputs of the head, behind :class:`~face_tracking.pan_tilt.drivers.base.Driver`."""

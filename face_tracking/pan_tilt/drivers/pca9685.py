@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two hobby servos on a PCA9685, the 16-channel PWM chip of the common servo boards.
 
-Register names and the order of initialisation are those of NXP's data sheet, revision 4. The bus
+Register names and the order of initialization are those of NXP's data sheet, revision 4. The bus
 is reached through smbus2: pure Python on /dev/i2c-N, packaged by Debian, Ubuntu and Raspberry Pi
 OS, and its block writes put a servo's four registers into one transaction, so that no pulse is
 ever made of half a command.
@@ -9,14 +9,18 @@ ever made of half a command.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from face_tracking.errors import UserError
+from face_tracking.options import Options, option
 from face_tracking.pan_tilt.controller import Command
-from face_tracking.pan_tilt.drivers.driver import Driver
+from face_tracking.pan_tilt.drivers.base import Driver, DriverContext
+from face_tracking.pan_tilt.drivers.registry import register_driver
 
 MODE1, MODE2, LED0_ON_L, PRE_SCALE = 0x00, 0x01, 0x06, 0xFE
 RESTART, AUTO_INCREMENT, SLEEP = 0x80, 0x20, 0x10
@@ -31,36 +35,102 @@ DEFAULT_ADDRESS = 0x40
 
 @dataclass(frozen=True)
 class ServoCalibration:
-    """How a servo's pulses and a joint's angle go together.
+    """The relation between the pulses of a servo and the angle of its joint.
 
-    :ivar channel: of the chip, 0 to 15.
-    :ivar centre: pulse in microseconds at which the joint stands at 0 rad.
-    :ivar scale: microseconds for each radian; negative where the servo is mounted the other way
-        round.
-    :ivar shortest: pulse in microseconds that is never gone below, so ``longest``: beyond, the
-        servo would press against its stop.
+    :ivar channel: channel of the chip, 0 to 15.
+    :ivar center_pulse_us: pulse in microseconds at 0 rad.
+    :ivar us_per_rad: microseconds per radian; negative if the servo is mounted reversed.
+    :ivar min_pulse_us: shortest pulse ever sent, in microseconds; the servo would press against
+        its stop below it.
+    :ivar max_pulse_us: longest pulse ever sent, in microseconds.
+    :raises UserError: the values contradict each other.
     """
 
     channel: int
-    centre: float = 1500.0
-    scale: float = 2000.0 / math.pi
-    shortest: float = 600.0
-    longest: float = 2400.0
+    center_pulse_us: float = 1500.0
+    us_per_rad: float = 2000.0 / math.pi
+    min_pulse_us: float = 600.0
+    max_pulse_us: float = 2400.0
 
     def __post_init__(self):
         if not 0 <= self.channel <= 15:
-            raise UserError(f'the PCA9685 has no channel {self.channel}', 'give 0 to 15')
-        if not 100 <= self.shortest <= self.centre <= self.longest <= 3000 or not self.scale:
             raise UserError(
-                f'pulses of {self.shortest:g} to {self.longest:g} us around {self.centre:g} us '
-                'suit no servo', 'give shortest <= centre <= longest within 100 to 3000, and a '
-                'scale that is not 0')
+                f'channel {self.channel} does not exist on a PCA9685', 'set it to 0 to 15'
+            )
+        low, center, high = self.min_pulse_us, self.center_pulse_us, self.max_pulse_us
+        if not 100 <= low <= center <= high <= 3000 or not self.us_per_rad:
+            raise UserError(
+                f'pulses from {low:g} to {high:g} us around {center:g} us, with '
+                f'{self.us_per_rad:g} us per rad, do not suit a servo',
+                'set 100 <= min_pulse_us <= center_pulse_us <= max_pulse_us <= 3000, and a '
+                'us_per_rad other than 0',
+            )
 
     def pulse(self, angle: float) -> float:
         """Return the pulse in microseconds for an angle in radians, within the servo's limits."""
-        return min(max(self.centre + self.scale * angle, self.shortest), self.longest)
+        pulse = self.center_pulse_us + self.us_per_rad * angle
+        return min(max(pulse, self.min_pulse_us), self.max_pulse_us)
 
 
+def _pulse(description: str, default: float) -> Any:
+    return option(default, f'{description} (us)', 100.0, 3000.0)
+
+
+def _channel(default: int) -> Any:
+    return option(default, 'Channel of the servo on the PCA9685', 0, 15)
+
+
+def _us_per_rad() -> Any:
+    return option(
+        636.62,
+        'Pulse length per radian (us/rad; 636.62 = 1000 us for 90 deg); '
+        'negative for a servo mounted reversed',
+        -3000.0,
+        3000.0,
+    )
+
+
+@dataclass(frozen=True)
+class Pca9685Options(Options):
+    """The options of the PCA9685.
+
+    :raises UserError: the calibrations of the servos cannot be used.
+    """
+
+    i2c_bus: int = option(1, 'Number N of the bus /dev/i2c-N', 0, 255, read_only=True)
+    i2c_address: int = option(
+        DEFAULT_ADDRESS, 'I2C address of the PCA9685 (64 = 0x40)', 0x03, 0x77, read_only=True
+    )
+    pan_channel: int = _channel(0)
+    pan_center_pulse_us: float = _pulse('Pulse at 0 rad', 1500.0)
+    pan_us_per_rad: float = _us_per_rad()
+    pan_min_pulse_us: float = _pulse('Shortest pulse ever sent', 600.0)
+    pan_max_pulse_us: float = _pulse('Longest pulse ever sent', 2400.0)
+    tilt_channel: int = _channel(1)
+    tilt_center_pulse_us: float = _pulse('Pulse at 0 rad', 1500.0)
+    tilt_us_per_rad: float = _us_per_rad()
+    tilt_min_pulse_us: float = _pulse('Shortest pulse ever sent', 600.0)
+    tilt_max_pulse_us: float = _pulse('Longest pulse ever sent', 2400.0)
+
+    def check_together(self) -> None:
+        """Check the calibration of both servos."""
+        if self.servo('pan').channel == self.servo('tilt').channel:
+            raise UserError(
+                f'pan_channel and tilt_channel are both {self.pan_channel}',
+                'set them to different channels',
+            )
+
+    def servo(self, joint: str) -> ServoCalibration:
+        """Return the calibration of the servo of ``pan`` or ``tilt``."""
+        return ServoCalibration(
+            **{
+                field.name: getattr(self, f'{joint}_{field.name}')
+                for field in dataclasses.fields(ServoCalibration)
+            }
+        )
+
+
+@register_driver('pca9685')
 class Pca9685(Driver):
     """Writes pulses for a pan and a tilt servo.
 
@@ -69,16 +139,29 @@ class Pca9685(Driver):
     :raises UserError: no chip answers at the address, or it is another one.
     """
 
-    def __init__(self, bus, pan: ServoCalibration, tilt: ServoCalibration,
-                 address: int = DEFAULT_ADDRESS):
+    options = Pca9685Options
+
+    def __init__(
+        self, bus, pan: ServoCalibration, tilt: ServoCalibration, address: int = DEFAULT_ADDRESS
+    ):
         if pan.channel == tilt.channel:
-            raise UserError(f'pan and tilt are both on channel {pan.channel}',
-                            'give each its own')
+            raise UserError(f'pan and tilt are both on channel {pan.channel}', 'give each its own')
         self._bus, self._address, self._servos = bus, address, (pan, tilt)
         prescale = round(OSCILLATOR / (TICKS * FREQUENCY)) - 1
         # The prescaler divides coarsely: pulses are timed by the frequency it really gives.
         self._tick = 1e6 * (prescale + 1) / OSCILLATOR
-        self._initialise(prescale)
+        self._initialize(prescale)
+
+    @classmethod
+    def open(cls, options: Pca9685Options, context: DriverContext) -> Pca9685:
+        """Open the bus and initialize the chip."""
+        del context
+        return cls(
+            open_bus(options.i2c_bus),
+            options.servo('pan'),
+            options.servo('tilt'),
+            options.i2c_address,
+        )
 
     def write(self, command: Command) -> None:
         """Send both pulses, each in one transaction."""
@@ -95,14 +178,16 @@ class Pca9685(Driver):
         """Close the bus; the chip goes on with what it was told last."""
         self._bus.close()
 
-    def _initialise(self, prescale: int) -> None:
+    def _initialize(self, prescale: int) -> None:
         write = self._write
         # The prescaler can be set in sleep alone, and no pulse is made before one is asked for.
         write(MODE1, [SLEEP | AUTO_INCREMENT])
         write(PRE_SCALE, [prescale])
         if self._read(PRE_SCALE) != prescale:
-            raise UserError(f'what answers at I2C address {self._address:#04x} is no PCA9685',
-                            'check i2c_address with i2cdetect -y 1')
+            raise UserError(
+                f'what answers at I2C address {self._address:#04x} is no PCA9685',
+                'check i2c_address with i2cdetect -y 1',
+            )
         write(MODE2, [OUTDRV])
         for servo in self._servos:
             self._set(servo, [0, 0, 0, FULL_OFF])
@@ -134,19 +219,26 @@ def open_bus(number: int):
     try:
         from smbus2 import SMBus
     except ImportError as error:
-        raise UserError('smbus2 cannot be imported', 'install python3-smbus2, or in a virtual '
-                        'environment: pip install smbus2') from error
+        raise UserError(
+            'smbus2 cannot be imported',
+            'install python3-smbus2, or in a virtual environment: pip install smbus2',
+        ) from error
     try:
         return SMBus(number)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise UserError(f'no permission to open /dev/i2c-{number}', 'add yourself to the '
-                            'group i2c: sudo usermod -aG i2c $USER, and log in again') from error
-        raise UserError(f'there is no I2C bus /dev/i2c-{number}', 'enable it: sudo raspi-config '
-                        'nonint do_i2c 0, or dtparam=i2c_arm=on in config.txt') from error
+            raise UserError(
+                f'no permission to open /dev/i2c-{number}',
+                'add yourself to the group i2c: sudo usermod -aG i2c $USER, and log in again',
+            ) from error
+        raise UserError(
+            f'there is no I2C bus /dev/i2c-{number}',
+            'enable it: sudo raspi-config nonint do_i2c 0, or dtparam=i2c_arm=on in config.txt',
+        ) from error
 
 
 def _silent(address: int, error: OSError) -> UserError:
-    return UserError(f'no chip answers at I2C address {address:#04x} ({error.strerror})',
-                     "check the board's wires and its logic supply; i2cdetect -y 1 lists who is "
-                     'there')
+    return UserError(
+        f'no chip answers at I2C address {address:#04x} ({error.strerror})',
+        "check the board's wires and its logic supply; i2cdetect -y 1 lists who is there",
+    )

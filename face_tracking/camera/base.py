@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of all camera sources: options in, frames out."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+from face_tracking.options import Options, option
+
+
+class CameraLostError(UserError):
+    """The camera was there and gives no images any more; it may come back."""
+
+
+@dataclass(frozen=True)
+class CaptureSettings(Options):
+    """What a user may ask of a camera; what the source grants is in the source's attributes.
+
+    :raises UserError: only one of width and height is given.
+    """
+
+    width: int = option(
+        0, 'Image width in pixels; 0 with height 0 = the size of the source', 0, 8192
+    )
+    height: int = option(
+        0, 'Image height in pixels; 0 with width 0 = the size of the source', 0, 8192
+    )
+    frame_rate: float = option(0.0, 'Frames per second; 0 = the rate of the source', 0.0, 1000.0)
+    pixel_format: str = option(
+        '',
+        'Pixel format requested from the device: a FourCC (MJPG, YUYV) for V4L2, a libcamera '
+        'format (RGB888) for picamera2; empty = the default',
+    )
+    flip_horizontal: bool = option(False, 'Mirror the image left to right')
+    flip_vertical: bool = option(
+        False,
+        'Mirror the image top to bottom; with flip_horizontal, for a camera mounted upside down',
+    )
+    exposure: float = option(0.0, 'Exposure time in milliseconds; 0 = automatic', 0.0, 10000.0)
+    read_timeout: float = option(
+        3.0, 'Seconds without an image after which a live camera counts as lost', 0.1, 60.0
+    )
+    loop: bool = option(False, 'Restart videos, folders and scenes at their end')
+    realtime: bool = option(
+        True,
+        'Play videos, folders and scenes at their own rate, skipping frames that are late; '
+        'otherwise as fast as they are read',
+    )
+    latency: float = option(
+        0.0,
+        'Seconds by which the images of a scene are delayed, as those of a real camera are',
+        0.0,
+        1.0,
+    )
+    frame_id: str = option(
+        'camera_optical_frame', 'Optical frame of the images: x right, y down, z forward (REP 103)'
+    )
+    horizontal_fov: float = option(
+        math.radians(60),
+        'Horizontal field of view in radians, used without a calibration (1.047 rad = 60 deg)',
+        0.01,
+        3.1,
+    )
+
+    def check_together(self) -> None:
+        """Check that the image size is complete."""
+        if bool(self.width) != bool(self.height):
+            raise UserError(
+                f'the image size is {self.width}x{self.height}',
+                'set both width and height, or both to 0',
+            )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The (width, height) asked for, None if the source may choose."""
+        return (self.width, self.height) if self.width else None
+
+
+@dataclass(frozen=True)
+class CaptureOptions(CaptureSettings):
+    """The settings of a camera together with what the program brings.
+
+    :ivar mount: for the virtual camera: its pan and tilt in radians at a stamp, if joints move
+        it; None to follow the path of the scene.
+    :ivar clock: returns the time in nanoseconds, in the clock of the stamps.
+    """
+
+    mount: Callable[[int], tuple[float, float]] | None = None
+    clock: Callable[[], int] = time.time_ns
+
+
+class CameraSource(ABC):
+    """Something that delivers frames; also a context manager that closes itself.
+
+    :ivar uri: what it was opened with.
+    :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last image.
+    :ivar rate: frames per second as far as the source tells, else 0.
+    :ivar live: the images come from a device at its own pace.
+    """
+
+    live = False
+
+    def __init__(self, uri: str, options: CaptureOptions):
+        self.uri = uri
+        self.options = options
+        self.width, self.height = options.width, options.height
+        self.rate = options.frame_rate
+
+    @abstractmethod
+    def read(self) -> Frame | None:
+        """Wait for the next frame and return it; None at the end of the stream.
+
+        :raises CameraLostError: when the device has vanished or fallen silent.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the device back; a ``read`` waiting in another thread returns None."""
+
+    def __enter__(self) -> CameraSource:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _frame(self, image: np.ndarray, stamp: int, sequence: int) -> Frame:
+        """Make a frame of a BGR image: flipped as asked, and its size noted."""
+        image = _flipped(image, self.options)
+        self.height, self.width = image.shape[:2]
+        return Frame(image, int(stamp), self.options.frame_id, sequence)
+
+
+def _flipped(image: np.ndarray, options: CaptureOptions) -> np.ndarray:
+    if options.flip_horizontal and options.flip_vertical:
+        return cv2.flip(image, -1)
+    if options.flip_horizontal:
+        return cv2.flip(image, 1)
+    if options.flip_vertical:
+        return cv2.flip(image, 0)
+    return image
+
+
+def fitted(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Return the image scaled to (width, height), or as it is where none is asked for."""
+    if size is None or (image.shape[1], image.shape[0]) == size:
+        return image
+    smaller = size[0] < image.shape[1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)

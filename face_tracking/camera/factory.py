@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a camera's URI to the source that reads it."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import unquote
+
+from face_tracking.camera.base import CameraSource, CaptureOptions
+from face_tracking.errors import UserError
+
+FORMS = (
+    'v4l2:///dev/video0',
+    'gstreamer:PIPELINE',
+    'picamera2:',
+    'file:///path/video.mp4',
+    'folder:///path',
+    'virtual:portraits',
+)
+
+# Imported when asked for: a robot with a USB camera needs neither picamera2 nor the scenes.
+_SOURCES = {
+    'v4l2': ('face_tracking.camera.v4l2', 'V4l2Camera'),
+    'gstreamer': ('face_tracking.camera.gstreamer', 'open_gstreamer'),
+    'picamera2': ('face_tracking.camera.picamera', 'PiCamera'),
+    'file': ('face_tracking.camera.video_file', 'VideoFile'),
+    'folder': ('face_tracking.camera.image_folder', 'ImageFolder'),
+    'virtual': ('face_tracking.simulation.virtual_camera', 'open_virtual'),
+}
+
+
+def open_camera(uri: str, options: CaptureOptions | None = None) -> CameraSource:
+    """Open the camera, video, folder or scene that a URI names.
+
+    :param uri: ``v4l2:///dev/video0`` (or ``/dev/video0``, or ``0``), ``gstreamer:PIPELINE``,
+        ``picamera2:`` or ``picamera2:1``, ``file:///path/video.mp4`` or a video's bare path,
+        ``folder:///path`` or a folder's bare path, ``virtual:`` or ``virtual:SCENE`` with a
+        built-in scene's name or a scene's YAML file.
+    :raises UserError: when there is no such source or it cannot be opened.
+    """
+    scheme, rest = split_uri(uri)
+    module, name = _SOURCES[scheme]
+    return getattr(import_module(module), name)(rest, options or CaptureOptions())
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return a camera URI's scheme and what the scheme's source is to open."""
+    text = uri.strip()
+    if not text:
+        raise UserError('no camera is given', f'give one of {", ".join(FORMS)}')
+    scheme, colon, rest = text.partition(':')
+    if colon and scheme in _SOURCES:
+        return scheme, rest if scheme == 'gstreamer' else _path_of(rest)
+    if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not Path(text).exists():
+        raise UserError(f'there is no camera source "{scheme}"', f'give one of {", ".join(FORMS)}')
+    if text.isdecimal() or text.startswith('/dev/'):
+        return 'v4l2', text
+    return ('folder' if Path(text).expanduser().is_dir() else 'file'), text
+
+
+def _path_of(rest: str) -> str:
+    return unquote(rest[2:]) if rest.startswith('//') else rest

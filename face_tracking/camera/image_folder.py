@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of images as a camera."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
+from face_tracking.camera.pacing import Pacer
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+
+SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
+DEFAULT_RATE = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the images below a folder, its subfolders included, sorted by path."""
+    return sorted(
+        path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return an image file as uint8 (height, width, 3) BGR, turned upright as its EXIF says.
+
+    :raises UserError: when it cannot be read or decoded.
+    """
+    try:
+        data = np.frombuffer(_without_color_profile(path.read_bytes()), np.uint8)
+    except OSError as error:
+        raise UserError(
+            f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'
+        ) from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UserError(f'{path} is not an image that OpenCV can read', 'check that it is whole')
+    return image
+
+
+def _without_color_profile(data: bytes) -> bytes:
+    """Return a PNG without its ICC profile: OpenCV ignores it, but libpng complains aloud."""
+    if not data.startswith(b'\x89PNG\r\n\x1a\n'):
+        return data
+    position = 8
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from('>I4s', data, position)
+        if kind == b'iCCP':
+            return data[:position] + data[position + size + 12 :]
+        if kind == b'IDAT':
+            break
+        position += size + 12
+    return data
+
+
+def _cut_short(content: bytes) -> bool:
+    """Tell whether the end of a JPEG or PNG file is missing: OpenCV would pad it with gray."""
+    if content.startswith(b'\xff\xd8\xff'):
+        # The end of image follows the last start of scan; a thumbnail's lies before it.
+        return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
+    return content.startswith(b'\x89PNG') and b'IEND' not in content[-64:]
+
+
+class ImageFolder(CameraSource):
+    """Shows the images of a folder, read recursively and sorted, one each ``1 / rate`` s.
+
+    An image that cannot be read is named in the log and left out.
+
+    :ivar skipped: the images left out so far, as ``UserError``.
+    :ivar current: the path of the image last read.
+    """
+
+    def __init__(self, path: str, options: CaptureOptions):
+        super().__init__(f'folder:{path}', options)
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise UserError(f'there is no folder {folder}', 'check the path')
+        self.images = find_images(folder)
+        if not self.images:
+            raise UserError(
+                f'no images lie in {folder}', f'put some there ({", ".join(sorted(SUFFIXES))})'
+            )
+        self.rate = options.frame_rate or DEFAULT_RATE
+        self.skipped: list[UserError] = []
+        self.current: Path | None = None
+        self._position = 0
+        self._pacer: Pacer | None = None
+
+    def read(self) -> Frame | None:
+        """Return the next image that can be read, None after the last one."""
+        if self._pacer is None:
+            self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock)
+        image = self._next_image()
+        index = None if image is None else self._pacer.advance()
+        if index is None:
+            return None
+        return self._frame(fitted(image, self.options.size), self._pacer.stamp(index), index)
+
+    def close(self) -> None:
+        """End a wait for the next image."""
+        self._position = len(self.images)
+        if self._pacer is not None:
+            self._pacer.stop()
+
+    def _next_image(self) -> np.ndarray | None:
+        failures = 0
+        while failures < len(self.images):
+            if self._position == len(self.images) and self.options.loop and self.current:
+                self._position = 0
+            if self._position >= len(self.images):
+                return None
+            path = self.images[self._position]
+            self._position += 1
+            try:
+                image = read_image(path)
+            except UserError as error:
+                failures += 1
+                self._skip(error)
+            else:
+                self.current = path
+                return image
+        return None
+
+    def _skip(self, error: UserError) -> None:
+        if str(error) not in map(str, self.skipped):
+            self.skipped.append(error)
+            log.warning('%s', error)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A subscriber to all that the package's nodes publish about faces."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA
+
+
+class TopicRecorder(Node):
+    """Takes in what the nodes of a namespace publish.
+
+    :ivar detector_ready: whether a message of the detector has come.
+    :ivar recording: whether messages are kept.
+    :ivar tracks: a row for each image: its stamp and the faces in it.
+    :ivar images: (stamp, JPEG file as uint8) of the annotated images.
+    :ivar ids: all ids seen.
+    :ivar figures: milliseconds reported for (node, stage), once a second.
+    :ivar problem: what a node reports as an error, empty if none does.
+    """
+
+    def __init__(self, namespace: str):
+        super().__init__('watcher', namespace=namespace)
+        self.detector_ready = False
+        self.recording = False
+        self.tracks: list[dict] = []
+        self.images: list[tuple[int, np.ndarray]] = []
+        self.ids: set[int] = set()
+        self.figures: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.problem = ''
+        subscribe = self.create_subscription
+        subscribe(Detection2DArray, 'faces/detections', self._on_detections, RELIABLE)
+        subscribe(Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE)
+        subscribe(CompressedImage, 'faces/annotated/compressed', self._on_image, SENSOR_DATA)
+        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+
+    def _on_detections(self, _message: Detection2DArray):
+        self.detector_ready = True
+
+    def _on_tracks(self, message: Detection2DArray):
+        if not self.recording:
+            return
+        faces = []
+        for face in message.detections:
+            center, width, height = face.bbox.center.position, face.bbox.size_x, face.bbox.size_y
+            faces.append(
+                {
+                    'id': int(face.id),
+                    'score': round(face.results[0].hypothesis.score, 4),
+                    'box': [
+                        round(value, 2)
+                        for value in (center.x - width / 2, center.y - height / 2, width, height)
+                    ],
+                }
+            )
+            self.ids.add(int(face.id))
+        self.tracks.append({'stamp': _nanoseconds(message.header), 'tracks': faces})
+
+    def _on_image(self, message: CompressedImage):
+        if self.recording:
+            content = np.frombuffer(message.data, np.uint8)
+            self.images.append((_nanoseconds(message.header), content))
+
+    def _on_diagnostics(self, message: DiagnosticArray):
+        for status in message.status:
+            namespace, _, node = status.name.rpartition('/')
+            if namespace != self.get_namespace().strip('/'):
+                continue
+            if status.level == DiagnosticStatus.ERROR:
+                self.problem = status.message
+            for value in status.values if self.recording else ():
+                if value.key.endswith(' (ms)'):
+                    self.figures[node, value.key.removesuffix(' (ms)')].append(float(value.value))
+
+
+def _nanoseconds(header) -> int:
+    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

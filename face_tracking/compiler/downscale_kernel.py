@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shrinking an image to half, as a compiled function beside the network in its library.
+
+A camera's 640x480 for an input of 320x240: with the network this fast, OpenCV takes a sixth of its
+time for that. Each pixel becomes the rounded mean of four, to the bit as OpenCV has it.
+"""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+
+from face_tracking.compiler import tir_builder
+from face_tracking.compiler.tir_builder import T
+
+NAME = 'halve'
+CHANNELS = 3
+STEP = 48
+"""Numbers of the larger image that become a vector of half as many, a multiple of 6."""
+
+
+def downscale_function(width: int, height: int):
+    """Return the TIR function ``halve(image, half)``.
+
+    :param width: of the half, pixels, like ``height``; both images are uint8, three numbers for
+        each pixel, row by row.
+    """
+    row = 2 * width * CHANNELS
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name(NAME)
+        T.func_attr({'tirx.noalias': True, 'global_symbol': NAME})
+        image = T.arg('image', T.buffer((2 * height * row,), 'uint8'))
+        half = T.arg('half', T.buffer((height * row // 2,), 'uint8'))
+        with tir_builder.serial(height) as y:
+            source, target = tir_builder.let(2 * y * row), tir_builder.let(y * (row // 2))
+            # The last vector would read three numbers beyond the image.
+            whole = max((row - 1) // STEP, 0)
+            with tir_builder.serial(whole) as step:
+                _mean(image, half, source + step * STEP, target + step * (STEP // 2), row, STEP)
+            with tir_builder.serial((row - whole * STEP) // (2 * CHANNELS)) as pixel:
+                for channel in range(CHANNELS):
+                    _mean(
+                        image,
+                        half,
+                        source + whole * STEP + pixel * 2 * CHANNELS + channel,
+                        target + whole * STEP // 2 + pixel * CHANNELS + channel,
+                        row,
+                        1,
+                    )
+    return builder.get()
+
+
+def _mean(image, half, source, target, row: int, lanes: int) -> None:
+    """Write the means at ``lanes`` places, of which those of every other pixel are kept."""
+    total = tir_builder.splat(tirx.const(2, 'uint16'), lanes)
+    for offset in (0, CHANNELS, row, row + CHANNELS):
+        total = total + tir_builder.convert(
+            tir_builder.load(image, source + offset, lanes), 'uint16', lanes
+        )
+    shift = tir_builder.splat(tirx.const(2, 'uint16'), lanes)
+    mean = tir_builder.let(tir_builder.convert(T.shift_right(total, shift), 'uint8', lanes))
+    if lanes == 1:
+        tir_builder.store(half, target, mean, 1)
+        return
+    kept = [
+        first + channel for first in range(0, lanes, 2 * CHANNELS) for channel in range(CHANNELS)
+    ]
+    tir_builder.store(
+        half,
+        target,
+        tirx.Shuffle([mean], [tir_builder.integer(place) for place in kept]),
+        lanes // 2,
+    )

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TIR functions of chains that compute in whole numbers: `functions`, with a type for each map.
+
+`quantize` names three types of map. Its ``uint8`` is stored as int8 where the processor
+multiplies signed bytes, its ``float32`` as float16 where that computes twice as fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from face_tracking.compiler.fusion import POINT, Operand, Pipeline, Stage
+from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Network, Upsample
+from face_tracking.compiler.int8.int8_row_kernels import (
+    SHIFT,
+    Arithmetic,
+    IntegerKernels,
+    Views,
+    dot_constants,
+    pack_dot,
+    packed_taps,
+    run_columns,
+    tile_of,
+)
+from face_tracking.compiler.int8.quantization import Quantized, conversion_gain
+from face_tracking.compiler.lowering import PipelineFunction, Pixels
+from face_tracking.compiler.row_kernels import Plane, pack_dense
+from face_tracking.compiler.targets import Machine
+from face_tracking.compiler.tiling import Chooser
+from face_tracking.compiler.tir_builder import T
+import itertools
+
+ALIGNED = 64
+"""Where the constants of each type begin, in bytes."""
+
+
+class IntegerFunction(PipelineFunction):
+    """The function of one chain; its constants are bytes that hold numbers of four types."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        network: Network,
+        machine: Machine,
+        dtype: str,
+        quantized: Quantized,
+        choose: Chooser,
+    ):
+        self.quantized, self._arithmetic = quantized, Arithmetic(machine)
+        super().__init__(
+            _with_conversion(pipeline, quantized), network, machine, dtype, Pixels(), choose
+        )
+
+    # Types
+
+    def _stored(self, dtype: str) -> str:
+        return {'uint8': self._arithmetic.byte, 'float32': self.dtype}.get(dtype, dtype)
+
+    def _dtype(self, name: str) -> str:
+        if name == IMAGE:
+            return 'uint8'
+        return self._stored(self.quantized.stored[name])
+
+    def _read_by(self, stage: Stage) -> str:
+        """Return the type in which a stage wants the rows before it, as `quantize` names it."""
+        source = stage.layer.sources[0]
+        return self.quantized.wanted(stage.layer, source)
+
+    def _find_rings(self) -> dict[str, Plane]:
+        stages, rings = self.pipeline.stages, super()._find_rings()
+        return {
+            stage.name: replace(rings[stage.name], dtype=self._stored(self._read_by(reader)))
+            for stage, reader in itertools.pairwise(stages)
+        }
+
+    def _sizes(self) -> list[tuple[int, str]]:
+        inputs = [(self._length(name), self._dtype(name)) for name in self.pipeline.inputs()]
+        return [
+            *inputs,
+            (self.weights.size, 'int8'),
+            (self._length(self.pipeline.output), self.output_dtype),
+        ]
+
+    def _border(self, reader: Stage) -> int:
+        dtype = self._read_by(reader)
+        zero = -SHIFT if self._arithmetic.signed and dtype == 'uint8' else 0
+        if isinstance(reader.layer, MaxPool):
+            return np.iinfo(np.int16).min if dtype == 'int16' else zero
+        if reader.layer.sources[0] == IMAGE:
+            return self.quantized.image_zero + zero
+        return zero
+
+    # Constants
+
+    def _pack(self) -> np.ndarray:
+        """Lay all constants out, those of each type together, and note where they are."""
+        found = [
+            (stage.name, key, array)
+            for number, stage in enumerate(self.pipeline.stages)
+            for key, array in self._constants(number, stage).items()
+        ]
+        content, size = [], 0
+        self._places = {stage.name: {} for stage in self.pipeline.stages}
+        for dtype in dict.fromkeys(array.dtype for _, _, array in found):
+            for name, key, array in found:
+                if array.dtype == dtype:
+                    self._places[name][key] = size // dtype.itemsize
+                    content.append(array.view(np.int8))
+                    content.append(np.zeros(-array.nbytes % ALIGNED, np.int8))
+                    size += array.nbytes + len(content[-1])
+        return np.concatenate(content) if content else np.zeros(ALIGNED, np.int8)
+
+    def _constants(self, number: int, stage: Stage) -> dict[str, np.ndarray]:
+        layer, quantized = stage.layer, self.quantized
+        if layer is None:
+            return self._conversion_constants(stage, self.pipeline.stages[number + 1])
+        numbers = quantized.layers.get(stage.name)
+        target = self._target_type(number, stage)
+        if isinstance(layer, Add):
+            return {f'gain{index}': gain for index, gain in enumerate(numbers.gains)}
+        if not isinstance(layer, Convolution):
+            return {}
+        if numbers is None:
+            return self._float_constants(stage)
+        if layer.depthwise:
+            return packed_taps(numbers, target, self._arithmetic.signed)
+        groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
+        bias, gain = dot_constants(numbers, target, self._arithmetic.signed)
+        return {
+            'weights': pack_dot(numbers.weights, groups, run_columns(layer.window)),
+            'bias': bias,
+            'gain': gain,
+        }
+
+    def _target_type(self, number: int, stage: Stage) -> str:
+        """Return the type of a stage's result, as `quantize` names it."""
+        if number + 1 < len(self.pipeline.stages):
+            return self._read_by(self.pipeline.stages[number + 1])
+        return self.quantized.stored[stage.name]
+
+    def _float_constants(self, stage: Stage) -> dict[str, np.ndarray]:
+        weights = (
+            stage.layer.weights.ravel()
+            if stage.layer.depthwise
+            else pack_dense(
+                stage.layer.weights, self.machine.lanes(self.dtype), self._choice(stage)
+            )
+        )
+        return {'weights': weights.astype(self.dtype), 'bias': stage.layer.bias.astype(self.dtype)}
+
+    def _conversion_constants(self, stage: Stage, reader: Stage) -> dict[str, np.ndarray]:
+        name, wanted = stage.operands[0].name, self._read_by(reader)
+        stored = self.quantized.stored[name]
+        if wanted == stored:
+            return {}
+        source, target = (self.quantized.forms[name, dtype] for dtype in (stored, wanted))
+        if wanted == 'float32':
+            return {'gain': source.scale.astype(np.float32)}
+        return {'gain': conversion_gain(source, target)}
+
+    # Rows
+
+    def _make_kernels(self, weights, one) -> IntegerKernels:
+        size = self.weights.size
+        views = {
+            np.dtype(dtype).name: T.decl_buffer(
+                (size // np.dtype(dtype).itemsize,), dtype, data=weights.data
+            )
+            for dtype in ('int16', 'int32', 'float16', 'float32')
+        }
+        return IntegerKernels(self.machine, self.dtype, Views(int8=weights, **views), one)
+
+    def _compute(self, stage: Stage, planes: dict[str, Plane], row) -> None:
+        layer, target, kernels = stage.layer, planes[stage.name], self._kernels
+        sources = [(planes[operand.name], operand.factor) for operand in stage.operands]
+        source, places = sources[0][0], self._places[stage.name]
+        positive = (
+            getattr(layer, 'activation', None) is not None and layer.activation.kind == 'clip'
+        )
+        if stage.name in self.quantized.layers:
+            if isinstance(layer, Add):
+                kernels.sum_of(self._with_gains(stage, planes), target, row, positive)
+            else:
+                kernel = kernels.taps if layer.depthwise else kernels.dot
+                kernel(source, target, row, layer.window, places, positive)
+        elif isinstance(layer, Convolution):
+            kernel = kernels.depthwise if layer.depthwise else kernels.dense
+            kernel(
+                source,
+                target,
+                row,
+                layer.window,
+                places['weights'],
+                places['bias'],
+                stage.activation,
+                self._choice(stage),
+            )
+        elif isinstance(layer, MaxPool):
+            kernels.max_pool(source, target, row, layer.window)
+        elif stage.operands[0].name == IMAGE:
+            kernels.bytes_of_image(source, target, row)
+        elif source.dtype != target.dtype:
+            kernels.converted(source, target, row, places['gain'])
+        else:
+            kernels.copied(source, target, row, sources[0][1])
+
+    def _with_gains(self, stage: Stage, planes) -> list[tuple[Plane, int, int]]:
+        """Return an addition's operands, each with the place of its gain."""
+        enlarged = {
+            layer.output: layer.sources[0]
+            for layer in self.network.layers
+            if isinstance(layer, Upsample)
+        }
+        names = {
+            enlarged.get(source, source): index for index, source in enumerate(stage.layer.sources)
+        }
+        names |= {source: index for index, source in enumerate(stage.layer.sources)}
+        names |= {f'{source} rows': index for source, index in names.items()}
+        return [
+            (
+                planes[operand.name],
+                operand.factor,
+                self._places[stage.name][f'gain{names[operand.name]}'],
+            )
+            for operand in stage.operands
+        ]
+
+
+def _with_conversion(pipeline: Pipeline, quantized: Quantized) -> Pipeline:
+    """Let a chain whose first layer reads a stored map of another type bring that in first."""
+    first = pipeline.stages[0]
+    source = first.operands[0].name
+    if (
+        first.layer is None
+        or isinstance(first.layer, Add)
+        or first.window != POINT
+        or quantized.wanted(first.layer, source) == quantized.stored[source]
+    ):
+        return pipeline
+    shape = quantized.network.shapes[source]
+    bring_in = Stage(f'{source} rows', [Operand(source)], shape, entry=True)
+    reader = replace(first, operands=[Operand(bring_in.name), *first.operands[1:]], entry=False)
+    return Pipeline([bring_in, reader, *pipeline.stages[1:]])

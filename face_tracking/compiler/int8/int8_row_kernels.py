@@ -1,0 +1,706 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels that compute one row of a feature map in whole numbers; see `quantize`.
+
+Where the processor multiplies two signed bytes (NEON's SDOT), maps of 8 bits are kept 128 lower
+and the difference is part of the bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+
+from face_tracking.compiler import tir_builder
+from face_tracking.compiler.graph import Activation, Window
+from face_tracking.compiler.int8.quantization import ONE, STEP_BITS, QuantDense, QuantDepthwise
+from face_tracking.compiler.row_kernels import Plane, RowKernels
+from face_tracking.compiler.targets import Machine
+from face_tracking.compiler.tir_builder import T
+
+QUAD = 4
+"""So many products one lane of a dot product adds up."""
+UNROLLED_QUADS = 4
+SHIFT = 128
+MOST_TILE = 16
+
+
+class Arithmetic:
+    """The instructions of one machine, on vectors of any length it may be asked for."""
+
+    def __init__(self, machine: Machine):
+        self.kind = machine.dot
+        self.signed = machine.dot == 'sdot'
+        self.byte = 'int8' if self.signed else 'uint8'
+        """The type in which maps of 8 bits are stored."""
+
+    def dot(self, sums, inputs, weights, lanes: int):
+        """Return ``sums``, int32, plus the products of four neighbors each.
+
+        :param inputs: int32, four bytes of a pixel, the same in every lane.
+        :param weights: int8, four of each lane.
+        """
+        data = tirx.reinterpret(f'{"int8" if self.signed else "uint8"}x{QUAD * lanes}', inputs)
+        if self.kind == 'sdot':
+            return _intrinsic(
+                f'int32x{lanes}', 'llvm.aarch64.neon.sdot.v4i32.v16i8', sums, weights, data
+            )
+        bits = 32 * lanes
+        if self.kind == 'vnni':
+            return _intrinsic(
+                f'int32x{lanes}', f'llvm.x86.avx512.vpdpbusd.{bits}', sums, data, weights
+            )
+        pairs, fours = {
+            128: ('llvm.x86.ssse3.pmadd.ub.sw.128', 'llvm.x86.sse2.pmadd.wd'),
+            256: ('llvm.x86.avx2.pmadd.ub.sw', 'llvm.x86.avx2.pmadd.wd'),
+            512: ('llvm.x86.avx512.pmaddubs.w.512', 'llvm.x86.avx512.pmaddw.d.512'),
+        }[bits]
+        pairs = _intrinsic(f'int16x{2 * lanes}', pairs, data, weights)
+        ones = tir_builder.constant(1, 'int16', 2 * lanes)
+        return sums + _intrinsic(f'int32x{lanes}', fours, pairs, ones)
+
+    def product(self, left, right, lanes: int):
+        """Return the rounded product of 16-bit fractions."""
+        name = (
+            {8: 'llvm.aarch64.neon.sqrdmulh.v8i16'}
+            if self.signed
+            else {
+                8: 'llvm.x86.ssse3.pmul.hr.sw.128',
+                16: 'llvm.x86.avx2.pmul.hr.sw',
+                32: 'llvm.x86.avx512.pmul.hr.sw.512',
+            }
+        ).get(lanes)
+        if name:
+            return _intrinsic(f'int16x{lanes}', name, left, right)
+        whole = tir_builder.convert(left, 'int32', lanes) * tir_builder.convert(
+            right, 'int32', lanes
+        )
+        whole = (whole + tir_builder.constant(1 << 14, 'int32', lanes)) >> tir_builder.constant(
+            15, 'int32', lanes
+        )
+        return tir_builder.convert(whole, 'int16', lanes)
+
+    def add(self, left, right, lanes: int):
+        """Return the sum of 16-bit numbers, which stops at their ends."""
+        return _intrinsic(
+            'int16' if lanes == 1 else f'int16x{lanes}', 'llvm.sadd.sat', left, right
+        )
+
+    def multiply_add(self, total, left, right, lanes: int):
+        """Return ``total`` plus the rounded product of 16-bit fractions."""
+        if self.signed and lanes == 8:
+            return _intrinsic('int16x8', 'llvm.aarch64.neon.sqrdmlah.v8i16', total, left, right)
+        return self.add(total, self.product(left, right, lanes), lanes)
+
+    def rescaled(self, sums, gain, lanes: int, positive: bool):
+        """Return int32 sums times a gain, rounded; wrong below zero where ``positive``.
+
+        :param gain: float32, or on NEON 32-bit fractions.
+        """
+        if self.signed:
+            return _intrinsic(f'int32x{lanes}', 'llvm.aarch64.neon.sqrdmulh.v4i32', sums, gain)
+        number = tir_builder.convert(sums, 'float32', lanes) * gain + tir_builder.constant(
+            0.5, 'float32', lanes
+        )
+        return tir_builder.convert(number if positive else tirx.floor(number), 'int32', lanes)
+
+    def clipped(self, value, source: str, dtype: str, lanes: int, low: int):
+        """Return whole numbers as a narrower type, cut off at ``low`` and the type's end."""
+        high = np.iinfo(dtype).max
+        value = tirx.max(
+            tirx.min(value, tir_builder.constant(high, source, lanes)),
+            tir_builder.constant(low, source, lanes),
+        )
+        return tir_builder.convert(value, dtype, lanes)
+
+    def stepped(self, value, lanes: int):
+        """Return the 16-bit sums of a depthwise convolution as bytes of a map.
+
+        Where these are signed, the sums are already lower by as much.
+        """
+        if self.signed and lanes == 8:
+            return _intrinsic(
+                'int8x8', 'llvm.aarch64.neon.sqrshrn.v8i8', value, tirx.const(STEP_BITS, 'int32')
+            )
+        step = tir_builder.constant(ONE >> STEP_BITS, 'int16', lanes)
+        value = self.product(value, step, lanes)
+        return self.clipped(value, 'int16', self.byte, lanes, np.iinfo(self.byte).min)
+
+    def byte_of(self, value, lanes: int):
+        """Return 16-bit numbers as bytes of a map, cut off at 0 and 255."""
+        value = self.clipped(value, 'int16', 'uint8', lanes, 0)
+        return self.shifted(value, lanes)
+
+    def shifted(self, value, lanes: int):
+        """Return unsigned bytes as a map of 8 bits keeps them."""
+        if not self.signed:
+            return value
+        flipped = tirx.bitwise_xor(value, tir_builder.constant(SHIFT, 'uint8', lanes))
+        return tirx.reinterpret('int8' if lanes == 1 else f'int8x{lanes}', flipped)
+
+
+def _intrinsic(dtype: str, name: str, *arguments):
+    return tirx.call_llvm_pure_intrin(dtype, name, *arguments)
+
+
+def joined(vectors: list, lanes: int):
+    """Return vectors of ``lanes`` one behind another."""
+    if len(vectors) == 1:
+        return vectors[0]
+    places = [tirx.const(index, 'int32') for index in range(lanes * len(vectors))]
+    return tirx.Shuffle(vectors, places)
+
+
+def part_of(vector, first: int, lanes: int):
+    """Return ``lanes`` numbers of a vector."""
+    return tirx.Shuffle([vector], [tirx.const(first + lane, 'int32') for lane in range(lanes)])
+
+
+def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
+    """Return how many pixels and which groups of channel vectors a dense tile computes."""
+    vectors = tir_builder.vectors(channels, machine.vector_bits // 32)
+    widest = min(4 if machine.registers >= 32 else 2, len(vectors))
+    groups = [vectors[first : first + widest] for first in range(0, len(vectors), widest)]
+    if machine.lane_products:
+        most = (machine.registers - widest) // (widest + 1)
+    else:
+        spare = 2 if machine.dot == 'pmadd' else 0
+        most = (machine.registers - widest - 1 - spare) // widest
+    tiles = -(-width // max(1, min(most, MOST_TILE, width)))
+    return -(-width // tiles), groups
+
+
+def pack_dot(weights: np.ndarray, groups: list, columns: int) -> np.ndarray:
+    """Lay int8 weights (kh, kw, in, out) out as `IntegerKernels.dot` reads them.
+
+    :param columns: how many neighboring columns are read as one run of bytes; each run is filled
+        up to whole fours with weights of 0.
+    """
+    height, width, inputs, outputs = weights.shape
+    runs = weights.reshape(height * width // columns, columns * inputs, outputs)
+    quads = -(-runs.shape[1] // QUAD)
+    padded = np.zeros((len(runs), quads * QUAD, outputs), np.int8)
+    padded[:, : runs.shape[1]] = runs
+    fours = padded.reshape(len(runs), quads, QUAD, outputs).transpose(0, 1, 3, 2)
+    return np.concatenate([fours[:, :, group[0][0] : sum(group[-1])].ravel() for group in groups])
+
+
+def run_columns(window: Window) -> int:
+    """Return how many columns of a window lie one behind another."""
+    return window.size[1] if window.dilation[1] == 1 else 1
+
+
+def dot_constants(layer: QuantDense, dtype: str, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bias, int32, and the gain of a dense convolution as its kernel wants them.
+
+    :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
+    :param signed: maps of 8 bits are kept 128 lower, and gains are 32-bit fractions.
+    """
+    bias, gain = layer.bias.astype(np.int64), layer.gain
+    if signed:
+        bias = bias + SHIFT * layer.weights.astype(np.int64).sum((0, 1, 2))
+        if dtype == 'uint8':
+            bias = bias - np.rint(SHIFT / gain).astype(np.int64)
+    bias = np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)
+    if dtype == 'float32' or not signed:
+        return bias, gain.astype(np.float32)
+    return bias, np.minimum(np.rint(gain * 2.0**31), 2.0**31 - 1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The bytes of a function's constants, seen as numbers of each type."""
+
+    int8: object
+    int16: object
+    int32: object
+    float16: object
+    float32: object
+
+    def of(self, dtype: str):
+        """Return the view as numbers of one type."""
+        return getattr(self, dtype)
+
+
+class IntegerKernels(RowKernels):
+    """Emits row kernels in whole numbers. SpatialCost of constants are indices in their own type.
+
+    :param real: the type of what is not in whole numbers, ``float16`` or ``float32``.
+    """
+
+    def __init__(self, machine: Machine, real: str, views: Views, one):
+        super().__init__(machine, real, views.of(real), one)
+        self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
+
+    def fill(self, plane: Plane, index, count: int, value: int) -> None:
+        lanes = self._lanes(plane.dtype)
+        tir_builder.for_vectors(
+            count,
+            lanes,
+            lambda offset, width: tir_builder.store(
+                plane.buffer,
+                index + offset,
+                tir_builder.constant(value, plane.dtype, width),
+                width,
+            ),
+        )
+
+    def _lanes(self, dtype: str) -> int:
+        return self.machine.vector_bits // np.dtype(dtype).itemsize // 8
+
+    # Dense convolutions
+
+    def dot(
+        self,
+        source: Plane,
+        target: Plane,
+        row,
+        window: Window,
+        places: dict[str, int],
+        positive: bool,
+    ) -> None:
+        """A dense convolution, in register tiles of 32-bit sums."""
+        channels, width = target.shape.channels, target.shape.width
+        pixels, groups = tile_of(self.machine, channels, width)
+        start = tir_builder.let(target.row(row))
+        columns = run_columns(window)
+        quads = -(-columns * source.shape.channels // QUAD)
+        bases = self._rows_of_window(source, row, window, quads, len(groups[0]))
+        runs = window.size[0] * window.size[1] // columns
+        panel = places['weights']
+        for group in groups:
+            # A number that LLVM does not know stays in a register; as part of each load's address
+            # it would be too far for the instructions that load two registers.
+            at = tir_builder.let(tir_builder.wide(panel * self.one))
+
+            def tile(first, count, group=group, panel=at):
+                column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
+                sums = self._integer_sums(places['bias'], group, count)
+                self._dot_runs(source, window, bases, column, panel, quads, group, sums)
+                self._write_sums(
+                    sums, group, target, start + first * channels, places['gain'], positive
+                )
+
+            tir_builder.tiled(width, pixels, tile)
+            panel += runs * quads * QUAD * sum(lanes for _, lanes in group)
+
+    def _integer_sums(self, bias_at, group, count: int) -> list[list]:
+        sums = []
+        for offset, lanes in group:
+            bias = tir_builder.let(tir_builder.load(self.views.int32, bias_at + offset, lanes))
+            registers = [T.alloc_buffer((lanes,), 'int32') for _ in range(count)]
+            for register in registers:
+                tir_builder.store(register, 0, bias, lanes)
+            sums.append(registers)
+        return sums
+
+    def _dot_runs(self, source, window, rows, column, panel, quads: int, group, sums) -> None:
+        channels = source.shape.channels
+        size = QUAD * sum(lanes for _, lanes in group)
+        columns = range(0, window.size[1], run_columns(window))
+
+        def run_row(row, panel):
+            for tap in columns:
+                starts = [
+                    row + column + (tap * window.dilation[1] + pixel * window.stride[1]) * channels
+                    for pixel in range(len(sums[0]))
+                ]
+                self._dot_run(source, starts, quads, panel, size, group, sums)
+                panel = panel + quads * size
+
+        if not isinstance(rows, list):
+            with tir_builder.serial(T.max(window.size[0] * self.one, 1)) as tap_row:
+                run_row(
+                    tir_builder.let(rows[tap_row]),
+                    tir_builder.let(
+                        tir_builder.wide(tap_row * (len(columns) * quads * size) + panel)
+                    ),
+                )
+            return
+        for number, row in enumerate(rows):
+            run_row(row, panel + number * len(columns) * quads * size)
+
+    def _rows_of_window(self, source, row, window, quads: int, vectors: int):
+        """Return where the rows under a window begin: a list, or a buffer where a loop reads them.
+
+        More weights than registers, and LLVM would load them all before the first product.
+        """
+        bases = self._window_rows(source, row, window)
+        runs = window.size[1] // run_columns(window)
+        if len(bases) == 1 or len(bases) * runs * quads * vectors < self.machine.registers:
+            return bases
+        kept = T.alloc_buffer((len(bases),), 'int64')
+        for number, base in enumerate(bases):
+            tir_builder.store(kept, number, base, 1)
+        return kept
+
+    def _dot_run(self, source, starts, quads: int, panel, size: int, group, sums) -> None:
+        step = QUAD if self.machine.lane_products else 1
+        whole = quads // step
+        if quads <= UNROLLED_QUADS:
+            for block in range(whole):
+                self._quads(source, starts, block * step, step, panel, size, group, sums)
+        elif whole:
+            # LLVM need not ask whether there is a first turn at all.
+            with tir_builder.serial(T.max(whole * self.one, 1)) as block:
+                self._quads(source, starts, block * step, step, panel, size, group, sums)
+        rest = quads - whole * step
+        if rest > 1 and source.slots:  # rings have a few bytes to spare behind their end
+            self._quads(source, starts, whole * step, rest, panel, size, group, sums)
+            return
+        for quad in range(whole * step, quads):
+            self._quads(source, starts, quad, 1, panel, size, group, sums)
+
+    def _quads(self, source, starts, first, count: int, panel, size: int, group, sums) -> None:
+        """Add the products of ``count`` fours of inputs, of one vector if more than one."""
+        words = QUAD if count > 1 else 1
+        inputs = [
+            tir_builder.let(
+                tirx.reinterpret(
+                    'int32' if words == 1 else f'int32x{words}',
+                    tir_builder.load(source.buffer, start + first * QUAD, QUAD * words),
+                )
+            )
+            for start in starts
+        ]
+        for quad in range(count):
+            weights = self._weights(panel + (first + quad) * size, group)
+            for pixel, word in enumerate(inputs):
+                number = tir_builder.lane(word, quad) if words > 1 else word
+                for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
+                    tir_builder.store(
+                        registers[pixel],
+                        0,
+                        self.arithmetic.dot(
+                            tir_builder.load(registers[pixel], 0, lanes),
+                            tir_builder.splat(number, lanes),
+                            weight,
+                            lanes,
+                        ),
+                        lanes,
+                    )
+
+    def _weights(self, at, group) -> list:
+        """Return a vector of weights for each of channels; on NEON, one load fills two."""
+        vectors = []
+        pairs = 2 if self.machine.lane_products else 1
+        for first in range(0, len(group), pairs):
+            lanes = [QUAD * count for _, count in group[first : first + pairs]]
+            whole = tir_builder.let(tir_builder.load(self.views.int8, at, sum(lanes)))
+            begins = [sum(lanes[:number]) for number in range(len(lanes))]
+            vectors += [
+                whole if len(lanes) == 1 else tir_builder.let(part_of(whole, begin, count))
+                for begin, count in zip(begins, lanes, strict=True)
+            ]
+            at = at + sum(lanes)
+        return vectors
+
+    def _write_sums(self, sums, group, target: Plane, start, gain_at, positive: bool) -> None:
+        gain_type = 'int32' if self.arithmetic.signed and target.dtype != self.real else 'float32'
+        gains = [
+            tir_builder.let(tir_builder.load(self.views.of(gain_type), gain_at + offset, lanes))
+            for offset, lanes in group
+        ]
+        for pixel in range(len(sums[0])):
+            at = start + pixel * target.shape.channels
+            values = [
+                tir_builder.load(registers[pixel], 0, lanes)
+                for registers, (_, lanes) in zip(sums, group, strict=True)
+            ]
+            if target.dtype == self.real:
+                self._write_reals(values, gains, group, target, at, positive)
+            elif self.arithmetic.signed:
+                self._write_pairs(values, gains, group, target, at, positive)
+            else:
+                for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
+                    value = tir_builder.let(self.arithmetic.rescaled(value, gain, lanes, positive))
+                    low = 0 if positive else np.iinfo(target.dtype).min
+                    tir_builder.store(
+                        target.buffer,
+                        at + offset,
+                        self.arithmetic.clipped(value, 'int32', target.dtype, lanes, low),
+                        lanes,
+                    )
+
+    def _write_reals(self, values, gains, group, target, at, positive) -> None:
+        for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
+            tir_builder.store(
+                target.buffer, at + offset, self._real_of(value, gain, lanes, positive), lanes
+            )
+
+    def _real_of(self, value, gain, lanes: int, positive: bool = False):
+        """Return whole numbers times a float32 gain."""
+        value = tir_builder.convert(value, 'float32', lanes) * gain
+        if positive:
+            value = tirx.max(value, tir_builder.constant(0.0, 'float32', lanes))
+        return value if self.real == 'float32' else tir_builder.convert(value, self.real, lanes)
+
+    def _write_pairs(self, values, gains, group, target, at, positive) -> None:
+        """On NEON: two vectors of four become one of eight, and two of those one of sixteen."""
+        halves = [
+            tir_builder.let(
+                _intrinsic(
+                    'int16x4',
+                    'llvm.aarch64.neon.sqxtn.v4i16',
+                    self.arithmetic.rescaled(value, gain, 4, positive),
+                )
+            )
+            for value, gain in zip(values, gains, strict=True)
+        ]
+        pairs = [halves[first : first + 2] for first in range(0, len(halves), 2)]
+        vectors = tir_builder.vectors(4 * len(halves), 8)
+        wholes = [joined(pair, 4) for pair in pairs]
+        at = at + group[0][0]
+        if target.dtype == 'int16':
+            for whole, (offset, lanes) in zip(wholes, vectors, strict=True):
+                if positive:
+                    whole = tirx.max(whole, tir_builder.constant(0, 'int16', lanes))
+                tir_builder.store(target.buffer, at + offset, whole, lanes)
+            return
+        narrow = [
+            self._narrowed(whole, lanes) for whole, (_, lanes) in zip(wholes, vectors, strict=True)
+        ]
+        self._store_joined(narrow, vectors, target, at)
+
+    @staticmethod
+    def _narrowed(value, lanes: int):
+        """Return 4 or 8 numbers of 16 bits as signed bytes."""
+        if lanes == 4:
+            value = joined([value, value], 4)
+        value = tir_builder.let(_intrinsic('int8x8', 'llvm.aarch64.neon.sqxtn.v8i8', value))
+        if lanes == 4:
+            value = part_of(value, 0, 4)
+        return value
+
+    # Depthwise convolutions
+
+    def taps(
+        self,
+        source: Plane,
+        target: Plane,
+        row,
+        window: Window,
+        places: dict[str, int],
+        positive: bool,
+    ) -> None:
+        """A convolution of each channel by itself, in 16 bits."""
+        channels = target.shape.channels
+        bases = self._window_rows(source, row, window)
+        start = tir_builder.let(target.row(row))
+        lanes = self._lanes('int16')
+        together = 2 if self.machine.lane_products else 1
+        count_taps = window.size[0] * window.size[1]
+        pixels = max(1, min(8 // together, (self.machine.registers - 2) // together - count_taps))
+
+        def channel(offset, width):
+            vectors = tir_builder.vectors(width, lanes)
+
+            def tile(first, count):
+                column = (first * window.stride[1] - window.padding[1]) * channels
+                self._taps_tile(
+                    source,
+                    [base + column + offset for base in bases],
+                    window,
+                    places,
+                    offset,
+                    vectors,
+                    count,
+                    target,
+                    start + first * channels + offset,
+                    positive,
+                )
+
+            tir_builder.tiled(target.shape.width, pixels, tile)
+
+        tir_builder.for_vectors(channels, together * lanes, channel)
+
+    def _taps_tile(
+        self, source, starts, window, places, offset, vectors, count, target, at, positive
+    ) -> None:
+        channels, constants = target.shape.channels, self.views.int16
+        sums, weights = [], []
+        for shift, lanes in vectors:
+            bias = tir_builder.let(
+                tir_builder.load(constants, places['bias'] + offset + shift, lanes)
+            )
+            sums.append([T.alloc_buffer((lanes,), 'int16') for _ in range(count)])
+            for register in sums[-1]:
+                tir_builder.store(register, 0, bias, lanes)
+            weights.append(
+                [
+                    tir_builder.let(
+                        tir_builder.load(
+                            constants, places['weights'] + tap * channels + offset + shift, lanes
+                        )
+                    )
+                    for tap in range(window.size[0] * window.size[1])
+                ]
+            )
+        last = (count - 1) * window.stride[1] + window.reach(1)
+        for tap_row, start in enumerate(starts):
+            for column in range(last):
+                meets = [
+                    (pixel, tap)
+                    for tap in range(window.size[1])
+                    for pixel in range(count)
+                    if pixel * window.stride[1] + tap * window.dilation[1] == column
+                ]
+                if not meets:
+                    continue
+                values = [
+                    tir_builder.let(
+                        tir_builder.load(source.buffer, start + column * channels + shift, lanes)
+                    )
+                    for shift, lanes in vectors
+                ]
+                for pixel, tap in meets:
+                    for registers, own, value, (_, lanes) in zip(
+                        sums, weights, values, vectors, strict=True
+                    ):
+                        weight = own[tap_row * window.size[1] + tap]
+                        tir_builder.store(
+                            registers[pixel],
+                            0,
+                            self.arithmetic.multiply_add(
+                                tir_builder.load(registers[pixel], 0, lanes), value, weight, lanes
+                            ),
+                            lanes,
+                        )
+        self._write_taps(sums, vectors, places, offset, target, at, positive)
+
+    def _write_taps(self, sums, vectors, places, offset, target, at, positive) -> None:
+        channels = target.shape.channels
+        gains = []
+        for shift, lanes in vectors:
+            gains.append(
+                tir_builder.let(
+                    tir_builder.load(self.views.float32, places['gain'] + offset + shift, lanes)
+                )
+                if target.dtype == self.real
+                else None
+            )
+        for pixel in range(len(sums[0])):
+            place = at + pixel * channels
+            values = []
+            for registers, gain, (_, lanes) in zip(sums, gains, vectors, strict=True):
+                value = tir_builder.load(registers[pixel], 0, lanes)
+                values.append(self._finished(value, gain, target.dtype, lanes, positive))
+            self._store_joined(values, vectors, target, place)
+
+    def _finished(self, value, gain, dtype: str, lanes: int, positive: bool):
+        """Return the 16-bit sums of a depthwise convolution as what its map keeps."""
+        if dtype == self.real:
+            return self._real_of(value, gain, lanes, positive)
+        if dtype == 'int16':
+            return tirx.max(value, tir_builder.constant(0, 'int16', lanes)) if positive else value
+        return self.arithmetic.stepped(value, lanes)
+
+    @staticmethod
+    def _store_joined(values, vectors, target, at) -> None:
+        if len({lanes for _, lanes in vectors}) == 1:
+            lanes = vectors[0][1]
+            tir_builder.store(
+                target.buffer,
+                at,
+                joined([tir_builder.let(value) for value in values], lanes),
+                lanes * len(values),
+            )
+            return
+        for value, (shift, lanes) in zip(values, vectors, strict=True):
+            tir_builder.store(target.buffer, at + shift, value, lanes)
+
+    # All the others
+
+    def sum_of(
+        self, sources: list[tuple[Plane, int, int]], target: Plane, row, positive: bool
+    ) -> None:
+        """The sum of maps of 16 bits: each one's plane, enlargement and place of its gain."""
+        channels = target.shape.channels
+        bases = [
+            tir_builder.let(plane.row(row // factor if factor > 1 else row))
+            for plane, factor, _ in sources
+        ]
+        start = tir_builder.let(target.row(row))
+        with tir_builder.serial(target.shape.width) as column:
+            begins = [
+                base + (column // factor if factor > 1 else column) * channels
+                for base, (_, factor, _) in zip(bases, sources, strict=True)
+            ]
+
+            def write(offset, lanes):
+                total = None
+                for begin, (plane, _, gain_at) in zip(begins, sources, strict=True):
+                    gain = tir_builder.load(self.views.int16, gain_at + offset, lanes)
+                    found = self.arithmetic.product(
+                        tir_builder.load(plane.buffer, begin + offset, lanes), gain, lanes
+                    )
+                    total = found if total is None else self.arithmetic.add(total, found, lanes)
+                if target.dtype == 'int16' and positive:
+                    total = tirx.max(total, tir_builder.constant(0, 'int16', lanes))
+                if target.dtype != 'int16':
+                    total = self.arithmetic.byte_of(total, lanes)
+                tir_builder.store(target.buffer, start + column * channels + offset, total, lanes)
+
+            tir_builder.for_vectors(channels, self._lanes('int16'), write)
+
+    def bytes_of_image(self, source: Plane, target: Plane, row) -> None:
+        """The image's own bytes."""
+        base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
+        tir_builder.for_vectors(
+            source.shape.width * source.shape.channels,
+            self._lanes('uint8'),
+            lambda offset, lanes: tir_builder.store(
+                target.buffer,
+                start + offset,
+                self.arithmetic.shifted(
+                    tir_builder.load(source.buffer, base + offset, lanes), lanes
+                ),
+                lanes,
+            ),
+        )
+
+    def converted(self, source: Plane, target: Plane, row, gain_at) -> None:
+        """A map of 16 bits as float32 or as 8 bits."""
+        channels = target.shape.channels
+        base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
+
+        def write(column, offset, lanes):
+            value = tir_builder.load(source.buffer, base + column * channels + offset, lanes)
+            if target.dtype == self.real:
+                value = self._real_of(
+                    value, tir_builder.load(self.views.float32, gain_at + offset, lanes), lanes
+                )
+            else:
+                gain = tir_builder.load(self.views.int16, gain_at + offset, lanes)
+                value = self.arithmetic.byte_of(self.arithmetic.product(value, gain, lanes), lanes)
+            tir_builder.store(target.buffer, start + column * channels + offset, value, lanes)
+
+        wide = self._lanes('float32' if target.dtype == self.real else 'int16')
+        with tir_builder.serial(target.shape.width) as column:
+            tir_builder.for_vectors(
+                channels, wide, lambda offset, lanes: write(column, offset, lanes)
+            )
+
+    def copied(self, source: Plane, target: Plane, row, factor: int) -> None:
+        """A map as it is, each pixel repeated ``factor`` times."""
+        self.dtype, self.lanes = target.dtype, self._lanes(target.dtype)
+        try:
+            self.mix([(source, factor)], target, row, Activation())
+        finally:
+            self.dtype, self.lanes = self.real, self._lanes(self.real)
+
+
+def packed_taps(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+    """Return the constants of a depthwise convolution by name.
+
+    :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
+    :param signed: maps of 8 bits are kept 128 lower.
+    """
+    packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
+    if dtype == 'float32':
+        packed['gain'] = layer.scale.astype(np.float32)
+    elif dtype == 'uint8' and signed:
+        lower = layer.bias.astype(np.int32) - (SHIFT << STEP_BITS)
+        packed['bias'] = np.maximum(lower, -ONE).astype(np.int16)
+    return packed

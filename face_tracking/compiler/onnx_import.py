@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an ONNX file to a `network.Network` of any input size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from face_tracking.compiler.graph import (
+    IMAGE,
+    NONE,
+    RELU,
+    Activate,
+    Activation,
+    Add,
+    Concatenate,
+    Convolution,
+    Layer,
+    MaxPool,
+    Network,
+    Output,
+    Part,
+    Shape,
+    Upsample,
+    Window,
+    merge_sibling_convolutions,
+)
+from face_tracking.errors import UserError
+
+OTHER_RUNTIME = 'run it with runtime onnxruntime, or export it with layers the compiler knows'
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Feature maps seen as a matrix, as a detector's heads are handed out.
+
+    :ivar shape: (1, rows, columns).
+    """
+
+    shape: tuple[int, int, int]
+    parts: tuple[Part, ...]
+    softmax: bool = False
+
+
+def read_network(
+    path: Path | str, input_size: tuple[int, int] | None = None, rgb: bool = False
+) -> Network:
+    """Read a detector from an ONNX file.
+
+    :param path: the ONNX file; one input (1, 3, H, W), batch norm folded or beside its
+        convolution.
+    :param input_size: (width, height) to compile for; None takes the file's own. The network
+        must be fully convolutional for any other size.
+    :param rgb: the network wants RGB where the image is BGR.
+    :raises UserError: the file is missing, damaged, no ONNX file, or uses an unknown layer.
+    """
+    model = _load(Path(path))
+    reader = _Reader(model, Path(path).name, input_size)
+    network = reader.read()
+    if rgb:
+        network.layers = [_swap_colors(layer, Path(path).name) for layer in network.layers]
+    return merge_sibling_convolutions(network)
+
+
+def model_input_size(path: Path | str) -> tuple[int, int]:
+    """Return (width, height) of the input that an ONNX file declares."""
+    model = _load(Path(path))
+    return _declared_size(_image_input(model, Path(path).name), Path(path).name)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise UserError(f'no model file {path}', 'check the path given as model')
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+        raise UserError(
+            f'{path} is not a complete ONNX model ({str(error).splitlines()[0]})',
+            'fetch or export it again',
+        ) from error
+    if not model.graph.node:
+        raise UserError(f'{path} holds no layers', 'fetch or export it again')
+    return model
+
+
+def _image_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise UserError(
+            f'{name} has {len(inputs)} inputs, a detector has one image', OTHER_RUNTIME
+        )
+    return inputs[0]
+
+
+def _declared_size(value: onnx.ValueInfoProto, name: str) -> tuple[int, int]:
+    sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+    if len(sides) != 4 or sides[1] != 3:
+        raise UserError(
+            f'{name} takes a tensor of shape {sides}, not an image (1, 3, H, W)', OTHER_RUNTIME
+        )
+    return sides[3], sides[2]
+
+
+def _swap_colors(layer: Layer, name: str) -> Layer:
+    if IMAGE not in layer.sources:
+        return layer
+    if not isinstance(layer, Convolution) or layer.depthwise:
+        raise UserError(f'{name} does not begin with a convolution', OTHER_RUNTIME)
+    return replace(layer, weights=np.ascontiguousarray(layer.weights[:, :, ::-1]))
+
+
+class _Reader:
+    """Walks the nodes once; each value is a constant, a feature map's name or `Rows`."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, input_size):
+        self.model, self.name = model, name
+        image = _image_input(model, name)
+        self.own_size = _declared_size(image, name)
+        width, height = input_size or self.own_size
+        if width < 1 or height < 1:
+            raise UserError(f'{name} leaves its input size open', 'give an input size')
+        self.values: dict[str, np.ndarray | str | Rows] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+        }
+        self.values[image.name] = IMAGE
+        self.shapes = {IMAGE: Shape(height, width, 3)}
+        self.layers: dict[str, Layer] = {}
+        self.turned: dict[str, str] = {}
+        self.readers: dict[str, int] = {}
+        for node in model.graph.node:
+            for value in node.input:
+                self.readers[value] = self.readers.get(value, 0) + 1
+        for value in model.graph.output:
+            self.readers[value.name] = self.readers.get(value.name, 0) + 1
+
+    def read(self) -> Network:
+        for node in self.model.graph.node:
+            self._read(node)
+        outputs = [self._output(value.name) for value in self.model.graph.output]
+        return Network(list(self.layers.values()), outputs, self.shapes)
+
+    def _fail(self, node: onnx.NodeProto, why: str):
+        raise UserError(f'{self.name}: {node.op_type} ({node.output[0]}) {why}', OTHER_RUNTIME)
+
+    def _read(self, node: onnx.NodeProto) -> None:
+        inputs = [self.values.get(name) for name in node.input]
+        if all(value is None or isinstance(value, np.ndarray) for value in inputs):
+            self._fold(node)
+            return
+        handler = getattr(self, f'_read_{node.op_type.lower()}', None)
+        if handler is None:
+            self._fail(node, 'is no layer that the compiler knows')
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        self.values[node.output[0]] = handler(node, inputs, attributes)
+
+    def _fold(self, node: onnx.NodeProto) -> None:
+        """Compute a node whose inputs are all known."""
+        feeds = {name: self.values[name] for name in node.input if name}
+        graph = helper.make_graph(
+            [node],
+            'constant',
+            [
+                helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+                )
+                for name, value in feeds.items()
+            ],
+            [helper.make_empty_tensor_value_info(name) for name in node.output],
+        )
+        model = helper.make_model(graph, opset_imports=self.model.opset_import)
+        results = ReferenceEvaluator(model).run(None, feeds)
+        self.values.update(zip(node.output, results, strict=True))
+
+    def _add(self, layer: Layer, shape: Shape, node: onnx.NodeProto) -> str:
+        if min(shape.height, shape.width) < 1:
+            self._fail(
+                node,
+                f'has nothing left to work on at input size '
+                f'{self.shapes[IMAGE].width}x{self.shapes[IMAGE].height}',
+            )
+        self.layers[layer.output] = layer
+        self.shapes[layer.output] = shape
+        return layer.output
+
+    def _feature(self, node: onnx.NodeProto, value) -> str:
+        if not isinstance(value, str) or value in self.turned:
+            self._fail(node, 'reads something other than a feature map')
+        return value
+
+    # Layers that the heart of a network consists of.
+
+    def _read_conv(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        if not isinstance(inputs[1], np.ndarray):
+            self._fail(node, 'has no constant weights')
+        weights = inputs[1].astype(np.float32)
+        if weights.ndim != 4:
+            self._fail(node, 'is not two-dimensional')
+        out, per_group, *size = weights.shape
+        groups = attributes.get('group', 1)
+        bias = inputs[2] if len(inputs) > 2 else np.zeros(out)
+        window = self._window(node, attributes, tuple(size), self.shapes[source])
+        depthwise = per_group == 1 and groups == self.shapes[source].channels == out
+        if not depthwise and groups != 1:
+            self._fail(node, f'has {groups} groups')
+        weights = weights[:, 0].transpose(1, 2, 0) if depthwise else weights.transpose(2, 3, 1, 0)
+        layer = Convolution(
+            node.output[0],
+            (source,),
+            window,
+            np.ascontiguousarray(weights),
+            np.asarray(bias, np.float32),
+        )
+        return self._add(layer, window.output(self.shapes[source], out), node)
+
+    def _window(self, node, attributes, size, shape: Shape) -> Window:
+        stride = tuple(attributes.get('strides', (1, 1)))
+        dilation = tuple(attributes.get('dilations', (1, 1)))
+        padding = tuple(attributes.get('pads', (0, 0, 0, 0)))
+        auto = attributes.get('auto_pad', b'NOTSET').decode()
+        if auto in ('SAME_UPPER', 'SAME_LOWER'):
+            begin, end = [], []
+            for axis, length in enumerate((shape.height, shape.width)):
+                reach = (size[axis] - 1) * dilation[axis] + 1
+                steps = -(-length // stride[axis])
+                missing = max(0, (steps - 1) * stride[axis] + reach - length)
+                small, large = missing // 2, missing - missing // 2
+                begin.append(small if auto == 'SAME_UPPER' else large)
+                end.append(large if auto == 'SAME_UPPER' else small)
+            padding = (*begin, *end)
+        return Window(size, stride, dilation, padding)
+
+    def _read_batchnormalization(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        layer = self.layers.get(source)
+        if (
+            not isinstance(layer, Convolution)
+            or self.readers[node.input[0]] != 1
+            or layer.activation != NONE
+        ):
+            self._fail(node, 'does not follow a convolution directly')
+        scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
+        gain = scale / np.sqrt(variance + attributes.get('epsilon', 1e-5))
+        self.layers[source] = replace(
+            layer,
+            weights=(layer.weights * gain).astype(np.float32),
+            bias=((layer.bias - mean) * gain + shift).astype(np.float32),
+        )
+        return source
+
+    def _read_maxpool(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        shape = self.shapes[source]
+        window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
+        ceil = bool(attributes.get('ceil_mode', 0))
+        return self._add(
+            MaxPool(node.output[0], (source,), window),
+            window.output(shape, shape.channels, ceil),
+            node,
+        )
+
+    def _read_averagepool(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        shape = self.shapes[source]
+        window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
+        if any(window.padding) or attributes.get('ceil_mode', 0):
+            self._fail(node, 'averages over padding')
+        weights = np.full((*window.size, shape.channels), 1 / np.prod(window.size), np.float32)
+        bias = np.zeros(shape.channels, np.float32)
+        return self._add(
+            Convolution(node.output[0], (source,), window, weights, bias),
+            window.output(shape, shape.channels),
+            node,
+        )
+
+    def _read_resize(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        scales = inputs[2] if len(inputs) > 2 else None
+        sizes = inputs[3] if len(inputs) > 3 else None
+        mode = attributes.get('coordinate_transformation_mode', b'half_pixel')
+        if scales is None or not np.size(scales):
+            if sizes is None:
+                self._fail(node, 'has neither scale nor size')
+            own = self._own_shape(source)
+            scales = [
+                1,
+                1,
+                *(
+                    -(-int(size) // side)
+                    for size, side in zip(sizes[2:], (own.height, own.width), strict=True)
+                ),
+            ]
+        # Enlarging by whole factors, these modes repeat each pixel.
+        floor = mode == b'asymmetric' and attributes.get('nearest_mode') == b'floor'
+        return self._upsample(node, source, scales, attributes, floor or mode == b'half_pixel')
+
+    def _own_shape(self, name: str) -> Shape:
+        """Return the shape of a map at the input size that the file was exported for.
+
+        A size in the graph was computed for that one, and only its ratio holds for others.
+        """
+        if (self.shapes[IMAGE].width, self.shapes[IMAGE].height) == self.own_size:
+            return self.shapes[name]
+        reader = _Reader(self.model, self.name, self.own_size)
+        reader.read()
+        return reader.shapes[name]
+
+    def _read_upsample(self, node, inputs, attributes):
+        scales = inputs[1] if len(inputs) > 1 else attributes.get('scales')
+        return self._upsample(node, self._feature(node, inputs[0]), scales, attributes, True)
+
+    def _upsample(self, node, source, scales, attributes, repeats):
+        factors = [float(scale) for scale in scales]
+        factor = int(factors[-1])
+        if (
+            attributes.get('mode', b'nearest') != b'nearest'
+            or not repeats
+            or factors != [1, 1, factor, factor]
+        ):
+            self._fail(node, 'does not repeat pixels a whole number of times')
+        shape = self.shapes[source]
+        return self._add(
+            Upsample(node.output[0], (source,), factor),
+            Shape(shape.height * factor, shape.width * factor, shape.channels),
+            node,
+        )
+
+    def _read_add(self, node, inputs, attributes):
+        sources = tuple(self._feature(node, value) for value in inputs)
+        for source, other in (sources, sources[::-1]):
+            self._crop_enlarged(source, self.shapes[other])
+        if self.shapes[sources[0]] != self.shapes[sources[1]]:
+            self._fail(node, f'adds {self.shapes[sources[0]]} to {self.shapes[sources[1]]}')
+        return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
+
+    def _crop_enlarged(self, name: str, wanted: Shape) -> None:
+        """Leave out the last row or column of a doubled map where its partner has an odd side."""
+        layer, shape = self.layers.get(name), self.shapes[name]
+        if isinstance(layer, Upsample) and all(
+            0 <= have - want < layer.factor
+            for have, want in ((shape.height, wanted.height), (shape.width, wanted.width))
+        ):
+            self.shapes[name] = replace(wanted, channels=shape.channels)
+
+    def _read_concat(self, node, inputs, attributes):
+        if all(isinstance(value, Rows) for value in inputs):
+            return self._concat_rows(node, inputs, attributes)
+        sources = tuple(self._feature(node, value) for value in inputs)
+        if attributes['axis'] not in (1, -3):
+            self._fail(node, 'does not join channels')
+        shapes = [self.shapes[source] for source in sources]
+        if len({(shape.height, shape.width) for shape in shapes}) > 1:
+            self._fail(node, 'joins maps of different sizes')
+        total = sum(shape.channels for shape in shapes)
+        return self._add(
+            Concatenate(node.output[0], sources), replace(shapes[0], channels=total), node
+        )
+
+    # Activations, taken in by the layer before them where nobody else reads it.
+
+    def _activate(self, node, value, activation: Activation):
+        if isinstance(value, Rows):
+            if value.softmax or any(part.activation != NONE for part in value.parts):
+                self._fail(node, 'follows another activation')
+            return replace(
+                value, parts=tuple(replace(part, activation=activation) for part in value.parts)
+            )
+        source = self._feature(node, value)
+        layer = self.layers.get(source)
+        if (
+            isinstance(layer, Convolution | Add)
+            and layer.activation == NONE
+            and self.readers[node.input[0]] == 1
+        ):
+            self.layers[source] = replace(layer, activation=activation)
+            return source
+        return self._add(
+            Activate(node.output[0], (source,), activation), self.shapes[source], node
+        )
+
+    def _read_relu(self, node, inputs, attributes):
+        return self._activate(node, inputs[0], RELU)
+
+    def _read_clip(self, node, inputs, attributes):
+        low, high = (
+            inputs[index]
+            if len(inputs) > index and inputs[index] is not None
+            else attributes.get(name)
+            for index, name in ((1, 'min'), (2, 'max'))
+        )
+        return self._activate(
+            node,
+            inputs[0],
+            Activation(
+                'clip',
+                float('-inf') if low is None else float(low),
+                float('inf') if high is None else float(high),
+            ),
+        )
+
+    def _read_leakyrelu(self, node, inputs, attributes):
+        return self._activate(node, inputs[0], Activation('leaky', attributes.get('alpha', 0.01)))
+
+    def _read_sigmoid(self, node, inputs, attributes):
+        return self._activate(node, inputs[0], Activation('sigmoid'))
+
+    def _read_softmax(self, node, inputs, attributes):
+        rows = inputs[0]
+        if not isinstance(rows, Rows) or attributes.get('axis', -1) not in (-1, 2):
+            self._fail(node, 'is not along the columns of the result')
+        return replace(rows, softmax=True)
+
+    # The heads: NHWC seen as a matrix, which moves no number.
+
+    def _read_identity(self, node, inputs, attributes):
+        return inputs[0]
+
+    _read_dropout = _read_identity
+
+    def _read_transpose(self, node, inputs, attributes):
+        source = self._feature(node, inputs[0])
+        if list(attributes['perm']) != [0, 2, 3, 1]:
+            self._fail(node, f'turns axes as {attributes["perm"]}')
+        self.turned[node.output[0]] = source
+        return node.output[0]
+
+    def _read_reshape(self, node, inputs, attributes):
+        value, wanted = inputs
+        if not isinstance(value, str) or value not in self.turned or len(wanted) != 3:
+            self._fail(node, 'does not read a turned feature map as rows')
+        columns = int(wanted[2])
+        source = self.turned[value]
+        shape = self.shapes[source]
+        if columns < 1:
+            self._fail(node, 'leaves the number of columns open')
+        rows = shape.numbers // columns
+        return Rows((1, rows, columns), (Part(source, 0, shape.channels),))
+
+    def _concat_rows(self, node, inputs, attributes):
+        columns = {rows.shape[2] for rows in inputs}
+        if (
+            attributes['axis'] not in (1, -2)
+            or len(columns) > 1
+            or any(rows.softmax for rows in inputs)
+        ):
+            self._fail(node, 'does not put rows under rows')
+        parts = tuple(part for rows in inputs for part in rows.parts)
+        return Rows((1, sum(rows.shape[1] for rows in inputs), columns.pop()), parts)
+
+    def _read_shape(self, node, inputs, attributes):
+        if isinstance(inputs[0], Rows):
+            return np.array(inputs[0].shape, np.int64)
+        shape = self.shapes[self.turned.get(inputs[0], inputs[0])]
+        sides = (
+            (1, shape.height, shape.width, shape.channels)
+            if inputs[0] in self.turned
+            else (1, shape.channels, shape.height, shape.width)
+        )
+        return np.array(sides, np.int64)
+
+    def _output(self, name: str) -> Output:
+        value = self.values.get(name)
+        if isinstance(value, Rows):
+            return Output(name, value.shape, value.parts, softmax=value.softmax)
+        if not isinstance(value, str):
+            raise UserError(
+                f'{self.name}: output {name} does not depend on the image', OTHER_RUNTIME
+            )
+        source = self.turned.get(value, value)
+        shape = self.shapes[source]
+        part = (Part(source, 0, shape.channels),)
+        if value in self.turned:
+            return Output(name, (1, shape.height, shape.width, shape.channels), part)
+        return Output(name, (1, shape.channels, shape.height, shape.width), part, planar=True)

@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels that compute one row of a feature map from rows of others.
+
+Feature maps are NHWC: the vectors run along the channels, and a tile of several pixels keeps its
+sums in registers, so that each weight that is loaded serves the whole tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from face_tracking.compiler import tir_builder
+from face_tracking.compiler.graph import Activation, Shape, Window
+from face_tracking.compiler.targets import Machine
+from face_tracking.compiler.tiling import TilingConfig
+from face_tracking.compiler.tir_builder import T
+
+UNROLLED_CHANNELS = 8
+"""With so few input channels, a convolution's sum is written out instead of looped."""
+
+
+@dataclass
+class Plane:
+    """Where the rows of a feature map lie.
+
+    :ivar slots: how many rows the buffer holds, used in turn; 0 holds all of them.
+    :ivar left: columns of padding before each row.
+    :ivar right: columns of padding behind each row.
+    """
+
+    buffer: object
+    shape: Shape
+    dtype: str
+    slots: int = 0
+    left: int = 0
+    right: int = 0
+
+    @property
+    def stride(self) -> int:
+        """Numbers from one row to the next."""
+        return (self.left + self.shape.width + self.right) * self.shape.channels
+
+    def row(self, row):
+        """Return the index of the first number of ``row``, behind the padding."""
+        # Rows of padding above the image have negative numbers; the remainder must not.
+        slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
+        # In 64 bits, what is added to it becomes part of the address, not an instruction.
+        return tir_builder.wide(slot * self.stride + self.left * self.shape.channels)
+
+    def size(self) -> int:
+        """Return how many numbers the buffer holds.
+
+        A ring has some to spare, so that a register may be filled beyond the end of its rows.
+        """
+        return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
+
+
+def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[int, int]]]:
+    """Split channels into vectors, and these into groups that a tile computes together."""
+    found = tir_builder.vectors(channels, lanes)
+    return [found[first : first + vectors] for first in range(0, len(found), vectors)]
+
+
+def pack_dense(weights: np.ndarray, lanes: int, choice: TilingConfig) -> np.ndarray:
+    """Lay dense weights (kh, kw, in, out) out in the order in which `RowKernels.dense` reads."""
+    channels = weights.shape[-1]
+    matrix = weights.reshape(-1, channels)
+    panels = []
+    for group in channel_groups(channels, lanes, choice.vectors):
+        first, last = group[0][0], sum(group[-1])
+        panels.append(matrix[:, first:last].ravel())
+    return np.concatenate(panels)
+
+
+class RowKernels:
+    """Emits row kernels for one machine and one type of number.
+
+    :param weights: the buffer with all packed weights of the function.
+    :param one: the number 1 in a variable. LLVM, which cannot know, leaves loops whose length is
+        multiplied by it as they are; unrolled whole, they run out of registers.
+    """
+
+    def __init__(self, machine: Machine, dtype: str, weights, one):
+        self.machine, self.dtype, self.weights, self.one = machine, dtype, weights, one
+        self.lanes = machine.lanes(dtype)
+
+    def fill(self, plane: Plane, index, count: int, value: float) -> None:
+        """Set ``count`` numbers from ``index`` on."""
+        tir_builder.for_vectors(
+            count,
+            self.lanes,
+            lambda offset, lanes: tir_builder.store(
+                plane.buffer, index + offset, tir_builder.constant(value, self.dtype, lanes), lanes
+            ),
+        )
+
+    def pad_columns(self, plane: Plane, value: float) -> None:
+        """Set the padding beside all rows of a ring."""
+        channels = plane.shape.channels
+        if not plane.left and not plane.right:
+            return
+        with tir_builder.serial(plane.slots) as slot:
+            start = slot * plane.stride
+            if plane.left:
+                self.fill(plane, start, plane.left * channels, value)
+            if plane.right:
+                right = start + (plane.left + plane.shape.width) * channels
+                self.fill(plane, right, plane.right * channels, value)
+
+    # Convolutions
+
+    def dense(
+        self,
+        source: Plane,
+        target: Plane,
+        row,
+        window: Window,
+        weights_at: int,
+        bias_at: int,
+        activation: Activation,
+        choice: TilingConfig,
+    ) -> None:
+        """A convolution over all input channels, as a matrix product in register tiles."""
+        channels, width = target.shape.channels, target.shape.width
+        spread = self._spread(source, window)
+        bases = [] if spread else self._window_rows(source, row, window)
+        start = tir_builder.let(target.row(row))
+        terms = window.size[0] * window.size[1] * source.shape.channels
+        panel = weights_at
+        for group in channel_groups(channels, self.lanes, choice.vectors):
+
+            def tile(first, count, group=group, panel=panel):
+                column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
+                sums = self._sums(bias_at, group, count)
+                if spread:
+                    self._products_of_spans(source, row, window, column, panel, group, sums)
+                else:
+                    self._products(
+                        source,
+                        window,
+                        [base + column for base in bases],
+                        panel,
+                        group,
+                        sums,
+                        choice.unroll,
+                    )
+                self._write(sums, group, target, start + first * channels, count, activation)
+
+            tir_builder.tiled(width, min(choice.pixels, 4) if spread else choice.pixels, tile)
+            panel += terms * sum(lanes for _, lanes in group)
+
+    def _window_rows(self, source: Plane, row, window: Window) -> list:
+        top = row * window.stride[0] - window.padding[0]
+        return [
+            tir_builder.let(source.row(top + tap * window.dilation[0]))
+            for tap in range(window.size[0])
+        ]
+
+    def _sums(self, bias_at, group, count: int) -> list[list]:
+        """Return, for each channel vector and pixel, a register that holds the bias."""
+        sums = []
+        for offset, lanes in group:
+            bias = tir_builder.let(tir_builder.load(self.weights, bias_at + offset, lanes))
+            registers = [T.alloc_buffer((lanes,), self.dtype) for _ in range(count)]
+            for register in registers:
+                tir_builder.store(register, 0, bias, lanes)
+            sums.append(registers)
+        return sums
+
+    def _products(self, source, window, rows, panel, group, sums, unroll: int) -> None:
+        """Add all products of a tile: for each term, one weight vector times each pixel."""
+        channels = source.shape.channels
+        apart = window.stride[1] * channels
+        size = sum(lanes for _, lanes in group)
+        # Neighbouring columns lie one behind the other, as if they were further channels.
+        joined = window.size[1] if window.dilation[1] == 1 else 1
+        terms = joined * channels
+        for tap_row, row in enumerate(rows):
+            for tap in range(0, window.size[1], joined):
+                starts = [
+                    row + tap * window.dilation[1] * channels + pixel * apart
+                    for pixel in range(len(sums[0]))
+                ]
+                first = (tap_row * window.size[1] + tap) * channels
+                self._sum_channels(
+                    source, starts, terms, panel + first * size, group, sums, unroll
+                )
+
+    def _spread(self, source: Plane, window: Window) -> bool:
+        """Return whether pixels are narrower than a register, and lanes can be used instead."""
+        return (
+            self.machine.lane_products
+            and source.shape.channels < 4
+            and window.dilation[1] == 1
+            and source.slots > 0
+        )
+
+    def _products_of_spans(self, source, row, window, column, panel, group, sums) -> None:
+        """As `_products`: each row of a tile's inputs is loaded once, and taken lane by lane."""
+        channels, pixels = source.shape.channels, len(sums[0])
+        apart = window.stride[1] * channels
+        terms = window.size[1] * channels
+        size = sum(lanes for _, lanes in group)
+        top = row * window.stride[0] - window.padding[0]
+        with tir_builder.serial(window.size[0] * self.one) as tap_row:
+            start = tir_builder.let(source.row(top + tap_row * window.dilation[0]) + column)
+            weights_at = tir_builder.let(tir_builder.wide(tap_row * (terms * size) + panel))
+            values = [
+                tir_builder.let(tir_builder.load(source.buffer, start + first, 4))
+                for first in range(0, (pixels - 1) * apart + terms, 4)
+            ]
+            for term in range(terms):
+                inputs = [
+                    tir_builder.lane(values[index // 4], index % 4)
+                    for index in (pixel * apart + term for pixel in range(pixels))
+                ]
+                self._add_term(weights_at + term * size, inputs, group, sums)
+
+    def _sum_channels(self, source, starts, channels, panel, group, sums, unroll: int) -> None:
+        size = sum(lanes for _, lanes in group)
+        step = self.lanes if self.machine.lane_products else 1
+        whole = channels // step
+        looped = 0 if channels <= UNROLLED_CHANNELS else whole // unroll
+        if looped:
+            with tir_builder.serial(looped * self.one) as turn:
+                for block in range(unroll):
+                    self._block(
+                        source,
+                        starts,
+                        (turn * unroll + block) * step,
+                        step,
+                        panel,
+                        size,
+                        group,
+                        sums,
+                    )
+        for block in range(looped * unroll, whole):
+            self._block(source, starts, block * step, step, panel, size, group, sums)
+        for term in range(whole * step, channels):
+            self._block(source, starts, term, 1, panel, size, group, sums)
+
+    def _block(self, source, starts, first, step, panel, size, group, sums) -> None:
+        """Add ``step`` terms from input channel ``first`` on."""
+        inputs = [
+            tir_builder.let(tir_builder.load(source.buffer, start + first, step))
+            for start in starts
+        ]
+        for term in range(step):
+            numbers = [tir_builder.lane(value, term) if step > 1 else value for value in inputs]
+            self._add_term(panel + (first + term) * size, numbers, group, sums)
+
+    def _add_term(self, at, numbers, group, sums) -> None:
+        """Add one term to all sums: each pixel's input times the weights that begin at ``at``."""
+        weights = []
+        for _, lanes in group:
+            weights.append(tir_builder.let(tir_builder.load(self.weights, at, lanes)))
+            at = at + lanes
+        for pixel, number in enumerate(numbers):
+            for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
+                self._accumulate(
+                    registers[pixel], tir_builder.splat(number, lanes) * weight, lanes
+                )
+
+    @staticmethod
+    def _accumulate(register, product, lanes: int) -> None:
+        tir_builder.store(register, 0, tir_builder.load(register, 0, lanes) + product, lanes)
+
+    def _write(self, sums, group, target, start, count, activation) -> None:
+        for registers, (offset, lanes) in zip(sums, group, strict=True):
+            for pixel in range(count):
+                value = tir_builder.load(registers[pixel], 0, lanes)
+                value = tir_builder.activate(value, activation, self.dtype, lanes)
+                if target.dtype != self.dtype:
+                    value = tir_builder.convert(value, target.dtype, lanes)
+                tir_builder.store(
+                    target.buffer, start + pixel * target.shape.channels + offset, value, lanes
+                )
+
+    def depthwise(
+        self,
+        source: Plane,
+        target: Plane,
+        row,
+        window: Window,
+        weights_at: int,
+        bias_at: int,
+        activation: Activation,
+        choice: TilingConfig,
+    ) -> None:
+        """A convolution of each channel by itself; a loaded input serves all taps it meets."""
+        channels = target.shape.channels
+        bases = self._window_rows(source, row, window)
+        start = tir_builder.let(target.row(row))
+
+        def channel(offset, lanes):
+            def tile(first, count):
+                column = (first * window.stride[1] - window.padding[1]) * channels
+                self._depthwise_tile(
+                    source,
+                    [base + column + offset for base in bases],
+                    window,
+                    channels,
+                    weights_at + offset,
+                    bias_at + offset,
+                    count,
+                    lanes,
+                    activation,
+                    target,
+                    start + first * channels + offset,
+                )
+
+            tir_builder.tiled(target.shape.width, choice.pixels, tile)
+
+        tir_builder.for_vectors(channels, choice.vectors * self.lanes, channel)
+
+    def _depthwise_tile(
+        self,
+        source,
+        starts,
+        window,
+        channels,
+        weights_at,
+        bias_at,
+        count,
+        lanes,
+        activation,
+        target,
+        target_at,
+    ) -> None:
+        sums = self._sums(bias_at, [(0, lanes)], count)[0]
+        taps = [
+            [
+                tir_builder.let(
+                    tir_builder.load(
+                        self.weights, weights_at + (row * window.size[1] + tap) * channels, lanes
+                    )
+                )
+                for tap in range(window.size[1])
+            ]
+            for row in range(window.size[0])
+        ]
+        last = (count - 1) * window.stride[1] + window.reach(1)
+        for start, weights in zip(starts, taps, strict=True):
+            for column in range(last):
+                meets = [
+                    (pixel, weight)
+                    for tap, weight in enumerate(weights)
+                    for pixel in range(count)
+                    if pixel * window.stride[1] + tap * window.dilation[1] == column
+                ]
+                if meets:
+                    value = tir_builder.let(
+                        tir_builder.load(source.buffer, start + column * channels, lanes)
+                    )
+                for pixel, weight in meets:
+                    self._accumulate(sums[pixel], value * weight, lanes)
+        for pixel, register in enumerate(sums):
+            value = tir_builder.load(register, 0, lanes)
+            tir_builder.store(
+                target.buffer,
+                target_at + pixel * channels,
+                tir_builder.activate(value, activation, self.dtype, lanes),
+                lanes,
+            )
+
+    # All the others
+
+    def max_pool(self, source: Plane, target: Plane, row, window: Window) -> None:
+        """The greatest value in each window."""
+        channels = target.shape.channels
+        bases = self._window_rows(source, row, window)
+        start = tir_builder.let(target.row(row))
+
+        def pixel(first, _):
+            column = (first * window.stride[1] - window.padding[1]) * channels
+
+            def channel(offset, lanes):
+                value = None
+                for base in bases:
+                    for tap in range(window.size[1]):
+                        at = base + column + tap * window.dilation[1] * channels + offset
+                        found = tir_builder.load(source.buffer, at, lanes)
+                        value = found if value is None else T.max(value, found)
+                tir_builder.store(target.buffer, start + first * channels + offset, value, lanes)
+
+            tir_builder.for_vectors(channels, self.lanes, channel)
+
+        tir_builder.tiled(target.shape.width, 1, pixel)
+
+    def mix(
+        self, sources: list[tuple[Plane, int]], target: Plane, row, activation: Activation
+    ) -> None:
+        """The sum of maps, each enlarged by its factor; with one source a copy."""
+        channels = target.shape.channels
+        bases = [
+            tir_builder.let(plane.row(row // factor if factor > 1 else row))
+            for plane, factor in sources
+        ]
+        start = tir_builder.let(target.row(row))
+
+        def write(indices, at, lanes):
+            value = None
+            for (plane, _), index in zip(sources, indices, strict=True):
+                found = tir_builder.load(plane.buffer, index, lanes)
+                value = found if value is None else value + found
+            tir_builder.store(
+                target.buffer,
+                at,
+                tir_builder.activate(value, activation, self.dtype, lanes),
+                lanes,
+            )
+
+        if all(factor == 1 for _, factor in sources):
+            tir_builder.for_vectors(
+                target.shape.width * channels,
+                self.lanes,
+                lambda offset, lanes: write(
+                    [base + offset for base in bases], start + offset, lanes
+                ),
+            )
+            return
+        with tir_builder.serial(target.shape.width) as column:
+            begins = [
+                base + (column // factor) * channels
+                for base, (_, factor) in zip(bases, sources, strict=True)
+            ]
+            tir_builder.for_vectors(
+                channels,
+                self.lanes,
+                lambda offset, lanes: write(
+                    [begin + offset for begin in begins], start + column * channels + offset, lanes
+                ),
+            )
+
+    def concatenate(self, sources: list[Plane], target: Plane, row) -> None:
+        """Maps side by side along the channels."""
+        start = tir_builder.let(target.row(row))
+        done = 0
+        for plane in sources:
+            base = tir_builder.let(plane.row(row))
+            channels = plane.shape.channels
+            with tir_builder.serial(target.shape.width) as column:
+                at = start + column * target.shape.channels + done
+                tir_builder.for_vectors(
+                    channels,
+                    self.lanes,
+                    lambda offset, lanes, plane=plane, at=at, begin=base + column * channels: (
+                        tir_builder.store(
+                            target.buffer,
+                            at + offset,
+                            tir_builder.load(plane.buffer, begin + offset, lanes),
+                            lanes,
+                        )
+                    ),
+                )
+            done += channels
+
+    def pixels(
+        self, source: Plane, target: Plane, row, mean: tuple[float, ...], scale: float
+    ) -> None:
+        """uint8 to (value - mean) * scale, the means in the image's order of channels."""
+        base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
+
+        def write(offset, lanes):
+            value = tir_builder.convert(
+                tir_builder.load(source.buffer, base + offset, lanes), 'int32', lanes
+            )
+            value = tir_builder.convert(value, 'float32', lanes)
+            if any(mean):
+                value = value - tir_builder.constant(mean[0], 'float32', lanes)
+            if scale != 1:
+                value = value * tir_builder.constant(scale, 'float32', lanes)
+            if self.dtype != 'float32':
+                value = tir_builder.convert(value, self.dtype, lanes)
+            tir_builder.store(target.buffer, start + offset, value, lanes)
+
+        count = source.shape.width * source.shape.channels
+        if len(set(mean)) == 1:
+            tir_builder.for_vectors(count, self.lanes, write)
+            return
+        with tir_builder.serial(source.shape.width) as column:
+            for channel, value in enumerate(mean):
+                pixel = tir_builder.convert(
+                    tir_builder.convert(
+                        tir_builder.load(source.buffer, base + column * 3 + channel, 1), 'int32', 1
+                    ),
+                    'float32',
+                    1,
+                )
+                pixel = (pixel - tir_builder.constant(value, 'float32')) * tir_builder.constant(
+                    scale, 'float32'
+                )
+                tir_builder.store(
+                    target.buffer,
+                    start + column * 3 + channel,
+                    tir_builder.convert(pixel, self.dtype, 1),
+                    1,
+                )

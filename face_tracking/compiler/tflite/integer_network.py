@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network in floating point to one in 8-bit integers alone, after training.
+
+Integers q stand for real numbers (q - zero point) scale: one scale for a feature map, one for
+each output channel of a kernel (Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", 2018). `compiler.quantize` gives each channel of a
+map a scale of its own and keeps some maps in 16 bits; accelerators know neither, so here two
+other things make eight bits go further:
+
+- ReLU lets a channel be scaled by any positive number if the next kernel takes it back, so that
+  all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through Weight
+  Equalization and Bias Correction", 2019).
+- A detector's last convolution puts logits, offsets and log sizes side by side. Each of its
+  channels is scaled to -1 .. 1, and `IntegerNetwork.ends` says what turns it back in float.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from face_tracking.compiler.graph import (
+    IMAGE,
+    NONE,
+    RELU,
+    Add,
+    Convolution,
+    Layer,
+    MaxPool,
+    Network,
+    Output,
+    Upsample,
+)
+from face_tracking.compiler.int8.calibration_file import CALIBRATE
+from face_tracking.compiler.int8.quantization import Ranges
+from face_tracking.errors import UserError
+
+LARGEST = 127
+LARGEST_BIAS = 2**30
+LEAST_SHARE = 1e-3
+"""A channel that reaches less than this share of the map's range counts as reaching this."""
+
+
+class Grid(NamedTuple):
+    """Real numbers of which int8 q stands for ``(q - zero_point) * scale``."""
+
+    scale: float
+    zero_point: int
+
+
+class Kernel(NamedTuple):
+    """A convolution's numbers as integers.
+
+    weights int8, shaped as `network.Convolution` has them; scales float32 (out,); bias int32
+    (out,), in units of the input's scale times the kernel's.
+    """
+
+    weights: np.ndarray
+    scales: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """A network and how its numbers become integers.
+
+    :ivar network: equalized; its maps are those that the integers stand for.
+    :ivar grids: of each feature map, the image included.
+    :ivar kernels: of each convolution, by its output.
+    :ivar ends: float32 (channels,), by which a map that is handed out was divided, by its name.
+    """
+
+    network: Network
+    grids: dict[str, Grid]
+    kernels: dict[str, Kernel]
+    ends: dict[str, np.ndarray]
+
+
+Reach = dict[str, np.ndarray]
+"""The largest magnitude of each channel, float32 (channels,), by map."""
+
+
+def quantized(
+    network: Network, ranges: Ranges, mean: float = 0, scale: float = 1
+) -> IntegerNetwork:
+    """Quantize a network of convolutions, pooling, enlargement and additions.
+
+    :param ranges: from calibration.
+    :param mean: subtracted from each pixel value (0 to 255), a whole number.
+    :param scale: then multiplied.
+    :raises UserError: there is a layer of another kind, or a range is missing.
+    """
+    reach = _reach(network, ranges)
+    network, reach = _equalized(network, reach)
+    network, reach, ends = _with_even_ends(network, reach)
+    grids = {IMAGE: Grid(scale, round(mean) - 128)}
+    positive: set[str] = set()
+    for layer in network.layers:
+        name, source = layer.output, layer.sources[0]
+        if _is_positive(layer, positive):
+            positive.add(name)
+        # Some hand values on, and the kernels that do want them on the same grid.
+        grids[name] = (
+            grids[source]
+            if isinstance(layer, MaxPool | Upsample)
+            else _grid(float(reach[name].max()), name in positive)
+        )
+    kernels = {
+        layer.output: _kernel(layer, grids[layer.sources[0]].scale)
+        for layer in network.layers
+        if isinstance(layer, Convolution)
+    }
+    return IntegerNetwork(network, grids, kernels, ends)
+
+
+def _reach(network: Network, ranges: Ranges) -> Reach:
+    reach: Reach = {}
+    for layer in network.layers:
+        name, channels = layer.output, network.shapes[layer.output].channels
+        if not isinstance(layer, Convolution | MaxPool | Upsample | Add):
+            raise UserError(
+                f'{type(layer).__name__} ({name}) has no integer form', 'choose another runtime'
+            )
+        if isinstance(layer, MaxPool | Upsample):
+            continue
+        found = ranges.clips.get(name, ranges.peaks.get(name))
+        if found is None or len(found) != channels:
+            raise UserError(f'the calibration says nothing of the feature map {name}', CALIBRATE)
+        found = np.asarray(found, np.float32)
+        reach[name] = np.maximum(found, max(float(found.max()) * LEAST_SHARE, 1e-6))
+    return reach
+
+
+def _is_positive(layer: Layer, positive: set[str]) -> bool:
+    activation = getattr(layer, 'activation', NONE)
+    if activation != NONE:
+        return activation.low >= 0
+    return not isinstance(layer, Convolution) and set(layer.sources) <= positive
+
+
+def _grid(reach: float, positive: bool) -> Grid:
+    return Grid(reach / 255, -128) if positive else Grid(reach / 127, 0)
+
+
+def _kernel(layer: Convolution, input_scale: float) -> Kernel:
+    bound = np.abs(layer.weights).reshape(-1, layer.weights.shape[-1]).max(axis=0) / LARGEST
+    scales = np.maximum(bound, np.abs(layer.bias) / (input_scale * LARGEST_BIAS))
+    scales = np.maximum(scales, 1e-30).astype(np.float32)
+    weights = np.clip(np.round(layer.weights / scales), -LARGEST, LARGEST).astype(np.int8)
+    bias = np.round(layer.bias / (np.float64(input_scale) * scales)).astype(np.int32)
+    return Kernel(weights, scales, bias)
+
+
+def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
+    """Scale the channels of maps that only convolutions read, so that each uses the range.
+
+    A depthwise kernel has a scale for each channel, and all may reach the same. A dense kernel's
+    inputs share one, so there the factor is shared between map and kernel.
+    """
+    layers = {layer.output: layer for layer in network.layers}
+    reach = dict(reach)
+    for name, users in network.uses().items():
+        producer = layers.get(name)
+        if not _may_be_scaled(producer, users):
+            continue
+        users = [layers[user.output] for user in users]
+        factors = reach[name] / reach[name].max()
+        dense = [np.abs(user.weights).max(axis=(0, 1, 3)) for user in users if not user.depthwise]
+        if dense:
+            weight = np.max(dense, axis=0)
+            weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
+            factors = np.sqrt(reach[name] / weight)
+        layers[name] = replace(
+            producer, weights=producer.weights / factors, bias=producer.bias / factors
+        )
+        for user in users:
+            taken_back = factors if user.depthwise else factors[:, None]
+            layers[user.output] = replace(user, weights=user.weights * taken_back)
+        reach[name] = reach[name] / factors
+    return replace(network, layers=list(layers.values())), reach
+
+
+def _may_be_scaled(producer: Layer | None, users: list[Layer | Output]) -> bool:
+    return (
+        isinstance(producer, Convolution)
+        and producer.activation in (NONE, RELU)
+        and bool(users)
+        and all(isinstance(user, Convolution) for user in users)
+    )
+
+
+def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Reach]:
+    """Scale each channel of maps that only outputs read to -1 .. 1."""
+    uses, reach, ends, layers = network.uses(), dict(reach), {}, []
+    for layer in network.layers:
+        name = layer.output
+        if (
+            isinstance(layer, Convolution)
+            and layer.activation == NONE
+            and all(isinstance(user, Output) for user in uses[name])
+        ):
+            ends[name] = reach[name]
+            layer = replace(
+                layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name]
+            )
+            reach[name] = np.ones_like(ends[name])
+        layers.append(layer)
+    return replace(network, layers=layers), reach, ends

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exporting a detector to an int8 TensorFlow Lite file, and on to an Edge TPU's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from face_tracking.compiler.int8.calibration_file import find_ranges, read_ranges
+from face_tracking.compiler.int8.quantization import Ranges
+from face_tracking.compiler.onnx_import import read_network
+from face_tracking.compiler.tflite.integer_network import quantized
+from face_tracking.detection.model import Model
+from face_tracking.errors import UserError
+
+EDGE_TPU_COMPILER = 'edgetpu_compiler'
+
+
+def export_tflite(
+    model: Model,
+    output: Path,
+    ranges: Ranges | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a detector as a TensorFlow Lite file that computes in 8-bit integers.
+
+    :param model: at the input size that the file shall have.
+    :param output: where to write it.
+    :param ranges: of its feature maps; those of the model's calibration if None.
+    :param progress: called with a line on each step.
+    :returns: ``output``.
+    :raises UserError: LiteRT is missing, the model has layers without a counterpart there, it
+        was not calibrated, or the file cannot be written.
+    """
+    try:
+        from face_tracking.compiler.tflite.flatbuffer_writer import written
+    except ImportError as error:
+        raise UserError(
+            f'the Python package ai-edge-litert, whose schema says how TensorFlow '
+            f'Lite files are written, is missing ({error})',
+            'pip install ai-edge-litert',
+        ) from error
+    tell = progress or (lambda line: None)
+    pixels = model.description
+    if len(set(pixels.mean)) > 1 or pixels.mean[0] % 1:
+        raise UserError(
+            f'the mean {pixels.mean} of {model.name} is not one whole number, as an '
+            'int8 input needs',
+            'choose another runtime',
+        )
+    tell(f'reading {model.path.name}')
+    network = read_network(model.path, model.input_size, rgb=pixels.color == 'rgb')
+    if ranges is None:
+        ranges = read_ranges(find_ranges(model.path, model.sha256).path)
+    integers = quantized(network, ranges, pixels.mean[0], pixels.scale)
+    content = written(
+        integers,
+        f'{model.name} {model.width}x{model.height} of {model.path.name}, SHA-256 {model.sha256}',
+    )
+    _write(output, content)
+    tell(f'wrote {output}')
+    return output
+
+
+def compiled_for_edge_tpu(path: Path, progress: Callable[[str], None] | None = None) -> Path:
+    """Have Google's compiler make of a TensorFlow Lite file what an Edge TPU runs.
+
+    :returns: the file beside ``path`` that it wrote.
+    :raises UserError: the compiler is missing, or refuses the file.
+    """
+    program = shutil.which(EDGE_TPU_COMPILER)
+    if program is None:
+        raise UserError(
+            f'{EDGE_TPU_COMPILER} is missing, so {path} is not yet compiled',
+            "install it on an x86-64 machine, from Coral's Debian repository "
+            '(docs/accelerators.md)',
+        )
+    done = subprocess.run(
+        [program, '--out_dir', str(path.parent), str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    result = path.with_name(f'{path.stem}_edgetpu.tflite')
+    if done.returncode or not result.is_file():
+        said = done.stdout.strip().splitlines() or ['it says nothing']
+        raise UserError(
+            f'{EDGE_TPU_COMPILER} does not compile {path} ({said[-1]})',
+            f'run {EDGE_TPU_COMPILER} --show_operations {path}',
+        )
+    if progress:
+        progress(f'wrote {result}')
+    return result
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(
+            f'cannot write {path} ({error.strerror})', 'check the folder and its permissions'
+        ) from error

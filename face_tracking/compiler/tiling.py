@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is free in a convolution's kernel, and what is chosen where nobody measured.
+
+A workload is a layer's shape, the precision and the processor; weights play no part in it. A
+`TilingConfig` for it says how the kernel in `rows` is cut. `face_tracking tune` measures some of
+`candidates` and records the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from face_tracking.compiler import tir_builder
+from face_tracking.compiler.graph import Convolution, Shape
+from face_tracking.compiler.targets import Machine
+from face_tracking.compiler.tuning_records import records_for
+
+MOST_PIXELS = 16
+"""No register tile is longer."""
+
+
+@dataclass(frozen=True)
+class TilingConfig:
+    """How one convolution's kernel is cut.
+
+    :ivar pixels: neighboring pixels of a row whose sums are in registers together.
+    :ivar vectors: vectors of output channels that are computed beside each other.
+    :ivar unroll: steps of the sum over input channels between two jumps (dense ones only).
+    """
+
+    pixels: int
+    vectors: int
+    unroll: int = 1
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A convolution as its kernel sees it: one row of it, in one precision.
+
+    :ivar window: kernel (height, width), stride, dilation as in `network.Window`.
+    :ivar inputs: input channels; 0 for a depthwise convolution.
+    :ivar outputs: output channels.
+    :ivar width: pixels of a row of the result.
+    :ivar dtype: of the arithmetic.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    inputs: int
+    outputs: int
+    width: int
+    dtype: str
+
+    @staticmethod
+    def of(layer: Convolution, shape: Shape, dtype: str) -> ConvShape:
+        """Return the workload of a layer whose result has ``shape``."""
+        window = layer.window
+        inputs = 0 if layer.depthwise else layer.weights.shape[2]
+        return ConvShape(
+            window.size, window.stride, window.dilation, inputs, shape.channels, shape.width, dtype
+        )
+
+    @property
+    def key(self) -> str:
+        """The name under which its record is kept, such as ``1x1 64>64 w40 float32``.
+
+        The processor is not in it: each has records of its own.
+        """
+        kernel = 'x'.join(map(str, self.size))
+        for sign, pair in (('/', self.stride), ('d', self.dilation)):
+            if pair != (1, 1):
+                kernel += sign + 'x'.join(map(str, pair))
+        channels = f'{self.inputs or "each"}>{self.outputs}'
+        return f'{kernel} {channels} w{self.width} {self.dtype}'
+
+
+Chooser = Callable[[ConvShape], TilingConfig]
+
+
+def recorded_choices(machine: Machine) -> Chooser:
+    """Return a function that looks each workload up in the records, and else takes the default."""
+    records = records_for(machine.cpu)
+
+    def choose(workload: ConvShape) -> TilingConfig:
+        record = records.get(workload.key)
+        return TilingConfig(**record.choice) if record else default_choice(workload, machine)
+
+    return choose
+
+
+def default_choice(workload: ConvShape, machine: Machine) -> TilingConfig:
+    """Return the choice that follows from the number of registers alone."""
+    lanes, registers = machine.lanes(workload.dtype), machine.registers
+    if not workload.inputs:
+        # Two registers at a time where one instruction loads both.
+        vectors = 2 if machine.lane_products else 1
+        taps = workload.size[0] * workload.size[1]
+        return TilingConfig(max(1, min(8 // vectors, registers // vectors - taps - 2)), vectors)
+    vectors = min(4 if registers >= 32 else 2, len(tir_builder.vectors(workload.outputs, lanes)))
+    return TilingConfig(_even(workload.width, _most_pixels(machine, vectors)), vectors)
+
+
+def _most_pixels(machine: Machine, vectors: int) -> int:
+    """Return how many pixels' sums fit into the registers, beside weights and inputs."""
+    if machine.lane_products:
+        most = (machine.registers - vectors) // (vectors + 1)
+    else:
+        most = (machine.registers - vectors - 1) // vectors
+    return max(1, min(most, MOST_PIXELS))
+
+
+def _even(width: int, most: int) -> int:
+    """Return the tile's length: few tiles first, then those that leave no odd rest."""
+    tiles = -(-width // min(most, width))
+    return -(-width // tiles)
+
+
+def candidates(workload: ConvShape, machine: Machine) -> list[TilingConfig]:
+    """Return the choices that are worth measuring, the likeliest first, without the default."""
+    default = default_choice(workload, machine)
+    found = (
+        _depthwise_candidates(workload)
+        if not workload.inputs
+        else _dense_candidates(workload, machine)
+    )
+    return [choice for choice in dict.fromkeys(found) if choice != default]
+
+
+def _dense_candidates(workload: ConvShape, machine: Machine) -> list[TilingConfig]:
+    groups = len(tir_builder.vectors(workload.outputs, machine.lanes(workload.dtype)))
+    tiles = []
+    for vectors in (4, 2, 3, 1, 6, 8):
+        if vectors > groups:
+            continue
+        most = _most_pixels(machine, vectors)
+        even = _even(workload.width, most)
+        shorter = -(-workload.width // (-(-workload.width // even) + 1))
+        tiles += [
+            TilingConfig(pixels, vectors)
+            for pixels in (even, most, shorter, _even(workload.width, most + 1), most - 1)
+            if 1 <= pixels <= workload.width and vectors * pixels >= 4
+        ]
+    likeliest = default_choice(workload, machine)
+    unrolled = [replace(likeliest, unroll=unroll) for unroll in (2, 4)]
+    return [*tiles[:2], *unrolled, *tiles[2:]]
+
+
+def _depthwise_candidates(workload: ConvShape) -> list[TilingConfig]:
+    return [
+        TilingConfig(pixels, vectors)
+        for vectors in (1, 2, 4)
+        for pixels in (4, 3, 2, 5, 6, 8, 1)
+        if pixels <= workload.width
+    ]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The field's metrics: HOTA, CLEAR and identity, as the package ``trackers`` computes them.
+
+HOTA: J. Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking", 2021.
+CLEAR (MOTA): K. Bernardin and R. Stiefelhagen, "Evaluating Multiple Object Tracking Performance",
+2008. IDF1: E. Ristani et al., "Performance Measures and a Data Set for Multi-Target,
+Multi-Camera Tracking", 2016.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from face_tracking import boxes as box_arithmetic
+from face_tracking.errors import UserError
+from face_tracking.evaluation.baselines import INSTALL
+from face_tracking.simulation.rendering import GroundTruth
+from face_tracking.tracking.association import assign
+
+LEAST_VISIBILITY = 0.5
+"""A face of which less is seen counts neither for nor against anybody."""
+
+_MATCH = 0.5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One line of the table.
+
+    :ivar hota: 0 to 1, like ``idf1``; ``mota`` is at most 1.
+    :ivar switches: how often a person's id changed.
+    :ivar fragmentations: how often a person was lost and found again.
+    :ivar milliseconds: mean time for an image.
+    """
+
+    hota: float
+    idf1: float
+    mota: float
+    switches: int
+    fragmentations: int
+    milliseconds: float = float('nan')
+
+
+@dataclass
+class Sheet:
+    """What somebody said about each image of a sequence, beside the truth.
+
+    :ivar milliseconds: what each image took.
+    """
+
+    truth_ids: list[np.ndarray] = field(default_factory=list)
+    ids: list[np.ndarray] = field(default_factory=list)
+    overlaps: list[np.ndarray] = field(default_factory=list)
+    milliseconds: list[float] = field(default_factory=list)
+
+    def add(
+        self,
+        truth: GroundTruth,
+        ids: np.ndarray,
+        boxes: np.ndarray,
+        size: tuple[int, int],
+        milliseconds: float,
+    ) -> None:
+        """Note one image of (width, height) ``size``.
+
+        Boxes are cut to the image, the truth's as well. As in the MOT challenge, a box that
+        is on a face that hardly shows is set aside before anything is counted.
+        """
+        overlap = box_arithmetic.iou(
+            box_arithmetic.clip(truth.boxes.astype(float), *size),
+            box_arithmetic.clip(np.asarray(boxes, float), *size),
+        )
+        shown = truth.visibility >= LEAST_VISIBILITY
+        rows, columns = assign(1 - overlap, overlap >= _MATCH)
+        kept = np.ones(len(ids), bool)
+        kept[columns[~shown[rows]]] = False
+        self.truth_ids.append(truth.ids[shown])
+        self.ids.append(np.asarray(ids)[kept])
+        self.overlaps.append(overlap[shown][:, kept])
+        self.milliseconds.append(milliseconds)
+
+
+def score(sheets: list[Sheet]) -> Scores:
+    """Return the scores over all ``sheets`` together.
+
+    :raises UserError: the package ``trackers`` is missing.
+    """
+    library = metrics_library()
+    parts = [_parts(library, sheet) for sheet in sheets]
+    hota = library.aggregate_hota_metrics([part[0] for part in parts])
+    clear = library.aggregate_clear_metrics([part[1] for part in parts])
+    identity = library.aggregate_identity_metrics([part[2] for part in parts])
+    times = np.concatenate([sheet.milliseconds for sheet in sheets])
+    return Scores(
+        float(hota['HOTA']),
+        float(identity['IDF1']),
+        float(clear['MOTA']),
+        int(clear['IDSW']),
+        int(clear['Frag']),
+        float(times.mean()),
+    )
+
+
+def _parts(library, sheet: Sheet):
+    truth, ids = _counted(sheet.truth_ids), _counted(sheet.ids)
+    return (
+        library.compute_hota_metrics(truth, ids, sheet.overlaps),
+        library.compute_clear_metrics(truth, ids, sheet.overlaps, threshold=_MATCH),
+        library.compute_identity_metrics(truth, ids, sheet.overlaps, threshold=_MATCH),
+    )
+
+
+def _counted(ids: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the ids renumbered from 0 without gaps, as the library wants them."""
+    names = np.unique(np.concatenate(ids)) if ids else np.zeros(0, int)
+    return [np.searchsorted(names, row) for row in ids]
+
+
+def metrics_library():
+    """Return the module with the metrics.
+
+    :raises UserError: the package ``trackers`` is missing.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            import trackers.eval
+    except ImportError as error:
+        raise UserError(f'the evaluation needs the package trackers ({error})', INSTALL) from error
+    return trackers.eval

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of the package with their parameters, for the reference pages and the tests."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from face_tracking.options import Option, Options, rows_of
+
+NODES = {
+    'camera_node': ('CameraParameters',),
+    'detector_node': ('DetectorParameters',),
+    'tracker_node': ('TrackerParameters',),
+    'pan_tilt_node': ('PanTiltParameters',),
+}
+"""The names of the option classes in each node's module."""
+
+
+def node_parameters(node: str) -> list[Option]:
+    """Return the parameters of a node, those of its drivers included."""
+    module = import_module(f'face_tracking.nodes.{node}')
+    classes: list[type[Options]] = [getattr(module, name) for name in NODES[node]]
+    classes += [driver.options for driver in getattr(module, 'DRIVERS', {}).values()]
+    return [row for options in classes for row in rows_of(options)]

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several nodes have in common, each declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from face_tracking.options import Options, option
+
+
+@dataclass(frozen=True)
+class FaceSizeOptions(Options):
+    """The size of a face, from which its distance follows."""
+
+    face_height: float = option(
+        0.22,
+        'Height of a face as the detector frames it, in meters; the distance of a face is '
+        'computed from it',
+        0.01,
+        10.0,
+    )
+
+
+@dataclass(frozen=True)
+class JpegOptions(Options):
+    """The quality of compressed images."""
+
+    jpeg_quality: int = option(80, 'JPEG quality of the compressed images, 1 to 100', 1, 100)

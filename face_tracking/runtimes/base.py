@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface of the engines that run a network, and the register of their names.
+
+To add an engine, write a subclass of :class:`Runtime` in a module of its own and name it in
+:data:`RUNTIMES`, or call :func:`register_runtime` from outside the package. The module is
+imported when the engine is asked for, so that one which is not installed costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from face_tracking.detection.letterbox import Downscaler
+from face_tracking.detection.model import Model, ModelDescription
+from face_tracking.detection.postprocess import PostProcessor
+from face_tracking.errors import UserError
+
+DEFAULT = 'tvm'
+RUNTIMES = {
+    'tvm': 'face_tracking.runtimes.tvm:TvmRuntime',
+    'onnxruntime': 'face_tracking.runtimes.onnxruntime:OnnxRuntime',
+    'opencv': 'face_tracking.runtimes.opencv:OpenCvRuntime',
+    'tflite': 'face_tracking.runtimes.tflite:TfliteRuntime',
+    'coral': 'face_tracking.runtimes.coral:CoralRuntime',
+    'hailo': 'face_tracking.runtimes.hailo:HailoRuntime',
+}
+"""``module:class`` of each engine by its name."""
+
+
+class Runtime(ABC):
+    """One network, loaded by one engine at one input size.
+
+    :param model: the network; the engine may read ``model.path`` or ``model.onnx_bytes()``.
+    :param threads: how many cores to use; 0 leaves it to the engine.
+    :param device: ``cpu``, or another that the engine knows; ``auto`` is its best.
+    :ivar precisions: those that it can be asked for.
+    :raises UserError: if the engine is not installed or cannot load the model.
+    """
+
+    name: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ('auto',)
+
+    def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
+        self.model = model
+        self.threads = threads
+        self.device = device
+
+    @abstractmethod
+    def infer(self, image: np.ndarray) -> Sequence[np.ndarray]:
+        """Run the network on one image.
+
+        :param image: uint8 (H, W, 3), BGR, of just the network's input size.
+        :returns: float32 arrays, the outputs in the order of ``model.description.outputs``.
+            They may be the engine's own buffers and are valid until the next call.
+        """
+
+    def postprocessor(self) -> PostProcessor | None:
+        """Return what finds the faces in this engine's outputs, None where NumPy is to do it."""
+        return None
+
+    def downscaler(self) -> Downscaler | None:
+        """Return what shrinks an image to half, None where OpenCV is to do it."""
+        return None
+
+    def close(self):  # noqa: B027  most engines have nothing to give back
+        """Give back what the engine holds; nothing may be called afterwards."""
+
+
+def create_runtime(
+    name: str, model: Model, threads: int = 0, device: str = 'auto', precision: str = 'auto'
+) -> Runtime:
+    """Return the engine ``name`` with ``model`` loaded.
+
+    :param precision: of the arithmetic, one of :data:`PRECISIONS`; an engine that leaves no
+        choice takes ``auto`` alone.
+    :raises UserError: if there is no such engine, it is not installed, or cannot load the model.
+    """
+    engine = runtime_class(name)
+    if precision not in engine.precisions:
+        other = '' if name == DEFAULT else f', or the runtime {DEFAULT}'
+        raise UserError(
+            f'the runtime {name} knows no precision "{precision}"',
+            f'choose {" or ".join(engine.precisions)}{other}',
+        )
+    if precision == 'auto':
+        return engine(model, threads=threads, device=device)
+    return engine(model, threads=threads, device=device, precision=precision)
+
+
+def runtime_class(name: str) -> type[Runtime]:
+    """Return the class of the engine ``name``.
+
+    :raises UserError: if there is no such engine or it is not installed.
+    """
+    if name not in RUNTIMES:
+        raise UserError(f'there is no runtime "{name}"', f'choose one of {", ".join(RUNTIMES)}')
+    module, _, attribute = RUNTIMES[name].partition(':')
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise UserError(
+            f'the runtime {name} is not installed ({error})',
+            f'install it, or choose another of {", ".join(RUNTIMES)}',
+        ) from error
+
+
+def register_runtime(name: str, target: str):
+    """Make an engine known under ``name``; ``target`` is ``package.module:Class``."""
+    RUNTIMES[name] = target
+
+
+def to_tensor(image: np.ndarray, description: ModelDescription) -> np.ndarray:
+    """Return float32 (1, 3, H, W), normalized as the model wants it, of uint8 BGR (H, W, 3)."""
+    swap = description.color == 'rgb'
+    return cv2.dnn.blobFromImage(image, description.scale, mean=description.mean, swapRB=swap)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sparse optical flow: how the camera turned, and how each face moved.
+
+One call follows a grid of points on the background and a small grid on each face from one
+image to the next (B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an
+Application to Stereo Vision", 1981; J.-Y. Bouguet, "Pyramidal Implementation of the Lucas Kanade
+Feature Tracker", 2001). Points on texture count, those that go another way than most do not.
+
+Points are complex numbers where a similarity is fitted: it is then one factor and one shift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from face_tracking.camera_model import CameraModel
+from face_tracking.tracking.image_pyramid import ImagePyramid
+
+_WINDOW = (7, 7)
+_LEVELS = 3
+_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
+_LEAST_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
+_GRID = (8, 6)  # background points across and down
+_FACE_GRID = 3  # face points each way
+_FACE_PART = 0.3  # of the box, to either side of its center, that is surely face
+_BACKGROUND_POINTS = 8
+_FACE_POINTS = 4
+_ROUNDS = 3  # of reweighting
+_STILL = 0.15  # pixels by which the points may seem to move before a camera at rest
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """How the background moved: a point p goes to ``matrix @ p + offset``, in pixels.
+
+    :ivar matrix: float64 (2, 2), a rotation times a scale.
+    :ivar offset: float64 (2,).
+    """
+
+    matrix: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def none(cls) -> Warp:
+        """Return the warp of a camera that stands still, always the same object."""
+        return _NONE
+
+    @classmethod
+    def of_rotation(cls, camera: CameraModel, pan: float, tilt: float) -> Warp:
+        """Return what a turn of the camera does to the middle of the image.
+
+        :param pan: radians about the vertical, positive to the left (REP 103).
+        :param tilt: radians about the axis to the left, positive downwards.
+        """
+        shift = np.array([camera.fx * np.tan(pan), -camera.fy * np.tan(tilt)])
+        return cls(np.eye(2), shift)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Return points (N, 2) moved."""
+        return points @ self.matrix.T + self.offset
+
+    @property
+    def zoom(self) -> float:
+        """The scale."""
+        return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
+
+
+_NONE = Warp(np.eye(2), np.zeros(2))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What was measured between two images.
+
+    :ivar warp: of the background, None where it could not be told.
+    :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h.
+    :ivar deviation: float64 (N, 4), standard deviations; infinite where nothing is known.
+    """
+
+    warp: Warp | None
+    motion: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def unknown(cls, count: int, warp: Warp | None = None) -> Flow:
+        """Return what is known of ``count`` faces of which nothing was measured."""
+        return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
+
+
+def measure(
+    before: ImagePyramid,
+    after: ImagePyramid,
+    boxes: np.ndarray,
+    faces: bool = True,
+    background: bool = True,
+    hint: Warp | None = None,
+) -> Flow:
+    """Follow background and faces from one image to the next of the same shape.
+
+    :param boxes: float64 (N, 4), pixels of the full image, of the faces in ``before``.
+    :param faces: whether to follow the faces; ``background`` likewise.
+    :param hint: how the background probably moved: where the search begins.
+    """
+    scale, shape = before.gray_scale, before.gray.shape
+    centers = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
+    sizes = (boxes[:, 2:] - boxes[:, :2]) * scale
+    room = _background_points(shape, centers, sizes) if background else _NO_POINTS
+    split = len(room)
+    points = np.empty((split + len(boxes) * len(_FACE_POINTS_GRID) * faces, 2), np.float32)
+    points[:split] = room
+    if faces:
+        points[split:].reshape(-1, *_FACE_POINTS_GRID.shape)[:] = (
+            centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]
+        )
+    if not len(points):
+        return Flow.unknown(len(boxes))
+    guess = (
+        None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
+    )
+    places, good = _follow(before.gray, after.gray, points, guess)
+    points, moved = (places / scale).view(np.complex128)[..., 0]
+    warp = _similarity(points[:split], moved[:split], good[:split])
+    if not faces or not len(boxes):
+        return Flow.unknown(len(boxes), warp)
+    rows = len(boxes), len(_FACE_POINTS_GRID)
+    motion, deviation = _face_motion(
+        points[split:].reshape(rows),
+        moved[split:].reshape(rows),
+        good[split:].reshape(rows),
+        boxes,
+    )
+    return Flow(warp, motion, deviation)
+
+
+_NO_POINTS = np.zeros((0, 2), np.float32)
+_FACE_POINTS_GRID = np.stack(
+    np.meshgrid(*[np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1
+).reshape(-1, 2)
+
+
+@lru_cache(maxsize=8)
+def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a grid over an image: columns' x, rows' y, and the points (rows, columns, 2)."""
+    x = ((np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]).astype(np.float32)
+    y = ((np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]).astype(np.float32)
+    return x, y, np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def _background_points(
+    shape: tuple[int, int], centers: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Return a grid over the small image, the points on or near faces left out."""
+    x, y, points = _grid(shape)
+    if not len(centers):
+        return points.reshape(-1, 2)
+    columns = np.abs(x[:, None] - centers[:, 0]) < sizes[:, 0]
+    rows = np.abs(y[:, None] - centers[:, 1]) < sizes[:, 1]
+    return points[~(rows @ columns.T)]
+
+
+def _follow(
+    before: np.ndarray, after: np.ndarray, points: np.ndarray, guess: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe."""
+    # OpenCV has pixel centers at whole numbers.
+    begin = None if guess is None else (guess - 0.5).reshape(-1, 1, 2)
+    moved, found, texture = cv2.calcOpticalFlowPyrLK(
+        before,
+        after,
+        (points - 0.5).reshape(-1, 1, 2),
+        begin,
+        winSize=_WINDOW,
+        maxLevel=_LEVELS,
+        criteria=_CRITERIA,
+        flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
+        | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW),
+    )
+    places = np.empty((2, len(points), 2))
+    places[0] = points
+    np.add(moved[:, 0], 0.5, out=places[1])
+    good = (found[:, 0] > 0) & (texture[:, 0] > _LEAST_TEXTURE)
+    middle = np.array(before.shape[::-1]) / 2
+    inside = np.abs(places - middle) < middle - 1
+    good &= inside[0, :, 0] & inside[0, :, 1] & inside[1, :, 0] & inside[1, :, 1]
+    return places, good
+
+
+def _similarity(points: np.ndarray, moved: np.ndarray, good: np.ndarray) -> Warp | None:
+    """Fit shift, rotation and scale to most of the points, by reweighted least squares.
+
+    :param points: complex (P,), like ``moved``.
+    """
+    points, moved = points[good], moved[good]
+    count = len(points)
+    if count < _BACKGROUND_POINTS:
+        return None
+    shift = moved - points
+    if np.count_nonzero(np.abs(shift) < _STILL) > 0.75 * count:
+        return Warp.none()
+    residual = np.abs(shift - complex(_median(shift.real), _median(shift.imag)))
+    for _ in range(_ROUNDS):
+        weight = residual / max(1.5 * _median(residual), 0.15)
+        weight *= weight
+        weight += 1
+        weight *= weight
+        np.divide(1, weight, out=weight)
+        total = weight.sum()
+        center, there = weight @ points / total, weight @ moved / total
+        arms = points - center
+        weighted = weight * arms
+        turn = np.vdot(weighted, moved - there) / np.vdot(weighted, arms).real
+        offset = there - turn * center
+        residual = np.abs(turn * points + offset - moved)
+    believed = np.count_nonzero(residual < 1.5)
+    if believed < max(_BACKGROUND_POINTS, count / 3):
+        return None
+    return Warp(
+        np.array([[turn.real, -turn.imag], [turn.imag, turn.real]]),
+        np.array([offset.real, offset.imag]),
+    )
+
+
+def _median(values: np.ndarray) -> float:
+    """Return the middle one of some numbers: ``np.median`` takes ten times as long for few."""
+    return float(np.sort(values)[len(values) // 2])
+
+
+def _face_motion(points, moved, good, boxes) -> tuple[np.ndarray, np.ndarray]:
+    """Return each face's motion (N, 4) and its deviation from points, complex (N, P)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    size = np.sqrt(sides[:, 0] * sides[:, 1])
+    count = good.sum(axis=1)
+    # What is not good is sorted last.
+    shift = np.where(good, moved - points, complex(np.inf, np.inf))
+    halfway = np.arange(len(boxes)), np.maximum(count - 1, 0) // 2
+    middle = np.empty(len(boxes), complex)
+    middle.real = np.sort(shift.real, axis=1)[halfway]
+    middle.imag = np.sort(shift.imag, axis=1)[halfway]
+    middle[count == 0] = 0
+    moved = np.where(good, moved, points)
+    away = np.abs(moved - points - middle[:, None]) / (0.02 * size + 0.3)[:, None]
+    weight = good / (1 + away * away)
+    total = weight.sum(axis=1)
+    weight /= np.maximum(total, 1e-9)[:, None]
+    center, there = (weight * points).sum(axis=1), (weight * moved).sum(axis=1)
+    arms = points - center[:, None]
+    weight = weight * arms.conj()
+    spread = (weight * arms).sum(axis=1).real
+    growth = (weight * (moved - there[:, None])).sum(axis=1).real / np.maximum(spread, 1e-9)
+    # The weighted center of the points is not that of the box.
+    box_center = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(np.complex128)[:, 0]
+    change = there - box_center + growth * (box_center - center)
+    motion = np.empty((len(boxes), 4))
+    motion[:, 0], motion[:, 1] = change.real, change.imag
+    motion[:, 2:] = np.log(np.minimum(np.maximum(growth, 0.8), 1.25))[:, None]
+    believed = total / points.shape[1]
+    doubt = 1 / np.maximum(believed, 0.05)
+    doubt[(count < _FACE_POINTS) | (believed <= 0.25)] = np.inf
+    deviation = np.empty((len(boxes), 4))
+    deviation[:, :2] = (0.008 * size * doubt + 0.1)[:, None]
+    deviation[:, 2:] = (0.012 * doubt)[:, None]
+    return motion, deviation

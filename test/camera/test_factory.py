@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which source a URI means, and what is said where there is none."""
+
+import pytest
+
+from face_tracking.camera import CaptureOptions, open_camera
+from face_tracking.camera.factory import split_uri
+from face_tracking.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ('uri', 'expected'),
+    [
+        ('v4l2:///dev/video2', ('v4l2', '/dev/video2')),
+        ('/dev/video1', ('v4l2', '/dev/video1')),
+        ('0', ('v4l2', '0')),
+        ('gstreamer:videotestsrc ! videoconvert', ('gstreamer', 'videotestsrc ! videoconvert')),
+        (
+            'gstreamer:rtspsrc location=rtsp://host/a%20b',
+            ('gstreamer', 'rtspsrc location=rtsp://host/a%20b'),
+        ),
+        ('picamera2:', ('picamera2', '')),
+        ('picamera2:1', ('picamera2', '1')),
+        ('file:///videos/a%20b.mp4', ('file', '/videos/a b.mp4')),
+        ('films/walk.mp4', ('file', 'films/walk.mp4')),
+        ('folder:///pictures', ('folder', '/pictures')),
+        ('virtual:', ('virtual', '')),
+        ('virtual:crossing', ('virtual', 'crossing')),
+        ('virtual:/scenes/mine.yaml', ('virtual', '/scenes/mine.yaml')),
+    ],
+)
+def test_uri_names_its_source(uri, expected):
+    assert split_uri(uri) == expected
+
+
+def test_bare_path_of_a_folder_is_a_folder(tmp_path):
+    assert split_uri(str(tmp_path)) == ('folder', str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('uri', 'words'),
+    [
+        ('', 'no camera is given'),
+        ('rtsp://host/stream', 'no camera source "rtsp"'),
+        ('v4l2:///dev/video97', 'there is no camera /dev/video97: attach it'),
+        ('/no/such/video.mp4', 'there is no video /no/such/video.mp4'),
+        ('folder:///no/such/folder', 'there is no folder /no/such/folder'),
+        ('virtual:atlantis', 'there is no scene "atlantis": give one of'),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_one_line(uri, words):
+    with pytest.raises(UserError) as caught:
+        open_camera(uri)
+    assert words in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'width': -1, 'height': 4},
+        {'width': 640},
+        {'frame_rate': float('nan')},
+        {'exposure': -2.0},
+        {'horizontal_fov': 4.0},
+        {'read_timeout': 0.0},
+    ],
+)
+def test_options_that_cannot_be_are_refused(options):
+    with pytest.raises(UserError):
+        CaptureOptions(**options)

@@ -88,9 +88,7 @@ def test_landmark_error_is_a_share_of_the_distance_of_the_eyes():
 
 def test_recall_of_a_group_counts_only_its_faces():
     matches = [
-        match(
-            labels([[0, 0, 40, 40], [100, 100, 140, 140]]), found([[0, 0, 40, 40]], [0.6])
-        )
+        match(labels([[0, 0, 40, 40], [100, 100, 140, 140]]), found([[0, 0, 40, 40]], [0.6]))
     ]
     assert recall_of(matches, [np.array([True, False])], 0.5) == 1
     assert recall_of(matches, [np.array([True, False])], 0.7) == 0

@@ -190,4 +190,4 @@ def markdown(rows: Sequence[tuple[str, dict[str, float]]]) -> str:
 
 
 def _cell(value: float) -> str:
-    return '–' if math.isnan(value) else f'{value:.3f}'
+    return '-' if math.isnan(value) else f'{value:.3f}'

@@ -79,7 +79,7 @@ def test_landmark_error_is_a_share_of_the_distance_of_the_eyes():
     matches = [
         match(
             labels([[0, 0, 40, 40]], points=points),
-            found([[0, 0, 40, 40]], [0.9], points + [0, 2]),
+            found([[0, 0, 40, 40]], [0.9], points + np.array([0, 2])),
         )
     ]
     assert landmark_error(matches) == (pytest.approx(0.1), pytest.approx(0.1), 1)
@@ -109,7 +109,7 @@ def test_table_has_a_column_for_each_figure_of_any_row():
     assert text.splitlines() == [
         '| detector | x | y |',
         '| --- | ---: | ---: |',
-        '| a | 0.500 | – |',
+        '| a | 0.500 | - |',
         '| b | 0.250 | 1.000 |',
     ]
 

@@ -43,7 +43,7 @@ class FaceDetector:
         runtime: Runtime,
         score_threshold: float = 0.7,
         nms_threshold: float = 0.45,
-        max_faces: int = 5,
+        max_faces: int = 0,
         long_side: int | None = None,
         vote_iou_threshold: float = VOTE_IOU_THRESHOLD,
     ):

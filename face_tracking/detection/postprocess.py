@@ -11,10 +11,16 @@ from enum import IntEnum
 
 import numpy as np
 
-from face_tracking.detection.decoders import Decoder
+from face_tracking.detection.decoders import Candidates, Decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import ModelDescription
-from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD, blend, suppress
+from face_tracking.detection.suppression import (
+    MAX_CANDIDATES,
+    VOTE_IOU_THRESHOLD,
+    blend,
+    strongest,
+    suppress,
+)
 
 COMPILED = ('anchor_free', 'yunet')
 """The decoders that `face_tracking.compiler` can put into a network's library."""
@@ -110,6 +116,9 @@ class NumpyPostProcessor(PostProcessor):
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
             return np.zeros((0, NUMBERS), np.float32)
+        if len(candidates.scores) > MAX_CANDIDATES:
+            rows = strongest(candidates.scores)
+            candidates = Candidates(*(values[rows] for values in candidates))
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
         scale = np.array((fit, size), np.float32)
         places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)

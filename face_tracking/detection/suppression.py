@@ -16,8 +16,21 @@ from face_tracking import boxes as box_math
 VOTE_IOU_THRESHOLD = 0.6
 """Of the boxes that a better one displaces, those that overlap it by more than this (intersection
 over union) have their say: the others may be of a neighbor."""
+MAX_CANDIDATES = 2000
+"""Boxes that are compared at most, the best ones: the time rises with the square of their number,
+and some networks score every cell above a low threshold."""
 LEAST_WEIGHT = 1e-30
 """Of a box in the mean: where all scores are 0, all count alike."""
+
+
+def strongest(scores: np.ndarray, count: int = MAX_CANDIDATES) -> np.ndarray | slice:
+    """Return which of ``scores`` (N,) are the ``count`` highest, in their order.
+
+    Of equal scores at the limit, the earlier ones.
+    """
+    if len(scores) <= count:
+        return slice(None)
+    return np.sort(np.argsort(-scores, kind='stable')[:count])
 
 
 def suppress(
@@ -58,8 +71,17 @@ def blend(
     :param kept, iou_threshold: what that returned, and what it was told.
     """
     found = rows[kept]
-    if len(kept) == len(boxes):
+    gone = np.setdiff1d(np.arange(len(boxes)), kept, assume_unique=True)
+    if not len(gone):
         return found
+    overlap = box_math.iou(boxes[kept], boxes[gone])
+    first = (overlap > iou_threshold).argmax(axis=0)
+    agree = overlap[first, np.arange(len(gone))] > max(iou_threshold, vote_iou_threshold)
+    weights = np.maximum(scores**4, LEAST_WEIGHT)
+    for k in np.unique(first[agree]):
+        own = np.r_[kept[k], gone[agree & (first == k)]]
+        found[k] = weights[own] @ rows[own] / weights[own].sum()
+    return found
     overlap = box_math.iou(boxes[kept], boxes)
     first = (overlap > iou_threshold).argmax(axis=0)
     agree = overlap > max(iou_threshold, vote_iou_threshold)

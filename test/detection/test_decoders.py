@@ -37,7 +37,9 @@ def expected_rows(cells, threshold: float, from_box: bool):
         w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
         offsets = numbers[4:].reshape(5, 2)
         points = (
-            offsets * [w / 2, h / 2] + [x, y] if from_box else ([*offsets, column, row]) * stride
+            offsets * [w / 2, h / 2] + [x, y]
+            if from_box
+            else (offsets + np.array([column, row])) * stride
         )
         found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
     return found
@@ -153,3 +155,21 @@ def test_wrong_decoders_are_named(described):
         wrong = replace(model, description=replace(model.description, **change))
         with pytest.raises(UserError, match=said):
             create_decoder(wrong)
+
+
+def test_scores_everywhere_above_the_threshold_are_suppressed_in_bounded_numbers():
+    # The Ultra-Light network scores nearly every prior above 0.02: thousands of boxes for one image.
+    from face_tracking.detection.postprocess import NumpyPostProcessor
+    from face_tracking.detection.suppression import MAX_CANDIDATES
+
+    width, height = 640, 480
+    decoder = UltraLight(width, height)
+    count = len(decoder._priors)
+    random = np.random.default_rng(5)
+    scores = random.uniform(0.02, 0.06, count).astype(np.float32)
+    scores[7] = 0.9
+    outputs = [np.stack([1 - scores, scores], axis=-1)[None], np.zeros((1, count, 4), np.float32)]
+    rows = NumpyPostProcessor(decoder).select(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
+    assert count > 2 * MAX_CANDIDATES
+    assert len(rows) <= MAX_CANDIDATES
+    assert rows[0, 0] == np.float32(0.9)

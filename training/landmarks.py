@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking import boxes as box_math
-from face_tracking.detection.decoders import YuNet
+from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.errors import UserError

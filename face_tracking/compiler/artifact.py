@@ -21,7 +21,9 @@ from face_tracking.detection.postprocess import OutputLayout
 FORMAT = 3
 """Changes when a library of an older version could no longer be run."""
 MAGIC = b'face_tracking_so'
-COMPILED_IN = tuple(f'detection/{name}.py' for name in ('decoders', 'postprocess', 'suppression'))
+COMPILED_IN = tuple(
+    f'detection/{name}.py' for name in ('families/base', 'postprocess', 'suppression')
+)
 """Sources outside the compiler whose numbers end up in a library."""
 
 

@@ -2,7 +2,7 @@
 """Decoding and suppression as a compiled function, beside the network in its library.
 
 An image has a few faces and thousands of cells, so in NumPy it is the calls that cost: more than
-a tenth of the network. The function does what `detection.decoders` and `detection.suppression`
+a tenth of the network. The function does what `detection.families` and `detection.suppression`
 do, in their order, so that either may take the other's place.
 """
 
@@ -17,14 +17,12 @@ from tvm.script.ir_builder import IRBuilder
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.graph import IMAGE, Network
 from face_tracking.compiler.tir_builder import T
-from face_tracking.detection.decoders import LARGEST_LOG_SIZE, LEAST_LOGIT
+from face_tracking.detection.families.base import LARGEST_LOG_SIZE, LEAST_LOGIT
 from face_tracking.detection.postprocess import NUMBERS, OutputLayout, PostProcessParam
 from face_tracking.detection.suppression import LEAST_WEIGHT, VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 
 NAME = 'find_faces'
-STEPS = {'anchor_free': (16,), 'yunet': (1, 1, 4, 10)}
-"""How many numbers of a cell are in each of a grid's outputs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Level:
 def _check(network: Network, head: OutputLayout) -> None:
     shapes = {output.name: output.shape for output in network.outputs}
     grids = head.grids(*_size(network))
-    wanted = [columns * rows * step for step in STEPS[head.kind] for columns, rows in grids]
+    wanted = [columns * rows * step for step in FORMS[head.kind].steps for columns, rows in grids]
     found = [math.prod(shapes.get(name, (0,))) for name in head.outputs]
     if wanted != found:
         raise UserError(
@@ -81,7 +79,7 @@ def _size(network: Network) -> tuple[int, int]:
 
 
 def _levels(network: Network, head: OutputLayout, sources: dict[str, Source]) -> list[Level]:
-    found, make = [], _anchor_free if head.kind == 'anchor_free' else _yunet
+    found, make = [], FORMS[head.kind].level
     for number, (columns, rows) in enumerate(head.grids(*_size(network))):
         parts = [sources[name] for name in head.outputs[number :: len(head.strides)]]
         found.append(Level(head.strides[number], columns, columns * rows, *make(*parts)))
@@ -110,6 +108,28 @@ def _yunet(cls: Source, obj: Source, bbox: Source, kps: Source):
     return cls, PostProcessParam.LEAST_SQUARE, lambda cell: cls(cell) * obj(cell), bbox, kps
 
 
+@dataclass(frozen=True)
+class Form:
+    """The compiled form of a family's decoder.
+
+    :ivar steps: how many numbers of a cell are in each of a grid's outputs.
+    :ivar level: from a grid's outputs to what `Level` holds from ``first`` on.
+    :ivar from_box: whether landmarks are in halves of the box from its center; otherwise they are
+        in cells from the cell's corner.
+    """
+
+    steps: tuple[int, ...]
+    level: Callable
+    from_box: bool
+
+
+FORMS = {
+    'anchor_free': Form((16,), _anchor_free, True),
+    'yunet': Form((1, 1, 4, 10), _yunet, False),
+}
+"""By the decoder's name; `face_tracking.detection.postprocess.COMPILED` lists the same."""
+
+
 def selection_function(
     network: Network, head: OutputLayout, sizes: list[int], places: dict[str, tuple[int, int]]
 ):
@@ -134,7 +154,7 @@ def selection_function(
         ]
         settings = T.arg('settings', T.buffer((len(PostProcessParam),), 'float32'))
         rows = T.arg('rows', T.buffer(((total + 1) * NUMBERS,), 'float32'))
-        steps = [step for step in STEPS[head.kind] for _ in head.strides]
+        steps = [step for step in FORMS[head.kind].steps for _ in head.strides]
         sources = {
             name: Source(tensors[places[name][0]], places[name][1], step)
             for name, step in zip(head.outputs, steps, strict=True)
@@ -189,7 +209,7 @@ def _placed(level: Level, head: OutputLayout, cell) -> list:
         axis, point = number % 2, level.points(cell, number)
         place = (
             center[axis] + point * half[axis]
-            if head.kind == 'anchor_free'
+            if FORMS[head.kind].from_box
             else corner[axis] + point
         )
         points.append(place * stride)

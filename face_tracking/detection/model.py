@@ -14,7 +14,7 @@ A description is a small YAML file beside the weights::
       - {file: face_tracking_320x240.onnx, size: [320, 240], sha256: 0a1b...}
 
 Only ``name``, ``decoder``, ``outputs`` and ``files`` are compulsory. An ONNX file without a
-description is recognized by the names of its outputs where it belongs to a known family.
+description is recognized by its outputs if it belongs to a known family.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 import yaml
 
 from face_tracking import files
-from face_tracking.detection import families
+from face_tracking.detection import families, published_models
 from face_tracking.errors import UserError
 
 ENVIRONMENT = 'FACE_TRACKING_MODEL'
@@ -40,7 +40,10 @@ FALLBACKS = ('yunet_n_320_320.onnx', 'face_detection_yunet_2023mar.onnx')
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One exported file: its path, its input size in pixels, its SHA-256 ('' if unstated)."""
+    """One exported file: its path, its input size in pixels, its SHA-256 ('' if unstated).
+
+    A side of 0 is left open by the file.
+    """
 
     path: Path
     width: int
@@ -52,7 +55,7 @@ class ModelFile:
 class ModelDescription:
     """What one needs to know to run a detector and to read its outputs.
 
-    :ivar decoder: name of the decoder in :mod:`face_tracking.detection.decoders`.
+    :ivar decoder: name of the decoder in :mod:`face_tracking.detection.families`.
     :ivar decoder_options: keyword arguments for it, e.g. ``strides``.
     :ivar outputs: names of the network's outputs, in the decoder's order.
     :ivar color: ``bgr`` or ``rgb``, the channel order that the network takes.
@@ -125,19 +128,32 @@ def load_model(
     :raises UserError: if it is missing, truncated, of the wrong kind or with the wrong hash.
     """
     path = find_model(name)
-    description = (
-        read_description(path) if path.suffix in ('.yaml', '.yml') else _description_of(path)
-    )
+    description = describe(path)
     chosen = _file_for(description, input_size, only=path if path.suffix == '.onnx' else None)
     width, height = input_size or description.default_size or (chosen.width, chosen.height)
     native = chosen.width, chosen.height
     step = description.size_multiple
+    if not (width and height):
+        raise UserError(
+            f'the model {description.name} leaves its input size open',
+            f'give one as input_size or --long-side, in multiples of {step}, for example 640x480',
+        )
     if min(width, height) < 1 or ((width, height) != native and (width % step or height % step)):
         raise UserError(
             f'the model {description.name} cannot take images of {width}x{height} pixels',
             f'give a width and a height that are multiples of {step}, or {native[0]}x{native[1]}',
         )
     return Model(description, chosen.path, _checked_hash(chosen), width, height, native)
+
+
+def describe(path: Path) -> ModelDescription:
+    """Return the description of a model: a YAML file's, that beside an ONNX file, or inferred.
+
+    :param path: of the description or the ONNX file, as `find_model` returns it.
+    :raises UserError: if it cannot be read or the network is not recognized.
+    """
+    is_description = path.suffix in ('.yaml', '.yml')
+    return read_description(path) if is_description else _description_of(path)
 
 
 def find_model(name: str | os.PathLike | None = None) -> Path:
@@ -157,7 +173,7 @@ def find_model(name: str | os.PathLike | None = None) -> Path:
                 return folder / file
     if path.is_dir():
         raise UserError(f'the model {path} is a folder', 'name the .onnx or .yaml file in it')
-    if str(name) in families.PUBLISHED:
+    if str(name) in published_models.PUBLISHED:
         raise UserError(
             f'the model {name} is not on this machine', f'run "face_tracking fetch-model {name}"'
         )
@@ -176,7 +192,7 @@ def known_names() -> list[str]:
         for path in folder.iterdir()
         if path.suffix in SUFFIXES
     }
-    return sorted(found | set(families.PUBLISHED))
+    return sorted(found | set(published_models.PUBLISHED))
 
 
 def read_description(path: Path) -> ModelDescription:
@@ -254,10 +270,10 @@ def _description_of(path: Path) -> ModelDescription:
 
 
 def _inferred(path: Path) -> ModelDescription:
-    from face_tracking.detection.onnx_utils import signature
+    from face_tracking.detection.onnx_utils import PROBE, signature
 
     width, height, outputs = signature(path)
-    family = families.recognize(outputs)
+    family = families.recognize(outputs, (width, height) if width and height else PROBE)
     if family is None:
         raise UserError(
             f'{path} is no face detector that can be recognized (its outputs are '
@@ -323,7 +339,7 @@ def _folders() -> list[Path]:
 
 
 def _candidates(name: str) -> list[str]:
-    published = families.PUBLISHED.get(name)
+    published = published_models.PUBLISHED.get(name)
     return [
         name,
         *(name + suffix for suffix in SUFFIXES),

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from face_tracking import files
-from face_tracking.detection.families import PUBLISHED, Published
+from face_tracking.detection.published_models import PUBLISHED, Published
 from face_tracking.errors import UserError
 
 LARGEST = 64 << 20

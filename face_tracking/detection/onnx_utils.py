@@ -13,21 +13,30 @@ import numpy as np
 
 from face_tracking.errors import UserError
 
+PROBE = (640, 640)
+"""Width and height at which a network that leaves its input size open is recognized."""
+
 
 def signature(path: Path) -> tuple[int, int, dict[str, tuple[int, ...]]]:
     """Return input width, input height and the shape of each output by name.
 
-    A side that the file leaves open counts as 0.
+    A side that the file leaves open counts as 0. The outputs' shapes are those at the input size
+    `PROBE` then.
 
     :raises UserError: if the file is not an ONNX model with one image as its input.
     """
+    import onnx
+
     graph = _load(path).graph
     shape = _shape(_image(graph, path))
-    if len(shape) != 4 or shape[1] != 3:
+    if len(shape) != 4 or shape[1] not in (0, 3):
         raise UserError(
-            f'{path} takes an input of shape {shape}, which is no color image',
+            f'{path} takes an input of shape {"x".join(map(str, shape))}, which is not a color '
+            'image',
             'give a detector with an input of shape 1x3xHxW',
         )
+    if not all(shape[2:]):
+        graph = onnx.load_from_string(reshaped(path, *PROBE)).graph
     return shape[3], shape[2], {output.name: _shape(output) for output in graph.output}
 
 

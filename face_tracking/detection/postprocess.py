@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from face_tracking.detection.decoders import Candidates, Decoder
+from face_tracking.detection.families.base import Candidates, Decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import ModelDescription
 from face_tracking.detection.suppression import (
@@ -106,7 +106,8 @@ class NumpyPostProcessor(PostProcessor):
     """Selects with NumPy and OpenCV, whatever engine the outputs are from.
 
     :param decode: the model's decoder.
-    :param vote_iou_threshold: see `face_tracking.detection.suppression.blend`; 1 takes the best box alone.
+    :param vote_iou_threshold: see `face_tracking.detection.suppression.blend`; 1 takes the best
+        box alone.
     """
 
     def __init__(self, decode: Decoder, vote_iou_threshold: float = VOTE_IOU_THRESHOLD):

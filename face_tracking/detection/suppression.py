@@ -63,8 +63,8 @@ def blend(
     """Return ``rows`` (K, M) of the boxes kept, each the mean over the boxes that agree on a face.
 
     Those are the one kept and, of those that it displaced, those that overlap it by more than
-    ``vote_iou_threshold``. They weigh as much as the fourth power of their scores: beside a sure box a
-    weak one counts next to nothing.
+    ``vote_iou_threshold``. They weigh as much as the fourth power of their scores: beside a sure
+    box a weak one counts next to nothing.
 
     :param rows: float32 (N, M), what to average, of all boxes.
     :param boxes, scores: see :func:`suppress`.

@@ -13,7 +13,7 @@ import numpy as np
 
 from face_tracking.compiler import artifact
 from face_tracking.compiler.gpu import gpu_devices as gpu
-from face_tracking.detection.decoders import logit
+from face_tracking.detection.families.base import logit
 from face_tracking.detection.postprocess import (
     NUMBERS,
     OutputLayout,

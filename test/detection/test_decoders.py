@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face_tracking.detection.decoders import AnchorFree, UltraLight, YuNet, create_decoder
+from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.families.anchor_free import AnchorFree
+from face_tracking.detection.families.ultra_light import UltraLight
+from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.model import load_model
 from face_tracking.errors import UserError
 
@@ -128,7 +131,7 @@ def test_ultra_light_priors_and_offsets():
     np.testing.assert_allclose(boxes[0], [x - 16, y - 8, x + 16, y + 8], rtol=1e-5)
     np.testing.assert_allclose(boxes[1], [288 - 128, 224 - 128, 288 + 128, 224 + 128])
     assert points.shape == (2, 5, 2) and np.isnan(points).all()
-    with pytest.raises(UserError, match='priors'):
+    with pytest.raises(UserError, match='rows of scores'):
         decoder([scores[:, :4000], offsets[:, :4000]], 0.7)
 
 
@@ -158,7 +161,7 @@ def test_wrong_decoders_are_named(described):
 
 
 def test_scores_everywhere_above_the_threshold_are_suppressed_in_bounded_numbers():
-    # The Ultra-Light network scores nearly every prior above 0.02: thousands of boxes for one image.
+    # The Ultra-Light network scores nearly every prior above 0.02.
     from face_tracking.detection.postprocess import NumpyPostProcessor
     from face_tracking.detection.suppression import MAX_CANDIDATES
 

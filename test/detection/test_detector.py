@@ -128,8 +128,8 @@ def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
 
 def test_stills_take_any_shape(described):
     model = load_model(described)
-    assert network_shapes(model, 64) == [(64, 48), (48, 64), (64, 64)]
-    assert network_shapes(model, 60) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 64) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 60) == [(64, 48), (48, 64), (64, 64)]
     detector = MultiSizeDetector(described, 64, 'onnxruntime', threads=1)
     for width, height in ((64, 48), (48, 64), (64, 64), (64, 24), (24, 64)):
         found = detector.detect(lit(width, height, (1, 1)))

@@ -153,7 +153,7 @@ def test_other_networks_are_refused(tmp_path):
     assert 'outputs are y' in refusal(path)
     graph.input[0].CopyFrom(value('x', TensorProto.FLOAT, [1, 10]))
     onnx.save(helper.make_model(graph), path)
-    assert 'no color image' in refusal(path)
+    assert 'not a color image' in refusal(path)
 
 
 def test_families_are_recognized_by_their_outputs():
@@ -169,7 +169,7 @@ def test_families_are_recognized_by_their_outputs():
 
 
 def test_published_models_are_not_ours_to_guess():
-    for published in model_module.families.PUBLISHED.values():
+    for published in model_module.published_models.PUBLISHED.values():
         assert len(published.sha256) == 64 and published.url.startswith('https://')
         assert published.url.endswith(published.file) and published.license
 

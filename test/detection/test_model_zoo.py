@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from face_tracking.detection import families, model_zoo
-from face_tracking.detection.families import Published
+from face_tracking.detection import model_zoo, published_models
 from face_tracking.detection.model_zoo import fetch_model
+from face_tracking.detection.published_models import Published
 from face_tracking.errors import UserError
 
 CONTENT = os.urandom(300_000)
@@ -56,7 +56,7 @@ def server(monkeypatch):
     thread.start()
     address = f'http://127.0.0.1:{running.server_port}'
     monkeypatch.setitem(
-        families.PUBLISHED,
+        published_models.PUBLISHED,
         'made',
         Published('made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from time import perf_counter
+from typing import Any
 
-import numpy as np
-
+from face_tracking.arrays import ImageArray
 from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
@@ -30,9 +30,9 @@ class FaceDetector:
     :param max_faces: return at most so many, the best; 0 returns all.
     :param long_side: scale images no further than to this long side in pixels; None fills the
         network's input.
-    :param vote_iou_threshold: of the boxes that a better one displaces, those that overlap it by more than
-        this are averaged with it; 1 takes the best box alone. A runtime's own selection knows
-        only the default.
+    :param vote_iou_threshold: of the boxes that a better one suppresses, those that overlap it by
+        more than this are averaged with it; 1 takes the best box alone. Post-processing that is
+        compiled into a model supports the default only.
     :ivar timings: milliseconds that the last image took, by stage: ``preprocess``,
         ``inference``, ``decode``.
     """
@@ -59,7 +59,7 @@ class FaceDetector:
             create_decoder(model), vote_iou_threshold
         )
 
-    def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
+    def detect(self, image: ImageArray, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, their boxes cut to the image.
 
         :param image: uint8 (H, W, 3), BGR.
@@ -77,7 +77,7 @@ class FaceDetector:
             self.nms_threshold,
             self.max_faces,
             fit,
-            image.shape[1::-1],
+            (image.shape[1], image.shape[0]),
         )
         found = Detections(stamp, rows[:, 1:5], rows[:, 0], rows[:, 5:].reshape(-1, 5, 2))
         decoded = perf_counter()
@@ -88,19 +88,19 @@ class FaceDetector:
         }
         return found
 
-    def close(self):
+    def close(self) -> None:
         """Give back what the runtime holds."""
         self.runtime.close()
 
 
 def create_detector(
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     runtime: str = DEFAULT,
     input_size: tuple[int, int] | None = None,
     threads: int = 0,
     device: str = 'auto',
     precision: str = 'auto',
-    **options,
+    **options: Any,
 ) -> FaceDetector:
     """Load a model into a runtime and return the detector around them.
 

@@ -7,12 +7,12 @@ import os
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
+from face_tracking.arrays import ImageArray
+from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.detector_options import PostProcessOptions
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
-from face_tracking.detection.postprocess import NumpyPostProcessor, create_decoder
+from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
@@ -62,7 +62,7 @@ class FaceDetector:
             create_decoder(model), vote_iou_threshold
         )
 
-    def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
+    def detect(self, image: ImageArray, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, with their boxes cut to the image.
 
         :param image: uint8 (H, W, 3), BGR.

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image on its way through the package."""
+"""The image record that cameras, nodes and algorithms exchange."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from face_tracking.arrays import ImageArray
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image, handed on by reference: nobody writes into its pixels.
+    """One image, passed by reference; its pixels are never modified.
 
     :ivar image: uint8 (height, width, 3), BGR, C-contiguous along a row.
     :ivar stamp: time of exposure in nanoseconds of the ROS clock.
@@ -18,7 +18,7 @@ class Frame:
     :ivar sequence: counts the frames of one source since it was opened; gaps are lost frames.
     """
 
-    image: np.ndarray
+    image: ImageArray
     stamp: int
     frame_id: str = 'camera_optical_frame'
     sequence: int = 0

@@ -12,7 +12,7 @@ import torch
 
 from face_tracking.errors import UserError
 from face_tracking.files import share_dir
-from training.network import FaceNetwork
+from training.network import FaceNetwork, Widths
 
 BUNDLED = 'bundled'
 
@@ -41,9 +41,10 @@ def load_network(name: str | Path) -> FaceNetwork:
     if not path.is_file():
         raise UserError(f'there are no weights at {path}',
                         'name a .safetensors file that training wrote, or "bundled"')
-    network = FaceNetwork()
     try:
-        network.load_state_dict(safetensors.torch.load_file(str(path)), strict=False)
+        tensors = safetensors.torch.load_file(str(path))
+        network = FaceNetwork(_widths(tensors))
+        network.load_state_dict(tensors, strict=False)
         expected = {name for name in network.state_dict()
                     if not name.endswith('num_batches_tracked')}
         with safetensors.safe_open(str(path), 'pt') as file:
@@ -53,6 +54,15 @@ def load_network(name: str | Path) -> FaceNetwork:
         raise UserError(f'{path} does not hold weights of this network: {error}',
                         'train anew, or use the version of the package that wrote it') from error
     return network
+
+
+def _widths(tensors: dict[str, torch.Tensor]) -> Widths:
+    """Return the channels of the network that ``tensors`` are the weights of."""
+    try:
+        return Widths(*(len(tensors[f'{name}.weight']) for name in (
+            'stem', 'stage4.0.pointwise', 'stage8.0.pointwise')))
+    except KeyError as error:
+        raise RuntimeError(f'the tensor {error} is missing') from error
 
 
 def save_state(state: dict, path: Path):

@@ -39,12 +39,20 @@ class Annotated:
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in its pixels.
     :param landmarks: float32 (N, 5, 2) in its pixels, NaN where unknown.
     :param ignore: bool (N,), regions that count neither as face nor as background.
+    :param weights: float32 (N,), how often each face is drawn beside others.
+    :param points_only: the landmarks alone are known (see ``pictures.Picture``).
     """
 
     file: Path
     boxes: np.ndarray
     landmarks: np.ndarray
     ignore: np.ndarray
+    weights: np.ndarray | None = None
+    points_only: bool = False
+
+    def __post_init__(self):
+        if self.weights is None:
+            object.__setattr__(self, 'weights', np.ones(len(self.boxes), np.float32))
 
     @property
     def peopled(self) -> bool:
@@ -120,7 +128,19 @@ def _annotated(file: Path, rows: list) -> Annotated:
 def _from_scored(folder: Path, row: dict) -> Annotated:
     rows = [(*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
             for face in row['faces'] if face.get('score', 1.0) >= IGNORE_SCORE]
-    return _annotated(_located(folder, row['file']), rows)
+    found = _annotated(_located(folder, row['file']), rows)
+    weights = np.array([_weight(face) for face in row['faces']
+                        if face.get('score', 1.0) >= IGNORE_SCORE
+                        and min(face['box'][2:]) > 0], np.float32)
+    points_only = any(face.get('box_from_landmarks') for face in row['faces'])
+    return dataclasses.replace(found, weights=weights, points_only=points_only)
+
+
+def _weight(face: dict) -> float:
+    """Return how often to draw a face: hard ones, which are rare, more often."""
+    return (1.0 + 1.5 * bool(face.get('pose')) + 0.75 * face.get('occlusion', 0)
+            + 0.5 * face.get('blur', 0) + 0.5 * face.get('illumination', 0)
+            + 1.0 * bool(face.get('turned')))
 
 
 def _read_coco(folder: Path, data: dict) -> list[Annotated]:
@@ -173,7 +193,8 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             row = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
         elif name in no_face:
             row = dataclasses.replace(
-                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0])
+                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0],
+                weights=row.weights[:0])
         elif row.file.parent.name in always and not (~row.ignore).any():
             continue
         kept.append(row)

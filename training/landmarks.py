@@ -94,7 +94,7 @@ def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness],
     :returns: the row, and how many faces they agree on.
     """
     answers = [[] for _ in row.boxes]
-    for witness in witnesses if len(answers) else ():
+    for witness in witnesses if answers else ():
         for boxes, points in witness.answers(image):
             overlap = box_math.iou(row.boxes, boxes)
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):

@@ -32,6 +32,8 @@ DENSE_SIZES = (0.75, 6.0)
 TEACHER_SHARE = 0.5
 TEACHER_SURE = 0.4
 """The teacher speaks only inside faces in which one of its cells scores at least this."""
+IGNORED_WEIGHT = 0.5
+"""In regions to ignore the teacher alone speaks, with this weight; without a teacher, nothing."""
 
 
 def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
@@ -44,11 +46,14 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     """
     cells = decode(outputs)
     owner = assign(cells, batch.boxes, batch.valid)
+    landmarks = _landmark_loss(cells, batch, owner)
+    # Of a face whose landmarks alone are known, nothing else is learned.
+    only = batch.points_only.gather(1, owner.clamp(min=0)) & (owner >= 0)
+    owner = torch.where(only, -1, owner)
     positive = owner >= 0
     overlap, box = _box_loss(cells, batch, owner)
     _, dense_box = _box_loss(cells, batch, _dense_owner(cells, batch))
-    found = {'box': box + DENSE_SHARE * dense_box,
-             'landmarks': _landmark_loss(cells, batch, owner)}
+    found = {'box': box + DENSE_SHARE * dense_box, 'landmarks': landmarks}
 
     count = positive.sum().clamp(min=1).float()
     target, weight, quality = _score_targets(cells, batch, positive)
@@ -95,7 +100,7 @@ def _dense_owner(cells: Cells, batch: Batch):
     sizes = (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=0).prod(-1).sqrt()
     strides = sizes[..., None] / cells.strides
     fits = (holds(batch.boxes, cells.corners + cells.strides[:, None] / 2)
-            & batch.valid[..., None]
+            & (batch.valid & ~batch.points_only)[..., None]
             & (strides >= DENSE_SIZES[0]) & (strides <= DENSE_SIZES[1]))
     smallest, owner = torch.where(fits, sizes[..., None], torch.inf).min(1)
     return torch.where(torch.isfinite(smallest), owner, -1)
@@ -115,10 +120,10 @@ def _score_targets(cells: Cells, batch: Batch, positive):
     seen = (batch.teacher[:, None] * inside[..., None]).prod(-1).sqrt()
     sure = (seen.amax(2) >= TEACHER_SURE) & batch.valid
     listens = (inside & sure[..., None]).any(1)
-    share = TEACHER_SHARE * listens
+    share = torch.where(ignored, 1.0, TEACHER_SHARE * listens)
     target = torch.lerp(target, batch.teacher[..., 1], share)
     quality = torch.where(listens, batch.teacher[..., 0], torch.nan)
-    return target, (~ignored).float(), quality
+    return target, torch.where(ignored, IGNORED_WEIGHT, 1.0), quality
 
 
 def eiou(boxes: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

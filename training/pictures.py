@@ -27,6 +27,9 @@ class Picture:
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the first level.
     :param landmarks: float32 (N, 5, 2) in the same pixels, NaN where unknown.
     :param ignore: bool (N,).
+    :param weights: float32 (N,), how often each face is drawn beside others.
+    :param points_only: the landmarks alone are a person's: the box is drawn from them, and other
+        faces in the image are not labelled.
     """
 
     file: Path
@@ -34,6 +37,8 @@ class Picture:
     boxes: np.ndarray
     landmarks: np.ndarray
     ignore: np.ndarray
+    weights: np.ndarray
+    points_only: bool = False
 
 
 def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool = True,
@@ -53,7 +58,8 @@ def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool 
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         pictures.append(Picture(row.file, _pyramid(image), row.boxes * np.float32(scale),
-                                row.landmarks * np.float32(scale), row.ignore))
+                                row.landmarks * np.float32(scale), row.ignore,
+                                row.weights, row.points_only))
     return pictures
 
 

@@ -25,7 +25,7 @@ from training.compose import Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
-from training.network import STRIDES, FaceNetwork, deployed
+from training.network import STRIDES, FaceNetwork, Widths, deployed, widened
 from training.sizes import parse_size
 from training.teacher import Teacher
 
@@ -51,6 +51,8 @@ class Options:
     corrections: str = ''
     teacher: str = ''
     steps: int = 10000
+    minutes: float = 0.0
+    width: str = ''
     batch: int = 64
     size: str = '160x160'
     rate: float = 3e-3
@@ -58,6 +60,7 @@ class Options:
     warm_up: int = 300
     average: float = 0.998
     holdout: float = 0.08
+    validation_images: int = 0
     validate_every: int = 500
     checkpoint_every: int = 250
     workers: int = 1
@@ -68,11 +71,17 @@ class Options:
     compile: bool = False
 
 
-def learning_rate(options: Options, step: int) -> float:
-    """Return the rate at ``step``: a linear warm-up, then half a cosine down to the end rate."""
+def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
+    """Return the rate at ``step``: a linear warm-up, then half a cosine down to the end rate.
+
+    :param seconds: how long the training has run; with ``options.minutes`` the cosine ends by
+        the clock if that is before the last step.
+    """
     if step < options.warm_up:
         return options.rate * (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
+    if options.minutes:
+        done = max(done, seconds / 60 / options.minutes)
     return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
         math.pi * min(done, 1))) / 2
 
@@ -87,11 +96,13 @@ class Run:
         if options.threads:
             torch.set_num_threads(options.threads)
         network = checkpoint.load_network(options.init) if options.init else FaceNetwork()
+        if options.width:
+            network = widened(network, Widths(*map(int, options.width.split(','))))
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
             _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         self.forward = (torch.compile(self.network, dynamic=False) if options.compile
                         else self.network)
         self.folder = Path(options.out)
@@ -99,7 +110,7 @@ class Run:
     def learn(self, batch) -> dict[str, float]:
         """Take one step; return the losses by name."""
         for group in self.optimiser.param_groups:
-            group['lr'] = learning_rate(self.options, self.step)
+            group['lr'] = learning_rate(self.options, self.step, self.seconds)
         batch = batch.to(self.device)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         reduced = self.options.precision == 'bfloat16'
@@ -129,7 +140,7 @@ class Run:
     def save(self):
         """Write the state to resume from, and the averaged weights."""
         checkpoint.save_state({
-            'step': self.step, 'network': self.network.state_dict(),
+            'step': self.step, 'seconds': self.seconds, 'network': self.network.state_dict(),
             'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
         }, self.folder / 'state.pt')
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
@@ -137,7 +148,7 @@ class Run:
     def resume(self):
         """Continue from the state in the run's folder."""
         state = checkpoint.load_state(self.folder / 'state.pt')
-        self.step = state['step']
+        self.step, self.seconds = state['step'], state.get('seconds', 0.0)
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
@@ -204,6 +215,9 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
             raise UserError(f'there is no file {path}', 'name the corrections, or none')
         rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
     kept, held = pictures.split(rows, options.holdout)
+    held = [row for row in held if not row.points_only]
+    if options.validation_images:
+        held = held[::max(1, -(-len(held) // options.validation_images))]
     training, validation = pictures.load(kept, warn), pictures.load(held, warn)
     if not any((~picture.ignore).any() for picture in training):
         raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
@@ -259,16 +273,18 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
 
 
 def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
-    options, began = run.options, time.monotonic()
+    options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
     bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
                disable=not progress, mininterval=5)
     for batch in bar:
+        run.seconds = time.monotonic() - began
         parts = run.learn(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
-        at_end = run.step == last
+        out_of_time = bool(options.minutes) and run.seconds >= 60 * options.minutes
+        at_end = run.step == last or out_of_time
         if run.step % options.checkpoint_every == 0 or at_end:
             run.save()
         validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)
@@ -280,9 +296,11 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
                         'validation_landmark_error': result.landmark_error,
                         'validation_false_alarms': result.false_alarms,
                         'validation_empty_pictures': result.empty_pictures}
-            table.add(step=run.step, seconds=time.monotonic() - began,
-                      rate=learning_rate(options, run.step - 1), **row)
+            table.add(step=run.step, seconds=run.seconds,
+                      rate=learning_rate(options, run.step - 1, run.seconds), **row)
             sums, counted = dict.fromkeys(sums, 0.0), 0
+        if out_of_time:
+            break
 
 
 def parser() -> argparse.ArgumentParser:
@@ -299,6 +317,9 @@ def parser() -> argparse.ArgumentParser:
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
     add('--steps', type=int, default=Options.steps)
+    add('--minutes', type=float, default=Options.minutes, help='end by the clock: training time '
+        'in minutes over all sessions; 0 = by --steps alone')
+    add('--width', default=Options.width, help='widen the network to STEM,QUARTER,REST channels')
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
     add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
         'several, with commas between, take turns')
@@ -307,6 +328,8 @@ def parser() -> argparse.ArgumentParser:
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
     add('--average', type=float, default=Options.average, help='decay of the averaged weights')
     add('--holdout', type=float, default=Options.holdout, help='share kept for validation')
+    add('--validation-images', type=int, default=Options.validation_images,
+        help='most images to validate on; 0 = all that are held out')
     add('--validate-every', type=int, default=Options.validate_every, help='steps')
     add('--checkpoint-every', type=int, default=Options.checkpoint_every, help='steps')
     add('--workers', type=int, default=Options.workers, help='processes that make batches')

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from face_tracking import __version__
 from face_tracking.errors import UserError
@@ -24,6 +25,7 @@ COMMANDS = {
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their baselines',
+    'evaluate-detector': 'measure detectors by labeled images, in one table',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'fetch-model': 'download a published detector and check it',
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(command, args: argparse.Namespace) -> int:
+def _run(command: Any, args: argparse.Namespace) -> int:
     try:
         return command.run(args)
     except UserError as error:
@@ -66,7 +68,7 @@ def _run(command, args: argparse.Namespace) -> int:
         return 141
 
 
-def _parser(argv: Sequence[str]):
+def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
     """Return the parser, and the module of the command that ``argv`` names, if any."""
     parser = argparse.ArgumentParser(
         prog='face_tracking',

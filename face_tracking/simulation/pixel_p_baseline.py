@@ -12,7 +12,7 @@ import numpy as np
 from face_tracking.boxes import area, to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.pan_tilt.controller import Command, State
+from face_tracking.pan_tilt.command import Command, State
 from face_tracking.pan_tilt.head_options import HeadOptions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 
-from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.command import Command
 from face_tracking.pan_tilt.drivers.base import Driver
 from face_tracking.pan_tilt.drivers.registry import register_driver
 from face_tracking.simulation.servo_model import ServoRig

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
     ('errors',),
-    ('__init__', 'backoff', 'boxes', 'files', 'options'),
+    ('__init__', 'arrays', 'backoff', 'files', 'options'),
+    ('boxes',),
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.
     (

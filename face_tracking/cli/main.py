@@ -25,6 +25,7 @@ COMMANDS = {
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their baselines',
+    'evaluate-detector': 'measure detectors by labeled images, in one table',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'fetch-model': 'download a published detector and check it',

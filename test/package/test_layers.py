@@ -12,8 +12,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
-    ('arrays', 'errors', 'exit_codes'),
-    ('__init__', 'backoff', 'boxes', 'files', 'options'),
+    ('errors', 'exit_codes'),
+    ('__init__', 'arrays', 'backoff', 'files', 'options'),
+    ('boxes',),
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.
     (

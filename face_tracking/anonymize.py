@@ -77,6 +77,7 @@ def _hide(image: np.ndarray, box: Sequence[float]) -> None:
     corners = np.asarray(box, np.float64)
     if not np.isfinite(corners).all():
         return
+    corners = np.clip(corners, -1e6, 1e6)
     sides = np.maximum(corners[2:] - corners[:2], 1)
     low = np.floor(corners[:2] - _MARGIN * sides)
     high = np.ceil(corners[2:] + _MARGIN * sides)
@@ -149,6 +150,6 @@ class DelayedHiding:
     def _remember(self, shown: dict[str, BoxToHide]) -> None:
         for key in list(self._known):
             self._missing[key] = 0 if key in shown else self._missing.get(key, 0) + 1
-            if self._missing[key] > self._keep:
+            if self._missing[key] >= self._keep:
                 del self._known[key], self._missing[key]
         self._known.update(shown)

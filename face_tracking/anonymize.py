@@ -41,8 +41,9 @@ class BlurPolicy:
 
         :raises UserError: there is no such mode.
         """
-        return cls(mode, frozenset(name.strip().casefold() for name in names.split(',')
-                                   if name.strip()))
+        return cls(
+            mode, frozenset(name.strip().casefold() for name in names.split(',') if name.strip())
+        )
 
     def hides(self, person: str) -> bool:
         """Return whether a face is hidden, given its recognized name or ``''``.
@@ -86,8 +87,9 @@ def _hide(image: np.ndarray, box: Sequence[float]) -> None:
     if x2 <= x1 or y2 <= y1:
         return
     part = image[y1:y2, x1:x2]
-    cells = cv2.resize(part, (min(_CELLS, x2 - x1), min(_CELLS, y2 - y1)),
-                       interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(
+        part, (min(_CELLS, x2 - x1), min(_CELLS, y2 - y1)), interpolation=cv2.INTER_AREA
+    )
     part[:] = cv2.resize(cells, (x2 - x1, y2 - y1), interpolation=cv2.INTER_LINEAR)
 
 
@@ -119,8 +121,9 @@ class DelayedHiding:
         self._known: dict[str, BoxToHide] = {}
         self._missing: dict[str, int] = {}
 
-    def push(self, image: np.ndarray, tag: object, faces: Sequence[BoxToHide],
-             policy: BlurPolicy) -> list[tuple[np.ndarray, object]]:
+    def push(
+        self, image: np.ndarray, tag: object, faces: Sequence[BoxToHide], policy: BlurPolicy
+    ) -> list[tuple[np.ndarray, object]]:
         """Take an image with its faces; return the images that are ready, with their tags.
 
         :param image: uint8 (height, width, 3); it is not changed.

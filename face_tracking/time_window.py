@@ -13,7 +13,8 @@ _DAYS = ('mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun')
 _EVERY_DAY = frozenset(range(7))
 _PATTERN = re.compile(
     r'(?:(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?\s+)?'
-    r'(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})')
+    r'(?P<start>\d{1,2}:\d{2})\s*-\s*(?P<end>\d{1,2}:\d{2})'
+)
 _EXPECTED = 'write it as 22:00-07:00 or mon-fri 08:30-17:00, in quotes'
 
 
@@ -39,8 +40,11 @@ class TimeWindow:
         match = _PATTERN.fullmatch(text.strip().lower()) if isinstance(text, str) else None
         if match is None:
             raise UserError(f'time is {str(text)[:60]!r}', _EXPECTED)
-        return cls(_minutes(match['start']), _minutes(match['end']),
-                   _weekdays(match['first'], match['last']))
+        return cls(
+            _minutes(match['start']),
+            _minutes(match['end']),
+            _weekdays(match['first'], match['last']),
+        )
 
     def contains(self, moment: datetime) -> bool:
         """Return whether a local time lies in the window."""

@@ -19,9 +19,16 @@ from face_tracking.anonymize import (
 from face_tracking.errors import UserError
 
 
-@pytest.mark.parametrize(('mode', 'names', 'hidden'), [
-    ('nobody', '', set()), ('all', '', {'', 'Ada', 'Bob'}), ('unknown', '', {''}),
-    ('all_but_named', 'ada , X', {'', 'Bob'}), ('all_but_named', '', {'', 'Ada', 'Bob'})])
+@pytest.mark.parametrize(
+    ('mode', 'names', 'hidden'),
+    [
+        ('nobody', '', set()),
+        ('all', '', {'', 'Ada', 'Bob'}),
+        ('unknown', '', {''}),
+        ('all_but_named', 'ada , X', {'', 'Bob'}),
+        ('all_but_named', '', {'', 'Ada', 'Bob'}),
+    ],
+)
 def test_policy_hides(mode, names, hidden):
     policy = BlurPolicy.parse(mode, names)
     assert {person for person in ('', 'Ada', 'Bob') if policy.hides(person)} == hidden
@@ -88,7 +95,7 @@ def test_face_stays_hidden_while_its_track_is_lost():
     image, hidden = noise(), []
     for number in range(8):
         faces = [BoxToHide('1', (30, 20, 50, 40))] if number < 2 else []
-        (shown, _), = hiding.push(image, number, faces, policy)
+        ((shown, _),) = hiding.push(image, number, faces, policy)
         hidden.append(is_hidden(shown, image))
     assert hidden == [True] * 5 + [False] * 3
 
@@ -97,7 +104,7 @@ def test_recognized_person_is_shown_once_named():
     hiding, policy = DelayedHiding(delay=0), BlurPolicy('unknown')
     image = noise()
     for person, expected in (('', True), ('Ada', False)):
-        (shown, _), = hiding.push(image, 0, [BoxToHide('1', (30, 20, 50, 40), person)], policy)
+        ((shown, _),) = hiding.push(image, 0, [BoxToHide('1', (30, 20, 50, 40), person)], policy)
         assert is_hidden(shown, image) is expected
 
 
@@ -111,6 +118,7 @@ def test_clear_forgets(policy):
 
 def test_own_detector_finds_no_hidden_face(portraits):
     from face_tracking.detector import create_detector
+
     detector = create_detector(score_threshold=0.5)
     for image, box in portraits:
         assert len(detector.detect(image)) == 1

@@ -92,8 +92,9 @@ def read_action_file(path: str | Path) -> ActionConfig:
             text = file.read(MAX_BYTES + 1)
         return parse_actions(text)
     except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}', 'check the path and its '
-                        'permissions') from None
+        raise UserError(
+            f'{path} cannot be read: {error.strerror}', 'check the path and its permissions'
+        ) from None
     except UserError as error:
         raise UserError(f'{path}: {error.problem}', error.remedy) from None
 
@@ -116,7 +117,10 @@ def parse_actions(text: str | bytes) -> ActionConfig:
     rules = _rules(top.get('rules'), {zone.name for zone in zones.values()}, set(commands))
     return ActionConfig(
         tuple(zones.values()),
-        {person.name.casefold(): person for person in people.values()}, commands, rules)
+        {person.name.casefold(): person for person in people.values()},
+        commands,
+        rules,
+    )
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -125,14 +129,16 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f'line {mark.line + 1}: {problem}' if mark else problem
 
 
-def _named(top: dict[str, Any], section: str, read: Callable[[str, Any], Any],
-           limit: int) -> dict[str, Any]:
+def _named(
+    top: dict[str, Any], section: str, read: Callable[[str, Any], Any], limit: int
+) -> dict[str, Any]:
     """Read a section that maps names to entries."""
     entries = _mapping(top.get(section) or {}, section)
     if len(entries) > limit:
         raise UserError(f'{section} has {len(entries)} entries', f'use at most {limit}')
-    return {name: _within(f'{section}: {name}', read, name, entry)
-            for name, entry in entries.items()}
+    return {
+        name: _within(f'{section}: {name}', read, name, entry) for name, entry in entries.items()
+    }
 
 
 def _within(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
@@ -145,14 +151,17 @@ def _within(where: str, read: Callable[..., Any], *arguments: Any) -> Any:
 
 # Sections.
 
+
 def _zone(name: str, entry: Any) -> Zone:
     entry = _mapping(entry, 'a zone')
     _check_keys(entry, ('rectangle', 'polygon', 'arrive_after', 'leave_after'), 'a zone')
     _check_name(name)
     times = [_optional_seconds(entry, key) for key in ('arrive_after', 'leave_after')]
     if ('rectangle' in entry) == ('polygon' in entry):
-        raise UserError('it needs either rectangle or polygon',
-                        'write rectangle: [left, top, width, height] in fractions of the image')
+        raise UserError(
+            'it needs either rectangle or polygon',
+            'write rectangle: [left, top, width, height] in fractions of the image',
+        )
     if 'rectangle' in entry:
         sides = _numbers(entry['rectangle'], 4, 'rectangle', 0, 1)
         if not (sides[2] > 0 and sides[3] > 0):
@@ -160,8 +169,10 @@ def _zone(name: str, entry: Any) -> Zone:
         return Zone.rectangle(name, *sides, *times)
     corners = entry['polygon']
     if not isinstance(corners, list) or not 3 <= len(corners) <= MAX_CORNERS:
-        raise UserError('its polygon is not a list of corners',
-                        f'give 3 to {MAX_CORNERS} corners [x, y] in fractions of the image')
+        raise UserError(
+            'its polygon is not a list of corners',
+            f'give 3 to {MAX_CORNERS} corners [x, y] in fractions of the image',
+        )
     points = [_numbers(corner, 2, 'a corner', 0, 1) for corner in corners]
     return Zone(name, tuple((x, y) for x, y in points), *times)
 
@@ -173,19 +184,31 @@ def _person(name: str, entry: Any) -> Person:
     greeting = _string(entry.get('greeting', ''), 'greeting')
     if greeting:
         Text(greeting)
-    return Person(name, _string(entry.get('spoken', ''), 'spoken'),
-                  _language(entry.get('language', '')), greeting)
+    return Person(
+        name,
+        _string(entry.get('spoken', ''), 'spoken'),
+        _language(entry.get('language', '')),
+        greeting,
+    )
 
 
 def _command(name: str, entry: Any) -> tuple[str, ...]:
     _check_name(name)
-    if not isinstance(entry, list) or not entry or len(entry) > 100 or not all(
-            isinstance(word, str) and word and '\0' not in word for word in entry):
-        raise UserError('it is not a list of words',
-                        'write ["/usr/bin/program", "argument"]; numbers in quotes, too')
+    if (
+        not isinstance(entry, list)
+        or not entry
+        or len(entry) > 100
+        or not all(isinstance(word, str) and word and '\0' not in word for word in entry)
+    ):
+        raise UserError(
+            'it is not a list of words',
+            'write ["/usr/bin/program", "argument"]; numbers in quotes, too',
+        )
     if not Path(entry[0]).expanduser().is_absolute():
-        raise UserError(f'its program {entry[0]!r} is not an absolute path',
-                        'write the whole path, such as /usr/bin/program')
+        raise UserError(
+            f'its program {entry[0]!r} is not an absolute path',
+            'write the whole path, such as /usr/bin/program',
+        )
     return (str(Path(entry[0]).expanduser()), *entry[1:])
 
 
@@ -227,14 +250,21 @@ def _rule(number: int, entry: Any, zones: set[str], commands: set[str]) -> Rule:
         times=tuple(map(TimeWindow.parse, _listed(entry['time']))) if 'time' in entry else (),
         cool_down=_number(entry.get('cool_down', 10.0), 'cool_down', 0, 7 * 86400),
         per_person=_choice(entry.get('per', 'rule'), 'per', ('rule', 'person')) == 'person',
-        minimum_count=counts[0], maximum_count=counts[1],
-        actions=tuple(_within(f'do {place}', _action, action, commands)
-                      for place, action in enumerate(actions, 1)))
+        minimum_count=counts[0],
+        maximum_count=counts[1],
+        actions=tuple(
+            _within(f'do {place}', _action, action, commands)
+            for place, action in enumerate(actions, 1)
+        ),
+    )
 
 
 def _count_range(value: Any) -> tuple[int, int]:
-    low, high = (value, value) if isinstance(value, int) else (
-        value if isinstance(value, list) and len(value) == 2 else (None, None))
+    low, high = (
+        (value, value)
+        if isinstance(value, int)
+        else (value if isinstance(value, list) and len(value) == 2 else (None, None))
+    )
     if not all(type(side) is int and 0 <= side <= 10_000 for side in (low, high)) or low > high:
         raise UserError(f'count is {_short(value)}', 'give a number, or [fewest, most]')
     return low, high
@@ -242,17 +272,22 @@ def _count_range(value: Any) -> tuple[int, int]:
 
 # Actions.
 
+
 def _action(entry: Any, commands: set[str]) -> Action:
     entry = _mapping(entry, 'an action')
     if len(entry) != 1:
-        raise UserError(f'an action has the keys {", ".join(map(str, list(entry)[:8])) or "none"}',
-                        f'use one of {", ".join(_READERS)}; one action for each "-"')
+        raise UserError(
+            f'an action has the keys {", ".join(map(str, list(entry)[:8])) or "none"}',
+            f'use one of {", ".join(_READERS)}; one action for each "-"',
+        )
     kind, value = next(iter(entry.items()))
     _check_keys(entry, tuple(_READERS), 'an action')
     action = _within(kind, _READERS[kind], value)
     if isinstance(action, RunCommand) and action.name not in commands:
-        raise UserError(f'run: command {action.name!r} is not in the list "commands"',
-                        _suggest(action.name, commands) or 'add it there')
+        raise UserError(
+            f'run: command {action.name!r} is not in the list "commands"',
+            _suggest(action.name, commands) or 'add it there',
+        )
     return action
 
 
@@ -323,26 +358,37 @@ def _gpio(value: Any) -> SetPin:
 
 
 _READERS: dict[str, Callable[[Any], Action]] = {
-    'say': _say, 'publish': _publish, 'call': _call, 'mqtt': _mqtt, 'run': _run, 'gpio': _gpio}
+    'say': _say,
+    'publish': _publish,
+    'call': _call,
+    'mqtt': _mqtt,
+    'run': _run,
+    'gpio': _gpio,
+}
 
 
 # Values.
+
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f'{what} is {_short(value)}', 'give names and values ("name: value")')
     for key in value:
         if not isinstance(key, str):
-            raise UserError(f'{what} has the key {_short(key)}',
-                            'use text for names; put on, off, yes, no and numbers in quotes')
+            raise UserError(
+                f'{what} has the key {_short(key)}',
+                'use text for names; put on, off, yes, no and numbers in quotes',
+            )
     return value
 
 
 def _check_keys(entry: dict[str, Any], allowed: tuple[str, ...], what: str) -> None:
     for key in entry:
         if key not in allowed:
-            raise UserError(f'{what} has the key {_short(key)}',
-                            _suggest(key, allowed) or f'use {", ".join(allowed)}')
+            raise UserError(
+                f'{what} has the key {_short(key)}',
+                _suggest(key, allowed) or f'use {", ".join(allowed)}',
+            )
 
 
 def _check_name(name: str) -> None:
@@ -386,8 +432,11 @@ def _choices(value: Any, what: str, allowed: Iterable[str]) -> tuple[str, ...]:
 def _choice(value: Any, what: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         names = ', '.join(allowed[:20])
-        raise UserError(f'{what} is {_short(value)}', _suggest(str(value), allowed) or (
-            f'use one of {names}' if names else f'the file defines no {what}; add it first'))
+        raise UserError(
+            f'{what} is {_short(value)}',
+            _suggest(str(value), allowed)
+            or (f'use one of {names}' if names else f'the file defines no {what}; add it first'),
+        )
     return value
 
 
@@ -404,14 +453,18 @@ def _topic(value: Any, what: str) -> str:
 
 def _language(value: Any) -> str:
     if value != '' and not (isinstance(value, str) and _LANGUAGE.fullmatch(value)):
-        raise UserError(f'language is {_short(value)}', 'give a code such as en, de or pt-br; '
-                        'put no in quotes')
+        raise UserError(
+            f'language is {_short(value)}', 'give a code such as en, de or pt-br; put no in quotes'
+        )
     return value.lower()
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
-            math.isfinite(value) and low <= value <= high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (math.isfinite(value) and low <= value <= high)
+    ):
         raise UserError(f'{what} is {_short(value)}', f'give a number from {low:g} to {high:g}')
     return float(value)
 

@@ -27,18 +27,24 @@ class Text:
 
     def __post_init__(self):
         if len(self.template) > MAX_TEXT:
-            raise UserError(f'a text has {len(self.template)} characters',
-                            f'use at most {MAX_TEXT}')
+            raise UserError(
+                f'a text has {len(self.template)} characters', f'use at most {MAX_TEXT}'
+            )
         try:
-            fields = [part for part in string.Formatter().parse(self.template)
-                      if part[1] is not None]
+            fields = [
+                part for part in string.Formatter().parse(self.template) if part[1] is not None
+            ]
         except ValueError:
-            raise UserError(f'braces do not match in {self.template[:60]!r}',
-                            'write {{ and }} for braces in the text') from None
+            raise UserError(
+                f'braces do not match in {self.template[:60]!r}',
+                'write {{ and }} for braces in the text',
+            ) from None
         for _, name, form, conversion in fields:
             if name not in PLACEHOLDERS or form or conversion:
-                raise UserError(f'{{{name}}} in {self.template[:60]!r} is not a placeholder',
-                                f'use {{{"}, {".join(PLACEHOLDERS)}}}')
+                raise UserError(
+                    f'{{{name}}} in {self.template[:60]!r} is not a placeholder',
+                    f'use {{{"}, {".join(PLACEHOLDERS)}}}',
+                )
 
     def fill(self, event: FaceEvent, spoken: str = '') -> str:
         """Return the text for an event.
@@ -48,9 +54,14 @@ class Text:
         if '{' not in self.template and '}' not in self.template:
             return self.template
         return self.template.format(
-            person=spoken or event.person or 'unknown', zone=event.zone, count=event.count,
-            event=event.kind, id=event.track_id, duration=f'{event.duration:.0f}',
-            time=datetime.now().strftime('%H:%M'))
+            person=spoken or event.person or 'unknown',
+            zone=event.zone,
+            count=event.count,
+            event=event.kind,
+            id=event.track_id,
+            duration=f'{event.duration:.0f}',
+            time=datetime.now().strftime('%H:%M'),
+        )
 
 
 @dataclass(frozen=True)

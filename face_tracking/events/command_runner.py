@@ -24,9 +24,13 @@ class CommandRunner:
     :param most_at_once: commands that run at the same time; more are refused.
     """
 
-    def __init__(self, commands: Mapping[str, tuple[str, ...]],
-                 on_error: Callable[[UserError], None], time_limit: float = 30.0,
-                 most_at_once: int = 4):
+    def __init__(
+        self,
+        commands: Mapping[str, tuple[str, ...]],
+        on_error: Callable[[UserError], None],
+        time_limit: float = 30.0,
+        most_at_once: int = 4,
+    ):
         self._commands = dict(commands)
         self._on_error = on_error
         self._time_limit = time_limit
@@ -43,10 +47,13 @@ class CommandRunner:
         if name not in self._commands:
             raise UserError(f'there is no command {name!r}', 'add it to the list "commands"')
         if not self._slots.acquire(blocking=False):
-            raise UserError(f'command {name!r} was not started: too many are running',
-                            'raise the cool-down of its rule')
-        threading.Thread(target=self._run, args=(name, event), name=f'command {name}',
-                         daemon=True).start()
+            raise UserError(
+                f'command {name!r} was not started: too many are running',
+                'raise the cool-down of its rule',
+            )
+        threading.Thread(
+            target=self._run, args=(name, event), name=f'command {name}', daemon=True
+        ).start()
 
     def close(self) -> None:
         """End all commands."""
@@ -60,9 +67,12 @@ class CommandRunner:
         try:
             self._wait(name, self._start(name, event))
         except OSError as error:
-            self._on_error(UserError(
-                f'command {name!r} could not be started: {error.strerror}',
-                f'check that {self._commands[name][0]} exists and may be executed'))
+            self._on_error(
+                UserError(
+                    f'command {name!r} could not be started: {error.strerror}',
+                    f'check that {self._commands[name][0]} exists and may be executed',
+                )
+            )
         finally:
             self._slots.release()
 
@@ -71,11 +81,20 @@ class CommandRunner:
             if self._closed:
                 raise OSError(0, 'the node is stopping')
             process = subprocess.Popen(
-                self._commands[name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, 'FACE_EVENT': event.kind, 'FACE_PERSON': event.person,
-                     'FACE_ZONE': event.zone, 'FACE_ID': event.track_id,
-                     'FACE_COUNT': str(event.count)})
+                self._commands[name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    'FACE_EVENT': event.kind,
+                    'FACE_PERSON': event.person,
+                    'FACE_ZONE': event.zone,
+                    'FACE_ID': event.track_id,
+                    'FACE_COUNT': str(event.count),
+                },
+            )
             self._running.add(process)
             return process
 
@@ -84,15 +103,20 @@ class CommandRunner:
             code = process.wait(self._time_limit)
         except subprocess.TimeoutExpired:
             _end(process)
-            self._on_error(UserError(f'command {name!r} ran for {self._time_limit:g} s and was '
-                                     'ended', 'let it start longer work in the background'))
+            self._on_error(
+                UserError(
+                    f'command {name!r} ran for {self._time_limit:g} s and was ended',
+                    'let it start longer work in the background',
+                )
+            )
             return
         finally:
             with self._lock:
                 self._running.discard(process)
         if code > 0:
-            self._on_error(UserError(f'command {name!r} returned {code}', 'run it by hand to see '
-                                     'why'))
+            self._on_error(
+                UserError(f'command {name!r} returned {code}', 'run it by hand to see why')
+            )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -63,8 +63,9 @@ class _Visit:
 
     def is_in(self, zone: str) -> bool:
         """Return whether the visit counts for a zone."""
-        return self.announced and (zone == WHOLE_VIEW or (
-            zone in self.zones and self.zones[zone].value))
+        return self.announced and (
+            zone == WHOLE_VIEW or (zone in self.zones and self.zones[zone].value)
+        )
 
 
 class EventDetector:
@@ -88,8 +89,13 @@ class EventDetector:
         self._last_number = 0
         self._counts = {name: Debounced(0) for name in (WHOLE_VIEW, *(z.name for z in zones))}
 
-    def update(self, faces: Sequence[ObservedFace], now: float, stamp: int,
-               image_size: tuple[int, int] | None = None) -> list[FaceEvent]:
+    def update(
+        self,
+        faces: Sequence[ObservedFace],
+        now: float,
+        stamp: int,
+        image_size: tuple[int, int] | None = None,
+    ) -> list[FaceEvent]:
         """Take the faces of one image; an empty sequence where no image was received for a while.
 
         :param faces: the tracked faces; of several with the same id the last one counts.
@@ -104,8 +110,7 @@ class EventDetector:
         events: list[FaceEvent] = []
         for track_id in seen:
             events += self._check_visible(self._visits[track_id], seen, now, stamp, image_size)
-        for visit in [visit for visit in self._visits.values()
-                      if visit.face.track_id not in seen]:
+        for visit in [visit for visit in self._visits.values() if visit.face.track_id not in seen]:
             events += self._check_missing(visit, now, stamp)
         return events + list(self._check_counts(now, stamp))
 
@@ -121,8 +126,14 @@ class EventDetector:
         else:
             visit.face, visit.last_seen = face, now
 
-    def _check_visible(self, visit: _Visit, seen: dict[str, ObservedFace], now: float, stamp: int,
-                       image_size: tuple[int, int] | None) -> Iterator[FaceEvent]:
+    def _check_visible(
+        self,
+        visit: _Visit,
+        seen: dict[str, ObservedFace],
+        now: float,
+        stamp: int,
+        image_size: tuple[int, int] | None,
+    ) -> Iterator[FaceEvent]:
         visit = self._update_person(visit, seen, now)
         if not visit.announced:
             if now - visit.first_seen < self.timing.arrive_after:
@@ -151,8 +162,7 @@ class EventDetector:
                 yield self._left(visit, zone.name, visit.zones[zone.name].since, stamp)
         yield self._left(visit, WHOLE_VIEW, visit.first_seen, stamp)
 
-    def _update_person(self, visit: _Visit, seen: dict[str, ObservedFace],
-                       now: float) -> _Visit:
+    def _update_person(self, visit: _Visit, seen: dict[str, ObservedFace], now: float) -> _Visit:
         """Update the name; return the visit that goes on, an earlier one of the same person."""
         name = visit.face.person
         hold = self.timing.recognize_after if name else _UNNAME_AFTER
@@ -175,16 +185,20 @@ class EventDetector:
         earlier.person_score = visit.person_score
         return earlier
 
-    def _check_zones(self, visit: _Visit, now: float, stamp: int,
-                     image_size: tuple[int, int] | None) -> Iterator[FaceEvent]:
+    def _check_zones(
+        self, visit: _Visit, now: float, stamp: int, image_size: tuple[int, int] | None
+    ) -> Iterator[FaceEvent]:
         if image_size is None:
             return
         center = box_center(visit.face.box, *image_size)
         for zone in self.zones:
             state = visit.zones.setdefault(zone.name, Debounced(False, now))
             inside, since = zone.contains(center), state.since
-            hold = _or(zone.arrive_after, self.timing.arrive_after) if inside else (
-                _or(zone.leave_after, self.timing.leave_after))
+            hold = (
+                _or(zone.arrive_after, self.timing.arrive_after)
+                if inside
+                else (_or(zone.leave_after, self.timing.leave_after))
+            )
             if not state.observe(inside, now, hold):
                 continue
             if inside:
@@ -192,8 +206,9 @@ class EventDetector:
             else:
                 yield self._left(visit, zone.name, since, stamp, state.since)
 
-    def _check_looking(self, visit: _Visit, looking: bool, now: float,
-                       stamp: int) -> Iterator[FaceEvent]:
+    def _check_looking(
+        self, visit: _Visit, looking: bool, now: float, stamp: int
+    ) -> Iterator[FaceEvent]:
         since = visit.looking.since
         hold = self.timing.look_after if looking else self.timing.look_away_after
         if not visit.looking.observe(looking, now, hold):
@@ -202,8 +217,9 @@ class EventDetector:
         if looking:
             yield self._event(LOOKED_AT_ME, visit, stamp, count=count)
         else:
-            yield self._event(LOOKED_AWAY, visit, stamp, count=count,
-                              duration=visit.looking.since - since)
+            yield self._event(
+                LOOKED_AWAY, visit, stamp, count=count, duration=visit.looking.since - since
+            )
 
     def _check_counts(self, now: float, stamp: int) -> Iterator[FaceEvent]:
         for zone, held in self._counts.items():
@@ -214,18 +230,34 @@ class EventDetector:
     def _count(self, zone: str) -> int:
         return sum(visit.is_in(zone) for visit in self._visits.values())
 
-    def _left(self, visit: _Visit, zone: str, since: float, stamp: int,
-              until: float | None = None) -> FaceEvent:
+    def _left(
+        self, visit: _Visit, zone: str, since: float, stamp: int, until: float | None = None
+    ) -> FaceEvent:
         duration = max((visit.last_seen if until is None else until) - since, 0.0)
         return self._event(LEFT, visit, stamp, zone, self._count(zone), duration)
 
     @staticmethod
-    def _event(kind: str, visit: _Visit, stamp: int, zone: str = WHOLE_VIEW, count: int = 0,
-               duration: float = 0.0) -> FaceEvent:
+    def _event(
+        kind: str,
+        visit: _Visit,
+        stamp: int,
+        zone: str = WHOLE_VIEW,
+        count: int = 0,
+        duration: float = 0.0,
+    ) -> FaceEvent:
         person = visit.person.value
-        return FaceEvent(kind, stamp, visit.face.track_id, visit.number, person,
-                         visit.person_score if person else 0.0, zone, count, duration,
-                         visit.face.box)
+        return FaceEvent(
+            kind,
+            stamp,
+            visit.face.track_id,
+            visit.number,
+            person,
+            visit.person_score if person else 0.0,
+            zone,
+            count,
+            duration,
+            visit.face.box,
+        )
 
 
 def _or(value: float | None, default: float) -> float:

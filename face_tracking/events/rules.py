@@ -44,10 +44,13 @@ class Rule:
 
     def matches(self, event: FaceEvent, moment: datetime) -> bool:
         """Return whether an event at a local time meets every condition."""
-        return (event.kind in self.when and event.zone in self.zones
-                and self.minimum_count <= event.count <= self.maximum_count
-                and any(_is_who(word, event.person) for word in self.who)
-                and (not self.times or any(window.contains(moment) for window in self.times)))
+        return (
+            event.kind in self.when
+            and event.zone in self.zones
+            and self.minimum_count <= event.count <= self.maximum_count
+            and any(_is_who(word, event.person) for word in self.who)
+            and (not self.times or any(window.contains(moment) for window in self.times))
+        )
 
 
 class RuleTable:
@@ -68,8 +71,11 @@ class RuleTable:
         :param now: monotonic seconds.
         :param moment: local time, for times of day.
         """
-        return [rule for rule in self.rules
-                if rule.matches(event, moment) and self._claim(rule, event, now)]
+        return [
+            rule
+            for rule in self.rules
+            if rule.matches(event, moment) and self._claim(rule, event, now)
+        ]
 
     def _claim(self, rule: Rule, event: FaceEvent, now: float) -> bool:
         cooling = self._applied[rule.name]

@@ -26,9 +26,16 @@ class Zone:
     leave_after: float | None = None
 
     @classmethod
-    def rectangle(cls, name: str, left: float, top: float, width: float, height: float,
-                  arrive_after: float | None = None,
-                  leave_after: float | None = None) -> Zone:
+    def rectangle(
+        cls,
+        name: str,
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+        arrive_after: float | None = None,
+        leave_after: float | None = None,
+    ) -> Zone:
         """Return a rectangular zone, in fractions of the image."""
         right, bottom = left + width, top + height
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -38,8 +45,9 @@ class Zone:
         """Return whether a point, in fractions of the image, is inside (even-odd rule)."""
         x, y = point
         inside = False
-        for (x1, y1), (x2, y2) in zip(self.corners, self.corners[1:] + self.corners[:1],
-                                      strict=True):
+        for (x1, y1), (x2, y2) in zip(
+            self.corners, self.corners[1:] + self.corners[:1], strict=True
+        ):
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
                 inside = not inside
         return inside

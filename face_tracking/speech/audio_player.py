@@ -41,8 +41,9 @@ class AudioEngine:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UserError(f'{folder} cannot be made: {error.strerror}',
-                                'choose another audio_folder') from None
+                raise UserError(
+                    f'{folder} cannot be made: {error.strerror}', 'choose another audio_folder'
+                ) from None
 
     def speak(self, sentence: Sentence, stop: threading.Event) -> None:
         """Synthesize, set the volume, and play or keep."""
@@ -73,8 +74,10 @@ def scale_volume(path: Path, volume: float) -> None:
         with wave.open(str(path), 'rb') as file:
             parameters, data = file.getparams(), file.readframes(file.getnframes())
     except (OSError, EOFError, wave.Error) as error:
-        raise UserError(f'the speech engine wrote no usable WAV file: {error}',
-                        'run the engine by hand to see why') from None
+        raise UserError(
+            f'the speech engine wrote no usable WAV file: {error}',
+            'run the engine by hand to see why',
+        ) from None
     if volume < 1 and parameters.sampwidth == 2:
         samples = np.frombuffer(data, '<i2').astype(np.float32) * volume
         data = samples.astype('<i2').tobytes()
@@ -89,5 +92,7 @@ def _find_player(device: str) -> list[str]:
     for command in _PLAYERS:
         if shutil.which(command[0]):
             return list(command)
-    raise UserError('no program that plays audio was found',
-                    'apt install alsa-utils, or set audio_folder to keep WAV files')
+    raise UserError(
+        'no program that plays audio was found',
+        'apt install alsa-utils, or set audio_folder to keep WAV files',
+    )

@@ -36,5 +36,10 @@ class EspeakSynthesizer:
         """Write the WAV file; see :class:`~face_tracking.speech.speech_engine.Synthesizer`."""
         voice = self._voice or sentence.language or 'en'
         # The text goes through standard input: as an argument, "-w file" would be an option.
-        run_program([self._program, f'-v{voice}', f'-s{self._rate}', f'-w{path}', '--stdin'],
-                    sentence.text, stop, 20.0, 'espeak-ng')
+        run_program(
+            [self._program, f'-v{voice}', f'-s{self._rate}', f'-w{path}', '--stdin'],
+            sentence.text,
+            stop,
+            20.0,
+            'espeak-ng',
+        )

@@ -20,8 +20,12 @@ _GREETINGS = {
     'it': ('Buongiorno, {person}', 'Ciao, {person}', 'Buonasera, {person}', 'Salve'),
     'nl': ('Goedemorgen, {person}', 'Hallo, {person}', 'Goedenavond, {person}', 'Hallo'),
     'pt': ('Bom dia, {person}', 'Olá, {person}', 'Boa noite, {person}', 'Olá'),
-    'pl': ('Dzień dobry, {person}', 'Dzień dobry, {person}', 'Dobry wieczór, {person}',
-           'Dzień dobry'),
+    'pl': (
+        'Dzień dobry, {person}',
+        'Dzień dobry, {person}',
+        'Dobry wieczór, {person}',
+        'Dzień dobry',
+    ),
 }
 LANGUAGES = tuple(_GREETINGS)
 _MORNING, _EVENING = TimeWindow.parse('05:00-11:00'), TimeWindow.parse('18:00-05:00')
@@ -41,8 +45,14 @@ class Greeter:
     :param again_after: seconds after which a person who returns is greeted again.
     """
 
-    def __init__(self, people: Mapping[str, Person] | None = None, language: str = 'en',
-                 greet_unknown: bool = True, patience: float = 3.0, again_after: float = 600.0):
+    def __init__(
+        self,
+        people: Mapping[str, Person] | None = None,
+        language: str = 'en',
+        greet_unknown: bool = True,
+        patience: float = 3.0,
+        again_after: float = 600.0,
+    ):
         self._people = dict(people or {})
         self._language = language
         self._greet_unknown = greet_unknown

@@ -33,15 +33,28 @@ class PiperSynthesizer:
         self._voice = Path(voice).expanduser()
         self._length_scale = 1 / speed
         if not voice or not self._voice.exists():
-            raise UserError(f'voice {voice!r} of piper does not exist',
-                            'set voice to an .onnx file of a piper voice, or a folder of them')
+            raise UserError(
+                f'voice {voice!r} of piper does not exist',
+                'set voice to an .onnx file of a piper voice, or a folder of them',
+            )
 
     def synthesize(self, sentence: Sentence, path: Path, stop: threading.Event) -> None:
         """Write the WAV file; see :class:`~face_tracking.speech.speech_engine.Synthesizer`."""
         run_program(
-            [*self._command, '--model', str(self._voice_for(sentence.language)),
-             '--length-scale', f'{self._length_scale:.3f}', '--output-file', str(path)],
-            sentence.text + '\n', stop, 60.0, 'piper')
+            [
+                *self._command,
+                '--model',
+                str(self._voice_for(sentence.language)),
+                '--length-scale',
+                f'{self._length_scale:.3f}',
+                '--output-file',
+                str(path),
+            ],
+            sentence.text + '\n',
+            stop,
+            60.0,
+            'piper',
+        )
 
     def _voice_for(self, language: str) -> Path:
         if not self._voice.is_dir():

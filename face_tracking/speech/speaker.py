@@ -33,10 +33,15 @@ class Speaker:
     :ivar dropped: how many were not.
     """
 
-    def __init__(self, engine: SpeechEngine, on_error: Callable[[Exception], None],
-                 on_spoken: Callable[[Sentence, float], None] = lambda sentence, at: None,
-                 quiet: Sequence[TimeWindow] = (), volume: float = 1.0,
-                 clock: Callable[[], datetime] = datetime.now):
+    def __init__(
+        self,
+        engine: SpeechEngine,
+        on_error: Callable[[Exception], None],
+        on_spoken: Callable[[Sentence, float], None] = lambda sentence, at: None,
+        quiet: Sequence[TimeWindow] = (),
+        volume: float = 1.0,
+        clock: Callable[[], datetime] = datetime.now,
+    ):
         self.quiet = tuple(quiet)
         self.volume = volume
         self.spoken = 0
@@ -90,16 +95,19 @@ class Speaker:
 
     def _is_unwanted(self, sentence: Sentence, now: float) -> bool:
         text, at = self._last
-        return (self.volume * sentence.volume <= 0
-                or (sentence.text == text and now - at < _REPEAT)
-                or any(window.contains(self._clock()) for window in self.quiet))
+        return (
+            self.volume * sentence.volume <= 0
+            or (sentence.text == text and now - at < _REPEAT)
+            or any(window.contains(self._clock()) for window in self.quiet)
+        )
 
     def _run(self) -> None:
         while (sentence := self._next()) is not None:
             try:
                 started = time.monotonic()
-                self._engine.speak(replace(sentence, volume=self.volume * sentence.volume),
-                                   self._stop)
+                self._engine.speak(
+                    replace(sentence, volume=self.volume * sentence.volume), self._stop
+                )
                 self.spoken += 1
                 self._on_spoken(sentence, started)
             except Exception as error:

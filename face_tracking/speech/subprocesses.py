@@ -13,8 +13,9 @@ from face_tracking.errors import UserError
 _POLL = 0.02  # seconds between looks at the stop flag
 
 
-def run_program(command: Sequence[str], text: str, stop: threading.Event,
-                time_limit: float, what: str) -> None:
+def run_program(
+    command: Sequence[str], text: str, stop: threading.Event, time_limit: float, what: str
+) -> None:
     """Run a program to its end with ``text`` on its standard input.
 
     Returns early, and ends the program, when ``stop`` is set.
@@ -25,11 +26,17 @@ def run_program(command: Sequence[str], text: str, stop: threading.Event,
     """
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            start_new_session=True)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     except OSError as error:
-        raise UserError(f'{what} could not be started: {error.strerror}',
-                        f'check that {command[0]} is installed') from None
+        raise UserError(
+            f'{what} could not be started: {error.strerror}',
+            f'check that {command[0]} is installed',
+        ) from None
     errors: list[bytes] = []
     feeder = threading.Thread(target=_feed, args=(process, text, errors), daemon=True)
     feeder.start()
@@ -39,8 +46,10 @@ def run_program(command: Sequence[str], text: str, stop: threading.Event,
             if stop.wait(_POLL):
                 return
             if time.monotonic() > end:
-                raise UserError(f'{what} took longer than {time_limit:g} s and was ended',
-                                'check the audio device, or choose a faster voice')
+                raise UserError(
+                    f'{what} took longer than {time_limit:g} s and was ended',
+                    'check the audio device, or choose a faster voice',
+                )
     finally:
         if process.poll() is None:
             process.kill()
@@ -48,8 +57,10 @@ def run_program(command: Sequence[str], text: str, stop: threading.Event,
         feeder.join(1.0)
     if process.returncode:
         said = b''.join(errors).decode(errors='replace').strip().splitlines()
-        raise UserError(f'{what} failed: {said[-1][:200] if said else process.returncode}',
-                        'run it by hand to see why')
+        raise UserError(
+            f'{what} failed: {said[-1][:200] if said else process.returncode}',
+            'run it by hand to see why',
+        )
 
 
 def _feed(process: subprocess.Popen[bytes], text: str, errors: list[bytes]) -> None:

@@ -59,22 +59,27 @@ def test_box_center_is_a_fraction_of_the_image():
     assert box_center((100, 40, 300, 80), 400, 120) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(('text', 'inside', 'outside'), [
-    ('08:00-17:30', '2026-11-25 08:00', '2026-11-25 17:30'),
-    ('22:00-07:00', '2026-11-25 23:00', '2026-11-25 07:00'),
-    ('22:00-07:00', '2026-11-25 06:59', '2026-11-25 21:59'),
-    ('mon-fri 22:00-07:00', '2026-11-28 03:00', '2026-11-30 03:00'),  # Saturday; Monday
-    ('sat 00:00-24:00', '2026-11-28 12:00', '2026-11-27 12:00'),
-    ('fri-mon 10:00-11:00', '2026-11-30 10:30', '2026-12-01 10:30'),
-])
+@pytest.mark.parametrize(
+    ('text', 'inside', 'outside'),
+    [
+        ('08:00-17:30', '2026-11-25 08:00', '2026-11-25 17:30'),
+        ('22:00-07:00', '2026-11-25 23:00', '2026-11-25 07:00'),
+        ('22:00-07:00', '2026-11-25 06:59', '2026-11-25 21:59'),
+        ('mon-fri 22:00-07:00', '2026-11-28 03:00', '2026-11-30 03:00'),  # Saturday; Monday
+        ('sat 00:00-24:00', '2026-11-28 12:00', '2026-11-27 12:00'),
+        ('fri-mon 10:00-11:00', '2026-11-30 10:30', '2026-12-01 10:30'),
+    ],
+)
 def test_time_window_contains_its_hours(text, inside, outside):
     window = TimeWindow.parse(text)
     assert window.contains(datetime.fromisoformat(inside))
     assert not window.contains(datetime.fromisoformat(outside))
 
 
-@pytest.mark.parametrize('text', ['', 'noon', '25:00-26:00', '8-17', 'foo 08:00-09:00', 480, None,
-                                  '08:60-09:00', 'x' * 10_000])
+@pytest.mark.parametrize(
+    'text',
+    ['', 'noon', '25:00-26:00', '8-17', 'foo 08:00-09:00', 480, None, '08:60-09:00', 'x' * 10_000],
+)
 def test_wrong_time_is_one_clear_line(text):
     with pytest.raises(UserError) as caught:
         TimeWindow.parse(text)

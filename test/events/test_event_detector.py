@@ -143,7 +143,9 @@ def test_zone_has_arrivals_departures_and_counts_of_its_own():
     assert door == [('arrived', 1), ('count_changed', 1)]
     scene.play(5.0, face(box=RIGHT_BOX))
     assert [event.kind for event in scene.events if event.zone == 'door'][2:] == [
-        'left', 'count_changed']
+        'left',
+        'count_changed',
+    ]
 
 
 def test_departure_from_the_view_leaves_the_zone_first():
@@ -151,7 +153,11 @@ def test_departure_from_the_view_leaves_the_zone_first():
     scene.play(2.0, face())
     scene.play(5.0)
     assert [(event.kind, event.zone) for event in scene.events[-4:]] == [
-        ('left', 'door'), ('left', ''), ('count_changed', ''), ('count_changed', 'door')]
+        ('left', 'door'),
+        ('left', ''),
+        ('count_changed', ''),
+        ('count_changed', 'door'),
+    ]
 
 
 def test_zone_with_minimum_times_of_its_own():
@@ -175,17 +181,24 @@ def test_crowd_beyond_the_bound_is_ignored():
     assert scene.last('count_changed').count == 200
 
 
-faces = st.lists(st.builds(
-    face, st.sampled_from('12345'), st.sampled_from([LEFT_BOX, RIGHT_BOX]),
-    st.sampled_from(['', '', 'Ada', 'Bob', 'person_3']), st.sampled_from([None, True, False])),
-    max_size=4)
+faces = st.lists(
+    st.builds(
+        face,
+        st.sampled_from('12345'),
+        st.sampled_from([LEFT_BOX, RIGHT_BOX]),
+        st.sampled_from(['', '', 'Ada', 'Bob', 'person_3']),
+        st.sampled_from([None, True, False]),
+    ),
+    max_size=4,
+)
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(faces, st.floats(0.01, 4.0)), max_size=40))
 def test_counts_agree_with_arrivals_and_departures(steps):
-    detector = EventDetector(EventTiming(count_after=0.0),
-                             [Zone.rectangle('door', 0.0, 0.0, 0.3, 1.0)])
+    detector = EventDetector(
+        EventTiming(count_after=0.0), [Zone.rectangle('door', 0.0, 0.0, 0.3, 1.0)]
+    )
     now, present = 0.0, {'': set(), 'door': set()}
     for seen, step in [*steps, *[((), 1.0)] * 8]:
         now += step

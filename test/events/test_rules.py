@@ -54,12 +54,13 @@ def test_examples_in_the_shipped_file_are_valid():
     start = lines.index('# rules:')
     text = '\n'.join(line[2:] for line in lines[start:])
     config = parse_actions(
-        'zones: {door: {rectangle: [0, 0, 1, 1]}}\ncommands: {chime: [/bin/true]}\n' + text)
+        'zones: {door: {rectangle: [0, 0, 1, 1]}}\ncommands: {chime: [/bin/true]}\n' + text
+    )
     assert len(config.rules) == 3
 
 
 def test_every_kind_of_action_is_read():
-    rule, = parse_actions("""
+    (rule,) = parse_actions("""
 commands: {chime: [/bin/true, "1"]}
 rules:
   - when: [arrived, left]
@@ -77,16 +78,30 @@ rules:
         Say(Text('Hello {person}'), 'de'),
         PublishMessage('/light', 'std_msgs/msg/Bool', {'data': True}),
         PublishMessage('mood', 'std_msgs/msg/String', {'data': 'happy'}),
-        CallService('/robot/pause'), CallService('/robot/pause', 'std_srvs/srv/SetBool', False),
-        PublishMqtt(Text('home/{person}'), Text('1'), True), RunCommand('chime'),
-        SetPin(17, False, 3.0, False))
+        CallService('/robot/pause'),
+        CallService('/robot/pause', 'std_srvs/srv/SetBool', False),
+        PublishMqtt(Text('home/{person}'), Text('1'), True),
+        RunCommand('chime'),
+        SetPin(17, False, 3.0, False),
+    )
 
 
-@pytest.mark.parametrize(('who', 'person', 'matches'), [
-    ('anyone', '', True), ('known', 'Ada', True), ('known', 'person_7', False),
-    ('known', '', False), ('unknown', '', True), ('unknown', 'person_7', True),
-    ('unknown', 'Ada', False), ('ada', 'Ada', True), ('Bob', 'Ada', False),
-    ('[Bob, Ada]', 'Ada', True), ('person_7', 'person_7', True)])
+@pytest.mark.parametrize(
+    ('who', 'person', 'matches'),
+    [
+        ('anyone', '', True),
+        ('known', 'Ada', True),
+        ('known', 'person_7', False),
+        ('known', '', False),
+        ('unknown', '', True),
+        ('unknown', 'person_7', True),
+        ('unknown', 'Ada', False),
+        ('ada', 'Ada', True),
+        ('Bob', 'Ada', False),
+        ('[Bob, Ada]', 'Ada', True),
+        ('person_7', 'person_7', True),
+    ],
+)
 def test_rule_is_for_whom_it_names(who, person, matches):
     rules = table(f'rules: [{{when: arrived, who: {who}, do: [say: Hello]}}]')
     assert bool(rules.match(event(person=person), 0.0, NOON)) is matches
@@ -132,51 +147,62 @@ def test_cool_downs_of_many_people_stay_bounded():
 def test_text_is_filled():
     text = Text('{person} {event} in {zone}, {count} there {{really}}')
     assert text.fill(event(person='Ada', zone='door', count=2)) == (
-        'Ada arrived in door, 2 there {really}')
+        'Ada arrived in door, 2 there {really}'
+    )
     assert Text('{person}').fill(event()) == 'unknown'
     assert Text('{person}').fill(event(person='{zone}')) == '{zone}'
 
 
-@pytest.mark.parametrize(('text', 'says'), [
-    ('rules: [{when: arived, do: [say: x]}]', 'did you mean arrived?'),
-    ('rules: [{when: arrived, do: [sey: x]}]', 'did you mean say?'),
-    ('rules: [{wen: arrived, do: [say: x]}]', 'did you mean when?'),
-    ('rules: [{when: arrived}]', 'do is missing'),
-    ('rules: [{when: arrived, do: []}]', '1 to 20'),
-    ('rules: [{when: arrived, zone: dor, do: [say: x]}]', 'add it first'),
-    ('zones: {door: {rectangle: [0,0,1,1]}}\nrules: [{when: arrived, zone: dor, do: [say: x]}]',
-     'did you mean door?'),
-    ('rules: [{when: arrived, time: soon, do: [say: x]}]', '22:00-07:00'),
-    ('rules: [{when: arrived, do: [run: rm]}]', 'not in the list'),
-    ('commands: {rm: [rm, -rf]}', 'absolute path'),
-    ('rules: [{when: arrived, do: [say: "Hello {name}"]}]', '{person}'),
-    ('rules: [{when: arrived, do: [say: "Hello {person.__class__}"]}]', 'not a placeholder'),
-    ('rules: [{when: arrived, do: [say: "Hello {"]}]', 'braces'),
-    ('rules: [{when: arrived, do: [gpio: {pin: 99}]}]', '0 to 27'),
-    ('rules: [{when: arrived, do: [mqtt: {topic: "a/#"}]}]', 'without + and #'),
-    ('rules: [{when: arrived, do: [call: {service: "/x y"}]}]', 'ROS name'),
-    ('rules: [{when: arrived, do: [call: {service: /x, type: Trigge}]}]', 'did you mean Trigger'),
-    ('rules: [{when: arrived, cool_down: -1, do: [say: x]}]', 'cool_down is -1'),
-    ('rules: [{when: arrived, cool_down: .nan, do: [say: x]}]', 'cool_down is nan'),
-    ('rules: [{when: true, do: [say: x]}]', 'when is True'),
-    ('rules: [{true: arrived, do: [say: x]}]', 'quotes'),
-    ('rules: [{name: a, when: left, do: [say: x]}, {name: a, when: left, do: [say: x]}]',
-     'same name'),
-    ('rules: {when: left}', 'not a list'),
-    ('rule: []', 'did you mean rules?'),
-    ('zones: {door: {rectangle: [0, 0, 2, 1]}}', 'from 0 to 1'),
-    ('zones: {door: {}}', 'either rectangle or polygon'),
-    ('zones: {door: {polygon: [[0, 0], [1, 1]]}}', '3 to 64'),
-    ('people: {Ada: {langage: en}}', 'did you mean language?'),
-    ('people: {Ada: {language: no, spoken: x}}', 'Ada'),
-    ('a: &a [1]\nb: *a', 'alias'),
-    ('rules: [', 'line 1'),
-    ('rules:\n\t- x', 'line 2'),
-    ('- 1', 'the file is'),
-    ('x' * 300_000, 'too large'),
-    ('rules: [{when: 2001-99-99, do: [say: x]}]', ''),
-    ('[' * 20_000, 'YAML'),
-])
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('rules: [{when: arived, do: [say: x]}]', 'did you mean arrived?'),
+        ('rules: [{when: arrived, do: [sey: x]}]', 'did you mean say?'),
+        ('rules: [{wen: arrived, do: [say: x]}]', 'did you mean when?'),
+        ('rules: [{when: arrived}]', 'do is missing'),
+        ('rules: [{when: arrived, do: []}]', '1 to 20'),
+        ('rules: [{when: arrived, zone: dor, do: [say: x]}]', 'add it first'),
+        (
+            'zones: {door: {rectangle: [0,0,1,1]}}\nrules: [{when: arrived, zone: dor, do: [say: x]}]',
+            'did you mean door?',
+        ),
+        ('rules: [{when: arrived, time: soon, do: [say: x]}]', '22:00-07:00'),
+        ('rules: [{when: arrived, do: [run: rm]}]', 'not in the list'),
+        ('commands: {rm: [rm, -rf]}', 'absolute path'),
+        ('rules: [{when: arrived, do: [say: "Hello {name}"]}]', '{person}'),
+        ('rules: [{when: arrived, do: [say: "Hello {person.__class__}"]}]', 'not a placeholder'),
+        ('rules: [{when: arrived, do: [say: "Hello {"]}]', 'braces'),
+        ('rules: [{when: arrived, do: [gpio: {pin: 99}]}]', '0 to 27'),
+        ('rules: [{when: arrived, do: [mqtt: {topic: "a/#"}]}]', 'without + and #'),
+        ('rules: [{when: arrived, do: [call: {service: "/x y"}]}]', 'ROS name'),
+        (
+            'rules: [{when: arrived, do: [call: {service: /x, type: Trigge}]}]',
+            'did you mean Trigger',
+        ),
+        ('rules: [{when: arrived, cool_down: -1, do: [say: x]}]', 'cool_down is -1'),
+        ('rules: [{when: arrived, cool_down: .nan, do: [say: x]}]', 'cool_down is nan'),
+        ('rules: [{when: true, do: [say: x]}]', 'when is True'),
+        ('rules: [{true: arrived, do: [say: x]}]', 'quotes'),
+        (
+            'rules: [{name: a, when: left, do: [say: x]}, {name: a, when: left, do: [say: x]}]',
+            'same name',
+        ),
+        ('rules: {when: left}', 'not a list'),
+        ('rule: []', 'did you mean rules?'),
+        ('zones: {door: {rectangle: [0, 0, 2, 1]}}', 'from 0 to 1'),
+        ('zones: {door: {}}', 'either rectangle or polygon'),
+        ('zones: {door: {polygon: [[0, 0], [1, 1]]}}', '3 to 64'),
+        ('people: {Ada: {langage: en}}', 'did you mean language?'),
+        ('people: {Ada: {language: no, spoken: x}}', 'Ada'),
+        ('a: &a [1]\nb: *a', 'alias'),
+        ('rules: [', 'line 1'),
+        ('rules:\n\t- x', 'line 2'),
+        ('- 1', 'the file is'),
+        ('x' * 300_000, 'too large'),
+        ('rules: [{when: 2001-99-99, do: [say: x]}]', ''),
+        ('[' * 20_000, 'YAML'),
+    ],
+)
 def test_mistake_is_one_clear_line(text, says):
     with pytest.raises(UserError) as caught:
         parse_actions(text)
@@ -193,14 +219,43 @@ rules:
 """)
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(['rules', 'zones', 'when', 'do', 'say', 'gpio', 'pin', 'name', 'who', 'x',
-                         'publish', 'topic', 'value', 'people', 'commands', 'count', 'zone']),
-        inner, max_size=4), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        'rules',
+                        'zones',
+                        'when',
+                        'do',
+                        'say',
+                        'gpio',
+                        'pin',
+                        'name',
+                        'who',
+                        'x',
+                        'publish',
+                        'topic',
+                        'value',
+                        'people',
+                        'commands',
+                        'count',
+                        'zone',
+                    ]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=20,
+    )
+)
 def test_no_document_raises_anything_else(document):
     import yaml
+
     try:
         parse_actions(yaml.safe_dump(document))
     except UserError as error:
@@ -216,13 +271,21 @@ def test_unreadable_file_is_one_clear_line(path):
 @pytest.fixture
 def commands(tmp_path):
     failures = []
-    script = ('import os, sys; open(sys.argv[1], "w").write('
-              'os.environ["FACE_EVENT"] + " " + os.environ["FACE_PERSON"])')
-    runner = CommandRunner({
-        'write': (sys.executable, '-c', script, str(tmp_path / 'out')),
-        'fail': (sys.executable, '-c', 'raise SystemExit(3)'),
-        'hang': (sys.executable, '-c', 'import time; time.sleep(60)'),
-        'missing': ('/no/such/program',)}, failures.append, time_limit=1.0, most_at_once=2)
+    script = (
+        'import os, sys; open(sys.argv[1], "w").write('
+        'os.environ["FACE_EVENT"] + " " + os.environ["FACE_PERSON"])'
+    )
+    runner = CommandRunner(
+        {
+            'write': (sys.executable, '-c', script, str(tmp_path / 'out')),
+            'fail': (sys.executable, '-c', 'raise SystemExit(3)'),
+            'hang': (sys.executable, '-c', 'import time; time.sleep(60)'),
+            'missing': ('/no/such/program',),
+        },
+        failures.append,
+        time_limit=1.0,
+        most_at_once=2,
+    )
     yield runner, failures, tmp_path / 'out'
     runner.close()
 
@@ -241,8 +304,10 @@ def test_command_gets_the_event_in_its_environment(commands):
     assert out.read_text() == 'arrived Ada; rm -rf /' and not failures
 
 
-@pytest.mark.parametrize(('name', 'says'), [
-    ('fail', 'returned 3'), ('hang', 'was ended'), ('missing', 'could not be started')])
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [('fail', 'returned 3'), ('hang', 'was ended'), ('missing', 'could not be started')],
+)
 def test_failing_command_is_reported(commands, name, says):
     runner, failures, _ = commands
     runner.run(name, event())

@@ -32,8 +32,10 @@ def test_known_person_is_greeted_by_name_once_per_visit():
     assert greeter.poll(10.0, NOON) is None
 
 
-@pytest.mark.parametrize(('moment', 'sentence'), [
-    (MORNING, 'Good morning, Ada'), (NOON, 'Hello, Ada'), (EVENING, 'Good evening, Ada')])
+@pytest.mark.parametrize(
+    ('moment', 'sentence'),
+    [(MORNING, 'Good morning, Ada'), (NOON, 'Hello, Ada'), (EVENING, 'Good evening, Ada')],
+)
 def test_greeting_follows_the_time_of_day(moment, sentence):
     assert text_of(Greeter().take(event('recognized', person='Ada'), 0.0, moment)) == sentence
 

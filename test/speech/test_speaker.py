@@ -29,7 +29,8 @@ from face_tracking.speech.subprocesses import run_program
 from face_tracking.time_window import TimeWindow
 
 needs_espeak = pytest.mark.skipif(
-    shutil.which('espeak-ng') is None, reason='needs espeak-ng (apt install espeak-ng)')
+    shutil.which('espeak-ng') is None, reason='needs espeak-ng (apt install espeak-ng)'
+)
 
 
 class RecordingEngine:
@@ -62,6 +63,7 @@ def speak():
         speaker = Speaker(engine, errors.append, **options)
         speakers.append(speaker)
         return speaker, engine, errors
+
     yield make
     for speaker in speakers:
         assert speaker.close()
@@ -79,8 +81,10 @@ def test_sentences_never_overlap(speak):
     for number in range(3):
         speaker.say(Sentence(f'number {number}'))
     wait_for(lambda: len(engine.spoken) == 3)
-    assert all(later[1] >= earlier[2] for earlier, later in zip(
-        engine.spoken, engine.spoken[1:], strict=False))
+    assert all(
+        later[1] >= earlier[2]
+        for earlier, later in zip(engine.spoken, engine.spoken[1:], strict=False)
+    )
 
 
 def test_same_sentence_is_not_repeated_at_once(speak):
@@ -101,8 +105,9 @@ def test_oldest_waiting_sentence_gives_way(speak):
 
 
 def test_nothing_is_spoken_in_quiet_hours(speak):
-    speaker, _, _ = speak(quiet=[TimeWindow.parse('22:00-07:00')],
-                          clock=lambda: datetime(2026, 11, 25, 23, 30))
+    speaker, _, _ = speak(
+        quiet=[TimeWindow.parse('22:00-07:00')], clock=lambda: datetime(2026, 11, 25, 23, 30)
+    )
     assert not speaker.say(Sentence('Hello'))
 
 
@@ -139,19 +144,35 @@ def test_close_ends_the_sentence():
     assert speaker.close() and engine.closed
 
 
-@pytest.mark.parametrize(('message', 'sentence'), [
-    ('Hello', Sentence('Hello')),
-    ('{"text": "Hallo", "language": "DE"}', Sentence('Hallo', 'de')),
-    ('{"text": "x", "volume": 0.2}', Sentence('x', '', 0.2)),
-    ('a\n\tb\x00\x1b[2J', Sentence('a b[2J'))])
+@pytest.mark.parametrize(
+    ('message', 'sentence'),
+    [
+        ('Hello', Sentence('Hello')),
+        ('{"text": "Hallo", "language": "DE"}', Sentence('Hallo', 'de')),
+        ('{"text": "x", "volume": 0.2}', Sentence('x', '', 0.2)),
+        ('a\n\tb\x00\x1b[2J', Sentence('a b[2J')),
+    ],
+)
 def test_message_is_read(message, sentence):
     assert sentence_from_message(message) == sentence
 
 
-@pytest.mark.parametrize('message', [
-    '', ' ', '\0', '{',
-    '{"text": 3}', '{"text": "a", "volume": 7}', '{"text": "a", "volume": NaN}',
-    '{"text": "a", "language": "../../x"}', 'x' * 501, 'x' * 10**6, '{"text": ' + '[' * 2000])
+@pytest.mark.parametrize(
+    'message',
+    [
+        '',
+        ' ',
+        '\0',
+        '{',
+        '{"text": 3}',
+        '{"text": "a", "volume": 7}',
+        '{"text": "a", "volume": NaN}',
+        '{"text": "a", "language": "../../x"}',
+        'x' * 501,
+        'x' * 10**6,
+        '{"text": ' + '[' * 2000,
+    ],
+)
 def test_bad_message_is_one_clear_line(message):
     with pytest.raises(UserError) as caught:
         sentence_from_message(message)
@@ -162,15 +183,16 @@ def test_bad_message_is_one_clear_line(message):
 def test_sentence_survives_its_message(text, language):
     text = printable(text)
     if text:
-        assert sentence_from_message(
-            sentence_to_message(Sentence(text, language))) == Sentence(text, language)
+        assert sentence_from_message(sentence_to_message(Sentence(text, language))) == Sentence(
+            text, language
+        )
 
 
 @needs_espeak
 def test_espeak_writes_audible_wav(tmp_path):
     engine = AudioEngine(create_synthesizer('espeak-ng'), tmp_path / 'audio')
     engine.speak(Sentence('-w Guten Tag', 'de'), threading.Event())
-    path, = (tmp_path / 'audio').glob('*.wav')
+    (path,) = (tmp_path / 'audio').glob('*.wav')
     with wave.open(str(path)) as file:
         seconds = file.getnframes() / file.getframerate()
         samples = np.frombuffer(file.readframes(file.getnframes()), '<i2')
@@ -195,7 +217,8 @@ def _peak(path):
 def test_unknown_language_is_reported():
     with pytest.raises(UserError, match='espeak-ng failed'):
         create_synthesizer('espeak-ng').synthesize(
-            Sentence('Hello', 'qq'), '/tmp/unused.wav', threading.Event())
+            Sentence('Hello', 'qq'), '/tmp/unused.wav', threading.Event()
+        )
 
 
 def test_missing_engine_names_the_remedy(monkeypatch):
@@ -219,7 +242,8 @@ def test_piper_is_called_with_the_voice_of_the_language(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
     monkeypatch.setenv('OLD', str(tmp_path))
     create_synthesizer('piper', str(voices)).synthesize(
-        Sentence('Guten Tag', 'de'), tmp_path / 'out.wav', threading.Event())
+        Sentence('Guten Tag', 'de'), tmp_path / 'out.wav', threading.Event()
+    )
     said = (tmp_path / 'said').read_text()
     assert 'de_DE-thorsten-low.onnx' in said and said.endswith('Guten Tag\n')
 

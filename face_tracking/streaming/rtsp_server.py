@@ -175,16 +175,14 @@ class RtspServer:
 
     def _require_token(self, server: Any, factory: Any) -> None:
         auth = self._rtsp.RTSPAuth.new()
-        token = self._rtsp.RTSPToken.new_empty()
+        token = self._rtsp.RTSPToken()
         token.set_string('media.factory.role', 'viewer')
         auth.add_basic(self._rtsp.RTSPAuth.make_basic('viewer', self._options.token), token)
         server.set_auth(auth)
-        factory.add_role_from_structure(
-            self._gst.Structure.new_from_string(
-                'viewer, media.factory.access=(boolean)true, '
-                'media.factory.construct=(boolean)true'
-            )[0]
-        )
+        permissions = self._rtsp.RTSPPermissions()
+        for right in ('media.factory.access', 'media.factory.construct'):
+            permissions.add_permission_for_role('viewer', right, True)
+        factory.set_permissions(permissions)
 
     def _client_connected(self, server: Any, client: Any) -> None:
         if self._viewers >= self._options.max_viewers:

@@ -110,12 +110,13 @@ class BoxToHide:
 class DelayedHiding:
     """Delays images so that a face is hidden in those before its track was confirmed, too.
 
-    :param delay: images that are held back; 0 hides only what is tracked in the image itself.
+    :param delay: images that are held back; 0 hides only what is tracked in the image itself. It
+        may be changed at any time.
     :param keep: images for which a track that ended stays hidden at its last place.
     """
 
     def __init__(self, delay: int = 6, keep: int = 10):
-        self._delay = delay
+        self.delay = delay
         self._keep = keep
         self._held: deque[tuple[np.ndarray, object, list[BoxToHide]]] = deque()
         self._known: dict[str, BoxToHide] = {}
@@ -138,7 +139,7 @@ class DelayedHiding:
         self._held.append((image, tag, [*shown.values(), *lingering]))
         self._remember(shown)
         ready = []
-        while len(self._held) > self._delay:
+        while len(self._held) > self.delay:
             held, held_tag, boxes = self._held.popleft()
             hidden = [face.box for face in boxes if policy.hides(face.person)]
             ready.append((hide_faces(held, hidden) if hidden else held, held_tag))

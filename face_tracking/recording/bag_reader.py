@@ -50,9 +50,7 @@ def read_messages(folder: Path, topics: set[str] | None = None) -> Iterator[Reco
                 if not wanted:
                     continue
                 for connection, stamp, data in reader.messages(wanted):
-                    yield RecordedMessage(
-                        connection.topic, connection.msgtype, stamp, bytes(data)
-                    )
+                    yield RecordedMessage(connection.topic, connection.msgtype, stamp, bytes(data))
         except Exception as error:  # a damaged file raises whatever its parser meets
             raise UserError(
                 f'{path} cannot be read: {type(error).__name__}: {str(error)[:200]}',

@@ -90,8 +90,10 @@ def _rows_of_day(
         cut = [(max(item.start, start), min(item.end, end)) for item in intervals]
         inside = [(low, high) for low, high in cut if high >= low]
         if inside:
-            shares = [((low - start) / (end - start), (high - start) / (end - start))
-                      for low, high in inside]
+            shares = [
+                ((low - start) / (end - start), (high - start) / (end - start))
+                for low, high in inside
+            ]
             rows.append((name, shares, sum(high - low for low, high in inside)))
     rows.sort(key=lambda row: (row[0] == UNKNOWN, -row[2]))
     return rows[:_MOST_ROWS]
@@ -104,19 +106,21 @@ def _axis(bottom: int) -> Iterator[str]:
         yield f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle" fill="#666">{hour}</text>'
 
 
-def _row(
-    number: int, name: str, shares: list[tuple[float, float]], total: float
-) -> Iterator[str]:
+def _row(number: int, name: str, shares: list[tuple[float, float]], total: float) -> Iterator[str]:
     y = _TOP + _ROW * number
     color = '#8a929c' if name == UNKNOWN else f'hsl({(number * 137) % 360} 60% 45%)'
     shown = name if len(name) <= 18 else f'{name[:17]}…'
-    yield (f'<text x="{_LEFT - 10}" y="{y + 20}" text-anchor="end">{escape(shown)}'
-           f'<title>{escape(name)}: {total / 60:.0f} min</title></text>')
+    yield (
+        f'<text x="{_LEFT - 10}" y="{y + 20}" text-anchor="end">{escape(shown)}'
+        f'<title>{escape(name)}: {total / 60:.0f} min</title></text>'
+    )
     for low, high in shares:
         x = _LEFT + (_WIDTH - _LEFT - 20) * low
         width = max((_WIDTH - _LEFT - 20) * (high - low), 1.0)
-        yield (f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{_ROW - 10}" rx="2" '
-               f'fill="{color}"/>')
+        yield (
+            f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{_ROW - 10}" rx="2" '
+            f'fill="{color}"/>'
+        )
 
 
 def _first_messages(folder: Path, topics: set[str]) -> Iterator:

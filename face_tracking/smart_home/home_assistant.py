@@ -152,9 +152,7 @@ def discovery(
         'event': _entity(
             'event', 'Event', state_topic=topics.event, event_types=list(EVENT_KINDS)
         ),
-        'image': _entity(
-            'image', 'Image', image_topic=topics.image, content_type='image/jpeg'
-        ),
+        'image': _entity('image', 'Image', image_topic=topics.image, content_type='image/jpeg'),
         'detection': _entity(
             'switch',
             'Detection',

@@ -162,7 +162,9 @@ class RtspServer:
             '! queue leaky=downstream max-size-buffers=2 ! videoconvert '
         )
         if self.encoder == 'jpegenc':
-            return f'( {source}! video/x-raw,format=I420 ! {_MJPEG.format(quality=options.quality)} )'
+            return (
+                f'( {source}! video/x-raw,format=I420 ! {_MJPEG.format(quality=options.quality)} )'
+            )
         encoder = _H264[self.encoder].format(
             interval=round(2 * options.frame_rate),
             kilobits=options.kilobits,

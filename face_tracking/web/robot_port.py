@@ -24,14 +24,17 @@ class RobotPort(Protocol):
     def watch_images(self, wanted: bool) -> None:
         """Begin or stop to pass images to the server; returns at once."""
 
-    def parameters(self) -> list[dict[str, Any]]:
+    def watch_state(self, wanted: bool) -> None:
+        """Begin or stop to keep the state up to date; returns at once."""
+
+    def page_parameters(self) -> list[dict[str, Any]]:
         """Return the parameters that the page offers; may take a second.
 
         Keys: ``node``, ``name``, ``value``, ``description``, ``low``, ``high``, ``choices``,
-        ``read_only``.
+        ``integer``, ``read_only``.
         """
 
-    def set_parameter(self, node: str, name: str, value: bool | int | float | str) -> None:
+    def change_parameter(self, node: str, name: str, value: bool | int | float | str) -> None:
         """Set a parameter; may take a second.
 
         :raises UserError: it was refused; the message is shown to the user.

@@ -318,7 +318,7 @@ class WebServer:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         self._admit()
         response = web.StreamResponse(headers={**_HEADERS, 'Content-Type': 'text/event-stream'})
-        self._streams += 1
+        self._follow(1)
         try:
             await self._prepare(response, request)
             await self._write(response, b'data: %s\n\n' % self._state_text())
@@ -328,11 +328,13 @@ class WebServer:
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass
         finally:
-            self._streams -= 1
+            self._follow(-1)
         return response
 
     async def _parameters(self, _: web.Request) -> web.Response:
-        return web.json_response({'parameters': await self._in_thread(self._robot.parameters)})
+        return web.json_response(
+            {'parameters': await self._in_thread(self._robot.page_parameters)}
+        )
 
     async def _set_parameter(self, request: web.Request) -> web.Response:
         body = await _read_json(request)
@@ -343,7 +345,7 @@ class WebServer:
             or not isinstance(value, (bool, int, float, str))
         ):
             raise UserError('the request has no node, name and value', 'send all three')
-        await self._in_thread(self._robot.set_parameter, node, name, value)
+        await self._in_thread(self._robot.change_parameter, node, name, value)
         return web.json_response({'done': f'{name} is {value}'})
 
     async def _people(self, request: web.Request) -> web.Response:
@@ -373,6 +375,11 @@ class WebServer:
         if (before > 0) != (self._viewers > 0):
             self._images.value = b''
             self._robot.watch_images(self._viewers > 0)
+
+    def _follow(self, change: int) -> None:
+        before, self._streams = self._streams, self._streams + change
+        if (before > 0) != (self._streams > 0):
+            self._robot.watch_state(self._streams > 0)
 
     async def _prepare(self, response: web.StreamResponse, request: web.Request) -> None:
         await response.prepare(request)

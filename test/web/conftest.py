@@ -23,7 +23,7 @@ class ExampleRobot:
             ('detector_node', 'score_threshold'): 0.7,
             ('tracker_node', 'annotate'): True,
         }
-        self.watched = []
+        self.watched, self.followed = [], []
         self.server = None
         self.closing = False
         self.thread = threading.Thread(target=self._film, daemon=True)
@@ -61,7 +61,10 @@ class ExampleRobot:
     def watch_images(self, wanted):
         self.watched.append(wanted)
 
-    def parameters(self):
+    def watch_state(self, wanted):
+        self.followed.append(wanted)
+
+    def page_parameters(self):
         return [
             {
                 'node': 'detector_node',
@@ -87,7 +90,7 @@ class ExampleRobot:
             },
         ]
 
-    def set_parameter(self, node, name, value):
+    def change_parameter(self, node, name, value):
         if name == 'score_threshold' and not 0 <= value <= 1:
             raise UserError('score_threshold is out of range', 'set it to 0 to 1')
         self.values[node, name] = value

@@ -35,11 +35,15 @@ class Broker:
 
     def start(self):
         configuration = self.folder / 'mosquitto.conf'
-        configuration.write_text('\n'.join([
-            f'listener {self.port} 127.0.0.1', 'persistence false', *self._lines]) + '\n')
+        configuration.write_text(
+            '\n'.join([f'listener {self.port} 127.0.0.1', 'persistence false', *self._lines])
+            + '\n'
+        )
         self.process = subprocess.Popen(
-            [MOSQUITTO, '-c', str(configuration)], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            [MOSQUITTO, '-c', str(configuration)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         end = time.monotonic() + 20
         while True:
             try:
@@ -60,6 +64,7 @@ class Listener:
     def __init__(self, port, topic='#', **login):
         from paho.mqtt import client
         from paho.mqtt.enums import CallbackAPIVersion
+
         self.heard = {}
         self.times = {}
         self.all = []

@@ -166,6 +166,9 @@ def _fill(message: Any, values: Mapping[str, Any], event: FaceEvent) -> None:
 
     :raises UserError: a field does not exist or takes another type.
     """
+    if hasattr(message, '_check_fields'):
+        # rclpy takes any value by default, and a wrong one ends the process when it is published.
+        message._check_fields = True
     for name, value in values.items():
         if name not in message.get_fields_and_field_types():
             fields = ', '.join(message.get_fields_and_field_types())

@@ -94,7 +94,7 @@ class WebNode(FaceNode[WebParameters]):
         self._image_size: list[int] | None = None
         self._people: list[str] | None = None
         self._followed = False
-        self._subscriptions: list[BoundedSubscription[Any]] = []
+        self._state_inputs: list[BoundedSubscription[Any]] = []
         caller = ServiceCaller(self)
         self._page_parameters = PageParameters(self, caller)
         self._people_client = PeopleClient(caller)
@@ -201,15 +201,15 @@ class WebNode(FaceNode[WebParameters]):
         self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
 
     def _follow(self) -> None:
-        if self._followed == bool(self._subscriptions):
+        if self._followed == bool(self._state_inputs):
             return
         if not self._followed:
-            for subscription in self._subscriptions:
+            for subscription in self._state_inputs:
                 subscription.close()
-            self._subscriptions = []
+            self._state_inputs = []
             return
         detections = Detection2DArray
-        self._subscriptions = [
+        self._state_inputs = [
             BoundedSubscription(self, detections, 'faces/tracks', self._on_tracks, period=0.2),
             BoundedSubscription(self, detections, 'faces/people', self._on_names, period=0.2),
             BoundedSubscription(

@@ -28,6 +28,7 @@ SECOND = 10**9
 def serialized(text):
     from rclpy.serialization import serialize_message
     from std_msgs.msg import String
+
     return bytes(serialize_message(String(data=text)))
 
 
@@ -39,10 +40,24 @@ def faces_message(*names):
         ObjectHypothesis,
         ObjectHypothesisWithPose,
     )
-    return bytes(serialize_message(Detection2DArray(detections=[
-        Detection2D(id=str(number), results=[ObjectHypothesisWithPose(
-            hypothesis=ObjectHypothesis(class_id=name, score=0.9))])
-        for number, name in enumerate(names, 1)])))
+
+    return bytes(
+        serialize_message(
+            Detection2DArray(
+                detections=[
+                    Detection2D(
+                        id=str(number),
+                        results=[
+                            ObjectHypothesisWithPose(
+                                hypothesis=ObjectHypothesis(class_id=name, score=0.9)
+                            )
+                        ],
+                    )
+                    for number, name in enumerate(names, 1)
+                ]
+            )
+        )
+    )
 
 
 def record(folder, count, limits=None, size=0, **more):
@@ -56,7 +71,8 @@ def test_messages_are_read_as_they_were_written(tmp_path):
     record(tmp_path / 'r', 5).close()
     messages = list(read_messages(tmp_path / 'r'))
     assert [(message.topic, message.stamp - SECOND) for message in messages] == [
-        (TOPIC, number) for number in range(5)]
+        (TOPIC, number) for number in range(5)
+    ]
     assert Deserializer().read(messages[3]).data == '3 '
 
 
@@ -64,7 +80,7 @@ def test_types_that_rosbags_does_not_know_are_found(tmp_path):
     recorder = BagRecorder(tmp_path, {TRACKS: 'vision_msgs/msg/Detection2DArray'})
     recorder.write(TRACKS, faces_message('face', 'face'), SECOND)
     recorder.close()
-    message, = read_messages(tmp_path)
+    (message,) = read_messages(tmp_path)
     assert [face.id for face in Deserializer().read(message).detections] == ['1', '2']
 
 
@@ -94,7 +110,7 @@ def test_oldest_bags_give_way(tmp_path, monkeypatch):
 
 def test_old_bags_are_removed_by_age(tmp_path):
     record(tmp_path, 1).close()
-    bag, = find_bags(tmp_path)
+    (bag,) = find_bags(tmp_path)
     os.utime(bag, (1, 1))
     assert BagFolder(tmp_path, RecordingLimits(keep_seconds=60, free_bytes=0)).make_room(None)
     assert not bag.exists()
@@ -122,6 +138,7 @@ def test_write_error_is_one_clear_line(tmp_path, monkeypatch):
 
     def fail(*_):
         raise OSError(28, 'No space left on device')
+
     monkeypatch.setattr(recorder._writer, 'write', fail)
     with pytest.raises(UserError, match='No space left'):
         recorder.write(TOPIC, serialized('x'), SECOND)
@@ -150,7 +167,7 @@ def test_unfinished_bag_is_skipped(tmp_path):
 def test_damaged_bag_is_one_clear_line(tmp_path_factory, place, value):
     folder = tmp_path_factory.mktemp('damaged')
     record(folder, 5).close()
-    bag, = find_bags(folder)
+    (bag,) = find_bags(folder)
     path = bag / f'{bag.name}.mcap'
     data = bytearray(path.read_bytes())
     data[place % len(data)] = value
@@ -179,7 +196,9 @@ def test_damaged_message_is_one_clear_line():
 def test_intervals_bridge_short_gaps():
     samples = [(0.0, {'Ada'}), (1.0, {'Ada', 'Bob'}), (20.0, {'Ada'}), (100.0, {'Ada'})]
     assert find_intervals(samples) == {
-        'Ada': [Interval(0.0, 20.0), Interval(100.0, 100.0)], 'Bob': [Interval(1.0, 1.0)]}
+        'Ada': [Interval(0.0, 20.0), Interval(100.0, 100.0)],
+        'Bob': [Interval(1.0, 1.0)],
+    }
 
 
 def test_presence_is_read_from_people_and_drawn(tmp_path):
@@ -192,7 +211,8 @@ def test_presence_is_read_from_people_and_drawn(tmp_path):
     recorder.close()
     presence = read_presence(tmp_path, people, TRACKS)
     assert presence['<Ada & Co>'][0].end - presence['<Ada & Co>'][0].start == pytest.approx(
-        299, abs=2)
+        299, abs=2
+    )
     svg = draw_day(presence, datetime(2026, 11, 25, 12))
     texts = [item.text for item in ElementTree.fromstring(svg).findall('.//{*}text')]
     assert '<Ada & Co>' in texts and 'unknown' in texts

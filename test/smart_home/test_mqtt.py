@@ -48,10 +48,15 @@ def link_to():
 
     def make(port, **options):
         connected, problems = [], []
-        link = MqttLink(BrokerOptions('127.0.0.1', port, **options), TOPICS.status,
-                        lambda: connected.append(1), problems.append)
+        link = MqttLink(
+            BrokerOptions('127.0.0.1', port, **options),
+            TOPICS.status,
+            lambda: connected.append(1),
+            problems.append,
+        )
         links.append(link)
         return link, connected, problems
+
     yield make
     for link in links:
         link.close()
@@ -112,8 +117,7 @@ def test_password_is_read_from_a_file(tmp_path, link_to):
     subprocess.run(['mosquitto_passwd', '-b', '-c', str(passwords), 'robot', 's3cret'], check=True)
     passwords.chmod(0o644)
     tmp_path.chmod(0o755)
-    broker = Broker(tmp_path, (f'password_file {passwords}', 'allow_anonymous false',
-                               'user root'))
+    broker = Broker(tmp_path, (f'password_file {passwords}', 'allow_anonymous false', 'user root'))
     try:
         right, wrong = tmp_path / 'right', tmp_path / 'wrong'
         right.write_text('s3cret\n')
@@ -132,11 +136,31 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
         pytest.skip('needs mosquitto and openssl')
     key, certificate = tmp_path / 'key.pem', tmp_path / 'cert.pem'
     subprocess.run(
-        ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', str(key), '-out',
-         str(certificate), '-days', '2', '-subj', '/CN=127.0.0.1', '-addext',
-         'subjectAltName=IP:127.0.0.1'], check=True, capture_output=True)
-    broker = Broker(tmp_path, (f'certfile {certificate}', f'keyfile {key}', 'user root',
-                               'allow_anonymous true'))
+        [
+            'openssl',
+            'req',
+            '-x509',
+            '-newkey',
+            'rsa:2048',
+            '-nodes',
+            '-keyout',
+            str(key),
+            '-out',
+            str(certificate),
+            '-days',
+            '2',
+            '-subj',
+            '/CN=127.0.0.1',
+            '-addext',
+            'subjectAltName=IP:127.0.0.1',
+        ],
+        check=True,
+        capture_output=True,
+    )
+    broker = Broker(
+        tmp_path,
+        (f'certfile {certificate}', f'keyfile {key}', 'user root', 'allow_anonymous true'),
+    )
     try:
         trusted, _, _ = link_to(broker.port, tls=True, ca_file=str(certificate))
         wait_for(lambda: trusted.connected)
@@ -147,9 +171,14 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
         broker.stop()
 
 
-@pytest.mark.parametrize('options', [
-    {'username': 'a', 'password_file': '/no/such/file'}, {'tls': True, 'ca_file': '/etc/hostname'},
-    {'tls': True, 'ca_file': '/no/such/file'}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'username': 'a', 'password_file': '/no/such/file'},
+        {'tls': True, 'ca_file': '/etc/hostname'},
+        {'tls': True, 'ca_file': '/no/such/file'},
+    ],
+)
 def test_unusable_file_is_one_clear_line(options):
     with pytest.raises(UserError, match='cannot be'):
         MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
@@ -161,9 +190,14 @@ def test_discovery_describes_every_entity():
     assert topic == 'homeassistant/device/robot1/config'
     assert device['availability_topic'] == 'face_tracking/robot1/status'
     assert {key: entity['platform'] for key, entity in device['components'].items()} == {
-        'occupancy': 'binary_sensor', 'count': 'sensor', 'last_person': 'sensor',
-        'event': 'event', 'image': 'image', 'detection': 'switch',
-        'zone_front_door': 'binary_sensor'}
+        'occupancy': 'binary_sensor',
+        'count': 'sensor',
+        'last_person': 'sensor',
+        'event': 'event',
+        'image': 'image',
+        'detection': 'switch',
+        'zone_front_door': 'binary_sensor',
+    }
     identities = [entity['unique_id'] for entity in device['components'].values()]
     assert len(set(identities)) == len(identities)
 
@@ -176,7 +210,10 @@ def test_state_follows_the_events():
     state.take(FaceEvent('count_changed', 0, zone='unlisted', count=9))
     messages = state.messages(TOPICS)
     assert json.loads(messages[TOPICS.state]) == {
-        'occupancy': 'ON', 'count': 2, 'last_person': 'Jürgen'}
+        'occupancy': 'ON',
+        'count': 2,
+        'last_person': 'Jürgen',
+    }
     assert json.loads(messages[TOPICS.zone('door')]) == {'occupancy': 'ON', 'count': 1}
     assert len(messages) == 2
 
@@ -186,8 +223,15 @@ def test_event_has_the_type_that_home_assistant_asks_for():
     assert payload['event_type'] == payload['event'] == 'left'
 
 
-@pytest.mark.parametrize(('text', 'safe'), [
-    ('robot1', 'robot1'), ('a/b#c+d', 'a_b_c_d'), ('///', 'robot'), ('ü' * 100, 'robot'),
-    ('x' * 100, 'x' * 64)])
+@pytest.mark.parametrize(
+    ('text', 'safe'),
+    [
+        ('robot1', 'robot1'),
+        ('a/b#c+d', 'a_b_c_d'),
+        ('///', 'robot'),
+        ('ü' * 100, 'robot'),
+        ('x' * 100, 'x' * 64),
+    ],
+)
 def test_safe_id(text, safe):
     assert safe_id(text) == safe

@@ -79,8 +79,21 @@ def probe(address, seconds=30):
     if shutil.which('ffprobe') is None:
         pytest.skip('needs ffprobe (apt install ffmpeg)')
     done = subprocess.run(
-        ['ffprobe', '-v', 'error', '-rtsp_transport', 'tcp', '-show_streams', '-of', 'json',
-         address], capture_output=True, text=True, timeout=seconds)
+        [
+            'ffprobe',
+            '-v',
+            'error',
+            '-rtsp_transport',
+            'tcp',
+            '-show_streams',
+            '-of',
+            'json',
+            address,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
     return json.loads(done.stdout or '{}').get('streams', [{}]), done.stderr
 
 
@@ -106,8 +119,12 @@ for _ in range(20):
 print(len(means))
 """
     done = subprocess.run(
-        [sys.executable, '-c', script, source.address()], capture_output=True, text=True,
-        timeout=60, env={**os.environ, 'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_transport;tcp'})
+        [sys.executable, '-c', script, source.address()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, 'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_transport;tcp'},
+    )
     assert int(done.stdout) >= 8, done.stderr
 
 
@@ -144,10 +161,13 @@ def test_viewer_that_does_not_read_holds_nobody_up(show):
     source = show(codec='mjpeg')
     slow = socket.create_connection(('127.0.0.1', source.server.port), 5)
     address = source.address()
-    for number, request in enumerate((
+    for number, request in enumerate(
+        (
             f'DESCRIBE {address} RTSP/1.0\r\nCSeq: 1\r\n\r\n',
             f'SETUP {address}/stream=0 RTSP/1.0\r\nCSeq: 2\r\n'
-            'Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n')):
+            'Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n',
+        )
+    ):
         slow.sendall(request.encode())
         answer = slow.recv(4096).decode()
         assert '200 OK' in answer, (number, answer)
@@ -163,8 +183,15 @@ def test_viewer_that_does_not_read_holds_nobody_up(show):
     slow.close()
 
 
-@pytest.mark.parametrize('garbage', [b'\0' * 10_000, b'GET / HTTP/1.1\r\n\r\n', b'X' * 200_000,
-                                     b'DESCRIBE rtsp://x/nowhere RTSP/1.0\r\nCSeq: 1\r\n\r\n'])
+@pytest.mark.parametrize(
+    'garbage',
+    [
+        b'\0' * 10_000,
+        b'GET / HTTP/1.1\r\n\r\n',
+        b'X' * 200_000,
+        b'DESCRIBE rtsp://x/nowhere RTSP/1.0\r\nCSeq: 1\r\n\r\n',
+    ],
+)
 def test_garbage_is_survived(show, garbage):
     source = show(codec='mjpeg')
     connection = socket.create_connection(('127.0.0.1', source.server.port), 5)

@@ -36,7 +36,10 @@ setup(
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
-        (f'share/{PACKAGE}', ['package.xml', 'LICENSE', 'requirements.txt']),
+        (
+            f'share/{PACKAGE}',
+            ['package.xml', 'LICENSE', 'requirements.txt', 'requirements-actions.txt'],
+        ),
         *(entry for folder in SHARED for entry in share(folder)),
     ],
     python_requires='>=3.10',

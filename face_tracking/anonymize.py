@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 
+Tag = TypeVar('Tag')
 NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED = 'nobody', 'all', 'unknown', 'all_but_named'
 BLUR_POLICIES = (NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED)
 _MARGIN = 0.35  # of a side, added on each side: hair, ears and chin identify people, too
@@ -59,7 +62,7 @@ class BlurPolicy:
         return True
 
 
-def hide_faces(image: np.ndarray, boxes: Iterable[Sequence[float]]) -> np.ndarray:
+def hide_faces(image: ImageArray, boxes: Iterable[Sequence[float]]) -> ImageArray:
     """Return a copy of an image in which the faces are replaced by a few averaged cells.
 
     Averaging removes the information, which a blur by convolution does not: that can be undone.
@@ -73,7 +76,7 @@ def hide_faces(image: np.ndarray, boxes: Iterable[Sequence[float]]) -> np.ndarra
     return result
 
 
-def _hide(image: np.ndarray, box: Sequence[float]) -> None:
+def _hide(image: ImageArray, box: Sequence[float]) -> None:
     height, width = image.shape[:2]
     corners = np.asarray(box, np.float64)
     if not np.isfinite(corners).all():
@@ -107,7 +110,7 @@ class BoxToHide:
     person: str = ''
 
 
-class DelayedHiding:
+class DelayedHiding(Generic[Tag]):
     """Delays images so that a face is hidden in those before its track was confirmed, too.
 
     :param delay: images that are held back; 0 hides only what is tracked in the image itself. It
@@ -118,13 +121,13 @@ class DelayedHiding:
     def __init__(self, delay: int = 6, keep: int = 10):
         self.delay = delay
         self._keep = keep
-        self._held: deque[tuple[np.ndarray, object, list[BoxToHide]]] = deque()
+        self._held: deque[tuple[ImageArray, Tag, list[BoxToHide]]] = deque()
         self._known: dict[str, BoxToHide] = {}
         self._missing: dict[str, int] = {}
 
     def push(
-        self, image: np.ndarray, tag: object, faces: Sequence[BoxToHide], policy: BlurPolicy
-    ) -> list[tuple[np.ndarray, object]]:
+        self, image: ImageArray, tag: Tag, faces: Sequence[BoxToHide], policy: BlurPolicy
+    ) -> list[tuple[ImageArray, Tag]]:
         """Take an image with its faces; return the images that are ready, with their tags.
 
         :param image: uint8 (height, width, 3); it is not changed.

@@ -73,7 +73,7 @@ class ActionConfig:
 class _Loader(yaml.SafeLoader):
     """Refuses aliases, with which a short file can describe an endless one."""
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise UserError('it uses a YAML alias (*name)', 'write the value out')
         return super().compose_node(parent, index)
@@ -260,14 +260,11 @@ def _rule(number: int, entry: Any, zones: set[str], commands: set[str]) -> Rule:
 
 
 def _count_range(value: Any) -> tuple[int, int]:
-    low, high = (
-        (value, value)
-        if isinstance(value, int)
-        else (value if isinstance(value, list) and len(value) == 2 else (None, None))
-    )
-    if not all(type(side) is int and 0 <= side <= 10_000 for side in (low, high)) or low > high:
+    sides = value if isinstance(value, list) else [value, value]
+    valid = len(sides) == 2 and all(type(side) is int and 0 <= side <= 10_000 for side in sides)
+    if not valid or sides[0] > sides[1]:
         raise UserError(f'count is {_short(value)}', 'give a number, or [fewest, most]')
-    return low, high
+    return sides[0], sides[1]
 
 
 # Actions.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images with the faces in them, for streams: received only while somebody watches.
 
-An image is joined with the tracks of the same stamp. Faces are hidden before anything is drawn, and
-where faces are to be hidden an image without tracks is never shown.
+An image is joined with the tracks of the same stamp. Faces are hidden before anything is drawn,
+and where faces are to be hidden an image without tracks is never shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -25,6 +24,7 @@ from face_tracking.anonymize import (
     BoxToHide,
     DelayedHiding,
 )
+from face_tracking.arrays import ImageArray
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.bounded_subscription import LARGE, BoundedSubscription
@@ -80,7 +80,7 @@ class View:
     :ivar tracks: the tracked faces, None where none were received.
     """
 
-    image: np.ndarray
+    image: ImageArray
     frame: Frame
     tracks: Tracks | None
 
@@ -103,7 +103,7 @@ class LiveView:
         self._names: Names = {}
         self._names_at = float('-inf')
         self._next = 0.0
-        self._hiding = DelayedHiding()
+        self._hiding: DelayedHiding[tuple[Frame, Tracks, Names]] = DelayedHiding()
         self._size: tuple[int, int] | None = None
         self._lock = threading.Lock()
         self._worker: Worker[tuple[Frame, Tracks | None]] = Worker(
@@ -196,8 +196,8 @@ class LiveView:
         if self.options.blur == NOBODY or tracks is None:
             self._hand_on(frame.image, frame, tracks, names)
             return
-        if frame.image.shape[:2] != self._size:
-            self._size = frame.image.shape[:2]
+        if (frame.width, frame.height) != self._size:
+            self._size = frame.width, frame.height
             self._hiding.clear()
         self._hiding.delay = round(self.options.blur_delay * self.options.view_rate)
         policy = BlurPolicy.parse(self.options.blur, self.options.blur_except)
@@ -209,7 +209,7 @@ class LiveView:
             self._hand_on(image, *tag)
 
     def _hand_on(
-        self, image: np.ndarray, frame: Frame, tracks: Tracks | None, names: Names
+        self, image: ImageArray, frame: Frame, tracks: Tracks | None, names: Names
     ) -> None:
         if self.options.draw_faces and tracks is not None:
             labels = {

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from std_msgs.msg import Header
@@ -43,7 +44,7 @@ def names_from_message(message: Detection2DArray) -> Names:
     """Return (name, score) by track id; ``('', 0.0)`` for a face without a name."""
     return {
         entry.id: _name(entry)
-        for entry in message.detections[:_MOST]
+        for entry in islice(message.detections, _MOST)
         if entry.id and len(entry.id) <= MAX_NAME
     }
 
@@ -51,7 +52,7 @@ def names_from_message(message: Detection2DArray) -> Names:
 def attention_from_message(message: Detection2DArray) -> dict[str, bool]:
     """Return by track id whether a person looks at the camera."""
     found = {}
-    for entry in message.detections[:_MOST]:
+    for entry in islice(message.detections, _MOST):
         for result in entry.results[:8]:
             hypothesis = result.hypothesis
             if hypothesis.class_id.startswith(LOOKING) and math.isfinite(hypothesis.score):

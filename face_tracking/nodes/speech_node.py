@@ -115,7 +115,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         """Take over volume, hours and greetings."""
         if self._speaker is not None:
             self._speaker.volume = self.parameters.volume
-            self._speaker.quiet = parse_windows(self.parameters.quiet_hours)
+            self._speaker.quiet = tuple(parse_windows(self.parameters.quiet_hours))
         if any(name.startswith(('greet', 'language')) for name in changed):
             self._make_greeter()
 

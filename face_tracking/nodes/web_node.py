@@ -10,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
@@ -42,7 +43,10 @@ from face_tracking.nodes.shared_options import JpegOptions, token_path
 from face_tracking.nodes.spin import run
 from face_tracking.options import option
 from face_tracking.web.access_control import is_loopback, read_token
-from face_tracking.web.web_server import WebServer, WebServerOptions
+from face_tracking.web.web_options import WebServerOptions, start_web_server
+
+if TYPE_CHECKING:
+    from face_tracking.web.web_server import WebServer
 
 _EVENTS = 50  # that the page lists
 _NODES = 30  # whose diagnostics are shown
@@ -178,7 +182,7 @@ class WebNode(FaceNode[WebParameters]):
         try:
             here = is_loopback(values.web_host)
             token = None if here else read_token(token_path(values.web_token_file))
-            self._server = WebServer(
+            self._server = start_web_server(
                 self,
                 WebServerOptions(
                     values.web_host,
@@ -263,7 +267,7 @@ class WebNode(FaceNode[WebParameters]):
         self._attention = attention_from_message(message)
 
     def _on_joints(self, message: JointState) -> None:
-        angles = dict(zip(message.name[:100], message.position[:100], strict=False))
+        angles = dict(zip(islice(message.name, 100), islice(message.position, 100), strict=False))
         pan, tilt = angles.get('pan_joint'), angles.get('tilt_joint')
         if pan is not None and tilt is not None and math.isfinite(pan) and math.isfinite(tilt):
             self._head = time.monotonic(), {'pan': pan, 'tilt': tilt}
@@ -273,13 +277,13 @@ class WebNode(FaceNode[WebParameters]):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
-            for status in message.status[:_NODES]:
+            for status in islice(message.status, _NODES):
                 self._diagnostics[status.name[:_TEXT]] = {
                     'name': status.name[:_TEXT],
                     'level': ord(status.level),
                     'message': status.message[:_TEXT],
                     'values': {
-                        item.key[:_TEXT]: item.value[:_TEXT] for item in status.values[:50]
+                        item.key[:_TEXT]: item.value[:_TEXT] for item in islice(status.values, 50)
                     },
                 }
             while len(self._diagnostics) > _NODES:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
-from face_tracking.recording.bag_reader import Deserializer, read_messages
+from face_tracking.recording.bag_reader import Deserializer, RecordedMessage, read_messages
 
 UNKNOWN = 'unknown'
 _SAMPLE = 1_000_000_000  # nanoseconds between the messages that are looked at
@@ -123,7 +124,7 @@ def _row(number: int, name: str, shares: list[tuple[float, float]], total: float
         )
 
 
-def _first_messages(folder: Path, topics: set[str]) -> Iterator:
+def _first_messages(folder: Path, topics: set[str]) -> Iterator[RecordedMessage]:
     """Yield one message of each topic that was recorded."""
     seen: set[str] = set()
     for message in read_messages(folder, topics):
@@ -144,6 +145,6 @@ def _samples(folder: Path, topic: str) -> Iterator[tuple[float, set[str]]]:
         yield message.stamp / 1e9, {_name_of(face) for face in faces}
 
 
-def _name_of(face) -> str:
+def _name_of(face: Any) -> str:
     best = face.results[0].hypothesis.class_id if face.results else ''
     return best.removeprefix('person:') if best.startswith('person:') else UNKNOWN

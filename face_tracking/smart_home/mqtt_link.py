@@ -8,16 +8,11 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
-
-try:
-    from paho.mqtt import client as paho
-    from paho.mqtt.enums import CallbackAPIVersion
-except ImportError:  # an optional dependency; MqttLink reports it
-    paho = None
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
@@ -65,8 +60,7 @@ class MqttLink:
         on_connect: Callable[[], None],
         on_problem: Callable[[UserError], None],
     ):
-        if paho is None:
-            raise UserError('paho-mqtt is not installed', 'pip install "face_tracking[mqtt]"')
+        self._paho = _load_paho()
         self._options = options
         self._port = options.port or (8883 if options.tls else 1883)
         self._status_topic = status_topic
@@ -91,15 +85,15 @@ class MqttLink:
         if len(payload) > _LARGEST:
             return False
         return self._client.publish(topic, payload, qos=1, retain=retain).rc in (
-            paho.MQTT_ERR_SUCCESS,
-            paho.MQTT_ERR_NO_CONN,
+            self._paho.MQTT_ERR_SUCCESS,
+            self._paho.MQTT_ERR_NO_CONN,
         )
 
     def publish_if_connected(self, topic: str, payload: bytes) -> bool:
         """Send a message that is worthless later, such as an image."""
         if not self.connected or len(payload) > _LARGEST:
             return False
-        return self._client.publish(topic, payload, qos=0).rc == paho.MQTT_ERR_SUCCESS
+        return self._client.publish(topic, payload, qos=0).rc == self._paho.MQTT_ERR_SUCCESS
 
     def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
         """Hear a topic, after each reconnection, too.
@@ -120,7 +114,9 @@ class MqttLink:
         self._client.loop_stop()
 
     def _make_client(self) -> Any:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._options.client_id)
+        client = self._paho.Client(
+            self._paho.CallbackAPIVersion.VERSION2, client_id=self._options.client_id
+        )
         client.max_queued_messages_set(_QUEUED)
         client.reconnect_delay_set(1, _LONGEST_PAUSE)
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
@@ -177,8 +173,17 @@ class MqttLink:
 
     def _received(self, _client: Any, _data: Any, message: Any) -> None:
         for topic, handler in list(self._handlers.items()):
-            if paho.topic_matches_sub(topic, message.topic):
+            if self._paho.topic_matches_sub(topic, message.topic):
                 handler(message.topic, message.payload)
+
+
+def _load_paho() -> Any:
+    try:
+        return import_module('paho.mqtt.client')
+    except ImportError:
+        raise UserError(
+            'paho-mqtt is not installed', 'pip install "face_tracking[mqtt]"'
+        ) from None
 
 
 def _read_password(path: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from face_tracking.events.action_file import Person
 from face_tracking.events.actions import Say, Text
@@ -118,7 +119,7 @@ def _part_of_day(moment: datetime) -> int:
     return 0 if _MORNING.contains(moment) else 2 if _EVENING.contains(moment) else 1
 
 
-def _limit(remembered: dict) -> None:
+def _limit(remembered: dict[Any, Any]) -> None:
     """Forget the oldest entry of too many."""
     if len(remembered) > _MOST_REMEMBERED:
         del remembered[next(iter(remembered))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,25 @@ def load_rtsp_bindings() -> tuple[Any, Any, Any]:
         gi.require_version('Gst', '1.0')
         gi.require_version('GstApp', '1.0')
         gi.require_version('GstRtspServer', '1.0')
-        from gi.repository import GLib, Gst, GstApp, GstRtspServer  # noqa: F401
+        # GstApp gives appsrc its methods; nothing here names it.
+        glib, gst, _, rtsp = (
+            import_module(f'gi.repository.{name}')
+            for name in ('GLib', 'Gst', 'GstApp', 'GstRtspServer')
+        )
     except (ImportError, ValueError) as error:
         raise UserError(
             f"GStreamer's RTSP server cannot be used from Python: {str(error)[:200]}", _REMEDY
         ) from None
-    Gst.init(None)
-    return Gst, GstRtspServer, GLib
+    gst.init(None)
+    return gst, rtsp, glib
 
 
 def _import_gi() -> Any:
     try:
-        import gi
+        return import_module('gi')
     except ImportError:
         suffix = sysconfig.get_config_var('EXT_SUFFIX') or ''
         if not (_SYSTEM_PACKAGES / 'gi' / f'_gi{suffix}').is_file():
             raise
         sys.path.append(str(_SYSTEM_PACKAGES))
-        import gi
-    return gi
+        return import_module('gi')

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 from face_tracking.streaming.gst_bindings import load_rtsp_bindings
 
@@ -87,7 +88,7 @@ class RtspServer:
         """How many clients are connected."""
         return self._viewers
 
-    def show_image(self, image: np.ndarray) -> None:
+    def show_image(self, image: ImageArray) -> None:
         """Pass an image; returns at once. Callable from any thread.
 
         An image is dropped while the encoder is busy, between two images of ``frame_rate``, and
@@ -97,8 +98,9 @@ class RtspServer:
         """
         now = time.monotonic()
         with self._lock:
-            if self._size != image.shape[1::-1]:
-                self._size = image.shape[1::-1]
+            size = image.shape[1], image.shape[0]
+            if self._size != size:
+                self._size = size
                 if self._source is not None:
                     self._set_caps()
             source = self._source

@@ -20,6 +20,7 @@ class RobotPort(Protocol):
         ``head`` (pan, tilt in radians, or None), ``people`` (names, or None without
         recognition), ``events`` (newest last), ``diagnostics`` (name, level, message, values).
         """
+        ...
 
     def watch_images(self, wanted: bool) -> None:
         """Begin or stop to pass images to the server; returns at once."""
@@ -33,6 +34,7 @@ class RobotPort(Protocol):
         Keys: ``node``, ``name``, ``value``, ``description``, ``low``, ``high``, ``choices``,
         ``integer``, ``read_only``.
         """
+        ...
 
     def change_parameter(self, node: str, name: str, value: bool | int | float | str) -> None:
         """Set a parameter; may take a second.
@@ -46,3 +48,4 @@ class RobotPort(Protocol):
         :returns: a sentence for the user.
         :raises UserError: it was refused.
         """
+        ...

@@ -8,20 +8,17 @@ import json
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, cast
+
+from aiohttp import web
 
 from face_tracking.errors import UserError
 from face_tracking.web.access_control import AccessControl, is_loopback
 from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed
 from face_tracking.web.robot_port import PEOPLE_ACTIONS, RobotPort
-
-try:
-    from aiohttp import web
-except ImportError:  # an optional dependency; create() reports it
-    web = None
+from face_tracking.web.web_options import WebServerOptions
 
 _PAGES = {
     '/': ('index.html', 'text/html'),
@@ -47,37 +44,17 @@ _STATE_PERIOD = 0.2
 _IMAGE_TIMEOUT = 5.0
 
 
-@dataclass(frozen=True)
-class WebServerOptions:
-    """How the server listens.
-
-    :ivar host: address to listen on; other than a loopback address it needs a token.
-    :ivar port: 0 for any free port.
-    :ivar token: what a client must know; None for nothing, on a loopback address only.
-    :ivar max_connections: connections at a time; more are closed.
-    :ivar max_streams: clients that watch at a time.
-    """
-
-    host: str = '127.0.0.1'
-    port: int = 8080
-    token: str | None = None
-    max_connections: int = 64
-    max_streams: int = 16
-
-
 class WebServer:
     """Serves one robot.
 
     :param robot: what is shown and changed.
     :param options: how to listen.
     :ivar port: the port that it listens on.
-    :raises UserError: aiohttp is missing, the address cannot be used, or it needs a token.
+    :raises UserError: the address cannot be used, or it needs a token.
     """
 
     def __init__(self, robot: RobotPort, options: WebServerOptions | None = None):
         self._options = options or WebServerOptions()
-        if web is None:
-            raise UserError('aiohttp is not installed', 'pip install "face_tracking[web]"')
         if self._options.token is None and not is_loopback(self._options.host):
             raise UserError(
                 f'the page would be open to everyone on {self._options.host}',
@@ -88,9 +65,10 @@ class WebServer:
         self._streams = 0
         self._viewers = 0
         self._pool = ThreadPoolExecutor(4, 'web')
+        static = resources.files('face_tracking.web').joinpath('static')
         self._pages = {
             path: (
-                resources.files('face_tracking.web').joinpath('static', name).read_bytes(),
+                static.joinpath(name).read_bytes(),
                 kind,
             )
             for path, (name, kind) in _PAGES.items()
@@ -112,7 +90,7 @@ class WebServer:
 
     def close(self, timeout: float = 3.0) -> bool:
         """Stop; return whether the thread has ended."""
-        self._call(lambda: self._stopping.set())
+        self._call(self._stop)
         self._thread.join(timeout)
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not self._thread.is_alive()
@@ -130,9 +108,10 @@ class WebServer:
         try:
             asyncio.run(self._serve())
         except OSError as error:
+            address = f'{self._options.host}:{self._options.port}'
             self._fail(
                 UserError(
-                    f'cannot listen on {self._options.host}:{self._options.port}: {error.strerror}',
+                    f'cannot listen on {address}: {error.strerror}',
                     'set another web_port or web_host, or stop the program that uses it',
                 )
             )
@@ -142,6 +121,9 @@ class WebServer:
     def _fail(self, error: Exception) -> None:
         if not self._ready.done():
             self._ready.set_exception(error)
+
+    def _stop(self) -> None:
+        self._stopping.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -155,7 +137,7 @@ class WebServer:
             keepalive_timeout=15.0,
         )
         await runner.setup()
-        self._guard = ConnectionGuard(runner.server, self._options.max_connections)
+        self._guard = ConnectionGuard(cast(Any, runner.server), self._options.max_connections)
         server = await self._loop.create_server(
             self._guard, self._options.host, self._options.port, backlog=32
         )
@@ -232,11 +214,14 @@ class WebServer:
             return _refuse(403, 'the request was sent by another page')
         if not self._access.needs_token or request.path in ('/login', '/style.css'):
             return None
+        if self._access.has_session(request.cookies.get(_COOKIE, '')):
+            return None
+        return self._check_token(request)
+
+    def _check_token(self, request: web.Request) -> web.StreamResponse | None:
         address = request.remote or ''
         if self._access.is_blocked(address):
             return _refuse(429, 'too many wrong tokens; wait a minute')
-        if self._access.has_session(request.cookies.get(_COOKIE, '')):
-            return None
         token = _token_of(request)
         if token and self._access.try_token(token, address):
             return self._welcome() if request.path == '/' else None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -38,8 +39,7 @@ def test_value_never_changes_faster_than_the_hold(steps):
         now += step
         if state.observe(value, now, 0.5):
             changes.append(now)
-    pairs = zip(changes, changes[1:], strict=False)
-    assert all(later - earlier >= 0.5 for earlier, later in pairs)
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(changes))
 
 
 def test_rectangle_contains_its_inside_only():

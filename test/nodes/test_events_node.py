@@ -189,12 +189,12 @@ rules: [{when: arrived, zone: door, do: [say: at the door]}]
     [
         ('rules: [{when: arived, do: [say: x]}]', 'did you mean arrived?'),
         (
-            'rules: [{when: arrived, do: [publish: {topic: /a, type: no_msgs/msg/Thing, value: 1}]}]',
+            'rules: [{when: left, do: [publish: {topic: /a, type: no_msgs/msg/Thing, value: 1}]}]',
             'does not exist',
         ),
         ('rules: [{when: arrived, do: [publish: {topic: /a, value: {dta: x}}]}]', 'no field'),
         (
-            'rules: [{when: arrived, do: [publish: {topic: /a, type: std_msgs/msg/Bool, value: 7}]}]',
+            'rules: [{when: left, do: [publish: {topic: /a, type: std_msgs/msg/Bool, value: 7}]}]',
             'give a boolean',
         ),
     ],

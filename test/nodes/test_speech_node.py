@@ -50,10 +50,8 @@ def test_known_person_is_greeted_once(probe, make, tmp_path):
         publisher.publish(message)
     probe.until(lambda: len(probe.heard['/say']) == 2)
     sentences = [message.data for message in probe.heard['/say']]
-    assert (
-        sentences[0].endswith('Ada')
-        and sentences[0].startswith('Gut')
-        or 'Hallo' in (sentences[0])
+    assert (sentences[0].endswith('Ada') and sentences[0].startswith('Gut')) or 'Hallo' in (
+        sentences[0]
     )
     assert sentences[1] == 'Hello'
 

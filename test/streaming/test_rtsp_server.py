@@ -222,7 +222,7 @@ def test_missing_encoder_is_one_clear_line():
         class ElementFactory:
             find = staticmethod(lambda name: None)
 
-    with pytest.raises(UserError, match='apt install gstreamer1.0-plugins-ugly'):
+    with pytest.raises(UserError, match=r'apt install gstreamer1\.0-plugins-ugly'):
         choose_encoder(Nothing, 'auto')
     with pytest.raises(UserError, match='use one of'):
         choose_encoder(Nothing, 'vp8')

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from face_tracking.errors import UserError
-from face_tracking.web.web_server import WebServer, WebServerOptions
+from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 
 class ExampleRobot:
@@ -124,7 +124,7 @@ def serve():
 
     def start(**options):
         robot = ExampleRobot()
-        server = WebServer(robot, WebServerOptions(port=0, **options))
+        server = start_web_server(robot, WebServerOptions(port=0, **options))
         robot.server = server
         started.append(robot)
         return robot, server, f'http://127.0.0.1:{server.port}'

@@ -133,7 +133,7 @@ def test_page_fits_a_phone(serve, tmp_path):
 
 
 def test_page_talks_to_its_own_server_only_and_logs_no_error(serve, browser):
-    _, server, base = serve()
+    _, _, base = serve()
     browser.get(base)
     wait_for(lambda: 'Ada' in text_of(browser, 'faces'))
     addresses = [

@@ -13,7 +13,7 @@ import pytest
 
 from face_tracking.errors import UserError
 from face_tracking.web.access_control import AccessControl, is_loopback, read_token
-from face_tracking.web.web_server import WebServer, WebServerOptions
+from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 pytest.importorskip('aiohttp', reason='needs aiohttp')
 TOKEN = 'correct-horse-battery-staple'
@@ -201,13 +201,13 @@ def test_guessing_is_slowed_down(serve):
 
 def test_open_page_without_token_is_refused():
     with pytest.raises(UserError, match='open to everyone'):
-        WebServer(None, WebServerOptions(host='0.0.0.0', port=0))
+        start_web_server(None, WebServerOptions(host='0.0.0.0', port=0))
 
 
 def test_taken_port_is_reported(serve):
     _, server, _ = serve()
     with pytest.raises(UserError, match='cannot listen'):
-        WebServer(None, WebServerOptions(port=server.port))
+        start_web_server(None, WebServerOptions(port=server.port))
 
 
 def test_hundred_connections_are_survived(serve):
@@ -235,7 +235,7 @@ def test_silent_connections_are_closed(serve, monkeypatch):
 def test_client_that_does_not_read_is_dropped_and_holds_nobody_up(serve, monkeypatch):
     monkeypatch.setattr('face_tracking.web.web_server._WRITE_TIMEOUT', 0.5)
     monkeypatch.setattr('face_tracking.web.web_server._BUFFER', 4096)
-    robot, server, base = serve()
+    _, server, base = serve()
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     slow.connect(('127.0.0.1', server.port))

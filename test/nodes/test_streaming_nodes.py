@@ -317,7 +317,7 @@ class TestRtsp:
                 [sys.executable, '-c', script, f'rtsp://127.0.0.1:{stream.port}/faces'],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=100,
                 env={**os.environ, 'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_transport;tcp'},
             )
         )

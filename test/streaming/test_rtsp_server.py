@@ -122,7 +122,7 @@ print(len(means))
         [sys.executable, '-c', script, source.address()],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         env={**os.environ, 'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_transport;tcp'},
     )
     assert int(done.stdout) >= 8, done.stderr

@@ -12,6 +12,13 @@ NODES = {
     'detector_node': ('DetectorParameters',),
     'tracker_node': ('TrackerParameters',),
     'pan_tilt_node': ('PanTiltParameters',),
+    'events_node': ('EventsParameters',),
+    'speech_node': ('SpeechParameters',),
+    'web_node': ('WebParameters',),
+    'rtsp_node': ('RtspParameters',),
+    'mqtt_node': ('MqttParameters',),
+    'anonymizer_node': ('AnonymizerParameters',),
+    'recorder_node': ('RecordingOptions',),
 }
 """The names of the option classes in each node's module."""
 

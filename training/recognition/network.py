@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 EMBEDDING = 128
+MEAN = 128.0
+"""Subtracted from each pixel value, which is then divided by it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Student(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embeddings (N, 128) and the last feature maps (N, C, 7, 7)."""
-        value = torch.relu(self.stem((images - 127.5) / 128))
+        value = torch.relu(self.stem((images - MEAN) / MEAN))
         value = self.early_block(torch.relu(self.early(value)))
         value = self.middle_blocks(torch.relu(self.middle(value)))
         value = self.late_blocks(torch.relu(self.late(value)))

@@ -23,15 +23,15 @@ MEAN = 128.0
 class Width:
     """Channels at 56, 28, 14 and 7 rows, of the bottlenecks inside, and how many there are."""
 
-    stem: int = 24
-    early: int = 40
+    stem: int = 16
+    early: int = 32
     early_inner: int = 16
     middle: int = 96
     middle_inner: int = 48
     middle_blocks: int = 4
-    late: int = 144
-    late_inner: int = 72
-    late_blocks: int = 3
+    late: int = 128
+    late_inner: int = 64
+    late_blocks: int = 4
     maps: int = 128
 
 

@@ -6,15 +6,24 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray, ImageArray
+
 CROP_SIDE = 112
 """Width and height in pixels of an aligned face."""
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
-                     [41.5493, 92.3655], [70.7299, 92.2041]])
+TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
 """Where the landmarks lie in an aligned face, (5, 2) in pixels: the two eyes, the tip of the nose,
 the two corners of the mouth, each pair from left to right in the image."""
 
 
-def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def estimate_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
     """Return the rotation, scale and translation that map points best onto others.
 
     Least squares in closed form: S. Umeyama, "Least-squares estimation of transformation
@@ -30,7 +39,7 @@ def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         raise ValueError('landmarks are not finite')
     source_mean, target_mean = source.mean(0), target.mean(0)
     centered = source - source_mean
-    variance = (centered ** 2).sum() / len(source)
+    variance = (centered**2).sum() / len(source)
     if variance < 1e-12:
         raise ValueError('all landmarks lie in one place')
     covariance = (target - target_mean).T @ centered / len(source)
@@ -41,7 +50,7 @@ def estimate_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
 
 
-def align_face(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def align_face(image: ImageArray, landmarks: FloatArray) -> ImageArray:
     """Return a face in the standard position.
 
     :param image: uint8 (H, W, 3), BGR.
@@ -50,4 +59,5 @@ def align_face(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     :raises ValueError: see :func:`estimate_similarity`.
     """
     matrix = estimate_similarity(landmarks, TEMPLATE)
-    return cv2.warpAffine(image, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(image, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, np.uint8)

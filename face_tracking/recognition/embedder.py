@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray, ImageArray
 from face_tracking.detection.families import EMBEDDING
 from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
@@ -48,7 +49,7 @@ class FaceEmbedder:
         """The SHA-256 of the network's file: embeddings of different networks never compare."""
         return self.model.sha256
 
-    def embed(self, crop: np.ndarray) -> np.ndarray:
+    def embed(self, crop: ImageArray) -> FloatArray:
         """Return the embedding of an aligned face, float32 (D,) of length 1.
 
         :param crop: uint8 (112, 112, 3), BGR, from
@@ -59,7 +60,7 @@ class FaceEmbedder:
             embedding = embedding + self._infer(np.ascontiguousarray(crop[:, ::-1]))
         return embedding / max(float(np.linalg.norm(embedding)), 1e-12)
 
-    def embed_face(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    def embed_face(self, image: ImageArray, landmarks: FloatArray) -> FloatArray:
         """Return the embedding of a face in an image, float32 (D,) of length 1.
 
         :param image: uint8 (H, W, 3), BGR.
@@ -72,7 +73,7 @@ class FaceEmbedder:
         """Release what the runtime holds."""
         self.runtime.close()
 
-    def _infer(self, crop: np.ndarray) -> np.ndarray:
+    def _infer(self, crop: ImageArray) -> FloatArray:
         found = np.array(self.runtime.infer(crop)[0], np.float32).ravel()
         return found / max(float(np.linalg.norm(found)), 1e-12)
 

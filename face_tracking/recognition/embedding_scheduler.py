@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tracks to embed in an image: new ones at once, known ones now and then, within a budget."""
+"""Which tracks to embed in an image: new ones at once, known ones now and then, on a budget."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.errors import UserError
 from face_tracking.files import data_dir, write_text
 
@@ -93,7 +94,7 @@ class View:
     :ivar image: the aligned face as JPEG, stored only by a gallery that keeps images.
     """
 
-    embedding: np.ndarray
+    embedding: FloatArray
     yaw: float = 0.0
     weight: float = 1.0
     image: bytes | None = None
@@ -106,7 +107,7 @@ def _locked(
 
     @wraps(method)
     def call(self: Gallery, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._lock:
+        with self.lock:
             return method(self, *args, **kwargs)
 
     return call
@@ -141,7 +142,7 @@ class Gallery:
         self._embeddings = np.zeros((0, 0), np.float32)
         self._starts = np.zeros(0, np.intp)
         self._version = -1
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         _make_folder(self.folder, private=not folder)
         self._database = self._open()
         self._load()
@@ -162,7 +163,7 @@ class Gallery:
     # Looking up
 
     @_locked
-    def match(self, embedding: np.ndarray, most: int = 5) -> list[Match]:
+    def match(self, embedding: FloatArray, most: int = 5) -> list[Match]:
         """Return the most similar people, best first: an exact search over all views.
 
         :param embedding: float32 (D,), of length 1.
@@ -474,7 +475,7 @@ class Gallery:
         )
         return int(cursor.lastrowid or 0)
 
-    def _views_of(self, name: str) -> np.ndarray:
+    def _views_of(self, name: str) -> FloatArray:
         """Return a person's embeddings (N, D)."""
         rows = self._database.execute(
             'SELECT embedding FROM views JOIN people ON people.id = views.person WHERE name = ?',
@@ -482,13 +483,14 @@ class Gallery:
         ).fetchall()
         return np.array([np.frombuffer(row[0], '<f4') for row in rows], np.float32)
 
-    def _agreeing(self, name: str, views: list[View], own: np.ndarray) -> list[View]:
+    def _agreeing(self, name: str, views: list[View], own: FloatArray) -> list[View]:
         """Return the views that agree with a person's own and with each other."""
         own = own if len(own) else np.stack([view.embedding for view in views])
         chosen = []
         for view in views:
             similarity = float(np.max(own @ view.embedding))
-            other = next((match for match in self.match(view.embedding) if match.name != name), None)
+            others = (match for match in self.match(view.embedding) if match.name != name)
+            other = next(others, None)
             if other is not None and other.similarity > max(similarity, self.threshold):
                 continue
             if similarity >= self.threshold:
@@ -521,7 +523,7 @@ class Gallery:
             likeness[:, row] = likeness[row] = -1
             self._database.execute('DELETE FROM views WHERE id = ?', (numbers[row],))
 
-    def _check_embedding(self, embedding: np.ndarray) -> None:
+    def _check_embedding(self, embedding: FloatArray) -> None:
         array = np.asarray(embedding)
         length = self._embeddings.shape[1] or array.size
         if array.ndim != 1 or array.size != length or not np.isfinite(array).all():
@@ -590,7 +592,8 @@ def _explained(path: Path) -> Iterator[None]:
             remedy = 'another process is writing to it: try again'
         else:
             remedy = 'check the file and its permissions'
-        raise UserError(f'the database of people {path} cannot be used ({text})', remedy) from error
+        problem = f'the database of people {path} cannot be used ({text})'
+        raise UserError(problem, remedy) from error
     except sqlite3.DatabaseError as error:
         raise UserError(
             f'the database of people {path} cannot be used ({error})',

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.recognition.gallery import Gallery, Match
 from face_tracking.recognition.recognition_options import IdentityOptions
 
@@ -54,19 +55,19 @@ class Identity:
 class _Evidence:
     """What was seen of one track."""
 
-    embeddings: list[np.ndarray] = field(default_factory=list)
+    embeddings: list[FloatArray] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     first: int = 0
     contradictions: int = 0
     identity: Identity = field(default_factory=Identity)
 
-    def add(self, embedding: np.ndarray, weight: float, stamp: int) -> None:
+    def add(self, embedding: FloatArray, weight: float, stamp: int) -> None:
         if not self.embeddings:
             self.first = stamp
         self.embeddings = [*self.embeddings[1 - MAX_VIEWS :], embedding]
         self.weights = [*self.weights[1 - MAX_VIEWS :], weight]
 
-    def mean(self) -> np.ndarray:
+    def mean(self) -> FloatArray:
         """Return the weighted mean of the embeddings, of length 1."""
         total = np.average(np.stack(self.embeddings), axis=0, weights=self.weights)
         return (total / max(float(np.linalg.norm(total)), 1e-12)).astype(np.float32)
@@ -82,7 +83,7 @@ class IdentityTracker:
     def __init__(self, gallery: Gallery, options: IdentityOptions):
         self.gallery, self.options = gallery, options
         self._tracks: dict[int, _Evidence] = {}
-        self._numbered: dict[str, np.ndarray] = {}
+        self._numbered: dict[str, FloatArray] = {}
         self._count = 0
 
     @property
@@ -95,12 +96,12 @@ class IdentityTracker:
         evidence = self._tracks.get(track)
         return evidence.identity if evidence else Identity()
 
-    def views(self, track: int) -> list[np.ndarray]:
+    def views(self, track: int) -> list[FloatArray]:
         """Return the embeddings of a track's good views, for enrolling it."""
         evidence = self._tracks.get(track)
         return list(evidence.embeddings) if evidence else []
 
-    def observe(self, track: int, embedding: np.ndarray, weight: float, stamp: int) -> Identity:
+    def observe(self, track: int, embedding: FloatArray, weight: float, stamp: int) -> Identity:
         """Take a good view of a track and return what is known of it now.
 
         :param embedding: float32 (D,), of length 1.
@@ -131,7 +132,7 @@ class IdentityTracker:
             if evidence.embeddings:
                 evidence.identity = self._decide(track, evidence, evidence.first)
 
-    def numbered(self) -> dict[str, np.ndarray]:
+    def numbered(self) -> dict[str, FloatArray]:
         """Return the mean embeddings of the people without a name, ``person_1`` and so on."""
         return dict(self._numbered)
 
@@ -150,10 +151,8 @@ class IdentityTracker:
             name = UNKNOWN
         return Identity(name, similarity, tuple(candidates[:3]), views)
 
-    def _candidates(self, mean: np.ndarray) -> list[Match]:
-        numbered = [
-            Match(name, float(vector @ mean)) for name, vector in self._numbered.items()
-        ]
+    def _candidates(self, mean: FloatArray) -> list[Match]:
+        numbered = [Match(name, float(vector @ mean)) for name, vector in self._numbered.items()]
         found = [*self.gallery.match(mean), *numbered]
         return sorted(found, key=lambda match: -match.similarity)
 
@@ -173,7 +172,7 @@ class IdentityTracker:
             return '', best.similarity
         return (UNKNOWN if views >= self.options.min_views else ''), best.similarity
 
-    def _number(self, evidence: _Evidence, mean: np.ndarray, stamp: int) -> str | None:
+    def _number(self, evidence: _Evidence, mean: FloatArray, stamp: int) -> str | None:
         """Return the name of a new person without a name, None if the views do not suffice."""
         seen_long = stamp - evidence.first >= _LEAST_SPAN
         if len(evidence.embeddings) < self.options.unknown_views or not seen_long:
@@ -198,7 +197,5 @@ class IdentityTracker:
             if evidence.identity.similarity >= similarity:
                 return True
             found = evidence.identity
-            evidence.identity = Identity(
-                UNKNOWN, found.similarity, found.candidates, found.views
-            )
+            evidence.identity = Identity(UNKNOWN, found.similarity, found.candidates, found.views)
         return False

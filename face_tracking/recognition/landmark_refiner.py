@@ -11,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray, ImageArray
 from face_tracking.boxes import iou
 from face_tracking.detector import FaceDetector, create_detector
 
@@ -28,7 +29,7 @@ class LandmarkRefiner:
     def __init__(self, detector: FaceDetector):
         self._detector = detector
 
-    def find(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float] | None:
+    def find(self, image: ImageArray, box: FloatArray) -> tuple[FloatArray, float] | None:
         """Return the landmarks of a face and the score of its detection, None if there is none.
 
         :param image: uint8 (H, W, 3), BGR.
@@ -79,8 +80,8 @@ def create_landmark_refiner(
 
 
 def _patch(
-    image: np.ndarray, corner: np.ndarray, scale: float, size: tuple[int, int]
-) -> np.ndarray:
+    image: ImageArray, corner: FloatArray, scale: float, size: tuple[int, int]
+) -> ImageArray:
     """Return a scaled part of an image, black where it ends.
 
     :param corner: its first pixel in the image, x and y.
@@ -91,12 +92,12 @@ def _patch(
         high = np.ceil(corner + np.array(size) / scale).astype(int)
         part = image[low[1] : max(high[1], low[1] + 1), low[0] : max(high[0], low[0] + 1)]
         if part.size:
-            shrunk = cv2.resize(
-                part, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA
+            shrunk = np.asarray(
+                cv2.resize(part, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA),
+                np.uint8,
             )
             factor = np.array(shrunk.shape[1::-1]) / np.array(part.shape[1::-1])
             image, corner, scale = shrunk, (corner - low) * factor, 0.5
-    matrix = np.array(
-        [[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]], np.float64
-    )
-    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+    matrix = np.array([[scale, 0, -corner[0] * scale], [0, scale, -corner[1] * scale]], np.float64)
+    patch = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(patch, np.uint8)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray, ImageArray
 from face_tracking.recognition.alignment import CROP_SIDE, TEMPLATE, estimate_similarity
 from face_tracking.recognition.recognition_options import QualityOptions
 
@@ -52,9 +53,9 @@ class Quality:
 
 
 def assess_face(
-    crop: np.ndarray,
-    landmarks: np.ndarray,
-    box: np.ndarray,
+    crop: ImageArray,
+    landmarks: FloatArray,
+    box: FloatArray,
     score: float,
     image_shape: tuple[int, ...],
     options: QualityOptions,
@@ -89,7 +90,7 @@ def assess_face(
     return Quality(size, yaw, pitch, roll, sharpness, tuple(reasons))
 
 
-def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
+def head_angles(landmarks: FloatArray) -> tuple[float, float, float]:
     """Return yaw, pitch and roll of a head in radians, from where its nose is.
 
     The tip of the nose stands before the plane of eyes and mouth, so it moves to the side that
@@ -116,7 +117,7 @@ def head_angles(landmarks: np.ndarray) -> tuple[float, float, float]:
     return yaw, pitch, float(np.arctan2(across[1], across[0]))
 
 
-def sharpness_of(crop: np.ndarray) -> float:
+def sharpness_of(crop: ImageArray) -> float:
     """Return how much fine detail the middle of an aligned face has, 0 to 1.
 
     The energy of the finest differences over that of coarser ones: brightness and contrast cancel
@@ -136,7 +137,7 @@ def sharpness_of(crop: np.ndarray) -> float:
     return float(np.clip(ratio / _FINE, 0.0, 1.0))
 
 
-def _is_cut(landmarks: np.ndarray, image_shape: tuple[int, ...]) -> bool:
+def _is_cut(landmarks: FloatArray, image_shape: tuple[int, ...]) -> bool:
     """Return whether too much of the aligned face lies outside the image."""
     matrix = estimate_similarity(TEMPLATE, landmarks)
     steps = np.linspace(0.15, 0.85, 8) * CROP_SIDE
@@ -146,7 +147,7 @@ def _is_cut(landmarks: np.ndarray, image_shape: tuple[int, ...]) -> bool:
     return float(inside.mean()) < 1 - _MAX_OUTSIDE
 
 
-def _misfit(landmarks: np.ndarray) -> float:
+def _misfit(landmarks: FloatArray) -> float:
     """Return how far landmarks are from a face's, root mean square in pixels of the template."""
     matrix = estimate_similarity(landmarks, TEMPLATE)
     placed = landmarks @ matrix[:, :2].T + matrix[:, 2]

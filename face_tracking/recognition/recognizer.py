@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray, ImageArray
 from face_tracking.faces import Tracks
 from face_tracking.recognition.alignment import align_face
 from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
@@ -35,10 +36,10 @@ class FaceView:
     :ivar embedding: float32 (D,), of length 1; None if the face is not good enough.
     """
 
-    landmarks: np.ndarray | None = None
-    crop: np.ndarray | None = None
+    landmarks: FloatArray | None = None
+    crop: ImageArray | None = None
     quality: Quality | None = None
-    embedding: np.ndarray | None = None
+    embedding: FloatArray | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -95,10 +96,10 @@ class FaceRecognizer:
 
     def look_at(
         self,
-        image: np.ndarray,
-        box: np.ndarray,
+        image: ImageArray,
+        box: FloatArray,
         score: float,
-        landmarks: np.ndarray | None = None,
+        landmarks: FloatArray | None = None,
     ) -> FaceView:
         """Return one face of an image, embedded if it is good enough.
 
@@ -121,7 +122,7 @@ class FaceRecognizer:
         return FaceView(landmarks, crop, quality, embedding)
 
     def update(
-        self, image: np.ndarray, tracks: Tracks, landmarks: np.ndarray | None = None
+        self, image: ImageArray, tracks: Tracks, landmarks: FloatArray | None = None
     ) -> list[Identity]:
         """Take the tracks of an image and return what is known of each, in their order.
 
@@ -148,9 +149,7 @@ class FaceRecognizer:
             )
             if view.embedding is not None and view.quality is not None:
                 self._last[number] = view
-                self._identities.observe(
-                    number, view.embedding, view.quality.weight, tracks.stamp
-                )
+                self._identities.observe(number, view.embedding, view.quality.weight, tracks.stamp)
             spent = time.thread_time() - begin
             self._scheduler.record(number, tracks.stamp, view.embedding is not None, spent)
         self.timings = {'embed': 1e3 * (time.perf_counter() - started)}

@@ -49,8 +49,12 @@ class LandmarkFinder:
         scale = SEARCH_SIDE / side
         left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
         matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-        square = cv2.warpAffine(image, matrix, (SEARCH_SIDE, SEARCH_SIDE), flags=cv2.INTER_AREA
-                                if scale < 1 else cv2.INTER_CUBIC)
+        square = cv2.warpAffine(
+            image,
+            matrix,
+            (SEARCH_SIDE, SEARCH_SIDE),
+            flags=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+        )
         scores, boxes, points = self._detect(square)
         wanted = np.array([(x - left) * scale, (y - top) * scale, w * scale, h * scale])
         overlap = _overlap(boxes, wanted)
@@ -62,8 +66,13 @@ class LandmarkFinder:
 
     def _detect(self, square: np.ndarray):
         blob = square.transpose(2, 0, 1)[None].astype(np.float32)
-        outputs = dict(zip(self._names, self._session.run(None, {
-            self._session.get_inputs()[0].name: blob}), strict=True))
+        outputs = dict(
+            zip(
+                self._names,
+                self._session.run(None, {self._session.get_inputs()[0].name: blob}),
+                strict=True,
+            )
+        )
         scores, boxes, points = [], [], []
         for stride in (8, 16, 32):
             columns = SEARCH_SIDE // stride
@@ -84,7 +93,9 @@ def _overlap(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
     return common / (boxes[:, 2:].prod(1) + box[2:].prod() - common)
 
 
-def labeled_faces(root: Path, finder: LandmarkFinder) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def labeled_faces(
+    root: Path, finder: LandmarkFinder
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield (file, image, landmarks) of every usable face below a folder with labels.json.
 
     Images of Labeled Faces in the Wild are passed over: they measure the network.
@@ -145,8 +156,10 @@ def main() -> None:
     finder = LandmarkFinder(options.models / 'yunet_n_320_320.onnx')
     names, crops = [], []
     sources = [(root, labeled_faces(root, finder)) for root in options.labels]
-    sources += [(root, photographs(root, options.models / 'face_detection_yunet_2023mar.onnx'))
-                for root in options.photographs]
+    sources += [
+        (root, photographs(root, options.models / 'face_detection_yunet_2023mar.onnx'))
+        for root in options.photographs
+    ]
     for root, faces in sources:
         before = len(crops)
         for name, image, points in faces:

@@ -33,7 +33,7 @@ def embed(teacher: Teacher, images: np.ndarray) -> tuple[torch.Tensor, torch.Ten
     embeddings, maps = [], []
     with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
         for first in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[first:first + BATCH, ..., ::-1].copy())
+            batch = torch.from_numpy(images[first : first + BATCH, ..., ::-1].copy())
             result = teacher(batch.permute(0, 3, 1, 2).float())
             embeddings.append(result[0].float())
             maps.append(result[1].to(torch.bfloat16))
@@ -60,9 +60,12 @@ def find_basis(teacher: Teacher, maps: torch.Tensor, channels: int) -> dict[str,
     _, directions = torch.linalg.eigh(points.T @ points)
     directions = directions[:, -channels:].flip(1)
     decode = (inverse @ directions).float()
-    return {'mean': mean, 'encode': (directions.T @ root).float(),
-            'weight': torch.einsum('ocp,ck->okp', dense, decode).reshape(128, channels, 7, 7),
-            'bias': mean.flatten() @ teacher.dense.weight.data.T + teacher.dense.bias.data}
+    return {
+        'mean': mean,
+        'encode': (directions.T @ root).float(),
+        'weight': torch.einsum('ocp,ck->okp', dense, decode).reshape(128, channels, 7, 7),
+        'bias': mean.flatten() @ teacher.dense.weight.data.T + teacher.dense.bias.data,
+    }
 
 
 def crop_weights(names: np.ndarray) -> np.ndarray:
@@ -75,8 +78,11 @@ def main() -> None:
     parser.add_argument('run', type=Path, help='run folder with crops.npz')
     parser.add_argument('--teacher', type=Path, required=True, help='the SFace ONNX file')
     parser.add_argument('--shards', type=int, default=72)
-    parser.add_argument('--exclude', type=Path, help='.npy of test embeddings: training crops '
-                        'that show the same photographs are left out')
+    parser.add_argument(
+        '--exclude',
+        type=Path,
+        help='.npy of test embeddings: training crops that show the same photographs are left out',
+    )
     parser.add_argument('--seed', type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
@@ -104,28 +110,44 @@ def main() -> None:
         codes = torch.einsum('kc,ncyx->nkyx', basis['encode'], maps.float() - basis['mean'])
         partial = path.with_suffix('.tmp')
         with partial.open('wb') as file:
-            np.savez(file, views=views, embeddings=embeddings.numpy(),
-                     maps=codes.numpy().astype(np.float16))
+            np.savez(
+                file,
+                views=views,
+                embeddings=embeddings.numpy(),
+                maps=codes.numpy().astype(np.float16),
+            )
         partial.rename(path)
-        log.info('%s: %.1f s to draw, %.1f s to embed', path.name, drawn - begin,
-                 time.process_time() - drawn)
+        log.info(
+            '%s: %.1f s to draw, %.1f s to embed',
+            path.name,
+            drawn - begin,
+            time.process_time() - drawn,
+        )
 
 
-def _prepare(teacher: Teacher, inner: np.ndarray, names: np.ndarray, weights: np.ndarray,
-             options: argparse.Namespace) -> None:
+def _prepare(
+    teacher: Teacher,
+    inner: np.ndarray,
+    names: np.ndarray,
+    weights: np.ndarray,
+    options: argparse.Namespace,
+) -> None:
     """Find the basis, the crops to leave out, and the crops that validate."""
     random = np.random.default_rng(7)
     embeddings = []
     for first in range(0, len(inner), 512):
-        embeddings.append(embed(teacher, inner[first:first + 512])[0])
+        embeddings.append(embed(teacher, inner[first : first + 512])[0])
     embeddings = torch.nn.functional.normalize(torch.cat(embeddings)).numpy()
     duplicate = np.zeros(len(inner), bool)
     if options.exclude:
         test = np.load(options.exclude)
         test /= np.linalg.norm(test, axis=1, keepdims=True)
         duplicate = (embeddings @ test.T).max(1) > DUPLICATE
-    log.info('%d of %d crops show photographs of the test set and are left out',
-             duplicate.sum(), len(inner))
+    log.info(
+        '%d of %d crops show photographs of the test set and are left out',
+        duplicate.sum(),
+        len(inner),
+    )
     # Whole photographs validate, so that no face of one is in both sets.
     photographs = np.unique(names)
     chosen = set(random.choice(photographs, len(photographs) // 30, replace=False))
@@ -134,8 +156,13 @@ def _prepare(teacher: Teacher, inner: np.ndarray, names: np.ndarray, weights: np
     basis = find_basis(teacher, embed(teacher, inner[sample])[1], MAP_CHANNELS)
     torch.save(basis, options.run / 'basis.pt')
     held = np.flatnonzero(validating & ~duplicate)
-    np.savez(options.run / 'validation.npz', left_out=np.flatnonzero(validating | duplicate),
-             views=inner[held], embeddings=embeddings[held], duplicates=names[duplicate])
+    np.savez(
+        options.run / 'validation.npz',
+        left_out=np.flatnonzero(validating | duplicate),
+        views=inner[held],
+        embeddings=embeddings[held],
+        duplicates=names[duplicate],
+    )
 
 
 if __name__ == '__main__':

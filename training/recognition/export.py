@@ -27,12 +27,16 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def convolution(self, source: str, name: str, layer: nn.Conv2d,
-                    norm: nn.BatchNorm2d | None = None) -> str:
+    def convolution(
+        self, source: str, name: str, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None
+    ) -> str:
         """Add a convolution with its batch norm folded in."""
         weight = layer.weight.detach().double()
-        bias = torch.zeros(len(weight)).double() if layer.bias is None \
+        bias = (
+            torch.zeros(len(weight)).double()
+            if layer.bias is None
             else layer.bias.detach().double()
+        )
         if norm is not None:
             gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
             weight = weight * gain[:, None, None, None]
@@ -41,9 +45,17 @@ class _Graph:
             array = np.ascontiguousarray(value.numpy(), np.float32)
             self.weights.append(numpy_helper.from_array(array, f'{name}.{kind}'))
         side = layer.padding[0]
-        self.nodes.append(helper.make_node(
-            'Conv', [source, f'{name}.weight', f'{name}.bias'], [name], name=name,
-            kernel_shape=layer.kernel_size, strides=layer.stride, pads=[side] * 4))
+        self.nodes.append(
+            helper.make_node(
+                'Conv',
+                [source, f'{name}.weight', f'{name}.bias'],
+                [name],
+                name=name,
+                kernel_shape=layer.kernel_size,
+                strides=layer.stride,
+                pads=[side] * 4,
+            )
+        )
         return name
 
     def relu(self, source: str) -> str:
@@ -73,9 +85,12 @@ def to_onnx(network: Student) -> onnx.ModelProto:
     value = graph.convolution(value, 'maps', network.maps)
     graph.convolution(value, OUTPUT, network.dense)
     proto = helper.make_graph(
-        graph.nodes, 'face_embedding',
+        graph.nodes,
+        'face_embedding',
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, 3, 112, 112])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 128, 1, 1])], graph.weights)
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, 128, 1, 1])],
+        graph.weights,
+    )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid('', OPSET)])
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)
@@ -84,13 +99,23 @@ def to_onnx(network: Student) -> onnx.ModelProto:
 
 def describe(path: Path) -> str:
     """Return the description of an exported file, as YAML."""
-    return yaml.safe_dump({
-        'name': path.stem, 'license': 'Apache-2.0',
-        'input': {'color': 'rgb', 'mean': [int(MEAN)] * 3, 'scale': 1 / MEAN},
-        'outputs': [OUTPUT],
-        'files': [{'file': path.name, 'size': [112, 112],
-                   'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}],
-    }, sort_keys=False, default_flow_style=None)
+    return yaml.safe_dump(
+        {
+            'name': path.stem,
+            'license': 'Apache-2.0',
+            'input': {'color': 'rgb', 'mean': [int(MEAN)] * 3, 'scale': 1 / MEAN},
+            'outputs': [OUTPUT],
+            'files': [
+                {
+                    'file': path.name,
+                    'size': [112, 112],
+                    'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+                }
+            ],
+        },
+        sort_keys=False,
+        default_flow_style=None,
+    )
 
 
 def main() -> None:

@@ -38,7 +38,8 @@ class Width:
 def convolution(inputs: int, outputs: int, size: int = 1, stride: int = 1) -> nn.Sequential:
     """Return a convolution and its batch norm."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs))
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs)
+    )
 
 
 class Bottleneck(nn.Module):
@@ -66,11 +67,13 @@ class Student(nn.Module):
         self.early = convolution(width.stem, width.early, 3, 2)
         self.early_block = Bottleneck(width.early, width.early_inner)
         self.middle = convolution(width.early, width.middle, 3, 2)
-        self.middle_blocks = nn.Sequential(*[
-            Bottleneck(width.middle, width.middle_inner) for _ in range(width.middle_blocks)])
+        self.middle_blocks = nn.Sequential(
+            *[Bottleneck(width.middle, width.middle_inner) for _ in range(width.middle_blocks)]
+        )
         self.late = convolution(width.middle, width.late, 3, 2)
-        self.late_blocks = nn.Sequential(*[
-            Bottleneck(width.late, width.late_inner) for _ in range(width.late_blocks)])
+        self.late_blocks = nn.Sequential(
+            *[Bottleneck(width.late, width.late_inner) for _ in range(width.late_blocks)]
+        )
         self.maps = nn.Conv2d(width.late, width.maps, 1)
         self.dense = nn.Conv2d(width.maps, EMBEDDING, 7)
 
@@ -92,8 +95,11 @@ def cost(network: nn.Module) -> tuple[int, int]:
         nonlocal operations
         operations += output.shape[2] * output.shape[3] * layer.weight.numel()
 
-    hooks = [layer.register_forward_hook(count) for layer in network.modules()
-             if isinstance(layer, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
     training = network.training
     network.eval()
     with torch.inference_mode():

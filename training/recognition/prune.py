@@ -38,11 +38,20 @@ class Narrow(nn.Module):
         super().__init__()
         strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
         self.first = nn.Sequential(nn.Conv2d(3, widths[0], 3, 1, 1), nn.PReLU(widths[0]))
-        self.blocks = nn.ModuleList([
-            nn.ModuleDict({
-                'depthwise': nn.Sequential(nn.Conv2d(a, a, 3, s, 1, groups=a), nn.PReLU(a)),
-                'pointwise': nn.Conv2d(a, b, 1), 'activation': nn.PReLU(b)})
-            for a, b, s in zip(widths[:-1], widths[1:], strides, strict=True)])
+        self.blocks = nn.ModuleList(
+            [
+                nn.ModuleDict(
+                    {
+                        'depthwise': nn.Sequential(
+                            nn.Conv2d(a, a, 3, s, 1, groups=a), nn.PReLU(a)
+                        ),
+                        'pointwise': nn.Conv2d(a, b, 1),
+                        'activation': nn.PReLU(b),
+                    }
+                )
+                for a, b, s in zip(widths[:-1], widths[1:], strides, strict=True)
+            ]
+        )
         self.dense = nn.Conv2d(widths[-1], 128, 7)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -136,8 +145,7 @@ class _Pruner:
             weights = self.layers[2 + 2 * number].weight.data[:, :, 0, 0][kept[0]]
             covariance = _covariance(inputs[number])
             spread = ((weights @ covariance) * weights).sum(1).clamp(min=1e-9).sqrt()
-            kept.insert(0, choose_channels(covariance, weights / spread[:, None],
-                                           WIDTHS[number]))
+            kept.insert(0, choose_channels(covariance, weights / spread[:, None], WIDTHS[number]))
         return kept
 
     def _fit(self, kept: list[list[int]], outputs) -> Narrow:
@@ -147,8 +155,9 @@ class _Pruner:
         value = narrow.first((self.images - 127.5) / 128)
         for number, block in enumerate(narrow.blocks):
             _copy(block['depthwise'][0], self.layers[1 + 2 * number], kept[number])
-            block['depthwise'][1].weight.data = \
-                self.activations[1 + 2 * number].weight.data[kept[number]]
+            block['depthwise'][1].weight.data = self.activations[1 + 2 * number].weight.data[
+                kept[number]
+            ]
             value = block['depthwise'](value)
             wanted = outputs[number][:, kept[number + 1]]
             found = _at(value, self.places[number])
@@ -157,8 +166,9 @@ class _Pruner:
             log.info('layer %d: %d channels, unexplained %.3f', number, len(weights), error)
             block['pointwise'].weight.data = weights[:, :, None, None].contiguous()
             block['pointwise'].bias.data = bias
-            block['activation'].weight.data = \
-                self.activations[2 + 2 * number].weight.data[kept[number + 1]]
+            block['activation'].weight.data = self.activations[2 + 2 * number].weight.data[
+                kept[number + 1]
+            ]
             value = block['activation'](block['pointwise'](value))
         return narrow
 
@@ -179,8 +189,9 @@ def _copy(target: nn.Conv2d, source: nn.Conv2d, rows: list[int]) -> None:
     target.bias.data = source.bias.data[rows].clone()
 
 
-def regress_dense(narrow: Narrow, batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-                  ridge: float = 3e-3) -> None:
+def regress_dense(
+    narrow: Narrow, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], ridge: float = 3e-3
+) -> None:
     """Fit the dense layer to the teacher's embeddings, over batches of (images, embeddings)."""
     size = narrow.dense.weight[0].numel()
     gram, cross = torch.zeros(size + 1, size + 1), torch.zeros(size + 1, 128)
@@ -202,6 +213,7 @@ def regress_dense(narrow: Narrow, batches: Iterator[tuple[torch.Tensor, torch.Te
 
 def main() -> None:
     from training.recognition.train import to_tensor, validate
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('run', type=Path)
     parser.add_argument('--teacher', type=Path, required=True)
@@ -209,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
     torch.set_num_threads(1)
-    paths = sorted(options.run.glob('shard_*.npz'))[:options.shards]
+    paths = sorted(options.run.glob('shard_*.npz'))[: options.shards]
     with np.load(paths[0]) as file:
         images = to_tensor(file['views'][:IMAGES])
     fitted = options.run / 'narrow_fit.pt'
@@ -228,7 +240,7 @@ def main() -> None:
             with np.load(path) as file:
                 views, embeddings = file['views'], torch.from_numpy(file['embeddings'])
             for first in range(0, len(views), 128):
-                yield to_tensor(views[first:first + 128]), embeddings[first:first + 128]
+                yield to_tensor(views[first : first + 128]), embeddings[first : first + 128]
 
     with torch.no_grad():
         regress_dense(narrow, batches())

@@ -23,12 +23,14 @@ class Teacher(nn.Module):
     def __init__(self, path: Path):
         super().__init__()
         graph = onnx.load(str(path)).graph
-        values = {item.name: numpy_helper.to_array(item).astype(np.float64)
-                  for item in graph.initializer}
+        values = {
+            item.name: numpy_helper.to_array(item).astype(np.float64) for item in graph.initializer
+        }
         layers: list[nn.Module] = []
         for node in graph.node:
-            attributes = {item.name: onnx.helper.get_attribute_value(item)
-                          for item in node.attribute}
+            attributes = {
+                item.name: onnx.helper.get_attribute_value(item) for item in node.attribute
+            }
             weights = [values.get(name) for name in node.input[1:]]
             if node.op_type == 'Conv':
                 layers.append(_convolution(weights[0], attributes))
@@ -62,8 +64,9 @@ def _tensor(value: np.ndarray) -> torch.Tensor:
 def _convolution(weights: np.ndarray, attributes: dict) -> nn.Conv2d:
     out, per_group, size, _ = weights.shape
     group = attributes.get('group', 1)
-    layer = nn.Conv2d(per_group * group, out, size, attributes['strides'][0],
-                      attributes['pads'][0], groups=group)
+    layer = nn.Conv2d(
+        per_group * group, out, size, attributes['strides'][0], attributes['pads'][0], groups=group
+    )
     layer.weight.data = _tensor(weights)
     nn.init.zeros_(layer.bias)
     return layer

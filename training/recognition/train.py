@@ -47,17 +47,20 @@ def batches(run: Path, size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...
         random.shuffle(shards)
         for first in range(0, len(shards), GROUP):
             parts = []
-            for path in shards[first:first + GROUP]:
+            for path in shards[first : first + GROUP]:
                 with np.load(path) as file:
                     parts.append((file['views'], file['embeddings'], file['maps']))
             views, embeddings, maps = (np.concatenate(part) for part in zip(*parts, strict=True))
             order = random.permutation(len(views))
             for begin in range(0, len(order) - size + 1, size):
-                rows = np.sort(order[begin:begin + size])
+                rows = np.sort(order[begin : begin + size])
                 flipped = random.random() < 0.5
                 images = views[rows, :, ::-1] if flipped else views[rows]
-                yield (to_tensor(jitter(images, random)), torch.from_numpy(embeddings[rows]),
-                       None if flipped else torch.from_numpy(maps[rows].astype(np.float32)))
+                yield (
+                    to_tensor(jitter(images, random)),
+                    torch.from_numpy(embeddings[rows]),
+                    None if flipped else torch.from_numpy(maps[rows].astype(np.float32)),
+                )
 
 
 def jitter(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -89,9 +92,17 @@ def loss_of(found, wanted_embeddings, wanted_maps, map_variance: float, map_shar
     direction = 1 - (unit * wanted).sum(1).mean()
     length = functional.mse_loss(embeddings, wanted_embeddings)
     pairs = functional.mse_loss(unit @ unit.T, wanted @ wanted.T)
-    hint = (torch.zeros(()) if wanted_maps is None
-            else functional.mse_loss(maps, wanted_maps) / map_variance)
-    return direction + 0.2 * length + 5 * pairs + map_share * hint, (direction, length, pairs, hint)
+    hint = (
+        torch.zeros(())
+        if wanted_maps is None
+        else functional.mse_loss(maps, wanted_maps) / map_variance
+    )
+    return direction + 0.2 * length + 5 * pairs + map_share * hint, (
+        direction,
+        length,
+        pairs,
+        hint,
+    )
 
 
 def validate(network: torch.nn.Module, run: Path) -> dict[str, float]:
@@ -100,13 +111,19 @@ def validate(network: torch.nn.Module, run: Path) -> dict[str, float]:
         views, wanted = file['views'], torch.from_numpy(file['embeddings'])
     network.eval()
     with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16):
-        found = torch.cat([network(to_tensor(views[first:first + 64]))[0].float()
-                           for first in range(0, len(views), 64)])
+        found = torch.cat(
+            [
+                network(to_tensor(views[first : first + 64]))[0].float()
+                for first in range(0, len(views), 64)
+            ]
+        )
     found = functional.normalize(found)
     rows, columns = torch.triu_indices(len(found), len(found), 1)
     pairs = torch.stack([(found @ found.T)[rows, columns], (wanted @ wanted.T)[rows, columns]])
-    return {'cosine': float((found * wanted).sum(1).mean()),
-            'pairs': float(torch.corrcoef(pairs)[0, 1])}
+    return {
+        'cosine': float((found * wanted).sum(1).mean()),
+        'pairs': float(torch.corrcoef(pairs)[0, 1]),
+    }
 
 
 class Trainer:
@@ -117,14 +134,17 @@ class Trainer:
         self.network = Student().to(memory_format=torch.channels_last)
         basis = torch.load(self.run / 'basis.pt')
         self.network.dense.weight.data = basis['weight'].contiguous(
-            memory_format=torch.channels_last)
+            memory_format=torch.channels_last
+        )
         self.network.dense.bias.data = basis['bias']
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         decayed = [value for value in self.network.parameters() if value.ndim > 1]
         plain = [value for value in self.network.parameters() if value.ndim == 1]
         self.optimizer = torch.optim.AdamW(
             [{'params': decayed, 'weight_decay': 0.02}, {'params': plain, 'weight_decay': 0.0}],
-            lr=options.rate, fused=True)
+            lr=options.rate,
+            fused=True,
+        )
         self.steps, self.seconds = 0, 0.0
         self.map_variance: float | None = None
         self.path = self.run / 'checkpoint.pt'
@@ -144,15 +164,25 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint, the old one staying whole until the new one is."""
         partial = self.path.with_suffix('.tmp')
-        torch.save({'network': self.network.state_dict(), 'average': self.average.state_dict(),
-                    'optimizer': self.optimizer.state_dict(), 'steps': self.steps,
-                    'seconds': self.seconds, 'map_variance': self.map_variance}, partial)
+        torch.save(
+            {
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'steps': self.steps,
+                'seconds': self.seconds,
+                'map_variance': self.map_variance,
+            },
+            partial,
+        )
         partial.rename(self.path)
 
     def _rate(self) -> float:
         progress = min(1.0, self.seconds / self.options.seconds)
         warm = min(1.0, (self.steps + 1) / 200)
-        return self.options.rate * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress)))
+        return (
+            self.options.rate * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress)))
+        )
 
     def train(self) -> None:
         """Train until the time is used up."""
@@ -179,8 +209,9 @@ class Trainer:
         self.network.train()
         with torch.autocast('cpu', torch.bfloat16):
             found = self.network(views)
-        loss, parts = loss_of(found, embeddings, maps, self.map_variance or 1.0,
-                              1.0 - 0.8 * progress)
+        loss, parts = loss_of(
+            found, embeddings, maps, self.map_variance or 1.0, 1.0 - 0.8 * progress
+        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -188,8 +219,9 @@ class Trainer:
         self.steps += 1
         decay = min(EMA, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
-            for mine, new in zip(self.average.state_dict().values(),
-                                 self.network.state_dict().values(), strict=True):
+            for mine, new in zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            ):
                 if mine.dtype.is_floating_point:
                     mine.lerp_(new, 1 - decay)
                 else:
@@ -199,10 +231,19 @@ class Trainer:
     def _check(self, parts: list[torch.Tensor]) -> None:
         if not parts:
             return
-        row = {'steps': self.steps, 'seconds': round(self.seconds), 'rate': self._rate(),
-               **dict(zip(('direction', 'length', 'pairs_loss', 'maps'),
-                          torch.stack(parts).mean(0).tolist(), strict=True)),
-               **validate(self.average, self.run)}
+        row = {
+            'steps': self.steps,
+            'seconds': round(self.seconds),
+            'rate': self._rate(),
+            **dict(
+                zip(
+                    ('direction', 'length', 'pairs_loss', 'maps'),
+                    torch.stack(parts).mean(0).tolist(),
+                    strict=True,
+                )
+            ),
+            **validate(self.average, self.run),
+        }
         log.info(json.dumps(row))
         with (self.run / 'log.jsonl').open('a') as file:
             file.write(json.dumps(row) + '\n')
@@ -210,8 +251,9 @@ class Trainer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('run', type=Path, help='run folder, written by training.recognition.embed')
     parser.add_argument('--seconds', type=float, default=7200, help='of training, all told')
     parser.add_argument('--batch', type=int, default=64)

@@ -22,8 +22,9 @@ def fill_borders(crop: np.ndarray) -> np.ndarray:
     if not outside.any():
         return crop
     outside = cv2.dilate(outside, np.ones((3, 3), np.uint8))
-    _, labels = cv2.distanceTransformWithLabels(outside, cv2.DIST_L2, 5,
-                                                labelType=cv2.DIST_LABEL_PIXEL)
+    _, labels = cv2.distanceTransformWithLabels(
+        outside, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
     inside = outside == 0
     if not inside.any():
         return crop
@@ -78,11 +79,12 @@ class ViewMaker:
         angle = self.random.uniform(0, 2 * np.pi)
         rows, columns = np.mgrid[:side, :side]
         if self.random.random() < 0.6:  # one side of a line
-            distance = ((columns - center[0]) * np.cos(angle) + (rows - center[1]) * np.sin(angle))
+            distance = (columns - center[0]) * np.cos(angle) + (rows - center[1]) * np.sin(angle)
         else:  # an oval, as a face on another head
             axes = self.random.uniform(0.16, 0.34, 2) * side
-            distance = (1 - np.hypot((columns - center[0]) / axes[0],
-                                     (rows - center[1]) / axes[1])) * axes.min()
+            distance = (
+                1 - np.hypot((columns - center[0]) / axes[0], (rows - center[1]) / axes[1])
+            ) * axes.min()
         mask = 1 / (1 + np.exp(-distance / self.random.uniform(2, 6)))[..., None]
         shift = first[40:-40, 40:-40].mean((0, 1)) - second[40:-40, 40:-40].mean((0, 1))
         mixed = first * (1 - mask) + (second + self.random.uniform(0.3, 1) * shift) * mask
@@ -118,7 +120,7 @@ class ViewMaker:
         value = np.clip(value * gain / 255, 0, 1) ** np.exp(draw.normal(0, 0.18))
         if draw.random() < 0.2:  # light from one side
             angle = draw.uniform(0, 2 * np.pi)
-            rows, columns = np.mgrid[-1:1:SIDE * 1j, -1:1:SIDE * 1j]
+            rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
             slope = columns * np.cos(angle) + rows * np.sin(angle)
             value = value * (1 + draw.uniform(0, 0.5) * slope)[..., None]
         contrast = np.exp(draw.normal(0, 0.12))
@@ -129,7 +131,7 @@ class ViewMaker:
         image = image.copy()
         width, height = self.random.integers(15, 50, 2)
         left, top = self.random.integers(0, SIDE - width), self.random.integers(0, SIDE - height)
-        image[top:top + height, left:left + width] = self.random.integers(0, 256, 3)
+        image[top : top + height, left : left + width] = self.random.integers(0, 256, 3)
         return image
 
     def _degrade(self, image: np.ndarray) -> np.ndarray:
@@ -143,15 +145,17 @@ class ViewMaker:
             length = int(draw.integers(3, 8))
             kernel = np.zeros((length, length), np.float32)
             kernel[length // 2] = 1 / length
-            turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5),
-                                           draw.uniform(0, 180), 1)
+            turn = cv2.getRotationMatrix2D(
+                (length / 2 - 0.5, length / 2 - 0.5), draw.uniform(0, 180), 1
+            )
             kernel = cv2.warpAffine(kernel, turn, (length, length))
             image = cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1e-6))
         if draw.random() < 0.3:
             noise = draw.normal(0, draw.uniform(2, 10), image.shape)
             image = np.clip(image + noise, 0, 255).astype(np.uint8)
         if draw.random() < 0.5:
-            code = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY,
-                                                int(draw.integers(25, 90))])[1]
+            code = cv2.imencode(
+                '.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(25, 90))]
+            )[1]
             image = cv2.imdecode(code, cv2.IMREAD_COLOR)
         return image

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from face_tracking.arrays import FloatArray, ImageArray
+from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.recognition.alignment import align_face
 from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
@@ -147,8 +148,8 @@ class FaceRecognizer:
                 float(tracks.scores[row]),
                 None if landmarks is None else landmarks[row],
             )
+            self._last[number] = view
             if view.embedding is not None and view.quality is not None:
-                self._last[number] = view
                 self._identities.observe(number, view.embedding, view.quality.weight, tracks.stamp)
             spent = time.thread_time() - begin
             self._scheduler.record(number, tracks.stamp, view.embedding is not None, spent)
@@ -166,7 +167,13 @@ class FaceRecognizer:
         """
         views = [View(embedding) for embedding in self._identities.views(track)]
         last = self._last.get(track)
-        if views and last is not None:
+        if not views:
+            reasons = ', '.join(last.reasons) if last else 'it has not been looked at yet'
+            raise UserError(
+                f'track {track} was not seen well enough to be enrolled: {reasons}',
+                'show the face from the front, near the camera and in good light, and try again',
+            )
+        if last is not None and last.embedding is not None:
             views[-1] = last.as_view()
         before = self._identities.identity(track).name
         added = self.gallery.enroll(name, views)

@@ -51,6 +51,22 @@ class Identity:
         return self.name not in ('', UNKNOWN)
 
 
+def name_of_view(gallery: Gallery, options: IdentityOptions, embedding: FloatArray) -> Match:
+    """Return who a single view shows: a person, or ``unknown`` with the similarity of the best.
+
+    :param embedding: float32 (D,), of length 1.
+    """
+    found = gallery.match(embedding, 2)
+    if not found:
+        return Match(UNKNOWN, 0.0)
+    best = found[0]
+    second = found[1].similarity if len(found) > 1 else -1.0
+    threshold = options.match_threshold or gallery.threshold
+    if best.similarity < threshold or best.similarity - second < options.match_margin:
+        return Match(UNKNOWN, best.similarity)
+    return best
+
+
 @dataclass
 class _Evidence:
     """What was seen of one track."""

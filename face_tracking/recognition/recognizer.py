@@ -88,6 +88,11 @@ class FaceRecognizer:
         self._last: dict[int, FaceView] = {}
         self.timings: dict[str, float] = {}
 
+    @property
+    def options(self) -> RecognitionOptions:
+        """The options in force."""
+        return self._options
+
     def configure(self, options: RecognitionOptions) -> None:
         """Put other thresholds and rates in force; the network and the gallery stay."""
         self._options = options

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     enroll.add_argument('name', nargs='?', help='the name of the person')
     enroll.add_argument('images', nargs='*', type=Path, help='images, folders of images, a video')
     enroll.add_argument('--folders', type=Path, help='a folder with a folder for each person')
+    enroll.add_argument(
+        '--force',
+        action='store_true',
+        help='enroll views that do not agree with each other, or look like another person, too',
+    )
     enroll.add_argument('--camera', metavar='DEVICE', help='a camera: its number or device file')
     rename = actions.add_parser('rename', help='give a person another name')
     rename.add_argument('name')
@@ -86,7 +91,7 @@ def _list(recognizer: FaceRecognizer, args: argparse.Namespace) -> int:
 def _enroll(recognizer: FaceRecognizer, args: argparse.Namespace) -> int:
     with recognition_arguments.opened_detector() as detector:
         if args.folders:
-            return _enroll_folders(recognizer, detector, args.folders)
+            return _enroll_folders(recognizer, detector, args.folders, args.force)
         if not args.name:
             raise UserError('no name is given', 'give the name of the person before the images')
         if args.camera is not None:
@@ -106,11 +111,15 @@ def _enroll(recognizer: FaceRecognizer, args: argparse.Namespace) -> int:
             raise UserError(
                 f'no images of {args.name} are given', 'give image files, a video or --camera 0'
             )
-        return _enroll_files(recognizer, detector, args.name, files)
+        return _enroll_files(recognizer, detector, args.name, files, args.force)
 
 
 def _enroll_files(
-    recognizer: FaceRecognizer, detector: FaceDetector, name: str, files: list[Path]
+    recognizer: FaceRecognizer,
+    detector: FaceDetector,
+    name: str,
+    files: list[Path],
+    force: bool,
 ) -> int:
     from face_tracking.camera.image_folder import read_image
     from face_tracking.recognition.enrollment import enroll_images
@@ -122,14 +131,16 @@ def _enroll_files(
             except UserError as error:
                 print(f'skipped: {error}', file=sys.stderr)
 
-    result = enroll_images(recognizer, detector, name, images())
+    result = enroll_images(recognizer, detector, name, images(), force)
     for file, reason in result.rejected:
         print(f'skipped: {file}: {reason}', file=sys.stderr)
     print(f'{name}: {result.added} views added')
     return 0
 
 
-def _enroll_folders(recognizer: FaceRecognizer, detector: FaceDetector, folder: Path) -> int:
+def _enroll_folders(
+    recognizer: FaceRecognizer, detector: FaceDetector, folder: Path, force: bool
+) -> int:
     from face_tracking.camera.image_folder import SUFFIXES
     from face_tracking.recognition.enrollment import people_of_folder
 
@@ -138,7 +149,7 @@ def _enroll_folders(recognizer: FaceRecognizer, detector: FaceDetector, folder: 
     enrolled = 0
     for name, files in people_of_folder(folder, SUFFIXES):
         try:
-            _enroll_files(recognizer, detector, name, files)
+            _enroll_files(recognizer, detector, name, files, force)
             enrolled += 1
         except UserError as error:
             print(f'skipped: {name}: {error}', file=sys.stderr)

@@ -59,10 +59,12 @@ def enroll_images(
     detector: FaceDetector,
     name: str,
     images: Iterable[tuple[str, ImageArray]],
+    force: bool = False,
 ) -> Enrollment:
     """Enroll a person from images that show nobody else; return what came of it.
 
     :param images: file name and pixels of each.
+    :param force: see :meth:`face_tracking.recognition.gallery.Gallery.enroll`.
     :raises UserError: none of the images can be used.
     """
     views: list[View] = []
@@ -78,7 +80,7 @@ def enroll_images(
             + (f' ({rejected[0][0]}: {rejected[0][1]})' if rejected else ''),
             'give photographs that show the face alone, sharp and from the front',
         )
-    return Enrollment(recognizer.gallery.enroll(name, views), rejected)
+    return Enrollment(recognizer.gallery.enroll(name, views, force), rejected)
 
 
 def people_of_folder(folder: Path, suffixes: Iterable[str]) -> Iterator[tuple[str, list[Path]]]:

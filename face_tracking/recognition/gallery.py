@@ -484,25 +484,35 @@ class Gallery:
         return np.array([np.frombuffer(row[0], '<f4') for row in rows], np.float32)
 
     def _agreeing(self, name: str, views: list[View], own: FloatArray) -> list[View]:
-        """Return the views that agree with a person's own and with each other."""
-        own = own if len(own) else np.stack([view.embedding for view in views])
-        chosen = []
-        for view in views:
-            similarity = float(np.max(own @ view.embedding))
-            others = (match for match in self.match(view.embedding) if match.name != name)
-            other = next(others, None)
-            if other is not None and other.similarity > max(similarity, self.threshold):
-                continue
-            if similarity >= self.threshold:
+        """Return the views that agree with a person's own and are not somebody else's.
+
+        Of a person who has none yet, those count that agree with the most typical one.
+        """
+        vectors = np.stack([view.embedding for view in views])
+        new = not len(own)
+        if new:
+            likeness = vectors @ vectors.T
+            own = vectors[[int((likeness >= self.threshold).sum(1).argmax())]]
+        chosen: list[View] = []
+        rival = ''
+        for view, similarity in zip(views, (vectors @ own.T).max(1).tolist(), strict=True):
+            others = [match for match in self.match(view.embedding) if match.name != name]
+            limit = self.threshold if new else max(similarity, self.threshold)
+            if others and others[0].similarity > limit:
+                rival = others[0].name
+            elif similarity >= self.threshold:
                 chosen.append(view)
-        if not chosen:
-            others = self.match(views[0].embedding, 1)
-            seen = f'; it looks most like {others[0].name}' if others else ''
+        if chosen:
+            return chosen
+        if rival:
             raise UserError(
-                f'the face does not agree with the views of {name} that are enrolled{seen}',
-                'check the name, or forget the person first and enroll anew',
+                f'the face looks most like {rival}, who is enrolled already, not like {name}',
+                f'check the name; rename {rival} if that is the same person',
             )
-        return chosen
+        raise UserError(
+            f'the face does not agree with the views of {name} that are enrolled',
+            'check the name, or forget the person first and enroll again',
+        )
 
     def _thin_out(self, person: int) -> None:
         """Delete the views that add least where a person has too many of them."""

@@ -97,36 +97,43 @@ def to_onnx(network: Student) -> onnx.ModelProto:
     return model
 
 
-def describe(path: Path) -> str:
-    """Return the description of an exported file, as YAML."""
-    return yaml.safe_dump(
-        {
-            'name': path.stem,
-            'license': 'Apache-2.0',
-            'input': {'color': 'rgb', 'mean': [int(MEAN)] * 3, 'scale': 1 / MEAN},
-            'outputs': [OUTPUT],
-            'files': [
-                {
-                    'file': path.name,
-                    'size': [112, 112],
-                    'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-                }
-            ],
-        },
-        sort_keys=False,
-        default_flow_style=None,
-    )
+def describe(path: Path, threshold: float) -> str:
+    """Return the description of an exported file, as YAML.
+
+    :param threshold: cosine similarity from which two faces are of one person.
+    """
+    content = {
+        'name': path.stem,
+        'license': 'Apache-2.0',
+        'input': {'color': 'rgb', 'mean': [int(MEAN)] * 3, 'scale': 1 / MEAN},
+        'decoder': {'name': 'embedding', 'threshold': threshold, 'mirror': True},
+        'outputs': [OUTPUT],
+        'size_multiple': 112,
+        'files': [
+            {
+                'file': path.name,
+                'size': [112, 112],
+                'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+        ],
+    }
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('output', type=Path, help='the .onnx file to write')
+    parser.add_argument(
+        '--threshold', type=float, default=0.4, help='cosine of one person, for the description'
+    )
     options = parser.parse_args()
     network = Student()
     network.load_state_dict(torch.load(options.checkpoint)['average'])
     onnx.save(to_onnx(network.eval()), str(options.output))
-    options.output.with_suffix('.yaml').write_text(describe(options.output))
+    description = describe(options.output, options.threshold)
+    options.output.with_suffix('.yaml').write_text(description)
     print(options.output, options.output.stat().st_size)
 
 

@@ -31,6 +31,11 @@ def pan_tilt_node() -> int:
     return _run('pan_tilt_node')
 
 
+def recognizer_node() -> int:
+    """Run `nodes.recognizer_node`."""
+    return _run('recognizer_node')
+
+
 def pipeline() -> int:
     """Run `nodes.pipeline`."""
     return _run('pipeline')

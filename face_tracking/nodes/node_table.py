@@ -12,6 +12,7 @@ NODES = {
     'detector_node': ('DetectorParameters',),
     'tracker_node': ('TrackerParameters',),
     'pan_tilt_node': ('PanTiltParameters',),
+    'recognizer_node': ('RecognizerParameters',),
     'events_node': ('EventsParameters',),
     'speech_node': ('SpeechParameters',),
     'web_node': ('WebParameters',),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from face_tracking.detection.decoders import AnchorFree
+from face_tracking.detection.families.anchor_free import AnchorFree
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.postprocess import NumpyPostProcessor
 from training.metrics import Found

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from face_tracking.detection.candidates import LARGEST_LOG_SIZE
 from training.network import STRIDES
-
-LARGEST_LOG_SIZE = 5.0
-"""exp() of more would be a face of 148 cells; it keeps a stray prediction finite."""
 
 
 class Cells(NamedTuple):

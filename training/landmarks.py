@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking import boxes as box_math
-from face_tracking.detection.decoders import YuNet
+from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.errors import UserError
@@ -102,7 +102,7 @@ def steadied(
     :returns: the row, and how many faces they agree on.
     """
     answers = [[] for _ in row.boxes]
-    for witness in witnesses if len(answers) else ():
+    for witness in witnesses if answers else ():
         for boxes, points in witness.answers(image):
             overlap = box_math.iou(row.boxes, boxes)
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from face_tracking.detection.decoders import AnchorFree
+from face_tracking.detection.families.anchor_free import AnchorFree
 from training.assign import assign, pairwise_iou
 from training.batches import Batch
 from training.grid import decode

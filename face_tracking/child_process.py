@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that never outlive their parent and do not see its Ctrl-C.
+"""Child processes that never outlive their parent and do not receive its Ctrl-C.
 
 A terminal sends Ctrl-C to the whole process group, and a killed parent leaves its children
 running. A child started here has a session of its own, and the kernel kills it when the thread
@@ -8,30 +8,28 @@ that started it ends, for whatever reason.
 
 from __future__ import annotations
 
-import ctypes
-import signal
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
-# Loaded before a fork, after which only the call itself is made.
-_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
+# Runs in the child, which then becomes the program. Code between fork and exec in this process
+# (preexec_fn) could deadlock while other threads run.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)  # the parent has ended before that
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a program that the kernel kills when the calling thread ends.
 
-    :param command: the program and its arguments.
+    :param command: the program and its arguments; one that does not exist ends with status 1.
     :param options: further arguments of ``subprocess.Popen``.
-    :raises OSError: the program cannot be started.
     """
-    return subprocess.Popen(
-        command, start_new_session=True, preexec_fn=_end_with_parent, **options
-    )
-
-
-def _end_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    launcher = [sys.executable, '-I', '-S', '-c', _LAUNCHER, str(os.getpid()), *command]
+    return subprocess.Popen(launcher, start_new_session=True, **options)

@@ -123,6 +123,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
                 self._on_people,
                 needed=lambda: self.parameters.target == 'person',
             )
+            self.add_input('faces/camera_info', self._on_scaled_camera_info)
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -226,11 +227,17 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
     def _on_people(self, message: Detection2DArray) -> None:
         self.set_people(names_from_message(message))
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
+    def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
+        if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
+            return  # the images of the tracks may have another size than those of the sensor
         try:
             self.set_camera_model(from_camera_info(message))
         except UserError as error:
             self.refuse_message('camera_info', error)
+
+    def _on_scaled_camera_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
         """Take measured angles; messages about other joints are ignored."""

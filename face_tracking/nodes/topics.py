@@ -106,6 +106,31 @@ _TOPICS = (
         ('tracker_node',),
     ),
     Topic(
+        'faces/detection_landmarks',
+        'sensor_msgs/msg/PointCloud2',
+        'The faces of faces/detections_low_confidence with their landmarks, the columns of '
+        'faces/landmarks; published while there is a subscriber',
+        ('detector_node',),
+        ('tracker_node',),
+    ),
+    Topic(
+        'faces/landmarks',
+        'sensor_msgs/msg/PointCloud2',
+        'One row per tracked face: id, u, v, width, height, score, and u and v of right_eye, '
+        'left_eye, nose, right_mouth, left_mouth (px; right and left of the person), as last '
+        'detected and moved with the box; NaN where not known',
+        ('tracker_node',),
+    ),
+    Topic(
+        'faces/camera_info',
+        'sensor_msgs/msg/CameraInfo',
+        'Intrinsics of the images that the tracks refer to: camera/camera_info with its region '
+        'of interest and binning applied, scaled to the size of the images',
+        ('tracker_node',),
+        ('pan_tilt_node',),
+        LATCHED,
+    ),
+    Topic(
         'faces/tracks',
         'vision_msgs/msg/Detection2DArray',
         'Tracked faces at the stamp of each image, with stable ids; boxes in pixels',

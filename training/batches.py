@@ -50,15 +50,17 @@ class Batches(Dataset):
     :param composers: they take turns; the larger one's canvases, the fewer are in its batch.
     :param size: how many canvases of the first composer are in a batch.
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
+    :param processes: how many batches, one for each process, a step has.
     """
 
     def __init__(self, composers: list[Composer], size: int, seed: int,
-                 teacher: Path | None = None):
+                 teacher: Path | None = None, processes: int = 1):
         self.composers, self.size, self.seed = composers, size, seed
+        self.processes = processes
         self.teacher_path, self.teacher = teacher, None
 
     def __getitem__(self, number: int) -> Batch:
-        composer = self.composers[number % len(self.composers)]
+        composer = self.composers[number // self.processes % len(self.composers)]
         pixels = self.composers[0].width * self.composers[0].height * self.size
         images, labels = [], []
         for k in range(max(1, pixels // (composer.width * composer.height))):

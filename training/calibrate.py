@@ -20,7 +20,7 @@ import yaml
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.compose import Composer
 from training.detect import Detector, torch_runner
 from training.evaluate import DEFAULT_HOLDOUT
@@ -34,7 +34,7 @@ SIDE = 320
 SEED = 11
 
 
-def examples(shown: list[pictures.Picture], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
+def examples(shown: list[dataset.Picture], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
     """Return pictures and their labels: ``shown`` and as many composed ``canvases`` of them."""
     found = [(picture.levels[0], Annotated(picture.file, picture.boxes, picture.landmarks,
                                            picture.ignore)) for picture in shown]
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.corrections:
             text = Path(arguments.corrections).read_text(encoding='utf-8')
             rows = labels.corrected(rows, yaml.safe_load(text))
-        shown = pictures.load(pictures.split(rows, arguments.held_out)[1], tqdm.write)
+        shown = dataset.load(dataset.split(rows, arguments.held_out)[1], tqdm.write)
         found = results(network, examples(shown, arguments.canvases), arguments.threshold)
     except (UserError, ValueError, OSError) as error:
         print(f'calibrate: {error}', file=sys.stderr)

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from face_tracking import boxes as box_math
 from face_tracking.errors import UserError
-from training import checkpoint, labels, onnx_file, pictures
+from training import checkpoint, dataset, labels, onnx_file
 from training.detect import Detector, Run, onnx_runner, torch_runner
 from training.export import CALIBRATION_PICTURES, calibration_images, to_torchscript
 from training.network import deployed
-from training.quantise import quantised
+from training.quantize import quantised
 from training.sizes import parse_size
 
 REFERENCE = 'PyTorch fp32'
@@ -109,7 +109,7 @@ def compare(arguments) -> str:
     width, height = parse_size(arguments.size)
     torch.set_num_threads(arguments.threads)
     rows = labels.read_folder(Path(arguments.data), tqdm.write)
-    shown = pictures.load(rows[::max(1, len(rows) // arguments.pictures)], tqdm.write)
+    shown = dataset.load(rows[::max(1, len(rows) // arguments.pictures)], tqdm.write)
     fit = Detector(lambda image: [], width, height).fit
     images = [fit(picture.levels[0]) for picture in shown]
     runs = forms(arguments.weights, Path(arguments.data), width, height)

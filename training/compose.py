@@ -15,7 +15,7 @@ import math
 import cv2
 import numpy as np
 
-from training.pictures import Picture
+from training.dataset import Picture
 
 SMALLEST_FACE = 8.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""

@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.detect import Detector, onnx_runner, torch_runner
 from training.metrics import Found, Result, measure
 from training.network import deployed
@@ -45,12 +45,12 @@ def runner(name: str, width: int, height: int):
     return torch_runner(deployed(checkpoint.load_network(name)))
 
 
-def detect_all(detector: Detector, shown: list[pictures.Picture]) -> list[Found]:
+def detect_all(detector: Detector, shown: list[dataset.Picture]) -> list[Found]:
     """Return what ``detector`` finds in each picture, with a progress bar."""
     return [detector(picture.levels[0]) for picture in tqdm(shown, desc='detect', unit='')]
 
 
-def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> list[Found]:
+def read_detections(path: Path, folder: Path, shown: list[dataset.Picture]) -> list[Found]:
     """Return what ``face_tracking detect FOLDER --json`` wrote to ``path``, for each picture.
 
     :raises UserError: if the file cannot be read, or lacks a picture.
@@ -124,8 +124,8 @@ def evaluate(arguments) -> Result:
         corrections = Path(arguments.corrections).read_text(encoding='utf-8')
         rows = labels.corrected(rows, yaml.safe_load(corrections))
     if arguments.held_out is not None:
-        rows = pictures.split(rows, arguments.held_out)[1]
-    shown = pictures.load(rows, tqdm.write, longest_side=None)
+        rows = dataset.split(rows, arguments.held_out)[1]
+    shown = dataset.load(rows, tqdm.write, longest_side=None)
     if arguments.detections:
         folder = Path(arguments.pictures or arguments.data)
         found = read_detections(Path(arguments.detections), folder, shown)

@@ -20,10 +20,10 @@ from torch import nn
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, onnx_file, pictures
+from training import checkpoint, dataset, labels, onnx_file
 from training.compose import Composer
 from training.network import STRIDES, DeployedNetwork, deployed
-from training.quantise import quantised
+from training.quantize import quantised
 from training.sizes import parse_size
 
 SIZES = ((160, 120), (320, 240), (640, 480))
@@ -69,7 +69,7 @@ def calibration_images(folder: Path, width: int, height: int, count: int, warn,
                        seed: int = 7) -> list[np.ndarray]:
     """Return ``count`` canvases, uint8 (H, W, 3) BGR, of the annotated pictures in ``folder``."""
     rows = labels.read_folder(folder, warn)
-    composer = Composer(pictures.load(rows, warn), width, height)
+    composer = Composer(dataset.load(rows, warn), width, height)
     return [composer.draw(np.random.default_rng((seed, k))).image for k in range(count)]
 
 

@@ -40,7 +40,7 @@ class Annotated:
     :param landmarks: float32 (N, 5, 2) in its pixels, NaN where unknown.
     :param ignore: bool (N,), regions that count neither as face nor as background.
     :param weights: float32 (N,), how often each face is drawn beside others.
-    :param points_only: the landmarks alone are known (see ``pictures.Picture``).
+    :param points_only: the landmarks alone are known (see ``dataset.Picture``).
     """
 
     file: Path

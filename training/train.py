@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.batches import Batches, set_up_worker
 from training.compose import Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
 from training.network import STRIDES, FaceNetwork, Widths, deployed, widened
+from training.processes import Processes
 from training.sizes import parse_size
 from training.teacher import Teacher
 
@@ -91,7 +92,8 @@ class Run:
 
     def __init__(self, options: Options):
         self.options = options
-        self.device = pick_device(options.device)
+        self.processes = Processes()
+        self.device = self.processes.start(pick_device(options.device))
         torch.manual_seed(options.seed)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -103,8 +105,8 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
         self.step, self.seconds = 0, 0.0
-        self.forward = (torch.compile(self.network, dynamic=False) if options.compile
-                        else self.network)
+        parallel = self.processes.parallel(self.network, self.device)
+        self.forward = torch.compile(parallel, dynamic=False) if options.compile else parallel
         self.folder = Path(options.out)
 
     def learn(self, batch) -> dict[str, float]:
@@ -198,7 +200,7 @@ def _detector(network: FaceNetwork, device: torch.device) -> Detector:
     return Detector(torch_runner(deployed(network).to(device), device), SIDE, SIDE)
 
 
-def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device) -> Result:
+def validate(network: FaceNetwork, held: list[dataset.Picture], device: torch.device) -> Result:
     """Return the figures of ``network`` on the pictures ``held`` out."""
     detector = _detector(network, device)
     found = [detector(picture.levels[0]) for picture in held]
@@ -206,7 +208,7 @@ def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.d
     return measure(held, found, sizes)
 
 
-def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pictures.Picture]]:
+def read_data(options: Options, warn) -> tuple[list[dataset.Picture], list[dataset.Picture]]:
     """Return the training and the validation pictures of ``options.data``."""
     rows = labels.read_folder(Path(options.data), warn)
     if options.corrections:
@@ -214,17 +216,17 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
         if not path.is_file():
             raise UserError(f'there is no file {path}', 'name the corrections, or none')
         rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
-    kept, held = pictures.split(rows, options.holdout)
+    kept, held = dataset.split(rows, options.holdout)
     held = [row for row in held if not row.points_only]
     if options.validation_images:
         held = held[::max(1, -(-len(held) // options.validation_images))]
-    training, validation = pictures.load(kept, warn), pictures.load(held, warn)
+    training, validation = dataset.load(kept, warn), dataset.load(held, warn)
     if not any((~picture.ignore).any() for picture in training):
         raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
     return training, validation
 
 
-def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
+def scene_hardness(network: FaceNetwork, training: list[dataset.Picture],
                    device: torch.device, progress: bool = False) -> np.ndarray:
     """Return how often to draw each picture without people, float (N,).
 
@@ -247,44 +249,57 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
     if teacher:
         Teacher(teacher).check(sizes)
     run = Run(options)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.processes.is_first:
+        run.folder.mkdir(parents=True, exist_ok=True)
     if resume:
         run.resume()
     elif (run.folder / 'state.pt').exists():
         raise UserError(f'{run.folder} holds a run already',
                         'add --resume, or choose another --out')
-    (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
+    if run.processes.is_first:
+        (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
     # Asked of the weights that the run began with, so that a resumed one draws the same.
     hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
                                progress) if options.init else None)
+    processes = run.processes
     batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
-                      options.batch, options.seed, teacher)
+                      options.batch, options.seed, teacher, processes.count)
     last = min(options.steps, stop_at or options.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
+    own = range(run.step * processes.count + processes.rank, last * processes.count,
+                processes.count)
+    loader = DataLoader(batches, batch_size=None, sampler=own,
                         num_workers=options.workers, worker_init_fn=set_up_worker,
                         prefetch_factor=4 if options.workers else None)
-    table = Table(run.folder / 'metrics.csv', run.step)
+    table = Table(run.folder / 'metrics.csv', run.step) if processes.is_first else None
     try:
         _loop(run, loader, validation, table, last, progress)
     finally:
-        table.close()
+        if table:
+            table.close()
+    processes.stop()
     return run
 
 
 def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
     options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
+    processes = run.processes
     bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
-               disable=not progress, mininterval=5)
+               disable=not (progress and processes.is_first), mininterval=5)
     for batch in bar:
         run.seconds = time.monotonic() - began
         parts = run.learn(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
-        out_of_time = bool(options.minutes) and run.seconds >= 60 * options.minutes
+        out_of_time = bool(options.minutes) and processes.agree(
+            run.seconds >= 60 * options.minutes, run.device)
         at_end = run.step == last or out_of_time
+        if not processes.is_first:
+            if out_of_time:
+                break
+            continue
         if run.step % options.checkpoint_every == 0 or at_end:
             run.save()
         validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)

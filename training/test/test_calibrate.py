@@ -34,7 +34,7 @@ def test_a_shift_moves_the_score_logits_alone():
 
 def test_recorded_outputs_are_shifted_as_the_network_would_be(made_folder):
     torch.manual_seed(2)
-    shown = pictures.load(labels.read_folder(made_folder, pytest.fail)[:6], pytest.fail, False)
+    shown = dataset.load(labels.read_folder(made_folder, pytest.fail)[:6], pytest.fail, False)
     rows = calibrate.examples(shown, 2)
     network = FaceNetwork().eval()
     with torch.no_grad():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from training import labels, pictures
+from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
 from training.photometric import spoil
-from training.pictures import Picture
+from training.dataset import Picture
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 
@@ -34,7 +34,7 @@ def scene() -> Picture:
 
 @pytest.fixture(scope='module')
 def made(made_folder):
-    return pictures.load(labels.read_folder(made_folder, pytest.fail), pytest.fail, False)
+    return dataset.load(labels.read_folder(made_folder, pytest.fail), pytest.fail, False)
 
 
 @pytest.mark.parametrize('seed', range(12))

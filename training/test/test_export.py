@@ -15,7 +15,7 @@ from training.compare import REFERENCE, agreement, compare, differences, duratio
 from training.compare import parser as compare_parser
 from training.detect import Detector, onnx_runner, torch_runner
 from training.network import DeployedNetwork, deployed
-from training.quantise import quantised
+from training.quantize import quantised
 
 AGREEMENT = 1e-4
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from face_tracking.errors import UserError
-from training import calibrate, checkpoint, evaluate, labels, pictures, plots
+from training import calibrate, checkpoint, dataset, evaluate, labels, plots
 from training.batches import Batches
 from training.compose import Composer, scenes
 from training.train import HARDEST, Options, Run, learning_rate, read_data, scene_hardness, train
@@ -102,7 +102,7 @@ def test_measures_what_it_trained(made_folder, tmp_path, capsys):
 
 
 def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
-    shown = pictures.load(labels.read_folder(made_folder, print), print)
+    shown = dataset.load(labels.read_folder(made_folder, print), print)
     rows = [{'file': picture.file.relative_to(made_folder).as_posix(), 'faces': [
         {'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])], 'score': 0.9,
          'landmarks': points.ravel().tolist()}

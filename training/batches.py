@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from training.compose import Composer
-from training.photometric import spoil
+from training.photometric import degrade
 from training.teacher import Teacher
 
 
@@ -67,7 +67,7 @@ class Batches(Dataset):
             random = np.random.default_rng((self.seed, int(number), k))
             canvas = composer.draw(random)
             rows = canvas.labels()
-            images.append(spoil(canvas.image, rows[0], random))
+            images.append(degrade(canvas.image, rows[0], random))
             labels.append(rows)
         images = np.stack(images)
         opinion = None

@@ -52,7 +52,7 @@ def load_network(name: str | Path) -> FaceNetwork:
                 raise RuntimeError('the tensors have other names')
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(f'{path} does not hold weights of this network: {error}',
-                        'train anew, or use the version of the package that wrote it') from error
+                        'train again, or use the version of the package that wrote it') from error
     return network
 
 
@@ -83,4 +83,4 @@ def load_state(path: Path) -> dict:
         raise UserError(f'there is no run to resume at {path.parent}',
                         'leave --resume out to start one') from error
     except Exception as error:
-        raise UserError(f'{path} is damaged', 'start the run anew') from error
+        raise UserError(f'{path} is damaged', 'start the run again') from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotated pictures: three annotation formats in, one record out.
+"""Annotated images: three annotation formats in, one record out.
 
 ``scored JSON``
     A list of ``{"file", "faces": [{"box": [x, y, w, h], "landmarks": [x1, y1, ... y5],
@@ -8,10 +8,10 @@
     ``images``, ``annotations`` with ``bbox`` [x, y, w, h]; ``iscrowd`` is a region to ignore;
     five ``keypoints`` (x, y, visibility) where there are landmarks.
 ``WIDER FACE text``
-    The picture's name, the number of faces, then for each face ``x y w h blur expression
+    The image's name, the number of faces, then for each face ``x y w h blur expression
     illumination invalid occlusion pose``; ``invalid`` 1 is a region to ignore.
 
-Landmarks are ordered as they lie in the picture from left to right: eye, eye, nose tip, mouth
+Landmarks are ordered as they lie in the image from left to right: eye, eye, nose tip, mouth
 corner, mouth corner.
 """
 
@@ -33,14 +33,14 @@ ANNOTATION_SUFFIXES = ('.json', '.txt')
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-    """One picture's annotation.
+    """One image's annotation.
 
-    :param file: where the picture is.
+    :param file: where the image is.
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in its pixels.
     :param landmarks: float32 (N, 5, 2) in its pixels, NaN where unknown.
     :param ignore: bool (N,), regions that count neither as face nor as background.
     :param weights: float32 (N,), how often each face is drawn beside others.
-    :param points_only: the landmarks alone are known (see ``dataset.Picture``).
+    :param points_only: the landmarks alone are known (see ``dataset.Image``).
     """
 
     file: Path
@@ -56,14 +56,14 @@ class Annotated:
 
     @property
     def peopled(self) -> bool:
-        """Whether anything in the picture is, or may be, a face."""
+        """Whether anything in the image is, or may be, a face."""
         return len(self.boxes) > 0
 
 
 def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
-    """Return what the annotation files of ``folder`` say, sorted by picture.
+    """Return what the annotation files of ``folder`` say, sorted by image.
 
-    Annotation files lie directly in the folder; the pictures they name lie relative to it (or
+    Annotation files lie directly in the folder; the images they name lie relative to it (or
     to its subfolder ``images``). A file that cannot be understood is named to ``warn`` and
     skipped.
 
@@ -71,7 +71,7 @@ def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}', 'name a folder of annotated pictures')
+        raise UserError(f'there is no folder {folder}', 'name a folder of annotated images')
     found: dict[Path, Annotated] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in ANNOTATION_SUFFIXES or not path.is_file():
@@ -102,7 +102,7 @@ def read_file(path: Path) -> list[Annotated]:
         return [_from_scored(path.parent, row) for row in data]
     if isinstance(data, dict) and 'images' in data and 'annotations' in data:
         return _read_coco(path.parent, data)
-    raise ValueError('neither a list of pictures nor COCO (images, annotations)')
+    raise ValueError('neither a list of images nor COCO (images, annotations)')
 
 
 def _located(folder: Path, name: str) -> Path:
@@ -165,7 +165,7 @@ def _read_wider(path: Path) -> list[Annotated]:
             raise ValueError(f'the number of faces is missing after "{name}"')
         count = int(lines[at + 1])
         at += 2
-        # An empty picture is followed by one row of zeros in the published files.
+        # An empty image is followed by one row of zeros in the published files.
         if count == 0 and at < len(lines) and set(lines[at].split()) == {'0'}:
             at += 1
         rows = []

@@ -23,7 +23,7 @@ FACING = 0.4
 """Distance of the eyes over the size of a face that looks at the camera."""
 LARGEST_TURN_WEIGHT = 2.0
 """Landmarks of a turned face, whose eyes are nearer together, matter by so much more at most:
-error is told over the distance of the eyes."""
+error is relative to the distance of the eyes."""
 DENSE_SHARE = 0.2
 """How much the boxes of all cells inside a face matter beside those of the cells that answer
 for it: they teach the network early where in a face it is."""
@@ -112,8 +112,8 @@ def _score_targets(cells: Cells, batch: Batch, positive):
     The quality is NaN where the teacher is not asked, and None without a teacher.
     """
     target = positive.float()
-    centres = cells.corners + cells.strides[:, None] / 2
-    inside = holds(batch.boxes, centres)
+    centers = cells.corners + cells.strides[:, None] / 2
+    inside = holds(batch.boxes, centers)
     ignored = (inside & batch.ignore[..., None]).any(1) & ~positive
     if batch.teacher is None:
         return target, (~ignored).float(), None

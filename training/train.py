@@ -34,12 +34,12 @@ GRADIENT_LIMIT = 5.0
 LARGEST_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
 SIDE = 320
-"""Pixels into which whole pictures are fitted, for validation and to find hard scenes."""
+"""Pixels into which whole images are fitted, for validation and to find hard scenes."""
 HARDEST = 8.0
-"""A picture without people that looks most like a face is drawn so many times as often."""
+"""An image without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
-COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
-           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
+COLUMNS = ('step', 'seconds', 'learning_rate', *LOSS_NAMES, 'total', 'validation_ap',
+           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_images')
 
 
 @dataclasses.dataclass
@@ -56,8 +56,8 @@ class Options:
     width: str = ''
     batch: int = 64
     size: str = '160x160'
-    rate: float = 3e-3
-    rate_end: float = 0.0
+    learning_rate: float = 3e-3
+    final_learning_rate: float = 0.0
     warm_up: int = 300
     average: float = 0.998
     holdout: float = 0.08
@@ -79,11 +79,11 @@ def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
         the clock if that is before the last step.
     """
     if step < options.warm_up:
-        return options.rate * (step + 1) / options.warm_up
+        return options.learning_rate * (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
     if options.minutes:
         done = max(done, seconds / 60 / options.minutes)
-    return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
+    return options.final_learning_rate + (options.learning_rate - options.final_learning_rate) * (1 + math.cos(
         math.pi * min(done, 1))) / 2
 
 
@@ -102,16 +102,16 @@ class Run:
             network = widened(network, Widths(*map(int, options.width.split(','))))
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimiser = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(
+            _decayed_groups(self.network), lr=options.learning_rate, weight_decay=WEIGHT_DECAY)
         self.step, self.seconds = 0, 0.0
         parallel = self.processes.parallel(self.network, self.device)
         self.forward = torch.compile(parallel, dynamic=False) if options.compile else parallel
         self.folder = Path(options.out)
 
-    def learn(self, batch) -> dict[str, float]:
+    def train_step(self, batch) -> dict[str, float]:
         """Take one step; return the losses by name."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group['lr'] = learning_rate(self.options, self.step, self.seconds)
         batch = batch.to(self.device)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
@@ -120,18 +120,18 @@ class Run:
             outputs = self.forward(images)
         parts = losses(outputs, batch)
         total = sum(parts.values())
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
         # One odd batch must not end a run.
         if torch.isfinite(norm):
-            self.optimiser.step()
-        self._follow()
+            self.optimizer.step()
+        self._update_average()
         self.step += 1
         return {**{name: float(value.detach()) for name, value in parts.items()},
                 'total': float(total.detach())}
 
-    def _follow(self):
+    def _update_average(self):
         """Move the running average of the weights; it starts as their plain mean."""
         share = 1 - min(self.options.average, (1 + self.step) / (10 + self.step))
         new = self.network.state_dict()
@@ -143,7 +143,7 @@ class Run:
         """Write the state to resume from, and the averaged weights."""
         checkpoint.save_state({
             'step': self.step, 'seconds': self.seconds, 'network': self.network.state_dict(),
-            'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
+            'average': self.average.state_dict(), 'optimizer': self.optimizer.state_dict(),
         }, self.folder / 'state.pt')
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
 
@@ -153,7 +153,7 @@ class Run:
         self.step, self.seconds = state['step'], state.get('seconds', 0.0)
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
-        self.optimiser.load_state_dict(state['optimiser'])
+        self.optimizer.load_state_dict(state['optimizer'])
 
 
 def _decayed_groups(network):
@@ -172,7 +172,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-class Table:
+class MetricsFile:
     """The metrics file: one row per report, cut back to the step that a run resumes from."""
 
     def __init__(self, path: Path, step: int):
@@ -200,16 +200,16 @@ def _detector(network: FaceNetwork, device: torch.device) -> Detector:
     return Detector(torch_runner(deployed(network).to(device), device), SIDE, SIDE)
 
 
-def validate(network: FaceNetwork, held: list[dataset.Picture], device: torch.device) -> Result:
-    """Return the figures of ``network`` on the pictures ``held`` out."""
+def validate(network: FaceNetwork, held: list[dataset.Sample], device: torch.device) -> Result:
+    """Return the figures of ``network`` on the images ``held`` out."""
     detector = _detector(network, device)
-    found = [detector(picture.levels[0]) for picture in held]
-    sizes = [picture.levels[0].shape[1::-1] for picture in held]
+    found = [detector(sample.levels[0]) for sample in held]
+    sizes = [sample.levels[0].shape[1::-1] for sample in held]
     return measure(held, found, sizes)
 
 
-def read_data(options: Options, warn) -> tuple[list[dataset.Picture], list[dataset.Picture]]:
-    """Return the training and the validation pictures of ``options.data``."""
+def read_data(options: Options, warn) -> tuple[list[dataset.Sample], list[dataset.Sample]]:
+    """Return the training and the validation images of ``options.data``."""
     rows = labels.read_folder(Path(options.data), warn)
     if options.corrections:
         path = Path(options.corrections)
@@ -221,14 +221,14 @@ def read_data(options: Options, warn) -> tuple[list[dataset.Picture], list[datas
     if options.validation_images:
         held = held[::max(1, -(-len(held) // options.validation_images))]
     training, validation = dataset.load(kept, warn), dataset.load(held, warn)
-    if not any((~picture.ignore).any() for picture in training):
-        raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
+    if not any((~sample.ignore).any() for sample in training):
+        raise UserError(f'no face to train on in {options.data}', 'annotate some images')
     return training, validation
 
 
-def scene_hardness(network: FaceNetwork, training: list[dataset.Picture],
+def scene_hardness(network: FaceNetwork, training: list[dataset.Sample],
                    device: torch.device, progress: bool = False) -> np.ndarray:
-    """Return how often to draw each picture without people, float (N,).
+    """Return how often to draw each image without people, float (N,).
 
     Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
     the others.
@@ -271,7 +271,7 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
     loader = DataLoader(batches, batch_size=None, sampler=own,
                         num_workers=options.workers, worker_init_fn=set_up_worker,
                         prefetch_factor=4 if options.workers else None)
-    table = Table(run.folder / 'metrics.csv', run.step) if processes.is_first else None
+    table = MetricsFile(run.folder / 'metrics.csv', run.step) if processes.is_first else None
     try:
         _loop(run, loader, validation, table, last, progress)
     finally:
@@ -281,7 +281,7 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
     return run
 
 
-def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
+def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress: bool):
     options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
     processes = run.processes
@@ -289,7 +289,7 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
                disable=not (progress and processes.is_first), mininterval=5)
     for batch in bar:
         run.seconds = time.monotonic() - began
-        parts = run.learn(batch)
+        parts = run.train_step(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
@@ -310,9 +310,9 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
                 row |= {'validation_ap': result.average_precision,
                         'validation_landmark_error': result.landmark_error,
                         'validation_false_alarms': result.false_alarms,
-                        'validation_empty_pictures': result.empty_pictures}
+                        'validation_empty_images': result.empty_images}
             table.add(step=run.step, seconds=run.seconds,
-                      rate=learning_rate(options, run.step - 1, run.seconds), **row)
+                      learning_rate=learning_rate(options, run.step - 1, run.seconds), **row)
             sums, counted = dict.fromkeys(sums, 0.0), 0
         if out_of_time:
             break
@@ -324,7 +324,7 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m training.train', description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = found.add_argument
-    add('--data', required=True, help='folder of pictures with COCO JSON, WIDER FACE text or '
+    add('--data', required=True, help='folder of images with COCO JSON, WIDER FACE text or '
         'scored JSON annotations')
     add('--out', required=True, help='folder of the run: state, weights, metrics, options')
     add('--resume', action='store_true', help='continue the run in --out')
@@ -338,8 +338,8 @@ def parser() -> argparse.ArgumentParser:
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
     add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
         'several, with commas between, take turns')
-    add('--rate', type=float, default=Options.rate, help='highest learning rate')
-    add('--rate-end', type=float, default=Options.rate_end, help='learning rate at the end')
+    add('--learning-rate', type=float, default=Options.learning_rate, help='highest learning rate')
+    add('--final-learning-rate', type=float, default=Options.final_learning_rate, help='learning rate at the end')
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
     add('--average', type=float, default=Options.average, help='decay of the averaged weights')
     add('--holdout', type=float, default=Options.holdout, help='share kept for validation')

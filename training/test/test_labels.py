@@ -57,7 +57,7 @@ def test_pictures_may_lie_in_images(tmp_path):
 @pytest.mark.parametrize('name, text', [
     ('broken.json', '{"images": [{'), ('number.json', '3'), ('foreign.json', '[{"name": 1}]'),
     ('short.txt', 'x.jpg\n3\n1 2 3 4\n'), ('words.txt', 'x.jpg\n1\none two three four\n'),
-    ('prose.txt', 'These are my pictures.\nI like them.\n'),
+    ('prose.txt', 'These are my images.\nI like them.\n'),
 ])
 def test_names_and_skips_a_broken_file(tmp_path, name, text):
     (tmp_path / 'good.txt').write_text(WIDER)
@@ -97,7 +97,7 @@ def test_corrections():
 def test_names_and_skips_broken_pictures(made_folder, tmp_path):
     rows = labels.read_folder(made_folder, pytest.fail)[:2]
     broken = tmp_path / 'broken.jpg'
-    broken.write_bytes(b'\xff\xd8 not a picture')
+    broken.write_bytes(b'\xff\xd8 not an image')
     said = []
     found = dataset.load([*rows, _row(broken, False), _row(tmp_path / 'gone.jpg', False)],
                           said.append, progress=False)

@@ -183,9 +183,7 @@ def _read_wider(path: Path) -> list[Annotated]:
 
 def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
     """Return ``rows`` after a person's ``corrections`` of them (see ``corrections.yaml``)."""
-    no_face = _names(corrections.get('no_face', []))
-    unsure = _names(corrections.get('unsure', []))
-    always = set(corrections.get('always_a_face', []))
+    no_face, unsure, always = corrected_names(corrections)
     kept = []
     for row in rows:
         name = f'{row.file.parent.name}/{row.file.stem}'
@@ -199,6 +197,12 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             continue
         kept.append(row)
     return kept
+
+
+def corrected_names(corrections: dict) -> tuple[set[str], set[str], set[str]]:
+    """Return the images without a face, the unsure ones, and the folders of faces."""
+    return (_names(corrections.get('no_face', [])), _names(corrections.get('unsure', [])),
+            set(corrections.get('always_a_face', [])))
 
 
 def _names(entries: list[str]) -> set[str]:

@@ -29,14 +29,30 @@ setup(
     name=PACKAGE,
     version=version(),
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed'], f'{PACKAGE}.compiler': ['tuned/*.json']},
+    package_data={
+        PACKAGE: ['py.typed'],
+        f'{PACKAGE}.web': ['static/*'],
+        f'{PACKAGE}.compiler': ['tuned/*.json'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
-        (f'share/{PACKAGE}', ['package.xml', 'LICENSE', 'requirements.txt']),
+        (
+            f'share/{PACKAGE}',
+            ['package.xml', 'LICENSE', 'requirements.txt', 'requirements-actions.txt'],
+        ),
+        # On PATH after sourcing a workspace; setup.cfg puts the executables into lib/.
+        ('bin', [f'scripts/{PACKAGE}']),
         *(entry for folder in SHARED for entry in share(folder)),
     ],
     python_requires='>=3.10',
     install_requires=['setuptools'],
+    # requirements-actions.txt pins versions that agree with each other.
+    extras_require={
+        'web': ['aiohttp>=3.9'],
+        'mqtt': ['paho-mqtt>=2.0'],
+        'gpio': ['gpiozero>=2.0'],
+        'record': ['rosbags>=0.10'],
+    },
     zip_safe=False,
     author='face_tracking maintainers',
     maintainer='face_tracking maintainers',
@@ -52,6 +68,14 @@ setup(
             'tracker_node = face_tracking.entry_points:tracker_node',
             'pan_tilt_node = face_tracking.entry_points:pan_tilt_node',
             'pipeline = face_tracking.entry_points:pipeline',
+            'events_node = face_tracking.entry_points:events_node',
+            'speech_node = face_tracking.entry_points:speech_node',
+            'web_node = face_tracking.entry_points:web_node',
+            'rtsp_node = face_tracking.entry_points:rtsp_node',
+            'mqtt_node = face_tracking.entry_points:mqtt_node',
+            'anonymizer_node = face_tracking.entry_points:anonymizer_node',
+            'recorder_node = face_tracking.entry_points:recorder_node',
+            'actions = face_tracking.entry_points:actions',
         ],
     },
 )

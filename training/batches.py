@@ -39,9 +39,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(*(None if value is None else value.to(device, non_blocking=True)
-                       for value in (getattr(self, field.name)
-                                     for field in dataclasses.fields(self))))
+        return Batch(
+            *(
+                None if value is None else value.to(device, non_blocking=True)
+                for value in (getattr(self, field.name) for field in dataclasses.fields(self))
+            )
+        )
 
 
 class Batches(Dataset):
@@ -53,8 +56,14 @@ class Batches(Dataset):
     :param processes: how many batches, one for each process, a step has.
     """
 
-    def __init__(self, composers: list[Composer], size: int, seed: int,
-                 teacher: Path | None = None, processes: int = 1):
+    def __init__(
+        self,
+        composers: list[Composer],
+        size: int,
+        seed: int,
+        teacher: Path | None = None,
+        processes: int = 1,
+    ):
         self.composers, self.size, self.seed = composers, size, seed
         self.processes = processes
         self.teacher_path, self.teacher = teacher, None
@@ -93,7 +102,7 @@ def _padded(labels):
     ignore = np.zeros((len(labels), most), bool)
     points_only = np.zeros((len(labels), most), bool)
     for k, (box, points, unsure, only) in enumerate(labels):
-        boxes[k, :len(box)], landmarks[k, :len(box)] = box, points
-        valid[k, :len(box)], ignore[k, :len(box)] = ~unsure, unsure
-        points_only[k, :len(box)] = only
+        boxes[k, : len(box)], landmarks[k, : len(box)] = box, points
+        valid[k, : len(box)], ignore[k, : len(box)] = ~unsure, unsure
+        points_only[k, : len(box)] = only
     return boxes, landmarks, valid, ignore, points_only

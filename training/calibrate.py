@@ -36,20 +36,30 @@ SEED = 11
 
 def examples(shown: list[dataset.Sample], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
     """Return images and their labels: ``shown`` and as many composed ``canvases`` of them."""
-    found = [(sample.levels[0], Annotated(sample.file, sample.boxes, sample.landmarks,
-                                           sample.ignore)) for sample in shown]
+    found = [
+        (sample.levels[0], Annotated(sample.file, sample.boxes, sample.landmarks, sample.ignore))
+        for sample in shown
+    ]
     composer = Composer(shown, SIDE, SIDE)
     for k in range(canvases):
         random = np.random.default_rng((SEED, k))
         canvas = composer.draw(random)
         boxes, landmarks, ignore, points_only = canvas.labels()
-        found.append((degrade(canvas.image, boxes, random),
-                      Annotated(Path(str(k)), boxes, landmarks, ignore | points_only)))
+        found.append(
+            (
+                degrade(canvas.image, boxes, random),
+                Annotated(Path(str(k)), boxes, landmarks, ignore | points_only),
+            )
+        )
     return found
 
 
-def results(network: FaceNetwork, rows: list[tuple[np.ndarray, Annotated]],
-            threshold: float, progress: bool = True) -> list[Result]:
+def results(
+    network: FaceNetwork,
+    rows: list[tuple[np.ndarray, Annotated]],
+    threshold: float,
+    progress: bool = True,
+) -> list[Result]:
     """Return the figures of ``network`` on ``rows`` for each of ``SHIFTS``."""
     run = torch_runner(deployed(network))
     recorded = []
@@ -59,10 +69,17 @@ def results(network: FaceNetwork, rows: list[tuple[np.ndarray, Annotated]],
     found = []
     for shift in tqdm(SHIFTS, desc='shifts', unit='', disable=not progress):
         outputs = iter(recorded)
-        detector = Detector(lambda _, replay=outputs, by=shift: _shifted(next(replay), by),
-                            SIDE, SIDE, threshold)
-        found.append(measure([label for _, label in rows], [detector(image) for image, _ in rows],
-                             [image.shape[1::-1] for image, _ in rows], threshold))
+        detector = Detector(
+            lambda _, replay=outputs, by=shift: _shifted(next(replay), by), SIDE, SIDE, threshold
+        )
+        found.append(
+            measure(
+                [label for _, label in rows],
+                [detector(image) for image, _ in rows],
+                [image.shape[1::-1] for image, _ in rows],
+                threshold,
+            )
+        )
     return found
 
 
@@ -77,10 +94,16 @@ def chosen(found: list[Result], most_alarms: float) -> int:
 
     Where none is that quiet, the quietest.
     """
-    quiet = [k for k, result in enumerate(found)
-             if result.false_alarms <= most_alarms * result.empty_images]
-    return max(quiet, key=lambda k: f1(found[k])) if quiet else int(
-        np.argmin([result.false_alarms for result in found]))
+    quiet = [
+        k
+        for k, result in enumerate(found)
+        if result.false_alarms <= most_alarms * result.empty_images
+    ]
+    return (
+        max(quiet, key=lambda k: f1(found[k]))
+        if quiet
+        else int(np.argmin([result.false_alarms for result in found]))
+    )
 
 
 def _shifted(outputs: list[np.ndarray], by: float) -> list[np.ndarray]:
@@ -100,19 +123,29 @@ def shift_scores(network: FaceNetwork, by: float):
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.calibrate', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.calibrate',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = found.add_argument
     add('--weights', required=True, help='a .safetensors file, or "bundled"')
     add('--out', required=True, help='where to write the calibrated .safetensors')
     add('--data', required=True, help='the folder that training had')
     add('--corrections', default='', help='YAML of what a person says against the labels')
-    add('--held-out', type=float, default=DEFAULT_HOLDOUT, help='the share that training held '
-        'out (default: %(default)s)')
+    add(
+        '--held-out',
+        type=float,
+        default=DEFAULT_HOLDOUT,
+        help='the share that training held out (default: %(default)s)',
+    )
     add('--canvases', type=int, default=300, help='how many to compose (default: %(default)s)')
     add('--threshold', type=float, default=0.7, help='(default: %(default)s)')
-    add('--alarms', type=float, default=0.02, help='most false alarms, on average, in an image '
-        'without people (default: %(default)s)')
+    add(
+        '--alarms',
+        type=float,
+        default=0.02,
+        help='most false alarms, on average, in an image without people (default: %(default)s)',
+    )
     return found
 
 
@@ -132,9 +165,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     best = chosen(found, arguments.alarms)
     for k, (shift, result) in enumerate(zip(SHIFTS, found, strict=True)):
-        print(f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
-              f'  false alarms {result.false_alarms} in {result.empty_images}'
-              + ('  <- chosen' if k == best else ''))
+        print(
+            f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
+            f'  false alarms {result.false_alarms} in {result.empty_images}'
+            + ('  <- chosen' if k == best else '')
+        )
     shift_scores(network, float(SHIFTS[best]))
     checkpoint.save_weights(network, Path(arguments.out))
     return 0

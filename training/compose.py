@@ -51,9 +51,12 @@ class Canvas:
 
     def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (N, 4), landmarks (N, 5, 2), both float32, ignore and points_only."""
-        return (np.array(self.boxes, np.float32).reshape(-1, 4),
-                np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
-                np.array(self.ignore, bool), np.array(self.points_only, bool))
+        return (
+            np.array(self.boxes, np.float32).reshape(-1, 4),
+            np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
+            np.array(self.ignore, bool),
+            np.array(self.points_only, bool),
+        )
 
 
 def scenes(samples: list[Sample]) -> list[int]:
@@ -69,25 +72,36 @@ class Composer:
         (len(images),); None draws all alike.
     """
 
-    def __init__(self, samples: list[Sample], width: int, height: int,
-                 scene_share: float = 0.15, hardness: np.ndarray | None = None):
+    def __init__(
+        self,
+        samples: list[Sample],
+        width: int,
+        height: int,
+        scene_share: float = 0.15,
+        hardness: np.ndarray | None = None,
+    ):
         self.samples = samples
         self.width, self.height = width, height
         self.scene_share = scene_share
         self.scenes = scenes(samples)
         weights = np.ones(len(samples)) if hardness is None else np.asarray(hardness, float)
         self._scene_sums = np.cumsum(weights[self.scenes])
-        faces = [(i, j, sample.weights[j]) for i, sample in enumerate(samples)
-                 if not sample.points_only for j in np.flatnonzero(~sample.ignore)
-                 if _shorter_side(sample.boxes[j]) >= SMALLEST_FACE]
+        faces = [
+            (i, j, sample.weights[j])
+            for i, sample in enumerate(samples)
+            if not sample.points_only
+            for j in np.flatnonzero(~sample.ignore)
+            if _shorter_side(sample.boxes[j]) >= SMALLEST_FACE
+        ]
         if not faces:
             raise ValueError('there is no face to train on')
         self.faces = [(i, j) for i, j, _ in faces]
         # An image of a crowd is not drawn as often as it has faces.
         count = np.bincount([i for i, _, _ in faces], minlength=len(samples))
         self._face_sums = np.cumsum([weight / math.sqrt(count[i]) for i, _, weight in faces])
-        self.heads = [i for i, sample in enumerate(samples)
-                      if sample.points_only and len(sample.boxes)]
+        self.heads = [
+            i for i, sample in enumerate(samples) if sample.points_only and len(sample.boxes)
+        ]
 
     def draw(self, random: np.random.Generator) -> Canvas:
         """Return one new canvas."""
@@ -163,15 +177,27 @@ class Composer:
             middle = np.array([width - middle[0], middle[1]])
         spare = sides - scale * np.array([width, height])
         corner = np.clip(center - scale * middle, np.minimum(spare, 0), np.maximum(spare, 0))
-        self._place(canvas, index, face, scale * longer, low + corner + scale * middle, area,
-                    random, mirrored=mirrored)
+        self._place(
+            canvas,
+            index,
+            face,
+            scale * longer,
+            low + corner + scale * middle,
+            area,
+            random,
+            mirrored=mirrored,
+        )
 
     def _quarters(self, canvas, random):
         """Divide the canvas into four unequal parts of four images."""
         x = int(self.width * random.uniform(0.35, 0.65))
         y = int(self.height * random.uniform(0.35, 0.65))
-        for area in ((0, 0, x, y), (x, 0, self.width, y), (0, y, x, self.height),
-                     (x, y, self.width, self.height)):
+        for area in (
+            (0, 0, x, y),
+            (x, 0, self.width, y),
+            (0, y, x, self.height),
+            (x, y, self.width, self.height),
+        ):
             if random.random() < 0.9:
                 self._crop_into(canvas, area, random)
 
@@ -201,8 +227,12 @@ class Composer:
         scale = min(scale, LARGEST_SCALE)
         low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
         mirrored = random.random() < 0.5
-        matrix = np.array([[-scale if mirrored else scale, 0,
-                            low[0] + (width * scale if mirrored else 0)], [0, scale, low[1]]])
+        matrix = np.array(
+            [
+                [-scale if mirrored else scale, 0, low[0] + (width * scale if mirrored else 0)],
+                [0, scale, low[1]],
+            ]
+        )
         if random.random() < 0.7:
             canvas.image[:] = 0
         self._draw_sample(canvas, sample, matrix, (0, 0, self.width, self.height), random)
@@ -242,25 +272,28 @@ class Composer:
 
     @staticmethod
     def _hides(canvas, center, reach) -> bool:
-        return any(box[0] < center[0] + reach[0] and box[2] > center[0] - reach[0]
-                   and box[1] < center[1] + reach[1] and box[3] > center[1] - reach[1]
-                   for box in canvas.boxes)
+        return any(
+            box[0] < center[0] + reach[0]
+            and box[2] > center[0] - reach[0]
+            and box[1] < center[1] + reach[1]
+            and box[3] > center[1] - reach[1]
+            for box in canvas.boxes
+        )
 
-    def _place(self, canvas, index, face, size, center, area, random, soft=False,
-               mirrored=None):
+    def _place(self, canvas, index, face, size, center, area, random, soft=False, mirrored=None):
         """Draw image ``index`` so that its ``face`` is ``size`` long and at ``center``."""
         sample = self.samples[index]
         box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         scale = min(size / longer, LARGEST_SCALE)
-        angle = math.radians(random.normal(0, 9) if random.random() < 0.92
-                             else random.uniform(-50, 50))
+        angle = math.radians(
+            random.normal(0, 9) if random.random() < 0.92 else random.uniform(-50, 50)
+        )
         stretch = math.exp(random.normal(0, 0.05))
         if mirrored is None:
             mirrored = random.random() < 0.5
         mirror = -1 if mirrored else 1
-        turn = np.array([[math.cos(angle), -math.sin(angle)],
-                         [math.sin(angle), math.cos(angle)]])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         linear = turn @ np.diag([mirror * scale * stretch, scale / stretch])
         middle = (box[:2] + box[2:]) / 2
         matrix = np.concatenate([linear, (center - linear @ middle)[:, None]], axis=1)
@@ -273,16 +306,22 @@ class Composer:
         region = canvas.image[y1:y2, x1:x2]
         scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         # Half a level up or down: images come both crisp and soft out of a camera's scaler.
-        level = int(np.clip(math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
-                            0, len(sample.levels) - 1))
+        level = int(
+            np.clip(
+                math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
+                0,
+                len(sample.levels) - 1,
+            )
+        )
         source = sample.levels[level]
         local = matrix.copy()
         # Pixel centers lie at half coordinates on every level.
-        local[:, :2] *= 2 ** level
+        local[:, :2] *= 2**level
         local[:, 2] += local[:, :2].sum(axis=1) / 2 - 0.5 - [x1, y1]
         size = (x2 - x1, y2 - y1)
-        drawn = cv2.warpAffine(source, local, size, flags=cv2.INTER_LINEAR,
-                               borderMode=cv2.BORDER_REPLICATE)
+        drawn = cv2.warpAffine(
+            source, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         inside = _inside(sample, matrix, size, (x1, y1))
         if soft:
             inside = np.minimum(inside, _ellipse(size))
@@ -295,8 +334,7 @@ class Composer:
 
     def _add_labels(self, canvas, sample, matrix, origin, inside):
         mirrored = np.linalg.det(matrix[:, :2]) < 0
-        for box, points, ignore in zip(sample.boxes, sample.landmarks, sample.ignore,
-                                       strict=True):
+        for box, points, ignore in zip(sample.boxes, sample.landmarks, sample.ignore, strict=True):
             new = _turned_box(box, matrix)
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
@@ -305,7 +343,8 @@ class Composer:
             canvas.boxes.append(new)
             canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
             canvas.ignore.append(
-                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE)
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
+            )
             canvas.points_only.append(sample.points_only)
         if sample.points_only:
             height, width = inside.shape
@@ -346,7 +385,7 @@ def _shown(box, origin, inside) -> float:
     """Return which share of ``box`` lies where ``inside`` is set."""
     x1, y1 = np.floor(box[:2] - origin).astype(int)
     x2, y2 = np.ceil(box[2:] - origin).astype(int)
-    cut = inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)]
+    cut = inside[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     return float(cut.sum()) / max((x2 - x1) * (y2 - y1), 1)
 
 

@@ -42,15 +42,26 @@ class Sample:
     points_only: bool = False
 
     @classmethod
-    def of(cls, file: Path, image: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray,
-           ignore: np.ndarray, **further: Any) -> Sample:
+    def of(
+        cls,
+        file: Path,
+        image: np.ndarray,
+        boxes: np.ndarray,
+        landmarks: np.ndarray,
+        ignore: np.ndarray,
+        **further: Any,
+    ) -> Sample:
         """Return the sample of an image whose faces are drawn alike often."""
         weights = np.ones(len(boxes), np.float32)
         return cls(file, _pyramid(image), boxes, landmarks, ignore, weights, **further)
 
 
-def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool = True,
-         longest_side: int | None = LONGEST_SIDE) -> list[Sample]:
+def load(
+    rows: Iterable[Annotated],
+    warn: Callable[[str], None],
+    progress: bool = True,
+    longest_side: int | None = LONGEST_SIDE,
+) -> list[Sample]:
     """Decode the images of ``rows``; one that cannot be is named to ``warn`` and skipped.
 
     :param longest_side: larger images are scaled down to this, pixels; None keeps them.
@@ -59,15 +70,25 @@ def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool 
     for row in tqdm(list(rows), desc='images', unit='', disable=not progress):
         image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
         if image is None:
-            warn(f'skipped image {row.file}: '
-                 + ('it cannot be decoded' if row.file.is_file() else 'there is no such file'))
+            warn(
+                f'skipped image {row.file}: '
+                + ('it cannot be decoded' if row.file.is_file() else 'there is no such file')
+            )
             continue
         scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        samples.append(Sample(row.file, _pyramid(image), row.boxes * np.float32(scale),
-                                row.landmarks * np.float32(scale), row.ignore,
-                                row.weights, row.points_only))
+        samples.append(
+            Sample(
+                row.file,
+                _pyramid(image),
+                row.boxes * np.float32(scale),
+                row.landmarks * np.float32(scale),
+                row.ignore,
+                row.weights,
+                row.points_only,
+            )
+        )
     return samples
 
 
@@ -77,14 +98,16 @@ def split(rows: list[Annotated], fraction: float) -> tuple[list[Annotated], list
     An image stays in its part whatever is added or removed around it.
     """
     held = [_hash(row) < fraction for row in rows]
-    return ([row for row, is_held in zip(rows, held, strict=True) if not is_held],
-            [row for row, is_held in zip(rows, held, strict=True) if is_held])
+    return (
+        [row for row, is_held in zip(rows, held, strict=True) if not is_held],
+        [row for row, is_held in zip(rows, held, strict=True) if is_held],
+    )
 
 
 def _hash(row: Annotated) -> float:
     name = f'{row.file.parent.name}/{row.file.name}'
     digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], 'big') / 2 ** 32
+    return int.from_bytes(digest[:4], 'big') / 2**32
 
 
 def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -92,6 +115,6 @@ def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
     while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
         height, width = levels[-1].shape[:2]
         # Odd edges are cut, so that a level is exactly half the one before.
-        even = levels[-1][:height // 2 * 2, :width // 2 * 2]
+        even = levels[-1][: height // 2 * 2, : width // 2 * 2]
         levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
     return tuple(levels)

@@ -53,8 +53,14 @@ class Result:
     recall_at: float
 
 
-def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold: float = 0.7,
-            min_side: float = 12.0, long_side: float = 320.0) -> Result:
+def measure(
+    labels,
+    found: list[Found],
+    sizes: list[tuple[int, int]],
+    threshold: float = 0.7,
+    min_side: float = 12.0,
+    long_side: float = 320.0,
+) -> Result:
     """Compare detections with labels.
 
     :param labels: one object per image with ``boxes``, ``landmarks`` and ``ignore``.
@@ -70,9 +76,21 @@ def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold:
         if not len(label.boxes):
             empty += 1
             alarms += int((seen.scores >= threshold).sum())
-        matches.append(match(Labels(label.boxes, counts, label.landmarks),
-                             Detections(0, seen.boxes, seen.scores, seen.landmarks),
-                             min_side / scale))
+        matches.append(
+            match(
+                Labels(label.boxes, counts, label.landmarks),
+                Detections(0, seen.boxes, seen.scores, seen.landmarks),
+                min_side / scale,
+            )
+        )
     whole = curve(matches)
-    return Result(whole.average_precision, whole.recall, whole.faces, *landmark_error(matches),
-                  empty, alarms, whole.precision_at(threshold), whole.recall_at(threshold))
+    return Result(
+        whole.average_precision,
+        whole.recall,
+        whole.faces,
+        *landmark_error(matches),
+        empty,
+        alarms,
+        whole.precision_at(threshold),
+        whole.recall_at(threshold),
+    )

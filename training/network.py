@@ -96,8 +96,9 @@ WIDTHS = Widths(24, 48, 96)
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     """Return ``blocks`` blocks, of which the first halves the resolution."""
-    return nn.Sequential(Separable(inputs, outputs, 2),
-                         *(Separable(outputs, outputs) for _ in range(blocks - 1)))
+    return nn.Sequential(
+        Separable(inputs, outputs, 2), *(Separable(outputs, outputs) for _ in range(blocks - 1))
+    )
 
 
 class FaceNetwork(nn.Module):
@@ -194,8 +195,11 @@ def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
         kernel = module.weight[0].numel()
         total += output[0].numel() * kernel
 
-    hooks = [module.register_forward_hook(count) for module in network.modules()
-             if isinstance(module, nn.Conv2d)]
+    hooks = [
+        module.register_forward_hook(count)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
     was_training = network.training
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, height, width))
@@ -218,8 +222,7 @@ def widened(network: FaceNetwork, widths: Widths, noise: float = 0.05) -> FaceNe
     relative ``noise`` on the copies lets them diverge in training.
     """
     wide = FaceNetwork(widths)
-    sources = {old: _repeated(old, new)
-               for old, new in zip(network.widths, widths, strict=True)}
+    sources = {old: _repeated(old, new) for old, new in zip(network.widths, widths, strict=True)}
     sources[3], sources[CHANNELS] = torch.arange(3), sources.get(CHANNELS, torch.arange(CHANNELS))
     state = {}
     modules = dict(network.named_modules())
@@ -242,7 +245,7 @@ def _widened_kernel(name: str, value, module: nn.Conv2d, sources, noise: float):
         copies = torch.bincount(columns)[columns].to(value)
         value = value[:, columns] / copies[:, None, None]
     repeated = torch.ones(len(rows), dtype=torch.bool)
-    repeated[:len(torch.unique(rows))] = False
+    repeated[: len(torch.unique(rows))] = False
     value = value.clone()
     value[repeated] *= 1 + noise * torch.randn_like(value[repeated])
     return value

@@ -117,17 +117,20 @@ class Teacher:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
-                _with_open_size(path), options, providers=['CPUExecutionProvider'])
+                _with_open_size(path), options, providers=['CPUExecutionProvider']
+            )
         except Exception as error:
-            raise UserError(f'the teacher {path} cannot be loaded',
-                            f'name a {kind} in ONNX') from error
+            raise UserError(
+                f'the teacher {path} cannot be loaded', f'name a {kind} in ONNX'
+            ) from error
         self._input = self._session.get_inputs()[0].name
         self._outputs = self._output_names()
 
     def _output_names(self) -> list[str]:
         if self.kind == 'yunet':
-            return [f'{part}_{stride}' for part in ('cls', 'obj', 'bbox', 'kps')
-                    for stride in STRIDES]
+            return [
+                f'{part}_{stride}' for part in ('cls', 'obj', 'bbox', 'kps') for stride in STRIDES
+            ]
         lasts = {output.shape[-1]: output.name for output in self._session.get_outputs()}
         return [lasts[side] for side in (4, 2, 10)]
 
@@ -148,7 +151,7 @@ class Teacher:
         inner = cv2.resize(image, None, fx=scale, fy=scale, interpolation=way)
         height, width = (-(-length // MULTIPLE) * MULTIPLE for length in inner.shape[:2])
         canvas = np.zeros((height, width, 3), np.uint8)
-        canvas[:inner.shape[0], :inner.shape[1]] = inner
+        canvas[: inner.shape[0], : inner.shape[1]] = inner
         tensor = canvas.transpose(2, 0, 1)[None].astype(np.float32)
         decoder: Decoder = YuNet(width, height, STRIDES)
         if self.kind == 'retinaface':
@@ -157,8 +160,9 @@ class Teacher:
         outputs = self._session.run(self._outputs, {self._input: tensor})
         found = decoder(outputs, LEAST_SCORES[self.kind])
         kept = suppress(found.boxes, found.scores, OVERLAP)
-        return Candidates(found.boxes[kept] / scale, found.scores[kept],
-                          found.landmarks[kept] / scale)
+        return Candidates(
+            found.boxes[kept] / scale, found.scores[kept], found.landmarks[kept] / scale
+        )
 
 
 def _with_open_size(path: Path) -> bytes:
@@ -196,17 +200,23 @@ def answers(image: np.ndarray, teachers: list[Teacher]) -> list[Answer]:
     return _without_parts(found)
 
 
-def _answer(merged: Candidates, own: np.ndarray, by_yunet: np.ndarray, numbers: np.ndarray
-            ) -> Answer:
+def _answer(
+    merged: Candidates, own: np.ndarray, by_yunet: np.ndarray, numbers: np.ndarray
+) -> Answer:
     yunet, other = own & by_yunet, own & ~by_yunet
     boxes = yunet if yunet.any() else other
     box = np.average(merged.boxes[boxes], axis=0, weights=merged.scores[boxes])
     points = np.median(merged.landmarks[own], axis=0)
     distance = np.linalg.norm(merged.landmarks[own] - points, axis=-1).mean()
-    return Answer(box, float(merged.scores[yunet].max(initial=0)),
-                  float(merged.scores[other].max(initial=0)), len(set(numbers[own])),
-                  len(set(numbers[yunet])), points,
-                  float(distance / np.sqrt((box[2:] - box[:2]).prod())))
+    return Answer(
+        box,
+        float(merged.scores[yunet].max(initial=0)),
+        float(merged.scores[other].max(initial=0)),
+        len(set(numbers[own])),
+        len(set(numbers[yunet])),
+        points,
+        float(distance / np.sqrt((box[2:] - box[:2]).prod())),
+    )
 
 
 def _without_parts(found: list[Answer]) -> list[Answer]:
@@ -235,8 +245,11 @@ def human_faces(faces: list[dict], found: list[Answer]) -> list[dict]:
         best = int(overlap.argmax()) if len(found) else 0
         sure = face.get('score', 1.0) >= labels.FACE_SCORE and overlap.max(initial=0) >= 0.5
         rows.append(face | (found[best].points(face['box']) if sure else {}))
-    rows += [answer.as_face(0.5) for number, answer in enumerate(found)
-             if number not in used and min(answer.yunet, answer.retinaface) >= 0.7]
+    rows += [
+        answer.as_face(0.5)
+        for number, answer in enumerate(found)
+        if number not in used and min(answer.yunet, answer.retinaface) >= 0.7
+    ]
     return rows
 
 
@@ -249,10 +262,16 @@ def machine_faces(faces: list[dict], found: list[Answer]) -> list[dict]:
         same = box_math.iou(answer.box[None], corners)[0] >= SAME
         matched |= same
         best = max((old[k]['score'] for k in np.flatnonzero(same)), default=0.0)
-        sure = (best >= labels.FACE_SCORE or (answer.yunet >= 0.75 and answer.yunet_views >= 3)
-                or min(answer.yunet, answer.retinaface) >= 0.6)
-        maybe = (best > 0 or (answer.yunet >= 0.45 and answer.yunet_views >= 2)
-                 or answer.retinaface >= 0.8)
+        sure = (
+            best >= labels.FACE_SCORE
+            or (answer.yunet >= 0.75 and answer.yunet_views >= 3)
+            or min(answer.yunet, answer.retinaface) >= 0.6
+        )
+        maybe = (
+            best > 0
+            or (answer.yunet >= 0.45 and answer.yunet_views >= 2)
+            or answer.retinaface >= 0.8
+        )
         if sure or maybe:
             rows.append(answer.as_face(1.0 if sure else 0.5))
     for k in np.flatnonzero(~matched):
@@ -289,13 +308,18 @@ def annotate(folder: Path, fill, teachers: list[Teacher]) -> list[dict]:
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.pseudo_labels', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.pseudo_labels',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = found.add_argument
     for kind in ('human', 'machine', 'points'):
         add(f'--{kind}', type=Path, action='append', default=[], metavar='FOLDER')
-    add('--corrections', type=Path, help='YAML of what a person says against the labels of '
-        '--machine')
+    add(
+        '--corrections',
+        type=Path,
+        help='YAML of what a person says against the labels of --machine',
+    )
     add('--yunet', type=Path, required=True, help='ONNX file')
     add('--retinaface', type=Path, help='ONNX file; without it the YuNet decides alone')
     add('--out', type=Path, required=True, help='the new annotations, .json')
@@ -340,7 +364,8 @@ def corrected(rows: list[dict], corrections: dict) -> list[dict]:
         elif name in unsure:
             row = row | {'faces': [face | {'score': 0.5} for face in row['faces']]}
         elif path.parent.name in always and not any(
-                face['score'] >= labels.FACE_SCORE for face in row['faces']):
+            face['score'] >= labels.FACE_SCORE for face in row['faces']
+        ):
             continue
         kept.append(row)
     return kept

@@ -38,8 +38,17 @@ SIDE = 320
 HARDEST = 8.0
 """An image without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
-COLUMNS = ('step', 'seconds', 'learning_rate', *LOSS_NAMES, 'total', 'validation_ap',
-           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_images')
+COLUMNS = (
+    'step',
+    'seconds',
+    'learning_rate',
+    *LOSS_NAMES,
+    'total',
+    'validation_ap',
+    'validation_landmark_error',
+    'validation_false_alarms',
+    'validation_empty_images',
+)
 
 
 @dataclasses.dataclass
@@ -83,8 +92,12 @@ def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
     if options.minutes:
         done = max(done, seconds / 60 / options.minutes)
-    return options.final_learning_rate + (options.learning_rate - options.final_learning_rate) * (1 + math.cos(
-        math.pi * min(done, 1))) / 2
+    return (
+        options.final_learning_rate
+        + (options.learning_rate - options.final_learning_rate)
+        * (1 + math.cos(math.pi * min(done, 1)))
+        / 2
+    )
 
 
 class Run:
@@ -103,7 +116,8 @@ class Run:
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.learning_rate, weight_decay=WEIGHT_DECAY)
+            _decayed_groups(self.network), lr=options.learning_rate, weight_decay=WEIGHT_DECAY
+        )
         self.step, self.seconds = 0, 0.0
         parallel = self.processes.parallel(self.network, self.device)
         self.forward = torch.compile(parallel, dynamic=False) if options.compile else parallel
@@ -128,8 +142,10 @@ class Run:
             self.optimizer.step()
         self._update_average()
         self.step += 1
-        return {**{name: float(value.detach()) for name, value in parts.items()},
-                'total': float(total.detach())}
+        return {
+            **{name: float(value.detach()) for name, value in parts.items()},
+            'total': float(total.detach()),
+        }
 
     def _update_average(self):
         """Move the running average of the weights; it starts as their plain mean."""
@@ -141,10 +157,16 @@ class Run:
 
     def save(self):
         """Write the state to resume from, and the averaged weights."""
-        checkpoint.save_state({
-            'step': self.step, 'seconds': self.seconds, 'network': self.network.state_dict(),
-            'average': self.average.state_dict(), 'optimizer': self.optimizer.state_dict(),
-        }, self.folder / 'state.pt')
+        checkpoint.save_state(
+            {
+                'step': self.step,
+                'seconds': self.seconds,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+            },
+            self.folder / 'state.pt',
+        )
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
 
     def resume(self):
@@ -187,8 +209,12 @@ class MetricsFile:
 
     def add(self, **row):
         """Append one row; it is on disk when this returns."""
-        self.writer.writerow({name: f'{value:.6g}' if isinstance(value, float) else value
-                              for name, value in row.items()})
+        self.writer.writerow(
+            {
+                name: f'{value:.6g}' if isinstance(value, float) else value
+                for name, value in row.items()
+            }
+        )
         self.file.flush()
 
     def close(self):
@@ -219,15 +245,19 @@ def read_data(options: Options, warn) -> tuple[list[dataset.Sample], list[datase
     kept, held = dataset.split(rows, options.holdout)
     held = [row for row in held if not row.points_only]
     if options.validation_images:
-        held = held[::max(1, -(-len(held) // options.validation_images))]
+        held = held[:: max(1, -(-len(held) // options.validation_images))]
     training, validation = dataset.load(kept, warn), dataset.load(held, warn)
     if not any((~sample.ignore).any() for sample in training):
         raise UserError(f'no face to train on in {options.data}', 'annotate some images')
     return training, validation
 
 
-def scene_hardness(network: FaceNetwork, training: list[dataset.Sample],
-                   device: torch.device, progress: bool = False) -> np.ndarray:
+def scene_hardness(
+    network: FaceNetwork,
+    training: list[dataset.Sample],
+    device: torch.device,
+    progress: bool = False,
+) -> np.ndarray:
     """Return how often to draw each image without people, float (N,).
 
     Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
@@ -241,8 +271,13 @@ def scene_hardness(network: FaceNetwork, training: list[dataset.Sample],
     return hardness
 
 
-def train(options: Options, resume: bool = False, stop_at: int | None = None,
-          warn=tqdm.write, progress: bool = True) -> Run:
+def train(
+    options: Options,
+    resume: bool = False,
+    stop_at: int | None = None,
+    warn=tqdm.write,
+    progress: bool = True,
+) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
     sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
     teacher = Path(options.teacher) if options.teacher else None
@@ -254,23 +289,38 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
     if resume:
         run.resume()
     elif (run.folder / 'state.pt').exists():
-        raise UserError(f'{run.folder} holds a run already',
-                        'add --resume, or choose another --out')
+        raise UserError(
+            f'{run.folder} holds a run already', 'add --resume, or choose another --out'
+        )
     if run.processes.is_first:
         (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
     # Asked of the weights that the run began with, so that a resumed one draws the same.
-    hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
-                               progress) if options.init else None)
+    hardness = (
+        scene_hardness(checkpoint.load_network(options.init), training, run.device, progress)
+        if options.init
+        else None
+    )
     processes = run.processes
-    batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
-                      options.batch, options.seed, teacher, processes.count)
+    batches = Batches(
+        [Composer(training, *size, hardness=hardness) for size in sizes],
+        options.batch,
+        options.seed,
+        teacher,
+        processes.count,
+    )
     last = min(options.steps, stop_at or options.steps)
-    own = range(run.step * processes.count + processes.rank, last * processes.count,
-                processes.count)
-    loader = DataLoader(batches, batch_size=None, sampler=own,
-                        num_workers=options.workers, worker_init_fn=set_up_worker,
-                        prefetch_factor=4 if options.workers else None)
+    own = range(
+        run.step * processes.count + processes.rank, last * processes.count, processes.count
+    )
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=own,
+        num_workers=options.workers,
+        worker_init_fn=set_up_worker,
+        prefetch_factor=4 if options.workers else None,
+    )
     table = MetricsFile(run.folder / 'metrics.csv', run.step) if processes.is_first else None
     try:
         _loop(run, loader, validation, table, last, progress)
@@ -285,8 +335,15 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
     options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
     processes = run.processes
-    bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
-               disable=not (progress and processes.is_first), mininterval=5)
+    bar = tqdm(
+        loader,
+        initial=run.step,
+        total=options.steps,
+        desc='training',
+        unit='step',
+        disable=not (progress and processes.is_first),
+        mininterval=5,
+    )
     for batch in bar:
         run.seconds = time.monotonic() - began
         parts = run.train_step(batch)
@@ -294,7 +351,8 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
         out_of_time = bool(options.minutes) and processes.agree(
-            run.seconds >= 60 * options.minutes, run.device)
+            run.seconds >= 60 * options.minutes, run.device
+        )
         at_end = run.step == last or out_of_time
         if not processes.is_first:
             if out_of_time:
@@ -307,12 +365,18 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
             row = {name: value / counted for name, value in sums.items()}
             if validates:
                 result = validate(run.average, validation, run.device)
-                row |= {'validation_ap': result.average_precision,
-                        'validation_landmark_error': result.landmark_error,
-                        'validation_false_alarms': result.false_alarms,
-                        'validation_empty_images': result.empty_images}
-            table.add(step=run.step, seconds=run.seconds,
-                      learning_rate=learning_rate(options, run.step - 1, run.seconds), **row)
+                row |= {
+                    'validation_ap': result.average_precision,
+                    'validation_landmark_error': result.landmark_error,
+                    'validation_false_alarms': result.false_alarms,
+                    'validation_empty_images': result.empty_images,
+                }
+            table.add(
+                step=run.step,
+                seconds=run.seconds,
+                learning_rate=learning_rate(options, run.step - 1, run.seconds),
+                **row,
+            )
             sums, counted = dict.fromkeys(sums, 0.0), 0
         if out_of_time:
             break
@@ -321,30 +385,51 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.train', description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        prog='python -m training.train',
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = found.add_argument
-    add('--data', required=True, help='folder of images with COCO JSON, WIDER FACE text or '
-        'scored JSON annotations')
+    add(
+        '--data',
+        required=True,
+        help='folder of images with COCO JSON, WIDER FACE text or scored JSON annotations',
+    )
     add('--out', required=True, help='folder of the run: state, weights, metrics, options')
     add('--resume', action='store_true', help='continue the run in --out')
     add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
     add('--steps', type=int, default=Options.steps)
-    add('--minutes', type=float, default=Options.minutes, help='end by the clock: training time '
-        'in minutes over all sessions; 0 = by --steps alone')
+    add(
+        '--minutes',
+        type=float,
+        default=Options.minutes,
+        help='end by the clock: training time in minutes over all sessions; 0 = by --steps alone',
+    )
     add('--width', default=Options.width, help='widen the network to STEM,QUARTER,REST channels')
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
-    add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
-        'several, with commas between, take turns')
+    add(
+        '--size',
+        default=Options.size,
+        help='WIDTHxHEIGHT of a canvas, multiples of 32; several, with commas between, take turns',
+    )
     add('--learning-rate', type=float, default=Options.learning_rate, help='highest learning rate')
-    add('--final-learning-rate', type=float, default=Options.final_learning_rate, help='learning rate at the end')
+    add(
+        '--final-learning-rate',
+        type=float,
+        default=Options.final_learning_rate,
+        help='learning rate at the end',
+    )
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
     add('--average', type=float, default=Options.average, help='decay of the averaged weights')
     add('--holdout', type=float, default=Options.holdout, help='share kept for validation')
-    add('--validation-images', type=int, default=Options.validation_images,
-        help='most images to validate on; 0 = all that are held out')
+    add(
+        '--validation-images',
+        type=int,
+        default=Options.validation_images,
+        help='most images to validate on; 0 = all that are held out',
+    )
     add('--validate-every', type=int, default=Options.validate_every, help='steps')
     add('--checkpoint-every', type=int, default=Options.checkpoint_every, help='steps')
     add('--workers', type=int, default=Options.workers, help='processes that make batches')
@@ -352,8 +437,11 @@ def parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=Options.seed)
     add('--device', default=Options.device, help='auto, cpu, cuda, cuda:1')
     add('--precision', choices=('float32', 'bfloat16'), default=Options.precision)
-    add('--compile', action='store_true', help='compile the network first (takes a minute, '
-        'and several times faster on a CPU)')
+    add(
+        '--compile',
+        action='store_true',
+        help='compile the network first (takes a minute, and several times faster on a CPU)',
+    )
     return found
 
 

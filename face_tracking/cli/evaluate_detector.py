@@ -105,8 +105,8 @@ LEAST_SCORE = 0.02
 
 def _measure(name: str | None, long_side: int, sets, args: argparse.Namespace):
     """Return the name of a row and its figures."""
-    from face_tracking.detection.multi_size import MultiSizeDetector
     from face_tracking.evaluation.detector_report import report
+    from face_tracking.multi_size_detector import MultiSizeDetector
 
     if name == 'haar':
         from face_tracking.evaluation.haar import HaarDetector

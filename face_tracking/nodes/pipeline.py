@@ -36,7 +36,7 @@ def join_head(camera: CameraNode, tracker: TrackerNode) -> FaceNode:
 
 
 def build() -> list[FaceNode]:
-    """Return the nodes, connected, the camera reading."""
+    """Return the nodes, connected."""
     camera, detector, tracker = (
         CameraNode(),
         DetectorNode(subscribe=False),
@@ -46,7 +46,6 @@ def build() -> list[FaceNode]:
     nodes: list[FaceNode] = [camera, detector, tracker]
     if '--pan-tilt' in sys.argv:
         nodes.insert(0, join_head(camera, tracker))
-    camera.begin()
     return nodes
 
 

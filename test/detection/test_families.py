@@ -15,11 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from face_tracking.compiler.postprocess_kernel import FORMS
 from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.families import FAMILIES, recognize
 from face_tracking.detection.model import load_model
-from face_tracking.detection.postprocess import COMPILED
+from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
@@ -242,8 +241,16 @@ def test_output_of_another_size_than_the_decoder_expects_is_reported(tmp_path):
         decode([outputs['output0'][..., :-1]], 0.3)
 
 
-def test_compiled_forms_are_those_that_the_package_lists():
-    assert set(FORMS) == set(COMPILED) <= set(FAMILIES)
+def test_only_families_with_a_compiled_form_are_compiled(tmp_path):
+    """Another family's decoder is never replaced by a compiled one."""
+    assert {name for name, family in FAMILIES.items() if family.compiled} == {
+        'anchor_free',
+        'yunet',
+    }
+    outputs, _ = yolo_face(np.random.default_rng(0), 96, 64)
+    path = tmp_path / 'network.onnx'
+    path.write_bytes(network(outputs, 96, 64))
+    assert OutputLayout.of(load_model(path).description) is None
 
 
 def test_open_input_size_is_asked_for_by_name(tmp_path, make_squares):
@@ -253,7 +260,7 @@ def test_open_input_size_is_asked_for_by_name(tmp_path, make_squares):
         model.graph.output[0].type.tensor_type.shape.dim[side].dim_param = f'out_{name}'
     path = tmp_path / 'open.onnx'
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(UserError, match='leaves its input size open') as caught:
+    with pytest.raises(UserError, match='leaves the size of its input open') as caught:
         load_model(path)
     assert 'input_size' in str(caught.value)
     assert load_model(path, (128, 96)).input_size == (128, 96)

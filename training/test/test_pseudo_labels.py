@@ -13,8 +13,15 @@ POINTS = np.array([[40, 40], [60, 40], [50, 50], [42, 62], [58, 62]], float)
 
 
 def answer(x=30, y=30, side=40, yunet=0.9, retinaface=0.9, views=8, spread=0.01, points=POINTS):
-    return Answer(np.array([x, y, x + side, y + side], float), yunet, retinaface, views,
-                  views if yunet else 0, points, spread)
+    return Answer(
+        np.array([x, y, x + side, y + side], float),
+        yunet,
+        retinaface,
+        views,
+        views if yunet else 0,
+        points,
+        spread,
+    )
 
 
 def test_human_labels_stay_and_get_landmarks():
@@ -41,7 +48,11 @@ def test_silent_machine_labels_are_filled_in():
     new, weak = answer(x=120), answer(x=200, yunet=0.5, retinaface=0.0)
     faces = machine_faces(old, [answer(yunet=0.5, retinaface=0.1), new, weak])
     assert [(face['box'][0], face['score']) for face in faces] == [
-        (30, 1.0), (120, 1.0), (200, 0.5), (300, 0.5)]
+        (30, 1.0),
+        (120, 1.0),
+        (200, 0.5),
+        (300, 0.5),
+    ]
 
 
 def test_a_turned_face_is_marked():
@@ -60,9 +71,19 @@ def test_a_folder_is_filled_in(shared_dir, portrait, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
     (tmp_path / 'labels.json').write_text(json.dumps([{'file': 'hopper.png', 'faces': []}]))
     out = tmp_path / 'out' / 'labels.json'
-    assert pseudo_labels.main([
-        '--machine', str(tmp_path), '--out', str(out),
-        '--yunet', str(shared_dir / 'models' / 'yunet_n_640_640.onnx')]) == 0
+    assert (
+        pseudo_labels.main(
+            [
+                '--machine',
+                str(tmp_path),
+                '--out',
+                str(out),
+                '--yunet',
+                str(shared_dir / 'models' / 'yunet_n_640_640.onnx'),
+            ]
+        )
+        == 0
+    )
     (row,) = json.loads(out.read_text())
     (face,) = [face for face in row['faces'] if face['score'] == 1.0]
     assert len(face['landmarks']) == 10

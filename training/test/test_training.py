@@ -21,10 +21,26 @@ COMMANDS = ('train', 'evaluate', 'calibrate', 'export', 'compare', 'cost', 'plot
 
 
 def options(folder, out, **changes) -> Options:
-    return Options(**{**{
-        'data': str(folder), 'out': str(out), 'steps': 8, 'batch': 4, 'size': '64x64,96x64',
-        'learning_rate': 5e-3, 'warm_up': 2, 'checkpoint_every': 4, 'validate_every': 4, 'holdout': 0.2,
-        'workers': 0, 'threads': 1, 'device': 'cpu'}, **changes})
+    return Options(
+        **{
+            **{
+                'data': str(folder),
+                'out': str(out),
+                'steps': 8,
+                'batch': 4,
+                'size': '64x64,96x64',
+                'learning_rate': 5e-3,
+                'warm_up': 2,
+                'checkpoint_every': 4,
+                'validate_every': 4,
+                'holdout': 0.2,
+                'workers': 0,
+                'threads': 1,
+                'device': 'cpu',
+            },
+            **changes,
+        }
+    )
 
 
 def run(opts, **arguments):
@@ -65,17 +81,23 @@ def test_resuming_is_the_same_as_never_stopping(made_folder, tmp_path):
         own, other = (getattr(one, name).state_dict() for one in (whole, resumed))
         for key, value in own.items():
             assert torch.equal(value, other[key]), f'{name} differs in {key}'
-    assert rows(tmp_path / 'whole')[-1]['validation_ap'] == \
-        rows(tmp_path / 'parts')[-1]['validation_ap']
+    assert (
+        rows(tmp_path / 'whole')[-1]['validation_ap']
+        == rows(tmp_path / 'parts')[-1]['validation_ap']
+    )
 
 
 def test_fine_tuning_starts_from_the_given_weights(made_folder, tmp_path):
     first = run(options(made_folder, tmp_path / 'a', steps=3))
     weights = tmp_path / 'a' / 'weights.safetensors'
-    start = run(options(made_folder, tmp_path / 'b', init=str(weights), steps=1, learning_rate=1e-9,
-                        warm_up=0))
-    for (key, value), other in zip(first.average.named_parameters(),
-                                   start.network.parameters(), strict=True):
+    start = run(
+        options(
+            made_folder, tmp_path / 'b', init=str(weights), steps=1, learning_rate=1e-9, warm_up=0
+        )
+    )
+    for (key, value), other in zip(
+        first.average.named_parameters(), start.network.parameters(), strict=True
+    ):
         torch.testing.assert_close(other, value, atol=1e-6, rtol=1e-5, msg=key)
 
 
@@ -97,19 +119,44 @@ def test_scenes_in_which_the_start_sees_faces_are_harder(made_folder, tmp_path):
 def test_measures_what_it_trained(made_folder, tmp_path, capsys):
     run(options(made_folder, tmp_path / 'a', steps=2))
     sheet = tmp_path / 'sheet.png'
-    assert evaluate.main(['--weights', str(tmp_path / 'a' / 'weights.safetensors'), '--data',
-                          str(made_folder), '--sheet', str(sheet), '--threshold', '0.01']) == 0
+    assert (
+        evaluate.main(
+            [
+                '--weights',
+                str(tmp_path / 'a' / 'weights.safetensors'),
+                '--data',
+                str(made_folder),
+                '--sheet',
+                str(sheet),
+                '--threshold',
+                '0.01',
+            ]
+        )
+        == 0
+    )
     assert '(18 faces)' in capsys.readouterr().out
     assert sheet.stat().st_size > 10_000
 
 
 def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     shown = dataset.load(labels.read_folder(made_folder, print), print)
-    rows = [{'file': sample.file.relative_to(made_folder).as_posix(), 'faces': [
-        {'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])], 'score': 0.9,
-         'landmarks': points.ravel().tolist()}
-        for box, points, ignore in zip(sample.boxes, sample.landmarks, sample.ignore,
-                                       strict=True) if not ignore]} for sample in shown]
+    rows = [
+        {
+            'file': sample.file.relative_to(made_folder).as_posix(),
+            'faces': [
+                {
+                    'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])],
+                    'score': 0.9,
+                    'landmarks': points.ravel().tolist(),
+                }
+                for box, points, ignore in zip(
+                    sample.boxes, sample.landmarks, sample.ignore, strict=True
+                )
+                if not ignore
+            ],
+        }
+        for sample in shown
+    ]
     found = tmp_path / 'found.json'
     found.write_text(json.dumps(rows))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
@@ -123,8 +170,9 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     told = capsys.readouterr().out
     assert 'average precision  1.0000' in told and 'median 0.0000' in told
-    blind = [{**row, 'faces': [{**face, 'landmarks': None} for face in row['faces']]}
-             for row in rows]
+    blind = [
+        {**row, 'faces': [{**face, 'landmarks': None} for face in row['faces']]} for row in rows
+    ]
     found.write_text(json.dumps(blind))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     assert 'unknown: no face has landmarks' in capsys.readouterr().out
@@ -133,8 +181,12 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     elsewhere.mkdir()
     anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
     (elsewhere / 'labels.json').write_text(json.dumps(anew))
-    assert evaluate.main(['--data', str(elsewhere), '--images', str(made_folder),
-                          '--detections', str(found)]) == 0
+    assert (
+        evaluate.main(
+            ['--data', str(elsewhere), '--images', str(made_folder), '--detections', str(found)]
+        )
+        == 0
+    )
     assert 'average precision  1.0000' in capsys.readouterr().out
     found.write_text(json.dumps(rows[1:]))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 2
@@ -170,6 +222,7 @@ def test_a_damaged_state_is_an_error_in_one_line(made_folder, tmp_path):
 
 def test_weights_of_something_else_are_refused(tmp_path):
     import safetensors.torch
+
     path = tmp_path / 'w.safetensors'
     safetensors.torch.save_file({'stem.weight': torch.zeros(2)}, str(path))
     with pytest.raises(UserError, match='does not hold'):
@@ -180,7 +233,9 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 
 def test_the_rate_warms_up_and_falls():
-    opts = Options(data='', out='', steps=100, warm_up=10, learning_rate=1.0, final_learning_rate=0.1)
+    opts = Options(
+        data='', out='', steps=100, warm_up=10, learning_rate=1.0, final_learning_rate=0.1
+    )
     rates = [learning_rate(opts, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0)
     assert np.all(np.diff(rates[10:]) < 0) and rates[-1] == pytest.approx(0.1, abs=0.01)
@@ -193,17 +248,20 @@ def test_every_command_explains_itself(command, capsys):
     assert f'usage: python -m training.{command}' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('arguments', [
-    ['train', '--data', 'nowhere', '--out', '{out}'],
-    ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
-    ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
-    ['train', '--data', '{data}', '--out', '{out}', '--resume'],
-    ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
-    ['evaluate', '--data', 'nowhere'],
-    ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
-    ['export', 'int8', '--out', '{out}'],
-    ['export', 'onnx', '--out', '{out}', '--size', 'big'],
-])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['train', '--data', 'nowhere', '--out', '{out}'],
+        ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
+        ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
+        ['train', '--data', '{data}', '--out', '{out}', '--resume'],
+        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
+        ['evaluate', '--data', 'nowhere'],
+        ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
+        ['export', 'int8', '--out', '{out}'],
+        ['export', 'onnx', '--out', '{out}', '--size', 'big'],
+    ],
+)
 def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
     command = importlib.import_module(f'training.{arguments[0]}')
     filled = [text.format(data=made_folder, out=tmp_path / 'out') for text in arguments[1:]]
@@ -229,13 +287,42 @@ def test_the_clock_ends_a_run(made_folder, tmp_path):
 
 
 def test_two_processes_take_one_step_together_and_resume(made_folder, tmp_path):
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2',
-               '--master-port', '29611', '-m', 'training.train', '--data', str(made_folder),
-               '--out', str(tmp_path / 'run'), '--batch', '2', '--size', '64x64', '--workers', '0',
-               '--threads', '1', '--device', 'cpu', '--checkpoint-every', '2', '--warm-up', '1']
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc-per-node',
+        '2',
+        '--master-port',
+        '29611',
+        '-m',
+        'training.train',
+        '--data',
+        str(made_folder),
+        '--out',
+        str(tmp_path / 'run'),
+        '--batch',
+        '2',
+        '--size',
+        '64x64',
+        '--workers',
+        '0',
+        '--threads',
+        '1',
+        '--device',
+        'cpu',
+        '--checkpoint-every',
+        '2',
+        '--warm-up',
+        '1',
+    ]
     for steps, further in ((2, []), (4, ['--resume'])):
-        done = subprocess.run([*command, '--steps', str(steps), *further], capture_output=True,
-                              text=True, check=False)
+        done = subprocess.run(
+            [*command, '--steps', str(steps), *further],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         assert checkpoint.load_state(tmp_path / 'run' / 'state.pt')['step'] == steps
     assert [row['step'] for row in rows(tmp_path / 'run')] == ['2', '4']

@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.detection.compiled_form import (
+    CellGeometry,
+    CellMath,
+    CompiledForm,
+    Expression,
+    Reader,
+    half_size,
+)
 from face_tracking.detection.families.base import (
     LEAST_LOGIT,
     Candidates,
@@ -51,9 +59,36 @@ class AnchorFree:
         if not found:
             return no_candidates()
         cells, places = joined(found), joined(places)
-        doubts = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
-        cells[0] = 1 / (doubts[0] * doubts[1])
+        inverses = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
+        cells[0] = 1 / (inverses[0] * inverses[1])
         return placed(cells[:15], places, bound, from_box=True)
+
+
+class AnchorFreeForm(CompiledForm):
+    """The same for one cell in generated code."""
+
+    channels = (16,)
+    compares_logit = True
+
+    def squared_score(self, read: Reader, math: CellMath) -> Expression:
+        """Return sigmoid(c0) sigmoid(c15)."""
+
+        def inverse(channel: int) -> Expression:
+            value = math.name(math.maximum(read(0, channel), math.constant(LEAST_LOGIT)))
+            return math.constant(1.0) + math.exp(math.constant(0.0) - value)
+
+        return math.constant(1.0) / (inverse(0) * inverse(15))
+
+    def geometry(
+        self, read: Reader, math: CellMath, corner: tuple[Expression, Expression]
+    ) -> CellGeometry:
+        """Return the box, and the landmarks relative to the box."""
+        center = math.name(corner[0] + read(0, 1)), math.name(corner[1] + read(0, 2))
+        half = half_size(read(0, 3), math), half_size(read(0, 4), math)
+        landmarks = tuple(
+            center[number % 2] + read(0, 5 + number) * half[number % 2] for number in range(10)
+        )
+        return CellGeometry(center, half, landmarks)
 
 
 def recognize(outputs: Shapes, _size: tuple[int, int]) -> dict[str, Any] | None:
@@ -68,4 +103,4 @@ def recognize(outputs: Shapes, _size: tuple[int, int]) -> dict[str, Any] | None:
     }
 
 
-FAMILY = Family('anchor_free', AnchorFree, recognize)
+FAMILY = Family('anchor_free', AnchorFree, recognize, AnchorFreeForm())

@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE, LEAST_LOGIT, CompiledForm
 from face_tracking.errors import UserError
 
-LARGEST_LOG_SIZE = 8.0
-"""Box sides are at most exp(this) strides: a broken output must not overflow."""
-LEAST_LOGIT = -40.0
-"""A lower logit counts as this, for the same reason."""
+__all__ = ['LARGEST_LOG_SIZE', 'LEAST_LOGIT']
 
 
 class Candidates(NamedTuple):
@@ -53,11 +51,14 @@ class Family:
         the fields of its description (``outputs``, and what differs from the defaults of
         `face_tracking.detection.model.ModelDescription`), or None for a network of another
         family.
+    :ivar compiled: the same decoding for the compiler; its decoder must take the option
+        ``strides`` and no other. None if NumPy is to decode.
     """
 
     name: str
     decoder: Callable[..., Decoder]
     recognize: Callable[[Shapes, tuple[int, int]], dict[str, Any] | None]
+    compiled: CompiledForm | None = None
 
 
 def no_candidates() -> Candidates:

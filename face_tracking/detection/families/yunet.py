@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.detection.compiled_form import (
+    CellGeometry,
+    CellMath,
+    CompiledForm,
+    Expression,
+    Reader,
+    half_size,
+)
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -52,6 +60,25 @@ class YuNet:
         return placed(joined(found), joined(places), bound, from_box=False)
 
 
+class YuNetForm(CompiledForm):
+    """The same for one cell in generated code."""
+
+    channels = (1, 1, 4, 10)
+
+    def squared_score(self, read: Reader, math: CellMath) -> Expression:
+        """Return cls obj."""
+        return read(0, 0) * read(1, 0)
+
+    def geometry(
+        self, read: Reader, math: CellMath, corner: tuple[Expression, Expression]
+    ) -> CellGeometry:
+        """Return the box, and the landmarks relative to the cell's corner."""
+        center = math.name(corner[0] + read(2, 0)), math.name(corner[1] + read(2, 1))
+        half = half_size(read(2, 2), math), half_size(read(2, 3), math)
+        landmarks = tuple(corner[number % 2] + read(3, number) for number in range(10))
+        return CellGeometry(center, half, landmarks)
+
+
 def recognize(outputs: Shapes, _size: tuple[int, int]) -> dict[str, Any] | None:
     """Recognize outputs called ``cls_S``, ``obj_S``, ``bbox_S`` and ``kps_S``."""
     strides = strides_of(outputs, 'cls')
@@ -67,4 +94,4 @@ def recognize(outputs: Shapes, _size: tuple[int, int]) -> dict[str, Any] | None:
     }
 
 
-FAMILY = Family('yunet', YuNet, recognize)
+FAMILY = Family('yunet', YuNet, recognize, YuNetForm())

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names, attention and events to and from ``vision_msgs/Detection2DArray``.
+
+``/faces/people``: id is the track's id, results are hypotheses ``person:<name>`` with scores, the
+best first; ``unknown`` for a face that nobody is known by.
+
+``/faces/attention``: id is the track's id; a hypothesis ``looking`` whose score is the probability
+that the person looks at the camera.
+
+``/faces/events``: id is the track's id, results are the event, then ``person:<name>`` or
+``unknown``, then ``zone:<name>`` where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Detection2D,
+    Detection2DArray,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    Point2D,
+    Pose2D,
+)
+
+from face_tracking.events.event import FaceEvent, ObservedFace
+from face_tracking.events.event_json import MAX_NAME
+from face_tracking.faces import Tracks
+
+PERSON, ZONE, LOOKING = 'person:', 'zone:', 'looking'
+UNKNOWN = 'unknown'
+_MOST = 200
+_LOOKS_FROM = 0.5
+Names = dict[str, tuple[str, float]]
+
+
+def names_from_message(message: Detection2DArray) -> Names:
+    """Return (name, score) by track id; ``('', 0.0)`` for a face without a name."""
+    return {
+        entry.id: _name(entry)
+        for entry in islice(message.detections, _MOST)
+        if entry.id and len(entry.id) <= MAX_NAME
+    }
+
+
+def attention_from_message(message: Detection2DArray) -> dict[str, bool]:
+    """Return by track id whether a person looks at the camera."""
+    found = {}
+    for entry in islice(message.detections, _MOST):
+        for result in entry.results[:8]:
+            hypothesis = result.hypothesis
+            if hypothesis.class_id.startswith(LOOKING) and math.isfinite(hypothesis.score):
+                found[entry.id] = hypothesis.score >= _LOOKS_FROM
+                break
+    return found
+
+
+def observed_faces(
+    tracks: Tracks, names: Mapping[str, tuple[str, float]], attention: Mapping[str, bool]
+) -> list[ObservedFace]:
+    """Return what is known of each track."""
+    faces = []
+    for number, box in zip(
+        tracks.ids[:_MOST].tolist(), tracks.boxes[:_MOST].tolist(), strict=True
+    ):
+        name, score = names.get(str(number), ('', 0.0))
+        faces.append(
+            ObservedFace(str(number), tuple(box), name, score, attention.get(str(number)))
+        )
+    return faces
+
+
+def events_to_message(events: Iterable[FaceEvent], header: Header) -> Detection2DArray:
+    """Return events as a message, in their order."""
+    return Detection2DArray(
+        header=header, detections=[_event_entry(event, header) for event in events]
+    )
+
+
+def _event_entry(event: FaceEvent, header: Header) -> Detection2D:
+    x1, y1, x2, y2 = event.box
+    results = [_hypothesis(event.kind, 1.0)]
+    if event.track_id:
+        results.append(
+            _hypothesis(PERSON + event.person, event.person_score)
+            if event.person
+            else _hypothesis(UNKNOWN, 0.0)
+        )
+    if event.zone:
+        results.append(_hypothesis(ZONE + event.zone, 1.0))
+    center = Pose2D(position=Point2D(x=(x1 + x2) / 2, y=(y1 + y2) / 2))
+    return Detection2D(
+        header=header,
+        id=event.track_id,
+        results=results,
+        bbox=BoundingBox2D(center=center, size_x=x2 - x1, size_y=y2 - y1),
+    )
+
+
+def _hypothesis(name: str, score: float) -> ObjectHypothesisWithPose:
+    return ObjectHypothesisWithPose(hypothesis=ObjectHypothesis(class_id=name, score=score))
+
+
+def _name(entry: Any) -> tuple[str, float]:
+    if not entry.results:
+        return '', 0.0
+    best = entry.results[0].hypothesis
+    name = best.class_id.removeprefix(PERSON)
+    if (
+        not best.class_id.startswith(PERSON)
+        or not 0 < len(name) <= MAX_NAME
+        or not (name.isprintable() and math.isfinite(best.score))
+    ):
+        return '', 0.0
+    return name, min(max(best.score, 0.0), 1.0)

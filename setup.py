@@ -33,6 +33,8 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml', 'LICENSE', 'requirements.txt']),
+        # On PATH after sourcing a workspace; setup.cfg puts the executables into lib/.
+        ('bin', [f'scripts/{PACKAGE}']),
         *(entry for folder in SHARED for entry in share(folder)),
     ],
     python_requires='>=3.10',

@@ -30,7 +30,7 @@ RVIZ_FILES = sorted((ROOT / 'config').glob('*.rviz'))
 RVIZ_TYPES = {
     'Image': 'sensor_msgs/msg/Image',
     'MarkerArray': 'visualization_msgs/msg/MarkerArray',
-    'PointStamped': 'geometry_msgs/msg/PointStamped',
+    'Marker': 'visualization_msgs/msg/Marker',
 }
 
 
@@ -110,6 +110,49 @@ def publications(domain: int) -> dict:
         return found
     finally:
         rclpy.shutdown()
+
+
+@pytest.mark.parametrize('path', RVIZ_FILES, ids=lambda path: path.name)
+def test_rviz_shows_the_newest_message_only(path):
+    manager = yaml.safe_load(path.read_text())['Visualization Manager']
+    topics = [display['Topic'] for display in manager['Displays'] if 'Topic' in display]
+    assert [topic['Depth'] for topic in topics] == [1] * len(topics)
+
+
+@pytest.mark.parametrize('path', RVIZ_FILES, ids=lambda path: path.name)
+def test_rviz_window_has_a_wide_image_and_no_overlapping_names(path):
+    content = yaml.safe_load(path.read_text())
+    (tf,) = [d for d in content['Visualization Manager']['Displays'] if d['Class'].endswith('/TF')]
+    assert tf['Show Names'] is False
+    state = bytes.fromhex(content['Window Geometry']['QMainWindow State'])
+    for panel in ('Displays', 'Image'):
+        assert panel.encode('utf-16-be') in state
+        assert panel in content['Window Geometry']
+    assert 'Views' not in content['Window Geometry']
+
+
+def test_description_has_a_root_without_inertia():
+    robot = ElementTree.parse(ROOT / 'urdf/pan_tilt.urdf').getroot()
+    children = {joint.find('child').get('link') for joint in robot.findall('joint')}
+    (root,) = [link for link in robot.findall('link') if link.get('name') not in children]
+    assert root.find('inertial') is None
+    assert all(
+        link.find('inertial') is not None
+        for link in robot.findall('link')
+        if link is not root and link.find('visual') is not None
+    )
+
+
+def test_description_is_painted_in_the_colors_of_its_servos():
+    robot = ElementTree.parse(ROOT / 'urdf/pan_tilt.urdf').getroot()
+    colors = {
+        material.get('name'): [float(x) for x in material.find('color').get('rgba').split()]
+        for material in robot.findall('material')
+    }
+    assert max(colors['plastic'][:3]) > 0.5, 'visible on the dark background of RViz'
+    for link in robot.findall('link'):
+        materials = [visual.find('material').get('name') for visual in link.findall('visual')]
+        assert 'servo' not in materials[1:], 'RViz paints a link with its first material'
 
 
 # From here on with the real `launch`, where there is one.

@@ -18,8 +18,8 @@ LAYERS = (
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.
     (
-        *('detection', 'events', 'pan_tilt', 'recognition', 'tracking', 'visualization'),
-        *('recording', 'smart_home', 'speech', 'streaming', 'web'),
+        *('attention', 'detection', 'events', 'pan_tilt', 'recognition', 'tracking'),
+        *('visualization', 'recording', 'smart_home', 'speech', 'streaming', 'web'),
     ),
     ('compiler',),
     ('runtimes',),
@@ -28,7 +28,7 @@ LAYERS = (
     ('simulation',),
     ('evaluation',),
     ('nodes',),
-    ('entry_points', 'launch_utils'),
+    ('bringup', 'entry_points'),
     ('cli',),
 )
 """From the lowest layer to the highest; the rooms of one layer do not import each other, unless

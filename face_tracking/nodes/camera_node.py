@@ -47,6 +47,9 @@ class CameraParameters(CaptureSettings, JpegOptions):
         'The camera of a scene is mounted on pan_joint and tilt_joint of joint_states',
         read_only=True,
     )
+    frame_prefix: str = option(
+        '', 'Prefix of frame_id, for several robots in one TF tree, for example robot1/'
+    )
     camera_info_url: str = option(
         '',
         'Calibration file: a path, a file:// or a package:// URL of a camera_info_manager '
@@ -55,7 +58,7 @@ class CameraParameters(CaptureSettings, JpegOptions):
     )
 
 
-_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera'}
+_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera', 'frame_prefix'}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
@@ -153,7 +156,9 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _new_camera(self) -> ReconnectingCamera:
         uri = self.parameters.camera
-        options = pick(CaptureOptions, as_dict(self.parameters), clock=self.now, mount=self.mount)
+        values = as_dict(self.parameters)
+        values['frame_id'] = f'{self.parameters.frame_prefix}{self.parameters.frame_id}'
+        options = pick(CaptureOptions, values, clock=self.now, mount=self.mount)
         return ReconnectingCamera(lambda: open_camera(uri, options))
 
     def _replace_camera(self) -> None:

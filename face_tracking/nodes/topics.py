@@ -264,6 +264,12 @@ _TOPICS = (
         ('pan_tilt_node',),
     ),
     Topic(
+        'faces/gaze_marker',
+        'visualization_msgs/msg/Marker',
+        'The same as a sphere for RViz, which disappears after 0.5 s without a target',
+        ('pan_tilt_node',),
+    ),
+    Topic(
         'joint_states',
         'sensor_msgs/msg/JointState',
         'Angles (rad) and velocities (rad/s) of the pan and tilt joints',

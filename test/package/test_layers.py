@@ -16,15 +16,17 @@ LAYERS = (
     ('__init__', 'arrays', 'backoff', 'files', 'options', 'time_window'),
     ('boxes',),
     ('camera_model', 'faces', 'frame', 'system_health'),
+    ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (
-        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'recognition'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt'),
         *('tracking', 'visualization'),
     ),
     ('recording', 'smart_home', 'speech', 'streaming', 'web'),
     ('compiler',),
     ('runtimes',),
     ('detector', 'multi_size_detector'),
+    ('recognition',),
     ('camera',),
     ('simulation',),
     ('evaluation',),

@@ -2,8 +2,8 @@
 """Compile a detector with TVM.
 
 For this machine the library is written into the cache, where the nodes find it. The nodes compile
-by themselves what is not in the cache, so this command only shortens their first start. For another
-machine the library is written into a file: put it beside the model or into
+by themselves what is not in the cache, so this command only shortens their first start. For
+another machine the library is written into a file: put it beside the model or into
 ~/.cache/face_tracking/compiled on that machine, with any name that ends in .so, and the nodes load
 it with TVM's runtime alone.
 
@@ -12,8 +12,8 @@ Targets: host, pi5, pi4, x86-64-v3, x86-64-v4, or a TVM target such as
 is needed (apt install gcc-aarch64-linux-gnu). opencl and vulkan are the GPU of this machine
 (docs/gpu.md).
 
-Two targets do not use TVM: tflite writes a TensorFlow Lite file in int8 for the runtime tflite, and
-coral compiles that file with edgetpu_compiler for an Edge TPU.
+Two targets do not use TVM: tflite writes a TensorFlow Lite file in int8 for the runtime tflite,
+and coral compiles that file with edgetpu_compiler for an Edge TPU.
 """
 
 from __future__ import annotations

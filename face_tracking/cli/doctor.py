@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Report what is installed, what works, and how to install the rest.
 
-It examines this machine, the Python packages, ROS 2, the detector with each engine, and the cameras:
-every engine runs the model once, and every camera is asked for an image.
+It examines this machine, the Python packages, ROS 2, the detector with each engine, and the
+cameras: every engine runs the model once, and every camera is asked for an image.
 
 Exit code 1: something is missing that the nodes need.
 """
@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
             print(f'  {finding.state:<4}  {finding.subject:<22} {finding.text}', flush=True)
             if finding.remedy:
                 print(f'{"":>31}-> {finding.remedy}', flush=True)
-    print(f'\n{failed} FAIL above: correct that first' if failed else '\neverything that is needed works')
+    summary = f'{failed} FAIL above: correct that first' if failed else 'all that is needed works'
+    print(f'\n{summary}')
     return 1 if failed else 0
 
 

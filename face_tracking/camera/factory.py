@@ -14,7 +14,7 @@ from face_tracking.errors import UserError
 FORMS = (
     'v4l2:///dev/video0',
     'gstreamer:PIPELINE',
-    'picamera2:',
+    'picamera2',
     'file:///path/video.mp4',
     'folder:///path',
     'virtual:portraits',
@@ -30,13 +30,16 @@ _SOURCES = {
     'virtual': ('face_tracking.simulation.virtual_camera', 'open_virtual'),
 }
 
+# YAML reads "virtual:" as a mapping, so that ROS parameters are given without the colon.
+_BARE_WORDS = ('picamera2', 'virtual')
+
 
 def open_camera(uri: str, options: CaptureOptions | None = None) -> CameraSource:
     """Open the camera, video, folder or scene that a URI names.
 
     :param uri: ``v4l2:///dev/video0`` (or ``/dev/video0``, or ``0``), ``gstreamer:PIPELINE``,
-        ``picamera2:`` or ``picamera2:1``, ``file:///path/video.mp4`` or a video's bare path,
-        ``folder:///path`` or a folder's bare path, ``virtual:`` or ``virtual:SCENE`` with a
+        ``picamera2`` or ``picamera2:1``, ``file:///path/video.mp4`` or a video's bare path,
+        ``folder:///path`` or a folder's bare path, ``virtual`` or ``virtual:SCENE`` with a
         built-in scene's name or a scene's YAML file.
     :raises UserError: when there is no such source or it cannot be opened.
     """
@@ -55,6 +58,8 @@ def split_uri(uri: str) -> tuple[str, str]:
         return scheme, rest if scheme == 'gstreamer' else _path_of(rest)
     if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not Path(text).exists():
         raise UserError(f'there is no camera source "{scheme}"', f'give one of {", ".join(FORMS)}')
+    if text in _BARE_WORDS:
+        return text, ''
     if text.isdecimal() or text.startswith('/dev/'):
         return 'v4l2', text
     return ('folder' if Path(text).expanduser().is_dir() else 'file'), text

@@ -181,7 +181,7 @@ class HeadController:
         return self._command(now)
 
     def look_at_next(self) -> int | None:
-        """Turn to the face in view with the next id and hold it; return the id, None without one."""
+        """Turn to the face with the next id and hold it; return the id, None without one."""
         in_view = sorted(face.identity for face in self._in_view)
         if not in_view:
             return None

@@ -45,7 +45,7 @@ class TfliteRuntime(Runtime):
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
         """Run the network on one image, see :meth:`Runtime.infer`."""
-        # The int8 of a pixel value minus 128 has the bits of the value with the highest one flipped.
+        # A pixel value minus 128, as int8, has the bits of the value with the highest one flipped.
         view = self._interpreter.tensor(self._input)()
         np.bitwise_xor(image[None], 128, out=view.view(np.uint8))
         del view  # the interpreter does not run while its memory is referenced

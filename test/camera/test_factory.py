@@ -45,7 +45,7 @@ def test_bare_path_of_a_folder_is_a_folder(tmp_path):
         ('v4l2:///dev/video97', 'there is no camera /dev/video97: attach it'),
         ('/no/such/video.mp4', 'there is no video /no/such/video.mp4'),
         ('folder:///no/such/folder', 'there is no folder /no/such/folder'),
-        ('virtual:atlantis', 'there is no scene "atlantis": give one of'),
+        ('virtual:atlantis', 'scene "atlantis" does not exist: give one of'),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line(uri, words):

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from face_tracking.camera import Backoff, CameraLostError, CaptureOptions, ReconnectingCamera, v4l2
+from face_tracking.backoff import Backoff
+from face_tracking.camera import CameraLostError, CaptureOptions, ReconnectingCamera, v4l2
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
 

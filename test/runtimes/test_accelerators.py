@@ -317,7 +317,7 @@ def test_coral_says_what_is_missing(at_hand, edge_tpu, monkeypatch, capfd):
     monkeypatch.setattr(coral, 'LIBRARY', str(edge_tpu))
     with pytest.raises(UserError, match='finds no Edge TPU'):
         create_runtime('coral', at_hand)
-    with pytest.raises(UserError, match='not at "warp"'):
+    with pytest.raises(UserError, match='has no device "warp"'):
         create_runtime('coral', at_hand, device='warp')
     assert 'Traceback' not in capfd.readouterr().err
 

@@ -15,6 +15,7 @@ from face_tracking.camera.base import CaptureSettings
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
+from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
@@ -46,6 +47,9 @@ class CameraParameters(CaptureSettings, JpegOptions):
         'The camera of a scene is mounted on pan_joint and tilt_joint of joint_states',
         read_only=True,
     )
+    frame_prefix: str = option(
+        '', 'Prefix of frame_id, for several robots in one TF tree, for example robot1/'
+    )
     camera_info_url: str = option(
         '',
         'Calibration file: a path, a file:// or a package:// URL of a camera_info_manager '
@@ -54,7 +58,7 @@ class CameraParameters(CaptureSettings, JpegOptions):
     )
 
 
-_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera'}
+_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera', 'frame_prefix'}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
@@ -152,7 +156,9 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _new_camera(self) -> ReconnectingCamera:
         uri = self.parameters.camera
-        options = pick(CaptureOptions, as_dict(self.parameters), clock=self.now, mount=self.mount)
+        values = as_dict(self.parameters)
+        values['frame_id'] = f'{self.parameters.frame_prefix}{self.parameters.frame_id}'
+        options = pick(CaptureOptions, values, clock=self.now, mount=self.mount)
         return ReconnectingCamera(lambda: open_camera(uri, options))
 
     def _replace_camera(self) -> None:
@@ -224,6 +230,8 @@ class CameraNode(FaceNode[CameraParameters]):
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
             self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
+        if self.load_level >= LoadLevel.HALF_IMAGES and frame.sequence % 2:
+            return
         self._refresh_camera_model(frame)
         handed = time.perf_counter()
         for hook in self.on_frame:

@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.camera_info import from_camera_info
+from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import read_image
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
+from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
@@ -31,6 +33,7 @@ from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
+from face_tracking.tracking.track_landmarks import TrackLandmarks
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
@@ -48,8 +51,7 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
     )
     name_tracks: bool = option(
         False,
-        'Add the name of a recognized person to each entry of faces/tracks as a second '
-        'hypothesis',
+        'Add the name of a recognized person to each entry of faces/tracks as a second hypothesis',
     )
     annotate: bool = option(
         True, 'Offer faces/annotated, which is drawn only while it has subscribers'
@@ -63,6 +65,7 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
 
 _OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
 _FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
@@ -70,22 +73,29 @@ class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; detections join when they come.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`.
+        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
+        topics: ``images`` (with the intrinsics), ``detections``.
+    :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
-    def __init__(self, subscribe: bool = True, **options: Any):
+    def __init__(self, subscribe: bool | Collection[str] = True, **options: Any):
         super().__init__('tracker_node', TrackerParameters, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
+        self._landmarks = self.publisher('faces/landmarks')
+        self._scaled_infos = self.publisher('faces/camera_info')
         self._markers = self.publisher('faces/markers')
         self._annotated = self.publisher('faces/annotated')
         self._compressed = self.publisher('faces/annotated/compressed')
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
+        self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
+        self._published_camera: CameraModel | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
         self._infos: Input | None = None
@@ -94,10 +104,17 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
-        if subscribe:
-            self.add_input('camera/image_raw', self._on_image)
+        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
+        if 'detections' in taken:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
+            self.add_input(
+                'faces/detection_landmarks',
+                self._on_landmarks,
+                needed=lambda: self._landmarks.get_subscription_count() > 0,
+            )
+        if 'images' in taken:
+            self.add_input('camera/image_raw', self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
@@ -107,12 +124,15 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active:
+            for hook in self.on_frame:
+                hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
         """Take what was found in an image, late as it may be. Callable from any thread."""
         if self.active:
             self._tracker.add_detections(detections)
+            self._track_landmarks.add(detections)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which place the faces in space."""
@@ -162,7 +182,11 @@ class TrackerNode(FaceNode[TrackerParameters]):
             )
 
     def _needs_camera_info(self) -> bool:
-        return self._joints is not None or self._markers.get_subscription_count() > 0
+        return (
+            self._joints is not None
+            or self._markers.get_subscription_count() > 0
+            or self._scaled_infos.get_subscription_count() > 0
+        )
 
     def _needs_names(self) -> bool:
         shown = self._looked_at() or self._markers.get_subscription_count() > 0
@@ -189,6 +213,12 @@ class TrackerNode(FaceNode[TrackerParameters]):
             detections.stamp = self._stamp or self.now()
         self.add_detections(detections)
 
+    def _on_landmarks(self, message: PointCloud2) -> None:
+        try:
+            self._track_landmarks.add(from_landmarks(message)[1])
+        except UserError as error:
+            self.refuse_message('landmarks', error)
+
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self._camera = from_camera_info(message)
@@ -197,6 +227,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def _track(self, frame: Frame) -> None:
         tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)
@@ -232,6 +263,11 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
             self._motion.publish(to_track_states(tracks, header))
+        if self._landmarks.get_subscription_count():
+            self._landmarks.publish(
+                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
+            )
+        self._publish_camera(frame)
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
             self._markers.publish(
@@ -247,16 +283,26 @@ class TrackerNode(FaceNode[TrackerParameters]):
             if name and track.isdecimal()
         }
 
+    def _publish_camera(self, frame: Frame) -> None:
+        """Publish the intrinsics of the images once for each change."""
+        if self._camera is None:
+            return
+        camera = self._camera.scaled_to(frame.width, frame.height)
+        if camera != self._published_camera:
+            self._published_camera = camera
+            header = to_header(frame.stamp, frame.frame_id)
+            self._scaled_infos.publish(to_camera_info(camera, header))
+
     def _looked_at(self) -> bool:
+        if self.load_level >= LoadLevel.NO_ANNOTATION:
+            return False
         return self.parameters.annotate and bool(
             self._annotated.get_subscription_count() or self._compressed.get_subscription_count()
         )
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        annotated = annotate(
-            frame.image, tracks, self._trails.add(tracks), labels=self._labels()
-        )
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks), labels=self._labels())
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
             self._annotated.publish(to_image(annotated, header))

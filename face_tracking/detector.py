@@ -15,6 +15,7 @@ from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.frame import Frame
 from face_tracking.runtimes.base import DEFAULT, Runtime, create_runtime
 
 
@@ -59,12 +60,19 @@ class FaceDetector:
             create_decoder(model), vote_iou_threshold
         )
 
-    def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
+    def expect(self, frame: Frame) -> None:
+        """Announce a frame that is going to be searched; callable from any thread.
+
+        What the frame makes for other users meanwhile is then derived from the same image.
+        """
+        frame.expect_bgr(*self._letterbox.inner_size(frame.width, frame.height))
+
+    def detect(self, image: np.ndarray | Frame, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, their boxes cut to the image.
 
-        :param image: uint8 (H, W, 3), BGR.
-        :param stamp: the image's, in nanoseconds; handed through.
-        :raises UserError: if ``image`` is no such image.
+        :param image: a frame, or uint8 (H, W, 3) BGR.
+        :param stamp: the stamp of the image in nanoseconds; passed on.
+        :raises UserError: if ``image`` is anything else or is damaged.
         """
         started = perf_counter()
         fitted, fit = self._letterbox(image)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from face_tracking.errors import UserError
+from face_tracking.frame import Frame
 
 Downscaler = Callable[[np.ndarray, np.ndarray], None]
 """Writes the means of each four pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
@@ -53,12 +54,33 @@ class Letterbox:
         self._halves_exactly = False
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
+    def __call__(self, image: np.ndarray | Frame) -> tuple[np.ndarray, Fit]:
         """Return the image, uint8 (height, width, 3), and the fit that leads back.
 
-        :param image: uint8 (H, W, 3).
-        :raises UserError: if ``image`` is anything else, or has no pixels.
+        :param image: a frame, of which only a reduced image is made where that is enough; or
+            uint8 (H, W, 3).
+        :raises UserError: if ``image`` is anything else, has no pixels or is damaged.
         """
+        if isinstance(image, Frame):
+            return self._fit_frame(image)
+        return self._fit_array(image)
+
+    def inner_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size in pixels to which an image of this size is scaled."""
+        scale = min(self.width / width, self.height / height)
+        if self.long_side:
+            scale = min(scale, self.long_side / max(width, height))
+        return max(round(width * scale), 1), max(round(height * scale), 1)
+
+    def _fit_frame(self, frame: Frame) -> tuple[np.ndarray, Fit]:
+        inner = self.inner_size(frame.width, frame.height)
+        image = frame.scaled_bgr(*inner)
+        fitted, _ = self._fit_array(image)
+        # A reduced side is rounded up, so the way back does not lead over the reduced image.
+        inner = self._inner
+        return fitted, Fit(frame.width / inner[0], frame.height / inner[1])
+
+    def _fit_array(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
         if image.shape != self._shape or image.dtype != np.uint8:
             self._prepare_for(image)
         if self._inner == image.shape[1::-1] == (self.width, self.height):
@@ -79,7 +101,7 @@ class Letterbox:
             )
         height, width = image.shape[:2]
         self._shape = image.shape
-        self._inner = self._inner_size(width, height)
+        self._inner = self.inner_size(width, height)
         self._fit = Fit(width / self._inner[0], height / self._inner[1])
         self._halves_exactly = (
             self._halve is not None
@@ -88,12 +110,6 @@ class Letterbox:
         )
         self._halves.clear()
         self._canvas[:] = 0
-
-    def _inner_size(self, width: int, height: int) -> tuple[int, int]:
-        scale = min(self.width / width, self.height / height)
-        if self.long_side:
-            scale = min(scale, self.long_side / max(width, height))
-        return max(round(width * scale), 1), max(round(height * scale), 1)
 
     def _near(self, image: np.ndarray) -> np.ndarray:
         """Halve the image until it is less than three times as large as it has to be.

@@ -13,6 +13,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_tracking.camera import CaptureOptions, ReconnectingCamera, open_camera
 from face_tracking.camera.base import CaptureSettings
+from face_tracking.camera.controls import CameraControls
+from face_tracking.camera.factory import without_password
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
@@ -51,7 +53,8 @@ class CameraParameters(CaptureSettings, JpegOptions):
     )
 
 
-_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera'}
+_CONTROLS = {row.name for row in rows_of(CameraControls)}
+_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} - _CONTROLS | {'camera'}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
@@ -99,6 +102,8 @@ class CameraNode(FaceNode[CameraParameters]):
             self._model_wanted = True
         if changed & _OF_THE_SOURCE:
             self._replace_camera()
+        elif changed & _CONTROLS:
+            self._set_controls()
 
     def close(self) -> bool:
         """Stop reading and give the camera back."""
@@ -113,7 +118,7 @@ class CameraNode(FaceNode[CameraParameters]):
         rate, values = self.meter.take()
         camera = self._camera
         report.values.update(
-            values, camera=self.parameters.camera, **{'times lost': str(camera.losses)}
+            values, camera=without_password(self.parameters.camera), **{'times lost': str(camera.losses)}
         )
         if camera.source is not None:
             source = camera.source
@@ -130,9 +135,21 @@ class CameraNode(FaceNode[CameraParameters]):
             report.say(WARN, str(self._model_problem))
 
     def _new_camera(self) -> ReconnectingCamera:
-        uri = self.parameters.camera
-        options = pick(CaptureOptions, as_dict(self.parameters), clock=self.now, mount=self.mount)
-        return ReconnectingCamera(lambda: open_camera(uri, options))
+        return ReconnectingCamera(
+            lambda: open_camera(self.parameters.camera, self._capture_options())
+        )
+
+    def _capture_options(self) -> CaptureOptions:
+        return pick(CaptureOptions, as_dict(self.parameters), clock=self.now, mount=self.mount)
+
+    def _set_controls(self) -> None:
+        """Adjust an open camera; one that is opened later is adjusted then."""
+        source = self._camera.source
+        try:
+            if source is not None:
+                source.set_controls(self._capture_options())
+        except UserError as error:
+            self.log_throttled(error)
 
     def _replace_camera(self) -> None:
         old, self._camera = self._camera, self._new_camera()
@@ -182,11 +199,11 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _tell_recovery(self, told: UserError | None) -> None:
         if told is not None:
-            self.get_logger().info(f'{self.parameters.camera} gives images again')
+            self.get_logger().info(f'{without_password(self.parameters.camera)} gives images again')
         self._failure = ''
 
     def _end(self) -> None:
-        self.get_logger().info(f'{self.parameters.camera} came to its end')
+        self.get_logger().info(f'{without_password(self.parameters.camera)} came to its end')
         for hook in self.on_end:
             hook()
 
@@ -228,9 +245,7 @@ class CameraNode(FaceNode[CameraParameters]):
         if self._infos.get_subscription_count():
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
-            self._compressed.publish(
-                to_compressed(frame.image, header, self.parameters.jpeg_quality)
-            )
+            self._compressed.publish(to_compressed(frame, header, self.parameters.jpeg_quality))
 
 
 def build() -> list[FaceNode]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.detection.detector_options import DetectorOptions, EngineOptions
@@ -22,16 +22,17 @@ from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.enable_service import EnableService
-from face_tracking.nodes.images import from_image, to_header
+from face_tracking.nodes.images import from_compressed, from_image, to_header
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
 from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 
 
 @dataclass(frozen=True)
-class DetectorParameters(DetectorOptions):
+class DetectorParameters(DetectorOptions, ImageInputOptions):
     """The parameters of the detector node."""
 
     low_score_threshold: float = option(
@@ -84,7 +85,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
             self,
             (
                 lambda: self.create_subscription(
-                    Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True
+                    *self._image_topic(), self._on_message, SENSOR_DATA, raw=True
                 ),
             )
             if subscribe
@@ -97,7 +98,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self._images.enabled and self._count_and_test() and self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Take what is followed already, which needs fewer looks. Callable from any thread."""
@@ -145,6 +146,22 @@ class DetectorNode(FaceNode[DetectorParameters]):
         elif rate == 0:
             report.say(WARN, 'no images come')
 
+    def _detect_later(self, frame: Frame) -> None:
+        detector = self._detector
+        if detector is not None:
+            detector.expect(frame)
+        self._worker.submit(frame)
+
+    def _image_topic(self) -> tuple[type[Image] | type[CompressedImage], str]:
+        if self.parameters.image_transport == 'compressed':
+            return CompressedImage, 'camera/image_raw/compressed'
+        return Image, 'camera/image_raw'
+
+    def _to_frame(self, serialized: bytes) -> Frame:
+        if self.parameters.image_transport == 'compressed':
+            return from_compressed(deserialize_message(serialized, CompressedImage))
+        return from_image(deserialize_message(serialized, Image))
+
     def _count_and_test(self) -> bool:
         """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
@@ -154,7 +171,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a look, where that decides."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame.image, frame.stamp, self._followed
+            frame, frame.stamp, self._followed
         )
 
     def _listen_for_tracks(self) -> None:
@@ -176,13 +193,13 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if not self._count_and_test():
             return
         try:
-            frame = from_image(deserialize_message(serialized, Image))
+            frame = self._to_frame(serialized)
         except UserError as error:
             self.meter.count('unusable images')
             self.log_throttled(error)
             return
         if self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def _work(self, frame: Frame | None) -> None:
         if self._wanted:
@@ -190,7 +207,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if frame is None or self._detector is None:
             return
         started, spent = time.perf_counter(), time.thread_time()
-        detections = self._detector.detect(frame.image, frame.stamp)
+        detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
         for hook in self.on_detections:

@@ -16,8 +16,12 @@ from face_tracking.nodes.tracker_node import TrackerNode
 
 
 def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) -> None:
-    """Connect three nodes; the tracker gets an image first, for it is the one in a hurry."""
-    camera.on_frame += [tracker.submit, detector.submit]
+    """Connect three nodes.
+
+    The detector gets an image first: it announces the size at which it needs color, from which the
+    tracker then derives its gray image.
+    """
+    camera.on_frame += [detector.submit, tracker.submit]
     camera.on_camera_model.append(tracker.set_camera_model)
     detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)

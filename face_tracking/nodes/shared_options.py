@@ -26,3 +26,16 @@ class JpegOptions(Options):
     """The quality of compressed images."""
 
     jpeg_quality: int = option(80, 'JPEG quality of the compressed images, 1 to 100', 1, 100)
+
+
+@dataclass(frozen=True)
+class ImageInputOptions(Options):
+    """How a node receives its images."""
+
+    image_transport: str = option(
+        'raw',
+        'Transport of the input images: raw subscribes to camera/image_raw, compressed to '
+        'camera/image_raw/compressed (JPEG is decoded at a reduced size, which costs less)',
+        choices=('raw', 'compressed'),
+        read_only=True,
+    )

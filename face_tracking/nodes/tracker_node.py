@@ -20,12 +20,12 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import OK, WARN, Report
 from face_tracking.nodes.enable_service import EnableService
-from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
+from face_tracking.nodes.images import from_compressed, from_image, to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
-from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
@@ -37,7 +37,7 @@ from face_tracking.visualization import Trails, annotate
 
 
 @dataclass(frozen=True)
-class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, JpegOptions):
     """The parameters of the tracker node."""
 
     use_joint_states: bool = option(
@@ -142,9 +142,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def _inputs_wanted(self) -> tuple[Callable[[], Subscription], ...]:
         return (
-            lambda: self.create_subscription(
-                Image, 'camera/image_raw', self._on_image, SENSOR_DATA
-            ),
+            lambda: self.create_subscription(*self._image_input(), SENSOR_DATA),
             lambda: self.create_subscription(
                 Detection2DArray, 'faces/detections', self._on_detections, RELIABLE
             ),
@@ -166,9 +164,20 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self.destroy_subscription(self._infos)
             self._infos = None
 
+    def _image_input(self) -> tuple[type[Any], str, Callable[[Any], None]]:
+        if self.parameters.image_transport == 'compressed':
+            return CompressedImage, 'camera/image_raw/compressed', self._on_compressed
+        return Image, 'camera/image_raw', self._on_image
+
     def _on_image(self, message: Image) -> None:
+        self._take(from_image, message)
+
+    def _on_compressed(self, message: CompressedImage) -> None:
+        self._take(from_compressed, message)
+
+    def _take(self, convert: Callable[[Any], Frame], message: Image | CompressedImage) -> None:
         try:
-            self.submit(from_image(message))
+            self.submit(convert(message))
         except UserError as error:
             self.meter.count('unusable images')
             self.log_throttled(error)
@@ -197,7 +206,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self.log_throttled(error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks = self._tracker.step(frame, frame.stamp, self._camera_motion(frame))
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)

@@ -13,6 +13,7 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
+from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Appearance, SpatialCost, associate
 from face_tracking.tracking.history import Snapshot, StateHistory, locate
@@ -100,11 +101,11 @@ class FaceTracker:
         self._waiting.append(detections)
 
     def step(
-        self, image: np.ndarray | None, stamp: int, camera_motion: Warp | None = None
+        self, image: np.ndarray | Frame | None, stamp: int, camera_motion: Warp | None = None
     ) -> Tracks:
         """Take the next image and return the tracks as they are in it.
 
-        :param image: uint8 (height, width, 3), BGR; kept until the next call, never written to.
+        :param image: a frame, or uint8 (height, width, 3) BGR; kept until the next call.
             None where only detections are to be had: then nothing carries the faces but their
             motion so far.
         :param stamp: the image's stamp in nanoseconds. One that is not later than the one
@@ -163,7 +164,7 @@ class FaceTracker:
         )
         self._fused_stamp = -1
 
-    def _handle_resolution_change(self, image: np.ndarray | None) -> None:
+    def _handle_resolution_change(self, image: np.ndarray | Frame | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
         if image is None:
             return
@@ -179,7 +180,7 @@ class FaceTracker:
         self._history.append(newest)
         self._motion_estimator = self._make_motion_estimator()
 
-    def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
+    def _move_to(self, image: np.ndarray | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Bring the tracks to a new image and remember how they came there."""
         last = self._history.newest if len(self._history) else None
         carried = self._register.standing(stamp, self._options).carried
@@ -525,8 +526,8 @@ def _limits(shape: tuple[float, float], least: float) -> np.ndarray:
     )
 
 
-def _check_image(image: np.ndarray | None) -> None:
-    if image is None:
+def _check_image(image: np.ndarray | Frame | None) -> None:
+    if image is None or isinstance(image, Frame):
         return
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(

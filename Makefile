@@ -17,8 +17,10 @@ demo: setup  ## Watch faces being followed, and a head turning to them: two vide
 test: setup  ## Run the whole test suite
 	@$(IN_ENV) python -m pytest test
 
-lint: setup  ## Check the style of the code
+lint: setup  ## Check style, format and types of the code
 	@$(IN_ENV) ruff check .
+	@$(IN_ENV) ruff format --check --quiet .
+	@$(IN_ENV) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 pyright
 
 emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which some tests use
 	@$(IN_ENV) python -m face_tracking.compiler.tuning.emulator

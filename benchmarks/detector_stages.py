@@ -24,7 +24,7 @@ from face_tracking.camera.factory import open_camera
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.detection.model import load_model
-from face_tracking.detection.multi_size import network_shapes
+from face_tracking.multi_size_detector import network_shapes
 from face_tracking.detector import create_detector
 
 STAGES = ('preprocess', 'inference', 'decode')

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage, halve_towards
-
 
 GRAY_SIDE = 160
 """Long side in pixels of the gray image that all users of a frame share."""
@@ -38,7 +38,7 @@ class Frame:
 
     def __init__(
         self,
-        image: np.ndarray | EncodedImage,
+        image: ImageArray | EncodedImage,
         stamp: int = 0,
         frame_id: str = 'camera_optical_frame',
         sequence: int = 0,
@@ -67,18 +67,18 @@ class Frame:
         return self.source.height, self.source.width, 3
 
     @property
-    def image(self) -> np.ndarray:
+    def image(self) -> ImageArray:
         """The full-size image, uint8 (height, width, 3) BGR."""
         return self.bgr()
 
-    def bgr(self) -> np.ndarray:
+    def bgr(self) -> ImageArray:
         """Return the full-size image, uint8 (height, width, 3) BGR.
 
         :raises UserError: the image is damaged.
         """
         return self._color(1)
 
-    def scaled_bgr(self, width: int, height: int) -> np.ndarray:
+    def scaled_bgr(self, width: int, height: int) -> ImageArray:
         """Return the smallest color image that is cheap to make and at least that large.
 
         :returns: uint8 (h, w, 3) BGR, the full size divided by 1, 2, 4 or 8; of the full size
@@ -92,14 +92,14 @@ class Frame:
         with self._lock:
             self._color_divisors.add(self.source.divisor_for(width, height))
 
-    def gray(self, width: int, height: int) -> np.ndarray:
+    def gray(self, width: int, height: int) -> ImageArray:
         """Return the image in gray at just that size, uint8 (height, width).
 
         :raises UserError: the image is damaged.
         """
         return self._make(('gray', width, height), lambda: self._gray(width, height))
 
-    def small_gray(self) -> np.ndarray:
+    def small_gray(self) -> ImageArray:
         """Return the image in gray with a long side of at most :data:`GRAY_SIDE`, uint8 (h, w).
 
         :raises UserError: the image is damaged.
@@ -130,21 +130,23 @@ class Frame:
         """Return the same image with another stamp."""
         return Frame(self.source, stamp, self.frame_id, self.sequence)
 
-    def _color(self, divisor: int) -> np.ndarray:
+    def _color(self, divisor: int) -> ImageArray:
         with self._lock:
             self._color_divisors.add(divisor)
         return self._make(('bgr', divisor), lambda: self.source.bgr(divisor))
 
-    def _gray(self, width: int, height: int) -> np.ndarray:
+    def _gray(self, width: int, height: int) -> ImageArray:
         with self._lock:
-            divisors = [d for d in self._color_divisors if d <= self.source.divisor_for(width, height)]
+            divisors = [
+                d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
+            ]
         if divisors:
             color = halve_towards(self._color(max(divisors)), width, height)
             return cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)
         gray = self.source.gray(self.source.divisor_for(width, height))
         return halve_towards(gray, width, height)
 
-    def _make(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def _make(self, key: object, make: Callable[[], ImageArray]) -> ImageArray:
         """Return what ``make`` returned for this key, calling it once at most."""
         with self._lock:
             slot = self._slots.get(key)
@@ -164,10 +166,10 @@ class _Slot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.value: np.ndarray | None = None
+        self.value: ImageArray | None = None
 
 
-def _of_array(image: np.ndarray) -> ArrayImage:
+def _of_array(image: ImageArray) -> ArrayImage:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(
             f'an image has the shape {image.shape} and the type {image.dtype}',
@@ -182,6 +184,6 @@ def size_within(long_side: int, width: int, height: int) -> tuple[int, int]:
     return max(round(width * ratio), 1), max(round(height * ratio), 1)
 
 
-def as_frame(image: np.ndarray | Frame) -> Frame:
+def as_frame(image: ImageArray | Frame) -> Frame:
     """Return a frame for an image, uint8 (height, width, 3) BGR; a frame is returned as it is."""
     return image if isinstance(image, Frame) else Frame(image)

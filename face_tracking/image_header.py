@@ -73,7 +73,9 @@ def _parsed(data: bytes) -> ImageHeader | None:
         tags = _tiff_tags(data)
         orientation = _orientation(tags)
         return ImageHeader('tiff', tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0), orientation)
-    match = re.match(rb'P[1-6](?:\s+|#[^\n]*\n)*(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s', data[:4096])
+    match = re.match(
+        rb'P[1-6](?:\s+|#[^\n]*\n)*(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s', data[:4096]
+    )
     return ImageHeader('pnm', int(match[1]), int(match[2])) if match else None
 
 

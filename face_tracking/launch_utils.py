@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from face_tracking.options import Value
+
 
 def is_true(text: str) -> bool:
     """Return what an argument says, as launch conditions read it."""
@@ -26,6 +28,6 @@ def overridden(
     return parameters
 
 
-def merged(parameters: Mapping[str, dict]) -> dict:
+def merged(parameters: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
     """Return the parameters of all nodes as one process takes them."""
     return {name: value for node in parameters.values() for name, value in node.items()}

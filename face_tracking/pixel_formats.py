@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 import cv2
 import numpy as np
 
+from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 
 DIVISORS = (8, 4, 2, 1)
@@ -65,14 +66,14 @@ class EncodedImage(ABC):
         """Return whether the image reduced by this divisor shows just the whole image."""
         return True
 
-    def bgr(self, divisor: int) -> np.ndarray:
+    def bgr(self, divisor: int) -> ImageArray:
         """Return uint8 (ceil(height / divisor), ceil(width / divisor), 3), BGR.
 
         :raises UserError: the image is damaged.
         """
         return self._flipped(self._bgr(divisor))
 
-    def gray(self, divisor: int) -> np.ndarray:
+    def gray(self, divisor: int) -> ImageArray:
         """Return uint8 (ceil(height / divisor), ceil(width / divisor)).
 
         :raises UserError: the image is damaged.
@@ -85,14 +86,14 @@ class EncodedImage(ABC):
         return self if divisor == 1 else ArrayImage(self.bgr(divisor))
 
     @abstractmethod
-    def _bgr(self, divisor: int) -> np.ndarray:
+    def _bgr(self, divisor: int) -> ImageArray:
         """Return :meth:`bgr` before it is mirrored."""
 
     @abstractmethod
-    def _gray(self, divisor: int) -> np.ndarray:
+    def _gray(self, divisor: int) -> ImageArray:
         """Return :meth:`gray` before it is mirrored."""
 
-    def _flipped(self, image: np.ndarray) -> np.ndarray:
+    def _flipped(self, image: ImageArray) -> ImageArray:
         return image if self.flip is None else cv2.flip(image, self.flip)
 
 
@@ -108,7 +109,7 @@ class ArrayImage(EncodedImage):
 
     def __init__(
         self,
-        pixels: np.ndarray,
+        pixels: ImageArray,
         to_bgr: int | None = None,
         to_gray: int | None = cv2.COLOR_BGR2GRAY,
         flip: int | None = None,
@@ -125,10 +126,10 @@ class ArrayImage(EncodedImage):
         pixels = halve_towards(self.pixels, width, height)
         return ArrayImage(pixels, self._to_bgr, self._to_gray, self.flip)
 
-    def _bgr(self, divisor: int) -> np.ndarray:
+    def _bgr(self, divisor: int) -> ImageArray:
         return _converted(divide(self.pixels, divisor), self._to_bgr)
 
-    def _gray(self, divisor: int) -> np.ndarray:
+    def _gray(self, divisor: int) -> ImageArray:
         return _converted(divide(self.pixels, divisor), self._to_gray)
 
 
@@ -151,13 +152,13 @@ class JpegImage(EncodedImage):
         """Return this image: compressed, it takes less memory than any other form."""
         return self
 
-    def _bgr(self, divisor: int) -> np.ndarray:
+    def _bgr(self, divisor: int) -> ImageArray:
         return self._decoded(_REDUCED_COLOR[divisor])
 
-    def _gray(self, divisor: int) -> np.ndarray:
+    def _gray(self, divisor: int) -> ImageArray:
         return self._decoded(_REDUCED_GRAY[divisor])
 
-    def _decoded(self, mode: int) -> np.ndarray:
+    def _decoded(self, mode: int) -> ImageArray:
         data = np.frombuffer(self.data, np.uint8)
         try:
             image = cv2.imdecode(data, mode | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -177,7 +178,7 @@ class YuvImage(EncodedImage):
     Sides that a divisor does not divide are converted at full size and then reduced.
     """
 
-    def _bgr(self, divisor: int) -> np.ndarray:
+    def _bgr(self, divisor: int) -> ImageArray:
         if divisor == 1:
             return self._full_bgr()
         if not self._divides(2 * divisor):
@@ -188,7 +189,7 @@ class YuvImage(EncodedImage):
             cv2.COLOR_YUV2BGR_NV12,
         )
 
-    def _gray(self, divisor: int) -> np.ndarray:
+    def _gray(self, divisor: int) -> ImageArray:
         luma = self._luma(divisor) if self._divides(divisor) else divide(self._luma(1), divisor)
         # One weighted sum stretches video levels to 0..255, as the conversion to BGR does.
         return cv2.addWeighted(luma, _GAIN, luma, 0, -_BLACK * _GAIN)
@@ -208,15 +209,15 @@ class YuvImage(EncodedImage):
         return self.width % divisor == 0 and self.height % divisor == 0
 
     @abstractmethod
-    def _full_bgr(self) -> np.ndarray:
+    def _full_bgr(self) -> ImageArray:
         """Return the image at full size in BGR."""
 
     @abstractmethod
-    def _luma(self, divisor: int) -> np.ndarray:
+    def _luma(self, divisor: int) -> ImageArray:
         """Return Y of blocks of ``divisor`` pixels square, (height / divisor, width / divisor)."""
 
     @abstractmethod
-    def _chroma(self, divisor: int) -> np.ndarray:
+    def _chroma(self, divisor: int) -> ImageArray:
         """Return U and V of such blocks, (height / divisor, width / divisor, 2)."""
 
 
@@ -227,18 +228,18 @@ class PackedYuvImage(YuvImage):
     :param luma_first: YUYV if true, UYVY if not.
     """
 
-    def __init__(self, pixels: np.ndarray, luma_first: bool = True, flip: int | None = None):
+    def __init__(self, pixels: ImageArray, luma_first: bool = True, flip: int | None = None):
         super().__init__(pixels.shape[1], pixels.shape[0], flip)
         if self.width % 2:
             raise ValueError(f'YUV 4:2:2 has no odd width, such as {self.width}')
         self._pixels = np.ascontiguousarray(pixels)
         self._first = luma_first
 
-    def _full_bgr(self) -> np.ndarray:
+    def _full_bgr(self) -> ImageArray:
         code = cv2.COLOR_YUV2BGR_YUY2 if self._first else cv2.COLOR_YUV2BGR_UYVY
         return cv2.cvtColor(self._pixels, code)
 
-    def _luma(self, divisor: int) -> np.ndarray:
+    def _luma(self, divisor: int) -> ImageArray:
         if divisor <= 2:
             return divide(cv2.extractChannel(self._pixels, 0 if self._first else 1), divisor)
         # Pairs of pixels as pixels of four channels: averaging them in both directions gives the
@@ -249,13 +250,13 @@ class PackedYuvImage(YuvImage):
         lumas = (pairs & 0xFF) + (pairs >> 16 & 0xFF)
         return ((lumas[::2] + lumas[1::2] + 2) >> 2).astype(np.uint8)
 
-    def _chroma(self, divisor: int) -> np.ndarray:
+    def _chroma(self, divisor: int) -> ImageArray:
         # Every second row of blocks stands for both.
         pairs = divide(self._pairs, divisor // 2)[::2]
         return pairs[..., 1::2] if self._first else pairs[..., ::2]
 
     @property
-    def _pairs(self) -> np.ndarray:
+    def _pairs(self) -> ImageArray:
         return self._pixels.reshape(self.height, self.width // 2, 4)
 
 
@@ -269,8 +270,8 @@ class SemiPlanarImage(YuvImage):
 
     def __init__(
         self,
-        luma: np.ndarray,
-        chroma: np.ndarray,
+        luma: ImageArray,
+        chroma: ImageArray,
         v_first: bool = False,
         flip: int | None = None,
     ):
@@ -281,27 +282,27 @@ class SemiPlanarImage(YuvImage):
         self._uv = chroma
         self._v_first = v_first
 
-    def _full_bgr(self) -> np.ndarray:
+    def _full_bgr(self) -> ImageArray:
         code = cv2.COLOR_YUV2BGR_NV21 if self._v_first else cv2.COLOR_YUV2BGR_NV12
         luma, chroma = map(np.ascontiguousarray, (self._y, self._uv))
         return cv2.cvtColorTwoPlane(luma, chroma, code)
 
-    def _luma(self, divisor: int) -> np.ndarray:
+    def _luma(self, divisor: int) -> ImageArray:
         return divide(self._y, divisor)
 
-    def _chroma(self, divisor: int) -> np.ndarray:
+    def _chroma(self, divisor: int) -> ImageArray:
         step = divisor // 2
         chroma = self._uv[::step, ::step]
         return chroma[..., ::-1] if self._v_first else chroma
 
 
-def divide(image: np.ndarray, divisor: int) -> np.ndarray:
+def divide(image: ImageArray, divisor: int) -> ImageArray:
     """Return an image with its sides divided, rounded up, every pixel averaged in."""
     height, width = -(-image.shape[0] // divisor), -(-image.shape[1] // divisor)
     return halve_towards(image, width, height)
 
 
-def halve_towards(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def halve_towards(image: ImageArray, width: int, height: int) -> ImageArray:
     """Return an image scaled down to a size, every pixel averaged in.
 
     Halving comes first: OpenCV has a fast way to average pixels for that factor only.
@@ -317,5 +318,5 @@ def halve_towards(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return image
 
 
-def _converted(pixels: np.ndarray, code: int | None) -> np.ndarray:
+def _converted(pixels: ImageArray, code: int | None) -> ImageArray:
     return pixels if code is None else cv2.cvtColor(pixels, code)

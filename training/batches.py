@@ -37,9 +37,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(*(None if value is None else value.to(device, non_blocking=True)
-                       for value in (getattr(self, field.name)
-                                     for field in dataclasses.fields(self))))
+        return Batch(
+            *(
+                None if value is None else value.to(device, non_blocking=True)
+                for value in (getattr(self, field.name) for field in dataclasses.fields(self))
+            )
+        )
 
 
 class Batches(Dataset):
@@ -50,8 +53,9 @@ class Batches(Dataset):
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
     """
 
-    def __init__(self, composers: list[Composer], size: int, seed: int,
-                 teacher: Path | None = None):
+    def __init__(
+        self, composers: list[Composer], size: int, seed: int, teacher: Path | None = None
+    ):
         self.composers, self.size, self.seed = composers, size, seed
         self.teacher_path, self.teacher = teacher, None
 
@@ -88,6 +92,6 @@ def _padded(labels):
     valid = np.zeros((len(labels), most), bool)
     ignore = np.zeros((len(labels), most), bool)
     for k, (box, points, unsure) in enumerate(labels):
-        boxes[k, :len(box)], landmarks[k, :len(box)] = box, points
-        valid[k, :len(box)], ignore[k, :len(box)] = ~unsure, unsure
+        boxes[k, : len(box)], landmarks[k, : len(box)] = box, points
+        valid[k, : len(box)], ignore[k, : len(box)] = ~unsure, unsure
     return boxes, landmarks, valid, ignore

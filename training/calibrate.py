@@ -36,8 +36,13 @@ SEED = 11
 
 def examples(shown: list[pictures.Picture], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
     """Return pictures and their labels: ``shown`` and as many composed ``canvases`` of them."""
-    found = [(picture.levels[0], Annotated(picture.file, picture.boxes, picture.landmarks,
-                                           picture.ignore)) for picture in shown]
+    found = [
+        (
+            picture.levels[0],
+            Annotated(picture.file, picture.boxes, picture.landmarks, picture.ignore),
+        )
+        for picture in shown
+    ]
     composer = Composer(shown, SIDE, SIDE)
     for k in range(canvases):
         random = np.random.default_rng((SEED, k))
@@ -47,8 +52,12 @@ def examples(shown: list[pictures.Picture], canvases: int) -> list[tuple[np.ndar
     return found
 
 
-def results(network: FaceNetwork, rows: list[tuple[np.ndarray, Annotated]],
-            threshold: float, progress: bool = True) -> list[Result]:
+def results(
+    network: FaceNetwork,
+    rows: list[tuple[np.ndarray, Annotated]],
+    threshold: float,
+    progress: bool = True,
+) -> list[Result]:
     """Return the figures of ``network`` on ``rows`` for each of ``SHIFTS``."""
     run = torch_runner(deployed(network))
     recorded = []
@@ -58,10 +67,17 @@ def results(network: FaceNetwork, rows: list[tuple[np.ndarray, Annotated]],
     found = []
     for shift in tqdm(SHIFTS, desc='shifts', unit='', disable=not progress):
         outputs = iter(recorded)
-        detector = Detector(lambda _, replay=outputs, by=shift: _shifted(next(replay), by),
-                            SIDE, SIDE, threshold)
-        found.append(measure([label for _, label in rows], [detector(image) for image, _ in rows],
-                             [image.shape[1::-1] for image, _ in rows], threshold))
+        detector = Detector(
+            lambda _, replay=outputs, by=shift: _shifted(next(replay), by), SIDE, SIDE, threshold
+        )
+        found.append(
+            measure(
+                [label for _, label in rows],
+                [detector(image) for image, _ in rows],
+                [image.shape[1::-1] for image, _ in rows],
+                threshold,
+            )
+        )
     return found
 
 
@@ -76,10 +92,16 @@ def chosen(found: list[Result], most_alarms: float) -> int:
 
     Where none is that quiet, the quietest.
     """
-    quiet = [k for k, result in enumerate(found)
-             if result.false_alarms <= most_alarms * result.empty_pictures]
-    return max(quiet, key=lambda k: f1(found[k])) if quiet else int(
-        np.argmin([result.false_alarms for result in found]))
+    quiet = [
+        k
+        for k, result in enumerate(found)
+        if result.false_alarms <= most_alarms * result.empty_pictures
+    ]
+    return (
+        max(quiet, key=lambda k: f1(found[k]))
+        if quiet
+        else int(np.argmin([result.false_alarms for result in found]))
+    )
 
 
 def _shifted(outputs: list[np.ndarray], by: float) -> list[np.ndarray]:
@@ -99,19 +121,29 @@ def shift_scores(network: FaceNetwork, by: float):
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.calibrate', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.calibrate',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = found.add_argument
     add('--weights', required=True, help='a .safetensors file, or "bundled"')
     add('--out', required=True, help='where to write the calibrated .safetensors')
     add('--data', required=True, help='the folder that training had')
     add('--corrections', default='', help='YAML of what a person says against the labels')
-    add('--held-out', type=float, default=DEFAULT_HOLDOUT, help='the share that training held '
-        'out (default: %(default)s)')
+    add(
+        '--held-out',
+        type=float,
+        default=DEFAULT_HOLDOUT,
+        help='the share that training held out (default: %(default)s)',
+    )
     add('--canvases', type=int, default=300, help='how many to compose (default: %(default)s)')
     add('--threshold', type=float, default=0.7, help='(default: %(default)s)')
-    add('--alarms', type=float, default=0.02, help='most false alarms, on average, in a picture '
-        'without people (default: %(default)s)')
+    add(
+        '--alarms',
+        type=float,
+        default=0.02,
+        help='most false alarms, on average, in a picture without people (default: %(default)s)',
+    )
     return found
 
 
@@ -131,9 +163,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     best = chosen(found, arguments.alarms)
     for k, (shift, result) in enumerate(zip(SHIFTS, found, strict=True)):
-        print(f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
-              f'  false alarms {result.false_alarms} in {result.empty_pictures}'
-              + ('  <- chosen' if k == best else ''))
+        print(
+            f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
+            f'  false alarms {result.false_alarms} in {result.empty_pictures}'
+            + ('  <- chosen' if k == best else '')
+        )
     shift_scores(network, float(SHIFTS[best]))
     checkpoint.save_weights(network, Path(arguments.out))
     return 0

@@ -40,10 +40,12 @@ def forms(weights: str, data: Path, width: int, height: int) -> dict[str, Run]:
         path = Path(folder) / 'network.onnx'
         onnx_file.write(network, width, height, path)
         onnx_run = onnx_runner(path, torch.get_num_threads())
-    return {REFERENCE: torch_runner(network),
-            'TorchScript fp32': torch_runner(to_torchscript(network, width, height)),
-            'TorchScript int8': torch_runner(quantised(network, images)),
-            'ONNX Runtime': onnx_run}
+    return {
+        REFERENCE: torch_runner(network),
+        'TorchScript fp32': torch_runner(to_torchscript(network, width, height)),
+        'TorchScript int8': torch_runner(quantised(network, images)),
+        'ONNX Runtime': onnx_run,
+    }
 
 
 def differences(runs: dict[str, Run], images: list[np.ndarray]) -> dict[str, float]:
@@ -52,8 +54,10 @@ def differences(runs: dict[str, Run], images: list[np.ndarray]) -> dict[str, flo
     for image in images:
         wanted = runs[REFERENCE](image)
         for name, run in runs.items():
-            worst[name] = max(worst[name], *(float(np.abs(a - b).max()) for a, b in zip(
-                run(image), wanted, strict=True)))
+            worst[name] = max(
+                worst[name],
+                *(float(np.abs(a - b).max()) for a, b in zip(run(image), wanted, strict=True)),
+            )
     return worst
 
 
@@ -63,8 +67,10 @@ def agreement(runs: dict[str, Run], images: list[np.ndarray]) -> dict[str, tuple
     A face is a detection of at least 0.7.
     """
     height, width = images[0].shape[:2]
-    found = {name: [Detector(run, width, height, THRESHOLD)(image).boxes for image in images]
-             for name, run in runs.items()}
+    found = {
+        name: [Detector(run, width, height, THRESHOLD)(image).boxes for image in images]
+        for name, run in runs.items()
+    }
     shares = {}
     for name in runs:
         overlaps, total = [], 0
@@ -72,8 +78,10 @@ def agreement(runs: dict[str, Run], images: list[np.ndarray]) -> dict[str, tuple
             best = box_math.iou(wanted, ours).max(axis=1, initial=0)
             overlaps += best[best >= SAME].tolist()
             total += len(wanted) + len(ours) - int((best >= SAME).sum())
-        shares[name] = (len(overlaps) / max(total, 1),
-                        float(np.mean(overlaps)) if overlaps else float('nan'))
+        shares[name] = (
+            len(overlaps) / max(total, 1),
+            float(np.mean(overlaps)) if overlaps else float('nan'),
+        )
     return shares
 
 
@@ -91,12 +99,18 @@ def durations(runs: dict[str, Run], image: np.ndarray, rounds: int) -> dict[str,
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.compare', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.compare',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = found.add_argument
     add('--weights', default=checkpoint.BUNDLED, help='"bundled" (default) or a .safetensors')
-    add('--data', required=True, help='folder of annotated pictures: int8 is calibrated on '
-        'canvases of them, and all forms are compared on the pictures themselves')
+    add(
+        '--data',
+        required=True,
+        help='folder of annotated pictures: int8 is calibrated on '
+        'canvases of them, and all forms are compared on the pictures themselves',
+    )
     add('--size', default='320x240', help='WIDTHxHEIGHT of the input')
     add('--pictures', type=int, default=100, help='how many to compare on')
     add('--rounds', type=int, default=200, help='inferences to time')
@@ -109,7 +123,7 @@ def compare(arguments) -> str:
     width, height = parse_size(arguments.size)
     torch.set_num_threads(arguments.threads)
     rows = labels.read_folder(Path(arguments.data), tqdm.write)
-    shown = pictures.load(rows[::max(1, len(rows) // arguments.pictures)], tqdm.write)
+    shown = pictures.load(rows[:: max(1, len(rows) // arguments.pictures)], tqdm.write)
     fit = Detector(lambda image: [], width, height).fit
     images = [fit(picture.levels[0]) for picture in shown]
     runs = forms(arguments.weights, Path(arguments.data), width, height)
@@ -118,8 +132,10 @@ def compare(arguments) -> str:
     lines = [f'{"form":18}{"difference":>12}{"same faces":>12}{"IoU":>8}{"ms":>8}{"speed":>8}']
     for name in runs:
         share, overlap = shares[name]
-        lines.append(f'{name:18}{worst[name]:12.2g}{share:12.4f}{overlap:8.3f}'
-                     f'{times[name]:8.2f}{times[REFERENCE] / times[name]:8.2f}')
+        lines.append(
+            f'{name:18}{worst[name]:12.2g}{share:12.4f}{overlap:8.3f}'
+            f'{times[name]:8.2f}{times[REFERENCE] / times[name]:8.2f}'
+        )
     return '\n'.join(lines)
 
 

@@ -49,9 +49,11 @@ class Canvas:
 
     def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (N, 4), landmarks (N, 5, 2), both float32, and ignore, bool (N,)."""
-        return (np.array(self.boxes, np.float32).reshape(-1, 4),
-                np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
-                np.array(self.ignore, bool))
+        return (
+            np.array(self.boxes, np.float32).reshape(-1, 4),
+            np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
+            np.array(self.ignore, bool),
+        )
 
 
 def scenes(pictures: list[Picture]) -> list[int]:
@@ -67,17 +69,26 @@ class Composer:
         (len(pictures),); None draws all alike.
     """
 
-    def __init__(self, pictures: list[Picture], width: int, height: int,
-                 scene_share: float = 0.15, hardness: np.ndarray | None = None):
+    def __init__(
+        self,
+        pictures: list[Picture],
+        width: int,
+        height: int,
+        scene_share: float = 0.15,
+        hardness: np.ndarray | None = None,
+    ):
         self.pictures = pictures
         self.width, self.height = width, height
         self.scene_share = scene_share
         self.scenes = scenes(pictures)
         weights = np.ones(len(pictures)) if hardness is None else np.asarray(hardness, float)
         self._scene_sums = np.cumsum(weights[self.scenes])
-        self.faces = [(i, j) for i, picture in enumerate(pictures)
-                      for j in np.flatnonzero(~picture.ignore)
-                      if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE]
+        self.faces = [
+            (i, j)
+            for i, picture in enumerate(pictures)
+            for j in np.flatnonzero(~picture.ignore)
+            if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE
+        ]
         if not self.faces:
             raise ValueError('there is no face to train on')
 
@@ -141,8 +152,12 @@ class Composer:
         scale = min(scale, LARGEST_SCALE)
         low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
         mirrored = random.random() < 0.5
-        matrix = np.array([[-scale if mirrored else scale, 0,
-                            low[0] + (width * scale if mirrored else 0)], [0, scale, low[1]]])
+        matrix = np.array(
+            [
+                [-scale if mirrored else scale, 0, low[0] + (width * scale if mirrored else 0)],
+                [0, scale, low[1]],
+            ]
+        )
         if random.random() < 0.5:
             canvas.image[:] = 0
         self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
@@ -182,9 +197,13 @@ class Composer:
 
     @staticmethod
     def _hides(canvas, centre, reach) -> bool:
-        return any(box[0] < centre[0] + reach[0] and box[2] > centre[0] - reach[0]
-                   and box[1] < centre[1] + reach[1] and box[3] > centre[1] - reach[1]
-                   for box in canvas.boxes)
+        return any(
+            box[0] < centre[0] + reach[0]
+            and box[2] > centre[0] - reach[0]
+            and box[1] < centre[1] + reach[1]
+            and box[3] > centre[1] - reach[1]
+            for box in canvas.boxes
+        )
 
     def _place(self, canvas, index, face, size, centre, area, random, soft=False):
         """Draw picture ``index`` so that its ``face`` is ``size`` long and at ``centre``."""
@@ -192,12 +211,12 @@ class Composer:
         box = picture.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         scale = min(size / longer, LARGEST_SCALE)
-        angle = math.radians(random.normal(0, 9) if random.random() < 0.92
-                             else random.uniform(-50, 50))
+        angle = math.radians(
+            random.normal(0, 9) if random.random() < 0.92 else random.uniform(-50, 50)
+        )
         stretch = math.exp(random.normal(0, 0.05))
         mirror = -1 if random.random() < 0.5 else 1
-        turn = np.array([[math.cos(angle), -math.sin(angle)],
-                         [math.sin(angle), math.cos(angle)]])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         linear = turn @ np.diag([mirror * scale * stretch, scale / stretch])
         middle = (box[:2] + box[2:]) / 2
         matrix = np.concatenate([linear, (centre - linear @ middle)[:, None]], axis=1)
@@ -210,16 +229,22 @@ class Composer:
         region = canvas.image[y1:y2, x1:x2]
         scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         # Half a level up or down: pictures come both crisp and soft out of a camera's scaler.
-        level = int(np.clip(math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
-                            0, len(picture.levels) - 1))
+        level = int(
+            np.clip(
+                math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
+                0,
+                len(picture.levels) - 1,
+            )
+        )
         source = picture.levels[level]
         local = matrix.copy()
         # Pixel centres lie at half coordinates on every level.
-        local[:, :2] *= 2 ** level
+        local[:, :2] *= 2**level
         local[:, 2] += local[:, :2].sum(axis=1) / 2 - 0.5 - [x1, y1]
         size = (x2 - x1, y2 - y1)
-        drawn = cv2.warpAffine(source, local, size, flags=cv2.INTER_LINEAR,
-                               borderMode=cv2.BORDER_REPLICATE)
+        drawn = cv2.warpAffine(
+            source, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         inside = _inside(picture, matrix, size, (x1, y1))
         if soft:
             inside = np.minimum(inside, _ellipse(size))
@@ -232,8 +257,9 @@ class Composer:
 
     def _add_labels(self, canvas, picture, matrix, origin, inside):
         mirrored = np.linalg.det(matrix[:, :2]) < 0
-        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
-                                       strict=True):
+        for box, points, ignore in zip(
+            picture.boxes, picture.landmarks, picture.ignore, strict=True
+        ):
             new = _turned_box(box, matrix)
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
@@ -242,7 +268,8 @@ class Composer:
             canvas.boxes.append(new)
             canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
             canvas.ignore.append(
-                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE)
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
+            )
 
 
 def _shorter_side(box) -> float:
@@ -276,7 +303,7 @@ def _shown(box, origin, inside) -> float:
     """Return which share of ``box`` lies where ``inside`` is set."""
     x1, y1 = np.floor(box[:2] - origin).astype(int)
     x2, y2 = np.ceil(box[2:] - origin).astype(int)
-    cut = inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)]
+    cut = inside[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     return float(cut.sum()) / max((x2 - x1) * (y2 - y1), 1)
 
 

@@ -30,14 +30,19 @@ def onnx_cost(path: Path) -> tuple[int, int, int]:
     except Exception as error:
         raise UserError(f'{path} cannot be read as ONNX', 'check the path') from error
     graph = model.graph
-    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-              for value in (*graph.value_info, *graph.output, *graph.input)}
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output, *graph.input)
+    }
     weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == 'Conv']
-    adds = sum(int(np.prod(shapes[node.output[0]])) * int(np.prod(weights[node.input[1]][1:]))
-               for node in convolutions)
-    parameters = sum(int(np.prod(weights[name])) for node in convolutions
-                     for name in node.input[1:])
+    adds = sum(
+        int(np.prod(shapes[node.output[0]])) * int(np.prod(weights[node.input[1]][1:]))
+        for node in convolutions
+    )
+    parameters = sum(
+        int(np.prod(weights[name])) for node in convolutions for name in node.input[1:]
+    )
     picture = next(shapes[value.name] for value in graph.input if value.name not in weights)
     return parameters, adds, picture[2] * picture[3]
 
@@ -45,15 +50,19 @@ def onnx_cost(path: Path) -> tuple[int, int, int]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog='python -m training.cost', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.cost',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--rival', type=Path, help='another network, in ONNX')
     rival = parser.parse_args(argv).rival
     network = deployed(FaceNetwork())
     print(f'parameters  {parameter_count(network)}')
     for width, height in SIZES:
-        print(f'{width}x{height}  {multiply_adds(network, width, height) / 1e6:.1f} million '
-              'multiply-adds')
+        print(
+            f'{width}x{height}  {multiply_adds(network, width, height) / 1e6:.1f} million '
+            'multiply-adds'
+        )
     if rival:
         try:
             parameters, adds, pixels = onnx_cost(rival)
@@ -61,8 +70,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f'cost: {error}', file=sys.stderr)
             return 2
         ours = multiply_adds(network, 320, 240) / (320 * 240)
-        print(f'{rival.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
-              f'for {pixels} pixels; ours take {ours / (adds / pixels):.3f} of them per pixel')
+        print(
+            f'{rival.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
+            f'for {pixels} pixels; ours take {ours / (adds / pixels):.3f} of them per pixel'
+        )
     return 0
 
 

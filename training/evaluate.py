@@ -63,53 +63,90 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
             own = faces[str(picture.file.resolve())]
             boxes = np.array([face['box'] for face in own], np.float32).reshape(-1, 4)
             boxes[:, 2:] += boxes[:, :2]
-            found.append(Found(
-                boxes, np.array([face['score'] for face in own], np.float32),
-                np.array([face.get('landmarks') or UNKNOWN for face in own],
-                         np.float32).reshape(-1, 5, 2)))
+            found.append(
+                Found(
+                    boxes,
+                    np.array([face['score'] for face in own], np.float32),
+                    np.array(
+                        [face.get('landmarks') or UNKNOWN for face in own], np.float32
+                    ).reshape(-1, 5, 2),
+                )
+            )
     except KeyError as error:
-        raise UserError(f'{path} lacks {error}', 'run face_tracking detect --json FILE on the '
-                        'very folder that --data or --pictures names') from error
+        raise UserError(
+            f'{path} lacks {error}',
+            'run face_tracking detect --json FILE on the '
+            'very folder that --data or --pictures names',
+        ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f'{path} cannot be read: {error}',
-                        'name a file that face_tracking detect --json wrote') from error
+        raise UserError(
+            f'{path} cannot be read: {error}', 'name a file that face_tracking detect --json wrote'
+        ) from error
     return found
 
 
 def report(result: Result, threshold: float) -> str:
     """Return the figures as lines of text."""
-    error = (f'{result.landmark_error:.4f}  of the distance of the eyes '
-             f'(median {result.landmark_median:.4f}), {result.landmark_faces} faces'
-             if result.landmark_faces else 'unknown: no face has landmarks in both')
-    return '\n'.join((
-        f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
-        f'recall             {result.recall:.4f}',
-        f'landmark error     {error}',
-        f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
-        f'recall {result.recall_at:.4f}',
-        f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '
-        'without a label'))
+    error = (
+        f'{result.landmark_error:.4f}  of the distance of the eyes '
+        f'(median {result.landmark_median:.4f}), {result.landmark_faces} faces'
+        if result.landmark_faces
+        else 'unknown: no face has landmarks in both'
+    )
+    return '\n'.join(
+        (
+            f'average precision  {result.average_precision:.4f}  ({result.faces} faces)',
+            f'recall             {result.recall:.4f}',
+            f'landmark error     {error}',
+            f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
+            f'recall {result.recall_at:.4f}',
+            f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '
+            'without a label',
+        )
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.evaluate', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.evaluate',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = found.add_argument
-    add('--weights', default=checkpoint.BUNDLED,
-        help='"bundled" (default), a .safetensors, .torchscript or .onnx file')
-    add('--detections', metavar='FILE', help='measure what "face_tracking detect --json FILE" '
-        'wrote, instead of weights')
-    add('--pictures', metavar='FOLDER', help='what that was run on, if not the folder --data '
-        'names: annotations that name pictures in full may lie elsewhere')
+    add(
+        '--weights',
+        default=checkpoint.BUNDLED,
+        help='"bundled" (default), a .safetensors, .torchscript or .onnx file',
+    )
+    add(
+        '--detections',
+        metavar='FILE',
+        help='measure what "face_tracking detect --json FILE" wrote, instead of weights',
+    )
+    add(
+        '--pictures',
+        metavar='FOLDER',
+        help='what that was run on, if not the folder --data '
+        'names: annotations that name pictures in full may lie elsewhere',
+    )
     add('--data', required=True, help='folder of annotated pictures')
     add('--corrections', default='', help='YAML of what a person says against the labels')
-    add('--held-out', type=float, nargs='?', const=DEFAULT_HOLDOUT, metavar='SHARE',
-        help='measure only the share that training held out (0.08 without a number)')
+    add(
+        '--held-out',
+        type=float,
+        nargs='?',
+        const=DEFAULT_HOLDOUT,
+        metavar='SHARE',
+        help='measure only the share that training held out (0.08 without a number)',
+    )
     add('--size', default='320x320', help='WIDTHxHEIGHT that pictures are fitted into')
-    add('--min-side', type=float, default=12.0, help='a face counts from this shorter side on, '
-        'in pixels that the network sees')
+    add(
+        '--min-side',
+        type=float,
+        default=12.0,
+        help='a face counts from this shorter side on, in pixels that the network sees',
+    )
     add('--threshold', type=float, default=0.7, help='for precision, recall and false alarms')
     add('--json', metavar='FILE', help='write the figures there too')
     add('--sheet', metavar='FILE', help='write a picture of the detections there')
@@ -135,8 +172,9 @@ def evaluate(arguments) -> Result:
     if arguments.sheet:
         sheet(shown, found, Path(arguments.sheet), arguments.threshold)
     sizes = [picture.levels[0].shape[1::-1] for picture in shown]
-    return measure(shown, found, sizes, arguments.threshold, arguments.min_side,
-                   long_side=max(width, height))
+    return measure(
+        shown, found, sizes, arguments.threshold, arguments.min_side, long_side=max(width, height)
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -77,7 +77,8 @@ def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
     if not found:
         raise UserError(
             f'no annotations in {folder}',
-            'put a COCO .json, a WIDER FACE .txt or a labels.json there')
+            'put a COCO .json, a WIDER FACE .txt or a labels.json there',
+        )
     return [found[file] for file in sorted(found)]
 
 
@@ -118,8 +119,11 @@ def _annotated(file: Path, rows: list) -> Annotated:
 
 
 def _from_scored(folder: Path, row: dict) -> Annotated:
-    rows = [(*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
-            for face in row['faces'] if face.get('score', 1.0) >= IGNORE_SCORE]
+    rows = [
+        (*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
+        for face in row['faces']
+        if face.get('score', 1.0) >= IGNORE_SCORE
+    ]
     return _annotated(_located(folder, row['file']), rows)
 
 
@@ -131,8 +135,10 @@ def _read_coco(folder: Path, data: dict) -> list[Annotated]:
         if points is not None and len(points) == 15 and all(points[2::3]):
             landmarks = np.reshape(points, (5, 3))[:, :2]
         rows[item['image_id']].append((*item['bbox'], landmarks, item.get('iscrowd', 0)))
-    return [_annotated(_located(folder, image['file_name']), rows[image['id']])
-            for image in data['images']]
+    return [
+        _annotated(_located(folder, image['file_name']), rows[image['id']])
+        for image in data['images']
+    ]
 
 
 def _read_wider(path: Path) -> list[Annotated]:
@@ -149,7 +155,7 @@ def _read_wider(path: Path) -> list[Annotated]:
         if count == 0 and at < len(lines) and set(lines[at].split()) == {'0'}:
             at += 1
         rows = []
-        for line in lines[at:at + count]:
+        for line in lines[at : at + count]:
             values = [float(value) for value in line.split()]
             if len(values) < 4:
                 raise ValueError(f'"{line}" of "{name}" is no box')
@@ -173,7 +179,8 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             row = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
         elif name in no_face:
             row = dataclasses.replace(
-                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0])
+                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0]
+            )
         elif row.file.parent.name in always and not (~row.ignore).any():
             continue
         kept.append(row)
@@ -187,7 +194,9 @@ def _names(entries: list[str]) -> set[str]:
         if not last:
             names.add(first)
             continue
-        stem = first[:-len(last)]
-        names |= {f'{stem}{number:0{len(last)}d}'
-                  for number in range(int(first[-len(last):]), int(last) + 1)}
+        stem = first[: -len(last)]
+        names |= {
+            f'{stem}{number:0{len(last)}d}'
+            for number in range(int(first[-len(last) :]), int(last) + 1)
+        }
     return names

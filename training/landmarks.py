@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from face_tracking import boxes as box_math
-from face_tracking.detection.decoders import YuNet
+from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.errors import UserError
@@ -54,8 +54,9 @@ class Witness:
         entry = self._session.get_inputs()[0]
         self._input, (height, width) = entry.name, entry.shape[2:]
         self._postprocessor = NumpyPostProcessor(YuNet(width, height, STRIDES))
-        self._fits = [Letterbox(width, height, round(share * max(width, height)))
-                      for share in SHARES]
+        self._fits = [
+            Letterbox(width, height, round(share * max(width, height))) for share in SHARES
+        ]
 
     def answers(self, image: np.ndarray):
         """Yield boxes (N, 4) and landmarks (N, 5, 2), in pixels of ``image``, for each look."""
@@ -71,8 +72,14 @@ class Witness:
     def _look(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
-        rows = self._postprocessor.select(self._session.run(OUTPUTS, {self._input: tensor}),
-                                     LEAST_SCORE, OVERLAP, 0, fit, image.shape[1::-1])
+        rows = self._postprocessor.select(
+            self._session.run(OUTPUTS, {self._input: tensor}),
+            LEAST_SCORE,
+            OVERLAP,
+            0,
+            fit,
+            image.shape[1::-1],
+        )
         return rows[:, 1:5], rows[:, 5:].reshape(-1, 5, 2)
 
 
@@ -86,8 +93,9 @@ def agreed(answers: np.ndarray) -> np.ndarray | None:
     return middle if spread <= WIDEST * eyes else None
 
 
-def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness],
-             drop: bool) -> tuple[dict, int]:
+def steadied(
+    row: labels.Annotated, image: np.ndarray, witnesses: list[Witness], drop: bool
+) -> tuple[dict, int]:
     """Return a picture's annotation as a row of scored JSON, with what the witnesses agree on.
 
     :param drop: whether a face about which they do not has no landmarks, or those it had.
@@ -100,29 +108,43 @@ def steadied(row: labels.Annotated, image: np.ndarray, witnesses: list[Witness],
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):
                 answers[k].append(points[overlap[k].argmax()])
     faces, steady = [], 0
-    for box, known, ignore, own in zip(row.boxes, row.landmarks, row.ignore, answers,
-                                       strict=True):
+    for box, known, ignore, own in zip(row.boxes, row.landmarks, row.ignore, answers, strict=True):
         points = agreed(np.array(own).reshape(-1, 5, 2))
         steady += points is not None and not ignore
         if points is None and not drop and np.isfinite(known).all():
             points = known
-        faces.append({'box': [*map(float, (*box[:2], *(box[2:] - box[:2])))],
-                      'score': 0.5 if ignore else 1.0,
-                      'landmarks': None if points is None else
-                      [round(float(value), 2) for value in points.ravel()]})
+        faces.append(
+            {
+                'box': [*map(float, (*box[:2], *(box[2:] - box[:2])))],
+                'score': 0.5 if ignore else 1.0,
+                'landmarks': None
+                if points is None
+                else [round(float(value), 2) for value in points.ravel()],
+            }
+        )
     return {'file': str(row.file.resolve()), 'faces': faces}, steady
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog='python -m training.landmarks', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog='python -m training.landmarks',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--data', type=Path, required=True, help='folder of annotated pictures')
-    parser.add_argument('--teacher', type=Path, required=True, action='append',
-                        help='YuNet in ONNX; several times for several input sizes')
-    parser.add_argument('--drop', action='store_true', help='leave landmarks out where the '
-                        'answers differ, instead of keeping what was annotated')
+    parser.add_argument(
+        '--teacher',
+        type=Path,
+        required=True,
+        action='append',
+        help='YuNet in ONNX; several times for several input sizes',
+    )
+    parser.add_argument(
+        '--drop',
+        action='store_true',
+        help='leave landmarks out where the answers differ, instead of keeping what was annotated',
+    )
     parser.add_argument('--out', type=Path, required=True, help='the new annotations, .json')
     given = parser.parse_args(argv)
     try:

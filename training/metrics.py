@@ -56,8 +56,14 @@ class Result:
     recall_at: float
 
 
-def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold: float = 0.7,
-            min_side: float = 12.0, long_side: float = 320.0) -> Result:
+def measure(
+    labels,
+    found: list[Found],
+    sizes: list[tuple[int, int]],
+    threshold: float = 0.7,
+    min_side: float = 12.0,
+    long_side: float = 320.0,
+) -> Result:
     """Compare detections with labels, by the rules of ``ap.py``.
 
     :param labels: one object per picture with ``boxes``, ``landmarks`` and ``ignore``.
@@ -85,9 +91,20 @@ def measure(labels, found: list[Found], sizes: list[tuple[int, int]], threshold:
                 errors.append(np.linalg.norm(seen.landmarks[k] - points, axis=1).mean() / eyes)
     precision, recall, at = _curve(rows, total, threshold)
     area = float(np.sum(np.diff(np.r_[0.0, recall]) * precision))
-    return Result(area, float(recall[-1]) if len(recall) else 0.0, total,
-                  *((float(np.mean(errors)), float(np.median(errors))) if errors
-                    else (float('nan'), float('nan'))), len(errors), empty, alarms, *at)
+    return Result(
+        area,
+        float(recall[-1]) if len(recall) else 0.0,
+        total,
+        *(
+            (float(np.mean(errors)), float(np.median(errors)))
+            if errors
+            else (float('nan'), float('nan'))
+        ),
+        len(errors),
+        empty,
+        alarms,
+        *at,
+    )
 
 
 def _shorter_sides(boxes):

@@ -87,15 +87,20 @@ class FaceNetwork(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
         self.stem_norm = nn.BatchNorm2d(16)
-        self.stage4 = nn.Sequential(
-            Separable(16, 32, 2), Separable(32, 32), Separable(32, 32))
+        self.stage4 = nn.Sequential(Separable(16, 32, 2), Separable(32, 32), Separable(32, 32))
         self.stage8 = nn.Sequential(
-            Separable(32, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
+            Separable(32, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64)
+        )
         self.stage16 = nn.Sequential(
-            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64))
+            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64)
+        )
         self.stage32 = nn.Sequential(
-            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64),
-            Separable(64, 64))
+            Separable(64, 64, 2),
+            Separable(64, 64),
+            Separable(64, 64),
+            Separable(64, 64),
+            Separable(64, 64),
+        )
         self.neck8 = Separable(64, 64)
         self.neck16 = Separable(64, 64)
         self.neck32 = Separable(64, 64)
@@ -173,8 +178,11 @@ def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
         kernel = module.weight[0].numel()
         total += output[0].numel() * kernel
 
-    hooks = [module.register_forward_hook(count) for module in network.modules()
-             if isinstance(module, nn.Conv2d)]
+    hooks = [
+        module.register_forward_hook(count)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
     was_training = network.training
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, height, width))

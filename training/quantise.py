@@ -23,8 +23,9 @@ from training.network import DeployedNetwork
 HEADS = ('head8', 'head16', 'head32')
 
 
-def quantised(network: DeployedNetwork, images: Sequence[np.ndarray],
-              progress: bool = True) -> torch.jit.ScriptModule:
+def quantised(
+    network: DeployedNetwork, images: Sequence[np.ndarray], progress: bool = True
+) -> torch.jit.ScriptModule:
     """Return ``network`` in int8, traced for the size of the ``images``.
 
     Its input and outputs are those of the float network. It runs on the engine that PyTorch
@@ -35,8 +36,12 @@ def quantised(network: DeployedNetwork, images: Sequence[np.ndarray],
     return quantised_on(network, [_tensor(image) for image in images], HEADS, progress)
 
 
-def quantised_on(network: nn.Module, tensors: Sequence[torch.Tensor], floats: Sequence[str],
-                 progress: bool = False) -> torch.jit.ScriptModule:
+def quantised_on(
+    network: nn.Module,
+    tensors: Sequence[torch.Tensor],
+    floats: Sequence[str],
+    progress: bool = False,
+) -> torch.jit.ScriptModule:
     """Return any network in int8, as :func:`quantised`.
 
     :param tensors: for calibration, inputs of the network, all of one size.
@@ -47,6 +52,7 @@ def quantised_on(network: nn.Module, tensors: Sequence[torch.Tensor], floats: Se
         warnings.simplefilter('ignore')
         from torch.ao.quantization import get_default_qconfig_mapping
         from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
         engine = 'x86' if 'x86' in torch.backends.quantized.supported_engines else 'qnnpack'
         torch.backends.quantized.engine = engine
         mapping = get_default_qconfig_mapping(engine)

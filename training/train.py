@@ -37,8 +37,17 @@ SIDE = 320
 HARDEST = 8.0
 """A picture without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
-COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
-           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
+COLUMNS = (
+    'step',
+    'seconds',
+    'rate',
+    *LOSS_NAMES,
+    'total',
+    'validation_ap',
+    'validation_landmark_error',
+    'validation_false_alarms',
+    'validation_empty_pictures',
+)
 
 
 @dataclasses.dataclass
@@ -73,8 +82,10 @@ def learning_rate(options: Options, step: int) -> float:
     if step < options.warm_up:
         return options.rate * (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
-    return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
-        math.pi * min(done, 1))) / 2
+    return (
+        options.rate_end
+        + (options.rate - options.rate_end) * (1 + math.cos(math.pi * min(done, 1))) / 2
+    )
 
 
 class Run:
@@ -90,10 +101,12 @@ class Run:
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
+            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY
+        )
         self.step = 0
-        self.forward = (torch.compile(self.network, dynamic=False) if options.compile
-                        else self.network)
+        self.forward = (
+            torch.compile(self.network, dynamic=False) if options.compile else self.network
+        )
         self.folder = Path(options.out)
 
     def learn(self, batch) -> dict[str, float]:
@@ -115,8 +128,10 @@ class Run:
             self.optimiser.step()
         self._follow()
         self.step += 1
-        return {**{name: float(value.detach()) for name, value in parts.items()},
-                'total': float(total.detach())}
+        return {
+            **{name: float(value.detach()) for name, value in parts.items()},
+            'total': float(total.detach()),
+        }
 
     def _follow(self):
         """Move the running average of the weights; it starts as their plain mean."""
@@ -128,10 +143,15 @@ class Run:
 
     def save(self):
         """Write the state to resume from, and the averaged weights."""
-        checkpoint.save_state({
-            'step': self.step, 'network': self.network.state_dict(),
-            'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
-        }, self.folder / 'state.pt')
+        checkpoint.save_state(
+            {
+                'step': self.step,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimiser': self.optimiser.state_dict(),
+            },
+            self.folder / 'state.pt',
+        )
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
 
     def resume(self):
@@ -174,8 +194,12 @@ class Table:
 
     def add(self, **row):
         """Append one row; it is on disk when this returns."""
-        self.writer.writerow({name: f'{value:.6g}' if isinstance(value, float) else value
-                              for name, value in row.items()})
+        self.writer.writerow(
+            {
+                name: f'{value:.6g}' if isinstance(value, float) else value
+                for name, value in row.items()
+            }
+        )
         self.file.flush()
 
     def close(self):
@@ -210,8 +234,12 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
     return training, validation
 
 
-def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
-                   device: torch.device, progress: bool = False) -> np.ndarray:
+def scene_hardness(
+    network: FaceNetwork,
+    training: list[pictures.Picture],
+    device: torch.device,
+    progress: bool = False,
+) -> np.ndarray:
     """Return how often to draw each picture without people, float (N,).
 
     Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
@@ -225,8 +253,13 @@ def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
     return hardness
 
 
-def train(options: Options, resume: bool = False, stop_at: int | None = None,
-          warn=tqdm.write, progress: bool = True) -> Run:
+def train(
+    options: Options,
+    resume: bool = False,
+    stop_at: int | None = None,
+    warn=tqdm.write,
+    progress: bool = True,
+) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
     sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
     teacher = Path(options.teacher) if options.teacher else None
@@ -237,19 +270,32 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
     if resume:
         run.resume()
     elif (run.folder / 'state.pt').exists():
-        raise UserError(f'{run.folder} holds a run already',
-                        'add --resume, or choose another --out')
+        raise UserError(
+            f'{run.folder} holds a run already', 'add --resume, or choose another --out'
+        )
     (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
     # Asked of the weights that the run began with, so that a resumed one draws the same.
-    hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
-                               progress) if options.init else None)
-    batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
-                      options.batch, options.seed, teacher)
+    hardness = (
+        scene_hardness(checkpoint.load_network(options.init), training, run.device, progress)
+        if options.init
+        else None
+    )
+    batches = Batches(
+        [Composer(training, *size, hardness=hardness) for size in sizes],
+        options.batch,
+        options.seed,
+        teacher,
+    )
     last = min(options.steps, stop_at or options.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
-                        num_workers=options.workers, worker_init_fn=set_up_worker,
-                        prefetch_factor=4 if options.workers else None)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(run.step, last),
+        num_workers=options.workers,
+        worker_init_fn=set_up_worker,
+        prefetch_factor=4 if options.workers else None,
+    )
     table = Table(run.folder / 'metrics.csv', run.step)
     try:
         _loop(run, loader, validation, table, last, progress)
@@ -261,8 +307,15 @@ def train(options: Options, resume: bool = False, stop_at: int | None = None,
 def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
     options, began = run.options, time.monotonic()
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
-    bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
-               disable=not progress, mininterval=5)
+    bar = tqdm(
+        loader,
+        initial=run.step,
+        total=options.steps,
+        desc='training',
+        unit='step',
+        disable=not progress,
+        mininterval=5,
+    )
     for batch in bar:
         parts = run.learn(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
@@ -276,23 +329,34 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
             row = {name: value / counted for name, value in sums.items()}
             if validates:
                 result = validate(run.average, validation, run.device)
-                row |= {'validation_ap': result.average_precision,
-                        'validation_landmark_error': result.landmark_error,
-                        'validation_false_alarms': result.false_alarms,
-                        'validation_empty_pictures': result.empty_pictures}
-            table.add(step=run.step, seconds=time.monotonic() - began,
-                      rate=learning_rate(options, run.step - 1), **row)
+                row |= {
+                    'validation_ap': result.average_precision,
+                    'validation_landmark_error': result.landmark_error,
+                    'validation_false_alarms': result.false_alarms,
+                    'validation_empty_pictures': result.empty_pictures,
+                }
+            table.add(
+                step=run.step,
+                seconds=time.monotonic() - began,
+                rate=learning_rate(options, run.step - 1),
+                **row,
+            )
             sums, counted = dict.fromkeys(sums, 0.0), 0
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.train', description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        prog='python -m training.train',
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = found.add_argument
-    add('--data', required=True, help='folder of pictures with COCO JSON, WIDER FACE text or '
-        'scored JSON annotations')
+    add(
+        '--data',
+        required=True,
+        help='folder of pictures with COCO JSON, WIDER FACE text or scored JSON annotations',
+    )
     add('--out', required=True, help='folder of the run: state, weights, metrics, options')
     add('--resume', action='store_true', help='continue the run in --out')
     add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
@@ -300,8 +364,11 @@ def parser() -> argparse.ArgumentParser:
     add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
     add('--steps', type=int, default=Options.steps)
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
-    add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
-        'several, with commas between, take turns')
+    add(
+        '--size',
+        default=Options.size,
+        help='WIDTHxHEIGHT of a canvas, multiples of 32; several, with commas between, take turns',
+    )
     add('--rate', type=float, default=Options.rate, help='highest learning rate')
     add('--rate-end', type=float, default=Options.rate_end, help='learning rate at the end')
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
@@ -314,8 +381,11 @@ def parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=Options.seed)
     add('--device', default=Options.device, help='auto, cpu, cuda, cuda:1')
     add('--precision', choices=('float32', 'bfloat16'), default=Options.precision)
-    add('--compile', action='store_true', help='compile the network first (takes a minute, '
-        'and several times faster on a CPU)')
+    add(
+        '--compile',
+        action='store_true',
+        help='compile the network first (takes a minute, and several times faster on a CPU)',
+    )
     return found
 
 

@@ -74,7 +74,7 @@ class Crowd:
         )
 
     def _at(self, index: int) -> np.ndarray:
-        return [*self._centers, 5 * np.sin(index / 10) + self._turned(index), 0]
+        return self._centers + np.array([5 * np.sin(index / 10) + self._turned(index), 0])
 
     def _turned(self, index: int) -> float:
         return self._sway * np.sin(index / 12)

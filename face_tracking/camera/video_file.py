@@ -55,9 +55,7 @@ class VideoFile(CameraSource):
         self._sequence = -1
         self._pending = self._grab()
         if not self._pending:
-            raise UserError(
-                f'no image can be decoded from {path}', 'check the file with ffprobe'
-            )
+            raise UserError(f'no image can be decoded from {path}', 'check the file with ffprobe')
         self._first: np.ndarray | None = self._retrieve()
         self.height, self.width = fitted(self._first, options.size).shape[:2]
 
@@ -203,9 +201,7 @@ def _open(path: Path) -> cv2.VideoCapture:
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror})', 'check the path') from error
     if not stat.S_ISREG(mode):
-        raise UserError(
-            f'{path} is not a regular file', 'give a video file, a folder or a camera'
-        )
+        raise UserError(f'{path} is not a regular file', 'give a video file, a folder or a camera')
     try:
         path.open('rb').close()
     except OSError as error:

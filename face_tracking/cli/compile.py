@@ -112,7 +112,7 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
         color=described.color,
         mean=described.mean,
         scale=described.scale,
-        head=OutputLayout.of(described),
+        layout=OutputLayout.of(described),
         output=output,
         progress=tell,
     )
@@ -120,7 +120,7 @@ def _library(args: argparse.Namespace, model, tell: Callable[[str], None]) -> Pa
 
 def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> None:
     """Keep the ranges of the network's maps in the cache, where compiling for int8 finds them."""
-    from face_tracking.compiler.int8.calibration import calibrate_model
+    from face_tracking.cli.calibrate import calibrate_on_folder
 
     if args.precision not in ('auto', 'int8'):
         raise UserError(
@@ -128,7 +128,7 @@ def _calibrate(args: argparse.Namespace, model, tell: Callable[[str], None]) -> 
             'leave --calibration out, or choose int8',
         )
     tell('calibrating')
-    for path in calibrate_model(model, args.calibration):
+    for path in calibrate_on_folder(model, args.calibration):
         tell(f'wrote {path}')
 
 

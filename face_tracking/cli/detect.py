@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     """Detect, write, and tell how much was found."""
     from face_tracking.cli.output import progress, write_rows
-    from face_tracking.detection.multi_size import MultiSizeDetector
+    from face_tracking.multi_size_detector import MultiSizeDetector
 
     files = _files(args.images)
     detector = MultiSizeDetector(long_side=args.long_side, **arguments.detector_options(args))

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from face_tracking import __version__
 from face_tracking.errors import UserError
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(command, args: argparse.Namespace) -> int:
+def _run(command: Any, args: argparse.Namespace) -> int:
     try:
         return command.run(args)
     except UserError as error:
@@ -66,7 +67,7 @@ def _run(command, args: argparse.Namespace) -> int:
         return 141
 
 
-def _parser(argv: Sequence[str]):
+def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
     """Return the parser, and the module of the command that ``argv`` names, if any."""
     parser = argparse.ArgumentParser(
         prog='face_tracking',

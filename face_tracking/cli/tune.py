@@ -114,14 +114,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _workloads(args: argparse.Namespace, precision: str) -> dict:
     """Return the arithmetic of each kind of convolution in all models."""
-    from face_tracking.compiler.tuning.conv_trials import workloads_of
+    from face_tracking.compiler.tuning.conv_trials import conv_shapes_of
     from face_tracking.detection.model import load_model
 
     found: dict = {}
     for name in args.model or [None]:
         for size in args.input_size or [None]:
             model = load_model(name, size)
-            for workload, work in workloads_of(model.path, model.input_size, precision).items():
+            for workload, work in conv_shapes_of(model.path, model.input_size, precision).items():
                 found[workload] = found.get(workload, 0) + work
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few words in which the kernels are written, over TVM's IR builder."""
+"""The small vocabulary of the kernels, on top of TVM's IR builder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def convert(value, dtype: str, lanes: int):
 
 
 def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
-    """Split ``count`` numbers into (offset, lanes): whole registers, then halves of them."""
+    """Split ``count`` numbers into (offset, lanes): full registers, then halves of them."""
     found, offset = [], 0
     while offset < count:
         while lanes > count - offset:
@@ -67,7 +67,7 @@ def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
 
 
 def for_vectors(count: int, lanes: int, body) -> None:
-    """Call ``body(index, lanes)`` over ``count`` numbers: a loop, and the rest behind it."""
+    """Call ``body(index, lanes)`` over ``count`` numbers: a loop, then the remainder."""
     whole = count // lanes
     if whole > 1:
         with serial(whole) as step:
@@ -79,7 +79,7 @@ def for_vectors(count: int, lanes: int, body) -> None:
 
 
 def tiled(count: int, tile: int, body) -> None:
-    """Call ``body(first, size)`` over ``count`` items: a loop of whole tiles, then the rest."""
+    """Call ``body(first, size)`` over ``count`` items: a loop of full tiles, then the remainder."""
     whole = count // tile
     if whole > 1:
         with serial(whole) as step:
@@ -91,12 +91,12 @@ def tiled(count: int, tile: int, body) -> None:
 
 
 def wide(index):
-    """Return an index as 64 bits."""
+    """Return an index as a 64-bit integer."""
     return tirx.Cast('int64', index)
 
 
 def exponential(value, dtype: str, lanes: int):
-    """Return e to the power of ``value``, in plain arithmetic that vectorizes.
+    """Return e to the power of ``value``, in arithmetic that can be vectorized.
 
     exp(x) = 2^n * exp(r) with n = round(x / ln 2); exp(r) by its Taylor polynomial, which on
     |r| <= ln(2) / 2 is exact to float32 at degree 7.
@@ -121,7 +121,7 @@ def exponential(value, dtype: str, lanes: int):
 
 
 def activate(value, activation, dtype: str, lanes: int):
-    """Return ``value`` after a `network.Activation`."""
+    """Return ``value`` after a `graph.Activation`."""
     if activation.kind == 'clip':
         if activation.low != float('-inf'):
             value = tirx.max(value, constant(activation.low, dtype, lanes))

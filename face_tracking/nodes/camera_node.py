@@ -118,7 +118,9 @@ class CameraNode(FaceNode[CameraParameters]):
         rate, values = self.meter.take()
         camera = self._camera
         report.values.update(
-            values, camera=without_password(self.parameters.camera), **{'times lost': str(camera.losses)}
+            values,
+            camera=without_password(self.parameters.camera),
+            **{'times lost': str(camera.losses)},
         )
         if camera.source is not None:
             source = camera.source
@@ -199,7 +201,9 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _tell_recovery(self, told: UserError | None) -> None:
         if told is not None:
-            self.get_logger().info(f'{without_password(self.parameters.camera)} gives images again')
+            self.get_logger().info(
+                f'{without_password(self.parameters.camera)} gives images again'
+            )
         self._failure = ''
 
     def _end(self) -> None:

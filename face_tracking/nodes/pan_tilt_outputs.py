@@ -11,7 +11,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from face_tracking.nodes.node_base import RELIABLE
 from face_tracking.options import Options, option
-from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.command import Command
 from face_tracking.pan_tilt.drivers.base import Driver, DriverContext
 from face_tracking.pan_tilt.drivers.registry import register_driver
 

@@ -20,7 +20,13 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import OK, WARN, Report
 from face_tracking.nodes.enable_service import EnableService
-from face_tracking.nodes.images import from_compressed, from_image, to_compressed, to_header, to_image
+from face_tracking.nodes.images import (
+    from_compressed,
+    from_image,
+    to_compressed,
+    to_header,
+    to_image,
+)
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import detections_from_message, tracks_to_message

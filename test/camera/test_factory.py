@@ -53,7 +53,7 @@ def test_bare_path_of_a_folder_is_a_folder(tmp_path):
         ('v4l2:///dev/video97', 'there is no camera /dev/video97: attach it'),
         ('/no/such/video.mp4', 'there is no video /no/such/video.mp4'),
         ('folder:///no/such/folder', 'there is no folder /no/such/folder'),
-        ('virtual:atlantis', 'there is no scene "atlantis": give one of'),
+        ('virtual:atlantis', 'scene "atlantis" does not exist: give one of'),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line(uri, words):
@@ -66,7 +66,9 @@ def test_what_cannot_be_opened_is_said_in_one_line(uri, words):
 def test_what_blocks_when_it_is_opened_is_refused(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     for uri in (str(tmp_path / 'pipe'), f'file:{tmp_path}/pipe', '/dev/zero', 'file:/dev/zero'):
-        with pytest.raises(UserError, match='not a regular file|not a video device|cannot be|does'):
+        with pytest.raises(
+            UserError, match='not a regular file|not a video device|cannot be|does'
+        ):
             open_camera(uri)
 
 

@@ -149,7 +149,9 @@ def test_video_is_rotated_as_its_metadata_state(tmp_path):
 
 def test_variable_frame_rate_keeps_the_stamps_of_the_container(video, tmp_path):
     path = tmp_path / 'variable.mp4'
-    run_ffmpeg('-i', video, '-vf', "select='not(between(n,2,4))+eq(n,9)'", '-fps_mode', 'vfr', path)
+    run_ffmpeg(
+        '-i', video, '-vf', "select='not(between(n,2,4))+eq(n,9)'", '-fps_mode', 'vfr', path
+    )
     clock = Clock()
     with open_camera(str(path), CaptureOptions(realtime=False, clock=clock)) as camera:
         stamps = []

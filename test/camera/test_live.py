@@ -124,8 +124,10 @@ class FakeCapture:
         if self.values.get(cv2.CAP_PROP_CONVERT_RGB, 1):
             return bgr
         if code == 'MJPG':
-            data = cv2.imencode('.jpg', bgr)[1] if self.webcam.picture is None else (
-                self.webcam.picture(self.taken)
+            data = (
+                cv2.imencode('.jpg', bgr)[1]
+                if self.webcam.picture is None
+                else (self.webcam.picture(self.taken))
             )
             return np.frombuffer(bytes(data), np.uint8).reshape(1, -1)
         if code == 'NV12':

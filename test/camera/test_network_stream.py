@@ -50,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_GET(self):  # noqa: N802 (the library's name)
+    def do_GET(self):
         server = self.server
         server.authorization.append(self.headers.get('Authorization'))
         if self.path == '/missing':
@@ -110,9 +110,7 @@ def test_stream_of_jpeg_images_stays_compressed(server, with_length):
 
 
 def test_stream_that_ends_is_opened_again(server):
-    camera = ReconnectingCamera(
-        lambda: open_camera(server.url(), OPTIONS), Backoff(0.01, 1, 0.01)
-    )
+    camera = ReconnectingCamera(lambda: open_camera(server.url(), OPTIONS), Backoff(0.01, 1, 0.01))
     deadline, frames = time.monotonic() + 20, 0
     while camera.losses < 2 and time.monotonic() < deadline:
         frame = camera.read()
@@ -144,9 +142,8 @@ def test_damaged_and_endless_parts_are_bounded(server):
         with pytest.raises(CameraLostError, match='30 parts in a row are not JPEG images'):
             camera.read()
     server.parts, server.with_length = [b'\xff' * 200_000] * 400, False
-    with open_camera(server.url(), OPTIONS) as camera:
-        with pytest.raises(CameraLostError):
-            camera.read()
+    with open_camera(server.url(), OPTIONS) as camera, pytest.raises(CameraLostError):
+        camera.read()
 
 
 def test_user_and_password_are_sent_and_not_shown(server):

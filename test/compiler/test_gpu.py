@@ -18,7 +18,7 @@ from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.model import load_model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 USERS_CACHE = files.cache_dir()
 

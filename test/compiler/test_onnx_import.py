@@ -10,7 +10,7 @@ from synthetic_networks import Sketch, small_network
 
 from face_tracking.compiler.artifact import host_request
 from face_tracking.compiler.driver import compile_in_child
-from face_tracking.compiler.fusion import plan_pipelines
+from face_tracking.compiler.fusion import plan_fusion
 from face_tracking.compiler.graph import Convolution, Shape
 from face_tracking.compiler.onnx_import import model_input_size, read_network
 from face_tracking.errors import UserError
@@ -120,10 +120,10 @@ def test_a_chain_ends_where_two_read_its_result(tmp_path):
     left, right = (sketch.convolve(trunk, 8, 8, kernel=3) for _ in range(2))
     value = sketch.add('Add', left, right)
     network = read_network(sketch.finish(tmp_path / 'fork.onnx', 16, 16, {'head': value}))
-    pipelines = plan_pipelines(network)
-    assert len(pipelines) == 3
-    assert pipelines[-1].output == network.layers[-1].output
+    groups = plan_fusion(network)
+    assert len(groups) == 3
+    assert groups[-1].output == network.layers[-1].output
     done = {'image'}
-    for pipeline in pipelines:
-        assert set(pipeline.inputs()) <= done
-        done.add(pipeline.output)
+    for group in groups:
+        assert set(group.inputs()) <= done
+        done.add(group.output)

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face_tracking.detection.decoders import AnchorFree, UltraLight, YuNet, create_decoder
+from face_tracking.detection.candidates import LARGEST_LOG_SIZE
+from face_tracking.detection.families.anchor_free import AnchorFree
+from face_tracking.detection.families.ultra_light import UltraLight
+from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.model import load_model
+from face_tracking.detection.postprocess import create_decoder
 from face_tracking.errors import UserError
 
 WIDTH, HEIGHT = 160, 120
@@ -34,10 +38,12 @@ def expected_rows(cells, threshold: float, from_box: bool):
         if score < threshold:
             continue
         x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
-        w, h = math.exp(numbers[2]) * stride, math.exp(numbers[3]) * stride
+        w, h = (math.exp(min(number, LARGEST_LOG_SIZE)) * stride for number in numbers[2:4])
         offsets = numbers[4:].reshape(5, 2)
         points = (
-            offsets * [w / 2, h / 2] + [x, y] if from_box else ([*offsets, column, row]) * stride
+            offsets * [w / 2, h / 2] + [x, y]
+            if from_box
+            else (offsets + np.array([column, row])) * stride
         )
         found.append((score, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], points))
     return found

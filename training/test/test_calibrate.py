@@ -15,8 +15,11 @@ QUIET = Result(0.9, 0.9, 100, 0.1, 0.1, 90, 50, 0, 0.9, 0.6)
 
 
 def test_the_quiet_one_with_the_best_f1_is_chosen():
-    found = [QUIET, dataclasses.replace(QUIET, recall_at=0.8, false_alarms=1),
-             dataclasses.replace(QUIET, recall_at=0.9, false_alarms=5)]
+    found = [
+        QUIET,
+        dataclasses.replace(QUIET, recall_at=0.8, false_alarms=1),
+        dataclasses.replace(QUIET, recall_at=0.9, false_alarms=5),
+    ]
     assert calibrate.chosen(found, 0.02) == 1
     assert calibrate.chosen(found, 0.1) == 2
     assert calibrate.chosen(found[2:], 0.02) == 0
@@ -51,8 +54,22 @@ def test_recorded_outputs_are_shifted_as_the_network_would_be(made_folder):
 def test_the_command(made_folder, tmp_path, capsys):
     weights = tmp_path / 'w.safetensors'
     checkpoint.save_weights(FaceNetwork(), weights)
-    assert calibrate.main(['--weights', str(weights), '--out', str(tmp_path / 'c.safetensors'),
-                           '--data', str(made_folder), '--held-out', '0.3',
-                           '--canvases', '3']) == 0
+    assert (
+        calibrate.main(
+            [
+                '--weights',
+                str(weights),
+                '--out',
+                str(tmp_path / 'c.safetensors'),
+                '--data',
+                str(made_folder),
+                '--held-out',
+                '0.3',
+                '--canvases',
+                '3',
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr().out.count('<- chosen') == 1
     checkpoint.load_network(tmp_path / 'c.safetensors')

@@ -22,14 +22,20 @@ def red_square() -> Picture:
     image[60:100, 80:120] = (0, 0, 255)
     image[60:80, 80:100] = (0, 255, 0)
     boxes = np.array([[80, 60, 120, 100]], np.float32)
-    return Picture(Path('red'), pictures._pyramid(image), boxes, LANDMARKS[None],
-                   np.zeros(1, bool))
+    return Picture(
+        Path('red'), pictures._pyramid(image), boxes, LANDMARKS[None], np.zeros(1, bool)
+    )
 
 
 def scene() -> Picture:
     image = np.full((160, 200, 3), 90, np.uint8)
-    return Picture(Path('scene'), pictures._pyramid(image), np.zeros((0, 4), np.float32),
-                   np.zeros((0, 5, 2), np.float32), np.zeros(0, bool))
+    return Picture(
+        Path('scene'),
+        pictures._pyramid(image),
+        np.zeros((0, 4), np.float32),
+        np.zeros((0, 5, 2), np.float32),
+        np.zeros(0, bool),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +55,7 @@ def test_labels_follow_the_pixels(seed):
         pixel = canvas.image[int(y), int(x)].astype(int)
         assert max(pixel[1], pixel[2]) > pixel[0] + 40, 'the centre of a label is not the face'
         side = min(box[2:] - box[:2])
-        assert (np.abs(points - (x, y)).max() < side * 1.1), 'a landmark left its face'
+        assert np.abs(points - (x, y)).max() < side * 1.1, 'a landmark left its face'
         # Mirrored or not, the first landmark is the one further left.
         if side > 12:
             assert points[0, 0] < points[1, 0] + side * 0.6
@@ -59,8 +65,9 @@ def test_unscaled_pictures_are_drawn_to_the_pixel():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     for _ in range(8):
-        composer._draw_picture(canvas, red_square(), np.eye(3)[:2], (0, 0, 200, 160),
-                               np.random.default_rng(0))
+        composer._draw_picture(
+            canvas, red_square(), np.eye(3)[:2], (0, 0, 200, 160), np.random.default_rng(0)
+        )
     np.testing.assert_array_equal(canvas.image, red_square().levels[0])
     boxes, landmarks, ignore = canvas.labels()
     np.testing.assert_allclose(boxes, [[80, 60, 120, 100]])
@@ -81,8 +88,9 @@ def test_mirroring_swaps_left_and_right():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     mirror = np.array([[-1.0, 0, 200], [0, 1, 0]])
-    composer._draw_picture(canvas, red_square(), mirror, (0, 0, 200, 160),
-                           np.random.default_rng(0))
+    composer._draw_picture(
+        canvas, red_square(), mirror, (0, 0, 200, 160), np.random.default_rng(0)
+    )
     _, landmarks, _ = canvas.labels()
     np.testing.assert_allclose(landmarks[0, 0], [200 - 110, 70])
     np.testing.assert_allclose(landmarks[0, 3], [200 - 108, 92])
@@ -132,11 +140,12 @@ def test_a_batch_is_known_by_its_number(made):
 
 def test_the_teacher_answers_tiles_as_it_does_pictures(shared_dir):
     from training.teacher import Teacher
+
     teacher = Teacher(shared_dir / 'models' / 'yunet_n_320_320.onnx')
     random = np.random.default_rng(2)
     sheet = random.integers(0, 255, (1, 320, 320, 3), np.uint8)
     whole = teacher.scores(sheet)
-    tiles = np.stack([sheet[0, y:y + 160, x:x + 160] for y in (0, 160) for x in (0, 160)])
+    tiles = np.stack([sheet[0, y : y + 160, x : x + 160] for y in (0, 160) for x in (0, 160)])
     quarters = teacher.scores(tiles)
     assert whole.shape == (1, 2100, 2) and quarters.shape == (4, 525, 2)
     grid = whole[0, :1600].reshape(40, 40, 2)

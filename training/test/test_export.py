@@ -38,9 +38,11 @@ def fitted(image, width, height):
 
 @pytest.mark.parametrize('size', export.SIZES)
 def test_pytorch_torchscript_and_onnx_agree(network, exported, portrait, size):
-    runs = {REFERENCE: torch_runner(network),
-            'script': torch_runner(export.to_torchscript(network, *size)),
-            'onnx': onnx_runner(exported.parent / f'fresh_{size[0]}x{size[1]}.onnx')}
+    runs = {
+        REFERENCE: torch_runner(network),
+        'script': torch_runner(export.to_torchscript(network, *size)),
+        'onnx': onnx_runner(exported.parent / f'fresh_{size[0]}x{size[1]}.onnx'),
+    }
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
     worst = differences(runs, [fitted(portrait, *size), noise])
     assert max(worst.values()) <= AGREEMENT, worst
@@ -60,12 +62,20 @@ def test_the_packages_engines_agree(network, exported, portrait, runtime, tmp_pa
 def test_the_bundled_files_are_exports_of_the_bundled_checkpoint(exported):
     bundled = checkpoint.bundled_path().parent
     for width, height in export.SIZES:
-        ours, fresh = (onnx.load(str(path)) for path in (
-            bundled / f'face_tracking_{width}x{height}.onnx',
-            exported.parent / f'fresh_{width}x{height}.onnx'))
+        ours, fresh = (
+            onnx.load(str(path))
+            for path in (
+                bundled / f'face_tracking_{width}x{height}.onnx',
+                exported.parent / f'fresh_{width}x{height}.onnx',
+            )
+        )
         for mine, other in zip(ours.graph.initializer, fresh.graph.initializer, strict=True):
-            np.testing.assert_allclose(onnx.numpy_helper.to_array(mine),
-                                       onnx.numpy_helper.to_array(other), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                onnx.numpy_helper.to_array(mine),
+                onnx.numpy_helper.to_array(other),
+                rtol=1e-5,
+                atol=1e-6,
+            )
 
 
 def test_the_graph_ends_at_the_raw_heads(exported):
@@ -97,8 +107,12 @@ def test_the_package_finds_the_portrait_with_a_users_export(exported, portrait):
 def test_int8_agrees_and_is_saved(network, portrait, tmp_path):
     random = np.random.default_rng(0)
     image = fitted(portrait, 320, 240)
-    images = [cv2.convertScaleAbs(np.roll(image, random.integers(-60, 60, 2), (0, 1)),
-                                  alpha=random.uniform(0.5, 1.3)) for _ in range(12)]
+    images = [
+        cv2.convertScaleAbs(
+            np.roll(image, random.integers(-60, 60, 2), (0, 1)), alpha=random.uniform(0.5, 1.3)
+        )
+        for _ in range(12)
+    ]
     path = tmp_path / 'int8.torchscript'
     quantised(network, images, progress=False).save(str(path))
     assert path.stat().st_size < 450_000
@@ -114,8 +128,16 @@ def test_the_commands_write_each_form(made_folder, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(export, 'CALIBRATION_PICTURES', 4)
     weights = tmp_path / 'w.safetensors'
     checkpoint.save_weights(checkpoint.load_network('bundled'), weights)
-    common = ['--weights', str(weights), '--out', str(tmp_path), '--name', 'mine',
-              '--size', '96x64']
+    common = [
+        '--weights',
+        str(weights),
+        '--out',
+        str(tmp_path),
+        '--name',
+        'mine',
+        '--size',
+        '96x64',
+    ]
     assert export.main(['onnx', *common]) == 0
     assert export.main(['torchscript', *common]) == 0
     assert export.main(['int8', *common, '--data', str(made_folder)]) == 0
@@ -130,8 +152,11 @@ def test_the_commands_write_each_form(made_folder, tmp_path, capsys, monkeypatch
 
 def test_the_comparison_is_a_table(made_folder, tmp_path, monkeypatch):
     monkeypatch.setattr('training.compare.CALIBRATION_PICTURES', 4)
-    table = compare(compare_parser().parse_args(
-        ['--data', str(made_folder), '--size', '96x64', '--pictures', '3', '--rounds', '3']))
+    table = compare(
+        compare_parser().parse_args(
+            ['--data', str(made_folder), '--size', '96x64', '--pictures', '3', '--rounds', '3']
+        )
+    )
     forms = [line[:18].strip() for line in table.splitlines()]
     assert forms == ['form', REFERENCE, 'TorchScript fp32', 'TorchScript int8', 'ONNX Runtime']
 
@@ -141,5 +166,7 @@ def test_the_checkpoint_is_safetensors_alone():
     assert path.suffix == '.safetensors'
     assert not list(path.parent.glob('*.pt')) and not list(path.parent.glob('*.torchscript'))
     assert sum(file.stat().st_size for file in path.parent.glob('*.onnx')) <= 3_000_000
-    assert all(torch.isfinite(value).all() for value in
-               checkpoint.load_network(path).state_dict().values())
+    assert all(
+        torch.isfinite(value).all()
+        for value in checkpoint.load_network(path).state_dict().values()
+    )

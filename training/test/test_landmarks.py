@@ -41,15 +41,37 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
     cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
     cv2.imwrite(str(tmp_path / 'empty.png'), np.zeros((90, 120, 3), np.uint8))
     wrong = [0.0, 0, 50, 0, 25, 25, 0, 50, 50, 50]
-    (tmp_path / 'labels.json').write_text(json.dumps([
-        {'file': 'hopper.png', 'faces': [
-            {'box': [183, 120, 170, 212], 'landmarks': wrong, 'score': 0.9},
-            {'box': [10, 400, 60, 70], 'landmarks': wrong, 'score': 0.5}]},
-        {'file': 'empty.png', 'faces': []}, {'file': 'gone.png', 'faces': []}]))
+    (tmp_path / 'labels.json').write_text(
+        json.dumps(
+            [
+                {
+                    'file': 'hopper.png',
+                    'faces': [
+                        {'box': [183, 120, 170, 212], 'landmarks': wrong, 'score': 0.9},
+                        {'box': [10, 400, 60, 70], 'landmarks': wrong, 'score': 0.5},
+                    ],
+                },
+                {'file': 'empty.png', 'faces': []},
+                {'file': 'gone.png', 'faces': []},
+            ]
+        )
+    )
     out = tmp_path / 'anew' / 'labels.json'
     model = shared_dir / 'models' / 'yunet_n_320_320.onnx'
-    assert landmarks.main(['--data', str(tmp_path), '--teacher', str(model),
-                           '--out', str(out), *['--drop'] * drop]) == 0
+    assert (
+        landmarks.main(
+            [
+                '--data',
+                str(tmp_path),
+                '--teacher',
+                str(model),
+                '--out',
+                str(out),
+                *['--drop'] * drop,
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr()
     assert 'steady landmarks of 1 of 1 faces' in said.out and 'gone.png' in said.out + said.err
     empty, hopper = labels.read_folder(out.parent, print)
@@ -66,6 +88,17 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
 def test_what_is_no_teacher_is_named(made_folder, tmp_path, capsys):
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(b'no model')
-    assert landmarks.main(['--data', str(made_folder), '--teacher', str(broken),
-                           '--out', str(tmp_path / 'out.json')]) == 2
+    assert (
+        landmarks.main(
+            [
+                '--data',
+                str(made_folder),
+                '--teacher',
+                str(broken),
+                '--out',
+                str(tmp_path / 'out.json'),
+            ]
+        )
+        == 2
+    )
     assert 'cannot be loaded: name a YuNet' in capsys.readouterr().err

@@ -29,7 +29,8 @@ def lively() -> FaceNetwork:
 def test_outputs_cover_the_picture(lively, width, height):
     outputs = lively(torch.zeros(1, 3, height, width))
     assert [tuple(output.shape) for output in outputs] == [
-        (1, 16, -(-height // stride), -(-width // stride)) for stride in STRIDES]
+        (1, 16, -(-height // stride), -(-width // stride)) for stride in STRIDES
+    ]
 
 
 @pytest.mark.parametrize('size', [(120, 160), (96, 96)])
@@ -44,8 +45,9 @@ def test_folding_changes_nothing(lively, size):
 def test_is_small():
     network = deployed(FaceNetwork())
     assert parameter_count(network) <= 200_000
-    channels = {module.out_channels for module in network.modules()
-                if isinstance(module, nn.Conv2d)}
+    channels = {
+        module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)
+    }
     assert all(count % 16 == 0 for count in channels)
 
 

@@ -19,10 +19,26 @@ COMMANDS = ('train', 'evaluate', 'calibrate', 'export', 'compare', 'cost', 'plot
 
 
 def options(folder, out, **changes) -> Options:
-    return Options(**{**{
-        'data': str(folder), 'out': str(out), 'steps': 8, 'batch': 4, 'size': '64x64,96x64',
-        'rate': 5e-3, 'warm_up': 2, 'checkpoint_every': 4, 'validate_every': 4, 'holdout': 0.2,
-        'workers': 0, 'threads': 1, 'device': 'cpu'}, **changes})
+    return Options(
+        **{
+            **{
+                'data': str(folder),
+                'out': str(out),
+                'steps': 8,
+                'batch': 4,
+                'size': '64x64,96x64',
+                'rate': 5e-3,
+                'warm_up': 2,
+                'checkpoint_every': 4,
+                'validate_every': 4,
+                'holdout': 0.2,
+                'workers': 0,
+                'threads': 1,
+                'device': 'cpu',
+            },
+            **changes,
+        }
+    )
 
 
 def run(opts, **arguments):
@@ -63,17 +79,21 @@ def test_resuming_is_the_same_as_never_stopping(made_folder, tmp_path):
         ours, theirs = (getattr(one, name).state_dict() for one in (whole, resumed))
         for key, value in ours.items():
             assert torch.equal(value, theirs[key]), f'{name} differs in {key}'
-    assert rows(tmp_path / 'whole')[-1]['validation_ap'] == \
-        rows(tmp_path / 'parts')[-1]['validation_ap']
+    assert (
+        rows(tmp_path / 'whole')[-1]['validation_ap']
+        == rows(tmp_path / 'parts')[-1]['validation_ap']
+    )
 
 
 def test_fine_tuning_starts_from_the_given_weights(made_folder, tmp_path):
     first = run(options(made_folder, tmp_path / 'a', steps=3))
     weights = tmp_path / 'a' / 'weights.safetensors'
-    start = run(options(made_folder, tmp_path / 'b', init=str(weights), steps=1, rate=1e-9,
-                        warm_up=0))
-    for (key, value), other in zip(first.average.named_parameters(),
-                                   start.network.parameters(), strict=True):
+    start = run(
+        options(made_folder, tmp_path / 'b', init=str(weights), steps=1, rate=1e-9, warm_up=0)
+    )
+    for (key, value), other in zip(
+        first.average.named_parameters(), start.network.parameters(), strict=True
+    ):
         torch.testing.assert_close(other, value, atol=1e-6, rtol=1e-5, msg=key)
 
 
@@ -95,19 +115,44 @@ def test_scenes_in_which_the_start_sees_faces_are_harder(made_folder, tmp_path):
 def test_measures_what_it_trained(made_folder, tmp_path, capsys):
     run(options(made_folder, tmp_path / 'a', steps=2))
     sheet = tmp_path / 'sheet.png'
-    assert evaluate.main(['--weights', str(tmp_path / 'a' / 'weights.safetensors'), '--data',
-                          str(made_folder), '--sheet', str(sheet), '--threshold', '0.01']) == 0
+    assert (
+        evaluate.main(
+            [
+                '--weights',
+                str(tmp_path / 'a' / 'weights.safetensors'),
+                '--data',
+                str(made_folder),
+                '--sheet',
+                str(sheet),
+                '--threshold',
+                '0.01',
+            ]
+        )
+        == 0
+    )
     assert '(18 faces)' in capsys.readouterr().out
     assert sheet.stat().st_size > 10_000
 
 
 def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     shown = pictures.load(labels.read_folder(made_folder, print), print)
-    rows = [{'file': picture.file.relative_to(made_folder).as_posix(), 'faces': [
-        {'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])], 'score': 0.9,
-         'landmarks': points.ravel().tolist()}
-        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
-                                       strict=True) if not ignore]} for picture in shown]
+    rows = [
+        {
+            'file': picture.file.relative_to(made_folder).as_posix(),
+            'faces': [
+                {
+                    'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])],
+                    'score': 0.9,
+                    'landmarks': points.ravel().tolist(),
+                }
+                for box, points, ignore in zip(
+                    picture.boxes, picture.landmarks, picture.ignore, strict=True
+                )
+                if not ignore
+            ],
+        }
+        for picture in shown
+    ]
     found = tmp_path / 'found.json'
     found.write_text(json.dumps(rows))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
@@ -121,8 +166,9 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     told = capsys.readouterr().out
     assert 'average precision  1.0000' in told and 'median 0.0000' in told
-    blind = [{**row, 'faces': [{**face, 'landmarks': None} for face in row['faces']]}
-             for row in rows]
+    blind = [
+        {**row, 'faces': [{**face, 'landmarks': None} for face in row['faces']]} for row in rows
+    ]
     found.write_text(json.dumps(blind))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     assert 'unknown: no face has landmarks' in capsys.readouterr().out
@@ -131,8 +177,12 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     elsewhere.mkdir()
     anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
     (elsewhere / 'labels.json').write_text(json.dumps(anew))
-    assert evaluate.main(['--data', str(elsewhere), '--pictures', str(made_folder),
-                          '--detections', str(found)]) == 0
+    assert (
+        evaluate.main(
+            ['--data', str(elsewhere), '--pictures', str(made_folder), '--detections', str(found)]
+        )
+        == 0
+    )
     assert 'average precision  1.0000' in capsys.readouterr().out
     found.write_text(json.dumps(rows[1:]))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 2
@@ -168,6 +218,7 @@ def test_a_damaged_state_is_an_error_in_one_line(made_folder, tmp_path):
 
 def test_weights_of_something_else_are_refused(tmp_path):
     import safetensors.torch
+
     path = tmp_path / 'w.safetensors'
     safetensors.torch.save_file({'stem.weight': torch.zeros(2)}, str(path))
     with pytest.raises(UserError, match='does not hold'):
@@ -191,17 +242,20 @@ def test_every_command_explains_itself(command, capsys):
     assert f'usage: python -m training.{command}' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('arguments', [
-    ['train', '--data', 'nowhere', '--out', '{out}'],
-    ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
-    ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
-    ['train', '--data', '{data}', '--out', '{out}', '--resume'],
-    ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
-    ['evaluate', '--data', 'nowhere'],
-    ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
-    ['export', 'int8', '--out', '{out}'],
-    ['export', 'onnx', '--out', '{out}', '--size', 'big'],
-])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['train', '--data', 'nowhere', '--out', '{out}'],
+        ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
+        ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
+        ['train', '--data', '{data}', '--out', '{out}', '--resume'],
+        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
+        ['evaluate', '--data', 'nowhere'],
+        ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
+        ['export', 'int8', '--out', '{out}'],
+        ['export', 'onnx', '--out', '{out}', '--size', 'big'],
+    ],
+)
 def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
     command = importlib.import_module(f'training.{arguments[0]}')
     filled = [text.format(data=made_folder, out=tmp_path / 'out') for text in arguments[1:]]

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside the emulator: calls each kernel of a library once, between two marks.
 
-Each line on standard input is a job in JSON: a library, a file of arrays (.npz), and how many
-kernels there are. The answer is "done".
+Each line of standard input is a job in JSON: a library, a file of arrays (.npz), and the number of
+kernels. The answer is the line "done".
 
-The plugin ``count_instructions.c`` prints how many instructions were executed at each mark, which
-is a system call that no program makes for its own sake. It imports nothing of this package.
+A mark is a system call that no other program makes. The plugin ``count_instructions.c`` prints the
+number of instructions executed so far at each mark. This script imports nothing of the package.
 """
 
+import contextlib
 import json
 import os
 import sys
 
 import numpy as np
 import tvm
-import contextlib
 
 MARK = 0x7ACE
 
 
 def mark():
-    """Ask for the priority of a kind of thing that does not exist."""
+    """Ask for the priority of a target of a kind that does not exist."""
     with contextlib.suppress(OSError):
         os.getpriority(MARK, 0)
 
@@ -33,7 +33,7 @@ def between_marks(call, arguments):
 
 
 def serve(library, arrays, count):
-    """Mark a call that does nothing, then call each kernel twice, the second time marked."""
+    """Mark a call without effect, then call each kernel twice, the second time between marks."""
     module, arrays = tvm.runtime.load_module(library), np.load(arrays)
     nothing = tvm.get_global_func('runtime.GetDeviceAttr')
     nothing(1, 0, 0)
@@ -47,10 +47,11 @@ def serve(library, arrays, count):
 
 
 def main():
-    """Do the jobs one after another until there are no more."""
+    """Do the jobs one after another until the input ends."""
     for line in sys.stdin:
         serve(*json.loads(line))
-        print('done', flush=True)
+        sys.stdout.write('done\n')
+        sys.stdout.flush()
 
 
 if __name__ == '__main__':

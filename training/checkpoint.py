@@ -12,7 +12,7 @@ import torch
 
 from face_tracking.errors import UserError
 from face_tracking.files import share_dir
-from training.network import FaceNetwork
+from training.network import FaceNetwork, Widths
 
 BUNDLED = 'bundled'
 
@@ -45,9 +45,10 @@ def load_network(name: str | Path) -> FaceNetwork:
             f'there are no weights at {path}',
             'name a .safetensors file that training wrote, or "bundled"',
         )
-    network = FaceNetwork()
     try:
-        network.load_state_dict(safetensors.torch.load_file(str(path)), strict=False)
+        tensors = safetensors.torch.load_file(str(path))
+        network = FaceNetwork(_widths(tensors))
+        network.load_state_dict(tensors, strict=False)
         expected = {
             name for name in network.state_dict() if not name.endswith('num_batches_tracked')
         }
@@ -57,9 +58,22 @@ def load_network(name: str | Path) -> FaceNetwork:
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(
             f'{path} does not hold weights of this network: {error}',
-            'train anew, or use the version of the package that wrote it',
+            'train again, or use the version of the package that wrote it',
         ) from error
     return network
+
+
+def _widths(tensors: dict[str, torch.Tensor]) -> Widths:
+    """Return the channels of the network that ``tensors`` are the weights of."""
+    try:
+        return Widths(
+            *(
+                len(tensors[f'{name}.weight'])
+                for name in ('stem', 'stage4.0.pointwise', 'stage8.0.pointwise')
+            )
+        )
+    except KeyError as error:
+        raise RuntimeError(f'the tensor {error} is missing') from error
 
 
 def save_state(state: dict, path: Path):
@@ -81,4 +95,4 @@ def load_state(path: Path) -> dict:
             f'there is no run to resume at {path.parent}', 'leave --resume out to start one'
         ) from error
     except Exception as error:
-        raise UserError(f'{path} is damaged', 'start the run anew') from error
+        raise UserError(f'{path} is damaged', 'start the run again') from error

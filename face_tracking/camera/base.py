@@ -25,16 +25,13 @@ class CameraLostError(UserError):
 
 @dataclass(frozen=True)
 class CaptureSettings(CameraControls):
-    """What a user may ask of a camera; what the source grants is in the source's attributes.
-
-    :raises UserError: only one of width and height is given.
-    """
+    """What a user may ask of a camera; what the source grants is in the source's attributes."""
 
     width: int = option(
-        0, 'Image width in pixels; 0 with height 0 = the size of the source', 0, 8192
+        0, 'Image width in pixels; 0 = the size of the source, also for the height', 0, 8192
     )
     height: int = option(
-        0, 'Image height in pixels; 0 with width 0 = the size of the source', 0, 8192
+        0, 'Image height in pixels; 0 = the size of the source, also for the width', 0, 8192
     )
     frame_rate: float = option(0.0, 'Frames per second; 0 = the rate of the source', 0.0, 1000.0)
     pixel_format: str = option(
@@ -72,18 +69,13 @@ class CaptureSettings(CameraControls):
         3.1,
     )
 
-    def check_together(self) -> None:
-        """Check that the image size is complete."""
-        if bool(self.width) != bool(self.height):
-            raise UserError(
-                f'the image size is {self.width}x{self.height}',
-                'set both width and height, or both to 0',
-            )
-
     @property
     def size(self) -> tuple[int, int] | None:
-        """The (width, height) asked for, None if the source may choose."""
-        return (self.width, self.height) if self.width else None
+        """The (width, height) asked for, None if the source may choose.
+
+        A size takes effect once both sides are set, so that they can be set one by one.
+        """
+        return (self.width, self.height) if self.width and self.height else None
 
 
 @dataclass(frozen=True)

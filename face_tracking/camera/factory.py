@@ -14,7 +14,7 @@ from face_tracking.errors import UserError
 FORMS = (
     'v4l2:///dev/video0',
     'gstreamer:PIPELINE',
-    'picamera2:',
+    'picamera2',
     'file:///path/video.mp4',
     'folder:///path',
     'virtual:portraits',
@@ -36,8 +36,10 @@ _SOURCES = {
     'https': ('face_tracking.camera.network_stream', 'open_stream'),
 }
 _URLS = ('rtsp', 'rtsps', 'http', 'https')
-_BARE_WORDS = ('virtual', 'picamera2')
 _LONGEST = 4096
+
+# YAML reads "virtual:" as a mapping, so that ROS parameters are given without the colon.
+_BARE_WORDS = ('picamera2', 'virtual')
 
 
 def open_camera(uri: str, options: CaptureOptions | None = None) -> CameraSource:
@@ -73,6 +75,8 @@ def split_uri(uri: str) -> tuple[str, str]:
         return scheme, rest if scheme == 'gstreamer' else _path_of(rest)
     if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not Path(text).exists():
         raise UserError(f'there is no camera source "{scheme}"', f'give one of {", ".join(FORMS)}')
+    if text in _BARE_WORDS:
+        return text, ''
     if text.isdecimal() or text.startswith('/dev/'):
         return 'v4l2', text
     return ('folder' if Path(text).expanduser().is_dir() else 'file'), text

@@ -11,24 +11,24 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.camera import Backoff
+from face_tracking.backoff import Backoff
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enable_service import EnableService
 from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import positions
 from face_tracking.nodes.messages import tracks_from_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.people_messages import Names, names_from_message
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.steady_clock import SteadyClock
@@ -76,9 +76,6 @@ class PanTiltParameters(HeadOptions, FaceSizeOptions):
 
 
 _OF_THE_HEAD = {row.name for row in rows_of(HeadOptions)}
-_LATCHED = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 _LONGEST_BRAKING = 1.0  # seconds at the end of the process
 
 
@@ -110,17 +107,23 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self._joints_known = not self.parameters.feedback
         self._feedback_time = 0.0  # monotonic seconds
         self._joints = [self.parameters.pan_joint, self.parameters.tilt_joint]
-        self._states = self.create_publisher(String, '~/state', _LATCHED)
-        self._gaze = self.create_publisher(PointStamped, 'faces/gaze_target', RELIABLE)
+        self._states = self.publisher('~/state')
+        self._gaze = self.publisher('faces/gaze_target')
         self._joint_states = None
         if self.parameters.feedback:
-            self.create_subscription(JointState, 'joint_states', self._on_joints, SENSOR_DATA)
+            self.add_input('joint_states', self._on_joints)
         elif self._driver_class.moves:
-            self._joint_states = self.create_publisher(JointState, 'joint_states', RELIABLE)
+            self._joint_states = self.publisher('joint_states')
         self._stopping = threading.Event()
-        self._inputs = EnableService(
-            self, self._inputs_wanted() if subscribe else (), on_change=self._on_enable
-        )
+        if subscribe:
+            self.add_input('faces/tracks', self._on_tracks)
+            self.add_input('camera/camera_info', self._on_camera_info)
+            self.add_input(
+                'faces/people',
+                self._on_people,
+                needed=lambda: self.parameters.target == 'person',
+            )
+            self.add_input('faces/camera_info', self._on_scaled_camera_info)
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -129,11 +132,29 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             self.create_service(Trigger, f'~/{name}', serve)
         self._thread = threading.Thread(target=self._run, name='head', daemon=True)
         self.start()
-        self._thread.start()
+
+    def configure(self) -> None:
+        """Start the thread of the controller; the head stays at rest until it is activated."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def activate(self) -> None:
+        """Follow faces."""
+        self.get_logger().info('the head is enabled')
+
+    def deactivate(self) -> None:
+        """Brake and rest."""
+        self.get_logger().info('the head is disabled')
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
         """Take the tracks of an image. Callable from any thread."""
         self._take(tracks, frame.frame_id)
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for the target ``person``. Callable from any thread."""
+        people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
+        with self._lock:
+            self._head.set_people(people)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which convert pixels to angles."""
@@ -187,8 +208,8 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         )
         if self._problem is not None:
             report.say(ERROR, str(self._problem))
-        elif not self._inputs.enabled:
-            report.say(OK, 'paused')
+        elif not self.active:
+            return
         elif not self._has_fresh_feedback():
             report.say(WARN, 'no joint_states received, which the parameter feedback requires')
         elif self._camera is None:
@@ -198,53 +219,57 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         else:
             report.say(OK, state.value)
 
-    def _inputs_wanted(self):
-        return (
-            lambda: self.create_subscription(
-                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE
-            ),
-            lambda: self.create_subscription(
-                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA
-            ),
-        )
-
     def _on_tracks(self, message: Detection2DArray) -> None:
-        self._take(tracks_from_message(message)[0], message.header.frame_id)
+        tracks, refused = tracks_from_message(message)
+        self.refuse('entries of faces/tracks', refused)
+        self._take(tracks, message.header.frame_id)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
+
+    def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
+        if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
+            return  # the images of the tracks may have another size than those of the sensor
         try:
             self.set_camera_model(from_camera_info(message))
         except UserError as error:
-            self.log_throttled(error)
+            self.refuse_message('camera_info', error)
+
+    def _on_scaled_camera_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
         """Take measured angles; messages about other joints are ignored."""
-        by_name = dict(zip(message.name, message.position, strict=False))
-        if not all(name in by_name for name in self._joints):
+        try:
+            angles = angles_from_message(message, (self._joints[0], self._joints[1]))
+        except UserError as error:
+            self.refuse_message('joint states', error)
             return
-        pan, tilt = (by_name[name] for name in self._joints)
+        if angles is None:
+            return
+        pan, tilt = angles
+        stamp = from_time(message.header.stamp) or self.now()
         with self._lock:
-            plausible = self._head.measure(
-                self._steady_clock.time_of(from_time(message.header.stamp)), pan, tilt
-            )
+            plausible = self._head.measure(self._steady_clock.time_of(stamp), pan, tilt)
             if plausible and not self._joints_known:
                 self._joints_known = self._head.start_from(pan, tilt)
                 self._limiter.restart()
         if plausible:
             self._feedback_time = time.monotonic()
         else:
-            self.meter.count('implausible joint states')
-            self.log_throttled(
+            self.refuse_message(
+                'joint states',
                 UserError(
                     f'joint_states reports {self._joints[0]} {pan:g} rad, {self._joints[1]} '
                     f'{tilt:g} rad, which is not possible',
                     'check the joint state publisher',
-                )
+                ),
             )
 
     def _take(self, tracks: Tracks, frame_id: str) -> None:
         camera = self._camera
-        if camera is None or not self._inputs.enabled:
+        if camera is None or not self.active:
             return
         now, age = self._steady_clock.now(), self._steady_clock.age(tracks.stamp)
         with self._lock:
@@ -266,7 +291,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopping.is_set():
-            self._step(self._inputs.enabled and self._has_fresh_feedback())
+            self._step(self.active and self._has_fresh_feedback())
             # A steady rate on average; after a pause the missed commands are skipped.
             due = max(due + self._period, time.monotonic())
             self._stopping.wait(due - time.monotonic())
@@ -376,9 +401,6 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
                 command = self._head.brake(self._steady_clock.now())
             self._driver.write(command)
             time.sleep(self._period)
-
-    def _on_enable(self, enabled: bool) -> None:
-        self.get_logger().info('the head is enabled' if enabled else 'the head is disabled')
 
     def _next(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Follow the face with the next id in view."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import PointStamped
 from pan_tilt.emulated_bus import EmulatedBus
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -26,7 +27,6 @@ from face_tracking.nodes.messages import (
     tracks_from_message,
     tracks_to_message,
 )
-from face_tracking.nodes.node_base import SENSOR_DATA
 from face_tracking.nodes.pan_tilt_node import PanTiltNode
 from face_tracking.pan_tilt.kinematics import optical_axes
 
@@ -56,7 +56,7 @@ class Crowd:
     def __init__(self, probe):
         self.probe, self.faces, self.looks = probe, {}, (0.0, 0.0)
         self._tracks = probe.publisher(Detection2DArray, 'faces/tracks')
-        self._infos = probe.publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
+        self._infos = probe.publisher(CameraInfo, 'camera/camera_info', qos_profile_sensor_data)
 
     def show_until(self, condition, timeout=20.0):
         """Publish 30 times a second until a condition holds; return its value."""

@@ -209,7 +209,9 @@ def needed_types(network: Network, stored: Mapping[str, str]) -> dict[str, set[s
 def _check(layer: Layer, network: Network, types) -> None:
     name, channels = layer.output, network.shapes[layer.output].channels
     if not isinstance(layer, Convolution | Add | MaxPool | Upsample):
-        raise UserError(f'int8 does not support {type(layer).__name__.lower()} ({name})', OTHER_PRECISION)
+        raise UserError(
+            f'int8 does not support {type(layer).__name__.lower()} ({name})', OTHER_PRECISION
+        )
     if f'{name} in float' in types:
         return
     activation = getattr(layer, 'activation', None)
@@ -220,9 +222,13 @@ def _check(layer: Layer, network: Network, types) -> None:
             OTHER_PRECISION,
         )
     if IMAGE in layer.sources and (not isinstance(layer, Convolution) or layer.depthwise):
-        raise UserError(f'int8 needs a dense convolution as the first layer, not {name}', OTHER_PRECISION)
+        raise UserError(
+            f'int8 needs a dense convolution as the first layer, not {name}', OTHER_PRECISION
+        )
     if channels % 4:
-        raise UserError(f'int8 needs a multiple of 4 channels, {name} has {channels}', OTHER_PRECISION)
+        raise UserError(
+            f'int8 needs a multiple of 4 channels, {name} has {channels}', OTHER_PRECISION
+        )
 
 
 def scaled_weights(

@@ -47,8 +47,7 @@ def export_tflite(
     pixels = model.description
     if len(set(pixels.mean)) > 1 or pixels.mean[0] % 1:
         raise UserError(
-            f'the mean {pixels.mean} of {model.name} is not one integer, as an '
-            'int8 input needs',
+            f'the mean {pixels.mean} of {model.name} is not one integer, as an int8 input needs',
             'choose another runtime',
         )
     report(f'reading {model.path.name}')

@@ -87,7 +87,6 @@ def test_password_is_not_shown():
     'options',
     [
         {'width': -1, 'height': 4},
-        {'width': 640},
         {'frame_rate': float('nan')},
         {'exposure': -2.0},
         {'horizontal_fov': 4.0},

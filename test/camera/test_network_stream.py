@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from face_tracking.backoff import Backoff
 from face_tracking.camera import (
-    Backoff,
     CameraLostError,
     CaptureOptions,
     ReconnectingCamera,

@@ -29,11 +29,9 @@ def camera(make, jpeg_folder):
     """Return a function that makes a camera node that shows the image over and over."""
 
     def start(**parameters):
-        node = make(
+        return make(
             CameraNode, camera=str(jpeg_folder), frame_rate=30.0, width=0, height=0, **parameters
         )
-        node.begin()
-        return node
 
     return start
 
@@ -123,7 +121,6 @@ def test_controls_are_set_without_opening_the_camera_again(probe, make, monkeypa
     monkeypatch.setattr(virtual_camera, 'VirtualCamera', Adjustable)
     node, seen = make(CameraNode, camera='virtual', width=160, height=120), []
     node.on_frame.append(seen.append)
-    node.begin()
     probe.until(lambda: seen)
     (result,) = probe.set('camera_node', exposure=5.0)
     assert result.successful

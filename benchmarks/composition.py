@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ROS costs: the pipeline composed, in separate processes, and without ROS, side by side.
+"""What ROS costs: the group composed, in separate processes, and without ROS, side by side.
 
     source scripts/env.sh && python benchmarks/composition.py
 
@@ -7,7 +7,7 @@ On a machine that has other work to do as well, put ``sudo chrt -r 5`` in front.
 
 A camera shows images of a face that moves, 30 each second. ``bare`` reads it, detects in one
 thread and tracks in another, and that is all: what it takes is detection and tracking themselves.
-``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each. They
+``composed`` is the executable ``group``, ``separate`` the three nodes in a process each. They
 take turns, so that whatever else the machine does strikes all of them.
 
 Latency goes from an image's stamp to its tracks: where the tracker has them (``track``), and
@@ -38,7 +38,7 @@ RATE = 30.0
 INTERVAL = 5
 ROLES = {
     'bare': ('bare',),
-    'composed': ('pipeline',),
+    'composed': ('group',),
     'separate': ('camera_node', 'detector_node', 'tracker_node'),
 }
 SETTLING = 2.0  # seconds after the first track, for caches and clocks to settle
@@ -95,10 +95,10 @@ def run_bare(options: argparse.Namespace, note) -> int:
     tracker = FaceTracker()
 
     def detect(frame):
-        tracker.add_detections(detector.detect(frame.image, frame.stamp))
+        tracker.add_detections(detector.detect(frame, frame.stamp))
 
     def track(frame):
-        note(frame, tracker.step(frame.image, frame.stamp))
+        note(frame, tracker.step(frame, frame.stamp))
 
     def fail(error):
         raise error
@@ -107,9 +107,10 @@ def run_bare(options: argparse.Namespace, note) -> int:
     with open_camera(options.album, CaptureOptions(frame_rate=RATE, loop=True)) as camera:
         for number in range(10**9):
             frame = camera.read()
-            tracking.submit(frame)
             if number % INTERVAL == 0:
+                detector.expect(frame)
                 detecting.submit(frame)
+            tracking.submit(frame)
     return 0
 
 
@@ -129,7 +130,7 @@ def run_nodes(options: argparse.Namespace, note) -> int:
             'detect_interval': INTERVAL,
         },
     }
-    wanted = rules if options.play == 'pipeline' else {options.play: rules.get(options.play, {})}
+    wanted = rules if options.play == 'group' else {options.play: rules.get(options.play, {})}
     sys.argv = ['benchmark', '--ros-args'] + [
         part
         for parameters in wanted.values()

@@ -24,8 +24,8 @@ from face_tracking.camera.factory import open_camera
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.detection.model import load_model
-from face_tracking.detection.multi_size import network_shapes
 from face_tracking.detector import create_detector
+from face_tracking.multi_size_detector import network_shapes
 
 STAGES = ('preprocess', 'inference', 'decode')
 
@@ -45,7 +45,7 @@ def main() -> int:
     with open_camera('virtual:', CaptureOptions(width=640, height=480, realtime=False)) as camera:
         images = [camera.read().image for _ in range(60)]
     model = load_model(args.model)
-    sizes = [network_shapes(model, side)[0] for side in (320, 640)]
+    sizes = [network_shapes(model.description, side)[0] for side in (320, 640)]
     detectors = {
         size: create_detector(args.model, args.runtime, size, args.threads) for size in sizes
     }

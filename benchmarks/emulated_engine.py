@@ -4,13 +4,13 @@
     emulated_engine.py tvm LIBRARY PICTURE RESULT TIMES
     emulated_engine.py opencv ONNX TENSOR RESULT TIMES
     emulated_engine.py ncnn|ncnn-fp32 PARAM TENSOR RESULT TIMES
-    emulated_engine.py halve LIBRARY PICTURE RESULT TIMES
+    emulated_engine.py downscale LIBRARY PICTURE RESULT TIMES
     emulated_engine.py resize - PICTURE RESULT TIMES
     emulated_engine.py faces LIBRARY PICTURE RESULT SETTING...
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little. `halve` and `resize` shrink the image to half,
+package, so that the emulated Python needs little. `downscale` and `resize` shrink the image to half,
 with the library's own function and with OpenCV. `faces` writes what the library's own selection
 finds, told the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for our own head.
 `serve` reads images from its input, each height x width x 3 bytes, and answers each with the
@@ -60,11 +60,11 @@ def faces(library, photo, result, *settings):
     np.save(result, rows)
 
 
-def halve(library, photo):
+def downscale(library, photo):
     import tvm
     import tvm_ffi
 
-    function = tvm.runtime.load_module(library).get_function('halve', query_imports=True)
+    function = tvm.runtime.load_module(library).get_function('downscale', query_imports=True)
     half = np.zeros((photo.shape[0] // 2, photo.shape[1] // 2, 3), np.uint8)
     tensors = [tvm_ffi.from_dlpack(image.reshape(-1)) for image in (photo, half)]
 
@@ -138,7 +138,7 @@ def main():
     data = np.load(data)
     prepare = {
         'tvm': tvm,
-        'halve': halve,
+        'downscale': downscale,
         'resize': resize,
         'opencv': opencv,
         'ncnn': ncnn,

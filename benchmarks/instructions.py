@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from face_tracking.cli import arguments
 from face_tracking.compiler.artifact import compiler_version
-from face_tracking.compiler.int8.calibration_file import find_ranges
+from face_tracking.compiler.int8.calibration_file import find_calibration
 from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
@@ -87,7 +87,7 @@ def convert_for_ncnn(model: Model, folder: Path) -> Path:
 
 
 def count(model: Model, image: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
-    """Return millions of instructions of one inference, and of halving an image, by engine."""
+    """Return millions of instructions of one inference, and of downscaling an image, by engine."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / 'picture.npy', image)
@@ -99,14 +99,14 @@ def count(model: Model, image: np.ndarray) -> tuple[dict[str, float], dict[str, 
             'tvm float16': ('tvm', compile_for('pi5', model, 'float16', folder), 'picture.npy'),
             **(
                 {'tvm int8': ('tvm', compile_for('pi5', model, 'int8', folder), 'picture.npy')}
-                if find_ranges(model.path, model.sha256, 'auto')
+                if find_calibration(model.path, model.sha256, 'auto')
                 else {}
             ),
             'ncnn fp32': ('ncnn-fp32', param, 'tensor.npy'),
             'ncnn (fp16)': ('ncnn', param, 'tensor.npy'),
             'opencv': ('opencv', folder / 'model.onnx', 'tensor.npy'),
-            'tvm halving': ('halve', folder / 'float32.so', 'large.npy'),
-            'opencv halving': ('resize', '-', 'large.npy'),
+            'tvm downscaling': ('downscale', folder / 'float32.so', 'large.npy'),
+            'opencv downscaling': ('resize', '-', 'large.npy'),
         }
         np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
         counts = {
@@ -115,7 +115,7 @@ def count(model: Model, image: np.ndarray) -> tuple[dict[str, float], dict[str, 
             )
             for label, (engine, file, data) in tqdm(tasks.items(), unit='engine')
         }
-        return counts, {label: counts.pop(f'{label} halving') for label in ('tvm', 'opencv')}
+        return counts, {label: counts.pop(f'{label} downscaling') for label in ('tvm', 'opencv')}
 
 
 def main() -> int:
@@ -134,7 +134,7 @@ def main() -> int:
         image = np.random.default_rng(0).integers(
             0, 256, (model.height, model.width, 3), dtype=np.uint8
         )
-        counts, halving = count(model, image)
+        counts, downscaling = count(model, image)
     except UserError as error:
         print(f'benchmarks.instructions: {error}', file=sys.stderr)
         return 2
@@ -148,7 +148,7 @@ def main() -> int:
             f'   {millions / counts["ncnn (fp16)"]:5.2f} of ncnn as it comes'
         )
     print(
-        f'halving an image before that: tvm {halving["tvm"]:.2f}, opencv {halving["opencv"]:.2f}'
+        f'downscaling an image before that: tvm {downscaling["tvm"]:.2f}, opencv {downscaling["opencv"]:.2f}'
     )
     if args.json:
         rows = [

@@ -31,8 +31,8 @@ from face_tracking.compiler import artifact
 from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.detection.model import Model
-from face_tracking.detection.multi_size import MultiSizeDetector
 from face_tracking.errors import UserError
+from face_tracking.multi_size_detector import MultiSizeDetector
 from face_tracking.runtimes.base import Runtime, register_runtime
 from training.labels import Annotated, read_folder
 from training.metrics import Found, Result, measure
@@ -101,7 +101,7 @@ class LevelRuntime(Runtime):
     def __init__(
         self, model: Model, threads: int = 0, device: str = 'auto', precision: str = FULL
     ):
-        from face_tracking.runtimes.tvm import CompiledModel
+        from face_tracking.runtimes.compiled_model import CompiledModel
 
         super().__init__(model, threads, device)
         with tempfile.TemporaryDirectory() as folder:

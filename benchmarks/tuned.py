@@ -69,7 +69,7 @@ def compile_both(model: Model, name: str, target: str, precision: str, folder: P
 
 def seconds(libraries: dict, model: Model, rounds: int) -> dict[str, list[float]]:
     """Return the times of all turns on this machine, one thread."""
-    from face_tracking.runtimes.tvm import CompiledModel
+    from face_tracking.runtimes.compiled_model import CompiledModel
 
     networks = {kind: CompiledModel(path) for kind, path in libraries.items()}
     image = np.random.default_rng(0).integers(

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from face_tracking.arrays import Array
+
 _TINY = np.finfo(np.float32).tiny
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
-    """Return the areas, (N,), of boxes (N, 4); a box turned inside out has none."""
+def area(boxes: Array) -> Array:
+    """Return the areas, (N,), of boxes (N, 4); the area of an inverted box is 0."""
     corners = boxes.T
     across, down = np.maximum(corners[2:] - corners[:2], 0)
     return across * down
 
 
-def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def iou(first: Array, second: Array) -> Array:
     """Return the intersection over union, (N, M), of boxes (N, 4) with boxes (M, 4)."""
     both, count = np.concatenate([first.T, second.T], axis=1), len(first)
     corners, others = both[:, :count, None], both[:, None, count:]
@@ -29,17 +31,17 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(union, _TINY)
 
 
-def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+def clip(boxes: Array, width: float, height: float) -> Array:
     """Return boxes (N, 4) cut to an image of ``width`` by ``height`` pixels."""
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
-def to_center_size(boxes: np.ndarray) -> np.ndarray:
+def to_center_size(boxes: Array) -> Array:
     """Return ``[cx, cy, w, h]`` (N, 4) of boxes (N, 4)."""
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def from_center_size(rows: np.ndarray) -> np.ndarray:
+def from_center_size(rows: Array) -> Array:
     """Return boxes (N, 4) of ``[cx, cy, w, h]`` rows (N, 4)."""
     half = rows[:, 2:] / 2
     return np.concatenate([rows[:, :2] - half, rows[:, :2] + half], axis=1)

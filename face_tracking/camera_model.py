@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import cv2
@@ -17,6 +21,19 @@ from face_tracking.errors import UserError
 
 # The names of sensor_msgs/distortion_models.h and how many coefficients each has.
 DISTORTION_SIZES = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+# Other names that camera drivers use.
+_OTHER_NAMES = {
+    '': 'plumb_bob',
+    'none': 'plumb_bob',
+    'pinhole': 'plumb_bob',
+    'radtan': 'plumb_bob',
+    'fisheye': 'equidistant',
+    'kannala_brandt': 'equidistant',
+}
+_CALIBRATE_AGAIN = 'write it again with ros2 run camera_calibration cameracalibrator'
+_LARGEST_FILE = 1_000_000  # bytes of a calibration
+_LARGEST_SIDE = 65536  # pixels
+_LARGEST_COEFFICIENT = 1e6
 
 
 @dataclass(frozen=True)
@@ -68,16 +85,16 @@ class CameraModel:
         """
         path = resolve_url(url)
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(_read_text(path))
         except OSError as error:
             raise UserError(
                 f'the calibration {path} cannot be read ({error.strerror})',
                 'check camera_info_url',
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # A date that does not exist is a ValueError, deep nesting a RecursionError.
+        except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
             raise UserError(
-                f'the calibration {path} is not YAML',
-                'write it anew with ros2 run camera_calibration cameracalibrator',
+                f'the calibration {path} is not valid YAML', _CALIBRATE_AGAIN
             ) from error
         return _from_calibration(content, path)
 
@@ -92,6 +109,33 @@ class CameraModel:
     def matrix(self) -> np.ndarray:
         """The camera matrix K, float64 (3, 3)."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+
+    def validated(self, name: str) -> CameraModel:
+        """Return the model itself if its values are finite and plausible.
+
+        :param name: what has the values, for the message.
+        :raises UserError: a value cannot belong to a camera.
+        """
+        sides = (self.width, self.height)
+        values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        problem = ''
+        if not all(map(math.isfinite, values)):
+            problem = 'a number that is not finite'
+        elif not all(1 <= side <= _LARGEST_SIDE for side in sides):
+            problem = f'an image size of {self.width}x{self.height}'
+        elif not all(0.01 * max(sides) <= f <= 1000 * max(sides) for f in (self.fx, self.fy)):
+            problem = f'focal lengths of {self.fx:.4g} and {self.fy:.4g} pixels'
+        elif max(abs(self.cx), abs(self.cy)) > 10 * max(sides):
+            problem = f'a principal point at {self.cx:.4g}, {self.cy:.4g}'
+        elif any(abs(value) > _LARGEST_COEFFICIENT for value in self.distortion):
+            problem = 'a distortion coefficient that is too large'
+        if problem:
+            raise UserError(f'{name} has {problem}', 'calibrate the camera again')
+        return self
+
+    def cropped(self, left: int, top: int, width: int, height: int) -> CameraModel:
+        """Return the same camera that delivers a region of its images, in pixels."""
+        return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
 
     def scaled_to(self, width: int, height: int) -> CameraModel:
         """Return the same camera delivering images of another size."""
@@ -125,20 +169,21 @@ class CameraModel:
         flat = points[:, :2] / depth[:, None]
         return self._distorted(flat) * [self.fx, self.fy] + [self.cx + 0.5, self.cy + 0.5]
 
+    @property
+    def _is_fisheye(self) -> bool:
+        # Without distortion an equidistant lens is still not a pinhole.
+        return self.distortion_model == 'equidistant' and bool(self.distortion)
+
     def _undistorted(self, pixels: np.ndarray) -> np.ndarray:
-        if not any(self.distortion) or not len(pixels):
+        if not len(pixels) or not (any(self.distortion) or self._is_fisheye):
             return (pixels - [self.cx, self.cy]) / [self.fx, self.fy]
-        undistort = (
-            cv2.fisheye.undistortPoints
-            if self.distortion_model == 'equidistant'
-            else cv2.undistortPoints
-        )
+        undistort = cv2.fisheye.undistortPoints if self._is_fisheye else cv2.undistortPoints
         return undistort(pixels[:, None], self.matrix, np.array(self.distortion)).reshape(-1, 2)
 
     def _distorted(self, flat: np.ndarray) -> np.ndarray:
-        if not any(self.distortion) or not len(flat):
+        if not len(flat) or not (any(self.distortion) or self._is_fisheye):
             return flat
-        if self.distortion_model == 'equidistant':
+        if self._is_fisheye:
             return cv2.fisheye.distortPoints(
                 flat[:, None], np.eye(3), np.array(self.distortion)
             ).reshape(-1, 2)
@@ -147,6 +192,37 @@ class CameraModel:
         return cv2.projectPoints(rays, zero, zero, np.eye(3), np.array(self.distortion))[
             0
         ].reshape(-1, 2)
+
+
+def distortion_of(
+    model: str, coefficients: Iterable[float], source: str
+) -> tuple[str, tuple[float, ...]]:
+    """Return the name of a distortion model in ``DISTORTION_SIZES`` and its coefficients.
+
+    :param model: a name of sensor_msgs/distortion_models.h, or ``pinhole``, ``none`` or
+        ``fisheye``, as some drivers write.
+    :param coefficients: any number of zeros means no distortion.
+    :param source: what has the distortion, for the message.
+    :raises UserError: the model or the number of coefficients is not supported.
+    """
+    values = tuple(float(value) for value in itertools.islice(coefficients, 100))
+    name = _OTHER_NAMES.get(model.strip().lower(), model)
+    sizes = DISTORTION_SIZES.get(name)
+    is_zero = not any(values)
+    if sizes is None and not is_zero:
+        raise UserError(
+            f'{source} has the unknown distortion model {model[:40]!r}',
+            f'give one of {", ".join(DISTORTION_SIZES)}',
+        )
+    if is_zero:
+        is_fisheye = name == 'equidistant' and len(values) > 0
+        return ('equidistant', (0.0,) * 4) if is_fisheye else ('plumb_bob', ())
+    if len(values) not in sizes:
+        raise UserError(
+            f'{source} has {len(values)} coefficients of the distortion model {name}',
+            f'give {" or ".join(map(str, sizes))}',
+        )
+    return name, values
 
 
 def resolve_url(url: str | Path) -> Path:
@@ -180,41 +256,66 @@ def _in_package(package: str, path: str) -> Path:
         ) from error
 
 
+def _read_text(path: Path) -> str:
+    """Return a file's text; a pipe, a device or an endless file is refused, not waited for."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UserError(f'the calibration {path} is not a file', 'check camera_info_url')
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise UserError(
+            f'the calibration {path} has more than {_LARGEST_FILE} bytes', 'check camera_info_url'
+        )
+    return content.decode()
+
+
 def _from_calibration(content: object, path: Path) -> CameraModel:
-    try:
-        fx, _, cx, _, fy, cy, *_ = _numbers(content['camera_matrix']['data'], (9,))
-        model = str(content.get('distortion_model') or 'plumb_bob')
-        if model not in DISTORTION_SIZES:
-            raise ValueError(f'an unknown distortion model "{model}"')
-        distortion = _distortion(content, model)
-        width, height = int(content['image_width']), int(content['image_height'])
-        if min(width, height, fx, fy) <= 0:
-            raise ValueError('sizes or focal lengths that are not above 0')
-    except (KeyError, TypeError, AttributeError) as error:
-        missing = error.args[0] if isinstance(error, KeyError) else 'the form of one'
-        raise UserError(
-            f'the calibration {path} lacks {missing}',
-            'write it anew with ros2 run camera_calibration cameracalibrator',
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            f'the calibration {path} has {error}',
-            'write it anew with ros2 run camera_calibration cameracalibrator',
-        ) from error
-    return CameraModel(
-        width, height, fx, fy, cx, cy, distortion, model, str(content.get('camera_name', 'camera'))
+    name = f'the calibration {path}'
+    if not isinstance(content, Mapping):
+        raise UserError(f'{name} is not a YAML mapping', _CALIBRATE_AGAIN)
+    matrix = _numbers(content, 'camera_matrix', name)
+    if len(matrix) != 9:
+        raise UserError(f'{name} has a camera_matrix of {len(matrix)} numbers', _CALIBRATE_AGAIN)
+    fx, _, cx, _, fy, cy, *_ = matrix
+    coefficients = (
+        _numbers(content, 'distortion_coefficients', name)
+        if 'distortion_coefficients' in content
+        else ()
     )
+    width, height = (_side(content, side, name) for side in ('image_width', 'image_height'))
+    model, distortion = distortion_of(
+        str(content.get('distortion_model') or ''), coefficients, name
+    )
+    return CameraModel(
+        width,
+        height,
+        fx,
+        fy,
+        cx,
+        cy,
+        distortion,
+        model,
+        str(content.get('camera_name') or 'camera')[:100],
+    ).validated(name)
 
 
-def _distortion(content: Mapping, model: str) -> tuple[float, ...]:
-    data = content.get('distortion_coefficients', {}).get('data', [])
-    return _numbers(data, (0, *DISTORTION_SIZES[model]))
+def _side(content: Mapping[Any, Any], key: str, name: str) -> int:
+    value = content.get(key)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise UserError(f'{name} has no valid {key}', _CALIBRATE_AGAIN)
+    return int(value)
 
 
-def _numbers(values: object, sizes: tuple[int, ...]) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) not in sizes:
-        raise ValueError(f'{len(numbers)} numbers where {" or ".join(map(str, sizes))} belong')
-    if not np.isfinite(numbers).all():
-        raise ValueError('numbers that are not finite')
+def _numbers(content: Mapping[Any, Any], key: str, name: str) -> tuple[float, ...]:
+    """Return the list called ``data`` of an entry of a calibration."""
+    entry = content.get(key)
+    values = entry.get('data') if isinstance(entry, Mapping) else None
+    if not isinstance(values, list) or not all(type(v) in (int, float) for v in values[:100]):
+        raise UserError(f'{name} has no valid {key}', _CALIBRATE_AGAIN)
+    try:
+        numbers = tuple(map(float, values[:100]))
+    except OverflowError:
+        numbers = (math.inf,)
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f'{name} has a number in {key} that is not finite', _CALIBRATE_AGAIN)
     return numbers

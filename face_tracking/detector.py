@@ -1,38 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector: letterbox, network, decoder, suppression, and back to the source's pixels."""
+"""The detector: letterbox, network, decoder, suppression, mapping back to the image."""
 
 from __future__ import annotations
 
 import os
 from time import perf_counter
+from typing import Any
 
-import numpy as np
-
+from face_tracking.arrays import ImageArray
 from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.detector_options import PostProcessOptions
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
 from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.frame import Frame
 from face_tracking.runtimes.base import DEFAULT, Runtime, create_runtime
+
+DEFAULTS = PostProcessOptions()
 
 
 class FaceDetector:
     """Finds faces in images of any size.
 
-    Thresholds may be set at any time between images.
+    The thresholds may be changed at any time between images.
 
-    :param model: what the runtime has loaded.
+    :param model: the model that the runtime has loaded.
     :param runtime: the engine; :meth:`close` closes it.
-    :param score_threshold: least score of a face, 0 to 1.
-    :param nms_threshold: two boxes that overlap by more (intersection over union) are one face.
-    :param max_faces: return at most so many, the best; 0 returns all.
-    :param long_side: scale images no further than to this long side in pixels; None fills the
-        network's input.
-    :param vote_iou_threshold: of the boxes that a better one displaces, those that overlap it by more than
-        this are averaged with it; 1 takes the best box alone. A runtime's own selection knows
-        only the default.
+    :param score_threshold: minimum score of a face, 0 to 1.
+    :param nms_threshold: two boxes with a larger intersection over union (IoU) are the same face.
+    :param max_faces: maximum number of faces per image, the best ones; 0 = unlimited.
+    :param long_side: largest length in pixels of the image's longer side after scaling; None
+        fills the network's input.
+    :param vote_iou_threshold: IoU with the best box above which a suppressed box is averaged into
+        it; 1 = no averaging. Compiled postprocessors support the default alone; other values
+        select the one in NumPy.
     :ivar timings: milliseconds that the last image took, by stage: ``preprocess``,
         ``inference``, ``decode``.
     """
@@ -41,11 +45,11 @@ class FaceDetector:
         self,
         model: Model,
         runtime: Runtime,
-        score_threshold: float = 0.7,
-        nms_threshold: float = 0.45,
-        max_faces: int = 5,
+        score_threshold: float = DEFAULTS.score_threshold,
+        nms_threshold: float = DEFAULTS.nms_threshold,
+        max_faces: int = DEFAULTS.max_faces,
         long_side: int | None = None,
-        vote_iou_threshold: float = VOTE_IOU_THRESHOLD,
+        vote_iou_threshold: float = DEFAULTS.vote_iou_threshold,
     ):
         self.model = model
         self.runtime = runtime
@@ -59,12 +63,19 @@ class FaceDetector:
             create_decoder(model), vote_iou_threshold
         )
 
-    def detect(self, image: np.ndarray, stamp: int = 0) -> Detections:
-        """Return the faces in ``image``, best first, their boxes cut to the image.
+    def expect(self, frame: Frame) -> None:
+        """Announce a frame that will be passed to :meth:`detect`; callable from any thread.
 
-        :param image: uint8 (H, W, 3), BGR.
-        :param stamp: the image's, in nanoseconds; handed through.
-        :raises UserError: if ``image`` is no such image.
+        What other users of the frame request meanwhile is then derived from the same image.
+        """
+        frame.expect_bgr(*self._letterbox.inner_size(frame.width, frame.height))
+
+    def detect(self, image: ImageArray | Frame, stamp: int = 0) -> Detections:
+        """Return the faces in ``image``, best first, with their boxes cut to the image.
+
+        :param image: a frame, or uint8 (H, W, 3) BGR.
+        :param stamp: of the image in nanoseconds; copied to the result.
+        :raises UserError: ``image`` is something else or damaged.
         """
         started = perf_counter()
         fitted, fit = self._letterbox(image)
@@ -88,29 +99,31 @@ class FaceDetector:
         }
         return found
 
-    def close(self):
-        """Give back what the runtime holds."""
+    def close(self) -> None:
+        """Release what the runtime holds."""
         self.runtime.close()
 
 
 def create_detector(
-    model: str | os.PathLike | None = None,
+    model: str | os.PathLike[str] | None = None,
     runtime: str = DEFAULT,
     input_size: tuple[int, int] | None = None,
     threads: int = 0,
     device: str = 'auto',
     precision: str = 'auto',
-    **options,
+    trusted_folder: bool = True,
+    **options: Any,
 ) -> FaceDetector:
-    """Load a model into a runtime and return the detector around them.
+    """Load a model into a runtime and return the detector.
 
-    :param model: see :func:`face_tracking.detection.model.load_model`, like ``input_size``.
+    :param model: see :func:`face_tracking.detection.model.load_model`, like ``input_size`` and
+        ``trusted_folder``.
     :param runtime: see :func:`face_tracking.runtimes.base.create_runtime`, like
         ``threads``, ``device`` and ``precision``.
     :param options: ``score_threshold`` and the others of :class:`FaceDetector`.
-    :raises UserError: if the model or the runtime cannot be had.
+    :raises UserError: the model or the runtime is not available.
     """
-    loaded = load_model(model, input_size)
+    loaded = load_model(model, input_size, trusted_folder)
     engine = create_runtime(runtime, loaded, threads, device, precision)
     try:
         return FaceDetector(loaded, engine, **options)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error type that is meant for a person to read."""
+"""Errors whose text is meant for the user."""
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """A problem that the user can correct.
 
-    Nodes log it in one line and stay up where they can; commands print it and exit with 2.
+    Nodes log it in one line and keep running where they can; commands print it and exit with 2.
 
     :param problem: what is wrong, without a full stop.
     :param remedy: what to do about it, as an imperative; may be empty where nothing can be done.
@@ -19,3 +19,10 @@ class UserError(Exception):
     def __str__(self) -> str:
         text = f'{self.problem}: {self.remedy}' if self.remedy else self.problem
         return ' '.join(text.split())
+
+
+class TransientError(UserError):
+    """A problem that may disappear without any action: a full disk, a process that was killed.
+
+    Trying again later is reasonable; nodes do so with growing pauses.
+    """

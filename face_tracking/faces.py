@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two records that travel: what a detector saw, and whom the tracker follows."""
+"""The two records that the rooms exchange: detections of one image, and tracks at one stamp."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 
-def _rows(shape: tuple[int, ...], dtype: type = np.float32):
+
+def _rows(shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> Any:
     return field(default_factory=lambda: np.zeros(shape, dtype))
 
 
@@ -24,18 +27,18 @@ class Detections:
     """
 
     stamp: int = 0
-    boxes: np.ndarray = _rows((0, 4))
-    scores: np.ndarray = _rows((0,))
-    landmarks: np.ndarray = _rows((0, 5, 2))
+    boxes: Array = _rows((0, 4))
+    scores: Array = _rows((0,))
+    landmarks: Array = _rows((0, 5, 2))
 
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, rows) -> Detections:
+    def __getitem__(self, rows: Array | slice) -> Detections:
         """Pick rows by index array, mask or slice."""
         return Detections(self.stamp, self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
-    def take(self, rows: np.ndarray) -> Detections:
+    def take(self, rows: Array) -> Detections:
         """Pick rows by index array: for a few, three times as fast as by brackets."""
         return Detections(
             self.stamp,
@@ -56,15 +59,19 @@ class Tracks:
     :ivar velocities: float32 (N, 2), of the box center, in pixels per second.
     :ivar ages: float32 (N,), seconds since the track's first detection.
     :ivar time_since_update: float32 (N,), seconds since a detection last confirmed the track.
+    :ivar landmarks: float32 (N, 5, 2) in pixels as in :class:`Detections`, as last detected and
+        moved with the box; NaN for a face whose landmarks are not known. None where the source
+        of the tracks does not have them.
     """
 
     stamp: int = 0
-    ids: np.ndarray = _rows((0,), np.int64)
-    boxes: np.ndarray = _rows((0, 4))
-    scores: np.ndarray = _rows((0,))
-    velocities: np.ndarray = _rows((0, 2))
-    ages: np.ndarray = _rows((0,))
-    time_since_update: np.ndarray = _rows((0,))
+    ids: Array = _rows((0,), np.int64)
+    boxes: Array = _rows((0, 4))
+    scores: Array = _rows((0,))
+    velocities: Array = _rows((0, 2))
+    ages: Array = _rows((0,))
+    time_since_update: Array = _rows((0,))
+    landmarks: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

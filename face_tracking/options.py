@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 from face_tracking.errors import UserError
 
 Value = bool | int | float | str
+LONGEST_TEXT = 4096
+"""Characters in the value of a string option."""
 _KEY = 'face_tracking.option'
 _EXPECTED = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string'}
 
@@ -37,6 +39,8 @@ class Option:
     :ivar choices: the values allowed, for strings; empty for any string.
     :ivar read_only: the value can be given at start only.
     :ivar required: an unusable value is an error; it does not fall back to the default.
+    :ivar source: the value names a file, a device, an address or code to load; a running node
+        accepts a new one only if ``allow_remote_sources`` is true.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Option:
     choices: tuple[str, ...] = ()
     read_only: bool = False
     required: bool = False
+    source: bool = False
 
     @property
     def kind(self) -> type:
@@ -63,14 +68,17 @@ class Option:
     def check(self, value: Any) -> Any:
         """Return ``value`` in the type of this option.
 
-        An integer is accepted for a float, since YAML and the command line write ``1`` for 1.0.
+        An integer is accepted for a float and for a string, since YAML and the command line write
+        ``1`` for 1.0 and for the name ``1``.
 
-        :raises UserError: the value has another type, is not finite, is out of range or is not
-            among the choices.
+        :raises UserError: the value has another type, is not finite, is out of range, is not
+            among the choices or is longer than :data:`LONGEST_TEXT`.
         """
-        if self.kind is float and type(value) is int:
-            value = float(value)
+        if self.kind in (float, str) and type(value) is int:
+            value = self.kind(value)
         valid = type(value) is self.kind
+        if valid and self.kind is str:
+            valid = len(value) <= LONGEST_TEXT and _is_text(value)
         if valid and self.kind is float:
             valid = math.isfinite(value)
         if valid and self.low is not None and self.high is not None:
@@ -78,12 +86,18 @@ class Option:
         if valid and self.choices:
             valid = value in self.choices
         if not valid:
-            text = repr(value)
+            text = repr(value[:LONGEST_TEXT] if isinstance(value, str) else value)
+            limit = f' of at most {LONGEST_TEXT} printable characters'
             raise UserError(
                 f'{self.name} is {text if len(text) <= 80 else text[:77] + "..."}',
-                f'set it to {self.expected()}',
+                f'set it to {self.expected()}{limit if self.kind is str else ""}',
             )
         return value
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a string can be printed; a YAML file may break it into lines."""
+    return value.translate({ord('\n'): ' ', ord('\t'): ' '}).isprintable()
 
 
 def option(
@@ -95,9 +109,10 @@ def option(
     *,
     read_only: bool = False,
     required: bool = False,
+    source: bool = False,
 ) -> Any:
     """Return a dataclass field that is an option; the arguments are those of :class:`Option`."""
-    row = Option('', default, description, low, high, tuple(choices), read_only, required)
+    row = Option('', default, description, low, high, tuple(choices), read_only, required, source)
     return dataclasses.field(default=default, metadata={_KEY: row})
 
 

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faces drawn on an image: boxes, ids in steady colors, scores, landmarks, trails."""
+"""Faces drawn on an image: boxes, ids with a fixed color each, scores, landmarks, trails."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array, ImageArray
 from face_tracking.faces import Detections, Tracks
 
+Color: TypeAlias = tuple[int, int, int]
+"""Blue, green, red, 0 to 255."""
 GOLDEN_RATIO = 0.618033988749895
 DETECTION_COLOR = (80, 220, 120)
 STALE_AFTER = 0.5
@@ -22,17 +27,17 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Trails:
-    """Where each track's center has been of late.
+    """The recent path of the center of each track.
 
-    :param length: how many frames are remembered.
+    :param length: number of frames that are kept.
     """
 
     def __init__(self, length: int = 45):
         self.length = length
-        self._paths: dict[int, deque] = {}
+        self._paths: dict[int, deque[Array]] = {}
 
-    def add(self, tracks: Tracks) -> Mapping[int, Sequence]:
-        """Note where the tracks are now; return the paths of those, newest point last."""
+    def add(self, tracks: Tracks) -> Mapping[int, Sequence[Array]]:
+        """Add the present centers of the tracks; return their paths, newest point last."""
         centers = (tracks.boxes[:, :2] + tracks.boxes[:, 2:]) / 2
         self._paths = {
             track: self._paths.get(track) or deque(maxlen=self.length)
@@ -44,17 +49,20 @@ class Trails:
 
 
 def annotate(
-    image: np.ndarray,
+    image: ImageArray,
     faces: Detections | Tracks,
-    trails: Mapping[int, Sequence] | None = None,
+    trails: Mapping[int, Sequence[Array]] | None = None,
     caption: str = '',
-) -> np.ndarray:
+    labels: Mapping[int, str] | None = None,
+) -> ImageArray:
     """Return a copy of an image with the faces drawn on it.
 
     :param image: uint8 (H, W, 3), BGR.
     :param faces: in pixels of ``image``; tracks get the color of their id.
     :param trails: past centers by id, oldest first, as :meth:`Trails.add` returns them.
     :param caption: a line of text for the top-left corner.
+    :param labels: names by track id, shown instead of the score; letters that OpenCV's font lacks
+        lose their accents.
     """
     canvas = image.copy()
     unit = _line_width(canvas)
@@ -75,33 +83,47 @@ def annotate(
             _draw_landmarks(canvas, box, faces.landmarks[row], unit)
     for row, (box, color) in enumerate(zip(boxes, colors, strict=True)):
         score = f'{100 * faces.scores[row]:.0f}%'
-        texts = (f'{faces.ids[row]}  {score}', str(faces.ids[row])) if tracked else (score, '')
-        _draw_label(canvas, box, _that_fits(texts, box, unit), color, unit)
+        number = int(faces.ids[row]) if tracked else 0
+        if tracked and labels and number in labels:
+            texts = (f'{number}  {_to_ascii(labels[number])}', _to_ascii(labels[number]))
+        else:
+            texts = (f'{number}  {score}', str(number)) if tracked else (score, '')
+        _draw_label(canvas, box, _fitting_text(texts, box, unit), color, unit)
     if caption:
         _draw_text(canvas, caption, (0, 0), (40, 40, 40), unit)
     return canvas
 
 
 @lru_cache(maxsize=1024)
-def track_color(number: int) -> tuple[int, int, int]:
-    """Return the color, BGR, of a track's id: always the same, neighbors far apart in hue."""
+def track_color(number: int) -> Color:
+    """Return the color, BGR, of a track id; consecutive ids differ strongly in hue."""
     hue = int(180 * (number * GOLDEN_RATIO % 1))
-    light = cv2.cvtColor(np.uint8([[[hue, 190, 245]]]), cv2.COLOR_HSV2BGR)[0, 0]
-    return tuple(int(channel) for channel in light)
+    pixel = np.array([[[hue, 190, 245]]], np.uint8)
+    blue, green, red = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
 
 
-def _line_width(canvas: np.ndarray) -> int:
+def _to_ascii(text: str) -> str:
+    plain = unicodedata.normalize('NFKD', text)
+    return (
+        ''.join(letter for letter in plain if not unicodedata.combining(letter))
+        .encode('ascii', 'replace')
+        .decode()
+    )
+
+
+def _line_width(canvas: ImageArray) -> int:
     return max(round(min(canvas.shape[:2]) / 240), 1)
 
 
-def _points(values) -> np.ndarray:
+def _points(values: Any) -> Array:
     """Return coordinates as OpenCV wants them with :data:`SUBPIXEL` fractional bits."""
     limited = np.clip(np.asarray(values, np.float64), -1e5, 1e5)
     return np.round(limited * (1 << SUBPIXEL)).astype(np.int32)
 
 
-def _draw_box(canvas, box, color, unit: int, stale: bool):
-    """A thin frame with heavy corners; a stale or small one lacks the corners."""
+def _draw_box(canvas: ImageArray, box: Array, color: Color, unit: int, stale: bool) -> None:
+    """Draw a thin frame with thick corners; a stale or small box gets no corners."""
     low, high = _points(box).reshape(2, 2)
     cv2.rectangle(
         canvas, low.tolist(), high.tolist(), color, max(unit - 1, 1), cv2.LINE_AA, SUBPIXEL
@@ -120,16 +142,16 @@ def _draw_box(canvas, box, color, unit: int, stale: bool):
     cv2.polylines(canvas, corners, False, color, 2 * unit, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_landmarks(canvas, box, landmarks, unit: int):
+def _draw_landmarks(canvas: ImageArray, box: Array, landmarks: Array, unit: int) -> None:
     if not np.isfinite(landmarks).all() or box[2] - box[0] < 20 * unit:
-        return  # on a small face they would hide it
+        return  # they would cover a small face
     for point in _points(landmarks).tolist():
         cv2.circle(canvas, point, (unit + 1) << SUBPIXEL, (40, 40, 40), -1, cv2.LINE_AA, SUBPIXEL)
         cv2.circle(canvas, point, unit << SUBPIXEL, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL)
 
 
-def _draw_trail(canvas, trail, color, unit: int):
-    """A line that grows towards its newest end."""
+def _draw_trail(canvas: ImageArray, trail: Sequence[Array], color: Color, unit: int) -> None:
+    """Draw a line whose width grows towards its newest end."""
     if len(trail) < 2:
         return
     points = _points(np.nan_to_num(np.asarray(trail)))
@@ -140,14 +162,14 @@ def _draw_trail(canvas, trail, color, unit: int):
             cv2.polylines(canvas, [part], False, color, width, cv2.LINE_AA, SUBPIXEL)
 
 
-def _that_fits(texts: tuple[str, str], box, unit: int) -> str:
-    """Return the shorter text where the longer one would hide the neighbors of a small face."""
+def _fitting_text(texts: tuple[str, str], box: Array, unit: int) -> str:
+    """Return the longer text if it is not much wider than the box, else the shorter one."""
     width = _text_size(texts[0], unit)[0]
     return texts[0] if width <= 1.5 * (box[2] - box[0]) else texts[1]
 
 
-def _draw_label(canvas, box, text: str, color, unit: int):
-    """Above the box, or inside it where there is no room above."""
+def _draw_label(canvas: ImageArray, box: Array, text: str, color: Color, unit: int) -> None:
+    """Draw a text above the box, or inside it at the top edge of the image."""
     if not text:
         return
     height = _text_size(text, unit)[1]
@@ -158,7 +180,9 @@ def _draw_label(canvas, box, text: str, color, unit: int):
     )
 
 
-def _draw_text(canvas, text: str, corner, background, unit: int):
+def _draw_text(
+    canvas: ImageArray, text: str, corner: tuple[int, int], background: Color, unit: int
+) -> None:
     width, height = _text_size(text, unit)
     x = max(min(corner[0], canvas.shape[1] - width), 0)
     y = max(corner[1], 0)

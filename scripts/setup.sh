@@ -52,7 +52,7 @@ fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
   die "$python cannot make virtual environments: apt install python3-venv"
 
-wanted=$(cat scripts/setup.sh setup.py requirements.txt dev/requirements*.txt dev/overlay/vision_msgs/CMakeLists.txt \
+wanted=$(cat scripts/setup.sh setup.py package.xml requirements.txt dev/requirements*.txt dev/overlay/vision_msgs/CMakeLists.txt \
              dev/overlay/vision_msgs/package.xml dev/overlay/vision_msgs/msg/*.msg \
          | sha256sum | cut -d' ' -f1)
 wanted="$wanted $root ${ROS_DISTRO:-wheels} $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ')"

@@ -57,15 +57,15 @@ class IntegerReference:
 
     def _read(self, layer, source, maps):
         """Return a map in the type that a layer wants."""
-        forms, stored = self.quantized.forms, self.quantized.stored[source]
+        formats, stored = self.quantized.formats, self.quantized.stored[source]
         wanted = self.quantized.wanted(layer, source)
         values = maps[source]
         if wanted == stored:
             return values
         if wanted == 'float32':
-            return values * forms[source, stored].scale.astype(np.float32)
+            return values * formats[source, stored].scale.astype(np.float32)
         gain = np.clip(
-            np.rint(forms[source, stored].scale / forms[source, wanted].scale * (1 << 15)),
+            np.rint(formats[source, stored].scale / formats[source, wanted].scale * (1 << 15)),
             -32767,
             32767,
         )

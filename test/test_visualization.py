@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from face_tracking.faces import Detections, Tracks
 from face_tracking.visualization import Trails, annotate, track_color
-import itertools
 
 
 def tracks_of(*rows: tuple[int, float, float, float, float], unseen: float = 0.0) -> Tracks:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from training.grid import Cells
 
 REACH = 2.5
-"""A cell may answer for a face whose centre is within so many strides of the cell's."""
+"""A cell may answer for a face whose center is within so many strides of the cell's."""
 CANDIDATES = 10
 LEAST_CELLS = 3
 OVERLAP_WEIGHT = 3.0
@@ -30,15 +30,19 @@ def assign(cells: Cells, boxes: torch.Tensor, valid: torch.Tensor) -> torch.Tens
     """
     with torch.no_grad():
         overlap = pairwise_iou(boxes, cells.boxes)
-        centres = cells.corners + cells.strides[:, None] / 2
+        centers = cells.corners + cells.strides[:, None] / 2
         middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-        near = ((centres - middle[:, :, None]).abs().amax(-1) < REACH * cells.strides)
-        inside = holds(boxes, centres)
+        near = (centers - middle[:, :, None]).abs().amax(-1) < REACH * cells.strides
+        inside = holds(boxes, centers)
         likely = torch.sqrt(cells.scores.sigmoid() * cells.qualities.sigmoid())
-        cost = (functional.binary_cross_entropy(likely, torch.ones_like(likely),
-                                                reduction='none')[:, None]
-                - OVERLAP_WEIGHT * torch.log(overlap + 1e-7)
-                + FAR * ~(near & inside) + FAR * FAR * ~(near | inside))
+        cost = (
+            functional.binary_cross_entropy(likely, torch.ones_like(likely), reduction='none')[
+                :, None
+            ]
+            - OVERLAP_WEIGHT * torch.log(overlap + 1e-7)
+            + FAR * ~(near & inside)
+            + FAR * FAR * ~(near | inside)
+        )
         best = min(CANDIDATES, cost.shape[2])
         count = (overlap * (near | inside)).topk(best, dim=2).values.sum(2)
         count = count.int().clamp(min=LEAST_CELLS)
@@ -62,7 +66,6 @@ def pairwise_iou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     low = torch.maximum(first[:, :, None, :2], second[:, None, :, :2])
     high = torch.minimum(first[:, :, None, 2:], second[:, None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
-             for boxes in (first, second)]
+    areas = [(boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1) for boxes in (first, second)]
     union = areas[0][:, :, None] + areas[1][:, None, :] - shared
     return shared / union.clamp(min=1e-6)

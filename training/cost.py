@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network costs: ``python -m training.cost [--rival FILE.onnx]``.
+"""What the network costs: ``python -m training.cost [--baseline FILE.onnx]``.
 
 Prints parameters, and multiply-adds of all convolutions at 160x120, 320x240 and 640x480. With
-``--rival``, an ONNX file of another network, also its figures for its own input size, and the
+``--baseline``, an ONNX file of another network, also its figures for its own input size, and the
 ratio of the multiply-adds for the same number of pixels.
 """
 
@@ -30,39 +30,50 @@ def onnx_cost(path: Path) -> tuple[int, int, int]:
     except Exception as error:
         raise UserError(f'{path} cannot be read as ONNX', 'check the path') from error
     graph = model.graph
-    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
-              for value in (*graph.value_info, *graph.output, *graph.input)}
+    shapes = {
+        value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output, *graph.input)
+    }
     weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == 'Conv']
-    adds = sum(int(np.prod(shapes[node.output[0]])) * int(np.prod(weights[node.input[1]][1:]))
-               for node in convolutions)
-    parameters = sum(int(np.prod(weights[name])) for node in convolutions
-                     for name in node.input[1:])
-    picture = next(shapes[value.name] for value in graph.input if value.name not in weights)
-    return parameters, adds, picture[2] * picture[3]
+    adds = sum(
+        int(np.prod(shapes[node.output[0]])) * int(np.prod(weights[node.input[1]][1:]))
+        for node in convolutions
+    )
+    parameters = sum(
+        int(np.prod(weights[name])) for node in convolutions for name in node.input[1:]
+    )
+    sample = next(shapes[value.name] for value in graph.input if value.name not in weights)
+    return parameters, adds, sample[2] * sample[3]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
-        prog='python -m training.cost', description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rival', type=Path, help='another network, in ONNX')
-    rival = parser.parse_args(argv).rival
+        prog='python -m training.cost',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--baseline', type=Path, help='another network, in ONNX')
+    baseline = parser.parse_args(argv).baseline
     network = deployed(FaceNetwork())
     print(f'parameters  {parameter_count(network)}')
     for width, height in SIZES:
-        print(f'{width}x{height}  {multiply_adds(network, width, height) / 1e6:.1f} million '
-              'multiply-adds')
-    if rival:
+        print(
+            f'{width}x{height}  {multiply_adds(network, width, height) / 1e6:.1f} million '
+            'multiply-adds'
+        )
+    if baseline:
         try:
-            parameters, adds, pixels = onnx_cost(rival)
+            parameters, adds, pixels = onnx_cost(baseline)
         except UserError as error:
             print(f'cost: {error}', file=sys.stderr)
             return 2
-        ours = multiply_adds(network, 320, 240) / (320 * 240)
-        print(f'{rival.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
-              f'for {pixels} pixels; ours take {ours / (adds / pixels):.3f} of them per pixel')
+        own = multiply_adds(network, 320, 240) / (320 * 240)
+        print(
+            f'{baseline.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
+            f'for {pixels} pixels; ours take {own / (adds / pixels):.3f} of them per pixel'
+        )
     return 0
 
 

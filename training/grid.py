@@ -40,13 +40,20 @@ def decode(outputs) -> Cells:
         flat.append(output.float().flatten(2).transpose(1, 2))
         rows, columns = torch.meshgrid(
             torch.arange(height, device=output.device),
-            torch.arange(width, device=output.device), indexing='ij')
+            torch.arange(width, device=output.device),
+            indexing='ij',
+        )
         corners.append(torch.stack([columns, rows], dim=-1).reshape(-1, 2).float() * stride)
         strides.append(torch.full((height * width,), float(stride), device=output.device))
     raw, corners, strides = torch.cat(flat, 1), torch.cat(corners), torch.cat(strides)
-    centres = raw[..., 1:3] * strides[:, None] + corners
+    centers = raw[..., 1:3] * strides[:, None] + corners
     half = raw[..., 3:5].clamp(max=LARGEST_LOG_SIZE).exp() * strides[:, None] / 2
-    landmarks = (raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :]
-                 + centres[..., None, :])
-    return Cells(raw[..., 0], raw[..., 15], torch.cat([centres - half, centres + half], -1),
-                 landmarks, corners, strides)
+    landmarks = raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :] + centers[..., None, :]
+    return Cells(
+        raw[..., 0],
+        raw[..., 15],
+        torch.cat([centers - half, centers + half], -1),
+        landmarks,
+        corners,
+        strides,
+    )

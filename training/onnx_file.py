@@ -19,7 +19,7 @@ OUTPUTS = tuple(f'head_{stride}' for stride in STRIDES)
 
 
 def write(network: DeployedNetwork, width: int, height: int, path: Path):
-    """Write ``network`` for pictures of ``width`` x ``height``.
+    """Write ``network`` for images of ``width`` x ``height``.
 
     Input ``image``, float32 (1, 3, H, W), BGR 0..255; outputs ``head_8``, ``head_16``,
     ``head_32``, float32 (1, 16, ceil(H / S), ceil(W / S)), raw.
@@ -28,8 +28,14 @@ def write(network: DeployedNetwork, width: int, height: int, path: Path):
         # The tracing exporter is deprecated; the other one needs two more packages for less.
         warnings.simplefilter('ignore', DeprecationWarning)
         torch.onnx.export(
-            network, (torch.zeros(1, 3, height, width),), str(path), dynamo=False,
-            opset_version=OPSET, input_names=[INPUT], output_names=list(OUTPUTS))
+            network,
+            (torch.zeros(1, 3, height, width),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+        )
     model = _with_fixed_sizes(onnx.load(str(path)))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
@@ -37,8 +43,10 @@ def write(network: DeployedNetwork, width: int, height: int, path: Path):
 
 def _with_fixed_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return ``model`` with the sizes of its resizes as constants, as all shapes are known."""
-    shapes = {value.name: [entry.dim_value for entry in value.type.tensor_type.shape.dim]
-              for value in shape_inference.infer_shapes(model, data_prop=True).graph.value_info}
+    shapes = {
+        value.name: [entry.dim_value for entry in value.type.tensor_type.shape.dim]
+        for value in shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    }
     graph = model.graph
     for node in graph.node:
         if node.op_type == 'Resize':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cheap camera in a living room does to a picture: light, colour, blur, noise, JPEG."""
+"""What a cheap camera in a living room does to an image: light, color, blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 
-def spoil(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Return uint8 (H, W, 3) BGR like ``image``, under worse conditions.
 
     :param boxes: float32 (N, 4), the faces, some of which something may hide in part.
@@ -37,8 +37,9 @@ def _occluded(image, boxes, random):
         sides = box[2:] - box[:2]
         low = box[:2] + sides * random.uniform(-0.2, 0.9, 2)
         high = low + sides * random.uniform(0.15, 0.45, 2)
-        x1, y1, x2, y2 = np.clip(np.concatenate([low, high]), 0,
-                                 [*image.shape[1::-1]] * 2).astype(int)
+        x1, y1, x2, y2 = np.clip(np.concatenate([low, high]), 0, [*image.shape[1::-1]] * 2).astype(
+            int
+        )
         image[y1:y2, x1:x2] = random.integers(0, 256, 3)
     return image
 
@@ -56,7 +57,7 @@ def _blurred(image, random):
 
 
 def _lit(image, random):
-    """Change exposure, contrast, gamma and colour; darken it; put a light behind it."""
+    """Change exposure, contrast, gamma and color; darken it; put a light behind it."""
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
     gain = random.uniform(0.7, 1.3)
     cast = np.exp(random.normal(0, 0.08, 3))
@@ -64,7 +65,7 @@ def _lit(image, random):
     gamma = math.exp(random.normal(0, 0.25))
     if random.random() < 0.08:
         gain *= random.uniform(0.12, 0.5)
-    table = ((levels ** gamma - 0.45) * contrast + 0.45) * gain * cast
+    table = ((levels**gamma - 0.45) * contrast + 0.45) * gain * cast
     image = cv2.LUT(image, (np.clip(table, 0, 1) * 255).astype(np.uint8)[None])
     if random.random() < 0.1:
         height, width = image.shape[:2]

@@ -17,8 +17,7 @@ from face_tracking.errors import UserError
 from training.network import STRIDES
 
 
-def load_yunet(path: Path, outputs: list[str], threads: int = 0
-               ) -> onnxruntime.InferenceSession:
+def load_yunet(path: Path, outputs: list[str], threads: int = 0) -> onnxruntime.InferenceSession:
     """Return a session of a network that has these ``outputs``.
 
     :param threads: 0 leaves it to ONNX Runtime.
@@ -29,13 +28,16 @@ def load_yunet(path: Path, outputs: list[str], threads: int = 0
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=['CPUExecutionProvider'])
+            str(path), options, providers=['CPUExecutionProvider']
+        )
     except Exception as error:
         raise UserError(f'the teacher {path} cannot be loaded', 'name a YuNet in ONNX') from error
     missing = set(outputs) - {output.name for output in session.get_outputs()}
     if missing:
-        raise UserError(f'the teacher {path} has no output {sorted(missing)[0]}',
-                        'name a YuNet with raw outputs')
+        raise UserError(
+            f'the teacher {path} has no output {sorted(missing)[0]}',
+            'name a YuNet with raw outputs',
+        )
     return session
 
 
@@ -53,9 +55,11 @@ class Teacher:
         """Raise UserError where canvases of (width, height) do not tile the teacher's input."""
         for width, height in sizes:
             if self.width % width or self.height % height:
-                raise UserError(f'canvases of {width}x{height} do not tile the input of the '
-                                f'teacher, {self.width}x{self.height}',
-                                'choose a size that divides it')
+                raise UserError(
+                    f'canvases of {width}x{height} do not tile the input of the '
+                    f'teacher, {self.width}x{self.height}',
+                    'choose a size that divides it',
+                )
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (N, A, 2), class and object score of every cell, 0..1.
@@ -67,12 +71,12 @@ class Teacher:
         rows, columns = self.height // height, self.width // width
         found = []
         for first in range(0, count, rows * columns):
-            tiles = images[first:first + rows * columns]
+            tiles = images[first : first + rows * columns]
             sheet = np.zeros((rows * columns, height, width, 3), np.uint8)
-            sheet[:len(tiles)] = tiles
+            sheet[: len(tiles)] = tiles
             sheet = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
             sheet = sheet.reshape(1, self.height, self.width, 3)
-            found.append(self._tiles(sheet, rows, columns)[:len(tiles)])
+            found.append(self._tiles(sheet, rows, columns)[: len(tiles)])
         return np.concatenate(found)
 
     def _tiles(self, sheet, rows, columns):

@@ -3,10 +3,9 @@
 
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
 from face_tracking.camera.factory import open_camera
-from face_tracking.camera.reconnecting import Backoff, ReconnectingCamera
+from face_tracking.camera.reconnecting import ReconnectingCamera
 
 __all__ = [
-    'Backoff',
     'CameraLostError',
     'CameraSource',
     'CaptureOptions',

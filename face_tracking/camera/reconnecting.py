@@ -5,30 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from face_tracking.backoff import Backoff
 from face_tracking.camera.base import CameraSource
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """Pauses between tries: exponential, up to a longest one.
-
-    :ivar first: seconds after the first failure.
-    :ivar factor: by which each further pause is longer.
-    :ivar longest: seconds that no pause exceeds.
-    """
-
-    first: float = 0.5
-    factor: float = 2.0
-    longest: float = 30.0
-
-    def delay(self, failures: int) -> float:
-        """Return the pause in seconds after that many failures in a row (from 1)."""
-        # The exponent is bounded, so that a camera gone for a week does not overflow a float.
-        return min(self.first * self.factor ** min(failures - 1, 60), self.longest)
 
 
 class ReconnectingCamera:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     """Detect, write, and tell how much was found."""
     from face_tracking.cli.output import progress, write_rows
-    from face_tracking.detection.multi_size import MultiSizeDetector
+    from face_tracking.multi_size_detector import MultiSizeDetector
 
     files = _files(args.images)
     detector = MultiSizeDetector(long_side=args.long_side, **arguments.detector_options(args))
@@ -80,7 +80,7 @@ class _Broken(Exception):
 
 
 def _detect(detector, path: Path, name: str, args, bar) -> dict:
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
     from face_tracking.cli.output import faces_to_list, write_image
     from face_tracking.visualization import annotate
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from face_tracking import __version__
 from face_tracking.errors import UserError
@@ -20,10 +22,13 @@ from face_tracking.errors import UserError
 COMMANDS = {
     'detect': 'find the faces in images; writes JSON and annotated images',
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
+    'people': 'list, enroll, rename, forget, export and import the people who are recognized',
+    'recognize': 'say who is in images',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their baselines',
+    'evaluate-detector': 'measure detectors by labeled images, in one table',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'fetch-model': 'download a published detector and check it',
@@ -47,6 +52,7 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format='face_tracking: %(message)s')
     try:
         parser, command = _parser(argv)
         return _run(command, parser.parse_args(argv))
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(command, args: argparse.Namespace) -> int:
+def _run(command: Any, args: argparse.Namespace) -> int:
     try:
         return command.run(args)
     except UserError as error:
@@ -66,7 +72,7 @@ def _run(command, args: argparse.Namespace) -> int:
         return 141
 
 
-def _parser(argv: Sequence[str]):
+def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
     """Return the parser, and the module of the command that ``argv`` names, if any."""
     parser = argparse.ArgumentParser(
         prog='face_tracking',

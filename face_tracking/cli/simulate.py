@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Try the pan-tilt head in a closed loop, in simulated time.
+"""Run the pan-tilt head in a closed loop, in simulated time.
 
-A camera on two simulated servos (dead time, inertia, play) looks into a scene of photographs; the
-real detector and tracker find the faces and the real controller turns the head. The trials: a turn
-of 30 degrees, somebody walking past at 30 degrees a second, two people crossing, where the head
-follows first the nearer and then the one who is hidden for a moment. Beside it runs what hobby
-projects do: proportional control on pixels, at the highest gain whose own turn overshoots by no
-more than 10 % (--sweep shows how its other gains do).
+A camera on two simulated servos (dead time, inertia, backlash) views a scene of photographs. The
+real detector and tracker find the faces, and the real controller turns the head. The trials: a
+turn of 30 degrees, a person who walks past at 30 degrees per second, and two people who cross,
+where the head follows first the nearer person and then the one who is occluded for a moment. The
+baseline is proportional control on pixels, at the highest gain whose own turn overshoots by at
+most 10 % (--sweep shows its other gains).
 
-The table goes to the terminal; --plot draws the angles over time, --video videos the view.
+The table goes to the terminal; --plot draws the angles over time, --video records the view.
 
-Exit code 1: the head missed what is asked of it.
+Exit code 1: the head missed a requirement.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ OURS = 'ours'
 TRIALS = {trial.name: trial for trial in trials.ALL}
 TITLES = {
     'step': 'A turn of 30 degrees',
-    'walk': 'Walking past at 30 degrees a second',
+    'walk': 'Walking past at 30 degrees per second',
     'crossing': 'Two people crossing: the nearer one is followed',
     'hidden': 'Two people crossing: the one behind is followed',
 }
-# Of the table: the trial, the column's head, and how its figure is written.
+# The columns of the table: trial, heading, and the format of the value.
 COLUMNS = (
     ('step', ('time', lambda figures: f'{figures.seconds:.2f} s')),
     ('step', ('overshoot', lambda figures: f'{100 * figures.overshoot:.0f} %')),
@@ -75,14 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TRIAL',
         help=f'which of {", ".join(TRIALS)} (default: all)',
     )
-    parser.add_argument('--alone', action='store_true', help='without the baseline beside it')
+    parser.add_argument('--alone', action='store_true', help='run without the baseline')
     parser.add_argument('--sweep', action='store_true', help='try the baseline with several gains')
     parser.add_argument('--plot', type=Path, metavar='PNG', help='draw angles over time')
     parser.add_argument(
         '--video',
         type=Path,
         metavar='MP4',
-        help='video the last trial: the view, and the angles under it',
+        help='record the last trial: the view, with the angles below it',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures')
     parser.add_argument(
@@ -97,14 +97,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=HeadOptions.servo_delay,
         metavar='S',
-        help='what the head is told of its servos; 0.06 is right (default: %(default)s)',
+        help='the servo_delay of the controller; 0.06 is correct (default: %(default)s)',
     )
     parser.add_argument(
         '--detect-interval',
         type=arguments.positive,
         default=5,
         metavar='N',
-        help='search every Nth image (default: %(default)s)',
+        help='detect in every Nth image (default: %(default)s)',
     )
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector')
     parser.add_argument(
@@ -113,19 +113,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the trials; 1 if a figure asked of the head is missed."""
+    """Run the trials; return 1 if the head missed a requirement."""
     if not 0 <= args.latency <= 1:
-        raise UserError(f'a latency of {args.latency} s cannot be', 'give 0 to 1')
+        raise UserError(f'--latency is {args.latency} s', 'set it to 0 to 1')
     bench = _Bench(args)
     results = {
         OURS: bench.run_all(
-            OURS, lambda: trials.ours(HeadOptions(servo_delay=args.servo_delay)), args.video
+            OURS,
+            lambda: trials.head_controller(HeadOptions(servo_delay=args.servo_delay)),
+            args.video,
         )
     }
     shares = () if args.alone else SWEPT_SHARES if args.sweep else (PLAIN_SHARE,)
     for share in shares:
         results[_plain_name(share)] = bench.run_all(
-            _plain_name(share), lambda share=share: trials.plain(share, bench.model.fx)
+            _plain_name(share),
+            lambda share=share: trials.pixel_p_controller(share, bench.model.fx),
         )
     bench.detector.close()
     _print_table(results)
@@ -150,11 +153,11 @@ def _plain_name(share: float) -> str:
 
 
 class _Bench:
-    """Runs trials with one detector, and keeps their logs."""
+    """Runs trials with one detector and keeps their logs."""
 
     def __init__(self, args: argparse.Namespace):
         self.model = CameraModel.from_fov(*SIZE, FIELD_OF_VIEW)
-        # As the detector node does it: weak detections continue tracks.
+        # As in the detector node: detections with a low score continue tracks.
         self.detector = create_detector(
             args.model, args.runtime, score_threshold=TrackerOptions().low_score_threshold
         )
@@ -202,29 +205,29 @@ def _print_table(results: dict) -> None:
         print('  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
     if 'step' in results[OURS]:
         print(
-            'step: time until within 3 degrees of the face for good; wobble: movement in the '
-            'last second, end to end'
+            'step: time until the head stays within 3 degrees of the face; wobble: movement in '
+            'the last second, end to end'
         )
 
 
 def _missed(ours: dict, baseline: dict) -> list[str]:
-    """Return what the head was asked to show and did not."""
+    """Return the requirements that the head missed."""
     step, walk, crossing, hidden = map(ours.get, ('step', 'walk', 'crossing', 'hidden'))
     checks = []
     if step:
         checks += [
             (step.seconds <= 0.8, 'a step of 30 degrees in 0.8 s'),
             (step.overshoot <= 0.1, 'overshoot of at most 10 %'),
-            (step.wobble < 1.0, 'rest after the step'),
+            (step.wobble < 1.0, 'standing still after the step'),
         ]
     if walk:
-        checks.append((walk.rms <= 4.0, '4 degrees rms while somebody walks past'))
+        checks.append((walk.rms <= 4.0, '4 degrees RMS while a person walks past'))
         if 'walk' in baseline:
             checks.append((walk.rms <= baseline['walk'].rms / 2, "half of the baseline's error"))
     if crossing:
-        checks.append((crossing.ended_on_chosen, 'staying with the person chosen'))
+        checks.append((crossing.ended_on_chosen, 'staying with the selected person'))
     if hidden:
-        checks.append((hidden.ended_on_chosen, 'finding the person chosen again'))
+        checks.append((hidden.ended_on_chosen, 'finding the selected person again'))
     return [what for met, what in checks if not met]
 
 
@@ -232,7 +235,7 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError('--plot needs matplotlib', 'install python3-matplotlib') from error
+        raise UserError('--plot requires matplotlib', 'install python3-matplotlib') from error
     shown = [trial for trial in TITLES if (OURS, trial) in logs]
     figure = Figure(figsize=(9, 3 * len(shown)), layout='constrained')
     for axis, trial in zip(
@@ -261,7 +264,7 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
 
 
 class TrialVideo:
-    """Videos a run: the annotated view, and the angles over the last seconds under it.
+    """Records a run: the annotated view, with the angles of the last seconds below it.
 
     Call it as :class:`~face_tracking.simulation.closed_loop.ClosedLoop`'s ``on_frame``.
     """
@@ -320,7 +323,7 @@ class TrialVideo:
             self._curve(chart, columns, faces[:, person, 0], (130, 130, 130))
         self._curve(chart, columns, joints[:, 1], (120, 200, 120))
         self._curve(chart, columns, joints[:, 0], (60, 170, 255), 2)
-        target = f'person {log.looked_at[-1]}' if log.looked_at[-1] else 'nobody'
+        target = f'person {log.looked_at[-1]}' if log.looked_at[-1] else 'none'
         cv2.putText(
             chart,
             f'pan {joints[-1, 0]:+.0f}  tilt {joints[-1, 1]:+.0f} deg   '

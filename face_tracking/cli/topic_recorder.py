@@ -11,7 +11,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA
+from face_tracking.nodes.qos import subscription_qos
+from face_tracking.nodes.topics import TOPICS
 
 
 class TopicRecorder(Node):
@@ -35,11 +36,13 @@ class TopicRecorder(Node):
         self.ids: set[int] = set()
         self.figures: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.problem = ''
-        subscribe = self.create_subscription
-        subscribe(Detection2DArray, 'faces/detections', self._on_detections, RELIABLE)
-        subscribe(Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE)
-        subscribe(CompressedImage, 'faces/annotated/compressed', self._on_image, SENSOR_DATA)
-        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        for kind, topic, callback in (
+            (Detection2DArray, 'faces/detections', self._on_detections),
+            (Detection2DArray, 'faces/tracks', self._on_tracks),
+            (CompressedImage, 'faces/annotated/compressed', self._on_image),
+            (DiagnosticArray, '/diagnostics', self._on_diagnostics),
+        ):
+            self.create_subscription(kind, topic, callback, subscription_qos(TOPICS[topic]))
 
     def _on_detections(self, _message: Detection2DArray):
         self.detector_ready = True

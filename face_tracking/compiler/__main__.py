@@ -1,44 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The child process of `build.compile_in_child`: a job as JSON in, the library's path out."""
+"""The child process of `driver.compile_in_child`: a job as JSON in, the library's path out."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import signal
 import sys
+from typing import Any
 
-from face_tracking.compiler.driver import compile_model
-from face_tracking.detection.postprocess import OutputLayout
-from face_tracking.errors import UserError
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Compile what the one argument asks for and print a line of JSON."""
-    # TVM would import PyTorch where that is installed: many seconds, for nothing.
-    sys.modules.setdefault('torch', None)
+    """Compile what the only argument describes, and write one line of JSON."""
     job = json.loads(sys.argv[1])
+    _end_with(job.get('parent'))
+    # Where PyTorch is installed TVM would import it: many seconds for nothing.
+    sys.modules.setdefault('torch', None)  # type: ignore[arg-type]
+    from face_tracking.errors import TransientError, UserError
+
+    try:
+        answer = {'library': _compile(job)}
+    except UserError as error:
+        answer = {
+            'problem': error.problem,
+            'remedy': error.remedy,
+            'transient': isinstance(error, TransientError),
+        }
+    sys.stdout.write(json.dumps(answer) + '\n')
+    return 0 if 'library' in answer else 2
+
+
+def _end_with(parent: int | None) -> None:
+    """Let the kernel kill this process when its parent ends."""
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _compile(job: dict[str, Any]) -> str:
+    from face_tracking.compiler.driver import compile_model
+    from face_tracking.detection.postprocess import OutputLayout
+
     name = job['onnx_path'].rpartition('/')[2]
 
     def progress(line: str) -> None:
-        print(f'compiling {name}: {line}', file=sys.stderr, flush=True)
+        sys.stderr.write(f'compiling {name}: {line}\n')
+        sys.stderr.flush()
 
-    try:
-        path = compile_model(
-            job['onnx_path'],
-            (job['width'], job['height']),
-            job.get('target', 'host'),
-            precision=job['precision'],
-            color=job['color'],
-            mean=tuple(job['mean']),
-            scale=job['scale'],
-            head=OutputLayout.from_json(job.get('head')),
-            output=job.get('output'),
-            progress=progress,
-        )
-    except UserError as error:
-        print(json.dumps({'problem': error.problem, 'remedy': error.remedy}))
-        return 2
-    print(json.dumps({'library': str(path)}))
-    return 0
+    path = compile_model(
+        job['onnx_path'],
+        (job['width'], job['height']),
+        job.get('target', 'host'),
+        precision=job['precision'],
+        color=job['color'],
+        mean=tuple(job['mean']),
+        scale=job['scale'],
+        layout=OutputLayout.from_json(job.get('layout')),
+        output=job.get('output'),
+        progress=progress,
+    )
+    return str(path)
 
 
 if __name__ == '__main__':

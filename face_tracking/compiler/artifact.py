@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled networks as files: their names, what they say of themselves, whether they are whole.
+"""Compiled networks as files: their names, their descriptions, their integrity, where they are.
 
 Nothing here needs the compiler, so that a node that finds its library in the cache loads TVM's
 runtime alone.
@@ -10,34 +10,46 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from face_tracking import files
 from face_tracking.compiler import tuning_records
 from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, integer_cpu
 from face_tracking.detection.postprocess import OutputLayout
+from face_tracking.errors import UserError
 
-FORMAT = 3
-"""Changes when a library of an older version could no longer be run."""
+GENERATED_CODE_VERSION = 1
+"""Raise this by one whenever the compiler generates different code: kernels, decoders,
+suppression, quantization, memory layout. Cached libraries are then compiled again. A test compares
+the code of small networks with what is recorded beside this number (`test_generated_code.py`)."""
+FORMAT = 4
+"""Raise this by one whenever libraries of earlier versions can no longer be run."""
 MAGIC = b'face_tracking_so'
-COMPILED_IN = tuple(f'detection/{name}.py' for name in ('decoders', 'postprocess', 'suppression'))
-"""Sources outside the compiler whose numbers end up in a library."""
+LARGEST_LIBRARY = 256 << 20
+POSTPROCESS, DOWNSCALE = 'find_faces', 'downscale'
+"""Names of the functions in a library beside the network."""
+
+_log = logging.getLogger(__name__)
+Description = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a compiled network must be.
+    """The properties of a compiled network.
 
-    :ivar model_sha256: of the ONNX file.
+    :ivar model_sha256: SHA-256 of the ONNX file.
     :ivar width: of the input in pixels, like ``height``.
     :ivar cpu: LLVM's name of the processor, or the level of its instruction set.
     :ivar precision: ``float32``, ``float16`` or ``int8``.
-    :ivar color: ``bgr`` or ``rgb``, the order that the network wants.
-    :ivar mean: subtracted from each pixel value, in the network's order.
-    :ivar scale: then multiplied.
-    :ivar calibration: SHA-256 of the ranges that int8 was made with.
-    :ivar head: what the outputs mean, where the library is to find the faces in them.
+    :ivar color: ``bgr`` or ``rgb``, the channel order of the network's input.
+    :ivar mean: subtracted from each pixel value, in the network's channel order.
+    :ivar scale: factor applied after the subtraction.
+    :ivar calibration: SHA-256 of the calibration, for int8.
+    :ivar layout: what the outputs mean, if the library contains the postprocessing.
     """
 
     model_sha256: str
@@ -49,10 +61,10 @@ class Request:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
     calibration: str = ''
-    head: OutputLayout | None = None
+    layout: OutputLayout | None = None
 
     def key(self) -> str:
-        """Return what tells this library from all others, the compiler and its records included."""
+        """Return a hash that identifies the library, with the compiler and its tuning records."""
         content = json.dumps(
             [
                 FORMAT,
@@ -67,24 +79,21 @@ class Request:
         """Return the library's name in the cache."""
         return f'{stem}-{self.width}x{self.height}-{self.cpu}-{self.precision}-{self.key()}.so'
 
-    def met_by(self, description: dict) -> bool:
-        """Return whether a library that describes itself so is what is asked for."""
-        asked = json.loads(json.dumps(asdict(self)))
-        return description.get('format') == FORMAT and description.get('request') == asked
+    def met_by(self, description: Description) -> bool:
+        """Return whether a library with this description has these properties."""
+        expected = json.loads(json.dumps(asdict(self)))
+        return description.get('format') == FORMAT and description.get('request') == expected
 
 
 def compiler_version() -> str:
-    """Return a string that changes with TVM and with what this package compiles."""
-    digest, here = hashlib.sha256(), Path(__file__).parent
-    for path in [*sorted(here.rglob('*.py')), *(here.parent / name for name in COMPILED_IN)]:
-        digest.update(path.read_bytes())
+    """Return a string that changes with TVM's version and with `GENERATED_CODE_VERSION`."""
     versions = []
     for package in ('apache-tvm', 'apache-tvm-ffi'):
         try:
             versions.append(importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             versions.append('unpackaged')
-    return '-'.join([*versions, digest.hexdigest()[:16]])
+    return '-'.join([*versions, str(GENERATED_CODE_VERSION)])
 
 
 def cache_folder() -> Path:
@@ -92,11 +101,11 @@ def cache_folder() -> Path:
     return files.cache_dir() / 'compiled'
 
 
-def seal(library: Path, description: dict) -> None:
-    """Write into a library what it is: behind its end, where a loader does not look.
+def seal(library: Path, description: Description) -> None:
+    """Append a description to a library, behind its end, which loaders ignore.
 
-    The description carries the hash of what is before it, so a file that was cut short or altered
-    is known without being loaded.
+    The description contains the hash of what precedes it, so that a truncated or altered file is
+    recognized without being loaded.
     """
     content = library.read_bytes()
     description = {**description, 'library_sha256': hashlib.sha256(content).hexdigest()}
@@ -104,44 +113,89 @@ def seal(library: Path, description: dict) -> None:
     library.write_bytes(content + text + len(text).to_bytes(8, 'little') + MAGIC)
 
 
-def description_of(library: Path) -> dict | None:
-    """Return what a library says of itself, None where it is not one of ours or not whole."""
-    try:
-        content = library.read_bytes()
-    except OSError:
-        return None
+def parse_description(content: bytes) -> Description | None:
+    """Return the description in a library's content, None if it has none or is damaged."""
     end = len(content) - len(MAGIC) - 8
     if end < 0 or content[end + 8 :] != MAGIC:
         return None
-    begin = end - int.from_bytes(content[end : end + 8], 'little')
+    begin = max(end - int.from_bytes(content[end : end + 8], 'little'), 0)
     try:
-        description = json.loads(content[max(begin, 0) : end])
-    except ValueError:
+        description = json.loads(content[begin:end])
+    except (ValueError, RecursionError):
         return None
-    if description.get('library_sha256') != hashlib.sha256(content[: max(begin, 0)]).hexdigest():
+    if not isinstance(description, dict):
+        return None
+    if description.get('library_sha256') != hashlib.sha256(content[:begin]).hexdigest():
         return None
     return description
 
 
-def find_library(model: Path, request: Request) -> Path | None:
-    """Return a whole library that meets the request, from the cache or from beside the model.
+def description_of(library: Path) -> Description | None:
+    """Return the description of a library, None if it is not one of ours or is damaged."""
+    try:
+        return parse_description(files.read_bytes(library, LARGEST_LIBRARY, 'library'))
+    except UserError:
+        return None
 
-    A library compiled elsewhere (``face_tracking compile --target pi5``) may lie beside the model
-    or in the cache, under any name that ends in ``.so``.
+
+class TrustedLibrary:
+    """A compiled network that may be loaded: open, undamaged, and safe from other users.
+
+    :param path: the library.
+    :ivar description: see :func:`description_of`.
+    :ivar descriptor: of the open file, from which the code must be loaded.
+    :raises UserError: others could have changed it, or it is damaged or of another version.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.descriptor = files.open_trusted(path)
+        with os.fdopen(os.dup(self.descriptor), 'rb') as file:
+            content = file.read(LARGEST_LIBRARY + 1)
+        description = parse_description(content)
+        if description is None or description.get('format') != FORMAT:
+            self.close()
+            raise UserError(
+                f'{path} is not a complete compiled network of this version',
+                'compile it again with face_tracking compile',
+            )
+        self.description = description
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.descriptor)
+
+
+def find_library(model: Path, request: Request, trusted_folder: bool = True) -> Path | None:
+    """Return a complete library with the requested properties, None if there is none.
+
+    A library that was compiled elsewhere (``face_tracking compile --target pi5``) may be in the
+    cache or beside the model, with any name that ends in ``.so``.
+
+    :param model: path of the ONNX file.
+    :param trusted_folder: whether to look beside the model as well.
     """
     cached = cache_folder() / request.file_name(model.stem)
     if description_of(cached) is not None:
         return cached
-    for folder in (model.parent, cache_folder()):
+    folders = [model.parent] if trusted_folder else []
+    for folder in (*folders, cache_folder()):
         for library in sorted(folder.glob('*.so')):
             description = description_of(library)
-            if (
-                description is not None
-                and description.get('cross')
-                and request.met_by(description)
-            ):
+            if description is None or not description.get('cross'):
+                continue
+            if request.met_by(description) and _is_trusted(library):
                 return library
     return None
+
+
+def _is_trusted(library: Path) -> bool:
+    try:
+        os.close(files.open_trusted(library))
+    except UserError as error:
+        _log.warning('%s', error)
+        return False
+    return True
 
 
 def host_request(
@@ -149,24 +203,22 @@ def host_request(
     size: tuple[int, int],
     precision: str = 'auto',
     calibration: str = '',
-    **further,
+    **further: Any,
 ) -> Request:
     """Return the request for a network on this machine.
 
-    :param precision: as for `build.compile_model`.
-    :param calibration: SHA-256 of the model's ranges, where it was calibrated.
-    :param further: color, mean, scale and head.
+    :param size: width and height of the input in pixels.
+    :param precision: as for `driver.compile_model`.
+    :param calibration: SHA-256 of the model's calibration, '' if there is none.
+    :param further: color, mean, scale and layout.
     """
     cpu, dot = host_cpu(), host_dot()
     if precision == 'auto':
         precision = best_precision(cpu, dot, bool(calibration))
     if precision == 'int8':
-        return Request(
-            model_sha256,
-            *size,
-            cpu=integer_cpu(cpu, dot),
-            precision=precision,
-            calibration=calibration,
-            **further,
-        )
-    return Request(model_sha256, *size, cpu=cpu, precision=precision, **further)
+        cpu = integer_cpu(cpu, dot)
+    else:
+        calibration = ''
+    return Request(
+        model_sha256, *size, cpu=cpu, precision=precision, calibration=calibration, **further
+    )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shrinking an image to half, as a compiled function beside the network in its library.
+"""Halving an image, as a compiled function beside the network in its library.
 
-A camera's 640x480 for an input of 320x240: with the network this fast, OpenCV takes a sixth of its
-time for that. Each pixel becomes the rounded mean of four, to the bit as OpenCV has it.
+Camera images of 640x480 pixels are halved for an input of 320x240, which takes OpenCV a sixth of
+the network's time. Each pixel becomes the rounded mean of four, bit by bit the same as OpenCV's.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from face_tracking.compiler import tir_builder
+from face_tracking.compiler.artifact import DOWNSCALE
 from face_tracking.compiler.tir_builder import T
 
-NAME = 'halve'
 CHANNELS = 3
 STEP = 48
-"""Numbers of the larger image that become a vector of half as many, a multiple of 6."""
+"""Numbers of the large image that become one vector of half as many; a multiple of 6."""
 
 
 def downscale_function(width: int, height: int):
-    """Return the TIR function ``halve(image, half)``.
+    """Return the TIR function ``downscale(image, half)``.
 
-    :param width: of the half, pixels, like ``height``; both images are uint8, three numbers for
-        each pixel, row by row.
+    Both images are uint8 with three numbers for each pixel, row by row.
+
+    :param width: of the half in pixels, like ``height``.
     """
     row = 2 * width * CHANNELS
     with IRBuilder() as builder, T.prim_func():
-        T.func_name(NAME)
-        T.func_attr({'tirx.noalias': True, 'global_symbol': NAME})
+        T.func_name(DOWNSCALE)
+        T.func_attr({'tirx.noalias': True, 'global_symbol': DOWNSCALE})
         image = T.arg('image', T.buffer((2 * height * row,), 'uint8'))
         half = T.arg('half', T.buffer((height * row // 2,), 'uint8'))
         with tir_builder.serial(height) as y:
@@ -51,7 +52,7 @@ def downscale_function(width: int, height: int):
 
 
 def _mean(image, half, source, target, row: int, lanes: int) -> None:
-    """Write the means at ``lanes`` places, of which those of every other pixel are kept."""
+    """Write the means of ``lanes`` numbers, of which those of every other pixel are kept."""
     total = tir_builder.splat(tirx.const(2, 'uint16'), lanes)
     for offset in (0, CHANNELS, row, row + CHANNELS):
         total = total + tir_builder.convert(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains of layers that are computed together, row by row.
+"""Fused groups: layers that are computed together, row by row.
 
-A row of each layer needs only the few rows before it that its window looks at. So a chain keeps
-those rows in rings that stay in the cache, and only its last layer writes a whole feature map:
-the line buffers of image processors (Hegarty et al., "Darkroom", SIGGRAPH 2014), here in
-software.
+A row of a layer depends only on the few rows of the layer before that its window covers. A fused
+group keeps those rows in line buffers, which stay in the cache, and only its last layer writes a
+whole feature map. Image processors use the same scheme in hardware (Hegarty et al., "Darkroom",
+SIGGRAPH 2014).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from face_tracking.compiler.graph import (
 
 POINT = Window()
 MOST_REPEATED = 0.08
-"""So much of a chain's work may be done twice when two threads share it."""
+"""Maximum fraction of a group's work that is done twice when two threads share it."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Operand:
 
 @dataclass
 class Stage:
-    """One layer in a chain, or what prepares rows for one.
+    """One layer of a group, or a step that loads rows for a layer.
 
-    :ivar layer: None where rows are only brought in: the image's converted to numbers, a
-        stored map's set into padding.
-    :ivar operands: what it reads; the first is the chain's previous stage unless ``entry``.
+    :ivar layer: None for a step that loads rows: it converts the image's pixels to numbers, or
+        adds padding to the rows of a stored map.
+    :ivar operands: the maps that it reads; the first is the previous stage of the group unless
+        ``entry``.
     :ivar entry: all operands are stored maps.
     """
 
@@ -58,13 +59,13 @@ class Stage:
 
     @property
     def window(self) -> Window:
-        """Which rows and columns of the previous stage one output looks at."""
+        """The rows and columns of the previous stage on which one result depends."""
         return self.layer.window if isinstance(self.layer, Convolution | MaxPool) else POINT
 
 
 @dataclass
-class Pipeline:
-    """Stages computed together; what the last one makes is stored."""
+class FusedGroup:
+    """Stages that are computed together; the result of the last one is stored."""
 
     stages: list[Stage]
 
@@ -74,7 +75,7 @@ class Pipeline:
         return self.stages[-1].name
 
     def inputs(self) -> list[str]:
-        """Return the stored maps that it reads, each once."""
+        """Return the stored maps that the group reads, each once."""
         names = [
             operand.name
             for number, stage in enumerate(self.stages)
@@ -84,69 +85,70 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Which rows of a stage the final rows need: up to ``ratio * row + last``.
+class RowRange:
+    """The rows of a stage on which a row of the group's result depends.
 
-    :ivar first: the first row needed for final row ``row`` is ``ratio * row + first``.
+    Row ``row`` of the result depends on the rows from ``ratio * row + first`` to
+    ``ratio * row + last``.
     """
 
     ratio: int
     first: int
     last: int
 
-    def before(self, window: Window) -> Span:
-        """Return the span of the stage that this one reads through ``window``."""
+    def before(self, window: Window) -> RowRange:
+        """Return the range of the stage that this one reads through ``window``."""
         stride, padding = window.stride[0], window.padding[0]
-        return Span(
+        return RowRange(
             self.ratio * stride,
             self.first * stride - padding,
             self.last * stride - padding + window.reach(0) - 1,
         )
 
 
-def find_spans(stages: list[Stage]) -> list[Span]:
-    """Return the span of each stage of a chain."""
-    spans = [Span(1, 0, 0)]
+def row_ranges_of(stages: list[Stage]) -> list[RowRange]:
+    """Return the row range of each stage of a group."""
+    row_ranges = [RowRange(1, 0, 0)]
     for stage in reversed(stages[1:]):
-        spans.append(spans[-1].before(stage.window))
-    return spans[::-1]
+        row_ranges.append(row_ranges[-1].before(stage.window))
+    return row_ranges[::-1]
 
 
-def plan_pipelines(network: Network) -> list[Pipeline]:
-    """Split a network into chains, in an order in which they can be computed."""
+def plan_fusion(network: Network) -> list[FusedGroup]:
+    """Split a network into fused groups, in an order in which they can be computed."""
     uses = network.uses()
     enlarged = _enlarged_operands(network, uses)
-    chains: dict[str, Pipeline] = {}
+    groups: dict[str, FusedGroup] = {}
     for layer in network.layers:
         if layer.output in enlarged:
             continue
         stage = _stage(network, layer, enlarged)
         previous = next(
             (
-                chains[operand.name]
+                groups[operand.name]
                 for operand in stage.operands
-                if operand.factor == 1 and operand.name in chains and uses[operand.name] == [layer]
+                if operand.factor == 1 and operand.name in groups and uses[operand.name] == [layer]
             ),
             None,
         )
         if previous is None:
-            previous = Pipeline(_entry(network, stage))
+            previous = FusedGroup(_entry(network, stage))
         else:
-            chains.pop(previous.output)
+            groups.pop(previous.output)
             inside = next(operand for operand in stage.operands if operand.name == previous.output)
             stage.operands.remove(inside)
             stage.operands.insert(0, inside)
             previous.stages.append(stage)
-        chains[layer.output] = previous
-    return _in_order([part for chain in chains.values() for part in _split(chain)])
+        groups[layer.output] = previous
+    return _in_order([part for group in groups.values() for part in _split(group)])
 
 
-def _split(chain: Pipeline) -> list[Pipeline]:
-    """Cut a chain where threads that share it would compute too many rows twice.
+def _split(group: FusedGroup) -> list[FusedGroup]:
+    """Split a group if threads that share it would compute too many rows twice.
 
-    Cuts are before pointwise convolutions, which read a stored map without bringing it in first.
+    It is split before pointwise convolutions, which read a stored map without loading it first.
     """
-    stages = chain.stages
+    stages = group.stages
     cuts = [
         number
         for number in range(2, len(stages))
@@ -162,29 +164,29 @@ def _split(chain: Pipeline) -> list[Pipeline]:
             end = longer
         if begin:
             stages[begin].entry = True
-        parts.append(Pipeline(stages[begin:end]))
+        parts.append(FusedGroup(stages[begin:end]))
         begin = end
     return parts
 
 
 def repeated_work(stages: list[Stage], bands: int = 2) -> float:
-    """Return how much more there is to compute in bands, as a fraction of the whole."""
+    """Return the additional work in row bands, as a fraction of the work without them."""
     return (bands - 1) * sum(edge_work(stages)) / stages[-1].shape.height
 
 
 def edge_work(stages: list[Stage]) -> tuple[float, float]:
-    """Return what a band of rows computes beyond its share, above and below, in final rows.
+    """Return the work of a row band beyond its share, above and below, in rows of the result.
 
-    Its first rows need rows of the stages before that the band above computes as well, its last
-    rows some that the band below does.
+    Its first rows depend on rows of earlier stages that the band above computes as well, its last
+    rows on some that the band below computes.
     """
     whole = above = below = 0
-    for stage, span in zip(stages, find_spans(stages), strict=True):
+    for stage, row_range in zip(stages, row_ranges_of(stages), strict=True):
         layer, shape = stage.layer, stage.shape
         pixel = layer.weights.size if isinstance(layer, Convolution) else shape.channels
         whole += pixel * shape.width * shape.height
-        above -= pixel * shape.width * span.first
-        below += pixel * shape.width * (span.last + 1 - span.ratio)
+        above -= pixel * shape.width * row_range.first
+        below += pixel * shape.width * (row_range.last + 1 - row_range.ratio)
     height = stages[-1].shape.height
     # More than all rows are never computed.
     row = max(whole, above + below) / height
@@ -192,7 +194,7 @@ def edge_work(stages: list[Stage]) -> tuple[float, float]:
 
 
 def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:
-    """Return the up-samplings that the addition behind them can do while it reads."""
+    """Return the upsamplings that the addition after them can perform while it reads."""
     return {
         layer.output: Operand(layer.sources[0], layer.factor)
         for layer in network.layers
@@ -212,7 +214,7 @@ def _stage(network: Network, layer: Layer, enlarged: dict[str, Operand]) -> Stag
 
 
 def _entry(network: Network, stage: Stage) -> list[Stage]:
-    """Return the stages that a chain begins with, if ``stage`` is to be its first layer."""
+    """Return the first stages of a group whose first layer is that of ``stage``."""
     source = stage.operands[0].name
     padded = stage.window.size != (1, 1)
     if source != IMAGE and not padded:
@@ -223,17 +225,17 @@ def _entry(network: Network, stage: Stage) -> list[Stage]:
     return [bring_in, stage]
 
 
-def _in_order(pipelines: list[Pipeline]) -> list[Pipeline]:
-    """Sort so that each chain comes after those whose results it reads."""
-    ordered, ready, waiting = [], {IMAGE}, list(pipelines)
+def _in_order(groups: list[FusedGroup]) -> list[FusedGroup]:
+    """Sort the groups so that each one follows those whose results it reads."""
+    ordered, ready, waiting = [], {IMAGE}, list(groups)
     while waiting:
-        pipeline = next(item for item in waiting if set(item.inputs()) <= ready)
-        waiting.remove(pipeline)
-        ready.add(pipeline.output)
-        ordered.append(pipeline)
+        group = next(item for item in waiting if set(item.inputs()) <= ready)
+        waiting.remove(group)
+        ready.add(group.output)
+        ordered.append(group)
     return ordered
 
 
 def readers(outputs: list[Output]) -> list[str]:
-    """Return the stored maps that a network's outputs are read from, each once."""
+    """Return the stored maps that outputs are read from, each once."""
     return list(dict.fromkeys(part.source for output in outputs for part in output.parts))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the compiler works on: a network as a list of layers over NHWC feature maps, batch 1."""
+"""The compiler's representation of a network: layers over NHWC feature maps, batch size 1."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ class Shape:
 
     @property
     def numbers(self) -> int:
-        """How many numbers the map has."""
+        """The number of values in the map."""
         return self.height * self.width * self.channels
 
 
 @dataclass(frozen=True)
 class Activation:
-    """What happens to a value on its way out of a layer.
+    """The function that a layer applies to its results.
 
     :ivar kind: ``none``, ``clip`` (to ``[low, high]``; ReLU is ``[0, inf]``), ``leaky`` (slope
-        ``low`` below zero) or ``sigmoid``.
+        ``low`` below zero), ``prelu`` (a slope below zero for each channel; only behind a
+        convolution) or ``sigmoid``.
+    :ivar slopes: of ``prelu``, one for each channel.
     """
 
     kind: str = 'none'
     low: float = 0.0
     high: float = float('inf')
+    slopes: tuple[float, ...] = ()
 
 
 NONE = Activation()
@@ -43,7 +46,7 @@ RELU = Activation('clip')
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel slides: (vertical, horizontal), padding (top, left, bottom, right)."""
+    """The window of a kernel: (vertical, horizontal), padding (top, left, bottom, right)."""
 
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -51,11 +54,11 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def reach(self, axis: int) -> int:
-        """Return how many rows (axis 0) or columns (axis 1) one output looks at, gaps included."""
+        """Return how many rows (axis 0) or columns (axis 1) the window spans, with its gaps."""
         return (self.size[axis] - 1) * self.dilation[axis] + 1
 
     def output(self, shape: Shape, channels: int, ceil: bool = False) -> Shape:
-        """Return the shape that comes out of ``shape``; ``ceil`` rounds up as ONNX's pooling."""
+        """Return the shape of the result for ``shape``; ``ceil`` rounds up like ONNX's pooling."""
         sides = []
         for axis, length in enumerate((shape.height, shape.width)):
             room = length + self.padding[axis] + self.padding[axis + 2] - self.reach(axis)
@@ -66,7 +69,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Layer:
-    """One step from feature maps to one feature map, all named."""
+    """One step from feature maps to one feature map; all have names."""
 
     output: str
     sources: tuple[str, ...]
@@ -87,13 +90,13 @@ class Convolution(Layer):
 
     @property
     def depthwise(self) -> bool:
-        """Whether each channel is filtered by itself."""
+        """Whether each channel is filtered separately."""
         return self.weights.ndim == 3
 
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """The greatest value in each window."""
+    """The largest value in each window."""
 
     window: Window
 
@@ -114,21 +117,21 @@ class Add(Layer):
 
 @dataclass(frozen=True)
 class Concatenate(Layer):
-    """Feature maps of one height and width, their channels one after another."""
+    """Feature maps of the same height and width, concatenated along the channels."""
 
 
 @dataclass(frozen=True)
 class Activate(Layer):
-    """An activation that no layer before it could take in."""
+    """An activation that could not become part of the layer before it."""
 
     activation: Activation
 
 
 @dataclass(frozen=True)
 class Part:
-    """A range of a feature map's channels on its way out.
+    """A range of a feature map's channels in an output.
 
-    :ivar activation: applied there, where the channels' own layer could not.
+    :ivar activation: applied to them, where their layer could not.
     """
 
     source: str
@@ -141,9 +144,9 @@ class Part:
 class Output:
     """One of the network's results.
 
-    :ivar shape: as the ONNX graph declares it, batch included.
-    :ivar parts: read one after another, each pixel by pixel, its channels together.
-    :ivar planar: the ONNX output is NCHW; the library writes NHWC and the reader turns it.
+    :ivar shape: as in the ONNX graph, with the batch size.
+    :ivar parts: concatenated; each is stored pixel by pixel with its channels together.
+    :ivar planar: the ONNX output is NCHW; the library writes NHWC and the reader transposes it.
     :ivar softmax: normalize along the last axis.
     """
 
@@ -156,14 +159,20 @@ class Output:
 
 @dataclass
 class Network:
-    """Layers in the order of their computation, and the shape of every feature map."""
+    """Layers in the order of their computation, outputs, and the shape of every feature map.
+
+    :ivar mean: subtracted from each number of the input by the network itself.
+    :ivar scale: then multiplied.
+    """
 
     layers: list[Layer]
     outputs: list[Output]
     shapes: dict[str, Shape]
+    mean: float = 0.0
+    scale: float = 1.0
 
     def uses(self) -> dict[str, list[Layer | Output]]:
-        """Return, for each feature map, who reads it."""
+        """Return the layers and outputs that read each feature map."""
         users: dict[str, list[Layer | Output]] = {name: [] for name in self.shapes}
         for layer in self.layers:
             for source in layer.sources:
@@ -174,7 +183,7 @@ class Network:
         return users
 
     def multiply_adds(self) -> int:
-        """Return the multiplications and additions of all convolutions, counted in pairs."""
+        """Return the number of multiply-adds of all convolutions."""
         return sum(
             self.shapes[layer.output].height * self.shapes[layer.output].width * layer.weights.size
             for layer in self.layers
@@ -183,10 +192,10 @@ class Network:
 
 
 def merge_sibling_convolutions(network: Network) -> Network:
-    """Compute convolutions of one kind that read the same map as one, side by side.
+    """Merge convolutions of the same kind that read the same map into one with more channels.
 
-    YuNet's heads are twelve pairs of a pointwise and a depthwise convolution with 1, 1, 4 and 10
-    channels: merged, each scale has one pair with 16, which fills the vectors.
+    The heads of YuNet are twelve pairs of a pointwise and a depthwise convolution with 1, 1, 4 and
+    10 channels. Merged, each stride has one pair with 16 channels, which fills the vectors.
     """
     merged = _merge_once(network)
     while merged is not None:
@@ -214,7 +223,7 @@ def _merge_once(network: Network) -> Network | None:
 
 
 def _tail(head: Convolution, uses) -> tuple | None:
-    """Return the kind of what follows a head, None where it cannot be merged with others."""
+    """Return the kind of what follows a convolution, None if it cannot be merged with others."""
     users = uses[head.output]
     if all(isinstance(user, Output) for user in users):
         return ('output',)
@@ -277,4 +286,4 @@ def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
     for layer in new:
         source = network.shapes[heads[0].sources[0]] if layer is first else shapes[name]
         shapes[layer.output] = layer.window.output(source, len(layer.bias))
-    return Network(layers, outputs, shapes)
+    return replace(network, layers=layers, outputs=outputs, shapes=shapes)

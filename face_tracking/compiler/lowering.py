@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TIR functions: one for each chain of layers, one that hands out the results."""
+"""TIR functions: one for each fused group, and one that writes the remaining outputs."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
 
 from face_tracking.compiler import tir_builder
-from face_tracking.compiler.fusion import Pipeline, Stage, edge_work, find_spans, readers
+from face_tracking.compiler.fusion import FusedGroup, Stage, edge_work, readers, row_ranges_of
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -21,50 +22,57 @@ from face_tracking.compiler.graph import (
 )
 from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tiling import Chooser, ConvShape, TilingConfig
+from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
 from face_tracking.compiler.tir_builder import T
-import itertools
 
 PARTS = 64
-"""The fineness of the arithmetic that shares out rows."""
+"""Fractions of a row in the integer arithmetic that divides rows among threads."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """How the image becomes numbers: (value - mean) * scale, means in its order of channels."""
+    """Normalization of the image: (value - mean) * scale, means in the image's channel order."""
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
 
+    def before(self, network: Network) -> Pixels:
+        """Return this together with what a network does to its input first."""
+        mean = tuple(mean + network.mean / self.scale for mean in self.mean)
+        return Pixels(mean, self.scale * network.scale)
 
-class PipelineFunction:
-    """The function of one chain: inputs, packed weights, output; and those weights.
 
-    :param dtype: of the arithmetic, and of stored maps.
-    :param result_dtype: of the map that the last layer writes, if that is a result.
+class GroupFunction:
+    """The function of one fused group.
+
+    :param dtype: of the arithmetic and of stored maps.
+    :param pixels: normalization of the image.
+    :param choose: returns the tiling of a convolution.
+    :param result_dtype: of the map that the last layer writes, if that is an output.
+    :ivar weights: all packed weights and biases of the group.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        group: FusedGroup,
         network: Network,
         machine: Machine,
         dtype: str,
         pixels: Pixels,
-        choose: Chooser,
+        choose: TilingChooser,
         result_dtype: str | None = None,
     ):
-        self.pipeline, self.network, self.machine = pipeline, network, machine
+        self.group, self.network, self.machine = group, network, machine
         self.dtype, self.pixels, self._choose = dtype, pixels, choose
         self.result_dtype = result_dtype or dtype
-        self._spans = find_spans(pipeline.stages)
-        self._rings = self._find_rings()
+        self._row_ranges = row_ranges_of(group.stages)
+        self._line_buffers = self._find_line_buffers()
         self._places: dict[str, tuple[int, int]] = {}
         self.weights = self._pack()
 
     def _pack(self) -> np.ndarray:
         packed, size = [np.zeros(0, self.dtype)], 0
-        for stage in self.pipeline.stages:
+        for stage in self.group.stages:
             layer = stage.layer
             if not isinstance(layer, Convolution):
                 continue
@@ -74,20 +82,29 @@ class PipelineFunction:
                 else pack_dense(layer.weights, self.machine.lanes(self.dtype), self._choice(stage))
             )
             self._places[stage.name] = size, size + weights.size
-            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype)]
-            size += weights.size + layer.bias.size
+            slopes = np.array(layer.activation.slopes, self.dtype)
+            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype), slopes]
+            size += weights.size + layer.bias.size + slopes.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
     def _choice(self, stage: Stage) -> TilingConfig:
         return self._choose(ConvShape.of(stage.layer, stage.shape, self.dtype))
 
     def band(self, name: str):
-        """Return the TIR function (inputs..., weights, output, rings..., first row, end, 1).
+        """Return the TIR function of one row band.
 
-        It stands by itself because LLVM is told of a function's arguments that they do not
-        overlap; inside the loop over the threads that would be lost.
+        Its arguments are the inputs, the weights, the output, the line buffers, the first row, the
+        end of the rows, and the number 1. It is a separate function because LLVM is informed that
+        the arguments of a function do not overlap; inside the loop over the threads that
+        information would be lost.
         """
-        sizes = [*self._sizes(), *((ring.size(), ring.dtype) for ring in self._rings.values())]
+        sizes = [
+            *self._sizes(),
+            *(
+                (line_buffer.size(), line_buffer.dtype)
+                for line_buffer in self._line_buffers.values()
+            ),
+        ]
         with IRBuilder() as builder, T.prim_func(private=True):
             T.func_name(name)
             T.func_attr({'tirx.noalias': True})
@@ -99,19 +116,19 @@ class PipelineFunction:
                     pointers, sizes, self._alignments(len(sizes)), strict=True
                 )
             ]
-            inputs = self.pipeline.inputs()
+            inputs = self.group.inputs()
             weights = buffers.pop(len(inputs))
-            names = [*inputs, self.pipeline.output]
+            names = [*inputs, self.group.output]
             planes = {
-                name: Plane(buffer, self.network.shapes[name], self._dtype(name))
-                for name, buffer in zip(names, buffers, strict=False)
+                source: Plane(buffer, self.network.shapes[source], self._dtype(source))
+                for source, buffer in zip(names, buffers, strict=False)
             }
-            for (name, ring), buffer in zip(
-                self._rings.items(), buffers[len(names) :], strict=True
+            for (stage, line_buffer), buffer in zip(
+                self._line_buffers.items(), buffers[len(names) :], strict=True
             ):
-                planes[name] = replace(ring, buffer=buffer)
+                planes[stage] = replace(line_buffer, buffer=buffer)
             self._kernels = self._make_kernels(weights, one)
-            # TVM asks where a function that others call keeps its variables: 1 is the CPU.
+            # TVM needs the device on which a called function keeps its variables: 1 is the CPU.
             with T.attr({'device_id': 0, 'device_type': 1}):
                 self._steps(planes, begin, end)
         return builder.get()
@@ -121,19 +138,19 @@ class PipelineFunction:
 
     @property
     def output_dtype(self) -> str:
-        """The type of the map that the chain makes."""
-        return self._dtype(self.pipeline.output)
+        """The type of the map that the group writes."""
+        return self._dtype(self.group.output)
 
     def entry(self, name: str, band):
-        """Return the TIR function (stored inputs..., weights, number of threads, output).
+        """Return the TIR function (inputs..., weights, number of threads, output).
 
-        Each thread computes a band of the rows, and what these need above and below them. Inner
-        bands need both, so they have fewer rows of their own.
+        Each thread computes a row band, and the rows above and below it on which it depends. Inner
+        bands depend on both, so they have fewer rows.
 
-        :param band: the global variable of the function that `band` returned.
+        :param band: the global variable of the function that :meth:`band` returned.
         """
-        height = self.pipeline.stages[-1].shape.height
-        above, below = edge_work(self.pipeline.stages)
+        height = self.group.stages[-1].shape.height
+        above, below = edge_work(self.group.stages)
         share, lead = round((height - above - below) * PARTS), round(above * PARTS + PARTS / 2)
 
         def first_row(index, bands):
@@ -152,12 +169,13 @@ class PipelineFunction:
             ]
             bands = tir_builder.let(T.min(threads[0], height))
             with tir_builder.parallel(bands) as index:
-                rings = [
-                    T.alloc_buffer((ring.size(),), ring.dtype) for ring in self._rings.values()
+                line_buffers = [
+                    T.alloc_buffer((line_buffer.size(),), line_buffer.dtype)
+                    for line_buffer in self._line_buffers.values()
                 ]
                 tir_builder.call(
                     band,
-                    *(buffer.data for buffer in [*tensors, output, *rings]),
+                    *(buffer.data for buffer in [*tensors, output, *line_buffers]),
                     first_row(index, bands),
                     first_row(index + 1, bands),
                     T.min(bands, 1),
@@ -166,67 +184,73 @@ class PipelineFunction:
 
     def _sizes(self) -> list[tuple[int, str]]:
         """Return length and type of the function's tensors: inputs, weights, output."""
-        inputs = [(self._length(name), self._dtype(name)) for name in self.pipeline.inputs()]
-        output = self._length(self.pipeline.output), self.result_dtype
+        inputs = [(self._length(name), self._dtype(name)) for name in self.group.inputs()]
+        output = self._length(self.group.output), self.result_dtype
         return [*inputs, (self.weights.size, self.dtype), output]
 
     def _alignments(self, count: int) -> list[int]:
-        """Return to how many bytes tensors are aligned; a camera puts its images anywhere."""
-        found = [1 if name == IMAGE else 64 for name in self.pipeline.inputs()]
+        """Return the alignment of the tensors in bytes; an image may start at any address."""
+        found = [1 if name == IMAGE else 64 for name in self.group.inputs()]
         return found + [64] * (count - len(found))
 
     def _length(self, name: str) -> int:
         return self.network.shapes[name].numbers
 
     def _dtype(self, name: str) -> str:
-        if name == self.pipeline.output:
+        if name == self.group.output:
             return self.result_dtype
         return 'uint8' if name == IMAGE else self.dtype
 
-    def _find_rings(self) -> dict[str, Plane]:
-        """Return, for all stages but the last, where their rows are kept while needed."""
-        stages, rings = self.pipeline.stages, {}
-        for stage, reader, span in zip(stages, stages[1:], self._spans[1:], strict=False):
+    def _find_line_buffers(self) -> dict[str, Plane]:
+        """Return the line buffers of all stages but the last."""
+        stages, line_buffers = self.group.stages, {}
+        for stage, reader, row_range in zip(
+            stages, stages[1:], self._row_ranges[1:], strict=False
+        ):
             window, shape = reader.window, stage.shape
-            slots = window.reach(0) + window.stride[0] * (span.ratio - 1)
+            slots = window.reach(0) + window.stride[0] * (row_range.ratio - 1)
             left = window.padding[1]
             reached = (reader.shape.width - 1) * window.stride[1] + window.reach(1)
             right = max(0, reached - left - shape.width)
-            rings[stage.name] = Plane(None, shape, self.dtype, slots, left, right)
-        return rings
+            line_buffers[stage.name] = Plane(None, shape, self.dtype, slots, left, right)
+        return line_buffers
 
     def _steps(self, planes: dict[str, Plane], begin, end) -> None:
-        """Compute rows ``begin`` to ``end`` of the last stage, each stage running ahead."""
-        stages, spans = self.pipeline.stages, self._spans
+        """Compute rows ``begin`` to ``end`` of the last stage, each stage ahead of the next."""
+        stages, row_ranges = self.group.stages, self._row_ranges
         for stage, reader in itertools.pairwise(stages):
             self._kernels.pad_columns(planes[stage.name], self._border(reader))
-        # So many steps earlier the first stages begin, that each row needed is there in time.
-        lead = max(-(-(span.last - span.first + 1) // span.ratio) - 1 for span in spans)
+        # The first stages begin this many steps earlier, so that each row is ready in time.
+        lead = max(
+            -(-(row_range.last - row_range.first + 1) // row_range.ratio) - 1
+            for row_range in row_ranges
+        )
         with tir_builder.serial(end - begin + lead) as step:
             final = tir_builder.let(begin + step - lead)
-            for stage, span in zip(stages, spans, strict=True):
+            for stage, row_range in zip(stages, row_ranges, strict=True):
                 first = tir_builder.let(
                     T.max(
-                        span.ratio * (final - 1) + span.last + 1, span.ratio * begin + span.first
+                        row_range.ratio * (final - 1) + row_range.last + 1,
+                        row_range.ratio * begin + row_range.first,
                     )
                 )
                 with tir_builder.serial(
-                    T.max(span.ratio * final + span.last + 1 - first, 0)
+                    T.max(row_range.ratio * final + row_range.last + 1 - first, 0)
                 ) as offset:
                     self._row(stage, planes, tir_builder.let(first + offset))
 
     def _border(self, reader: Stage) -> float:
-        """Return what lies outside a map: nothing, to a sum or to a maximum."""
+        """Return the value outside a map: the neutral one of a sum or of a maximum."""
         return float(np.finfo(self.dtype).min) if isinstance(reader.layer, MaxPool) else 0.0
 
     def _row(self, stage: Stage, planes: dict[str, Plane], row) -> None:
-        """Compute one row of a stage, or a row of padding where it lies outside the map."""
+        """Compute one row of a stage, or a row of padding if it is outside the map."""
         plane = planes[stage.name]
-        position = self.pipeline.stages.index(stage)
+        position = self.group.stages.index(stage)
         if plane.slots == 0:
             self._compute(stage, planes, row)
             return
-        reader = self.pipeline.stages[position + 1]
+        reader = self.group.stages[position + 1]
         with T.If(T.And(row >= 0, row < stage.shape.height)):
             with T.Then():
                 self._compute(stage, planes, row)
@@ -270,9 +294,10 @@ class PipelineFunction:
 
 
 def is_stored(output: Output, network: Network, dtype: str, quantized: bool) -> bool:
-    """Return whether a feature map, stored as float32, is this output as it is.
+    """Return whether an output is a feature map that is stored as float32 anyway.
 
-    :param dtype: of the floating point; `quantized` chains have integers besides.
+    :param dtype: of floating-point maps.
+    :param quantized: whether the network is computed in integers.
     """
     part = output.parts[0]
     whole = replace(part, first=0, channels=network.shapes[part.source].channels)
@@ -282,7 +307,7 @@ def is_stored(output: Output, network: Network, dtype: str, quantized: bool) -> 
         return True
     if quantized:
         return False
-    # Then its layer must convert what it stores, and nobody else may read that.
+    # Then its layer must convert what it stores, and nothing else may read that.
     maker = next(layer for layer in network.layers if layer.output == part.source)
     return (
         network.uses()[part.source] == [output]
@@ -292,14 +317,14 @@ def is_stored(output: Output, network: Network, dtype: str, quantized: bool) -> 
 
 
 def output_sizes(outputs: list[Output]) -> list[int]:
-    """Return how many numbers each output has."""
+    """Return the number of values in each output."""
     return [int(np.prod(output.shape)) for output in outputs]
 
 
 def results_function(
     network: Network, outputs: list[Output], machine: Machine, dtype: str, name: str
 ):
-    """Return the TIR function (stored maps..., these outputs one after another, float32)."""
+    """Return the TIR function (stored maps..., target), which writes these outputs in order."""
     sizes = output_sizes(outputs)
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
@@ -346,7 +371,7 @@ def _write_output(output: Output, planes, target, at: int, lanes: int) -> None:
 
 
 def _copy_channels(plane: Plane, part, target, at: int, pixels: int, lanes: int) -> None:
-    """Copy a range of channels of all pixels, one pixel behind the other, as float32."""
+    """Copy a range of channels of all pixels, one pixel after another, as float32."""
 
     def copy(source_index, target_index, width):
         value = tir_builder.load(plane.buffer, source_index, width)

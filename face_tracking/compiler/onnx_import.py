@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an ONNX file to a `network.Network` of any input size."""
+"""From an ONNX file to a `graph.Network` of any input size."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from face_tracking import files
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -31,14 +33,28 @@ from face_tracking.compiler.graph import (
     Window,
     merge_sibling_convolutions,
 )
+from face_tracking.detection.onnx_utils import LARGEST_SIDE, image_input
 from face_tracking.errors import UserError
 
-OTHER_RUNTIME = 'run it with runtime onnxruntime, or export it with layers the compiler knows'
+OTHER_RUNTIME = 'use runtime onnxruntime, or export it with layers that the compiler supports'
+MOST_NODES = 20_000
+LARGEST_MAP = 1 << 28
+"""Maximum number of values in a feature map or in a constant."""
+LARGEST_KERNEL = 64
+"""Maximum side of a kernel, a stride or a dilation."""
+FOLDABLE = frozenset(
+    (
+        *('Add', 'Cast', 'Ceil', 'Clip', 'Concat', 'Constant', 'Div', 'Equal', 'Exp', 'Floor'),
+        *('Gather', 'Identity', 'Max', 'Min', 'Mul', 'Neg', 'Reshape', 'Shape', 'Slice', 'Sqrt'),
+        *('Squeeze', 'Sub', 'Transpose', 'Unsqueeze', 'Where', 'ReduceProd'),
+    )
+)
+"""Operators on constants that are computed while reading; none can loop or grow without bound."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Feature maps seen as a matrix, as a detector's heads are handed out.
+    """Feature maps reshaped to a matrix, as the outputs of detectors often are.
 
     :ivar shape: (1, rows, columns).
     """
@@ -53,60 +69,58 @@ def read_network(
 ) -> Network:
     """Read a detector from an ONNX file.
 
-    :param path: the ONNX file; one input (1, 3, H, W), batch norm folded or beside its
-        convolution.
-    :param input_size: (width, height) to compile for; None takes the file's own. The network
-        must be fully convolutional for any other size.
-    :param rgb: the network wants RGB where the image is BGR.
-    :raises UserError: the file is missing, damaged, no ONNX file, or uses an unknown layer.
+    :param path: the ONNX file. It has one input (1, 3, H, W); a batch normalization follows its
+        convolution directly.
+    :param input_size: (width, height) to compile for; None takes the size in the file. For any
+        other size the network must be fully convolutional.
+    :param rgb: the network expects RGB; the images are BGR.
+    :raises UserError: the file is missing, damaged, not an ONNX file, or uses a layer that the
+        compiler does not support.
     """
-    model = _load(Path(path))
-    reader = _Reader(model, Path(path).name, input_size)
-    network = reader.read()
-    if rgb:
-        network.layers = [_swap_colors(layer, Path(path).name) for layer in network.layers]
-    return merge_sibling_convolutions(network)
+    path = Path(path)
+    model = files.read_onnx(path)
+    with files.malformed(path, 'ONNX model', OTHER_RUNTIME):
+        onnx.checker.check_model(model)
+        if len(model.graph.node) > MOST_NODES:
+            raise UserError(f'{path} has more than {MOST_NODES} layers', OTHER_RUNTIME)
+        network = _Reader(model, path.name, input_size).read()
+        if rgb:
+            network.layers = [_swap_colors(layer, path.name) for layer in network.layers]
+        return merge_sibling_convolutions(network)
 
 
 def model_input_size(path: Path | str) -> tuple[int, int]:
-    """Return (width, height) of the input that an ONNX file declares."""
-    model = _load(Path(path))
-    return _declared_size(_image_input(model, Path(path).name), Path(path).name)
+    """Return (width, height) of the input that an ONNX file declares; 0 where it is left open.
 
-
-def _load(path: Path) -> onnx.ModelProto:
-    if not path.is_file():
-        raise UserError(f'no model file {path}', 'check the path given as model')
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise UserError(
-            f'{path} is not a complete ONNX model ({str(error).splitlines()[0]})',
-            'fetch or export it again',
-        ) from error
-    if not model.graph.node:
-        raise UserError(f'{path} holds no layers', 'fetch or export it again')
-    return model
-
-
-def _image_input(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        raise UserError(
-            f'{name} has {len(inputs)} inputs, a detector has one image', OTHER_RUNTIME
-        )
-    return inputs[0]
+    :raises UserError: see :func:`read_network`.
+    """
+    path = Path(path)
+    model = files.read_onnx(path)
+    with files.malformed(path, 'ONNX model', OTHER_RUNTIME):
+        return _declared_size(image_input(model.graph, path.name), path.name)
 
 
 def _declared_size(value: onnx.ValueInfoProto, name: str) -> tuple[int, int]:
     sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
-    if len(sides) != 4 or sides[1] != 3:
+    if len(sides) != 4 or sides[1] not in (0, 3):
         raise UserError(
             f'{name} takes a tensor of shape {sides}, not an image (1, 3, H, W)', OTHER_RUNTIME
         )
     return sides[3], sides[2]
+
+
+def _constant(tensor: onnx.TensorProto) -> np.ndarray:
+    if math.prod(tensor.dims) > LARGEST_MAP or min(tensor.dims, default=0) < 0:
+        raise ValueError(f'the constant {tensor.name} has the shape {list(tensor.dims)}')
+    return numpy_helper.to_array(tensor)
+
+
+def _largest_result(shapes: list[tuple[int, ...]]) -> int:
+    """Return an upper bound of the size of a result of constants with these shapes."""
+    total = sum(math.prod(shape) for shape in shapes)
+    rank = max((len(shape) for shape in shapes), default=0)
+    sides = [[1] * (rank - len(shape)) + list(shape) for shape in shapes]
+    return max(total, math.prod(max(side) for side in zip(*sides, strict=True)))
 
 
 def _swap_colors(layer: Layer, name: str) -> Layer:
@@ -118,22 +132,32 @@ def _swap_colors(layer: Layer, name: str) -> Layer:
 
 
 class _Reader:
-    """Walks the nodes once; each value is a constant, a feature map's name or `Rows`."""
+    """Reads the nodes in order; each value is a constant, a feature map's name or `Rows`."""
 
     def __init__(self, model: onnx.ModelProto, name: str, input_size):
         self.model, self.name = model, name
-        image = _image_input(model, name)
+        image = image_input(model.graph, name)
         self.own_size = _declared_size(image, name)
         width, height = input_size or self.own_size
         if width < 1 or height < 1:
-            raise UserError(f'{name} leaves its input size open', 'give an input size')
+            raise UserError(
+                f'{name} leaves its input size open', 'give an input size, for example 640x480'
+            )
+        if max(width, height) > LARGEST_SIDE:
+            raise UserError(
+                f'{name} cannot be compiled for {width}x{height} pixels',
+                f'give sides of at most {LARGEST_SIDE}',
+            )
         self.values: dict[str, np.ndarray | str | Rows] = {
-            tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+            tensor.name: _constant(tensor) for tensor in model.graph.initializer
         }
         self.values[image.name] = IMAGE
         self.shapes = {IMAGE: Shape(height, width, 3)}
+        self.input_mean, self.input_scale = 0.0, 1.0
         self.layers: dict[str, Layer] = {}
         self.turned: dict[str, str] = {}
+        self.flat: dict[str, str] = {}
+        self.dense: set[str] = set()
         self.readers: dict[str, int] = {}
         for node in model.graph.node:
             for value in node.input:
@@ -145,9 +169,11 @@ class _Reader:
         for node in self.model.graph.node:
             self._read(node)
         outputs = [self._output(value.name) for value in self.model.graph.output]
-        return Network(list(self.layers.values()), outputs, self.shapes)
+        return Network(
+            list(self.layers.values()), outputs, self.shapes, self.input_mean, self.input_scale
+        )
 
-    def _fail(self, node: onnx.NodeProto, why: str):
+    def _fail(self, node: onnx.NodeProto, why: str) -> NoReturn:
         raise UserError(f'{self.name}: {node.op_type} ({node.output[0]}) {why}', OTHER_RUNTIME)
 
     def _read(self, node: onnx.NodeProto) -> None:
@@ -157,13 +183,17 @@ class _Reader:
             return
         handler = getattr(self, f'_read_{node.op_type.lower()}', None)
         if handler is None:
-            self._fail(node, 'is no layer that the compiler knows')
+            self._fail(node, 'is not a layer that the compiler supports')
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         self.values[node.output[0]] = handler(node, inputs, attributes)
 
     def _fold(self, node: onnx.NodeProto) -> None:
-        """Compute a node whose inputs are all known."""
+        """Compute a node whose inputs are all constants."""
         feeds = {name: self.values[name] for name in node.input if name}
+        if node.op_type not in FOLDABLE:
+            self._fail(node, 'of constants is not supported')
+        if _largest_result([np.shape(value) for value in feeds.values()]) > LARGEST_MAP:
+            self._fail(node, 'makes a constant that is too large')
         graph = helper.make_graph(
             [node],
             'constant',
@@ -180,22 +210,23 @@ class _Reader:
         self.values.update(zip(node.output, results, strict=True))
 
     def _add(self, layer: Layer, shape: Shape, node: onnx.NodeProto) -> str:
+        image = self.shapes[IMAGE]
         if min(shape.height, shape.width) < 1:
-            self._fail(
-                node,
-                f'has nothing left to work on at input size '
-                f'{self.shapes[IMAGE].width}x{self.shapes[IMAGE].height}',
-            )
+            self._fail(node, f'has an empty result at input size {image.width}x{image.height}')
+        if shape.channels < 1 or shape.numbers > LARGEST_MAP:
+            self._fail(node, f'has a result of {shape.numbers} numbers')
+        if not layer.output or layer.output in self.shapes:
+            self._fail(node, 'has the same name as another result, or none')
         self.layers[layer.output] = layer
         self.shapes[layer.output] = shape
         return layer.output
 
     def _feature(self, node: onnx.NodeProto, value) -> str:
-        if not isinstance(value, str) or value in self.turned:
-            self._fail(node, 'reads something other than a feature map')
+        if not isinstance(value, str) or value in self.turned or value in self.flat:
+            self._fail(node, 'does not read a feature map')
         return value
 
-    # Layers that the heart of a network consists of.
+    # Layers that compute feature maps.
 
     def _read_conv(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
@@ -219,6 +250,10 @@ class _Reader:
             np.ascontiguousarray(weights),
             np.asarray(bias, np.float32),
         )
+        if not depthwise and per_group != self.shapes[source].channels:
+            self._fail(node, f'has weights for {per_group} channels')
+        if layer.bias.shape != (out,):
+            self._fail(node, f'has {layer.bias.size} biases for {out} channels')
         return self._add(layer, window.output(self.shapes[source], out), node)
 
     def _window(self, node, attributes, size, shape: Shape) -> Window:
@@ -236,25 +271,94 @@ class _Reader:
                 begin.append(small if auto == 'SAME_UPPER' else large)
                 end.append(large if auto == 'SAME_UPPER' else small)
             padding = (*begin, *end)
-        return Window(size, stride, dilation, padding)
+        window = Window(size, stride, dilation, padding)
+        if (
+            {len(size), len(stride), len(dilation), len(padding) // 2} != {2}
+            or not min(*size, *stride, *dilation) >= 1
+            or max(*size, *stride, *dilation) > LARGEST_KERNEL
+            or not min(padding) >= 0
+            or any(pad >= window.reach(axis % 2) for axis, pad in enumerate(padding) if pad)
+        ):
+            self._fail(node, f'has the window {window}')
+        return window
 
     def _read_batchnormalization(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         layer = self.layers.get(source)
+        scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
+        channels = self.shapes[source].channels
+        if any(value.shape != (channels,) for value in (scale, shift, mean, variance)):
+            self._fail(node, f'does not have a number for each of {channels} channels')
+        gain = scale / np.sqrt(variance + attributes.get('epsilon', 1e-5))
         if (
             not isinstance(layer, Convolution)
             or self.readers[node.input[0]] != 1
             or layer.activation != NONE
         ):
-            self._fail(node, 'does not follow a convolution directly')
-        scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
-        gain = scale / np.sqrt(variance + attributes.get('epsilon', 1e-5))
+            return self._scale_channels(node, source, gain, shift - mean * gain)
         self.layers[source] = replace(
             layer,
             weights=(layer.weights * gain).astype(np.float32),
             bias=((layer.bias - mean) * gain + shift).astype(np.float32),
         )
         return source
+
+    def _scale_channels(self, node, source: str, gain: np.ndarray, shift: np.ndarray) -> str:
+        """Multiply and shift each channel, which is a depthwise convolution of one pixel."""
+        if source == IMAGE:
+            self._fail(node, 'is applied to the image itself')
+        weights = gain.astype(np.float32).reshape(1, 1, -1)
+        layer = Convolution(node.output[0], (source,), Window(), weights, shift.astype(np.float32))
+        return self._add(layer, self.shapes[source], node)
+
+    def _read_sub(self, node, inputs, attributes):
+        value = self._input_constant(node, inputs)
+        self.input_mean += value / self.input_scale
+        return IMAGE
+
+    def _read_mul(self, node, inputs, attributes):
+        self.input_scale *= self._input_constant(node, inputs)
+        return IMAGE
+
+    def _input_constant(self, node, inputs) -> float:
+        """Return the number by which a network prepares its input, before all layers."""
+        image, value = inputs
+        first = isinstance(image, str) and image == IMAGE and not self.layers
+        if not first or not isinstance(value, np.ndarray) or value.size != 1:
+            self._fail(node, 'is something other than one number applied to the image')
+        return float(value.reshape(()))
+
+    def _read_gemm(self, node, inputs, attributes):
+        """A dense layer behind a flattened map is a convolution as large as the map."""
+        source, weights, *bias = inputs
+        plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
+        if source not in self.flat or not plain or attributes.get('transA', 0):
+            self._fail(node, 'is no dense layer over a whole feature map')
+        source = self.flat[source]
+        shape = self.shapes[source]
+        weights = weights.astype(np.float32)
+        weights = weights.T if attributes.get('transB', 0) else weights
+        if weights.shape[0] != shape.numbers:
+            self._fail(node, f'wants {weights.shape[0]} numbers of a map of {shape.numbers}')
+        # ONNX flattens channel by channel, the kernels go pixel by pixel.
+        weights = weights.reshape(shape.channels, shape.height, shape.width, -1)
+        weights = np.ascontiguousarray(weights.transpose(1, 2, 0, 3))
+        count = weights.shape[-1]
+        own = bias[0] if bias else np.zeros(count)
+        window = Window((shape.height, shape.width))
+        layer = Convolution(
+            node.output[0],
+            (source,),
+            window,
+            weights,
+            np.broadcast_to(np.asarray(own, np.float32), (count,)).copy(),
+        )
+        self.dense.add(layer.output)
+        return self._add(layer, Shape(1, 1, count), node)
+
+    def _read_flatten(self, node, inputs, attributes):
+        self.flat[node.output[0]] = self._feature(node, inputs[0])
+        return node.output[0]
 
     def _read_maxpool(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
@@ -324,8 +428,9 @@ class _Reader:
             attributes.get('mode', b'nearest') != b'nearest'
             or not repeats
             or factors != [1, 1, factor, factor]
+            or not 1 <= factor <= LARGEST_KERNEL
         ):
-            self._fail(node, 'does not repeat pixels a whole number of times')
+            self._fail(node, 'does not repeat pixels an integer number of times')
         shape = self.shapes[source]
         return self._add(
             Upsample(node.output[0], (source,), factor),
@@ -335,6 +440,8 @@ class _Reader:
 
     def _read_add(self, node, inputs, attributes):
         sources = tuple(self._feature(node, value) for value in inputs)
+        if len(sources) != 2:
+            self._fail(node, f'adds {len(sources)} feature maps')
         for source, other in (sources, sources[::-1]):
             self._crop_enlarged(source, self.shapes[other])
         if self.shapes[sources[0]] != self.shapes[sources[1]]:
@@ -342,7 +449,7 @@ class _Reader:
         return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
 
     def _crop_enlarged(self, name: str, wanted: Shape) -> None:
-        """Leave out the last row or column of a doubled map where its partner has an odd side."""
+        """Crop the last row or column of a doubled map that is added to one with an odd side."""
         layer, shape = self.layers.get(name), self.shapes[name]
         if isinstance(layer, Upsample) and all(
             0 <= have - want < layer.factor
@@ -364,7 +471,7 @@ class _Reader:
             Concatenate(node.output[0], sources), replace(shapes[0], channels=total), node
         )
 
-    # Activations, taken in by the layer before them where nobody else reads it.
+    # Activations become part of the layer before them if nothing else reads that.
 
     def _activate(self, node, value, activation: Activation):
         if isinstance(value, Rows):
@@ -409,6 +516,21 @@ class _Reader:
     def _read_leakyrelu(self, node, inputs, attributes):
         return self._activate(node, inputs[0], Activation('leaky', attributes.get('alpha', 0.01)))
 
+    def _read_prelu(self, node, inputs, attributes):
+        slopes = np.asarray(inputs[1], np.float64).ravel()
+        if slopes.size == 1:
+            return self._activate(node, inputs[0], Activation('leaky', float(slopes[0])))
+        source = self._feature(node, inputs[0])
+        layer = self.layers.get(source)
+        if not isinstance(layer, Convolution) or slopes.size != self.shapes[source].channels:
+            self._fail(node, 'does not follow a convolution with as many channels')
+        result = self._activate(
+            node, inputs[0], Activation('prelu', slopes=tuple(slopes.tolist()))
+        )
+        if result != source:
+            self._fail(node, 'does not follow a convolution directly')
+        return result
+
     def _read_sigmoid(self, node, inputs, attributes):
         return self._activate(node, inputs[0], Activation('sigmoid'))
 
@@ -418,7 +540,7 @@ class _Reader:
             self._fail(node, 'is not along the columns of the result')
         return replace(rows, softmax=True)
 
-    # The heads: NHWC seen as a matrix, which moves no number.
+    # The outputs: NHWC reshaped to a matrix, which moves no number.
 
     def _read_identity(self, node, inputs, attributes):
         return inputs[0]
@@ -428,19 +550,19 @@ class _Reader:
     def _read_transpose(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         if list(attributes['perm']) != [0, 2, 3, 1]:
-            self._fail(node, f'turns axes as {attributes["perm"]}')
+            self._fail(node, f'permutes the axes to {list(attributes["perm"])[:8]}')
         self.turned[node.output[0]] = source
         return node.output[0]
 
     def _read_reshape(self, node, inputs, attributes):
         value, wanted = inputs
         if not isinstance(value, str) or value not in self.turned or len(wanted) != 3:
-            self._fail(node, 'does not read a turned feature map as rows')
+            self._fail(node, 'does not turn a transposed feature map into rows')
         columns = int(wanted[2])
         source = self.turned[value]
         shape = self.shapes[source]
-        if columns < 1:
-            self._fail(node, 'leaves the number of columns open')
+        if columns < 1 or shape.numbers % columns:
+            self._fail(node, f'has {columns} columns for {shape.numbers} numbers')
         rows = shape.numbers // columns
         return Rows((1, rows, columns), (Part(source, 0, shape.channels),))
 
@@ -451,7 +573,7 @@ class _Reader:
             or len(columns) > 1
             or any(rows.softmax for rows in inputs)
         ):
-            self._fail(node, 'does not put rows under rows')
+            self._fail(node, 'does not concatenate rows')
         parts = tuple(part for rows in inputs for part in rows.parts)
         return Rows((1, sum(rows.shape[1] for rows in inputs), columns.pop()), parts)
 
@@ -477,6 +599,8 @@ class _Reader:
         source = self.turned.get(value, value)
         shape = self.shapes[source]
         part = (Part(source, 0, shape.channels),)
+        if value in self.dense:
+            return Output(name, (1, shape.channels), part)
         if value in self.turned:
             return Output(name, (1, shape.height, shape.width, shape.channels), part)
         return Output(name, (1, shape.channels, shape.height, shape.width), part, planar=True)

@@ -1,75 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding and suppression as a compiled function, beside the network in its library.
 
-An image has a few faces and thousands of cells, so in NumPy it is the calls that cost: more than
-a tenth of the network. The function does what `detection.decoders` and `detection.suppression`
-do, in their order, so that either may take the other's place.
+An image has a few faces and thousands of cells. In NumPy the calls themselves dominate: they take
+more than a tenth of the network's time. The function does the same as the family's decoder and
+:mod:`face_tracking.detection.suppression`, in the same order, so that either can replace the
+other. How a cell is decoded is stated by the family's compiled form
+(:mod:`face_tracking.detection.compiled_form`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm.script.ir_builder import IRBuilder
 
 from face_tracking.compiler import tir_builder
+from face_tracking.compiler.artifact import POSTPROCESS
 from face_tracking.compiler.graph import IMAGE, Network
 from face_tracking.compiler.tir_builder import T
-from face_tracking.detection.decoders import LARGEST_LOG_SIZE, LEAST_LOGIT
+from face_tracking.detection.compiled_form import CompiledForm
+from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.postprocess import NUMBERS, OutputLayout, PostProcessParam
 from face_tracking.detection.suppression import LEAST_WEIGHT, VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 
-NAME = 'find_faces'
-STEPS = {'anchor_free': (16,), 'yunet': (1, 1, 4, 10)}
-"""How many numbers of a cell are in each of a grid's outputs."""
+
+class TirMath:
+    """The functions of `face_tracking.detection.compiled_form.CellMath` as expressions of TIR."""
+
+    def constant(self, value: float):
+        """Return a constant."""
+        return tir_builder.constant(value, 'float32')
+
+    def name(self, value):
+        """Return a variable with this value."""
+        return tir_builder.let(value)
+
+    def maximum(self, left, right):
+        """Return the larger of two numbers."""
+        return T.max(left, right)
+
+    def minimum(self, left, right):
+        """Return the smaller of two numbers."""
+        return T.min(left, right)
+
+    def exp(self, value):
+        """Return e to the power of a number."""
+        return tir_builder.exponential(value, 'float32', 1)
+
+
+MATH = TirMath()
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an output's numbers are: in which tensor, from where on, how many for each cell."""
+    """Where the numbers of an output are.
+
+    :ivar buffer: the tensor that contains them.
+    :ivar begin: index of the first number.
+    :ivar channels: how many numbers there are for each cell.
+    """
 
     buffer: object
     begin: int
-    step: int
+    channels: int
 
-    def __call__(self, cell, number: int = 0):
+    def at(self, cell, channel: int):
         """Return one number of a cell."""
-        return self.buffer[self.begin + cell * self.step + number]
+        return self.buffer[self.begin + cell * self.channels + channel]
 
 
 @dataclass(frozen=True)
 class Level:
-    """One of the head's grids; what is called returns expressions.
+    """The cells of one stride.
 
-    :ivar first: of a cell, the number that is compared before all others.
-    :ivar least: the setting that it must reach.
-    :ivar squared_score: of a cell.
-    :ivar box: of a cell and 0 to 3: dx, dy, log w, log h.
-    :ivar points: of a cell and 0 to 9: five landmarks x, y.
+    :ivar columns: of the grid.
+    :ivar cells: how many there are.
+    :ivar sources: the outputs of this stride, in the order of the compiled form's channels.
     """
 
     stride: int
     columns: int
     cells: int
-    first: Callable
-    least: PostProcessParam
-    squared_score: Callable
-    box: Callable
-    points: Callable
+    sources: tuple[Source, ...]
+
+    def reader(self, cell):
+        """Return the function that reads a cell's numbers."""
+        return lambda output, channel: self.sources[output].at(cell, channel)
 
 
-def _check(network: Network, head: OutputLayout) -> None:
-    shapes = {output.name: output.shape for output in network.outputs}
-    grids = head.grids(*_size(network))
-    wanted = [columns * rows * step for step in STEPS[head.kind] for columns, rows in grids]
-    found = [math.prod(shapes.get(name, (0,))) for name in head.outputs]
-    if wanted != found:
+def _form(layout: OutputLayout) -> CompiledForm:
+    """Return the compiled form of a layout's family.
+
+    :raises UserError: the family has none.
+    """
+    family = FAMILIES.get(layout.kind)
+    if family is None or family.compiled is None:
         raise UserError(
-            f'the outputs {", ".join(head.outputs)} have {found} numbers, the decoder '
-            f'{head.kind} of the strides {list(head.strides)} takes {wanted}',
+            f'the decoder {layout.kind} has no compiled form', 'compile without an output layout'
+        )
+    return family.compiled
+
+
+def _check(network: Network, layout: OutputLayout, form: CompiledForm) -> None:
+    shapes = {output.name: output.shape for output in network.outputs}
+    grids = layout.grids(*_size(network))
+    expected = [columns * rows * count for count in form.channels for columns, rows in grids]
+    found = [math.prod(shapes.get(name, (0,))) for name in layout.outputs]
+    if expected != found:
+        raise UserError(
+            f'the outputs {", ".join(layout.outputs)} have {found} numbers; the decoder '
+            f'{layout.kind} with strides {list(layout.strides)} expects {expected}',
             "correct the model's description",
         )
 
@@ -80,70 +122,51 @@ def _size(network: Network) -> tuple[int, int]:
     return image.width, image.height
 
 
-def _levels(network: Network, head: OutputLayout, sources: dict[str, Source]) -> list[Level]:
-    found, make = [], _anchor_free if head.kind == 'anchor_free' else _yunet
-    for number, (columns, rows) in enumerate(head.grids(*_size(network))):
-        parts = [sources[name] for name in head.outputs[number :: len(head.strides)]]
-        found.append(Level(head.strides[number], columns, columns * rows, *make(*parts)))
-    return found
+def _levels(network: Network, layout: OutputLayout, sources: dict[str, Source]) -> list[Level]:
+    levels = []
+    for number, (columns, rows) in enumerate(layout.grids(*_size(network))):
+        own = tuple(sources[name] for name in layout.outputs[number :: len(layout.strides)])
+        levels.append(Level(layout.strides[number], columns, columns * rows, own))
+    return levels
 
 
-def _anchor_free(output: Source):
-    def doubt(cell, number):
-        least = tir_builder.constant(LEAST_LOGIT, 'float32')
-        logit = tir_builder.let(T.max(output(cell, number), least))
-        one = tir_builder.constant(1.0, 'float32')
-        return one + tir_builder.exponential(
-            tir_builder.constant(0.0, 'float32') - logit, 'float32', 1
-        )
-
-    return (
-        output,
-        PostProcessParam.LEAST_LOGIT,
-        lambda cell: tir_builder.constant(1.0, 'float32') / (doubt(cell, 0) * doubt(cell, 15)),
-        lambda cell, number: output(cell, 1 + number),
-        lambda cell, number: output(cell, 5 + number),
-    )
-
-
-def _yunet(cls: Source, obj: Source, bbox: Source, kps: Source):
-    return cls, PostProcessParam.LEAST_SQUARE, lambda cell: cls(cell) * obj(cell), bbox, kps
-
-
-def selection_function(
-    network: Network, head: OutputLayout, sizes: list[int], places: dict[str, tuple[int, int]]
+def postprocess_function(
+    network: Network, layout: OutputLayout, sizes: list[int], places: dict[str, tuple[int, int]]
 ):
-    """Return the TIR function ``find_faces(tensors..., settings, rows)``.
+    """Return the TIR function ``find_faces(tensors..., params, rows)``.
 
-    It takes what the program's ``main`` returns and the numbers of `PostProcessParam`, and writes rows of
-    `NUMBERS`: the first begins with how many faces follow, then these, best first. All are
-    float32. There must be room for all cells of the grids and one more.
+    It takes the tensors that the program's ``main`` returns and the numbers of
+    `PostProcessParam`, and writes rows of `NUMBERS`. The first row begins with the number of
+    faces, which follow, best first. All numbers are float32. There must be room for one row more
+    than there are cells.
 
     :param sizes: of the tensors.
-    :param places: for each output the number of its tensor, and where in that it begins.
-    :raises UserError: the outputs are not what the head says they are.
+    :param places: for each output the index of its tensor, and of its first number there.
+    :raises UserError: the outputs do not have the shapes that the layout implies, or its family
+        has no compiled form.
     """
-    _check(network, head)
-    total = head.cells(*_size(network))
+    form = _form(layout)
+    _check(network, layout, form)
+    total = layout.cells(*_size(network))
     with IRBuilder() as builder, T.prim_func():
-        T.func_name(NAME)
-        T.func_attr({'tirx.noalias': True, 'global_symbol': NAME})
+        T.func_name(POSTPROCESS)
+        T.func_attr({'tirx.noalias': True, 'global_symbol': POSTPROCESS})
         tensors = [
             T.arg(f'tensor{number}', T.buffer((size,), 'float32'))
             for number, size in enumerate(sizes)
         ]
-        settings = T.arg('settings', T.buffer((len(PostProcessParam),), 'float32'))
+        params = T.arg('params', T.buffer((len(PostProcessParam),), 'float32'))
         rows = T.arg('rows', T.buffer(((total + 1) * NUMBERS,), 'float32'))
-        steps = [step for step in STEPS[head.kind] for _ in head.strides]
+        counts = [count for count in form.channels for _ in layout.strides]
         sources = {
-            name: Source(tensors[places[name][0]], places[name][1], step)
-            for name, step in zip(head.outputs, steps, strict=True)
+            name: Source(tensors[places[name][0]], places[name][1], count)
+            for name, count in zip(layout.outputs, counts, strict=True)
         }
         candidates = T.alloc_buffer((total * NUMBERS,), 'float32')
         count = _counter()
-        for level in _levels(network, head, sources):
-            _decode(level, head, settings, candidates, count)
-        _suppress(settings, candidates, count, rows)
+        for level in _levels(network, layout, sources):
+            _decode(level, form, params, candidates, count)
+        _suppress(params, candidates, count, rows)
     return builder.get()
 
 
@@ -153,61 +176,48 @@ def _counter(value: int = 0):
     return counter
 
 
-def _decode(level: Level, head: OutputLayout, settings, candidates, count) -> None:
-    """Append the cells of a grid that may be faces: score, box, landmarks, in input pixels."""
+def _decode(level: Level, form: CompiledForm, params, candidates, count) -> None:
+    """Append the candidates of a grid: score, box, landmarks, in pixels of the input."""
+    least = (
+        PostProcessParam.MIN_LOGIT if form.compares_logit else PostProcessParam.MIN_SQUARED_SCORE
+    )
     with tir_builder.serial(level.cells) as cell:
-        with T.If(level.first(cell) >= settings[level.least]), T.Then():
-            squared = tir_builder.let(level.squared_score(cell))
-            with T.If(squared >= settings[PostProcessParam.LEAST_SQUARE]), T.Then():
+        read = level.reader(cell)
+        with T.If(form.first(read) >= params[least]), T.Then():
+            squared = tir_builder.let(form.squared_score(read, MATH))
+            with T.If(squared >= params[PostProcessParam.MIN_SQUARED_SCORE]), T.Then():
                 begin = tir_builder.let(count[0] * NUMBERS)
-                numbers = [T.sqrt(squared), *_placed(level, head, cell)]
+                numbers = [T.sqrt(squared), *_places(level, form, cell)]
                 for offset, number in enumerate(numbers):
                     T.buffer_store(candidates, number, [begin + offset])
                 T.buffer_store(count, count[0] + 1, [0])
 
 
-def _placed(level: Level, head: OutputLayout, cell) -> list:
+def _places(level: Level, form: CompiledForm, cell) -> list:
     """Return x1, y1, x2, y2 and five x, y of a cell, as expressions."""
-    stride = tir_builder.constant(level.stride, 'float32')
-    corner = [
+    stride = MATH.constant(level.stride)
+    corner = tuple(
         tir_builder.let(tir_builder.convert(place, 'float32', 1))
         for place in (T.floormod(cell, level.columns), T.floordiv(cell, level.columns))
-    ]
-    center = [tir_builder.let(corner[axis] + level.box(cell, axis)) for axis in range(2)]
-    largest = tir_builder.constant(LARGEST_LOG_SIZE, 'float32')
-    half = [
-        tir_builder.let(
-            tir_builder.exponential(T.min(level.box(cell, 2 + axis), largest), 'float32', 1)
-            * tir_builder.constant(0.5, 'float32')
-        )
-        for axis in range(2)
-    ]
-    box = [(center[axis] - half[axis]) * stride for axis in range(2)]
-    box += [(center[axis] + half[axis]) * stride for axis in range(2)]
-    points = []
-    for number in range(10):
-        axis, point = number % 2, level.points(cell, number)
-        place = (
-            center[axis] + point * half[axis]
-            if head.kind == 'anchor_free'
-            else corner[axis] + point
-        )
-        points.append(place * stride)
-    return box + points
+    )
+    found = form.geometry(level.reader(cell), MATH, corner)
+    box = [(found.center[axis] - found.half_size[axis]) * stride for axis in range(2)]
+    box += [(found.center[axis] + found.half_size[axis]) * stride for axis in range(2)]
+    return box + [number * stride for number in found.landmarks]
 
 
-def _suppress(settings, candidates, count, rows) -> None:
-    """Write the best candidate, drop those that overlap it, and so on while there are any.
+def _suppress(params, candidates, count, rows) -> None:
+    """Write the best candidate, remove those that overlap it, and repeat until none is left.
 
-    What is written is the mean of those that agree (`detection.suppression.blend`).
+    The mean of the candidates that agree is written (`detection.suppression.blend`).
     """
     sums = T.alloc_buffer((NUMBERS,), 'float32')
-    gone = tir_builder.constant(-1.0, 'float32')
+    removed = tir_builder.constant(-1.0, 'float32')
     best, top = _counter(), T.alloc_buffer((1,), 'float32')
-    kept, written, going = _counter(), _counter(), _counter(1)
-    with T.While(going[0] > 0):
+    kept, written, running = _counter(), _counter(), _counter(1)
+    with T.While(running[0] > 0):
         T.buffer_store(best, tir_builder.integer(-1), [0])
-        T.buffer_store(top, gone, [0])
+        T.buffer_store(top, removed, [0])
         with tir_builder.serial(count[0]) as row:
             score = tir_builder.let(candidates[row * NUMBERS])
             with T.If(score > top[0]), T.Then():
@@ -215,24 +225,25 @@ def _suppress(settings, candidates, count, rows) -> None:
                 T.buffer_store(best, row, [0])
         with T.If(best[0] < 0):
             with T.Then():
-                T.buffer_store(going, tir_builder.integer(0), [0])
+                T.buffer_store(running, tir_builder.integer(0), [0])
             with T.Else():
                 begin = tir_builder.let(best[0] * NUMBERS)
                 _start_mean(sums, candidates, begin)
-                _drop_overlapping(settings, candidates, count, begin, sums)
-                _write(settings, sums, top[0], written, rows)
-                T.buffer_store(candidates, gone, [begin])
+                _remove_overlapping(params, candidates, count, begin, sums)
+                _write(params, sums, top[0], written, rows)
+                T.buffer_store(candidates, removed, [begin])
                 T.buffer_store(kept, kept[0] + 1, [0])
-                enough = (
-                    tir_builder.convert(kept[0], 'float32', 1) >= settings[PostProcessParam.MOST]
+                is_full = (
+                    tir_builder.convert(kept[0], 'float32', 1)
+                    >= params[PostProcessParam.MAX_FACES]
                 )
-                with T.If(enough), T.Then():
-                    T.buffer_store(going, tir_builder.integer(0), [0])
+                with T.If(is_full), T.Then():
+                    T.buffer_store(running, tir_builder.integer(0), [0])
     T.buffer_store(rows, tir_builder.convert(written[0], 'float32', 1), [0])
 
 
 def _start_mean(sums, candidates, begin) -> None:
-    """Begin a mean, weight and weighted numbers, with the candidate at ``begin``."""
+    """Start a weighted mean with the candidate at ``begin``: the weight and the weighted sums."""
     for number in range(NUMBERS):
         T.buffer_store(sums, tir_builder.constant(0.0, 'float32'), [number])
     _add(sums, candidates, begin)
@@ -249,10 +260,10 @@ def _add(sums, candidates, begin) -> None:
         )
 
 
-def _drop_overlapping(settings, candidates, count, best, sums) -> None:
-    """Mark what overlaps the candidate at ``best`` too much as gone, and add what agrees with it.
+def _remove_overlapping(params, candidates, count, best, sums) -> None:
+    """Mark the candidates that overlap the one at ``best`` as removed, and add those that agree.
 
-    The candidate itself is among what is marked, but was added before.
+    The best candidate marks itself as well; it was added before.
     """
 
     def side(begin, axis):
@@ -274,21 +285,21 @@ def _drop_overlapping(settings, candidates, count, best, sums) -> None:
             ]
             both = tir_builder.let(shared[0] * shared[1])
             union = side(best, 0) * side(best, 1) + side(other, 0) * side(other, 1) - both
-            with T.If(both > union * settings[PostProcessParam.OVERLAP]), T.Then():
+            with T.If(both > union * params[PostProcessParam.NMS_THRESHOLD]), T.Then():
                 agrees = both > union * tir_builder.constant(VOTE_IOU_THRESHOLD, 'float32')
                 with T.If(T.And(agrees, other != best)), T.Then():
                     _add(sums, candidates, other)
                 T.buffer_store(candidates, tir_builder.constant(-1.0, 'float32'), [other])
 
 
-def _write(settings, sums, score, written, rows) -> None:
-    """Append a face in pixels of the image, its box cut to it, unless nothing of it is left."""
+def _write(params, sums, score, written, rows) -> None:
+    """Append a face in pixels of the image with its box cut to it, unless nothing is left."""
     zero = tir_builder.constant(0.0, 'float32')
     scale = [
-        tir_builder.let(settings[axis] / sums[0])
+        tir_builder.let(params[axis] / sums[0])
         for axis in (PostProcessParam.SCALE_X, PostProcessParam.SCALE_Y)
     ]
-    side = settings[PostProcessParam.WIDTH], settings[PostProcessParam.HEIGHT]
+    side = params[PostProcessParam.IMAGE_WIDTH], params[PostProcessParam.IMAGE_HEIGHT]
     box = [
         tir_builder.let(T.min(T.max(sums[1 + number] * scale[number % 2], zero), side[number % 2]))
         for number in range(4)

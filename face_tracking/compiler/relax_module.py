@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network to a shared library: functions for its chains, called by a Relax program."""
+"""From a network to a shared library: a Relax program that calls one function for each group."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
-from face_tracking.compiler import downscale_kernel, postprocess_kernel
-from face_tracking.compiler.fusion import plan_pipelines, readers
+from face_tracking.compiler import artifact, downscale_kernel, postprocess_kernel
+from face_tracking.compiler.fusion import plan_fusion, readers
 from face_tracking.compiler.graph import IMAGE, Network, Output
 from face_tracking.compiler.int8.int8_lowering import IntegerFunction
 from face_tracking.compiler.int8.quantization import Quantized
 from face_tracking.compiler.lowering import (
-    PipelineFunction,
+    GroupFunction,
     Pixels,
     is_stored,
     output_sizes,
     results_function,
 )
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tiling import Chooser, recorded_choices
+from face_tracking.compiler.tiling import TilingChooser, recorded_tilings
 from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.errors import UserError
 
@@ -40,22 +40,23 @@ def build_program(
     machine: Machine,
     pixels: Pixels,
     dtype: str = 'float32',
-    choose: Chooser | None = None,
+    choose: TilingChooser | None = None,
     quantized: Quantized | None = None,
-    head: OutputLayout | None = None,
+    layout: OutputLayout | None = None,
 ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
-    """Return the Relax program ``main(image, threads)``, and where it leaves each output.
+    """Return the Relax program ``main(image, threads)`` and the place of each output.
 
-    It returns several tensors: the outputs that are stored feature maps as they are, then, if
-    there are others, one with all these. An output's place is the number of its tensor, and where
-    in that it begins. Relax plans the memory of the stored maps once, for the whole program.
+    The program returns several tensors: first the outputs that are stored feature maps, then one
+    with all other outputs, if there are any. An output's place is the index of its tensor and the
+    index of its first number there. Relax plans the memory of the stored maps once, for the whole
+    program.
 
-    :param choose: how each convolution is cut; as recorded, or the default, if None.
-    :param quantized: the network in whole numbers, where it is to be computed in them; what it
-        leaves to floating point is of ``dtype``.
-    :param head: what the outputs mean: then the program has a `postprocess_kernel.selection_function`, too.
+    :param choose: returns the tiling of a convolution; None takes the records, else the default.
+    :param quantized: the network in integers, if it is to be computed in integers; layers that
+        stay in floating point are computed in ``dtype``.
+    :param layout: what the outputs mean; with it the program contains the postprocessing as well.
     """
-    choose = choose or recorded_choices(machine)
+    choose = choose or recorded_tilings(machine)
     direct = [
         output
         for output in network.outputs
@@ -63,7 +64,7 @@ def build_program(
     ]
     others = [output for output in network.outputs if output not in direct]
     results = readers(direct)
-    pipelines = plan_pipelines(network)
+    groups = plan_fusion(network)
     builder = relax.BlockBuilder()
     image_shape = network.shapes[IMAGE]
     image = relax.Var(IMAGE, relax.TensorType((image_shape.numbers,), 'uint8'))
@@ -71,30 +72,28 @@ def build_program(
     threads = relax.Var('threads', relax.TensorType((1,), 'int32'))
     with builder.function('main', [image, threads], {'global_symbol': 'main'}):
         with builder.dataflow():
-            for number, pipeline in enumerate(pipelines):
+            for number, group in enumerate(groups):
                 if quantized:
-                    function = IntegerFunction(
-                        pipeline, network, machine, dtype, quantized, choose
-                    )
+                    function = IntegerFunction(group, network, machine, dtype, quantized, choose)
                 else:
-                    function = PipelineFunction(
-                        pipeline,
+                    function = GroupFunction(
+                        group,
                         network,
                         machine,
                         dtype,
                         pixels,
                         choose,
-                        'float32' if pipeline.output in results else dtype,
+                        'float32' if group.output in results else dtype,
                     )
                 name = f'rows{number}'
                 weights = relax.const(function.weights, function.weights.dtype.name)
                 band = builder.add_func(function.band(f'{name}_band'), f'{name}_band')
-                maps[pipeline.output] = builder.emit(
+                maps[group.output] = builder.emit(
                     relax.call_tir(
                         builder.add_func(function.entry(name, band), name),
-                        [*(maps[source] for source in pipeline.inputs()), weights, threads],
+                        [*(maps[source] for source in group.inputs()), weights, threads],
                         relax.TensorType(
-                            (network.shapes[pipeline.output].numbers,), function.output_dtype
+                            (network.shapes[group.output].numbers,), function.output_dtype
                         ),
                     )
                 )
@@ -114,22 +113,22 @@ def build_program(
         builder.emit_func_output(returned)
     builder.add_func(
         downscale_kernel.downscale_function(image_shape.width, image_shape.height),
-        downscale_kernel.NAME,
+        artifact.DOWNSCALE,
     )
     places = _places(direct, others)
-    if head is not None:
+    if layout is not None:
         sizes = [network.shapes[source].numbers for source in results]
         if others:
             sizes.append(sum(output_sizes(others)))
         builder.add_func(
-            postprocess_kernel.selection_function(network, head, sizes, places),
-            postprocess_kernel.NAME,
+            postprocess_kernel.postprocess_function(network, layout, sizes, places),
+            artifact.POSTPROCESS,
         )
     return builder.get(), places
 
 
 def _places(direct: list[Output], others: list[Output]) -> dict[str, tuple[int, int]]:
-    """Return, for each output, which of the program's tensors holds it, and from where on."""
+    """Return for each output the index of its tensor and of its first number there."""
     results = readers(direct)
     places = {output.name: (results.index(output.parts[0].source), 0) for output in direct}
     begin = 0
@@ -140,7 +139,7 @@ def _places(direct: list[Output], others: list[Output]) -> dict[str, tuple[int, 
 
 
 def relax_passes() -> tvm.transform.Pass:
-    """Return what becomes of a Relax program: memory planned once, then instructions."""
+    """Return the passes that plan the memory of a Relax program and lower it."""
     return tvm.transform.Sequential(
         [
             relax.transform.ToNonDataflow(),
@@ -157,15 +156,15 @@ def relax_passes() -> tvm.transform.Pass:
 
 
 def register_lowering() -> None:
-    """Make the passes that our functions need known to TVM under the name `LOWERING`."""
+    """Register the passes for the functions of this package with TVM, as `LOWERING`."""
     register_tir_pipeline(LOWERING, _lowering)
 
 
 def _lowering():
-    """Return the passes that the functions still need, which are written flat and in vectors.
+    """Return the passes for functions that are written without buffers of rank 2 and in vectors.
 
-    TVM's own list has ten more, among them a common-subexpression pass that takes longer than
-    LLVM, which does it again.
+    TVM's own list has ten more, among them an elimination of common subexpressions, which takes
+    longer than LLVM and which LLVM repeats.
     """
     lower = tvm.transform.Sequential(
         [tirx.transform.SplitHostDevice(), tirx.transform.MakePackedAPI()]
@@ -187,7 +186,7 @@ def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
 
 
 def linker(machine: Machine) -> Callable:
-    """Return what links object files to a library for a machine.
+    """Return the function that links object files to a library for a machine.
 
     :raises UserError: there is no C compiler for it.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels that compute one row of a feature map from rows of others.
 
-Feature maps are NHWC: the vectors run along the channels, and a tile of several pixels keeps its
-sums in registers, so that each weight that is loaded serves the whole tile.
+Feature maps are NHWC, and vectors extend along the channels. A tile of several pixels keeps its
+sums in registers, so that each weight that is loaded is used for all pixels of the tile.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from face_tracking.compiler.tiling import TilingConfig
 from face_tracking.compiler.tir_builder import T
 
 UNROLLED_CHANNELS = 8
-"""With so few input channels, a convolution's sum is written out instead of looped."""
+"""Up to this number of input channels the sum of a convolution is unrolled completely."""
 
 
 @dataclass
 class Plane:
-    """Where the rows of a feature map lie.
+    """Where the rows of a feature map are stored.
 
-    :ivar slots: how many rows the buffer holds, used in turn; 0 holds all of them.
+    :ivar slots: number of rows in a line buffer, which are reused in turn; 0 for a whole map.
     :ivar left: columns of padding before each row.
-    :ivar right: columns of padding behind each row.
+    :ivar right: columns of padding after each row.
     """
 
     buffer: object
@@ -39,32 +39,32 @@ class Plane:
 
     @property
     def stride(self) -> int:
-        """Numbers from one row to the next."""
+        """Distance from one row to the next in numbers."""
         return (self.left + self.shape.width + self.right) * self.shape.channels
 
     def row(self, row):
-        """Return the index of the first number of ``row``, behind the padding."""
-        # Rows of padding above the image have negative numbers; the remainder must not.
+        """Return the index of the first number of ``row``, after the padding."""
+        # Rows of padding above the map have negative indices; the remainder must not be negative.
         slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
-        # In 64 bits, what is added to it becomes part of the address, not an instruction.
+        # In 64 bits, offsets become part of the address and need no instruction.
         return tir_builder.wide(slot * self.stride + self.left * self.shape.channels)
 
     def size(self) -> int:
-        """Return how many numbers the buffer holds.
+        """Return the size of the buffer in numbers.
 
-        A ring has some to spare, so that a register may be filled beyond the end of its rows.
+        A line buffer has a few more, so that a register may be filled beyond the end of a row.
         """
         return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
 
 
 def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[int, int]]]:
-    """Split channels into vectors, and these into groups that a tile computes together."""
+    """Split channels into vectors, and the vectors into groups that a tile computes together."""
     found = tir_builder.vectors(channels, lanes)
     return [found[first : first + vectors] for first in range(0, len(found), vectors)]
 
 
 def pack_dense(weights: np.ndarray, lanes: int, choice: TilingConfig) -> np.ndarray:
-    """Lay dense weights (kh, kw, in, out) out in the order in which `RowKernels.dense` reads."""
+    """Return dense weights (kh, kw, in, out) in the order of `RowKernels.dense`."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
     panels = []
@@ -78,8 +78,8 @@ class RowKernels:
     """Emits row kernels for one machine and one type of number.
 
     :param weights: the buffer with all packed weights of the function.
-    :param one: the number 1 in a variable. LLVM, which cannot know, leaves loops whose length is
-        multiplied by it as they are; unrolled whole, they run out of registers.
+    :param one: the number 1 in a variable whose value LLVM does not know. LLVM does not unroll
+        loops whose length is multiplied by it; unrolled, they would need too many registers.
     """
 
     def __init__(self, machine: Machine, dtype: str, weights, one):
@@ -87,7 +87,7 @@ class RowKernels:
         self.lanes = machine.lanes(dtype)
 
     def fill(self, plane: Plane, index, count: int, value: float) -> None:
-        """Set ``count`` numbers from ``index`` on."""
+        """Set ``count`` numbers, starting at ``index``."""
         tir_builder.for_vectors(
             count,
             self.lanes,
@@ -97,7 +97,7 @@ class RowKernels:
         )
 
     def pad_columns(self, plane: Plane, value: float) -> None:
-        """Set the padding beside all rows of a ring."""
+        """Set the padding beside all rows of a line buffer."""
         channels = plane.shape.channels
         if not plane.left and not plane.right:
             return
@@ -122,20 +122,21 @@ class RowKernels:
         activation: Activation,
         choice: TilingConfig,
     ) -> None:
-        """A convolution over all input channels, as a matrix product in register tiles."""
+        """Emit a convolution over all input channels, as a matrix product in register tiles."""
         channels, width = target.shape.channels, target.shape.width
-        spread = self._spread(source, window)
-        bases = [] if spread else self._window_rows(source, row, window)
+        by_lane = self._uses_lanes(source, window)
+        bases = [] if by_lane else self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
+        slopes_at = bias_at + channels
         for group in channel_groups(channels, self.lanes, choice.vectors):
 
             def tile(first, count, group=group, panel=panel):
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._sums(bias_at, group, count)
-                if spread:
-                    self._products_of_spans(source, row, window, column, panel, group, sums)
+                if by_lane:
+                    self._products_by_lane(source, row, window, column, panel, group, sums)
                 else:
                     self._products(
                         source,
@@ -146,9 +147,11 @@ class RowKernels:
                         sums,
                         choice.unroll,
                     )
-                self._write(sums, group, target, start + first * channels, count, activation)
+                self._write(
+                    sums, group, target, start + first * channels, count, activation, slopes_at
+                )
 
-            tir_builder.tiled(width, min(choice.pixels, 4) if spread else choice.pixels, tile)
+            tir_builder.tiled(width, min(choice.pixels, 4) if by_lane else choice.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
 
     def _window_rows(self, source: Plane, row, window: Window) -> list:
@@ -159,7 +162,7 @@ class RowKernels:
         ]
 
     def _sums(self, bias_at, group, count: int) -> list[list]:
-        """Return, for each channel vector and pixel, a register that holds the bias."""
+        """Return a register for each channel vector and pixel, which contains the bias."""
         sums = []
         for offset, lanes in group:
             bias = tir_builder.let(tir_builder.load(self.weights, bias_at + offset, lanes))
@@ -174,7 +177,7 @@ class RowKernels:
         channels = source.shape.channels
         apart = window.stride[1] * channels
         size = sum(lanes for _, lanes in group)
-        # Neighbouring columns lie one behind the other, as if they were further channels.
+        # Neighboring columns are adjacent in memory, like further channels.
         joined = window.size[1] if window.dilation[1] == 1 else 1
         terms = joined * channels
         for tap_row, row in enumerate(rows):
@@ -188,8 +191,8 @@ class RowKernels:
                     source, starts, terms, panel + first * size, group, sums, unroll
                 )
 
-    def _spread(self, source: Plane, window: Window) -> bool:
-        """Return whether pixels are narrower than a register, and lanes can be used instead."""
+    def _uses_lanes(self, source: Plane, window: Window) -> bool:
+        """Return whether pixels are narrower than a register and lanes can be used instead."""
         return (
             self.machine.lane_products
             and source.shape.channels < 4
@@ -197,8 +200,8 @@ class RowKernels:
             and source.slots > 0
         )
 
-    def _products_of_spans(self, source, row, window, column, panel, group, sums) -> None:
-        """As `_products`: each row of a tile's inputs is loaded once, and taken lane by lane."""
+    def _products_by_lane(self, source, row, window, column, panel, group, sums) -> None:
+        """Add all products of a tile; each input row is loaded once and used lane by lane."""
         channels, pixels = source.shape.channels, len(sums[0])
         apart = window.stride[1] * channels
         terms = window.size[1] * channels
@@ -242,7 +245,7 @@ class RowKernels:
             self._block(source, starts, term, 1, panel, size, group, sums)
 
     def _block(self, source, starts, first, step, panel, size, group, sums) -> None:
-        """Add ``step`` terms from input channel ``first`` on."""
+        """Add ``step`` terms, starting at input channel ``first``."""
         inputs = [
             tir_builder.let(tir_builder.load(source.buffer, start + first, step))
             for start in starts
@@ -252,7 +255,7 @@ class RowKernels:
             self._add_term(panel + (first + term) * size, numbers, group, sums)
 
     def _add_term(self, at, numbers, group, sums) -> None:
-        """Add one term to all sums: each pixel's input times the weights that begin at ``at``."""
+        """Add one term to all sums: the input of each pixel times the weights at ``at``."""
         weights = []
         for _, lanes in group:
             weights.append(tir_builder.let(tir_builder.load(self.weights, at, lanes)))
@@ -267,11 +270,18 @@ class RowKernels:
     def _accumulate(register, product, lanes: int) -> None:
         tir_builder.store(register, 0, tir_builder.load(register, 0, lanes) + product, lanes)
 
-    def _write(self, sums, group, target, start, count, activation) -> None:
+    def _slopes(self, activation: Activation, at, lanes: int):
+        """Return the slopes of a PReLU, which lie behind the bias; None for all others."""
+        if activation.kind != 'prelu':
+            return None
+        return tir_builder.let(tir_builder.load(self.weights, at, lanes))
+
+    def _write(self, sums, group, target, start, count, activation, slopes_at) -> None:
         for registers, (offset, lanes) in zip(sums, group, strict=True):
+            slopes = self._slopes(activation, slopes_at + offset, lanes)
             for pixel in range(count):
                 value = tir_builder.load(registers[pixel], 0, lanes)
-                value = tir_builder.activate(value, activation, self.dtype, lanes)
+                value = tir_builder.activate(value, activation, self.dtype, lanes, slopes)
                 if target.dtype != self.dtype:
                     value = tir_builder.convert(value, target.dtype, lanes)
                 tir_builder.store(
@@ -289,7 +299,7 @@ class RowKernels:
         activation: Activation,
         choice: TilingConfig,
     ) -> None:
-        """A convolution of each channel by itself; a loaded input serves all taps it meets."""
+        """Emit a convolution of each channel separately; an input is loaded once for all taps."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
@@ -330,6 +340,7 @@ class RowKernels:
         target_at,
     ) -> None:
         sums = self._sums(bias_at, [(0, lanes)], count)[0]
+        slopes = self._slopes(activation, bias_at + channels, lanes)
         taps = [
             [
                 tir_builder.let(
@@ -361,14 +372,14 @@ class RowKernels:
             tir_builder.store(
                 target.buffer,
                 target_at + pixel * channels,
-                tir_builder.activate(value, activation, self.dtype, lanes),
+                tir_builder.activate(value, activation, self.dtype, lanes, slopes),
                 lanes,
             )
 
-    # All the others
+    # Other layers
 
     def max_pool(self, source: Plane, target: Plane, row, window: Window) -> None:
-        """The greatest value in each window."""
+        """Emit the largest value in each window."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
@@ -392,7 +403,7 @@ class RowKernels:
     def mix(
         self, sources: list[tuple[Plane, int]], target: Plane, row, activation: Activation
     ) -> None:
-        """The sum of maps, each enlarged by its factor; with one source a copy."""
+        """Emit the sum of maps, each upsampled by its factor; with one source a copy."""
         channels = target.shape.channels
         bases = [
             tir_builder.let(plane.row(row // factor if factor > 1 else row))
@@ -435,7 +446,7 @@ class RowKernels:
             )
 
     def concatenate(self, sources: list[Plane], target: Plane, row) -> None:
-        """Maps side by side along the channels."""
+        """Emit the concatenation of maps along the channels."""
         start = tir_builder.let(target.row(row))
         done = 0
         for plane in sources:
@@ -460,7 +471,7 @@ class RowKernels:
     def pixels(
         self, source: Plane, target: Plane, row, mean: tuple[float, ...], scale: float
     ) -> None:
-        """uint8 to (value - mean) * scale, the means in the image's order of channels."""
+        """Emit (value - mean) * scale of uint8 values, the means in the image's channel order."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
 
         def write(offset, lanes):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machines that one compiles for, and what their registers allow."""
+"""The machines that are compiled for, and their registers and instructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ X86_LEVELS = {
     'x86-64-v2': {'sse4_2', 'ssse3'},
 }
 X86_VECTORS = {'avx512f': 512, 'avx': 256}
-"""Bits of a vector register by LLVM's name of the feature that brings them."""
+"""Width of a vector register in bits, by LLVM's name of the feature."""
 ARM_PARTS = {
     '0xd03': 'cortex-a53',
     '0xd08': 'cortex-a72',
@@ -36,24 +36,28 @@ ARM_PARTS = {
     '0xd41': 'cortex-a78',
     '0xd42': 'cortex-a78ae',
 }
-"""Part numbers of Arm Ltd. as /proc/cpuinfo shows them."""
+"""Part numbers of Arm Ltd. in /proc/cpuinfo."""
 HALF_ARITHMETIC = {'cortex-a76', 'neoverse-n1', 'cortex-a78', 'cortex-a78ae'}
-"""Processors that compute with float16 vectors, twice as many numbers at a time."""
+"""Processors that compute with vectors of float16, twice as many numbers at a time."""
 
 DOTS = {'dotprod': 'sdot', 'avx512vnni': 'vnni', 'avxvnni': 'vnni', 'avx2': 'pmadd'}
-"""LLVM's features by which 8-bit numbers are multiplied, the best first, and `Machine.dot`."""
+"""`Machine.dot` by LLVM's name of the feature that multiplies 8-bit numbers, the best first."""
 VNNI = {'avx512_vnni': ('x86-64-v4', '+avx512vnni'), 'avx_vnni': ('x86-64-v3', '+avxvnni')}
-"""What the kernel and LLVM call it, and the level beside which it counts: no level includes it."""
+"""By the kernel's name of the feature: the level that it adds to, and LLVM's name. No level
+includes it."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A target and the figures from which the register tiles follow.
+    """A target and the properties from which the register tiles follow.
 
     :ivar vector_bits: width of a vector register.
     :ivar registers: how many of them there are.
     :ivar lane_products: a product can take one factor from a lane of a register (NEON), so that
-        a vector of inputs serves several of them; otherwise a factor is broadcast from memory.
+        one vector of inputs is used for several products; otherwise a factor is broadcast from
+        memory.
+    :ivar dot: the instructions that sum products of 8-bit numbers: ``sdot``, ``vnni``, ``pmadd``
+        or '' for none.
     """
 
     target: object
@@ -66,22 +70,22 @@ class Machine:
 
     @property
     def gpu(self) -> str:
-        """The kind of graphics processor, '' for a processor."""
+        """The kind of GPU, '' for a processor."""
         kind = self.target.kind.name
         return kind if kind in gpu.KINDS else ''
 
     @property
     def cross(self) -> bool:
-        """Whether code for it cannot run here."""
+        """Whether code for it cannot run on this machine."""
         return self.triple.split('-')[0] != platform.machine()
 
     def lanes(self, dtype: str) -> int:
-        """Return how many numbers of a type one register holds."""
+        """Return how many numbers of a type fit into one register."""
         return self.vector_bits // {'float32': 32, 'float16': 16}[dtype]
 
 
 def host_cpu() -> str:
-    """Return LLVM's name for the processor, or the level of the instruction set, of this machine."""
+    """Return LLVM's name of this machine's processor, or the level of its instruction set."""
     if platform.machine() == 'aarch64':
         return ARM_PARTS.get(_cpu_field('CPU part'), 'generic')
     flags = set(_cpu_field('flags').split())
@@ -116,7 +120,7 @@ def best_precision(cpu: str, dot: str = '', calibrated: bool = False) -> str:
     """Return the precision that is fastest on a processor while detections stay the same.
 
     :param dot: as in `Machine`.
-    :param calibrated: whether the model can be computed in whole numbers.
+    :param calibrated: whether the model can be computed in integers.
     """
     if calibrated and dot:
         return 'int8'
@@ -124,12 +128,20 @@ def best_precision(cpu: str, dot: str = '', calibrated: bool = False) -> str:
 
 
 def integer_cpu(cpu: str, dot: str) -> str:
-    """Return the name of a processor for which int8 is compiled: x86's levels leave VNNI open."""
+    """Return the name of a processor for int8: the levels of x86 do not include VNNI."""
     return f'{cpu}-vnni' if dot == 'vnni' else cpu
 
 
+def machine_name() -> str:
+    """Return the name of this machine: of the board if it has one, else of the processor."""
+    try:
+        return Path('/proc/device-tree/model').read_text(errors='replace').strip('\0\n ')
+    except OSError:
+        return _cpu_field('model name') or f'{platform.machine()} {host_cpu()}'
+
+
 def _cpu_field(name: str) -> str:
-    """Return what the kernel says of the processor; a virtual one may hide features."""
+    """Return a field of the kernel's description of the processor; '' if it is not shown."""
     for line in Path('/proc/cpuinfo').read_text().splitlines():
         key, _, value = line.partition(':')
         if key.strip() == name:
@@ -138,7 +150,7 @@ def _cpu_field(name: str) -> str:
 
 
 def find_machine(name: str = 'host') -> Machine:
-    """Return the machine that ``host``, a preset's name or a TVM target (JSON) stands for.
+    """Return the machine for ``host``, the name of a preset, or a TVM target (JSON).
 
     :raises UserError: there is no such target, or this TVM cannot compile for it.
     """
@@ -188,8 +200,8 @@ def find_machine(name: str = 'host') -> Machine:
 def _vector_bits(target) -> int:
     """Return the width of a vector register.
 
-    TVM says 512 of every x86 processor; LLVM would then compute each vector in two halves, and
-    tiles made for 32 registers would not fit into 16.
+    TVM returns 512 for every x86 processor; LLVM would then compute each vector in two halves, and
+    tiles for 32 registers would not fit into 16.
     """
     from tvm.target import codegen
 
@@ -206,7 +218,7 @@ def _vector_bits(target) -> int:
 
 
 def _gpu_machine(target) -> Machine:
-    """Return the machine of a target for a GPU; the processor beside it is this one's by default.
+    """Return the machine of a target for a GPU; its host processor is this one's by default.
 
     :raises UserError: this TVM cannot compile for it.
     """

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is free in a convolution's kernel, and what is chosen where nobody measured.
+"""Tilings of convolution kernels: the parameters, the default, the candidates for tuning.
 
-A workload is a layer's shape, the precision and the processor; weights play no part in it. A
-`TilingConfig` for it says how the kernel in `rows` is cut. `face_tracking tune` measures some of
-`candidates` and records the best.
+The best tiling depends on the shape of the convolution, the precision and the processor, not on
+the weights. `face_tracking tune` measures some of `candidates` and records the best one.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tuning_records import records_for
 
 MOST_PIXELS = 16
-"""No register tile is longer."""
+"""Maximum number of pixels in a register tile."""
 
 
 @dataclass(frozen=True)
 class TilingConfig:
-    """How one convolution's kernel is cut.
+    """The tiling of a convolution kernel.
 
     :ivar pixels: neighboring pixels of a row whose sums are in registers together.
-    :ivar vectors: vectors of output channels that are computed beside each other.
-    :ivar unroll: steps of the sum over input channels between two jumps (dense ones only).
+    :ivar vectors: vectors of output channels that are computed together.
+    :ivar unroll: unrolled steps of the sum over input channels (dense convolutions only).
     """
 
     pixels: int
@@ -36,9 +35,9 @@ class TilingConfig:
 
 @dataclass(frozen=True)
 class ConvShape:
-    """A convolution as its kernel sees it: one row of it, in one precision.
+    """The properties of a convolution that determine its kernel, for one row in one precision.
 
-    :ivar window: kernel (height, width), stride, dilation as in `network.Window`.
+    :ivar size: of the kernel (height, width); stride and dilation as in `graph.Window`.
     :ivar inputs: input channels; 0 for a depthwise convolution.
     :ivar outputs: output channels.
     :ivar width: pixels of a row of the result.
@@ -55,7 +54,7 @@ class ConvShape:
 
     @staticmethod
     def of(layer: Convolution, shape: Shape, dtype: str) -> ConvShape:
-        """Return the workload of a layer whose result has ``shape``."""
+        """Return the properties of a layer whose result has ``shape``."""
         window = layer.window
         inputs = 0 if layer.depthwise else layer.weights.shape[2]
         return ConvShape(
@@ -64,9 +63,9 @@ class ConvShape:
 
     @property
     def key(self) -> str:
-        """The name under which its record is kept, such as ``1x1 64>64 w40 float32``.
+        """The name of its tuning record, such as ``1x1 64>64 w40 float32``.
 
-        The processor is not in it: each has records of its own.
+        The processor is not part of it: the records of each processor are in a separate file.
         """
         kernel = 'x'.join(map(str, self.size))
         for sign, pair in (('/', self.stride), ('d', self.dilation)):
@@ -76,25 +75,25 @@ class ConvShape:
         return f'{kernel} {channels} w{self.width} {self.dtype}'
 
 
-Chooser = Callable[[ConvShape], TilingConfig]
+TilingChooser = Callable[[ConvShape], TilingConfig]
 
 
-def recorded_choices(machine: Machine) -> Chooser:
-    """Return a function that looks each workload up in the records, and else takes the default."""
+def recorded_tilings(machine: Machine) -> TilingChooser:
+    """Return a function that returns the recorded tiling of a shape, or the default."""
     records = records_for(machine.cpu)
 
     def choose(workload: ConvShape) -> TilingConfig:
         record = records.get(workload.key)
-        return TilingConfig(**record.choice) if record else default_choice(workload, machine)
+        return TilingConfig(**record.choice) if record else default_tiling(workload, machine)
 
     return choose
 
 
-def default_choice(workload: ConvShape, machine: Machine) -> TilingConfig:
-    """Return the choice that follows from the number of registers alone."""
+def default_tiling(workload: ConvShape, machine: Machine) -> TilingConfig:
+    """Return the tiling that follows from the number of registers alone."""
     lanes, registers = machine.lanes(workload.dtype), machine.registers
     if not workload.inputs:
-        # Two registers at a time where one instruction loads both.
+        # Two registers at a time if one instruction loads both.
         vectors = 2 if machine.lane_products else 1
         taps = workload.size[0] * workload.size[1]
         return TilingConfig(max(1, min(8 // vectors, registers // vectors - taps - 2)), vectors)
@@ -103,7 +102,7 @@ def default_choice(workload: ConvShape, machine: Machine) -> TilingConfig:
 
 
 def _most_pixels(machine: Machine, vectors: int) -> int:
-    """Return how many pixels' sums fit into the registers, beside weights and inputs."""
+    """Return for how many pixels the sums fit into the registers, beside weights and inputs."""
     if machine.lane_products:
         most = (machine.registers - vectors) // (vectors + 1)
     else:
@@ -112,14 +111,14 @@ def _most_pixels(machine: Machine, vectors: int) -> int:
 
 
 def _even(width: int, most: int) -> int:
-    """Return the tile's length: few tiles first, then those that leave no odd rest."""
+    """Return the length of a tile: as few tiles as possible, of nearly the same length."""
     tiles = -(-width // min(most, width))
     return -(-width // tiles)
 
 
 def candidates(workload: ConvShape, machine: Machine) -> list[TilingConfig]:
-    """Return the choices that are worth measuring, the likeliest first, without the default."""
-    default = default_choice(workload, machine)
+    """Return the tilings to measure, the most promising first, without the default."""
+    default = default_tiling(workload, machine)
     found = (
         _depthwise_candidates(workload)
         if not workload.inputs
@@ -142,8 +141,8 @@ def _dense_candidates(workload: ConvShape, machine: Machine) -> list[TilingConfi
             for pixels in (even, most, shorter, _even(workload.width, most + 1), most - 1)
             if 1 <= pixels <= workload.width and vectors * pixels >= 4
         ]
-    likeliest = default_choice(workload, machine)
-    unrolled = [replace(likeliest, unroll=unroll) for unroll in (2, 4)]
+    promising = default_tiling(workload, machine)
+    unrolled = [replace(promising, unroll=unroll) for unroll in (2, 4)]
     return [*tiles[:2], *unrolled, *tiles[2:]]
 
 

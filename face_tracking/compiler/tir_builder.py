@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few words in which the kernels are written, over TVM's IR builder."""
+"""The small vocabulary of the kernels, on top of TVM's IR builder."""
 
 from __future__ import annotations
 
 import tvm.tirx.script.builder as T  # noqa: N812  TVM's own name for it
 from tvm import tirx
 from tvm.ir import Call, PrimType
+
+from face_tracking.errors import UserError
 
 serial, parallel, let = T.serial, T.parallel, T.Bind
 
@@ -56,7 +58,7 @@ def convert(value, dtype: str, lanes: int):
 
 
 def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
-    """Split ``count`` numbers into (offset, lanes): whole registers, then halves of them."""
+    """Split ``count`` numbers into (offset, lanes): full registers, then halves of them."""
     found, offset = [], 0
     while offset < count:
         while lanes > count - offset:
@@ -67,7 +69,7 @@ def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
 
 
 def for_vectors(count: int, lanes: int, body) -> None:
-    """Call ``body(index, lanes)`` over ``count`` numbers: a loop, and the rest behind it."""
+    """Call ``body(index, lanes)`` over ``count`` numbers: a loop, then the remainder."""
     whole = count // lanes
     if whole > 1:
         with serial(whole) as step:
@@ -79,7 +81,7 @@ def for_vectors(count: int, lanes: int, body) -> None:
 
 
 def tiled(count: int, tile: int, body) -> None:
-    """Call ``body(first, size)`` over ``count`` items: a loop of whole tiles, then the rest."""
+    """Call ``body(first, size)`` over ``count`` items: a loop of tiles, then the remainder."""
     whole = count // tile
     if whole > 1:
         with serial(whole) as step:
@@ -91,12 +93,12 @@ def tiled(count: int, tile: int, body) -> None:
 
 
 def wide(index):
-    """Return an index as 64 bits."""
+    """Return an index as a 64-bit integer."""
     return tirx.Cast('int64', index)
 
 
 def exponential(value, dtype: str, lanes: int):
-    """Return e to the power of ``value``, in plain arithmetic that vectorizes.
+    """Return e to the power of ``value``, in arithmetic that can be vectorized.
 
     exp(x) = 2^n * exp(r) with n = round(x / ln 2); exp(r) by its Taylor polynomial, which on
     |r| <= ln(2) / 2 is exact to float32 at degree 7.
@@ -120,8 +122,11 @@ def exponential(value, dtype: str, lanes: int):
     return result if dtype == 'float32' else let(convert(result, dtype, lanes))
 
 
-def activate(value, activation, dtype: str, lanes: int):
-    """Return ``value`` after a `network.Activation`."""
+def activate(value, activation, dtype: str, lanes: int, slopes=None):
+    """Return ``value`` after a `graph.Activation`.
+
+    :param slopes: the slopes of these channels, for ``prelu``.
+    """
     if activation.kind == 'clip':
         if activation.low != float('-inf'):
             value = tirx.max(value, constant(activation.low, dtype, lanes))
@@ -134,6 +139,15 @@ def activate(value, activation, dtype: str, lanes: int):
             value,
             value * constant(activation.low, dtype, lanes),
         )
+    elif activation.kind == 'prelu':
+        if slopes is None:
+            raise UserError(
+                'the network has a PReLU where the compiler computes none',
+                'run it on the CPU, or with runtime onnxruntime',
+            )
+        value = let(value)
+        zero = constant(0.0, dtype, lanes)
+        value = tirx.max(value, zero) + tirx.min(value, zero) * slopes
     elif activation.kind == 'sigmoid':
         one = constant(1.0, dtype, lanes)
         value = one / (one + exponential(constant(0.0, dtype, lanes) - value, dtype, lanes))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tuning records: what `face_tracking tune` measured, and the best choice for each workload.
+"""Tuning records: the measurements of `face_tracking tune`, and the best tiling of each shape.
 
-Records ship with the package for some processors (``tuned/CPU.json``); what is measured on this
-machine lies in the cache (``tuning/CPU.jsonl``, a line for each measurement) and comes first.
-Nothing here needs TVM: a node must know which records a library was compiled with.
+The package contains records for some processors (``tuned/CPU.json``). Measurements made on this
+machine are in the cache (``tuning/CPU.jsonl``, one line each) and take precedence. Nothing here
+needs TVM: a node must know which records a library was compiled with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,22 +19,26 @@ from face_tracking.errors import UserError
 
 SHIPPED = Path(__file__).with_name('tuned')
 FORMAT = 1
-KERNELS = ('tiling.py', 'tir_builder.py', 'lowering.py', 'row_kernels.py')
-"""The files on which a measurement depends."""
+KERNEL_VERSION = 1
+"""Raise this by one when the convolution kernels change so much that earlier measurements no
+longer hold; `face_tracking tune` then measures again."""
+LARGEST_LOG = 64 << 20
+LARGEST_TILE = 64
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One measurement of one choice.
+    """One measurement of one tiling.
 
-    :ivar workload: `choices.ConvShape.key`.
-    :ivar choice: the fields of a `choices.TilingConfig`.
-    :ivar value: what was measured, in ``unit``, for one call.
-    :ivar default: the same of the default choice, measured in turns with it.
-    :ivar unit: ``seconds``, or ``instructions`` where there was only an emulator.
-    :ivar by: on what it was measured.
-    :ivar kernels: hash of the kernels' source; measurements of other kernels do not compare.
-    :ivar final: the last word on this workload, measured longer than the candidates.
+    :ivar workload: `tiling.ConvShape.key`.
+    :ivar choice: the fields of a `tiling.TilingConfig`.
+    :ivar value: the measurement of one call, in ``unit``.
+    :ivar default: the same for the default tiling, measured in turns with it.
+    :ivar unit: ``seconds``, or ``instructions`` in an emulator.
+    :ivar by: the device on which it was measured.
+    :ivar kernels: version of the kernels; measurements of other versions cannot be compared.
+    :ivar final: the result for this shape, measured for longer than the candidates.
     """
 
     workload: str
@@ -48,20 +52,17 @@ class Record:
 
     @property
     def ratio(self) -> float:
-        """What it takes, as a fraction of what the default choice takes."""
+        """The measurement as a fraction of that of the default tiling."""
         return self.value / self.default
 
 
 def kernels_version() -> str:
-    """Return a hash of the kernels' source."""
-    digest = hashlib.sha256()
-    for name in KERNELS:
-        digest.update(Path(__file__).with_name(name).read_bytes())
-    return digest.hexdigest()[:12]
+    """Return the version of the kernels, for records."""
+    return f'v{KERNEL_VERSION}'
 
 
 class Log:
-    """The measurements of one processor, a line of JSON each; what is written is kept.
+    """The measurements for one processor, one line of JSON each.
 
     :raises UserError: it cannot be read or written.
     """
@@ -70,15 +71,15 @@ class Log:
         self.path = user_log(cpu)
 
     def read(self) -> list[Record]:
-        """Return all records, oldest first; a line that was cut short is passed over."""
+        """Return all records, oldest first; truncated lines are skipped."""
         return list(_read_log(self.path))
 
     def append(self, records: list[Record]) -> None:
-        """Write records behind the others."""
+        """Append records."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, 'ab+') as file:
-                # An interrupted line must not swallow the next one.
+                # A truncated line must not become part of the next one.
                 if file.tell():
                     file.seek(-1, 2)
                     file.write(b'' if file.read(1) == b'\n' else b'\n')
@@ -93,34 +94,40 @@ class Log:
 
 
 def user_log(cpu: str) -> Path:
-    """Return where this user's measurements for a processor are."""
+    """Return the path of this user's measurements for a processor."""
     return files.cache_dir() / 'tuning' / f'{cpu}.jsonl'
 
 
 def _read_log(path: Path):
-    try:
-        lines = path.read_text(errors='replace').splitlines()
-    except FileNotFoundError:
+    if not path.exists():
         return
-    except OSError as error:
-        raise UserError(
-            f'cannot read tuning records {path} ({error.strerror})',
-            'make it readable, or remove it',
-        ) from error
+    content = files.read_bytes(path, LARGEST_LOG, 'list of tuning records')
+    lines = content.decode(errors='replace').splitlines()
     names = {field.name for field in fields(Record)}
     for line in lines:
         try:
-            record = Record(
-                **{key: value for key, value in json.loads(line).items() if key in names}
+            yield _checked(
+                Record(**{key: value for key, value in json.loads(line).items() if key in names})
             )
-            if record.choice['pixels'] > 0 and record.choice['vectors'] > 0 < record.default:
-                yield record
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             continue
 
 
+def _checked(record: Record) -> Record:
+    """Return a record if its numbers are plausible.
+
+    :raises ValueError: they are not.
+    """
+    tiling = [record.choice['pixels'], record.choice['vectors'], record.choice.get('unroll', 1)]
+    if not all(isinstance(number, int) and 1 <= number <= LARGEST_TILE for number in tiling):
+        raise ValueError(f'the tiling of {record.workload} is {record.choice}')
+    if set(record.choice) > {'pixels', 'vectors', 'unroll'} or not record.default > 0:
+        raise ValueError(f'the record of {record.workload} is not valid')
+    return record
+
+
 def best_of(records: list[Record]) -> dict[str, Record]:
-    """Return the best final record of each workload, of the newest kernels it was measured with."""
+    """Return the best final record of each shape, of the newest kernels."""
     best: dict[str, Record] = {}
     for record in records:
         if not record.final:
@@ -132,39 +139,42 @@ def best_of(records: list[Record]) -> dict[str, Record]:
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """Return the records of a file that `write_records` wrote, by workload; none if it is missing."""
+    """Return the records of a file that `write_records` wrote, by shape; none if it is missing.
+
+    :raises UserError: the file is not a list of records.
+    """
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text())
-    return {
-        row['workload']: Record(
-            **row, unit=content['unit'], by=content['by'], kernels=content['kernels'], final=True
-        )
-        for row in content['records']
-    }
+    content = files.read_json(path, 'list of tuning records')
+    with files.malformed(path, 'list of tuning records', 'remove it'):
+        common = {name: str(content[name]) for name in ('unit', 'by', 'kernels')}
+        return {
+            str(row['workload']): _checked(Record(**row, **common, final=True))
+            for row in content['records']
+        }
 
 
 def records_for(cpu: str) -> dict[str, Record]:
-    """Return the best known record of each workload: this user's, else the shipped one."""
+    """Return the best known record of each shape: this user's, else that of the package."""
     try:
         own = best_of(list(_read_log(user_log(cpu))))
     except UserError as error:
-        print(f'face_tracking: {error}', file=sys.stderr)
+        _log.warning('%s', error)
         own = {}
     return {**read_records(SHIPPED / f'{cpu}.json'), **own}
 
 
 def digest(cpu: str) -> str:
-    """Return a hash of the choices that a network for this processor would be compiled with."""
+    """Return a hash of the tilings with which a network for this processor would be compiled."""
     choices = {key: record.choice for key, record in records_for(cpu).items()}
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Write records into a file as it ships with the package.
+    """Write records into a file like those of the package.
 
-    What a file that is there already holds of other workloads stays, if it was measured on the
-    same device with the same kernels.
+    The records of other shapes in an existing file are kept if they were measured on the same
+    device with the same kernels.
 
     :raises UserError: it cannot be written.
     """

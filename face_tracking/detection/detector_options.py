@@ -22,7 +22,9 @@ class EngineOptions(Options):
     """
 
     model: str = option(
-        '', 'Path or name of the face detector; empty = FACE_TRACKING_MODEL, else the bundled one'
+        '',
+        'Path or name of the face detector; empty = FACE_TRACKING_MODEL, else the bundled one',
+        source=True,
     )
     runtime: str = option(
         'tvm', 'Engine that runs the network: tvm, onnxruntime, opencv, tflite, coral or hailo'

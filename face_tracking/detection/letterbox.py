@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fitting an image of any size into a network's input, and finding the way back."""
+"""Fitting an image of any size into a network's input."""
 
 from __future__ import annotations
 
@@ -10,29 +10,54 @@ import cv2
 import numpy as np
 
 from face_tracking.errors import UserError
+from face_tracking.frame import Frame
 
 Downscaler = Callable[[np.ndarray, np.ndarray], None]
-"""Writes the means of each four pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
-both are contiguous, and the first may be written to."""
+"""Writes the mean of each 2x2 pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
+both are contiguous, and the first one may be written to."""
 
 
 class Fit(NamedTuple):
-    """How many pixels of the source one pixel of the network's input stands for, x and y."""
+    """Pixels of the image for one pixel of the network's input, x and y."""
 
     x: float
     y: float
 
 
-class Letterbox:
-    """Scales images into a fixed size, keeping their aspect; what is left over stays black.
+def fitted_size(
+    image: tuple[int, int], room: tuple[int, int], long_side: int | None = None
+) -> tuple[int, int]:
+    """Return (width, height) of an image scaled to fit into ``room``, aspect ratio kept.
 
-    The image goes to the top-left corner, so that the way back is a scale alone. The returned
-    image is a buffer that the next call writes over, or the source itself where it fits as
-    it is.
+    The arithmetic is exact, in integers, so that the result never exceeds the room.
+
+    :param image: (width, height) in pixels, at least 1 each.
+    :param room: (width, height) in pixels, at least 1 each.
+    :param long_side: largest length of the longer side in pixels.
+    """
+    width, height = image
+    # The scale is the fraction over / under.
+    over, under = (room[0], width) if room[0] * height <= room[1] * width else (room[1], height)
+    if long_side and long_side * under < over * max(width, height):
+        over, under = long_side, max(width, height)
+
+    def scaled(side: int) -> int:
+        return max((2 * side * over + under) // (2 * under), 1)
+
+    return scaled(width), scaled(height)
+
+
+class Letterbox:
+    """Scales images into a fixed size with their aspect ratio kept; the rest stays black.
+
+    The image is placed in the top-left corner, so that mapping back is a scale alone. The returned
+    image is a buffer that the next call overwrites, or the source itself if it has the input's
+    size.
 
     :param width: of the network's input in pixels, like ``height``.
-    :param long_side: scale an image no further than to this long side; None fills the input.
-    :param halve: what shrinks images of twice the input's size faster than OpenCV.
+    :param long_side: largest length of the image's longer side after scaling; None fills the
+        input.
+    :param downscale: halves images of twice the input's size faster than OpenCV.
     """
 
     def __init__(
@@ -40,38 +65,55 @@ class Letterbox:
         width: int,
         height: int,
         long_side: int | None = None,
-        halve: Downscaler | None = None,
+        downscale: Downscaler | None = None,
     ):
         self.width = width
         self.height = height
         self.long_side = long_side
-        self._halve = halve
+        self._downscale = downscale
         self._canvas = np.zeros((height, width, 3), np.uint8)
         self._shape: tuple[int, ...] = ()
         self._inner = (0, 0)
         self._fit = Fit(1, 1)
-        self._halves_exactly = False
+        self._is_twice = False
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
-        """Return the image, uint8 (height, width, 3), and the fit that leads back.
+    def __call__(self, image: np.ndarray | Frame) -> tuple[np.ndarray, Fit]:
+        """Return the scaled image, uint8 (height, width, 3), and the scale that maps back.
 
-        :param image: uint8 (H, W, 3).
-        :raises UserError: if ``image`` is anything else, or has no pixels.
+        :param image: a frame, of which only a reduced image is made if that suffices; or uint8
+            (H, W, 3).
+        :raises UserError: ``image`` is something else, has no pixels or is damaged.
         """
+        if not isinstance(image, Frame):
+            return self._fit_array(image)
+        fitted, _ = self._fit_array(image.scaled_bgr(*self.inner_size(image.width, image.height)))
+        # A reduced side is rounded up, so the scale is that to the frame itself.
+        return fitted, Fit(image.width / self._inner[0], image.height / self._inner[1])
+
+    def inner_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) to which an image of this size is scaled."""
+        return fitted_size((width, height), (self.width, self.height), self.long_side)
+
+    def _fit_array(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
         if image.shape != self._shape or image.dtype != np.uint8:
             self._prepare_for(image)
         if self._inner == image.shape[1::-1] == (self.width, self.height):
             return image, self._fit
-        if self._halves_exactly and image.flags.c_contiguous and image.flags.writeable:
-            self._halve(image, self._canvas)
+        if (
+            self._is_twice
+            and self._downscale is not None
+            and image.flags.c_contiguous
+            and image.flags.writeable
+        ):
+            self._downscale(image, self._canvas)
             return self._canvas, self._fit
         target = self._canvas[: self._inner[1], : self._inner[0]]
         cv2.resize(self._near(image), self._inner, dst=target, interpolation=cv2.INTER_LINEAR)
         return self._canvas, self._fit
 
-    def _prepare_for(self, image: np.ndarray):
-        """Work out what holds for all images of this shape."""
+    def _prepare_for(self, image: np.ndarray) -> None:
+        """Compute what is the same for all images of this shape."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise UserError(
                 f'an image of shape {image.shape} and type {image.dtype} cannot be searched',
@@ -79,27 +121,20 @@ class Letterbox:
             )
         height, width = image.shape[:2]
         self._shape = image.shape
-        self._inner = self._inner_size(width, height)
+        self._inner = self.inner_size(width, height)
         self._fit = Fit(width / self._inner[0], height / self._inner[1])
-        self._halves_exactly = (
-            self._halve is not None
-            and self._inner == (self.width, self.height)
-            and (height, width) == (2 * self.height, 2 * self.width)
+        self._is_twice = self._inner == (self.width, self.height) and (height, width) == (
+            2 * self.height,
+            2 * self.width,
         )
         self._halves.clear()
         self._canvas[:] = 0
 
-    def _inner_size(self, width: int, height: int) -> tuple[int, int]:
-        scale = min(self.width / width, self.height / height)
-        if self.long_side:
-            scale = min(scale, self.long_side / max(width, height))
-        return max(round(width * scale), 1), max(round(height * scale), 1)
-
     def _near(self, image: np.ndarray) -> np.ndarray:
-        """Halve the image until it is less than three times as large as it has to be.
+        """Halve the image until it is less than three times as large as the result.
 
-        Linear interpolation skips source pixels beyond a factor of two, and averaging over any
-        other factor than a whole one takes ten times as long as halving.
+        Linear interpolation skips source pixels beyond a factor of two, and averaging over a
+        factor that is not an integer takes ten times as long as halving.
         """
         height, width = image.shape[:2]
         while width >= 3 * self._inner[0] and height >= 3 * self._inner[1]:

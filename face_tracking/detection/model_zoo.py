@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloading published models: checked against their hash, whole or not at all."""
+"""Downloading published models: each is checked against its hash and stored completely or not."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from face_tracking import files
-from face_tracking.detection.families import PUBLISHED, Published
+from face_tracking.detection.published_models import PUBLISHED, Published
 from face_tracking.errors import UserError
 
 LARGEST = 64 << 20
-"""Bytes; what is larger is no model of ours, whatever the server says."""
+"""Maximum size of a model in bytes; more is refused, whatever the server announces."""
 CHUNK = 1 << 16
 TIMEOUT = 30.0
+SECURE = 'https://'
 
 Progress = Callable[[int, int], None]
-"""Told of each chunk: bytes so far, bytes in all (0 if the server does not say)."""
+"""Called after each chunk with the bytes received and the total (0 if unknown)."""
 
 
 def fetch_model(
@@ -31,33 +32,42 @@ def fetch_model(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch a published model unless it is there already, and return its path.
+    """Fetch a published model unless it is already there, and return its path.
 
-    :param source: a URL or a file to take it from instead of where it is published.
-    :param folder: where to put it; the cache if None.
-    :raises UserError: if there is no such model, it cannot be had, or its hash is wrong.
+    :param source: an https URL or a file to take it from instead of its publisher.
+    :param folder: where to store it; the cache if None.
+    :raises UserError: no such model is published, it cannot be fetched, or its hash is wrong.
     """
     if name not in PUBLISHED:
         raise UserError(
-            f'no model is published as "{name}"', f'choose one of {", ".join(PUBLISHED)}'
+            f'no model is published as "{name[:80]}"', f'choose one of {", ".join(PUBLISHED)}'
         )
     published = PUBLISHED[name]
+    if len(published.sha256) != 64:
+        raise UserError(f'no SHA-256 is known for the model {name}', 'add it to its family')
     target = (folder or files.cache_dir() / 'models') / published.file
-    if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == published.sha256:
+    if _is_complete(target, published):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _store(published, source or published.url, target, progress)
     except OSError as error:
-        raise UserError(
-            f'cannot write {target} ({error.strerror})',
-            "check the folder's permissions and the space left",
+        raise files.os_error(
+            f'cannot write {target}', error, "check the folder's permissions and the space left"
         ) from error
     return target
 
 
-def _store(published: Published, source: str, target: Path, progress: Progress | None):
-    """Write to a file beside the target first, so that nobody ever sees half a model."""
+def _is_complete(path: Path, published: Published) -> bool:
+    try:
+        content = files.read_bytes(path, LARGEST, 'model')
+    except UserError:
+        return False
+    return hashlib.sha256(content).hexdigest() == published.sha256
+
+
+def _store(published: Published, source: str, target: Path, progress: Progress | None) -> None:
+    """Write to a temporary file beside the target, so that no incomplete model is ever seen."""
     handle, name = tempfile.mkstemp(prefix=f'.{target.name}.', dir=target.parent)
     digest = hashlib.sha256()
     try:
@@ -70,8 +80,8 @@ def _store(published: Published, source: str, target: Path, progress: Progress |
         found = digest.hexdigest()
         if found != published.sha256:
             raise UserError(
-                f'what {source} delivers is not {published.file}: its SHA-256 is '
-                f'{found[:16]}..., not {published.sha256[:16]}...',
+                f'{source} is not {published.file}: its SHA-256 is {found[:16]}..., '
+                f'not {published.sha256[:16]}...',
                 'try again, or give another place with --from',
             )
         os.chmod(name, 0o644)
@@ -83,18 +93,20 @@ def _store(published: Published, source: str, target: Path, progress: Progress |
 
 def _chunks(source: str, progress: Progress | None) -> Iterator[bytes]:
     if '://' not in source:
-        yield from _read_file(Path(source).expanduser())
+        yield files.read_bytes(files.expand(source), LARGEST, 'model')
         return
+    _check_address(source)
     done = 0
     try:
         request = Request(source, headers={'User-Agent': 'face_tracking'})
-        with urlopen(request, timeout=TIMEOUT) as response:
+        with build_opener(_SecureRedirects).open(request, timeout=TIMEOUT) as response:
             total = int(response.headers.get('Content-Length') or 0)
             while chunk := response.read(CHUNK):
                 done += len(chunk)
                 if max(done, total) > LARGEST:
                     raise UserError(
-                        f'what {source} delivers is far too large for a model', 'check the address'
+                        f'{source} is larger than {LARGEST >> 20} MiB, too large for a model',
+                        'check the address',
                     )
                 if progress:
                     progress(done, total)
@@ -110,11 +122,20 @@ def _chunks(source: str, progress: Progress | None) -> Iterator[bytes]:
             'check the network, or give a file with --from',
         ) from error
     if done < total:
-        raise UserError(f'{source} broke off after {done} of {total} bytes', 'try again')
+        raise UserError(f'{source} ended after {done} of {total} bytes', 'try again')
 
 
-def _read_file(path: Path) -> Iterator[bytes]:
-    try:
-        yield path.read_bytes()
-    except OSError as error:
-        raise UserError(f'cannot read {path} ({error.strerror})', 'check the path') from error
+def _check_address(address: str) -> None:
+    if not address.startswith(SECURE):
+        raise UserError(
+            f'{address[:200]} is not an https address', 'give an https address or a file'
+        )
+
+
+class _SecureRedirects(HTTPRedirectHandler):
+    """Follows redirections to https addresses alone."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Return the request for the new address."""
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

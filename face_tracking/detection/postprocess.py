@@ -1,45 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network's raw outputs to the faces in the image: decoded, suppressed, mapped back."""
+"""From a network's raw outputs to the faces in the image: decode, suppress, map back."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
-from face_tracking.detection.decoders import Decoder
+from face_tracking.detection.families import FAMILIES
+from face_tracking.detection.families.base import Candidates, Decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import ModelDescription
-from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD, blend, suppress
+from face_tracking.detection.suppression import (
+    MAX_CANDIDATES,
+    VOTE_IOU_THRESHOLD,
+    blend,
+    strongest,
+    suppress,
+)
 
-COMPILED = ('anchor_free', 'yunet')
-"""The decoders that `face_tracking.compiler` can put into a network's library."""
 NUMBERS = 15
-"""Of each face: score, x1, y1, x2, y2, five landmarks x, y."""
+"""Numbers of a face: score, x1, y1, x2, y2, five landmarks x, y."""
 
 
 class PostProcessParam(IntEnum):
-    """What a compiled selection is told, as float32 numbers in this order."""
+    """The parameters of a compiled postprocessor: float32 numbers in this order."""
 
-    LEAST_LOGIT = 0  # of a cell, for a decoder that gets logits
-    LEAST_SQUARE = 1  # of its score
-    OVERLAP = 2  # two boxes that overlap by more are one face
-    MOST = 3  # faces
-    SCALE_X = 4  # pixels of the image in one of the input
+    MIN_LOGIT = 0  # minimum logit of a cell, for decoders whose first number is a logit
+    MIN_SQUARED_SCORE = 1
+    NMS_THRESHOLD = 2  # two boxes with a larger IoU are the same face
+    MAX_FACES = 3
+    SCALE_X = 4  # pixels of the image in one pixel of the network's input
     SCALE_Y = 5
-    WIDTH = 6  # of the image
-    HEIGHT = 7
+    IMAGE_WIDTH = 6
+    IMAGE_HEIGHT = 7
 
 
 @dataclass(frozen=True)
 class OutputLayout:
-    """What a compiled selection has to know of a network's outputs.
+    """What a compiled postprocessor has to know about a network's outputs.
 
-    :ivar kind: the decoder's name.
+    :ivar kind: the name of the detector family.
     :ivar outputs: names of the outputs, in the decoder's order.
     """
 
@@ -49,28 +55,29 @@ class OutputLayout:
 
     @classmethod
     def of(cls, description: ModelDescription) -> OutputLayout | None:
-        """Return the head of a model, None where its decoder has no compiled form."""
+        """Return the layout of a model, None where its family has no compiled form."""
         options = dict(description.decoder_options)
-        if description.decoder not in COMPILED or options.keys() != {'strides'}:
+        family = FAMILIES.get(description.decoder)
+        if family is None or family.compiled is None or options.keys() != {'strides'}:
             return None
-        return cls(description.decoder, tuple(options['strides']), description.outputs)
+        return cls(family.name, tuple(options['strides']), tuple(description.outputs))
 
     @classmethod
-    def from_json(cls, value: dict | None) -> OutputLayout | None:
-        """Return the head whose fields JSON has kept, None where there was none."""
+    def from_json(cls, value: Mapping[str, Any] | None) -> OutputLayout | None:
+        """Return the layout that was stored as JSON, None where none was."""
         return value and cls(value['kind'], tuple(value['strides']), tuple(value['outputs']))
 
     def grids(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return columns and rows of each grid over an input of so many pixels."""
+        """Return columns and rows of each grid for an input of this size in pixels."""
         return [(math.ceil(width / stride), math.ceil(height / stride)) for stride in self.strides]
 
     def cells(self, width: int, height: int) -> int:
-        """Return how many cells all grids have together."""
+        """Return the number of cells in all grids."""
         return sum(columns * rows for columns, rows in self.grids(width, height))
 
 
 class PostProcessor(ABC):
-    """Finds the faces among what a network says of every cell of its input."""
+    """Finds the faces in the outputs of a network."""
 
     @abstractmethod
     def select(
@@ -82,38 +89,66 @@ class PostProcessor(ABC):
         fit: Fit,
         size: tuple[int, int],
     ) -> np.ndarray:
-        """Return the faces, float32 (N, `NUMBERS`), best first, in pixels of the image.
+        """Return the faces, float32 (N, :data:`NUMBERS`), best first, in pixels of the image.
 
         :param outputs: of the network, raw, in the decoder's order.
-        :param score_threshold: least score of a face, 0 to 1.
-        :param nms_threshold: two boxes that overlap by more (intersection over union) are one
-            face, whose place is the mean of the boxes that agree on it
-            (`face_tracking.detection.suppression`).
-        :param max_faces: return at most so many, the best; 0 returns all.
+        :param score_threshold: minimum score of a face, 0 to 1.
+        :param nms_threshold: two boxes with a larger intersection over union are the same face.
+            Its box is the mean of the boxes that agree
+            (:mod:`face_tracking.detection.suppression`).
+        :param max_faces: maximum number of faces, the best ones; 0 = unlimited.
         :param fit: how the image was fitted into the input.
-        :param size: width and height of the image, to which boxes are cut; one of which
-            nothing is left is none.
+        :param size: width and height of the image. Boxes are cut to it, and a box of which
+            nothing is left is dropped.
         """
 
 
 class NumpyPostProcessor(PostProcessor):
-    """Selects with NumPy and OpenCV, whatever engine the outputs are from.
+    """Postprocessing with NumPy and OpenCV, for the outputs of any engine.
 
     :param decode: the model's decoder.
-    :param vote_iou_threshold: see `face_tracking.detection.suppression.blend`; 1 takes the best box alone.
+    :param vote_iou_threshold: see :func:`face_tracking.detection.suppression.blend`; 1 takes the
+        best box alone.
     """
 
     def __init__(self, decode: Decoder, vote_iou_threshold: float = VOTE_IOU_THRESHOLD):
         self._decode, self._vote_iou_threshold = decode, vote_iou_threshold
 
-    def select(self, outputs, score_threshold, nms_threshold, max_faces, fit, size):
+    def select(
+        self,
+        outputs: Sequence[np.ndarray],
+        score_threshold: float,
+        nms_threshold: float,
+        max_faces: int,
+        fit: Fit,
+        size: tuple[int, int],
+    ) -> np.ndarray:
+        """Return the faces, see :meth:`PostProcessor.select`."""
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
             return np.zeros((0, NUMBERS), np.float32)
+        if len(candidates.scores) > MAX_CANDIDATES:
+            best = strongest(candidates.scores)
+            candidates = Candidates(*(values[best] for values in candidates))
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
+        places = self._merged_places(candidates, kept, nms_threshold)
         scale = np.array((fit, size), np.float32)
+        rows = np.empty((len(kept), NUMBERS), np.float32)
+        rows[:, 0] = candidates.scores[kept]
+        np.multiply(places.reshape(-1, 7, 2), scale[0], out=rows[:, 1:].reshape(-1, 7, 2))
+        boxes = rows[:, 1:5].reshape(-1, 2, 2)
+        np.maximum(boxes, 0, out=boxes)
+        np.minimum(boxes, scale[1], out=boxes)
+        # A box that lies in the padding entirely, or is not a number, has no inside.
+        inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
+        return rows if inside.all() else rows[inside]
+
+    def _merged_places(
+        self, candidates: Candidates, kept: np.ndarray, nms_threshold: float
+    ) -> np.ndarray:
+        """Return boxes and landmarks of the kept candidates, float32 (K, 14), after box voting."""
         places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
-        places = blend(
+        return blend(
             places,
             candidates.boxes,
             candidates.scores,
@@ -121,12 +156,3 @@ class NumpyPostProcessor(PostProcessor):
             nms_threshold,
             self._vote_iou_threshold,
         )
-        rows = np.empty((len(kept), NUMBERS), np.float32)
-        rows[:, 0] = candidates.scores[kept]
-        np.multiply(places.reshape(-1, 7, 2), scale[0], out=rows[:, 1:].reshape(-1, 7, 2))
-        boxes = rows[:, 1:5].reshape(-1, 2, 2)
-        np.maximum(boxes, 0, out=boxes)
-        np.minimum(boxes, scale[1], out=boxes)
-        # A box that lies wholly in the padding, or is not a number, has no inside.
-        inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
-        return rows if inside.all() else rows[inside]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Non-maximum suppression: of boxes that show the same face, the best remains.
+"""Non-maximum suppression with box voting.
 
-The best of several cells that see a face is now this one and now that one, and with each change
-the box would jump. So what remains is the mean of those that agree, after Bazarevsky et al.,
-"BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019, section 3.4.
+Of the boxes that show the same face the best one remains. Which cell scores best changes from
+image to image, and with each change the box would jump. The box that remains is therefore the
+mean of those that agree, after Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face
+Detection on Mobile GPUs", 2019, section 3.4.
 """
 
 from __future__ import annotations
@@ -14,27 +15,40 @@ import numpy as np
 from face_tracking import boxes as box_math
 
 VOTE_IOU_THRESHOLD = 0.6
-"""Of the boxes that a better one displaces, those that overlap it by more than this (intersection
-over union) have their say: the others may be of a neighbor."""
+"""A suppressed box is averaged into the best one if their IoU is larger than this; boxes with a
+smaller IoU may belong to a neighboring face."""
+MAX_CANDIDATES = 2000
+"""Maximum number of boxes that are compared, the best ones. The time rises with the square of
+their number, and some networks score every cell above a low threshold."""
 LEAST_WEIGHT = 1e-30
-"""Of a box in the mean: where all scores are 0, all count alike."""
+"""Smallest weight in the mean; if all scores are 0, all boxes count equally."""
+
+
+def strongest(scores: np.ndarray, count: int = MAX_CANDIDATES) -> np.ndarray | slice:
+    """Return the indices of the ``count`` highest of ``scores`` (N,), in their order.
+
+    Of equal scores at the limit the earlier ones are taken.
+    """
+    if len(scores) <= count:
+        return slice(None)
+    return np.sort(np.argsort(-scores, kind='stable')[:count])
 
 
 def suppress(
     boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, limit: int = 0
 ) -> np.ndarray:
-    """Return the rows to keep, int64 (K,), best first.
+    """Return the indices of the boxes to keep, int64 (K,), best first.
 
-    Greedy: the best box is kept and those that overlap it by more than ``iou_threshold`` go,
-    then the best of the rest, and so on. Of equal scores the earlier row counts as better.
+    Greedy: the best box is kept and those with a larger IoU than ``iou_threshold`` are removed,
+    then the best of the rest is kept, and so on. Of equal scores the earlier index comes first.
 
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]``.
     :param scores: float32 (N,).
-    :param limit: return at most so many; 0 returns all.
+    :param limit: maximum number of indices; 0 = unlimited.
     """
     rows = boxes.copy()
     rows[:, 2:] -= boxes[:, :2]
-    # As lists: OpenCV reads those several times faster than arrays.
+    # OpenCV reads lists several times faster than arrays.
     kept = cv2.dnn.NMSBoxes(rows.tolist(), scores.tolist(), 0, iou_threshold)
     return np.asarray(kept[:limit] if limit else kept, np.int64)
 
@@ -47,26 +61,26 @@ def blend(
     iou_threshold: float,
     vote_iou_threshold: float = VOTE_IOU_THRESHOLD,
 ) -> np.ndarray:
-    """Return ``rows`` (K, M) of the boxes kept, each the mean over the boxes that agree on a face.
+    """Return the rows of the kept boxes, (K, M), each averaged over the boxes that agree with it.
 
-    Those are the one kept and, of those that it displaced, those that overlap it by more than
-    ``vote_iou_threshold``. They weigh as much as the fourth power of their scores: beside a sure box a
-    weak one counts next to nothing.
+    A kept box agrees with itself and with those of the boxes it suppressed whose IoU with it is
+    larger than ``vote_iou_threshold``. The weights are the fourth powers of the scores.
 
-    :param rows: float32 (N, M), what to average, of all boxes.
-    :param boxes, scores: see :func:`suppress`.
-    :param kept, iou_threshold: what that returned, and what it was told.
+    :param rows: float32 (N, M), what to average, for all boxes.
+    :param boxes: see :func:`suppress`.
+    :param scores: see :func:`suppress`.
+    :param kept: what :func:`suppress` returned for these boxes.
+    :param iou_threshold: the threshold given to :func:`suppress`.
     """
     found = rows[kept]
-    if len(kept) == len(boxes):
+    removed = np.setdiff1d(np.arange(len(boxes)), kept, assume_unique=True)
+    if not len(removed):
         return found
-    overlap = box_math.iou(boxes[kept], boxes)
+    overlap = box_math.iou(boxes[kept], boxes[removed])
     first = (overlap > iou_threshold).argmax(axis=0)
-    agree = overlap > max(iou_threshold, vote_iou_threshold)
-    agree &= first == np.arange(len(kept))[:, None]
-    agree[:, kept] = np.eye(len(kept), dtype=bool)
+    agree = overlap[first, np.arange(len(removed))] > max(iou_threshold, vote_iou_threshold)
     weights = np.maximum(scores**4, LEAST_WEIGHT)
-    for k in np.flatnonzero(agree.sum(axis=1) > 1):
-        own = weights[agree[k]]
-        found[k] = own @ rows[agree[k]] / own.sum()
+    for k in np.unique(first[agree]):
+        own = np.r_[kept[k], removed[agree & (first == k)]]
+        found[k] = weights[own] @ rows[own] / weights[own].sum()
     return found

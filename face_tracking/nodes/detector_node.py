@@ -9,29 +9,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.serialization import deserialize_message
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.backoff import Retry
 from face_tracking.detection.detector_options import DetectorOptions, EngineOptions
 from face_tracking.detection.scheduler import Budget, DetectionScheduler
 from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.enable_service import EnableService
-from face_tracking.nodes.images import from_image, to_header
+from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.image_input import image_topic, read_image
+from face_tracking.nodes.images import to_header
+from face_tracking.nodes.landmarks import to_landmarks
+from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 
 
 @dataclass(frozen=True)
-class DetectorParameters(DetectorOptions):
+class DetectorParameters(DetectorOptions, ImageInputOptions):
     """The parameters of the detector node."""
 
     low_score_threshold: float = option(
@@ -52,6 +56,7 @@ class DetectorParameters(DetectorOptions):
     )
 
 
+_LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
 _MOST_CORES = 4  # that engines take by themselves
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
@@ -67,58 +72,63 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def __init__(self, subscribe: bool = True, **options: Any):
         super().__init__('detector_node', DetectorParameters, **options)
         self.on_detections: list[Callable[[Detections], None]] = []
-        self._found = self.create_publisher(Detection2DArray, 'faces/detections', RELIABLE)
-        self._candidates = self.create_publisher(
-            Detection2DArray, 'faces/detections_low_confidence', RELIABLE
-        )
+        self._found = self.publisher('faces/detections')
+        self._candidates = self.publisher('faces/detections_low_confidence')
+        self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
-        self._problem: UserError | None = None
-        self._wanted = True
+        self._loading = Retry()
+        self._model_wanted = False
         self._received = 0
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
         self._followed: Tracks | None = None
-        self._subscribes = subscribe
-        self._tracks: Subscription | None = None
-        self._listen_for_tracks()
-        self._images = EnableService(
-            self,
-            (
-                lambda: self.create_subscription(
-                    Image, 'camera/image_raw', self._on_message, SENSOR_DATA, raw=True
-                ),
+        self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
+        self._image_topic, self._image_type = image_topic(self.parameters.image_transport)
+        if subscribe:
+            self.add_input(self._image_topic, self._on_message, raw=True)
+            self.add_input(
+                'faces/tracks',
+                self._on_tracks,
+                needed=lambda: self.parameters.detect_interval == 0,
             )
-            if subscribe
-            else (),
-        )
-        self._worker: Worker[Frame | None] = Worker(self._work, self._fail, 1, 'detector')
-        self._worker.submit(None)
         self.start()
 
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
-        if self._images.enabled and self._count_and_test() and self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+        if self.active and self._count_and_test() and self._claim_detection_slot(frame):
+            self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Take what is followed already, which needs fewer looks. Callable from any thread."""
         self._followed = tracks
 
+    def configure(self) -> None:
+        """Have the worker load the model."""
+        self._model_wanted = True
+        self._loading.request()
+        self._worker.submit(None)
+
+    def cleanup(self) -> None:
+        """Have the worker release the model."""
+        self._model_wanted = False
+        self._worker.submit(None)
+
+    def tick(self) -> None:
+        """Have the worker load the model again if that has failed."""
+        if self._model_wanted and self._loading.due:
+            self._worker.submit(None)
+
     def apply(self, changed: set[str]) -> None:
         """Take new thresholds over at once; load what needs loading in the worker."""
-        if changed & _OF_THE_ENGINE:
-            self._wanted = True
-            self._worker.submit(None)
+        if changed & _OF_THE_ENGINE and self.lifecycle_state != 'unconfigured':
+            self.configure()
         self._scheduler.budget = Budget(self.parameters.cpu_budget)
-        self._listen_for_tracks()
         self._set_thresholds()
 
     def close(self) -> bool:
         """Stop the worker and give back what the engine holds."""
         if not self._worker.close():
             return False
-        if self._detector is not None:
-            self._detector.close()
-            self._detector = None
+        self._release()
         return True
 
     def report(self, report: Report) -> None:
@@ -136,61 +146,58 @@ class DetectorNode(FaceNode[DetectorParameters]):
                 backend=self._detector.runtime.name,
             )
         report.values.update(values)
-        if self._problem is not None:
-            report.say(ERROR, str(self._problem))
-        elif not self._images.enabled:
-            report.say(OK, 'paused')
-        elif self._detector is None:
+        if self._loading.problem is not None:
+            report.say(ERROR, str(self._loading.problem))
+        elif self._model_wanted and self._detector is None:
             report.say(WARN, 'loading the model')
-        elif rate == 0:
-            report.say(WARN, 'no images come')
+        elif self.active and rate == 0:
+            report.say(WARN, 'no images received')
+
+    def _detect_later(self, frame: Frame) -> None:
+        detector = self._detector
+        if detector is not None:
+            detector.expect(frame)
+        self._worker.submit(frame)
 
     def _count_and_test(self) -> bool:
         """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
         self._received += 1
+        if self.load_level >= LoadLevel.HALF_DETECTIONS:
+            return (self._received - 1) % (2 * max(interval, 1)) == 0
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a look, where that decides."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame.image, frame.stamp, self._followed
+            frame, frame.stamp, self._followed
         )
 
-    def _listen_for_tracks(self) -> None:
-        """Hear what is followed only while it decides when to look."""
-        wanted = self._subscribes and self.parameters.detect_interval == 0
-        if wanted and self._tracks is None:
-            self._tracks = self.create_subscription(
-                Detection2DArray, 'faces/tracks', self._on_tracks, RELIABLE
-            )
-        elif not wanted and self._tracks is not None:
-            self.destroy_subscription(self._tracks)
-            self._tracks = None
-
     def _on_tracks(self, message: Detection2DArray) -> None:
-        self._followed, _ = tracks_from_message(message)
+        self._followed, refused = tracks_from_message(message)
+        self.refuse('entries of faces/tracks', refused)
 
     def _on_message(self, serialized: bytes) -> None:
         # Kept serialized until it is known to be wanted: four of five are not.
         if not self._count_and_test():
             return
         try:
-            frame = from_image(deserialize_message(serialized, Image))
+            frame = read_image(deserialize_message(serialized, self._image_type), self.now())
         except UserError as error:
-            self.meter.count('unusable images')
-            self.log_throttled(error)
+            self.refuse_message('images', error)
             return
         if self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def _work(self, frame: Frame | None) -> None:
-        if self._wanted:
+        if not self._model_wanted:
+            self._release()
+        elif self._loading.due:
             self._load()
         if frame is None or self._detector is None:
             return
         started, spent = time.perf_counter(), time.thread_time()
-        detections = self._detector.detect(frame.image, frame.stamp)
+        detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
         for hook in self.on_detections:
@@ -210,30 +217,48 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return self.parameters.threads or min(_MOST_CORES, os.cpu_count() or 1)
 
     def _load(self) -> None:
-        self._wanted = False
-        values = self.parameters
+        """Load the model; the previous one stays in use if that fails."""
+        self._loading.begin()
         try:
-            detector = create_detector(
-                values.model or None,
-                values.runtime,
-                values.size(),
-                values.threads,
-                values.device,
-                values.precision,
-                vote_iou_threshold=values.vote_iou_threshold,
+            with self._worker.pulse.allow(_LONGEST_LOADING):
+                detector = self._create_detector()
+        except Exception as error:
+            problem = (
+                error
+                if isinstance(error, UserError)
+                else UserError(
+                    f'the model cannot be loaded: {describe(error)}',
+                    'choose another model or runtime',
+                )
             )
-        except UserError as error:
-            self._problem = error
-            self.get_logger().error(str(error))
+            if self._loading.failed(problem):
+                self.get_logger().error(f'{problem} (tried again with growing pauses)')
             return
-        old, self._detector, self._problem = self._detector, detector, None
+        self._release()
+        self._detector = detector
         self._set_thresholds()
-        if old is not None:
-            old.close()
+        after = ' after all' if self._loading.succeeded() else ''
         self.get_logger().info(
-            f'{detector.model.name} at {detector.model.width}x{detector.model.height} '
-            f'on {detector.runtime.name}'
+            f'loaded {detector.model.name} at {detector.model.width}x{detector.model.height} '
+            f'on {detector.runtime.name}{after}'
         )
+
+    def _create_detector(self) -> FaceDetector:
+        values = self.parameters
+        return create_detector(
+            values.model or None,
+            values.runtime,
+            values.size(),
+            values.threads,
+            values.device,
+            values.precision,
+            vote_iou_threshold=values.vote_iou_threshold,
+        )
+
+    def _release(self) -> None:
+        detector, self._detector = self._detector, None
+        if detector is not None:
+            detector.close()
 
     def _set_thresholds(self) -> None:
         detector, values = self._detector, self.parameters
@@ -244,15 +269,18 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
         header = to_header(frame.stamp, frame.frame_id)
+        if self._landmarks.get_subscription_count():
+            numbers = np.arange(1, len(detections) + 1)
+            self._landmarks.publish(
+                to_landmarks(
+                    numbers, detections.boxes, detections.scores, detections.landmarks, header
+                )
+            )
         if self._candidates.get_subscription_count():
             self._candidates.publish(detections_to_message(detections, header))
         if self._found.get_subscription_count():
             strong = detections.scores >= self.parameters.score_threshold
             self._found.publish(detections_to_message(detections[strong], header))
-
-    def _fail(self, error: Exception) -> None:
-        self.meter.count('failures')
-        self.log_throttled(error)
 
 
 def build() -> list[FaceNode]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node tells about itself on ``/diagnostics``, once a second."""
+"""The status of a node on ``/diagnostics``, once per second."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 
 from face_tracking.system_health import BoardState, read_board
@@ -20,6 +19,7 @@ from face_tracking.system_health import BoardState, read_board
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PERIOD = 1.0
 _BOARD_PERIOD = 5.0
+_MOST_COUNTS = 50  # different events; the texts of other nodes may be part of their names
 _HOT = 80.0  # a Pi 5 begins to slow down there
 
 
@@ -49,7 +49,14 @@ class Meter:
     def count(self, what: str, times: int = 1) -> None:
         """Note that something happened, counted over the node's life."""
         with self._lock:
+            if what not in self._counts and len(self._counts) >= _MOST_COUNTS:
+                what = 'other'
             self._counts[what] += times
+
+    def counts(self) -> dict[str, str]:
+        """Return how often each event has happened over the life of the node."""
+        with self._lock:
+            return {what: str(number) for what, number in self._counts.items()}
 
     def take(self) -> tuple[float, dict[str, str]]:
         """Return the rate since the last call, in hertz, and all figures by name; start anew."""
@@ -81,17 +88,19 @@ class Report:
 
 
 class Diagnostics:
-    """Publishes a node's status each second, with its process's memory and the board's health.
+    """The status of a node, with the memory of its process and the health of the board.
 
     :param node: whose full name the status bears, so that robots on one network stay apart.
-    :param fill: puts the node's own remarks and values into the report.
-    :param board: reads the board's state.
+    :param fill: puts the remarks and values of the node into the report.
+    :param publisher: publishes ``diagnostic_msgs/DiagnosticArray``.
+    :param board: reads the state of the board.
     """
 
     def __init__(
         self,
         node: Node,
         fill: Callable[[Report], None],
+        publisher: Publisher,
         board: Callable[[], BoardState] = read_board,
     ):
         self._node = node
@@ -100,9 +109,24 @@ class Diagnostics:
         self._board, self._board_read = BoardState(), float('-inf')
         self._process = psutil.Process()
         self._process.cpu_percent()
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # A steady clock: a simulation at rest is no reason to fall silent.
-        node.create_timer(PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publisher = publisher
+
+    @property
+    def period(self) -> float:
+        """Seconds between two publications, in real time also in a simulation."""
+        return PERIOD
+
+    def publish(self) -> None:
+        """Publish the status of the node now."""
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._publisher.publish(DiagnosticArray(header=header, status=[self.status()]))
+
+    @property
+    def board(self) -> BoardState:
+        """The last reading of the board, renewed every few seconds."""
+        if time.monotonic() - self._board_read > _BOARD_PERIOD:
+            self._board, self._board_read = self._read_board(), time.monotonic()
+        return self._board
 
     def status(self) -> DiagnosticStatus:
         """Return the node's status now."""
@@ -120,9 +144,7 @@ class Diagnostics:
         )
 
     def _add_board(self, report: Report) -> None:
-        if time.monotonic() - self._board_read > _BOARD_PERIOD:
-            self._board, self._board_read = self._read_board(), time.monotonic()
-        state = self._board
+        state = self.board
         if state.temperature is not None:
             report.values['temperature (C)'] = f'{state.temperature:.1f}'
             if state.temperature >= _HOT:
@@ -132,7 +154,3 @@ class Diagnostics:
             report.values['throttled since boot'] = ', '.join(state.throttled_before) or 'never'
         if state.throttling:
             report.say(WARN, f'the board slows down: {", ".join(state.throttling)}')
-
-    def _publish(self) -> None:
-        header = Header(stamp=self._node.get_clock().now().to_msg())
-        self._publisher.publish(DiagnosticArray(header=header, status=[self.status()]))

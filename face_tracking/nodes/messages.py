@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detections and tracks to and from ``vision_msgs/Detection2DArray``.
 
-Every message is read and validated here: what the rest of the package receives is finite.
+Every message is read and validated here: what the rest of the package receives is finite and
+bounded. What is refused is counted by its reason.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from std_msgs.msg import Header
@@ -29,6 +32,11 @@ FACE = 'face'
 LARGEST_COORDINATE = 1e6
 """Pixels. Images are smaller, and the square still fits a float32."""
 LARGEST_ID = 2**63 - 1
+MOST_FACES = 500
+"""Detections or tracks of one message that are used, those with the best scores."""
+_MOST_HYPOTHESES = 32  # of one detection
+Refused = Counter[str]
+"""Number of entries that were left out, by reason."""
 _Row = tuple[float, float, float, float, float]
 
 
@@ -50,49 +58,68 @@ def tracks_to_message(tracks: Tracks, header: Header) -> Detection2DArray:
     return _to_message(tracks.boxes, tracks.scores, list(map(str, tracks.ids.tolist())), header)
 
 
-def detections_from_message(message: Detection2DArray) -> tuple[Detections, int]:
-    """Return the detections of a message, best first, and the number of entries left out.
+def detections_from_message(
+    message: Detection2DArray, accepted: Collection[str] = (FACE,)
+) -> tuple[Detections, Refused]:
+    """Return the detections of a message, best first, and what was left out.
 
-    An entry is left out if it is of another class, if one of its numbers is not finite, if its
-    box has no area, or if its score is not between 0 and 1.
+    An entry is left out if none of its hypotheses is of an accepted class, if one of its numbers
+    is not finite, if its box has no area, if its score is not between 0 and 1, or if there are
+    :data:`MOST_FACES` better ones.
+
+    :param accepted: class ids that mean a face; empty for all.
     """
-    rows = [row for row in map(_valid_row, message.detections) if row is not None]
+    refused: Refused = Counter()
+    rows = []
+    for entry in message.detections:
+        row = _valid_row(entry, _best_score(entry, accepted))
+        if isinstance(row, str):
+            refused[row] += 1
+        else:
+            rows.append(row)
     rows.sort(key=lambda row: -row[4])
-    boxes, scores = _arrays(rows)
+    boxes, scores = _arrays(_best(rows, refused))
     detections = Detections(
         stamp=from_time(message.header.stamp),
         boxes=boxes,
         scores=scores,
-        landmarks=np.full((len(rows), 5, 2), np.nan, np.float32),
+        landmarks=np.full((len(boxes), 5, 2), np.nan, np.float32),
     )
-    return detections, len(message.detections) - len(rows)
+    return detections, refused
 
 
-def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, int]:
-    """Return the tracks of a message and the number of entries left out.
+def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
+    """Return the tracks of a message and what was left out.
 
-    An entry is left out for the reasons of :func:`detections_from_message`, or if its id is not a
-    positive integer. Velocities and ages are not in the message; they are zero.
+    An entry is left out if its id is not a positive integer or is used twice, if one of its
+    numbers is not finite, if its box has no area, or beyond :data:`MOST_FACES`. A track without a
+    hypothesis has the score 1. Velocities and ages are not in the message; they are zero.
     """
-    rows, ids = [], []
+    refused: Refused = Counter()
+    rows: dict[int, _Row] = {}
     for entry in message.detections:
-        row = _valid_row(entry)
         number = _track_id(entry.id)
-        if row is not None and number is not None:
-            rows.append(row)
-            ids.append(number)
-    boxes, scores = _arrays(rows)
-    count = len(rows)
+        score = entry.results[0].hypothesis.score if entry.results else 1.0
+        row = 'id that is not a positive integer' if number is None else _valid_row(entry, score)
+        if number in rows:
+            row = 'id that is used twice'
+        if isinstance(row, str):
+            refused[row] += 1
+        else:
+            rows[number] = row
+    kept = _best(list(rows.items()), refused)
+    boxes, scores = _arrays([row for _, row in kept])
+    count = len(kept)
     tracks = Tracks(
         stamp=from_time(message.header.stamp),
-        ids=np.array(ids, np.int64),
+        ids=np.array([number for number, _ in kept], np.int64),
         boxes=boxes,
         scores=scores,
         velocities=np.zeros((count, 2), np.float32),
         ages=np.zeros(count, np.float32),
         time_since_update=np.zeros(count, np.float32),
     )
-    return tracks, len(message.detections) - count
+    return tracks, refused
 
 
 def _to_message(
@@ -120,15 +147,37 @@ def _entry(header: Header, row: list[float], score: float, identity: str) -> Det
     )
 
 
-def _valid_row(entry: Detection2D) -> _Row | None:
-    """Return center, size and score of an entry, None if it cannot be used."""
-    if not entry.results or entry.results[0].hypothesis.class_id != FACE:
-        return None
-    box, score = entry.bbox, entry.results[0].hypothesis.score
+def _best_score(entry: Detection2D, accepted: Collection[str]) -> float | str:
+    """Return the best score of the accepted classes, or why there is none."""
+    if not entry.results:
+        return 'no hypothesis'
+    scores = [
+        result.hypothesis.score
+        for result in entry.results[:_MOST_HYPOTHESES]
+        if not accepted or result.hypothesis.class_id in accepted
+    ]
+    return max(scores) if scores else 'class not among accepted_class_ids'
+
+
+def _valid_row(entry: Detection2D, score: float | str) -> _Row | str:
+    """Return center, size and score of an entry, or why it cannot be used."""
+    if isinstance(score, str):
+        return score
+    box = entry.bbox
     row = (box.center.position.x, box.center.position.y, box.size_x, box.size_y, score)
-    if not all(map(math.isfinite, row)) or max(map(abs, row)) > LARGEST_COORDINATE:
-        return None
-    return row if box.size_x > 0 and box.size_y > 0 and 0 <= score <= 1 else None
+    if not all(map(math.isfinite, row)):
+        return 'number that is not finite'
+    if max(map(abs, row)) > LARGEST_COORDINATE:
+        return 'coordinate out of range'
+    if not (box.size_x > 0 and box.size_y > 0):
+        return 'box without an area'
+    return row if 0 <= score <= 1 else 'score not from 0 to 1'
+
+
+def _best(rows: list[Any], refused: Refused) -> list[Any]:
+    if len(rows) > MOST_FACES:
+        refused[f'more than {MOST_FACES} in one message'] += len(rows) - MOST_FACES
+    return rows[:MOST_FACES]
 
 
 def _track_id(text: str) -> int | None:

@@ -9,9 +9,8 @@ from builtin_interfaces.msg import Duration
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from face_tracking.nodes.node_base import RELIABLE
 from face_tracking.options import Options, option
-from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.command import Command
 from face_tracking.pan_tilt.drivers.base import Driver, DriverContext
 from face_tracking.pan_tilt.drivers.registry import register_driver
 
@@ -45,8 +44,8 @@ class TrajectoryOutput(Driver):
     options = TrajectoryOptions
 
     def __init__(self, options: TrajectoryOptions, context: DriverContext):
-        self._publisher = context.node.create_publisher(
-            JointTrajectory, options.trajectory_topic, RELIABLE
+        self._publisher = context.node.publisher(
+            'joint_trajectory_controller/joint_trajectory', options.trajectory_topic
         )
         self._joints = list(context.joints)
         self._lead = Duration(nanosec=round(context.period * 1e9))
@@ -76,8 +75,8 @@ class PositionOutput(Driver):
     options = PositionOptions
 
     def __init__(self, options: PositionOptions, context: DriverContext):
-        self._publisher = context.node.create_publisher(
-            Float64MultiArray, options.position_topic, RELIABLE
+        self._publisher = context.node.publisher(
+            'position_controller/commands', options.position_topic
         )
 
     @classmethod

@@ -4,19 +4,25 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
+import yaml
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from face_tracking.errors import UserError
+from face_tracking.nodes.log_limiter import shorten
 from face_tracking.options import Option, Options, OptionsT, pick, rows_of
 
 _TYPES = {
@@ -25,6 +31,8 @@ _TYPES = {
     float: RosParameter.Type.DOUBLE,
     str: RosParameter.Type.STRING,
 }
+ALLOW_REMOTE = 'allow_remote_sources'
+GroupT = TypeVar('GroupT', bound=Options)
 # Parameters that rclpy itself reads from the overrides of any node.
 _RESERVED = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
@@ -90,7 +98,7 @@ class Parameters(Generic[OptionsT]):
             node.declare_parameter(name, self._raw[name], descriptor(row), ignore_override=True)
         for problem in self.problems:
             node.get_logger().error(problem)
-        node.add_pre_set_parameters_callback(self._integers_to_floats)
+        node.add_pre_set_parameters_callback(self._as_declared)
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -99,7 +107,7 @@ class Parameters(Generic[OptionsT]):
         """The main set of options with the present values."""
         return self._values
 
-    def get(self, group: type[OptionsT]) -> OptionsT:
+    def get(self, group: type[GroupT]) -> GroupT:
         """Return any set of options with the present values.
 
         :raises UserError: its values contradict each other.
@@ -136,13 +144,9 @@ class Parameters(Generic[OptionsT]):
             self._check(raw)
         return values
 
-    def _integers_to_floats(self, changes: list[RosParameter]) -> list[RosParameter]:
+    def _as_declared(self, changes: list[RosParameter]) -> list[RosParameter]:
         return [
-            RosParameter(change.name, RosParameter.Type.DOUBLE, float(change.value))
-            if change.type_ == RosParameter.Type.INTEGER
-            and change.name in self._rows
-            and self._rows[change.name].kind is float
-            else change
+            _as_declared(self._rows[change.name], change) if change.name in self._rows else change
             for change in changes
         ]
 
@@ -151,11 +155,20 @@ class Parameters(Generic[OptionsT]):
         try:
             for change in changes:
                 if change.name in self._rows:
-                    wanted[change.name] = self._rows[change.name].check(change.value)
+                    row = self._rows[change.name]
+                    wanted[change.name] = row.check(change.value)
+                    self._check_source(row, wanted[change.name])
             self._checked(wanted)
         except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+    def _check_source(self, row: Option, value: Any) -> None:
+        if row.source and value != self._raw[row.name] and not self._raw.get(ALLOW_REMOTE, True):
+            raise UserError(
+                f'{row.name} names a source, which a running node does not accept from a peer',
+                f'set it at start, or start the node with {ALLOW_REMOTE} true',
+            )
 
     def _apply(self, changes: list[RosParameter]) -> None:
         changed = {change.name: change.value for change in changes if change.name in self._rows}
@@ -167,6 +180,18 @@ class Parameters(Generic[OptionsT]):
             self._on_change(set(changed))
 
 
+def _as_declared(row: Option, change: RosParameter) -> RosParameter:
+    """Return a change in the type of its option, where YAML has read the text as another.
+
+    ``1`` is read as an integer where 1.0 or the name "1" is meant, and an empty text as nothing.
+    """
+    if change.type_ == RosParameter.Type.INTEGER and row.kind in (float, str):
+        return RosParameter(change.name, _TYPES[row.kind], row.kind(change.value))
+    if change.type_ == RosParameter.Type.NOT_SET and row.kind is str:
+        return RosParameter(change.name, RosParameter.Type.STRING, '')
+    return change
+
+
 def warn_about_unknown_parameters(stores: Iterable[tuple[Node, Parameters[Any]]]) -> None:
     """Warn, one line each, about overrides that no node of a process declares.
 
@@ -174,13 +199,48 @@ def warn_about_unknown_parameters(stores: Iterable[tuple[Node, Parameters[Any]]]
         so a name is misspelled only if none of them declares it.
     """
     stores = list(stores)
-    known = sorted({name for _, store in stores for name in store.names()})
+    owners = {name: node for node, store in stores for name in store.names()}
     reported: set[str] = set()
     for node, store in stores:
         for name in store.unknown:
-            if name in known or name in reported:
+            if name in owners or name in reported:
                 continue
             reported.add(name)
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, owners, n=1)
             hint = f'did you mean {near[0]}?' if near else 'ros2 param list shows all parameters'
-            node.get_logger().warning(f'parameter {name} does not exist: {hint}')
+            owner = owners[near[0]] if near and near[0] not in store.names() else node
+            owner.get_logger().warning(f'parameter {shorten(name)} does not exist: {hint}')
+
+
+def warn_about_unknown_nodes(logger: RcutilsLogger, names: Iterable[str]) -> None:
+    """Warn about keys of the parameter files that look like a misspelled name of a node.
+
+    Other nodes may share a file, so that only a name that is nearly right is reported.
+
+    :param names: the names of the nodes in this process.
+    """
+    from face_tracking.nodes.node_table import NODES
+
+    known = sorted({*NODES, *names})
+    for path in _parameter_files(sys.argv):
+        for key in _keys_of(path):
+            name = key.strip('/').rpartition('/')[2]
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if name not in known and near and '*' not in name:
+                logger.warning(
+                    f'{path} has parameters for {shorten(key)}, which is not a node of this '
+                    f'package: did you mean {near[0]}?'
+                )
+
+
+def _parameter_files(arguments: Sequence[str]) -> list[str]:
+    return [value for name, value in itertools.pairwise(arguments) if name == '--params-file']
+
+
+def _keys_of(path: str) -> list[str]:
+    """Return the top-level keys of a parameter file; none where rclpy reports the error."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [key for key in content if isinstance(key, str)] if isinstance(content, dict) else []

@@ -1,89 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a process's start to its end: rclpy up, nodes spun, threads stopped, no traceback."""
+"""A process from start to end: initialize rclpy, spin nodes, stop threads, without a traceback."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 
-import psutil
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from face_tracking import exit_codes
 from face_tracking.errors import UserError
 from face_tracking.nodes.middleware import configure_shared_memory
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.parameters import warn_about_unknown_parameters
+from face_tracking.nodes.parameters import (
+    warn_about_unknown_nodes,
+    warn_about_unknown_parameters,
+)
+from face_tracking.nodes.systemd import notify
+from face_tracking.nodes.watchdog import Pulse, Stall, Watchdog
 
-# The default of 5 ms lets a thread that computes in Python hold back the one whose image is
-# due; at half a millisecond the switches still cost nothing to speak of.
+# The default of 5 ms lets a thread that computes in Python delay the thread whose image is due;
+# at half a millisecond the cost of the switches is still negligible.
 _SWITCH_INTERVAL = 0.0005
+_PAUSE_AFTER_ERROR = 0.05  # seconds, so that an error in each callback does not take a core
 
 
 def run(build: Callable[[], list[FaceNode]]) -> int:
     """Run nodes until the process is told to stop.
 
     :param build: makes the nodes, in the order in which they are to be stopped.
-    :returns: the exit code: 0, or 2 where the command line cannot be understood.
+    :returns: the exit code; see :mod:`face_tracking.exit_codes`.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     configure_shared_memory()
-    # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt would strike anywhere
-    # besides: ros2 launch sends a second one while the first is still being heeded.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    initialized = threading.Event()
+    # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt could be raised
+    # anywhere besides: ros2 launch sends a second one while the first is still being handled.
+    # rclpy calls these handlers after its own, so they are set before it is initialized.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: initialized.is_set() or os._exit(exit_codes.OK))
     try:
         rclpy.init()
     except Exception as error:
-        print(f'the ROS arguments cannot be used: {_first_line(error)}', file=sys.stderr)
-        return 2
+        sys.stderr.write(f'the ROS arguments cannot be used: {_first_line(error)}\n')
+        return exit_codes.CONFIGURATION
+    initialized.set()
     nodes: list[FaceNode] = []
     try:
         nodes += build()
         warn_about_unknown_parameters((node, node.store) for node in nodes)
+        warn_about_unknown_nodes(nodes[0].get_logger(), [node.get_name() for node in nodes])
         _spin(nodes)
     except ExternalShutdownException:
         pass
     except (UserError, InvalidNamespaceException, InvalidNodeNameException) as error:
-        print(_first_line(error), file=sys.stderr)
-        return 2
+        sys.stderr.write(f'the node cannot be configured: {_first_line(error)}\n')
+        return exit_codes.CONFIGURATION
     except Exception:
         if rclpy.ok():
             raise
         # Told to stop while it was being built: what failed, failed for that reason.
     finally:
+        notify('STOPPING=1')
         _stop(nodes)
-    return 0
+    return exit_codes.OK
 
 
 def _spin(nodes: list[FaceNode]) -> None:
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
-    executor.spin()
+    watchdog = Watchdog(
+        lambda: _pulses(nodes),
+        lambda: notify('WATCHDOG=1'),
+        lambda stall: _exit_stuck(nodes, stall),
+    )
+    watchdog.start()
+    notify('READY=1')
+    try:
+        while rclpy.ok():
+            _spin_until_error(executor, nodes[0])
+    finally:
+        watchdog.close()
+
+
+def _spin_until_error(executor: SingleThreadedExecutor, node: FaceNode) -> None:
+    """Spin; an error that no guard has caught, as one of rclpy's own, is logged and counted."""
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        raise
+    except Exception as error:
+        if rclpy.ok():
+            node.fail(error)
+            time.sleep(_PAUSE_AFTER_ERROR)
+
+
+def _pulses(nodes: list[FaceNode]) -> list[tuple[Pulse, float]]:
+    return [(pulse, node.stall_timeout) for node in nodes for pulse in (node.heart, *node.pulses)]
+
+
+def _exit_stuck(nodes: list[FaceNode], stall: Stall) -> None:
+    nodes[0].get_logger().fatal(
+        f'the thread {stall.name} has not returned for {stall.seconds:.0f} s: the process exits '
+        f'with code {exit_codes.STUCK}, to be started again'
+    )
+    _exit_now(exit_codes.STUCK)
+
+
+def _exit_now(code: int) -> None:
+    # Children end by themselves: compilers with their parent, the servo guardian after its work.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _stop(nodes: list[FaceNode]) -> None:
     _ignore_signals()
     ended = [node.close() for node in nodes]
     if not all(ended):
-        # A thread is deep in a library (compiling a model takes a minute): tearing Python down
+        # A thread is deep in a library (compiling a model takes a minute): finalizing Python
         # under it would crash, and waiting for it would keep the robot from stopping.
-        for child in psutil.Process().children():
-            child.kill()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        _exit_now(exit_codes.OK)
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()
-    _ignore_signals()  # rclpy has put back the handlers of before
+    _ignore_signals()  # rclpy has restored the previous handlers
 
 
 def _ignore_signals() -> None:
-    """Let no further signal disturb the end, Python's own clearing up included."""
+    """Let no further signal disturb the end, including Python's own finalization."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
 

@@ -4,40 +4,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
-from visualization_msgs.msg import MarkerArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.camera_info import from_camera_info
-from face_tracking.nodes.diagnostics import OK, WARN, Report
-from face_tracking.nodes.enable_service import EnableService
-from face_tracking.nodes.images import from_image, to_compressed, to_header, to_image
+from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
+from face_tracking.nodes.diagnostics import WARN, Report
+from face_tracking.nodes.image_input import image_topic, read_image
+from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
+from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
-from face_tracking.nodes.messages import detections_from_message, tracks_to_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
-from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.people_messages import Names, add_names, names_from_message
+from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
+from face_tracking.tracking.track_landmarks import TrackLandmarks
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
 
 
 @dataclass(frozen=True)
-class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, JpegOptions):
     """The parameters of the tracker node."""
 
     use_joint_states: bool = option(
@@ -46,14 +49,23 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
         'predicts the motion of the image',
         read_only=True,
     )
+    name_tracks: bool = option(
+        False,
+        'Add the name of a recognized person to each entry of faces/tracks as a second hypothesis',
+    )
     annotate: bool = option(
         True, 'Offer faces/annotated, which is drawn only while it has subscribers'
+    )
+    accepted_class_ids: str = option(
+        FACE,
+        'Class ids of detections that are faces, separated by commas; empty = all classes',
     )
     trail_length: int = option(45, 'Length of the trails in faces/annotated, in images', 1, 1000)
 
 
 _OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
 _FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
@@ -61,60 +73,90 @@ class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; detections join when they come.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`.
+        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
+        topics: ``images`` (with the intrinsics), ``detections``.
+    :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
-    def __init__(self, subscribe: bool = True, **options: Any):
+    def __init__(self, subscribe: bool | Collection[str] = True, **options: Any):
         super().__init__('tracker_node', TrackerParameters, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
-        self._tracks = self.create_publisher(Detection2DArray, 'faces/tracks', RELIABLE)
-        self._predicted = self.create_publisher(
-            Detection2DArray, 'faces/tracks_predicted', RELIABLE
-        )
-        self._motion = self.create_publisher(PointCloud2, 'faces/track_states', RELIABLE)
-        self._markers = self.create_publisher(MarkerArray, 'faces/markers', RELIABLE)
-        self._annotated = self.create_publisher(Image, 'faces/annotated', SENSOR_DATA)
-        self._compressed = self.create_publisher(
-            CompressedImage, 'faces/annotated/compressed', SENSOR_DATA
-        )
+        self._tracks = self.publisher('faces/tracks')
+        self._predicted = self.publisher('faces/tracks_predicted')
+        self._motion = self.publisher('faces/track_states')
+        self._landmarks = self.publisher('faces/landmarks')
+        self._scaled_infos = self.publisher('faces/camera_info')
+        self._markers = self.publisher('faces/markers')
+        self._annotated = self.publisher('faces/annotated')
+        self._compressed = self.publisher('faces/annotated/compressed')
+        self._accepted = _class_ids(self.parameters.accepted_class_ids)
+        self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
+        self._published_camera: CameraModel | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
-        self._infos: Subscription | None = None
+        self._infos: Input | None = None
         self._followed = 0
+        self._names: Names = {}
         self._trails = Trails(self.parameters.trail_length)
-        self._worker: Worker[Frame] = Worker(self._track, self._fail, _QUEUE, 'tracker')
-        self._annotator: Worker[tuple[Frame, Tracks]] = Worker(self._draw, self._fail, 1, 'artist')
-        self._subscribes = subscribe
-        self._inputs = EnableService(
-            self,
-            self._inputs_wanted() if subscribe else (),
-            on_change=lambda enabled: self._worker.clear(),
-        )
+        self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
+        self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
+        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
+        if 'detections' in taken:
+            self.add_input('faces/detections', self._on_detections)
+            self.add_input('faces/detections_low_confidence', self._on_candidates)
+            self.add_input(
+                'faces/detection_landmarks',
+                self._on_landmarks,
+                needed=lambda: self._landmarks.get_subscription_count() > 0,
+            )
+        if 'images' in taken:
+            topic, _ = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image)
+            self._infos = self.add_input(
+                'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
+            )
+            self.add_input('faces/people', self._on_people, needed=self._needs_names)
         self.start()
 
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
-        if self._inputs.enabled:
+        if self.active:
+            for hook in self.on_frame:
+                hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
         """Take what was found in an image, late as it may be. Callable from any thread."""
-        if self._inputs.enabled:
+        if self.active:
             self._tracker.add_detections(detections)
+            self._track_landmarks.add(detections)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which place the faces in space."""
         self._camera = model
 
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for faces/tracks, markers and annotated images.
+
+        Callable from any thread.
+        """
+        self._names = names
+
     def apply(self, changed: set[str]) -> None:
         """Follow on with other options; ids stay."""
         if changed & _OF_THE_TRACKER:
             self._tracker.configure(self.store.get(TrackerOptions))
+        self._accepted = _class_ids(self.parameters.accepted_class_ids)
         if 'trail_length' in changed:
             self._trails = Trails(self.parameters.trail_length)
+
+    def deactivate(self) -> None:
+        """Drop the images that wait."""
+        self._worker.clear()
 
     def close(self) -> bool:
         """Stop the workers."""
@@ -123,7 +165,6 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def report(self, report: Report) -> None:
         """Say how many faces are followed and how fast."""
-        self._listen_for_camera_info()
         rate, values = self.meter.take()
         report.values.update(
             values,
@@ -131,73 +172,63 @@ class TrackerNode(FaceNode[TrackerParameters]):
             faces=str(self._followed),
             visual_tracker=self.parameters.visual_tracker,
         )
-        if not self._inputs.enabled:
-            report.say(OK, 'paused')
-        elif rate == 0:
-            report.say(WARN, 'no images come')
-        elif self._infos is not None and self._camera is None:
+        if not self.active:
+            return
+        if rate == 0:
+            report.say(WARN, 'no images received')
+        elif self._infos is not None and self._infos.subscribed and self._camera is None:
             report.say(
-                WARN, 'no camera/camera_info comes, which faces/markers and use_joint_states need'
+                WARN,
+                'no camera/camera_info received, which faces/markers and use_joint_states need',
             )
 
-    def _inputs_wanted(self) -> tuple[Callable[[], Subscription], ...]:
+    def _needs_camera_info(self) -> bool:
         return (
-            lambda: self.create_subscription(
-                Image, 'camera/image_raw', self._on_image, SENSOR_DATA
-            ),
-            lambda: self.create_subscription(
-                Detection2DArray, 'faces/detections', self._on_detections, RELIABLE
-            ),
-            lambda: self.create_subscription(
-                Detection2DArray, 'faces/detections_low_confidence', self._on_candidates, RELIABLE
-            ),
+            self._joints is not None
+            or self._markers.get_subscription_count() > 0
+            or self._scaled_infos.get_subscription_count() > 0
         )
 
-    def _listen_for_camera_info(self) -> None:
-        """Hear the camera's intrinsics only while somebody needs them."""
-        wanted = self._subscribes and (
-            self._joints is not None or self._markers.get_subscription_count() > 0
-        )
-        if wanted and self._infos is None:
-            self._infos = self.create_subscription(
-                CameraInfo, 'camera/camera_info', self._on_camera_info, SENSOR_DATA
-            )
-        elif not wanted and self._infos is not None:
-            self.destroy_subscription(self._infos)
-            self._infos = None
+    def _needs_names(self) -> bool:
+        shown = self._looked_at() or self._markers.get_subscription_count() > 0
+        return (shown or self.parameters.name_tracks) and self.publishers_of('faces/people') > 0
 
-    def _on_image(self, message: Image) -> None:
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
         try:
-            self.submit(from_image(message))
+            self.submit(read_image(message, self.now()))
         except UserError as error:
-            self.meter.count('unusable images')
-            self.log_throttled(error)
+            self.refuse_message('images', error)
 
     def _on_detections(self, message: Detection2DArray) -> None:
-        # Who publishes candidates has the detections among them; twice would be once too many.
-        if not self.count_publishers('faces/detections_low_confidence'):
+        # A detector that publishes candidates has the detections among them.
+        if not self.publishers_of('faces/detections_low_confidence'):
             self._on_candidates(message)
 
     def _on_candidates(self, message: Detection2DArray) -> None:
-        detections, useless = detections_from_message(message)
-        if useless:
-            self.meter.count('unusable boxes', useless)
-            self.log_throttled(
-                UserError(
-                    'boxes without a finite place, an area or a score came on faces/detections',
-                    'check the detector; they are left out',
-                )
-            )
+        detections, refused = detections_from_message(message, self._accepted)
+        self.refuse('detections', refused)
+        if detections.stamp == 0:  # those of the newest image, as far as can be known
+            detections.stamp = self._stamp or self.now()
         self.add_detections(detections)
+
+    def _on_landmarks(self, message: PointCloud2) -> None:
+        try:
+            self._track_landmarks.add(from_landmarks(message)[1])
+        except UserError as error:
+            self.refuse_message('landmarks', error)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self._camera = from_camera_info(message)
         except UserError as error:
-            self.log_throttled(error)
+            self.refuse_message('camera_info', error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks = self._tracker.step(frame, frame.stamp, self._camera_motion(frame))
+        tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)
@@ -223,27 +254,56 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
-            self._tracks.publish(tracks_to_message(tracks, header))
+            message = tracks_to_message(tracks, header)
+            if self.parameters.name_tracks:
+                add_names(message, self._names)
+            self._tracks.publish(message)
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
             self._motion.publish(to_track_states(tracks, header))
+        if self._landmarks.get_subscription_count():
+            self._landmarks.publish(
+                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
+            )
+        self._publish_camera(frame)
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(to_markers(tracks, camera, header, self.parameters.face_height))
+            self._markers.publish(
+                to_markers(tracks, camera, header, self.parameters.face_height, self._labels())
+            )
         if self._looked_at():
             self._annotator.submit((frame, tracks))
 
+    def _labels(self) -> dict[int, str]:
+        return {
+            int(track): name
+            for track, (name, _) in self._names.items()
+            if name and track.isdecimal()
+        }
+
+    def _publish_camera(self, frame: Frame) -> None:
+        """Publish the intrinsics of the images once for each change."""
+        if self._camera is None:
+            return
+        camera = self._camera.scaled_to(frame.width, frame.height)
+        if camera != self._published_camera:
+            self._published_camera = camera
+            header = to_header(frame.stamp, frame.frame_id)
+            self._scaled_infos.publish(to_camera_info(camera, header))
+
     def _looked_at(self) -> bool:
+        if self.load_level >= LoadLevel.NO_ANNOTATION:
+            return False
         return self.parameters.annotate and bool(
             self._annotated.get_subscription_count() or self._compressed.get_subscription_count()
         )
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        annotated = annotate(frame.image, tracks, self._trails.add(tracks))
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks), labels=self._labels())
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
             self._annotated.publish(to_image(annotated, header))
@@ -252,9 +312,9 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 to_compressed(annotated, header, self.parameters.jpeg_quality)
             )
 
-    def _fail(self, error: Exception) -> None:
-        self.meter.count('failures')
-        self.log_throttled(error)
+
+def _class_ids(text: str) -> frozenset[str]:
+    return frozenset(filter(None, map(str.strip, text.split(','))))
 
 
 def build() -> list[FaceNode]:

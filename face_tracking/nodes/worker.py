@@ -8,20 +8,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from face_tracking.nodes.watchdog import Pulse
+
 Item = TypeVar('Item')
 
 
 class Worker(Generic[Item]):
     """Handles items one at a time, in order, in a thread of its own.
 
-    When the queue is full the oldest item gives way, for a late image is worth less than a
+    When the queue is full the oldest item is dropped, since a late image is worth less than a
     fresh one; with a capacity of 1 the newest item is always the next.
 
     :param handle: called in the thread with each item.
-    :param on_error: called in the thread with what ``handle`` raised; the thread carries on.
-    :param capacity: how many items may wait.
+    :param on_error: called in the thread with what ``handle`` raised; the thread goes on.
+    :param capacity: maximum number of items that wait.
     :param name: the thread's name, as ``top -H`` shows it.
-    :ivar dropped: how many items gave way so far.
+    :ivar dropped: number of items dropped so far.
+    :ivar pulse: the progress of the thread, for a watchdog.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Worker(Generic[Item]):
         name: str = 'worker',
     ):
         self.dropped = 0
+        self.pulse = Pulse(name)
         self._handle = handle
         self._on_error = on_error
         self._items: deque[Item] = deque(maxlen=capacity)
@@ -51,12 +55,12 @@ class Worker(Generic[Item]):
             self._condition.notify()
 
     def clear(self) -> None:
-        """Forget what waits; not counted as dropped."""
+        """Remove the items that wait; they do not count as dropped."""
         with self._condition:
             self._items.clear()
 
     def close(self, timeout: float = 0.8) -> bool:
-        """Stop after the item in hand.
+        """Stop after the present item.
 
         :param timeout: seconds to wait for it; a thread deep in a library call is left behind as
             a daemon, so that a process told to stop does stop.
@@ -78,7 +82,8 @@ class Worker(Generic[Item]):
                 if self._closing:
                     return
                 item = self._items.popleft()
-            try:
-                self._handle(item)
-            except Exception as error:
-                self._on_error(error)
+            with self.pulse.work():
+                try:
+                    self._handle(item)
+                except Exception as error:
+                    self._on_error(error)

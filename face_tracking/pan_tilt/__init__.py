@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Control of a pan-tilt head."""

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The head's behavior: whom it follows, what it does without anybody, and how the joints move.
+"""The controller of the head: from tracks to commands for two joints.
 
-It works in angles around the base. A face's direction is measured from its pixels, the camera
-model and the joints as they were when the image was taken; filtered; and predicted to the
-moment when the joints will have done what they are told now. Hence the latency of camera,
-detector and servos neither makes the head lag nor swing.
+It works in angles in the frame of the base. The direction of a face follows from its pixels, the
+camera model and the joint angles at the time of the image. It is filtered and predicted to the
+time when the joints will have executed the present command, so that the latency of camera,
+detector and servos causes neither lag nor oscillation.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -19,77 +18,56 @@ from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
 from face_tracking.pan_tilt.angle_filter import AngleFilter
+from face_tracking.pan_tilt.command import Command, State
 from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles
-from face_tracking.pan_tilt.target_selector import Candidate, TargetSelector
-from face_tracking.pan_tilt.trajectory import Trajectory
+from face_tracking.pan_tilt.target_selector import Candidate, TargetRequest, TargetSelector
+from face_tracking.pan_tilt.trajectory import LONGEST_STEP, Trajectory
 
-SEARCH_MARGIN = 0.9  # share of the range that searching sweeps
+SEARCH_MARGIN = 0.9  # share of the pan range that a search sweeps
 ARRIVED = math.radians(1.0)
-FORGET = 10.0  # seconds after which a face that is gone is forgotten
-WINDUP_ZONE = math.radians(10)  # farther off the face, the integral rests: that is a saccade
+FORGET = 10.0  # seconds after which the filter of a face out of view is deleted
+MOST_FACES = 200  # faces of one message that are considered, the largest ones
+MOST_FILTERS = 1000  # faces out of view that are remembered, the latest ones
+WINDUP_ZONE = math.radians(10)  # farther off, the integral does not grow: the head is turning
 LARGEST_PIXEL = 1e6
-
-
-class State(str, Enum):
-    """What the head is doing."""
-
-    IDLE = 'idle'
-    TRACKING = 'tracking'
-    LOST = 'lost'
-    SEARCHING = 'searching'
-    HOMING = 'homing'
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the joints are to do now.
-
-    :ivar stamp: nanoseconds.
-    :ivar positions: pan and tilt in radians.
-    :ivar velocities: in rad/s.
-    :ivar state: what the head is doing.
-    :ivar target: the track it looks at or waits for, None for nobody.
-    """
-
-    stamp: int
-    positions: tuple[float, float]
-    velocities: tuple[float, float]
-    state: State
-    target: int | None
+LARGEST_ANGLE = 2 * math.pi  # radians; a measured joint angle beyond it is not believed
 
 
 class HeadController:
     """Turns tracks into commands for two joints. It never reads a clock.
 
-    Call :meth:`observe` with each round of tracks and :meth:`tick` at the control rate, both from
-    one thread at a time.
+    Call :meth:`observe` with each round of tracks and :meth:`tick` at the control rate, from one
+    thread at a time. All times are nanoseconds of one clock that never jumps.
 
-    :param options: may be replaced by :meth:`configure` at any time.
+    :param options: replaced by :meth:`configure` at any time.
+    :param longest_step: seconds; a longer pause between two ticks counts as this long.
     :ivar state: what the head is doing.
-    :ivar stale: whether no tracks have come for too long.
     """
 
-    def __init__(self, options: HeadOptions | None = None):
+    def __init__(self, options: HeadOptions | None = None, longest_step: float = LONGEST_STEP):
         self._options = options or HeadOptions()
+        self._longest_step = longest_step
         limits = self._options.limits()
         home = (self._options.home_pan, self._options.home_tilt)
         self._joints = [
             Trajectory(limit, angle) for limit, angle in zip(limits, home, strict=True)
         ]
         self._history = JointHistory()
-        self._measured = False
-        self._chooser = TargetSelector()
-        self._faces: dict[int, AngleFilter] = {}
+        self._has_feedback = False
+        self._selector = TargetSelector()
+        self._filters: dict[int, AngleFilter] = {}
+        self._people: dict[int, str] = {}
+        self._attentive: set[int] = set()
         self._integral = np.zeros(2)
-        self._stands = [False, False]
+        self._standing = [False, False]
         self._in_view: list[Candidate] = []
         self._held: int | None = None
         self._now: int | None = None
-        self._heard: int | None = None
-        self._newest: int | None = None
-        self._sought_since = 0
-        self._seek_side = 1.0
+        self._last_arrival: int | None = None
+        self._last_stamp: int | None = None
+        self._search_start = 0
+        self._search_side = 1.0
         self.state = State.IDLE
 
     @property
@@ -99,112 +77,111 @@ class HeadController:
 
     @property
     def target(self) -> int | None:
-        """The track looked at or waited for."""
-        return self._chooser.chosen
+        """The track id that the head follows or waits for."""
+        return self._selector.selected
 
     @property
     def stale(self) -> bool:
-        """Whether no tracks have come for too long, by the last tick."""
-        if self._heard is None or self._now is None:
+        """Whether no tracks were received for too long, as of the last tick."""
+        if self._last_arrival is None or self._now is None:
             return True
-        return (self._now - self._heard) / 1e9 > self._options.stale_timeout
+        return (self._now - self._last_arrival) / 1e9 > self._options.stale_timeout
 
     @property
     def positions(self) -> tuple[float, float]:
-        """Pan and tilt as commanded now."""
-        return tuple(joint.state.position for joint in self._joints)
+        """Commanded pan and tilt, radians."""
+        pan, tilt = self._joints
+        return pan.state.position, tilt.state.position
 
     @property
     def at_rest(self) -> bool:
-        """Whether both joints are commanded to stand."""
+        """Whether both joints are commanded to stand still."""
         return all(joint.at_rest for joint in self._joints)
 
     def configure(self, options: HeadOptions) -> None:
-        """Put other options in force; the motion goes on smoothly."""
+        """Use other options; the motion stays smooth."""
         self._options = options
         for joint, limits in zip(self._joints, options.limits(), strict=True):
             joint.set_limits(limits)
 
-    def start_from(self, pan: float, tilt: float) -> None:
-        """Begin at rest where the joints were found."""
-        for joint, position in zip(self._joints, (pan, tilt), strict=True):
-            if math.isfinite(position):
-                joint.restart(position)
-        self._integral[:] = 0
+    def start_from(self, pan: float, tilt: float) -> bool:
+        """Start at rest at measured joint angles, moved into the range of the joints.
 
-    def measure(self, stamp: int, pan: float, tilt: float) -> None:
-        """Take the joints' measured angles; from then on these count, not those commanded."""
-        if math.isfinite(pan) and math.isfinite(tilt):
-            if not self._measured:
-                self._history = JointHistory()
-                self._measured = True
-            self._history.add(stamp, pan, tilt)
+        :returns: whether the angles are plausible; otherwise nothing changes.
+        """
+        if not _is_plausible(pan, tilt):
+            return False
+        for joint, position in zip(self._joints, (pan, tilt), strict=True):
+            joint.restart(joint.reachable(position))
+        self._integral[:] = 0
+        return True
+
+    def measure(self, stamp: int, pan: float, tilt: float) -> bool:
+        """Use measured joint angles from now on instead of the commanded ones.
+
+        :returns: whether the angles are plausible; otherwise they are ignored.
+        """
+        if not _is_plausible(pan, tilt):
+            return False
+        if not self._has_feedback:
+            self._history = JointHistory()
+            self._has_feedback = True
+        self._history.add(stamp, pan, tilt)
+        return True
+
+    def set_people(self, people: Mapping[int, str]) -> None:
+        """Set the names of the people by track id, for the target policy ``person``."""
+        self._people = dict(people)
+
+    def set_attentive(self, ids: Collection[int]) -> None:
+        """Set the track ids that look at the robot, for the policy ``looking_at_me``."""
+        self._attentive = set(ids)
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Take a round of tracks; an empty one is news too.
+        """Process a round of tracks; an empty round is information, too.
 
-        Boxes that are not finite or have no area are left out, and rounds that are older than
-        one already taken, or from the future.
+        Boxes that are not finite or have no area are left out. A round older than one already
+        processed is ignored.
 
-        :param camera: for the size of the image that the boxes refer to.
-        :param now: when it arrived, nanoseconds.
+        :param camera: the intrinsics of the image that the boxes refer to.
+        :param now: the time of arrival, nanoseconds.
         """
-        if tracks.stamp > now or (
-            self._newest is not None and tracks.stamp < self._newest and self._newest <= now
-        ):
+        stamp = min(tracks.stamp, now)
+        if self._last_stamp is not None and stamp < self._last_stamp:
             return
-        interval = 0.0 if self._newest is None else (tracks.stamp - self._newest) / 1e9
-        self._heard, self._newest = now, tracks.stamp
-        boxes = np.asarray(tracks.boxes, np.float64).reshape(-1, 4)
-        rows = _usable(boxes)
-        taken = self._image_time(tracks.stamp)
-        then = self._history.at(taken) or self.positions
-        turning = self._history.rates(taken)
-        places = to_center_size(boxes[rows])
-        angles = joint_angles(places[:, :2], camera, *then)
-        seen = []
-        for identity, place, angle in zip(
-            np.asarray(tracks.ids)[rows].tolist(), places, angles, strict=True
-        ):
-            bearing = self._sight(identity, angle, tracks.stamp, turning)
-            offset = float(np.hypot(*(angle - then)))
-            seen.append(
-                Candidate(
-                    identity,
-                    math.sqrt(place[2] * place[3]),
-                    offset,
-                    (tracks.stamp - bearing.born) / 1e9,
-                )
-            )
-        self._choose(seen, now)
-        self._integrate(angles, seen, then, min(interval, 0.1))
-        self._forget(now)
+        interval = 0.0 if self._last_stamp is None else (stamp - self._last_stamp) / 1e9
+        self._last_arrival, self._last_stamp = now, stamp
+        commanded = self._command_time(stamp)
+        joints = self._history.at(commanded) or self.positions
+        ids, sizes, angles = self._directions(tracks, camera, joints)
+        in_view = self._update_filters(ids, sizes, angles, joints, stamp, commanded)
+        self._select(in_view, now)
+        self._integrate(angles, in_view, joints, min(interval, 0.1))
+        self._delete_old_filters(now)
 
     def tick(self, now: int, stand: bool = False) -> Command:
-        """Move on to ``now`` and return what the joints are to do.
+        """Advance to ``now`` and return what the joints are to do.
 
-        :param stand: watch, but bring the joints to rest: they cannot be commanded just now.
+        :param stand: observe, but bring the joints to rest, since they cannot be commanded now.
         """
-        dt = 0.0 if self._now is None else max((now - self._now) / 1e9, 0.0)
-        self._now = now
-        self._change_state(now)
-        velocities = np.zeros(2) if stand else self._wanted_velocities(now)
+        dt = self._advance_clock(now)
+        self._update_state(now)
+        velocities = np.zeros(2) if stand else self._desired_velocities(now)
         for joint, velocity in zip(self._joints, velocities, strict=True):
             joint.step(float(velocity), dt)
         return self._command(now)
 
     def brake(self, now: int) -> Command:
-        """Move on to ``now`` coming to rest, whatever there is to see."""
-        dt = 0.0 if self._now is None else max((now - self._now) / 1e9, 0.0)
-        self._now = now
+        """Advance to ``now`` while coming to rest, whatever is in view."""
+        dt = self._advance_clock(now)
         self.state = State.IDLE
-        self._chooser.release()
+        self._selector.release()
         for joint in self._joints:
             joint.step(0.0, dt)
         return self._command(now)
 
     def look_at_next(self) -> int | None:
-        """Turn to the face in view with the next id and hold it; return it, None without one."""
+        """Turn to the face with the next id and hold it; return the id, None without one."""
         in_view = sorted(face.identity for face in self._in_view)
         if not in_view:
             return None
@@ -213,93 +190,147 @@ class HeadController:
         return self._held
 
     def hold_target(self) -> int | None:
-        """Hold the present target, whatever the policy; return it, None without one."""
+        """Hold the present target, whatever the policy; return its id, None without one."""
         self._held = self.target
         return self._held
 
     def release_target(self) -> None:
-        """Choose by the policy again."""
+        """Select the target by the policy again."""
         self._held = None
 
+    def _advance_clock(self, now: int) -> float:
+        """Return the seconds since the last tick, bounded."""
+        dt = 0.0 if self._now is None else (now - self._now) / 1e9
+        self._now = now
+        return min(max(dt, 0.0), self._longest_step)
+
     def _command(self, now: int) -> Command:
-        if not self._measured:
+        if not self._has_feedback:
             self._history.add(now, *self.positions)
+        pan, tilt = self._joints
         return Command(
             now,
             self.positions,
-            tuple(joint.state.velocity for joint in self._joints),
+            (pan.state.velocity, tilt.state.velocity),
             self.state,
-            self._chooser.chosen,
+            self._selector.selected,
         )
 
-    def _image_time(self, stamp: int) -> int:
-        """Return when a command was given that the joints had carried out at a stamp."""
-        return stamp if self._measured else stamp - round(self._options.servo_delay * 1e9)
+    def _command_time(self, stamp: int) -> int:
+        """Return when the command was given that the joints had executed at ``stamp``."""
+        return stamp if self._has_feedback else stamp - round(self._options.servo_delay * 1e9)
 
-    def _sight(
-        self, identity: int, angle: np.ndarray, stamp: int, turning: np.ndarray
+    def _directions(
+        self, tracks: Tracks, camera: CameraModel, joints: tuple[float, float]
+    ) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """Return ids (N), sizes (N,) in pixels and angles (N, 2) in radians of the valid boxes."""
+        boxes = np.asarray(tracks.boxes, np.float64).reshape(-1, 4)
+        rows = _valid_rows(boxes)
+        centers = to_center_size(boxes[rows])
+        sizes = np.sqrt(centers[:, 2] * centers[:, 3])
+        angles = joint_angles(centers[:, :2], camera, *joints)
+        valid = np.isfinite(angles).all(axis=1)
+        if np.count_nonzero(valid) > MOST_FACES:
+            valid &= sizes >= np.partition(sizes[valid], -MOST_FACES)[-MOST_FACES]
+        ids = np.asarray(tracks.ids)[rows][valid].tolist()
+        return ids, sizes[valid], angles[valid]
+
+    def _update_filters(
+        self,
+        ids: list[int],
+        sizes: np.ndarray,
+        angles: np.ndarray,
+        joints: tuple[float, float],
+        stamp: int,
+        commanded: int,
+    ) -> list[Candidate]:
+        """Correct the filter of each face, and return the faces in view."""
+        head_rates = self._history.rates(commanded)
+        in_view = []
+        for identity, size, angle in zip(ids, sizes.tolist(), angles, strict=True):
+            face = self._update_filter(identity, angle, stamp, head_rates)
+            in_view.append(
+                Candidate(
+                    identity,
+                    size,
+                    offset=float(np.hypot(*(angle - joints))),
+                    age=(stamp - face.created) / 1e9,
+                    attentive=identity in self._attentive,
+                    person=self._people.get(identity, ''),
+                )
+            )
+        return in_view
+
+    def _update_filter(
+        self, identity: int, angle: np.ndarray, stamp: int, head_rates: np.ndarray
     ) -> AngleFilter:
         options = self._options
-        face = self._faces.get(identity)
+        face = self._filters.get(identity)
         if face is None:
-            face = self._faces[identity] = AngleFilter(
+            face = self._filters[identity] = AngleFilter(
                 angle, stamp, options.angle_noise, options.target_accel_stddev
             )
         else:
-            # What crosses the image quickly is carried less exactly, and lags.
-            face.update(
-                angle, stamp, options.motion_blur_noise * float(np.hypot(*(face.rates - turning)))
-            )
+            # A face that moves fast across the image is located less exactly, and with a lag.
+            speed = float(np.hypot(*(face.rates - head_rates)))
+            face.update(angle, stamp, options.motion_blur_noise * speed)
         return face
 
-    def _choose(self, seen: list[Candidate], now: int) -> None:
-        options, before = self._options, self._chooser.chosen
-        if before is not None and all(face.identity != before for face in seen):
-            self._rejoin(seen, now)
-        self._in_view = seen
-        policy, identity = (
-            (options.target, options.target_id) if self._held is None else ('id', self._held)
+    def _select(self, in_view: list[Candidate], now: int) -> None:
+        options, before = self._options, self._selector.selected
+        if before is not None and all(face.identity != before for face in in_view):
+            self._reacquire(in_view)
+        self._in_view = in_view
+        policy, identity = options.target, options.target_id
+        if self._held is not None:
+            policy, identity = 'id', self._held
+        self._selector.select(
+            in_view,
+            now,
+            TargetRequest(
+                policy, identity, options.target_person, options.switch_margin, options.switch_time
+            ),
         )
-        self._chooser.choose(
-            seen, now, policy, identity, options.switch_margin, options.switch_time
-        )
-        if self._chooser.chosen != before:
+        if self._selector.selected != before:
             self._integral[:] = 0
 
-    def _rejoin(self, seen: list[Candidate], now: int) -> None:
-        """Take a new face near the place of the lost one for it: the tracker lost the thread."""
-        lost = self._faces.get(self._chooser.chosen)
+    def _reacquire(self, in_view: list[Candidate]) -> None:
+        """Take a new face near the predicted position of the lost one as the same face."""
+        lost = self._filters.get(self._selector.selected or 0)
         if lost is None or (self._options.target == 'id' and self._held is None):
             return
-        for face in seen:
-            bearing = self._faces[face.identity]
-            place, _ = lost.at(bearing.stamp)
-            if (
-                bearing.born > lost.stamp
-                and np.hypot(*(bearing.angles - place)) <= self._options.reacquire_angle
-            ):
-                self._chooser.adopt(face.identity)
+        for face in in_view:
+            found = self._filters[face.identity]
+            predicted, _ = lost.at(found.stamp)
+            distance = np.hypot(*(found.angles - predicted))
+            if found.created > lost.stamp and distance <= self._options.reacquire_angle:
+                self._selector.adopt(face.identity)
                 self._held = None if self._held is None else face.identity
                 return
 
     def _integrate(
-        self, angles: np.ndarray, seen: list[Candidate], then: tuple[float, float], interval: float
+        self,
+        angles: np.ndarray,
+        in_view: list[Candidate],
+        joints: tuple[float, float],
+        interval: float,
     ) -> None:
-        """Add up how far off the middle the target stays, unless the head is on its way to it."""
+        """Integrate the error of the target, except while the head turns to it (anti-windup)."""
         row = next(
-            (row for row, face in enumerate(seen) if face.identity == self._chooser.chosen), None
+            (row for row, face in enumerate(in_view) if face.identity == self._selector.selected),
+            None,
         )
         if row is None or self._options.ki == 0:
-            self._integral *= 0
+            self._integral[:] = 0
             return
-        error = angles[row] - then
+        error = angles[row] - joints
         near = np.abs(error) < WINDUP_ZONE
         limit = self._options.integral_limit
         grown = np.clip(self._integral + near * error * interval, -limit, limit)
         self._integral = np.where(self._saturated(error), self._integral, grown)
 
     def _saturated(self, error: np.ndarray) -> np.ndarray:
-        """Return which joints cannot follow: growing their integral would only wind it up."""
+        """Return which joints are at a limit of position or velocity, bool (2,)."""
         result = []
         for joint, off in zip(self._joints, error, strict=True):
             state, limits = joint.state, joint.limits
@@ -307,20 +338,23 @@ class HeadController:
             result.append(room < ARRIVED or abs(state.velocity) > 0.95 * limits.velocity)
         return np.array(result)
 
-    def _forget(self, now: int) -> None:
-        for identity in [
-            identity for identity, face in self._faces.items() if (now - face.stamp) / 1e9 > FORGET
-        ]:
-            if identity != self._chooser.chosen:
-                del self._faces[identity]
+    def _delete_old_filters(self, now: int) -> None:
+        self._filters = {
+            identity: face
+            for identity, face in self._filters.items()
+            if (now - face.stamp) / 1e9 <= FORGET or identity == self._selector.selected
+        }
+        if len(self._filters) > MOST_FILTERS:
+            latest = sorted(self._filters.items(), key=lambda item: item[1].stamp)
+            self._filters = dict(latest[-MOST_FILTERS:])
 
-    def _change_state(self, now: int) -> None:
-        unseen = self._unseen(now)
+    def _update_state(self, now: int) -> None:
+        unseen = self._time_unseen()
         if self.stale:
-            # Without news there is nothing to follow, search or know: the head stands.
+            # Without tracks there is nothing to follow or to search for.
             self.state = State.IDLE
-            self._chooser.release()
-        elif unseen is not None and unseen <= self._patience():
+            self._selector.release()
+        elif unseen is not None and unseen <= min(0.15, self._options.lost_timeout):
             self.state = State.TRACKING
         elif unseen is not None and unseen <= self._options.lost_timeout:
             self.state = State.LOST
@@ -328,93 +362,87 @@ class HeadController:
             self._give_up(now)
         elif (
             self.state is State.SEARCHING
-            and (now - self._sought_since) / 1e9 > self._options.search_time
+            and (now - self._search_start) / 1e9 > self._options.search_time
         ):
             self.state = State.HOMING
         elif self.state is State.HOMING and self._is_home():
             self.state = State.IDLE
 
-    def _unseen(self, now: int) -> float | None:
-        """Return the seconds since the target was last seen, None without one."""
-        face = self._faces.get(self._chooser.chosen)
-        if face is None or self._newest is None:
+    def _time_unseen(self) -> float | None:
+        """Return the seconds since the target was last in view, None without a target."""
+        face = self._filters.get(self._selector.selected or 0)
+        if face is None or self._last_stamp is None:
             return None
-        # Against the newest image's stamp, so that latency does not count as absence.
-        return max(self._newest - face.stamp, 0) / 1e9
-
-    def _patience(self) -> float:
-        """Return the seconds for which an unseen target is not yet called lost."""
-        return min(0.15, self._options.lost_timeout)
+        # Relative to the newest image, so that latency does not count as absence.
+        return max(self._last_stamp - face.stamp, 0) / 1e9
 
     def _give_up(self, now: int) -> None:
-        face = self._faces.get(self._chooser.chosen)
+        """Release a target that was out of view for too long."""
+        face = self._filters.get(self._selector.selected or 0)
         if face is not None:
-            self._seek_side = 1.0 if face.at(now)[0][0] >= self.positions[0] else -1.0
-        self._chooser.release()
+            self._search_side = 1.0 if face.at(now)[0][0] >= self.positions[0] else -1.0
+        self._selector.release()
         self._held = None
-        self._sought_since = now
+        self._search_start = now
         self.state = {'search': State.SEARCHING, 'home': State.HOMING, 'stay': State.IDLE}[
             self._options.lost_behavior
         ]
 
     def _is_home(self) -> bool:
-        home = self._home()
-        return bool(np.abs(np.array(self.positions) - home).max() < ARRIVED) and self.at_rest
+        distance = np.abs(np.array(self.positions) - self._home()).max()
+        return bool(distance < ARRIVED) and self.at_rest
 
     def _home(self) -> np.ndarray:
+        home = (self._options.home_pan, self._options.home_tilt)
         return np.array(
-            [
-                joint.reachable(angle)
-                for joint, angle in zip(
-                    self._joints, (self._options.home_pan, self._options.home_tilt), strict=True
-                )
-            ]
+            [joint.reachable(angle) for joint, angle in zip(self._joints, home, strict=True)]
         )
 
-    def _wanted_velocities(self, now: int) -> np.ndarray:
+    def _desired_velocities(self, now: int) -> np.ndarray:
+        """Return the desired velocities of pan and tilt, rad/s (2,)."""
         if self.state in (State.TRACKING, State.LOST):
             return self._follow(now)
         if self.state is State.SEARCHING:
-            return self._walk_to(self._sweep())
+            return self._move_to(self._sweep_end())
         if self.state is State.HOMING:
-            return self._walk_to(self._home())
+            return self._move_to(self._home())
         return np.zeros(2)
 
     def _follow(self, now: int) -> np.ndarray:
-        """PID on the angle between the head and where the face will be, with feed-forward."""
+        """PID on the angle between the head and the predicted face, with feed-forward."""
         options = self._options
-        ahead = now + round(options.servo_delay * 1e9)
-        angles, rates = self._faces[self._chooser.chosen].at(ahead)
-        wanted = np.zeros(2)
+        execution = now + round(options.servo_delay * 1e9)
+        angles, rates = self._filters[self._selector.selected or 0].at(execution)
+        velocities = np.zeros(2)
         for axis, joint in enumerate(self._joints):
             position, velocity, _ = joint.state
             error = joint.reachable(angles[axis]) - position
             if self._may_stand(axis, error, rates[axis]):
                 continue
-            # No faster than that the head, coming from a face that stands, could still stop.
+            # At most the speed from which the head could still stop at a stationary face.
             speed = min(abs(options.kp * error), abs(joint.approach(error)))
-            wanted[axis] = (
+            velocities[axis] = (
                 options.feed_forward * rates[axis]
                 + math.copysign(speed, error)
                 + options.ki * self._integral[axis]
                 + options.kd * (rates[axis] - velocity)
             )
-        return wanted
+        return velocities
 
     def _may_stand(self, axis: int, error: float, rate: float) -> bool:
-        """Tell whether a joint may stand: near enough to a face that stands, with hysteresis.
+        """Return whether a joint may stand: near enough to a stationary face, with hysteresis.
 
-        While it stands the images are at their best, and what the joints are not told they
-        cannot do wrong: so the loop comes to rest instead of hunting within the gears' play.
+        Images are sharpest while the camera stands, and the loop comes to rest instead of
+        hunting within the backlash of the gears.
         """
-        factor = 1.5 if self._stands[axis] else 1.0
-        self._stands[axis] = (
+        factor = 1.5 if self._standing[axis] else 1.0
+        self._standing[axis] = (
             abs(error) <= factor * self._options.dead_zone
             and abs(rate) <= factor * self._options.stationary_speed
         )
-        return self._stands[axis]
+        return self._standing[axis]
 
-    def _walk_to(self, angles: np.ndarray) -> np.ndarray:
+    def _move_to(self, angles: np.ndarray) -> np.ndarray:
         speed = self._options.search_speed
         result = []
         for joint, angle in zip(self._joints, angles, strict=True):
@@ -423,19 +451,24 @@ class HeadController:
             result.append(math.copysign(limit, error))
         return np.array(result)
 
-    def _sweep(self) -> np.ndarray:
-        """Return the end of the range that is searched now; turn round when it is reached."""
-        pan, home = self._joints[0], self._home()
+    def _sweep_end(self) -> np.ndarray:
+        """Return the end of the range that the search moves to; it alternates."""
+        pan = self._joints[0]
         middle = (pan.limits.lower + pan.limits.upper) / 2
         reach = SEARCH_MARGIN * (pan.limits.upper - pan.limits.lower) / 2
-        end = middle + self._seek_side * reach
+        end = middle + self._search_side * reach
         if abs(end - pan.state.position) < ARRIVED:
-            self._seek_side = -self._seek_side
-            end = middle + self._seek_side * reach
-        return np.array([end, home[1]])
+            self._search_side = -self._search_side
+            end = middle + self._search_side * reach
+        return np.array([end, self._home()[1]])
 
 
-def _usable(boxes: np.ndarray) -> np.ndarray:
-    """Return the rows of boxes (N, 4) that are boxes in an image."""
-    finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < LARGEST_PIXEL).all(axis=1)
-    return np.flatnonzero(finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+def _is_plausible(pan: float, tilt: float) -> bool:
+    return all(math.isfinite(angle) and abs(angle) <= LARGEST_ANGLE for angle in (pan, tilt))
+
+
+def _valid_rows(boxes: np.ndarray) -> np.ndarray:
+    """Return the rows of boxes (N, 4) that are finite and have an area."""
+    with np.errstate(invalid='ignore'):
+        finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < LARGEST_PIXEL).all(axis=1)
+        return np.flatnonzero(finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))

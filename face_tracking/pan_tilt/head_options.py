@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from face_tracking.options import Options, option
+from face_tracking.pan_tilt.target_selector import POLICIES
 from face_tracking.pan_tilt.trajectory import AxisLimits
 
 DEGREE = math.pi / 180
@@ -24,10 +25,12 @@ class HeadOptions(Options):
 
     target: str = option(
         'largest',
-        'Which face the head follows: the largest, the one nearest the image center, '
-        'the one longest in view, or the one with target_id',
-        choices=('largest', 'center', 'longest', 'id'),
+        'Which face the head follows: the largest, the one nearest the image center, the one '
+        'longest in view, the largest that looks at the robot, the person target_person, or the '
+        'track target_id',
+        choices=POLICIES,
     )
+    target_person: str = option('', 'Name of the person to follow when target is person')
     target_id: int = option(
         0, 'Track id of the face to follow when target is id; 0 = none', 0, 2**31 - 1
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From where a face is in the image to where the joints must point to look at it.
+"""Kinematics: from a pixel to the joint angles that point the camera at it.
 
 The base's frame is x forward, y left, z up; the pan joint turns about z (positive to the left),
 then the tilt joint about y (positive down), and the camera looks along x (REP 103). The axes are
@@ -32,9 +32,10 @@ def optical_axes(pan: float, tilt: float) -> np.ndarray:
 
 
 def joint_angles(points: np.ndarray, camera: CameraModel, pan: float, tilt: float) -> np.ndarray:
-    """Return the pan and tilt, float64 (N, 2), that look at what is seen at pixels (N, 2).
+    """Return pan and tilt, float64 (N, 2) radians, that point the camera at pixels (N, 2).
 
-    :param pan: of the joint when the image was taken; so ``tilt``.
+    :param pan: pan angle at the time of the image, radians.
+    :param tilt: tilt angle at the time of the image, radians.
     """
     rays = camera.rays(points) @ optical_axes(pan, tilt)
     return np.stack(
@@ -43,9 +44,9 @@ def joint_angles(points: np.ndarray, camera: CameraModel, pan: float, tilt: floa
 
 
 class JointHistory:
-    """Where the joints were, for images that come late.
+    """The joint angles of the last seconds, for images that arrive late.
 
-    :param seconds: how long it remembers.
+    :param seconds: the length of the history.
     """
 
     def __init__(self, seconds: float = 2.0):
@@ -54,7 +55,7 @@ class JointHistory:
         self._angles: deque[tuple[float, float]] = deque()
 
     def add(self, stamp: int, pan: float, tilt: float) -> None:
-        """Note the angles at a stamp; one before the newest starts the history anew."""
+        """Add the angles at a time; a time before the newest restarts the history."""
         if self._stamps and stamp <= self._stamps[-1]:
             if stamp == self._stamps[-1]:
                 self._angles[-1] = (pan, tilt)
@@ -68,7 +69,7 @@ class JointHistory:
             self._angles.popleft()
 
     def at(self, stamp: int) -> tuple[float, float] | None:
-        """Return pan and tilt at a stamp, the nearest known outside; None where none is."""
+        """Return pan and tilt at a time, the nearest known ones outside; None if empty."""
         if not self._stamps:
             return None
         after = bisect_right(self._stamps, stamp)
@@ -80,6 +81,6 @@ class JointHistory:
         return pan + share * (pan_then - pan), tilt + share * (tilt_then - tilt)
 
     def rates(self, stamp: int, over: float = 0.03) -> np.ndarray:
-        """Return the speeds (2,) of pan and tilt before a stamp, rad/s, on average ``over`` s."""
+        """Return the mean rates (2,) of pan and tilt over the ``over`` seconds before a time."""
         now, before = self.at(stamp), self.at(stamp - round(over * 1e9))
         return np.zeros(2) if now is None else (np.array(now) - before) / over

@@ -1,114 +1,139 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whom to look at, without flickering between two."""
+"""Selection of the face that the head follows, with hysteresis."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A face in the present image.
+    """A face in the current image.
 
-    :ivar identity: of its track.
-    :ivar size: of its box, the square root of its area, in pixels.
-    :ivar offset: angle between it and the middle of the view, radians.
-    :ivar age: seconds since it was first seen.
+    :ivar identity: the track id.
+    :ivar size: the square root of the area of its box, pixels.
+    :ivar offset: the angle between the face and the center of the view, radians.
+    :ivar age: seconds since the face was first seen.
+    :ivar attentive: whether the person looks at the robot.
+    :ivar person: the name of the person, empty if it is not known.
     """
 
     identity: int
     size: float
     offset: float
     age: float
+    attentive: bool = False
+    person: str = ''
+
+
+@dataclass(frozen=True)
+class TargetRequest:
+    """What the head is asked to follow.
+
+    :ivar policy: one of :data:`POLICIES`.
+    :ivar identity: the track id, for the policy ``id``.
+    :ivar person: the name, for the policy ``person``.
+    :ivar margin: ratio by which another face must be better before the head switches to it.
+    :ivar patience: seconds for which it must be.
+    """
+
+    policy: str = 'largest'
+    identity: int = 0
+    person: str = ''
+    margin: float = 0.3
+    patience: float = 1.0
+
+
+def _center_merit(face: Candidate) -> float:
+    # The first degrees off the center count little: only a face that is clearly nearer is better.
+    return 1 / (0.1 + face.offset)
+
+
+_MERITS: dict[str, Callable[[Candidate], float]] = {
+    'largest': lambda face: face.size,
+    'center': _center_merit,
+    'longest': lambda face: face.age,
+    'looking_at_me': lambda face: face.size,
+    'person': lambda face: face.size,
+}
+"""A positive number for each policy that ranks faces; the highest is preferred."""
+
+POLICIES = (*_MERITS, 'id')
 
 
 class TargetSelector:
-    """Chooses a face and stays with it.
+    """Selects a face and stays with it.
 
-    While the chosen face is in view, another is preferred only once it has been better by a
-    margin for some time. A face that is out of view is given up by :meth:`release` alone.
+    While the selected face is in view, another one is selected only after it has been better by a
+    margin for some time. A face that is out of view stays selected until :meth:`release`.
 
-    :ivar chosen: the id of the face chosen, None for nobody.
+    :ivar selected: the track id of the selected face, None without one.
     """
 
-    def __init__(self):
-        self.chosen: int | None = None
-        self._rival: int | None = None
-        self._rival_since = 0
+    def __init__(self) -> None:
+        self.selected: int | None = None
+        self._contender: int | None = None
+        self._contender_since = 0
 
-    def choose(
-        self,
-        candidates: list[Candidate],
-        now: int,
-        policy: str,
-        identity: int = 0,
-        margin: float = 0.3,
-        patience: float = 1.0,
+    def select(
+        self, candidates: Sequence[Candidate], now: int, request: TargetRequest
     ) -> int | None:
-        """Return the id to look at.
+        """Return the track id to follow, None without one.
 
         :param candidates: the faces in view.
         :param now: nanoseconds.
-        :param policy: ``largest``, ``center``, ``longest`` or ``id``.
-        :param identity: the id wanted where the policy is ``id``.
-        :param margin: by what share a baseline must be better.
-        :param patience: for how many seconds.
         """
-        if policy == 'id':
-            if identity != self.chosen:
-                in_view = any(face.identity == identity for face in candidates)
-                self.chosen = identity if in_view else None
-            return self.chosen
-        best = max(
-            candidates, key=lambda face: (_merit(face, policy), -face.identity), default=None
-        )
-        if best is None or best.identity == self.chosen:
-            self._rival = None
-            return self.chosen
-        if self.chosen is None:
-            self._take(best.identity)
-            return self.chosen
-        current = next((face for face in candidates if face.identity == self.chosen), None)
+        if request.policy == 'id':
+            return self._select_id(candidates, request.identity)
+        eligible = [face for face in candidates if _is_eligible(face, request)]
+        merit = _MERITS[request.policy]
+        best = max(eligible, key=lambda face: (merit(face), -face.identity), default=None)
+        if best is None or best.identity == self.selected:
+            self._contender = None
+            return self.selected
+        if self.selected is None:
+            self._set(best.identity)
+            return self.selected
+        current = next((face for face in candidates if face.identity == self.selected), None)
         if current is not None:
-            self._weigh(best, current, policy, now, margin, patience)
-        return self.chosen
+            better = not _is_eligible(current, request) or merit(best) > merit(current) * (
+                1 + request.margin
+            )
+            self._contend(best.identity if better else None, now, request.patience)
+        return self.selected
 
     def release(self) -> None:
-        """Give the chosen face up; the next :meth:`choose` is free."""
-        self._take(None)
+        """Give the selected face up."""
+        self._set(None)
 
     def adopt(self, identity: int) -> None:
-        """Look at another id: the same face, found again under a new one."""
-        self._take(identity)
+        """Follow another track id: the same face under a new id."""
+        self._set(identity)
 
-    def _weigh(
-        self,
-        best: Candidate,
-        current: Candidate,
-        policy: str,
-        now: int,
-        margin: float,
-        patience: float,
-    ) -> None:
-        clearly = _merit(best, policy) > _merit(current, policy) * (1 + margin)
-        if not clearly:
-            self._rival = None
+    def _select_id(self, candidates: Sequence[Candidate], identity: int) -> int | None:
+        if identity != self.selected:
+            in_view = any(face.identity == identity for face in candidates)
+            self.selected = identity if in_view else None
+        return self.selected
+
+    def _contend(self, identity: int | None, now: int, patience: float) -> None:
+        """Switch to a better face once it has been better for ``patience`` seconds."""
+        if identity is None:
+            self._contender = None
             return
-        if best.identity != self._rival:
-            self._rival, self._rival_since = best.identity, now
-        if (now - self._rival_since) / 1e9 >= patience:
-            self._take(best.identity)
+        if identity != self._contender:
+            self._contender, self._contender_since = identity, now
+        if (now - self._contender_since) / 1e9 >= patience:
+            self._set(identity)
 
-    def _take(self, identity: int | None) -> None:
-        self.chosen, self._rival = identity, None
+    def _set(self, identity: int | None) -> None:
+        self.selected, self._contender = identity, None
 
 
-def _merit(face: Candidate, policy: str) -> float:
-    """Return a number above 0 that is greater for a face to be preferred."""
-    if policy == 'largest':
-        return face.size
-    if policy == 'center':
-        # From 1 in the middle; a face twice as far off the middle is clearly worse only where
-        # both are off it, so the first degrees count little.
-        return 1 / (0.1 + face.offset)
-    return face.age
+def _is_eligible(face: Candidate, request: TargetRequest) -> bool:
+    if request.policy == 'person':
+        return bool(request.person) and face.person == request.person
+    if request.policy == 'looking_at_me':
+        return face.attentive
+    return True

@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 from face_tracking.errors import UserError
 
-LONGEST_STEP = 0.1  # seconds: after a longer pause the joint goes on as if it had been so long
+LONGEST_STEP = 0.1  # seconds; a longer pause counts as this long
 _SLACK = 1e-9  # radians: rounding, not motion
 
 
 @dataclass(frozen=True)
 class AxisLimits:
-    """What a joint may do, in radians and seconds.
+    """The limits of a joint, in radians and seconds.
 
-    :raises UserError: they leave no room to move.
+    :raises UserError: a limit is not positive, or the range is empty.
     """
 
     lower: float
@@ -35,16 +35,17 @@ class AxisLimits:
 
     def __post_init__(self):
         if not all(map(math.isfinite, vars(self).values())):
-            raise UserError('a limit of a joint is not finite', 'give a number')
+            raise UserError('a limit of a joint is not finite', 'set it to a number')
         if not self.lower < self.upper:
             raise UserError(
                 f"a joint's range from {self.lower:g} to {self.upper:g} rad is empty",
-                'give the lower limit first',
+                'set the lower limit below the upper one',
             )
         for name in ('velocity', 'acceleration', 'jerk'):
             if not getattr(self, name) > 0:
                 raise UserError(
-                    f"a joint's {name} limit is {getattr(self, name):g}", 'give a number above 0'
+                    f"a joint's {name} limit is {getattr(self, name):g}",
+                    'set it to a number above 0',
                 )
 
     def clamp(self, position: float) -> float:
@@ -63,9 +64,9 @@ class AxisState(NamedTuple):
 class Trajectory:
     """The commanded motion of one joint.
 
-    :param limits: what the joint may do.
-    :param position: where it is now, at rest.
-    :ivar state: what is commanded now.
+    :param limits: the limits of the joint.
+    :param position: the present position, at rest.
+    :ivar state: the present command.
     """
 
     def __init__(self, limits: AxisLimits, position: float = 0.0):
@@ -74,31 +75,31 @@ class Trajectory:
         self.state = AxisState(limits.clamp(position))
 
     def set_limits(self, limits: AxisLimits) -> None:
-        """Take other limits; they hold as soon as the motion, braking, fits into them.
+        """Use other limits; they are in force as soon as the motion, braking, fits into them.
 
-        A joint outside its new range stays where it is and may move inwards only.
+        A joint outside its new range stays in place and may only move inwards.
         """
         self._wanted = limits
         self._adopt_limits()
 
     def restart(self, position: float) -> None:
-        """Begin anew at rest where a joint was found, be it out of its range."""
+        """Restart at rest at a measured position."""
         self.state = AxisState(position)
         self._adopt_limits()
 
     def reachable(self, position: float) -> float:
-        """Return the nearest position in the range wanted."""
+        """Return the nearest position in the range."""
         return self._wanted.clamp(position)
 
     @property
     def at_rest(self) -> bool:
-        """Whether the joint is commanded to stand."""
+        """Whether the joint is commanded to stand still."""
         return abs(self.state.velocity) < 1e-6 and abs(self.state.acceleration) < 1e-6
 
     def step(self, velocity: float, dt: float) -> AxisState:
-        """OutputLayout for a velocity for ``dt`` seconds and return the state then.
+        """Move towards a velocity for ``dt`` seconds and return the new state.
 
-        :param velocity: wanted, rad/s; anything finite, the limits are minded here.
+        :param velocity: the desired velocity, rad/s; the limits are applied here.
         """
         dt = min(max(dt, 0.0), LONGEST_STEP)
         if self._brakes_for_limits or not math.isfinite(velocity):
@@ -141,7 +142,7 @@ class Trajectory:
     def _adopt_limits(self) -> None:
         """Put the limits wanted in force if the joint, braking by them, keeps within them.
 
-        A joint at rest out of its range is let be there; its way is inwards then.
+        A joint at rest outside its range stays there and may only move inwards.
         """
         new, state = self._wanted, self.state
         if new == self.limits and new.lower <= state.position <= new.upper:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that another compiler made of a model: how they are called, and finding them.
+"""Files that the compiler of an accelerator made from a model: their names, and finding them.
 
-The name carries the start of the ONNX file's hash, so a file of older weights is never taken for
-that of new ones.
+The name contains the start of the ONNX file's hash, so that a file of older weights is never taken
+for one of newer weights.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def file_name(model: Model, ending: str) -> str:
 
 
 def find_file(model: Model, ending: str, remedy: str) -> Path:
-    """Return a model's file from beside the model or from the cache.
+    """Return a model's file in the model's folder or in the cache.
 
     :param remedy: how to make it, as an imperative.
-    :raises UserError: it is at neither place.
+    :raises UserError: it is in neither.
     """
     name = file_name(model, ending)
     folders = model.path.parent, cache_folder()

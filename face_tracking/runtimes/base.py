@@ -2,8 +2,8 @@
 """The interface of the engines that run a network, and the register of their names.
 
 To add an engine, write a subclass of :class:`Runtime` in a module of its own and name it in
-:data:`RUNTIMES`, or call :func:`register_runtime` from outside the package. The module is
-imported when the engine is asked for, so that one which is not installed costs nothing.
+:data:`RUNTIMES`, or call :func:`register_runtime` from outside the package. The module is imported
+when the engine is requested, so that an engine that is not installed costs nothing.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Runtime(ABC):
     """One network, loaded by one engine at one input size.
 
     :param model: the network; the engine may read ``model.path`` or ``model.onnx_bytes()``.
-    :param threads: how many cores to use; 0 leaves it to the engine.
-    :param device: ``cpu``, or another that the engine knows; ``auto`` is its best.
-    :ivar precisions: those that it can be asked for.
-    :raises UserError: if the engine is not installed or cannot load the model.
+    :param threads: number of CPU threads; 0 leaves it to the engine.
+    :param device: ``cpu``, or another that the engine supports; ``auto`` is the best of them.
+    :cvar precisions: the precisions that it accepts.
+    :raises UserError: the engine is not installed or cannot load the model.
     """
 
     name: ClassVar[str]
@@ -55,21 +55,21 @@ class Runtime(ABC):
     def infer(self, image: np.ndarray) -> Sequence[np.ndarray]:
         """Run the network on one image.
 
-        :param image: uint8 (H, W, 3), BGR, of just the network's input size.
+        :param image: uint8 (H, W, 3), BGR, of the network's input size.
         :returns: float32 arrays, the outputs in the order of ``model.description.outputs``.
             They may be the engine's own buffers and are valid until the next call.
         """
 
     def postprocessor(self) -> PostProcessor | None:
-        """Return what finds the faces in this engine's outputs, None where NumPy is to do it."""
+        """Return the engine's own postprocessor, None for the one in NumPy."""
         return None
 
     def downscaler(self) -> Downscaler | None:
-        """Return what shrinks an image to half, None where OpenCV is to do it."""
+        """Return the engine's own function that halves images, None for OpenCV's."""
         return None
 
-    def close(self):  # noqa: B027  most engines have nothing to give back
-        """Give back what the engine holds; nothing may be called afterwards."""
+    def close(self) -> None:  # noqa: B027  most engines hold nothing
+        """Release what the engine holds; nothing may be called afterwards."""
 
 
 def create_runtime(
@@ -77,45 +77,54 @@ def create_runtime(
 ) -> Runtime:
     """Return the engine ``name`` with ``model`` loaded.
 
-    :param precision: of the arithmetic, one of :data:`PRECISIONS`; an engine that leaves no
-        choice takes ``auto`` alone.
-    :raises UserError: if there is no such engine, it is not installed, or cannot load the model.
+    :param precision: of the arithmetic, one of
+        :data:`face_tracking.detection.detector_options.PRECISIONS`. Engines that offer no choice
+        accept ``auto`` alone.
+    :raises UserError: there is no such engine, it is not installed, or it cannot load the model.
     """
     engine = runtime_class(name)
     if precision not in engine.precisions:
         other = '' if name == DEFAULT else f', or the runtime {DEFAULT}'
         raise UserError(
-            f'the runtime {name} knows no precision "{precision}"',
+            f'the runtime {name} has no precision "{precision}"',
             f'choose {" or ".join(engine.precisions)}{other}',
         )
-    if precision == 'auto':
-        return engine(model, threads=threads, device=device)
-    return engine(model, threads=threads, device=device, precision=precision)
+    further = {} if precision == 'auto' else {'precision': precision}
+    try:
+        return engine(model, threads=threads, device=device, **further)
+    except ImportError as error:
+        raise _not_installed(name, error) from error
 
 
 def runtime_class(name: str) -> type[Runtime]:
     """Return the class of the engine ``name``.
 
-    :raises UserError: if there is no such engine or it is not installed.
+    :raises UserError: there is no such engine or it is not installed.
     """
     if name not in RUNTIMES:
-        raise UserError(f'there is no runtime "{name}"', f'choose one of {", ".join(RUNTIMES)}')
+        raise UserError(
+            f'there is no runtime "{name[:80]}"', f'choose one of {", ".join(RUNTIMES)}'
+        )
     module, _, attribute = RUNTIMES[name].partition(':')
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise UserError(
-            f'the runtime {name} is not installed ({error})',
-            f'install it, or choose another of {", ".join(RUNTIMES)}',
-        ) from error
+        raise _not_installed(name, error) from error
 
 
-def register_runtime(name: str, target: str):
-    """Make an engine known under ``name``; ``target`` is ``package.module:Class``."""
+def _not_installed(name: str, error: ImportError) -> UserError:
+    return UserError(
+        f'the runtime {name} is not installed ({error})',
+        f'install it, or choose another of {", ".join(RUNTIMES)}',
+    )
+
+
+def register_runtime(name: str, target: str) -> None:
+    """Register an engine under ``name``; ``target`` is ``package.module:Class``."""
     RUNTIMES[name] = target
 
 
 def to_tensor(image: np.ndarray, description: ModelDescription) -> np.ndarray:
-    """Return float32 (1, 3, H, W), normalized as the model wants it, of uint8 BGR (H, W, 3)."""
+    """Return the network's input, float32 (1, 3, H, W), normalized, from uint8 BGR (H, W, 3)."""
     swap = description.color == 'rgb'
     return cv2.dnn.blobFromImage(image, description.scale, mean=description.mean, swapRB=swap)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library that `face_tracking.compiler` wrote, and what one can have it do."""
+"""A library that `face_tracking.compiler` wrote, and the functions in it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from face_tracking.compiler import artifact
+from face_tracking.compiler.artifact import DOWNSCALE, POSTPROCESS, TrustedLibrary
 from face_tracking.compiler.gpu import gpu_devices as gpu
-from face_tracking.detection.decoders import logit
+from face_tracking.detection.families.base import logit
+from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.postprocess import (
     NUMBERS,
     OutputLayout,
@@ -21,62 +23,68 @@ from face_tracking.detection.postprocess import (
     PostProcessParam,
 )
 from face_tracking.errors import UserError
-from face_tracking.runtimes.tvm_loader import load_network, tvm_ffi
+from face_tracking.runtimes.tvm_loader import load_network, load_runtime
 
 LEAST_OVERLAP = 2.0**-25
-"""Boxes that overlap by no more do not at all: OpenCV subtracts it from 1 in float32, and so loses
-it."""
+"""Smallest IoU threshold. OpenCV subtracts it from 1 in float32, where smaller ones vanish."""
 
 
 class CompiledModel:
-    """A library that `face_tracking.compiler` wrote, loaded.
+    """A compiled network, loaded.
 
     :param path: the library.
-    :param threads: how many cores to use, at least 1.
-    :ivar head: what the outputs mean, if it can find the faces in them (`CompiledPostProcessor`).
-    :raises UserError: it is damaged, of another version, or for another processor.
+    :param threads: number of CPU threads, at least 1.
+    :ivar description: see `artifact.description_of`.
+    :ivar layout: what the outputs mean, if the library contains the postprocessing.
+    :raises UserError: the library is damaged, of another version, for another processor, or
+        others could have changed it.
     """
 
     def __init__(self, path: Path, threads: int = 1):
-        self.description = artifact.description_of(path)
-        if self.description is None or self.description.get('format') != artifact.FORMAT:
-            raise UserError(
-                f'{path} is not a whole compiled network of this version',
-                'compile it again with face_tracking compile',
-            )
-        self.device = self.description.get('device', 'cpu')
-        if self.device != 'cpu':
-            gpu.check_device(self.device)
+        self._ffi = load_runtime()
+        library = TrustedLibrary(path)
         try:
-            machine, self._functions = load_network(
-                path, None if self.device == 'cpu' else gpu.dlpack_device(self.device)
-            )
-        except Exception as error:  # TVM's errors share no base class but this
-            raise UserError(
-                f'TVM cannot load {path} ({str(error).splitlines()[-1]})',
-                'compile it for this machine with face_tracking compile',
-            ) from error
+            self.description: dict[str, Any] = library.description
+            self.device = str(self.description.get('device', 'cpu'))
+            if self.device != 'cpu':
+                gpu.check_device(self.device)
+            machine, self._functions = self._load(library)
+        finally:
+            library.close()
         self._main = machine['main']
         request = self.description['request']
         self.input_size = request['width'], request['height']
-        self.head = OutputLayout.from_json(request['head'])
+        self.layout = OutputLayout.from_json(request['layout'])
         self._copy = np.zeros((request['height'], request['width'], 3), np.uint8)
         self.threads = threads
-        self._threads = tvm_ffi.from_dlpack(np.array([threads], np.int32))
+        self._threads = self._ffi.from_dlpack(np.array([threads], np.int32))
+
+    def _load(self, library: TrustedLibrary):
+        device = None if self.device == 'cpu' else gpu.dlpack_device(self.device)
+        try:
+            return load_network(library, device)
+        except Exception as error:  # TVM's errors share no base class but this
+            reason = (str(error).splitlines() or [type(error).__name__])[-1]
+            raise UserError(
+                f'TVM cannot load {library.path} ({reason})',
+                'compile it for this machine with face_tracking compile',
+            ) from error
 
     def function(self, name: str):
         """Return one of the library's functions beside the network."""
         return self._functions.get_function(name, query_imports=True)
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs of an image, uint8 (H, W, 3) BGR of the input size, by name.
+        """Return the outputs for an image by name, float32.
 
-        They are float32 and lie in TVM's memory, which is theirs while they are kept.
+        The arrays lie in TVM's memory and keep it as long as they are kept.
+
+        :param image: uint8 (H, W, 3), BGR, of the input size.
         """
         return self.arrays(self.compute(image))
 
-    def compute(self, image: np.ndarray) -> Sequence:
-        """Return the tensors in which the outputs lie, for :meth:`arrays` and a postprocessor.
+    def compute(self, image: np.ndarray) -> Sequence[Any]:
+        """Return the tensors that contain the outputs, for :meth:`arrays` and a postprocessor.
 
         :param image: see :meth:`run`.
         """
@@ -91,10 +99,10 @@ class CompiledModel:
             image = self._copy
         if self.device != 'cpu':
             return self._on_gpu(image)
-        return self._main(tvm_ffi.from_dlpack(image.reshape(-1)), self._threads)
+        return self._main(self._ffi.from_dlpack(image.reshape(-1)), self._threads)
 
-    def arrays(self, tensors: Sequence) -> dict[str, np.ndarray]:
-        """Return the outputs that lie in ``tensors``, by name, as :meth:`run` does."""
+    def arrays(self, tensors: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Return the outputs that are in ``tensors`` by name, see :meth:`run`."""
         numbers = [np.from_dlpack(tensor) for tensor in tensors]
         outputs = {}
         for output in self.description['outputs']:
@@ -111,20 +119,20 @@ class CompiledModel:
 
 
 def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
-    """Return an output as its ONNX model shapes it; the library writes NHWC."""
+    """Return an output in the shape of the ONNX model; the library writes NHWC."""
     if not planar:
         return numbers.reshape(shape)
     batch, channels, height, width = shape
     return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
 
 
-class Outputs(Sequence):
-    """A network's outputs, left in TVM's tensors until they are asked for.
+class Outputs(Sequence[np.ndarray]):
+    """A network's outputs, which stay in TVM's tensors until they are read.
 
     :ivar tensors: see :meth:`CompiledModel.compute`.
     """
 
-    def __init__(self, network: CompiledModel, tensors: Sequence, names: Sequence[str]):
+    def __init__(self, network: CompiledModel, tensors: Sequence[Any], names: Sequence[str]):
         self.tensors, self._network, self._names = tensors, network, names
 
     def __len__(self) -> int:
@@ -140,25 +148,41 @@ class Outputs(Sequence):
 
 
 class CompiledPostProcessor(PostProcessor):
-    """Selects with the function that was compiled with the network (`compiler.selection`)."""
+    """Postprocessing with the function that was compiled with the network.
+
+    :param network: one with an output layout.
+    """
 
     def __init__(self, network: CompiledModel):
-        cells = network.head.cells(*network.input_size)
-        self._find_faces = network.function('find_faces')
-        self._told: tuple = ()
-        self._settings = np.zeros(len(PostProcessParam), np.float32)
+        if network.layout is None:
+            raise ValueError('the network was compiled without postprocessing')
+        cells = network.layout.cells(*network.input_size)
+        self._find_faces = network.function(POSTPROCESS)
+        self._known: tuple[Any, ...] = ()
+        self._params = np.zeros(len(PostProcessParam), np.float32)
         self._rows = np.zeros((cells + 1, NUMBERS), np.float32)
-        self._tensors = [
-            tvm_ffi.from_dlpack(array) for array in (self._settings, self._rows.reshape(-1))
-        ]
+        from_dlpack = load_runtime().from_dlpack
+        self._tensors = [from_dlpack(array) for array in (self._params, self._rows.reshape(-1))]
 
-    def select(self, outputs, score_threshold, nms_threshold, max_faces, fit, size):
-        told = score_threshold, nms_threshold, max_faces, fit, size
-        if told != self._told:
-            self._told = told
+    def select(
+        self,
+        outputs: Sequence[np.ndarray],
+        score_threshold: float,
+        nms_threshold: float,
+        max_faces: int,
+        fit: Fit,
+        size: tuple[int, int],
+    ) -> np.ndarray:
+        """Return the faces, see :meth:`PostProcessor.select`.
+
+        :param outputs: :class:`Outputs` of the same network.
+        """
+        known = score_threshold, nms_threshold, max_faces, fit, size
+        if known != self._known:
+            self._known = known
             # A score is the root of two factors up to 1, so its square bounds the first alone.
             least = score_threshold**2
-            self._settings[:] = (
+            self._params[:] = (
                 logit(least),
                 least,
                 max(nms_threshold, LEAST_OVERLAP),
@@ -166,7 +190,7 @@ class CompiledPostProcessor(PostProcessor):
                 *fit,
                 *size,
             )
-        self._find_faces(*outputs.tensors, *self._tensors)
+        self._find_faces(*outputs.tensors, *self._tensors)  # type: ignore[attr-defined]
         return self._rows[1 : int(self._rows[0, 0]) + 1].copy()
 
 
@@ -174,22 +198,24 @@ class CompiledDownscaler:
     """Halves images with the function that was compiled with the network."""
 
     def __init__(self, network: CompiledModel):
-        self._halve = network.function('halve')
+        self._downscale = network.function(DOWNSCALE)
+        self._from_dlpack = load_runtime().from_dlpack
 
     def __call__(self, image: np.ndarray, half: np.ndarray) -> None:
-        """Write the means of each four pixels of ``image`` into ``half``.
+        """Write the mean of each 2x2 pixels of ``image`` into ``half``.
 
-        :param image: uint8 (2 H, 2 W, 3), contiguous and, as DLPack has no other, writeable.
+        :param image: uint8 (2 H, 2 W, 3), contiguous and writeable, because DLPack knows no
+            other tensors.
         :param half: uint8 (H, W, 3), contiguous; H and W are those of the network's input.
         """
-        self._halve(tvm_ffi.from_dlpack(image.reshape(-1)), tvm_ffi.from_dlpack(half.reshape(-1)))
+        self._downscale(self._from_dlpack(image.reshape(-1)), self._from_dlpack(half.reshape(-1)))
 
 
 _pool = threading.local()
 
 
 def _use_threads(threads: int) -> None:
-    """Set the size of TVM's thread pool, of which each thread that calls TVM has its own."""
+    """Set the size of TVM's thread pool; each thread that calls TVM has its own."""
     if getattr(_pool, 'threads', None) != threads:
-        tvm_ffi.get_global_func('runtime.config_threadpool')(1, threads)
+        load_runtime().get_global_func('runtime.config_threadpool')(1, threads)
         _pool.threads = threads

@@ -1,64 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TVM as an engine (https://tvm.apache.org): the network compiled for the processor at hand."""
+"""TVM as an engine (https://tvm.apache.org): the network compiled for this processor or GPU."""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-# Before TVM is loaded: the runtime alone (3 MB, the compiler has 260), and no threads tied to
-# cores that the camera and the tracker also want.
-os.environ.setdefault('TVM_USE_RUNTIME_LIB', '1')
-os.environ.setdefault('TVM_BIND_THREADS', '0')
-# TVM takes every second core for a hyperthread, which few robots have; and its threads would spin
-# for milliseconds after an image, waiting for the next.
-os.environ.setdefault('TVM_NUM_THREADS', str(os.cpu_count() or 1))
-os.environ.setdefault('TVM_THREAD_POOL_SPIN_COUNT', '2000')
-
-from face_tracking.runtimes.tvm_loader import load_runtime
-
-load_runtime()
-
-from face_tracking.compiler import artifact  # noqa: E402
-from face_tracking.compiler.driver import compile_in_child  # noqa: E402
-from face_tracking.compiler.gpu import gpu_devices as gpu  # noqa: E402
-from face_tracking.compiler.int8.calibration_file import find_ranges  # noqa: E402
-from face_tracking.detection.detector_options import PRECISIONS  # noqa: E402
-from face_tracking.detection.model import Model  # noqa: E402
-from face_tracking.detection.postprocess import OutputLayout  # noqa: E402
-from face_tracking.errors import UserError  # noqa: E402
-from face_tracking.runtimes.base import Runtime  # noqa: E402
-from face_tracking.runtimes.compiled_model import (  # noqa: E402
+from face_tracking.compiler import artifact
+from face_tracking.compiler.artifact import Request
+from face_tracking.compiler.driver import compile_in_child
+from face_tracking.compiler.gpu import gpu_devices as gpu
+from face_tracking.compiler.int8.calibration_file import CalibrationFile, find_calibration
+from face_tracking.compiler.targets import best_precision, host_cpu, host_dot
+from face_tracking.detection.detector_options import PRECISIONS
+from face_tracking.detection.model import Model
+from face_tracking.detection.postprocess import OutputLayout
+from face_tracking.errors import TransientError, UserError
+from face_tracking.runtimes.base import Runtime
+from face_tracking.runtimes.compiled_model import (
     CompiledDownscaler,
     CompiledModel,
     CompiledPostProcessor,
     Outputs,
 )
+from face_tracking.runtimes.precision_choice import fastest, key_of, known_precision, remember
+from face_tracking.runtimes.tvm_loader import load_runtime
 
 PRECISION = 'FACE_TRACKING_PRECISION'
-"""Environment variable that takes the place of precision auto."""
+"""Environment variable that replaces precision ``auto``."""
 TRIALS = 5
-"""Images by which ``device: auto`` compares a GPU with the processor."""
+"""Images on which ``device: auto`` compares a GPU with the processor."""
 MOST_THREADS = 4
-"""As many as a runtime takes by itself: a small network's rows divide no further."""
+"""Default number of threads: the rows of a small network divide no further."""
 
-
-def _seconds(network: CompiledModel) -> float:
-    """Return what one image takes, after the first two."""
-    width, height = network.input_size
-    image, times = np.zeros((height, width, 3), np.uint8), []
-    for _ in range(TRIALS + 2):
-        begin = time.perf_counter()
-        network.run(image)
-        times.append(time.perf_counter() - begin)
-    return min(times[2:])
+_log = logging.getLogger(__name__)
 
 
 class TvmRuntime(Runtime):
-    """Runs on the CPU or a GPU; compiles the model first where the cache has no library for it.
+    """Runs on the processor or a GPU; compiles the model if the cache has no library for it.
 
     ``device: auto`` takes the GPU that TVM can use, if there is one and it is faster.
     """
@@ -72,49 +58,110 @@ class TvmRuntime(Runtime):
         super().__init__(model, threads, device)
         if device not in ('auto', 'cpu', *gpu.KINDS):
             raise UserError(
-                f'the runtime tvm knows no device "{device}"',
+                f'the runtime tvm has no device "{device[:80]}"',
                 f'choose auto, cpu, {" or ".join(gpu.KINDS)}',
             )
-        pixels = model.description
+        load_runtime()
         if device in gpu.KINDS:
             self._network = self._for_gpu(device, precision)
         else:
             self._network = self._for_cpu(precision)
             if device == 'auto':
                 self._network = self._fastest(self._network, precision)
-        missing = set(pixels.outputs) - {
-            output['name'] for output in self._network.description['outputs']
-        }
+        found = {output['name'] for output in self._network.description['outputs']}
+        missing = set(model.description.outputs) - found
         if missing:
             raise UserError(
                 f'the model {model.path} lacks the outputs {sorted(missing)}',
                 'correct its description',
             )
 
+    def infer(self, image: np.ndarray) -> Outputs:
+        """Run the network on one image, see :meth:`Runtime.infer`."""
+        return Outputs(self._network, self._network.compute(image), self.model.description.outputs)
+
+    def postprocessor(self) -> CompiledPostProcessor | None:
+        """Return the compiled postprocessor, if the library contains one."""
+        return CompiledPostProcessor(self._network) if self._network.layout else None
+
+    def downscaler(self) -> CompiledDownscaler | None:
+        """Return the compiled function that halves images; a GPU's library has none."""
+        return CompiledDownscaler(self._network) if self._network.device == 'cpu' else None
+
+    def close(self) -> None:
+        """Release the network."""
+        del self._network
+
     def _for_cpu(self, precision: str) -> CompiledModel:
         """Return the network for the processor."""
-        model, pixels = self.model, self.model.description
-        asked = precision if precision != 'auto' else os.environ.get(PRECISION) or precision
-        if asked not in PRECISIONS:
+        model = self.model
+        requested = precision if precision != 'auto' else os.environ.get(PRECISION) or precision
+        if requested not in PRECISIONS:
             raise UserError(
-                f'there is no precision "{asked}" ({PRECISION})',
+                f'there is no precision "{requested[:80]}" ({PRECISION})',
                 f'choose one of {", ".join(PRECISIONS)}',
             )
-        ranges = (
-            find_ranges(model.path, model.sha256, asked) if asked in ('auto', 'int8') else None
+        calibration = None
+        if requested in ('auto', 'int8'):
+            calibration = find_calibration(model.path, model.sha256, requested)
+        if requested == 'auto' and calibration is not None and host_dot():
+            return self._fastest_precision(calibration)
+        return self._loaded(self._request(requested, calibration), 'host')
+
+    def _fastest_precision(self, calibration: CalibrationFile) -> CompiledModel:
+        """Return the faster of the networks in int8 and in floating point, measured once."""
+        precisions = 'int8', best_precision(host_cpu())
+        requests = {name: self._request(name, calibration) for name in precisions}
+        stem = self.model.path.stem
+        libraries = [request.file_name(stem) for request in requests.values()]
+        key = key_of(libraries, self._thread_count())
+        known = known_precision(key, precisions)
+        if known is not None:
+            return self._loaded(requests[known], 'host')
+        try:
+            networks = dict(zip(precisions, self._all_loaded(requests.values()), strict=True))
+        except TransientError as error:
+            _log.warning('the precisions were not compared: %s', error)
+            return self._loaded(requests['int8'], 'host')
+        milliseconds = fastest(networks)
+        remember(key, milliseconds)
+        listed = ', '.join(f'{name} {value:.2f} ms' for name, value in milliseconds.items())
+        _log.info('precision auto measured on this machine: %s', listed)
+        return networks[next(iter(milliseconds))]
+
+    def _all_loaded(self, requests: Iterable[Request]) -> list[CompiledModel]:
+        """Return networks for the processor; those that must be compiled are so side by side."""
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+            paths = list(pool.map(lambda request: self._library(request, 'host'), requests))
+        return [CompiledModel(path, self._thread_count()) for path in paths]
+
+    def _request(self, precision: str, calibration: CalibrationFile | None) -> Request:
+        """Return the properties of the network for the processor in a precision."""
+        return artifact.host_request(
+            self.model.sha256,
+            self.model.input_size,
+            precision,
+            calibration.sha256 if calibration else '',
+            layout=OutputLayout.of(self.model.description),
+            **self._pixel_format(),
         )
-        request = artifact.host_request(
-            model.sha256,
-            model.input_size,
-            asked,
-            ranges.sha256 if ranges else '',
-            color=pixels.color,
-            mean=tuple(pixels.mean),
-            scale=pixels.scale,
-            head=OutputLayout.of(pixels),
-        )
-        path = artifact.find_library(model.path, request) or compile_in_child(model.path, request)
-        return CompiledModel(path, self.threads or min(MOST_THREADS, os.cpu_count() or 1))
+
+    def _pixel_format(self) -> dict[str, Any]:
+        pixels = self.model.description
+        return {'color': pixels.color, 'mean': tuple(pixels.mean), 'scale': pixels.scale}
+
+    def _thread_count(self) -> int:
+        return self.threads or min(MOST_THREADS, os.cpu_count() or 1)
+
+    def _library(self, request: Request, target: str) -> Path:
+        """Return the library of a network in the cache; compile it if there is none."""
+        model = self.model
+        found = artifact.find_library(model.path, request, model.trusted_folder)
+        return found or compile_in_child(model.path, request, target)
+
+    def _loaded(self, request: Request, target: str) -> CompiledModel:
+        """Return a network from the cache; compile it if there is none."""
+        return CompiledModel(self._library(request, target), self._thread_count())
 
     def _for_gpu(self, kind: str, precision: str) -> CompiledModel:
         """Return the network for a GPU.
@@ -124,25 +171,15 @@ class TvmRuntime(Runtime):
         if precision not in ('auto', 'float32'):
             raise UserError(
                 f'on a GPU the runtime tvm computes in float32, not in {precision}',
-                'leave the precision at auto, or use device cpu',
+                'set the precision to auto, or use device cpu',
             )
         gpu.check_device(kind)
-        model, pixels = self.model, self.model.description
-        request = artifact.Request(
-            model.sha256,
-            *model.input_size,
-            cpu=kind,
-            color=pixels.color,
-            mean=tuple(pixels.mean),
-            scale=pixels.scale,
-        )
-        path = artifact.find_library(model.path, request) or compile_in_child(
-            model.path, request, kind
-        )
-        return CompiledModel(path)
+        model = self.model
+        request = Request(model.sha256, *model.input_size, cpu=kind, **self._pixel_format())
+        return self._loaded(request, kind)
 
     def _fastest(self, network: CompiledModel, precision: str) -> CompiledModel:
-        """Return the fastest of the network on the processor and on the GPUs that are here."""
+        """Return the fastest of the network on the processor and on the GPUs of this machine."""
         if precision not in ('auto', 'float32'):
             return network
         candidates = [network]
@@ -150,31 +187,22 @@ class TvmRuntime(Runtime):
             try:
                 candidates.append(self._for_gpu(kind, precision))
             except UserError as error:
-                print(f'face_tracking: computing on the processor: {error}', file=sys.stderr)
+                _log.warning('computing on the processor: %s', error)
         if len(candidates) == 1:
             return network
-        times = {candidate: _seconds(candidate) for candidate in candidates}
-        best = min(times, key=times.get)
-        print(
-            'face_tracking: computing on '
-            + best.device
-            + ': '
-            + ', '.join(
-                f'{candidate.device} {1e3 * seconds:.1f} ms'
-                for candidate, seconds in times.items()
-            ),
-            file=sys.stderr,
-        )
+        times = [(_seconds(candidate), candidate) for candidate in candidates]
+        best = min(times, key=lambda item: item[0])[1]
+        listed = ', '.join(f'{one.device} {1e3 * seconds:.1f} ms' for seconds, one in times)
+        _log.info('computing on %s: %s', best.device, listed)
         return best
 
-    def infer(self, image: np.ndarray) -> Outputs:
-        return Outputs(self._network, self._network.compute(image), self.model.description.outputs)
 
-    def postprocessor(self) -> CompiledPostProcessor | None:
-        return CompiledPostProcessor(self._network) if self._network.head else None
-
-    def downscaler(self) -> CompiledDownscaler | None:
-        return CompiledDownscaler(self._network) if self._network.device == 'cpu' else None
-
-    def close(self):
-        del self._network
+def _seconds(network: CompiledModel) -> float:
+    """Return the time of one image in seconds, after the first two."""
+    width, height = network.input_size
+    image, times = np.zeros((height, width, 3), np.uint8), []
+    for _ in range(TRIALS + 2):
+        begin = time.perf_counter()
+        network.run(image)
+        times.append(time.perf_counter() - begin)
+    return min(times[2:])

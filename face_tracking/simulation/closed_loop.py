@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole loop in simulated time: scene, camera on servos, detector, tracker, control.
+"""The closed loop in simulated time: scene, camera on servos, detector, tracker, control.
 
-Everything is what the robot runs, but for the light and the servos. Time is simulated, so that
-the result does not depend on the machine; latencies are therefore stated, not measured.
+Detector, tracker and controller are the code that runs on the robot; images and servos are
+simulated. Since time is simulated, the result does not depend on the speed of the machine, and
+latencies are given, not measured.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from face_tracking import boxes
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
+from face_tracking.pan_tilt.command import Command
 from face_tracking.simulation.rendering import Renderer
 from face_tracking.simulation.scene import Pose, Scene, direction
 from face_tracking.simulation.servo_model import ServoRig
@@ -29,34 +31,39 @@ START = 10 * SECOND  # stamps are counted from here; none is 0
 
 
 class Detector(Protocol):
-    """What finds faces."""
+    """The interface of the detector."""
 
-    def detect(self, image: np.ndarray, stamp: int) -> Detections: ...
+    def detect(self, image: np.ndarray, stamp: int) -> Detections:
+        """Return the faces in an image."""
 
 
 class Tracker(Protocol):
-    """What follows them."""
+    """The interface of the tracker."""
 
-    def step(self, image: np.ndarray, stamp: int) -> Tracks: ...
+    def step(self, image: np.ndarray, stamp: int) -> Tracks:
+        """Return the tracks in the next image."""
 
-    def add_detections(self, detections: Detections) -> None: ...
+    def add_detections(self, detections: Detections) -> None:
+        """Take the detections of an image, late as they may be."""
 
 
 class Head(Protocol):
-    """What moves the joints; ``tick`` returns something with ``positions`` and ``target``."""
+    """The interface of the controller."""
 
-    def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None: ...
+    def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
+        """Process a round of tracks."""
 
-    def tick(self, now: int): ...
+    def tick(self, now: int) -> Command:
+        """Return the command for the joints."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When things happen, in seconds and hertz.
+    """Latencies in seconds and rates in hertz.
 
-    :ivar latency: from exposure to the tracks, all told.
-    :ivar detection: by which detections come later than that.
-    :ivar detect_interval: every so many frames are searched for faces.
+    :ivar latency: from the exposure of an image to its tracks.
+    :ivar detection: additional delay of the detections.
+    :ivar detect_interval: the detector runs in every Nth frame.
     """
 
     rate: float = 30.0
@@ -68,13 +75,13 @@ class Timing:
 
 @dataclass
 class Log:
-    """What happened, one row for each control step.
+    """The record of a run, one row for each control step.
 
     :ivar time: seconds since the start.
     :ivar joints: true pan and tilt, radians (N, 2).
     :ivar commands: commanded pan and tilt, radians (N, 2).
     :ivar faces: true pan and tilt of each person, radians (N, people, 2).
-    :ivar looked_at: who in truth bears the track that the head follows; 0 for nobody (N,).
+    :ivar looked_at: the person (ground truth) of the track that the head follows; 0 for none (N,).
     :ivar states: what the head was doing.
     """
 
@@ -98,8 +105,8 @@ class Log:
 class ClosedLoop:
     """Runs one scene.
 
-    :param on_frame: called with each frame, its tracks and the log so far, e.g. to video it.
-    :ivar who: by track id, whom in truth it was last on.
+    :param on_frame: called with each frame, its tracks and the log so far.
+    :ivar who: the person (ground truth) that each track was last on, by track id.
     """
 
     def __init__(
@@ -133,7 +140,7 @@ class ClosedLoop:
         """Run for some seconds (the scene's duration by default) and return the log.
 
         :param progress: wraps the iterable of control steps, e.g. tqdm.
-        :param at: what to call at which second.
+        :param at: functions to call, by the second at which to call them.
         """
         duration = duration or self.scene.duration
         timing = self.timing
@@ -157,7 +164,7 @@ class ClosedLoop:
         return Pose(pan, -tilt)
 
     def _expose(self, index: int, stamp: int) -> None:
-        """Take an image; what follows from it comes later."""
+        """Render an image and schedule its processing."""
         t = (stamp - START) / SECOND
         pose, before = self._pose(stamp), self._pose(stamp - SECOND // 100)
         turning = (
@@ -177,14 +184,14 @@ class ClosedLoop:
             )
 
     def _track(self, frame: Frame, truth) -> None:
-        tracks = self.tracker.step(frame.image, frame.stamp)
+        tracks = self.tracker.step(frame, frame.stamp)
         self._identify(tracks, truth)
         self.head.observe(tracks, self.model, frame.stamp + round(self.timing.latency * SECOND))
         if self._on_frame is not None:
             self._on_frame(frame, tracks, self.log)
 
     def _identify(self, tracks: Tracks, truth) -> None:
-        """Note whom each track is on."""
+        """Record the person that each track is on."""
         overlap = boxes.iou(tracks.boxes, truth.boxes)
         for row, identity in enumerate(tracks.ids.tolist()):
             if len(truth) and overlap[row].max() > 0.3:

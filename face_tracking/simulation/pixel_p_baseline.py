@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The baseline: proportional control on pixels, as hobby projects do it.
+"""The baseline of the head: proportional control on pixels, as many hobby projects use it.
 
-Each image moves the servos by a share of the face's distance from the middle, in pixels, at
-once. It knows neither angles nor latency nor speed. Kept to compare with, not to use.
+Each image moves the servos by a share of the face's offset from the image center in pixels. The
+baseline models neither angles nor latency nor velocity.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from face_tracking.boxes import area, to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
-from face_tracking.pan_tilt.controller import Command, State
+from face_tracking.pan_tilt.command import Command, State
 from face_tracking.pan_tilt.head_options import HeadOptions
 
 
 class PixelProportionalController:
     """Moves towards the largest face.
 
-    :param gain: radians for each pixel off the middle, per image.
-    :ivar wanted: the id to look at instead; 0 for the largest face.
+    :param gain: radians per pixel of offset and image.
+    :ivar wanted: the track id to follow; 0 for the largest face.
     """
 
     def __init__(self, gain: float, options: HeadOptions | None = None):
@@ -31,7 +31,7 @@ class PixelProportionalController:
         self._target: int | None = None
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Move by what this image shows."""
+        """Move by the offset in this image."""
         self._target = None
         rows = np.flatnonzero(tracks.ids == self.wanted) if self.wanted else np.arange(len(tracks))
         if not len(rows):
@@ -46,6 +46,6 @@ class PixelProportionalController:
         )
 
     def tick(self, now: int) -> Command:
-        """Return where the servos were last sent."""
+        """Return the last command."""
         state = State.IDLE if self._target is None else State.TRACKING
         return Command(now, self._positions, (0.0, 0.0), state, self._target)

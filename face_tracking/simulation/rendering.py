@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scene and a pose to the image a camera there would take, and the truth about it.
+"""Rendering of a scene from a camera pose, with the ground truth of the image.
 
 The backdrop is looked up by direction, on a coarse grid of exact rays that is interpolated; the
 actors are planes, seen through the exact pinhole projection.
@@ -23,7 +23,7 @@ SAMPLES = 12  # points across a face, each way, at which its visibility is teste
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The faces of an image, as they really are.
+    """The ground truth of the faces in an image.
 
     :ivar stamp: the image's stamp in nanoseconds.
     :ivar ids: int64 (N,), one per person, the same all through the scene.
@@ -43,7 +43,7 @@ class GroundTruth:
         return len(self.ids)
 
     def visible(self, share: float = 0.5) -> GroundTruth:
-        """Return the faces of which at least ``share`` is seen."""
+        """Return the faces of which at least ``share`` is visible."""
         rows = np.flatnonzero(self.visibility >= share)
         return GroundTruth(
             self.stamp,
@@ -55,7 +55,7 @@ class GroundTruth:
 
 
 class Renderer:
-    """Draws a scene through a camera. Lens distortion is left aside.
+    """Renders a scene through a camera. Lens distortion is not simulated.
 
     :param scene: what there is to see.
     :param model: the camera's intrinsics and image size.
@@ -84,7 +84,7 @@ class Renderer:
         return self._as_sensed(image, t, index, turning)
 
     def truth(self, pose: Pose, t: float, stamp: int = 0) -> GroundTruth:
-        """Return which faces the image of ``render`` shows, those out of it left out."""
+        """Return the faces that the image of ``render`` shows."""
         axes = pose.axes()
         actors = self._far_to_near(t)
         rows = []
@@ -162,9 +162,9 @@ class Renderer:
         _lay_over(image[y1:y2, x1:x2], layer)
 
     def _above_ledge(self, canvas_rows: np.ndarray) -> np.ndarray:
-        """Return where a window shows what is above the ledge, uint8 0 or 255.
+        """Return the mask of a window above the ledge, uint8 0 or 255.
 
-        The window's lower rows that show nothing of it are left out.
+        The lower rows of the window that show nothing above the ledge are cut off.
         """
         ledge = self.scene.backdrop.ledge
         if ledge is None or not canvas_rows.size:

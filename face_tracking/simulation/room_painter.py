@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paints the surroundings: a round room with framed photographs and a wooden parapet."""
+"""Painting of the backdrop: a round room with framed photographs and a wooden parapet."""
 
 from __future__ import annotations
 

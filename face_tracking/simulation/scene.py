@@ -18,7 +18,7 @@ from face_tracking.simulation.waypoints import Path
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """A flat thing in the scene: an image with a soft-edged outline.
+    """A flat object in the scene: an image with a soft-edged outline.
 
     :ivar levels: the image at full, half, quarter, ... size, each uint8 (H, W, 4): BGR
         multiplied by alpha, and alpha.
@@ -32,7 +32,7 @@ class Cutout:
 
     @classmethod
     def from_image(cls, image: np.ndarray, alpha: np.ndarray, face=None) -> Cutout:
-        """Make one of an image, uint8 (H, W, 3) BGR, and its outline, uint8 (H, W) 0 to 255."""
+        """Return the cutout of an image, uint8 (H, W, 3) BGR, and a mask, uint8 (H, W)."""
         face = None if face is None else np.asarray(face, float)
         anchor = np.array(image.shape[1::-1]) / 2 if face is None else (face[:2] + face[2:]) / 2
         weights = alpha[..., None].astype(np.float32) / 255
@@ -51,13 +51,13 @@ class Cutout:
 class Actor:
     """A cutout on its way through the scene, upright and turned to the scene's origin.
 
-    :ivar cutout: what it looks like.
+    :ivar cutout: its image.
     :ivar pixel_size: meters that a pixel of the full image is wide in the scene.
     :ivar path: azimuth, elevation, distance (meters), roll and turn (radians; in the image's
         plane, and about the vertical) of the anchor over time.
-    :ivar identity: the id in the truth, from 1; 0 for things without a face.
+    :ivar identity: the id in the ground truth, from 1; 0 for objects without a face.
     :ivar name: for people.
-    :ivar present: seconds from and until which it is there.
+    :ivar present: the time span in seconds in which it is in the scene.
     """
 
     cutout: Cutout
@@ -78,7 +78,7 @@ class Backdrop:
     :ivar top: elevation of the upper edge, radians.
     :ivar density: pixels per radian of the full canvas.
     :ivar radius: meters; shows as parallax when the camera moves.
-    :ivar ledge: elevation, radians, below which the canvas lies in front of everybody (a
+    :ivar ledge: elevation, radians, below which the canvas lies in front of all people (a
         parapet); None without.
     """
 
@@ -93,7 +93,7 @@ class Backdrop:
     def from_canvas(
         cls, canvas: np.ndarray, left: float, top: float, density: float, **more
     ) -> Backdrop:
-        """Make one of its full canvas."""
+        """Return the backdrop of a full canvas."""
         levels = [canvas]
         while min(levels[-1].shape[:2]) > 100:
             levels.append(cv2.pyrDown(levels[-1]))
@@ -102,7 +102,7 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Look:
-    """What light and sensor do to the image.
+    """The effects of light and sensor on the image.
 
     :ivar gain: brightness of the whole image.
     :ivar gain_swing: share by which it waxes and wanes.
@@ -122,7 +122,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Everything there is to see.
+    """A scene: backdrop, people, occluders and camera path.
 
     :ivar camera: path of the camera: azimuth, elevation, roll (radians), x, y, z (meters).
     :ivar duration: seconds after which the scene starts again or ends.
@@ -140,7 +140,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the camera is and looks.
+    """The pose of the camera.
 
     :ivar azimuth: radians, positive to the left (the angle of a pan joint about z).
     :ivar elevation: radians, positive up (the negative angle of a tilt joint about y).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a scene from YAML, with the photographs that it names.
+"""Reading of scenes from YAML, with the photographs that they name.
 
 Angles in the files are in degrees, distances in meters, times in seconds; ``config/scenes`` holds
 the built-in ones, commented.
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import yaml
 
-from face_tracking.camera.image_folder import read_image
+from face_tracking.camera.image_file import read_image
 from face_tracking.errors import UserError
 from face_tracking.files import share_dir
 from face_tracking.simulation import room_painter
@@ -51,7 +51,7 @@ def load_scene(name: str = DEFAULT_SCENE) -> Scene:
         path = scenes_dir() / f'{name}.yaml'
         if not path.is_file():
             raise UserError(
-                f'there is no scene "{name}"',
+                f'scene "{name}" does not exist',
                 f"give one of {', '.join(scene_names())}, or a scene's YAML file",
             )
     return scene_of(_read_yaml(path), path)
@@ -70,7 +70,7 @@ def scene_of(content: Mapping, path: FilePath = FilePath('scene.yaml')) -> Scene
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f'the scene {path} cannot be understood ({error})',
+            f'the scene {path} is not valid ({error})',
             f'compare it with those in {scenes_dir()}',
         ) from error
 
@@ -85,7 +85,7 @@ def _read_yaml(path: FilePath) -> Mapping:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, 'problem_mark', None)
         line = f' (line {where.line + 1})' if where else ''
-        raise UserError(f'the scene {path} is not YAML{line}', 'mend it') from error
+        raise UserError(f'the scene {path} is not YAML{line}', 'correct the YAML') from error
     if not isinstance(content, Mapping):
         raise UserError(
             f'the scene {path} is not a mapping', f'compare it with those in {scenes_dir()}'
@@ -178,7 +178,7 @@ class _Reader:
 def load_photo(name: str, folder: FilePath = FilePath('.')) -> np.ndarray:
     """Return a photograph, uint8 (H, W, 3) BGR.
 
-    :param name: ``skimage:FILE`` or ``matplotlib:FILE`` for one that comes with these packages,
+    :param name: ``skimage:FILE`` or ``matplotlib:FILE`` for a photograph of these packages,
         or a path, relative to ``folder``.
     """
     package, colon, file = name.partition(':')
@@ -194,7 +194,7 @@ def _skimage_folder() -> FilePath:
         import skimage.data
     except ImportError as error:
         raise UserError(
-            "this scene's photographs come with scikit-image, which is missing",
+            'the photographs of this scene are part of scikit-image, which is not installed',
             'install it: pip install scikit-image, or python3-skimage',
         ) from error
     return FilePath(skimage.data.__file__).parent
@@ -205,7 +205,7 @@ def _matplotlib_folder() -> FilePath:
         import matplotlib
     except ImportError as error:
         raise UserError(
-            "this scene's photographs come with matplotlib, which is missing",
+            'the photographs of this scene are part of matplotlib, which is not installed',
             'install it: pip install matplotlib, or python3-matplotlib',
         ) from error
     return FilePath(matplotlib.get_data_path()) / 'sample_data'
@@ -213,7 +213,7 @@ def _matplotlib_folder() -> FilePath:
 
 @lru_cache(maxsize=4)
 def _backdrop(room: str, folder: FilePath, seed: int) -> Backdrop:
-    """Return the painted room; several scenes share the default one, hence the cache."""
+    """Return the painted room; cached, since several scenes share the default."""
     content = {**_library()['room'], **yaml.safe_load(room)}
     _known(content, {'photographs', 'wood', 'wall', 'ledge'})
     photographs = [
@@ -235,12 +235,12 @@ def _backdrop(room: str, folder: FilePath, seed: int) -> Backdrop:
 def _portrait(name: str, folder: FilePath, gain: float, mirror: bool) -> Cutout:
     library = _library()['portraits']
     if name not in library:
-        raise UserError(f'there is no portrait "{name}"', f'give one of {", ".join(library)}')
+        raise UserError(f'portrait "{name}" does not exist', f'give one of {", ".join(library)}')
     entry = library[name]
     image = load_photo(entry['image'], folder)
     alpha = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(alpha, [np.array(entry['outline'], np.int32)], 255)
-    # Cut a little inside the outline, so that the old background leaves no rim.
+    # Cut a little inside the outline, so that the old background leaves no edge.
     alpha = cv2.erode(alpha, np.ones((3, 3), np.uint8))
     alpha = cv2.GaussianBlur(alpha, (0, 0), SOFTNESS, borderType=cv2.BORDER_REPLICATE)
     if 'extend' in entry:
@@ -258,7 +258,7 @@ def _extended(layer: np.ndarray, below: int, rows: int) -> np.ndarray:
 
 
 def _path(entry: Mapping, keys: Mapping[str, float], phase: float = 0.0) -> Path:
-    """Return a path from waypoints in which what is not said stays as it was."""
+    """Return a path from waypoints; values that a waypoint omits stay unchanged."""
     waypoints = entry.get('path') or [{'t': 0}]
     values, rows = dict(keys), []
     for waypoint in waypoints:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two servos with a camera on them, as imperfect as real ones."""
+"""A model of two hobby servos with a camera mounted on them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ DEGREE = math.pi / 180
 
 @dataclass(frozen=True)
 class ServoModel:
-    """How a servo answers, in radians and seconds; by default a decent hobby servo under load.
+    """The dynamics of a servo in radians and seconds; by default a hobby servo under load.
 
     :ivar lower: end of its travel; so ``upper``.
     :ivar dead_time: until a command takes effect: the wait for the next pulse, its length and
         the servo's own electronics.
     :ivar frequency: natural frequency of its position loop, rad/s.
     :ivar damping: of that loop; 1 is critical.
-    :ivar speed: the motor's fastest.
-    :ivar acceleration: the motor's strongest.
+    :ivar speed: largest speed of the motor.
+    :ivar acceleration: largest acceleration of the motor.
     :ivar resolution: steps in which it takes commands.
-    :ivar backlash: play of the gears, from one end to the other.
+    :ivar backlash: play of the gears, end to end.
     """
 
     lower: float = -90 * DEGREE
@@ -42,7 +42,7 @@ class Servo:
     """One servo, stepped through time.
 
     :ivar angle: of its horn, behind the play of the gears.
-    :ivar limp: whether it gets no pulses.
+    :ivar limp: whether it receives no pulses.
     """
 
     def __init__(self, model: ServoModel, angle: float = 0.0):
@@ -54,14 +54,14 @@ class Servo:
         self._commands: deque[tuple[int, float]] = deque()
 
     def command(self, angle: float, stamp: int) -> None:
-        """Send the servo to an angle; takes effect after its dead time."""
+        """Command an angle; it takes effect after the dead time."""
         self.limp = False
         steps = round(angle / self.model.resolution) * self.model.resolution
         due = stamp + round(self.model.dead_time * 1e9)
         self._commands.append((due, min(max(steps, self.model.lower), self.model.upper)))
 
     def release(self) -> None:
-        """Cut the pulses: the servo goes limp, and stays where friction holds it."""
+        """Stop the pulses: the servo goes limp and stays where friction holds it."""
         self.limp = True
         self._commands.clear()
 
@@ -80,9 +80,9 @@ class Servo:
 
 
 class ServoRig:
-    """A pan and a tilt servo, and where they have been.
+    """A pan and a tilt servo with the history of their angles.
 
-    It is told the time with every call, and may be asked for any stamp of the last seconds.
+    Every call passes the time; the angles of the last seconds can be queried.
     """
 
     def __init__(
@@ -96,18 +96,18 @@ class ServoRig:
         self._angles: list[tuple[float, float]] = []
 
     def command(self, pan: float, tilt: float, stamp: int) -> None:
-        """Send both servos to angles, at a stamp."""
+        """Command both servos at a time in nanoseconds."""
         self.advance(stamp)
         for servo, angle in zip(self.servos, (pan, tilt), strict=True):
             servo.command(angle, stamp)
 
     def release(self) -> None:
-        """Let both go limp."""
+        """Stop the pulses of both servos."""
         for servo in self.servos:
             servo.release()
 
     def advance(self, stamp: int) -> None:
-        """Bring the servos to a stamp; an earlier one than before changes nothing."""
+        """Bring the servos to a stamp; an earlier time changes nothing."""
         if not self._stamps:
             self._note(stamp)
         # After a long pause only the last seconds matter: the servos have long arrived.
@@ -119,7 +119,7 @@ class ServoRig:
             self._note(start)
 
     def angles_at(self, stamp: int) -> tuple[float, float]:
-        """Return pan and tilt, radians, as they were at a stamp (or will be, if that is next)."""
+        """Return pan and tilt, radians, at a time in nanoseconds."""
         self.advance(stamp)
         index = max(bisect_right(self._stamps, stamp) - 1, 0)
         return self._angles[index]

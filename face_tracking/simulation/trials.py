@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a head is tried with, and the figures that say how well it does."""
+"""The trials of the head and their measures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation.closed_loop import ClosedLoop, Log
 from face_tracking.simulation.pixel_p_baseline import PixelProportionalController
 
-NEAR = 3.0  # degrees: so far off, a face counts as looked at
-STEP_AT = 3.0  # seconds into the scene ``step`` at which the head is told to look at the other
-WALK = (2.0, 4.0)  # seconds between which somebody walks in the scene ``walk``
+NEAR = 3.0  # degrees: a face within this angle of the view center counts as looked at
+STEP_AT = 3.0  # seconds into the scene ``step`` at which the head is commanded to the other person
+WALK = (2.0, 4.0)  # seconds between which a person walks in the scene ``walk``
 DEGREES = 180 / math.pi
 
 
@@ -24,9 +24,9 @@ DEGREES = 180 / math.pi
 class StepResult:
     """A turn from one person to another, 30 degrees apart.
 
-    :ivar seconds: until the head stays within 3 degrees of the face.
-    :ivar overshoot: how far it went past the face, as a share of the turn.
-    :ivar wobble: degrees, from end to end, by which the view still moves at last.
+    :ivar seconds: time until the head stays within 3 degrees of the face.
+    :ivar overshoot: how far the head went past the face, as a share of the turn.
+    :ivar wobble: degrees, from end to end, by which the view still moves in the end.
     """
 
     seconds: float
@@ -36,10 +36,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class WalkResult:
-    """Somebody walks past at 30 degrees a second.
+    """A person walks past at 30 degrees per second.
 
-    :ivar rms: degrees between the view's middle and the face, root mean square.
-    :ivar worst: the most.
+    :ivar rms: degrees between the view center and the face, root mean square.
+    :ivar worst: the maximum.
     """
 
     rms: float
@@ -53,7 +53,7 @@ class CrossingResult:
     :ivar stayed: share of the time, from its choice on, for which the head followed the person
         chosen first or waited for that one.
     :ivar ended_on_chosen: whether that was so at the end.
-    :ivar rms: degrees between the view's middle and that face, once found.
+    :ivar rms: degrees between the view center and that face, once found.
     """
 
     stayed: float
@@ -63,7 +63,7 @@ class CrossingResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """A scene and what is made of its log.
+    """A scene and the measure of its log.
 
     :ivar name: of the trial.
     :ivar scene: the name of a built-in scene.
@@ -78,7 +78,7 @@ class Trial:
 
 
 def look_at(loop: ClosedLoop, person: int) -> None:
-    """Tell the head of a loop to look at a person, by the id that the tracker gave."""
+    """Command the head to a person, by the track id."""
     identity = next((track for track, who in loop.who.items() if who == person), 0)
     if isinstance(loop.head, HeadController):
         loop.head.configure(replace(loop.head.options, target='id', target_id=identity))
@@ -87,7 +87,7 @@ def look_at(loop: ClosedLoop, person: int) -> None:
 
 
 def run(loop: ClosedLoop, trial: Trial, progress=iter) -> Log:
-    """Run a trial in a loop made for its scene; return what happened."""
+    """Run a trial in the loop of its scene and return the log."""
     orders = {
         'step': {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)},
         'hidden': {1.5: lambda: look_at(loop, 2)},
@@ -125,7 +125,7 @@ def measure_crossing(log: Log) -> CrossingResult:
 
 
 def measure_hidden(log: Log) -> CrossingResult:
-    """Measure whether it stayed with the one whom the other hides for a while."""
+    """Measure whether the head stayed with the person that the other one occludes."""
     return _loyalty(log, 2, 2.0)
 
 
@@ -146,11 +146,11 @@ HIDDEN = Trial('hidden', 'crossing', 2, measure_hidden)
 ALL = (STEP, WALK_ACROSS, CROSSING, HIDDEN)
 
 
-def ours(options: HeadOptions | None = None) -> HeadController:
-    """Return the head as configured."""
+def head_controller(options: HeadOptions | None = None) -> HeadController:
+    """Return the controller with the given options."""
     return HeadController(options)
 
 
-def plain(share: float, focal_length: float) -> PixelProportionalController:
-    """Return the baseline that moves, with each image, by a share of the face's offset."""
+def pixel_p_controller(share: float, focal_length: float) -> PixelProportionalController:
+    """Return the baseline with a gain given as the share of the offset per image."""
     return PixelProportionalController(share / focal_length)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera in a scene of photographs: images that know the truth about themselves."""
+"""A camera in a scene of photographs: images with ground truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_RATE = 30.0
 
 
 def open_virtual(name: str, options: CaptureOptions) -> VirtualCamera:
-    """Open the scene of a name or a YAML file; no name opens the first one's."""
+    """Open a scene by name or YAML file; without a name, the default scene."""
     return VirtualCamera(load_scene(name or DEFAULT_SCENE), options)
 
 
@@ -93,7 +93,7 @@ class VirtualCamera(CameraSource):
         :raises ValueError: when no frame has been read yet.
         """
         if self._pacer is None:
-            raise ValueError('no frame has been read, so no stamp means anything yet')
+            raise ValueError('a frame must be read before its ground truth is requested')
         index = round((stamp - self._pacer.start) * self.rate / 1e9)
         truth = self.renderer.truth(self.pose(index), self.scene_time(index), stamp)
         return _flipped(truth, self.width, self.height, self.options)

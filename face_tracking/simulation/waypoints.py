@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripted motion: numbers that follow waypoints in time, and sway a little around them."""
+"""Scripted motion: values that follow waypoints in time, with a small sway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERPOLATIONS = ('smooth', 'linear', 'hold')
 
 @dataclass(frozen=True)
 class Sway:
-    """A gentle wobble: two sines whose periods have no common multiple that one would notice.
+    """A small sway: two sines whose periods have no visible common multiple.
 
     :ivar amplitude: of the wobble, in the unit of the value that sways; one per column.
     :ivar period: of the slower sine in seconds.
@@ -61,7 +61,7 @@ class Path:
 
     @classmethod
     def still(cls, *values: float) -> Path:
-        """Return a path that stays where it is."""
+        """Return a path with constant values."""
         return cls([0.0], [values])
 
     def at(self, t: float) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
+from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
 from face_tracking.tracking.arrays import Bools, Floats, Ints
 from face_tracking.tracking.association import Matches, SpatialCost, associate
@@ -132,11 +133,11 @@ class FaceTracker:
         self._queue.append(detections)
 
     def step(
-        self, image: np.ndarray | None, stamp: int, camera_motion: Warp | None = None
+        self, image: np.ndarray | Frame | None, stamp: int, camera_motion: Warp | None = None
     ) -> Tracks:
         """Process the next image and return the tracks in it.
 
-        :param image: uint8 (height, width, 3), BGR; kept until the next call, never modified.
+        :param image: a frame, or uint8 (height, width, 3) BGR; kept until the next call.
             None where only detections are available: then the motion model alone moves the
             tracks.
         :param stamp: the image's stamp in nanoseconds. If it is not later than the one before, as
@@ -177,7 +178,7 @@ class FaceTracker:
             stamp = max(int(stamp), newest)
             return self._published(stamp, (stamp - newest) / SECOND)
 
-    def _predict(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
+    def _predict(self, image: np.ndarray | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Propagate the tracks to a new image by the motion measured and the motion model."""
         before = self._history.newest if len(self._history) else None
         status = self._table.status_at(stamp, self._options)
@@ -466,7 +467,7 @@ class FaceTracker:
         self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
         self._last_round = -1
 
-    def _handle_resolution_change(self, image: np.ndarray | None) -> None:
+    def _handle_resolution_change(self, image: np.ndarray | Frame | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
         if image is None:
             return
@@ -507,8 +508,8 @@ def _possible(boxes: Floats, scores: Floats, shape: tuple[float, float]) -> Bool
     return possible & (scores >= 0) & (scores <= 1)
 
 
-def _check_image(image: np.ndarray | None) -> None:
-    if image is None:
+def _check_image(image: np.ndarray | Frame | None) -> None:
+    if image is None or isinstance(image, Frame):
         return
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(

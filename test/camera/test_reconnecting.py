@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from face_tracking.camera import Backoff, CameraLostError, ReconnectingCamera
+from face_tracking.backoff import Backoff
+from face_tracking.camera import CameraLostError, ReconnectingCamera
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -11,7 +12,6 @@ import pytest
 from face_tracking.cli.main import main
 from face_tracking.detection.model import load_model
 from face_tracking.errors import UserError
-import itertools
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 

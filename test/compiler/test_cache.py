@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of compiled networks, whatever happens to it."""
+"""The cache of compiled networks survives whatever happens to it."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from synthetic_networks import ROOT, compile_apart, random_image, small_network
 
-from face_tracking.compiler import artifact
+from face_tracking import files
+from face_tracking.compiler import artifact, driver
 from face_tracking.compiler.driver import compile_in_child
 from face_tracking.detection.model import load_model
-from face_tracking.errors import UserError
+from face_tracking.errors import TransientError, UserError
 from face_tracking.runtimes.base import create_runtime
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 LOADED = """
 import sys, json, numpy, psutil
 from pathlib import Path
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 network = CompiledModel(Path(sys.argv[1]))
 width, height = network.input_size
 network.run(numpy.zeros((height, width, 3), numpy.uint8))
@@ -70,7 +75,7 @@ def test_two_processes_compile_once_and_the_next_finds_it(small, own_cache):
     ]
 
 
-def test_a_killed_compiler_leaves_nothing_that_hinders(small, own_cache):
+def test_killed_compiler_does_not_hinder_the_next(small, own_cache):
     child = start_compiling(small)
     for line in child.stderr:
         if 'generating code' in line:
@@ -81,35 +86,35 @@ def test_a_killed_compiler_leaves_nothing_that_hinders(small, own_cache):
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'altered', 'emptied'])
-def test_a_damaged_library_is_known_and_not_loaded(small, tmp_path, damage):
+def test_damaged_library_is_recognized_and_not_loaded(small, tmp_path, damage):
     path = tmp_path / 'damaged.so'
     content = bytearray(compile_apart(small, 64, 48).read_bytes())
     if damage == 'altered':
         content[len(content) // 2] ^= 255
     path.write_bytes({'truncated': content[:-100], 'altered': content, 'emptied': b''}[damage])
     assert artifact.description_of(path) is None
-    with pytest.raises(UserError, match='not a whole compiled network'):
+    with pytest.raises(UserError, match='not a complete compiled network'):
         CompiledModel(path)
 
 
-def test_a_truncated_library_in_the_cache_is_compiled_again(small, own_cache):
+def test_truncated_library_in_the_cache_is_compiled_again(small, own_cache):
     path = compile_apart(small, 64, 48)
     path.write_bytes(path.read_bytes()[:1000])
     assert compile_apart(small, 64, 48) == path
     assert CompiledModel(path).run(random_image(64, 48))['head'].shape == (1, 20, 24, 32)
 
 
-def test_a_cache_that_cannot_be_written(small, tmp_path, monkeypatch, capfd):
+def test_cache_that_cannot_be_written_is_reported(small, tmp_path, monkeypatch):
     blocked = tmp_path / 'file'
     blocked.write_text('')
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(blocked))
     monkeypatch.setenv('TMPDIR', str(tmp_path))
-    path = compile_in_child(small, artifact.host_request('', (64, 48)))
-    assert path.is_file() and blocked not in path.parents
-    assert 'set FACE_TRACKING_CACHE' in capfd.readouterr().err
+    with pytest.raises(UserError, match='set FACE_TRACKING_CACHE'):
+        compile_in_child(small, artifact.host_request('', (64, 48)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file']
 
 
-def test_versions_and_settings_have_libraries_of_their_own():
+def test_each_request_has_its_own_library():
     request = artifact.host_request('abc', (320, 240))
     others = [
         artifact.host_request('abd', (320, 240)),
@@ -137,7 +142,7 @@ def test_running_needs_neither_the_compiler_nor_much_memory(small):
     assert answer['rss'] < 150e6
 
 
-def test_the_runtime_compiles_what_the_cache_lacks(squares, own_cache):
+def test_runtime_compiles_what_is_not_in_the_cache(squares, own_cache):
     model = load_model(squares)
     image = np.zeros((48, 64, 3), np.uint8)
     image[16:24, 32:40] = 255
@@ -151,7 +156,7 @@ def test_the_runtime_compiles_what_the_cache_lacks(squares, own_cache):
     assert before == {path: path.stat().st_mtime_ns for path in own_cache.rglob('*.so')}
 
 
-def test_a_library_brought_along_is_found_beside_the_model(tmp_path, own_cache):
+def test_cross_compiled_library_is_found_beside_the_model(tmp_path, own_cache):
     model = small_network(tmp_path / 'small.onnx')
     digest = artifact.hashlib.sha256(model.read_bytes()).hexdigest()
     request = artifact.host_request(digest, (64, 48))
@@ -161,12 +166,85 @@ def test_a_library_brought_along_is_found_beside_the_model(tmp_path, own_cache):
     assert artifact.find_library(model, artifact.host_request(digest, (96, 48))) is None
 
 
-@pytest.mark.parametrize('source', ['compiler/row_kernels.py', 'detection/suppression.py'])
-def test_a_change_of_what_is_compiled_is_another_version(monkeypatch, source):
-    before, plain = artifact.compiler_version(), type(ROOT).read_bytes
-    monkeypatch.setattr(
-        type(ROOT),
-        'read_bytes',
-        lambda path: plain(path) + (b'# changed' if path.as_posix().endswith(source) else b''),
+def test_untrusted_model_folder_is_not_searched(tmp_path, own_cache):
+    model = small_network(tmp_path / 'small.onnx')
+    digest = artifact.hashlib.sha256(model.read_bytes()).hexdigest()
+    request = artifact.host_request(digest, (64, 48))
+    compile_apart(model, 64, 48, target=request.cpu, output=tmp_path / 'detector.so')
+    assert artifact.find_library(model, request, trusted_folder=False) is None
+
+
+def test_cache_and_its_files_belong_to_the_user_alone(small, own_cache):
+    path = compile_apart(small, 64, 48)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.stat().st_mode & 0o022
+    assert stat.S_IMODE(path.with_suffix('.lock').stat().st_mode) == 0o600
+
+
+def test_leftovers_of_a_killed_compiler_are_removed(small, own_cache):
+    path = compile_apart(small, 64, 48)
+    left = path.parent / f'.{path.name}.abcd'
+    left.mkdir()
+    (left / 'library.so').write_bytes(b'half a library')
+    compile_apart(small, 64, 48)
+    assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(
+        [path.name, path.with_suffix('.lock').name]
     )
-    assert artifact.compiler_version() != before
+
+
+def test_killed_compiler_is_a_transient_error(small, own_cache):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        request = artifact.host_request('', (64, 48))
+        running = pool.submit(compile_in_child, small, request)
+        while not running.done() and not driver._children:
+            time.sleep(0.01)
+        driver.stop_compilers()
+        with pytest.raises(TransientError, match='stopped by signal 9'):
+            running.result()
+    assert compile_in_child(small, request).is_file()
+
+
+def test_full_disk_is_a_transient_error(small, tmp_path):
+    """``/dev/full`` in the place of the folder stands for a disk without space."""
+    error = files.os_error('cannot write', OSError(errno.ENOSPC, 'No space left on device'), '')
+    assert isinstance(error, TransientError)
+    assert not isinstance(files.os_error('x', OSError(errno.EACCES, 'no'), ''), TransientError)
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from face_tracking import files
+from face_tracking.compiler import artifact, driver
+from face_tracking.compiler.driver import compile_in_child
+compile_in_child(Path(sys.argv[1]), artifact.host_request('', (64, 48)))
+"""
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_compiler_ends_with_its_parent_and_without_traceback(small, own_cache, how):
+    parent = subprocess.Popen(
+        [sys.executable, '-c', PARENT, str(small)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    deadline = time.monotonic() + 60
+    while not (children := children_of(parent.pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.killpg(parent.pid, how)  # as a terminal does on Ctrl-C
+    said = parent.communicate(timeout=60)[1]
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert 'face_tracking/compiler/__main__' not in said and said.count('Traceback') <= 1

@@ -10,7 +10,7 @@ from synthetic_networks import compile_apart, random_image
 
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detector import create_detector
-from face_tracking.runtimes.tvm import CompiledDownscaler, CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledDownscaler, CompiledModel
 
 
 @pytest.mark.parametrize('size', [(64, 48), (72, 16), (8, 8)])
@@ -20,7 +20,7 @@ def test_it_is_opencv_to_the_bit(small, tmp_path, size):
         random_image(2 * size[0], 2 * size[1]),
         np.full((2 * size[1], 2 * size[0], 3), 255, np.uint8),
     ):
-        fitted, fit = Letterbox(*size, halve=CompiledDownscaler(network))(photo)
+        fitted, fit = Letterbox(*size, downscale=CompiledDownscaler(network))(photo)
         assert fit == (2, 2)
         assert np.array_equal(fitted, cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
 
@@ -38,7 +38,7 @@ class Counting:
 
 def test_only_what_it_may_read_and_is_just_twice_as_large_goes_there():
     halve = Counting()
-    letterbox = Letterbox(64, 48, halve=halve)
+    letterbox = Letterbox(64, 48, downscale=halve)
     read_only = np.zeros((96, 128, 3), np.uint8)
     read_only.flags.writeable = False
     for photo in (
@@ -53,7 +53,7 @@ def test_only_what_it_may_read_and_is_just_twice_as_large_goes_there():
     assert halve.calls == 1 and (fitted == 7).all()
     # A smaller image leaves nothing of that in the border.
     assert not letterbox(np.zeros((96, 100, 3), np.uint8))[0].any()
-    Letterbox(64, 48, long_side=40, halve=halve)(np.zeros((96, 128, 3), np.uint8))
+    Letterbox(64, 48, long_side=40, downscale=halve)(np.zeros((96, 128, 3), np.uint8))
     assert halve.calls == 1
 
 

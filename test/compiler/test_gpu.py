@@ -18,7 +18,7 @@ from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.model import load_model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 USERS_CACHE = files.cache_dir()
 
@@ -137,9 +137,9 @@ def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
     with pytest.raises(UserError, match='knows no device "npu"'):
         create_runtime('tvm', model, device='npu')
     monkeypatch.setattr(gpu, '_runtime_loaded', lambda kind: False)
-    with pytest.raises(UserError, match='no runtime for OpenCL here.*build_opencl_runtime'):
+    with pytest.raises(UserError, match=r'no runtime for OpenCL here.*build_opencl_runtime'):
         create_runtime('tvm', model, device='opencl')
-    with pytest.raises(UserError, match='no runtime for Vulkan here.*USE_VULKAN=ON'):
+    with pytest.raises(UserError, match=r'no runtime for Vulkan here.*USE_VULKAN=ON'):
         create_runtime('tvm', model, device='vulkan')
 
 

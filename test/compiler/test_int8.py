@@ -39,7 +39,7 @@ from face_tracking.compiler.targets import (
 from face_tracking.detection.model import load_model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 WIDTH, HEIGHT = 64, 48
 USERS_CACHE = files.cache_dir()
@@ -111,7 +111,7 @@ def calibrated(model, seen):
     run = maps_of(model, network)
     found = calibrate(network, lambda: seen, run)
     path = model.with_name('made' + calibration_file.SUFFIX)
-    calibration_file.write_ranges(
+    calibration_file.write_calibration(
         path, found, {model.name: hashlib.sha256(model.read_bytes()).hexdigest()}, len(seen)
     )
     return model
@@ -157,7 +157,7 @@ def integers(model, limit: int = 127) -> Quantized:
     assert {Add, MaxPool, Upsample} <= {type(layer) for layer in network.layers}
     return quantize(
         network,
-        calibration_file.read_ranges(model.with_name('made' + calibration_file.SUFFIX)),
+        calibration_file.read_calibration(model.with_name('made' + calibration_file.SUFFIX)),
         limit,
     )
 
@@ -289,10 +289,10 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys)
     model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
     shutil.copy(calibrated.with_name('made' + calibration_file.SUFFIX), tmp_path)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match='belongs to other weights than made.onnx'):
-        calibration_file.find_ranges(model, digest)
-    # Nobody asked for int8: floating point does as well.
-    assert calibration_file.find_ranges(model, digest, 'auto') is None
+    with pytest.raises(UserError, match=r'belongs to other weights than made.onnx'):
+        calibration_file.find_calibration(model, digest)
+    # int8 was not requested: floating point is used.
+    assert calibration_file.find_calibration(model, digest, 'auto') is None
     assert 'belongs to other weights' in capsys.readouterr().err
 
 
@@ -302,7 +302,7 @@ def test_a_calibration_of_another_version_is_passed_over(calibrated, tmp_path, c
     (tmp_path / ('made' + calibration_file.SUFFIX)).write_text(
         json.dumps({'format': 0, 'models': {'made.onnx': digest}})
     )
-    assert calibration_file.find_ranges(Path(model), digest, 'auto') is None
+    assert calibration_file.find_calibration(Path(model), digest, 'auto') is None
     assert 'of another version' in capsys.readouterr().err
 
 
@@ -311,7 +311,7 @@ def test_a_damaged_calibration_is_one_clear_line(tmp_path, content):
     path = tmp_path / 'damaged.int8.json'
     path.write_text(content)
     with pytest.raises(UserError, match='cannot be used'):
-        calibration_file.read_ranges(path)
+        calibration_file.read_calibration(path)
 
 
 def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
@@ -355,7 +355,7 @@ def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated(
 def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
     for size in ((160, 120), (320, 240), (640, 480)):
         model = load_model(bundled, size)
-        found = calibration_file.find_ranges(model.path, model.sha256)
+        found = calibration_file.find_calibration(model.path, model.sha256)
         assert found is not None and found.path.parent == bundled.parent
 
 

@@ -8,7 +8,7 @@ import pytest
 from synthetic_networks import compile_apart, feature_pyramid, random_image, reference
 
 from face_tracking.detection.model import load_model
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 TOLERANCE = 1e-4
 

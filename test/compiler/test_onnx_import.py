@@ -10,7 +10,7 @@ from synthetic_networks import Sketch, small_network
 
 from face_tracking.compiler.artifact import host_request
 from face_tracking.compiler.driver import compile_in_child
-from face_tracking.compiler.fusion import plan_pipelines
+from face_tracking.compiler.fusion import plan_fusion
 from face_tracking.compiler.graph import Convolution, Shape
 from face_tracking.compiler.onnx_import import model_input_size, read_network
 from face_tracking.errors import UserError
@@ -43,7 +43,7 @@ def test_missing_truncated_and_other_files(tmp_path, small):
 def test_the_child_process_passes_the_error_on(tmp_path):
     path = tmp_path / 'text.onnx'
     path.write_text('hello')
-    with pytest.raises(UserError, match='text.onnx'):
+    with pytest.raises(UserError, match=r'text.onnx'):
         compile_in_child(path, host_request('', (64, 48)))
 
 
@@ -51,7 +51,7 @@ def test_unknown_layers_are_named(tmp_path):
     sketch = Sketch()
     value = sketch.add('Tanh', sketch.convolve('image', 3, 8))
     path = sketch.finish(tmp_path / 'tanh.onnx', 32, 32, {'head': value})
-    with pytest.raises(UserError, match='tanh.onnx: Tanh .* runtime onnxruntime'):
+    with pytest.raises(UserError, match=r'tanh.onnx: Tanh .* runtime onnxruntime'):
         read_network(path)
 
 
@@ -64,7 +64,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
 
 
 def test_too_small_an_image(small):
-    with pytest.raises(UserError, match='has nothing left to work on at input size 0x0|open'):
+    with pytest.raises(UserError, match=r'open'):
         read_network(small, (0, 0))
 
 
@@ -120,10 +120,10 @@ def test_a_chain_ends_where_two_read_its_result(tmp_path):
     left, right = (sketch.convolve(trunk, 8, 8, kernel=3) for _ in range(2))
     value = sketch.add('Add', left, right)
     network = read_network(sketch.finish(tmp_path / 'fork.onnx', 16, 16, {'head': value}))
-    pipelines = plan_pipelines(network)
-    assert len(pipelines) == 3
-    assert pipelines[-1].output == network.layers[-1].output
+    groups = plan_fusion(network)
+    assert len(groups) == 3
+    assert groups[-1].output == network.layers[-1].output
     done = {'image'}
-    for pipeline in pipelines:
-        assert set(pipeline.inputs()) <= done
-        done.add(pipeline.output)
+    for group in groups:
+        assert set(group.inputs()) <= done
+        done.add(group.output)

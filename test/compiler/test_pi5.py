@@ -17,10 +17,15 @@ sys.path.insert(0, str(ROOT))
 
 from face_tracking import files
 from face_tracking.compiler.tuning import emulator
-from face_tracking.detection.decoders import create_decoder, logit
+from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
-from face_tracking.detection.postprocess import NUMBERS, NumpyPostProcessor, OutputLayout
+from face_tracking.detection.postprocess import (
+    NUMBERS,
+    NumpyPostProcessor,
+    OutputLayout,
+)
 from face_tracking.runtimes.base import create_runtime
 
 SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
@@ -65,7 +70,7 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
         target='pi5',
         output=tmp_path / 'detector.so',
         precision='float32',
-        head=asdict(OutputLayout.of(model.description)),
+        layout=asdict(OutputLayout.of(model.description)),
     )
     np.save(tmp_path / 'picture.npy', image)
     least = 0.3**2
@@ -88,7 +93,7 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
     np.testing.assert_allclose(rows[1 : len(expected) + 1], expected, rtol=1e-3, atol=1e-2)
 
 
-def test_halving_on_the_emulated_processor(emulated, tmp_path, small):
+def test_downscaling_on_the_emulated_processor(emulated, tmp_path, small):
     image = random_image(2 * 72, 2 * 48)
     library = compile_apart(
         small, 72, 48, target='pi5', precision='float32', output=tmp_path / 'detector.so'
@@ -97,7 +102,7 @@ def test_halving_on_the_emulated_processor(emulated, tmp_path, small):
     emulator.run(
         [
             str(SCRIPT),
-            'halve',
+            'downscale',
             str(library),
             str(tmp_path / 'picture.npy'),
             str(tmp_path / 'result.npy'),

@@ -15,10 +15,15 @@ from face_tracking.compiler.driver import compile_in_child
 from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
-from face_tracking.detection.postprocess import NUMBERS, NumpyPostProcessor, OutputLayout
+from face_tracking.detection.postprocess import (
+    NUMBERS,
+    NumpyPostProcessor,
+    OutputLayout,
+)
 from face_tracking.errors import UserError
-from face_tracking.runtimes.tvm import CompiledPostProcessor, TvmRuntime
-from face_tracking.runtimes.tvm_loader import tvm_ffi
+from face_tracking.runtimes.compiled_model import CompiledPostProcessor
+from face_tracking.runtimes.tvm import TvmRuntime
+from face_tracking.runtimes.tvm_loader import load_runtime
 
 SIZE = 160, 128
 PICTURE = Fit(2.5, 2.25), (390, 280)
@@ -35,7 +40,7 @@ class Told:
                 numbers = numbers.transpose(0, 2, 3, 1)
             parts.setdefault(output['tensor'], {})[output['begin']] = numbers.ravel()
         self.tensors = [
-            tvm_ffi.from_dlpack(np.concatenate([part for _, part in sorted(found.items())]))
+            load_runtime().from_dlpack(np.concatenate([part for _, part in sorted(found.items())]))
             for _, found in sorted(parts.items())
         ]
 
@@ -131,13 +136,13 @@ def test_yunet(shared_dir, astronaut):
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
-def test_outputs_that_do_not_fit_their_decoder_are_named():
+def test_outputs_of_another_shape_than_the_decoder_expects_are_reported():
     model = load_model(None, SIZE)
     head = OutputLayout.of(model.description)
     for wrong in (
         replace(head, outputs=head.outputs[::-1]),
         replace(head, outputs=('head_8', 'head_16', 'nose')),
     ):
-        request = host_request(model.sha256, SIZE, 'float32', head=wrong)
-        with pytest.raises(UserError, match='the decoder anchor_free of the strides'):
+        request = host_request(model.sha256, SIZE, 'float32', layout=wrong)
+        with pytest.raises(UserError, match='the decoder anchor_free with strides'):
             compile_in_child(model.path, request)

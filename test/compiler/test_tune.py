@@ -27,7 +27,7 @@ from synthetic_networks import (
 from face_tracking import files
 from face_tracking.compiler import artifact, tuning_records
 from face_tracking.compiler.tuning_records import Log, Record
-from face_tracking.runtimes.tvm import CompiledModel
+from face_tracking.runtimes.compiled_model import CompiledModel
 
 # Each run imports TVM's compiler and links libraries, which a busy machine makes slow.
 pytestmark = pytest.mark.timeout(600)
@@ -125,9 +125,9 @@ from pathlib import Path
 from face_tracking.compiler.tiling import candidates
 from face_tracking.compiler.tuning_records import Log, Record
 from face_tracking.compiler.targets import find_machine
-from face_tracking.compiler.tuning.conv_trials import workloads_of
+from face_tracking.compiler.tuning.conv_trials import conv_shapes_of
 machine = find_machine('host')
-for number, workload in enumerate(workloads_of(Path(sys.argv[1]), (60, 44), 'float32')):
+for number, workload in enumerate(conv_shapes_of(Path(sys.argv[1]), (60, 44), 'float32')):
     found = candidates(workload, machine)
     if found:
         choice = found[(number * 5 + int(sys.argv[2])) % len(found)]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from face_tracking import boxes as box
+from face_tracking.detection.letterbox import Letterbox, fitted_size
 from face_tracking.detection.model import load_model
-from face_tracking.detection.multi_size import MultiSizeDetector, network_shapes
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
+from face_tracking.multi_size_detector import MultiSizeDetector, network_shapes, shape_for
 
 MODELS = [
     'yunet_n_320_320',
@@ -126,10 +127,10 @@ def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
     np.testing.assert_allclose(ours.scores[0], row[14], atol=1e-3)
 
 
-def test_stills_take_any_shape(described):
+def test_images_of_any_shape_are_searched(described):
     model = load_model(described)
-    assert network_shapes(model, 64) == [(64, 48), (48, 64), (64, 64)]
-    assert network_shapes(model, 60) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 64) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 60) == [(64, 48), (48, 64), (64, 64)]
     detector = MultiSizeDetector(described, 64, 'onnxruntime', threads=1)
     for width, height in ((64, 48), (48, 64), (64, 64), (64, 24), (24, 64)):
         found = detector.detect(lit(width, height, (1, 1)))
@@ -140,3 +141,35 @@ def test_stills_take_any_shape(described):
     detector.close()
     with pytest.raises(UserError, match='long side'):
         MultiSizeDetector(described, -3, 'onnxruntime')
+
+
+@pytest.mark.parametrize('long_side', [64, 320, 333, 640])
+def test_every_size_and_aspect_ratio_has_a_shape(described, long_side):
+    shapes = network_shapes(load_model(described).description, long_side)
+    for side in range(1, 8001):
+        for ratio in (1, 4 / 3, 16 / 9, 2.35, 7, 20):
+            other = max(round(side / ratio), 1)
+            for image in ((side, other), (other, side)):
+                shape = shape_for(image, shapes, long_side)
+                inner = fitted_size(image, shape, long_side)
+                assert long_side - 1 <= max(inner) <= long_side
+                assert inner[0] <= shape[0] and inner[1] <= shape[1]
+
+
+def test_fitted_size_keeps_the_aspect_ratio():
+    for side in range(1, 8001, 7):
+        for image in ((side, 480), (640, side), (side, side)):
+            width, height = fitted_size(image, (320, 240))
+            assert 1 <= width <= 320 and 1 <= height <= 240
+            assert width == 320 or height == 240
+            scale = min(320 / image[0], 240 / image[1])
+            assert abs(width - scale * image[0]) <= 1 and abs(height - scale * image[1]) <= 1
+
+
+@pytest.mark.parametrize('long', [147, 281, 294, 525, 533, 549, 562, 585, 588, 615, 1050, 1066])
+def test_sizes_that_round_badly_in_floating_point_are_searched(described, long):
+    detector = MultiSizeDetector(described, 320, 'onnxruntime', threads=1)
+    for shape in ((long, long, 3), (long, 50, 3), (50, long, 3)):
+        assert len(detector.detect(np.zeros(shape, np.uint8))) == 0
+    detector.close()
+    assert Letterbox(320, 240)(np.zeros((long, long, 3), np.uint8))[0].shape == (240, 320, 3)

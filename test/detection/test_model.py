@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from face_tracking import files
-from face_tracking.detection import model as model_module
 from face_tracking.detection.families import recognize
 from face_tracking.detection.model import find_model, load_model
+from face_tracking.detection.published_models import PUBLISHED
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
 
@@ -109,10 +109,10 @@ def test_best_file_for_a_size_is_chosen(described, squares, make_squares, tmp_pa
     ('change', 'said'),
     [
         (lambda content: content.pop('decoder'), 'decoder'),
-        (lambda content: content.update(files=[]), 'files is empty'),
+        (lambda content: content.update(files=[]), 'files is not a list'),
         (lambda content: content['input'].update(color='yuv'), 'yuv'),
         (lambda content: content['input'].update(mean=[1]), 'three numbers'),
-        (lambda content: content['files'][0].update(size=64), 'not valid'),
+        (lambda content: content['files'][0].update(size=64), 'not a valid'),
     ],
 )
 def test_wrong_description_is_named(described, change, said):
@@ -153,7 +153,7 @@ def test_other_networks_are_refused(tmp_path):
     assert 'outputs are y' in refusal(path)
     graph.input[0].CopyFrom(value('x', TensorProto.FLOAT, [1, 10]))
     onnx.save(helper.make_model(graph), path)
-    assert 'no color image' in refusal(path)
+    assert 'not a color image' in refusal(path)
 
 
 def test_families_are_recognized_by_their_outputs():
@@ -168,10 +168,54 @@ def test_families_are_recognized_by_their_outputs():
     assert recognize({'cls_8': ()}) is None
 
 
-def test_published_models_are_not_ours_to_guess():
-    for published in model_module.families.PUBLISHED.values():
+def test_published_models_have_hash_https_address_and_license():
+    for published in PUBLISHED.values():
         assert len(published.sha256) == 64 and published.url.startswith('https://')
         assert published.url.endswith(published.file) and published.license
+
+
+def test_bundled_file_is_loaded_by_its_name_at_its_own_size():
+    for size in ((160, 120), (320, 240), (640, 480)):
+        model = load_model(f'face_tracking_{size[0]}x{size[1]}')
+        assert model.input_size == model.native_size == size
+
+
+@pytest.fixture
+def dynamic(tmp_path, make_squares):
+    """Return a detector whose batch, height and width are left open."""
+    model = onnx.load_from_string(make_squares(64, 48))
+    for value in (*model.graph.input, *model.graph.output):
+        for index, name in ((0, 'batch'), (2, 'height'), (3, 'width')):
+            value.type.tensor_type.shape.dim[index].dim_param = name
+    path = tmp_path / 'dynamic.onnx'
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_open_input_size_is_taken_from_the_option(dynamic):
+    model = load_model(dynamic, (96, 32))
+    assert model.input_size == (96, 32)
+    (head,) = create_runtime('onnxruntime', model, 1).infer(np.zeros((32, 96, 3), np.uint8))
+    assert head.shape == (1, 16, 4, 12)
+
+
+def test_open_input_size_is_asked_for(dynamic):
+    assert 'leaves the size of its input open: give one as input_size' in refusal(dynamic)
+    assert 'multiples of 8' in refusal(dynamic, (100, 32))
+
+
+def test_pipe_and_device_are_refused_at_once(tmp_path):
+    import os
+
+    pipe = tmp_path / 'pipe.onnx'
+    os.mkfifo(pipe)
+    assert 'no model' in refusal(pipe) or 'not a regular file' in refusal(pipe)
+    assert 'no model' in refusal('/dev/zero') or 'not a regular file' in refusal('/dev/zero')
+
+
+def test_overlong_and_impossible_names_are_one_line():
+    for name in ('x' * 5000, 'a\0b', '~nobody_of_this_name/x.onnx'):
+        assert len(refusal(name)) < 2000
 
 
 @pytest.mark.parametrize(

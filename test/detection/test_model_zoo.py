@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching: right and whole, or not at all; against a real server on this machine."""
+"""Models are fetched completely or not at all; against a real https server on this machine."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from face_tracking.detection import families, model_zoo
-from face_tracking.detection.families import Published
+from face_tracking.detection import model_zoo, published_models
 from face_tracking.detection.model_zoo import fetch_model
+from face_tracking.detection.published_models import Published
 from face_tracking.errors import UserError
 
 CONTENT = os.urandom(300_000)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves a model whole, cut short, altered, endless, or not at all."""
+    """Serves a model complete, truncated, altered, endless, redirected, or not at all."""
 
     requests = 0
 
     def do_GET(self):
         type(self).requests += 1
-        if self.path == '/moved':
+        target = {'/moved': '/whole', '/insecure': 'http://127.0.0.1:9/whole'}.get(self.path)
+        if target:
             self.send_response(302)
-            self.send_header('Location', '/whole')
+            self.send_header('Location', target)
             self.end_headers()
             return
         if self.path == '/missing':
@@ -40,23 +45,44 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header('Content-Length', str(length))
         self.end_headers()
-        try:
+        with contextlib.suppress(ConnectionError):  # the client may have stopped reading
             self.wfile.write(body)
-        except ConnectionError:
-            pass  # the client has heard enough
 
     def log_message(self, *_):
         """Keep the tests' output clean."""
 
 
+@pytest.fixture(scope='module')
+def certificate(tmp_path_factory):
+    """Return a certificate for this machine and its key, in one file."""
+    if shutil.which('openssl') is None:
+        pytest.skip('needs openssl, which is not installed')
+    path = tmp_path_factory.mktemp('certificate') / 'server.pem'
+    subprocess.run(
+        [
+            *('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2'),
+            *('-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'),
+            *('-keyout', str(path), '-out', f'{path}.crt'),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_text(path.read_text() + path.with_name('server.pem.crt').read_text())
+    return path
+
+
 @pytest.fixture
-def server(monkeypatch):
+def server(certificate, monkeypatch):
     running = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    running.socket = context.wrap_socket(running.socket, server_side=True)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
-    address = f'http://127.0.0.1:{running.server_port}'
+    address = f'https://127.0.0.1:{running.server_port}'
+    monkeypatch.setenv('SSL_CERT_FILE', str(certificate))
     monkeypatch.setitem(
-        families.PUBLISHED,
+        published_models.PUBLISHED,
         'made',
         Published('made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'),
     )
@@ -67,7 +93,7 @@ def server(monkeypatch):
     thread.join()
 
 
-def test_whole_file_is_stored_and_not_fetched_twice(server, tmp_path, monkeypatch):
+def test_complete_file_is_stored_and_not_fetched_twice(server, tmp_path, monkeypatch):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
     steps = []
     path = fetch_model('made', progress=lambda done, total: steps.append((done, total)))
@@ -84,28 +110,54 @@ def test_redirection_is_followed(server, tmp_path):
 
 @pytest.mark.parametrize(
     ('page', 'said'),
-    [('missing', '404'), ('short', 'broke off'), ('altered', 'SHA-256'), ('endless', 'too large')],
+    [
+        ('missing', '404'),
+        ('short', 'ended after 1000 of'),
+        ('altered', 'SHA-256'),
+        ('endless', 'too large'),
+        ('insecure', 'not an https address'),
+    ],
 )
-def test_what_goes_wrong_is_said_and_leaves_nothing(server, tmp_path, page, said):
+def test_failure_is_reported_and_leaves_no_file(server, tmp_path, page, said):
     with pytest.raises(UserError, match=said):
         fetch_model('made', f'{server}/{page}', tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_there_survives_a_failure(server, tmp_path):
+def test_existing_file_survives_a_failure(server, tmp_path):
     (tmp_path / 'made.onnx').write_bytes(b'an older one')
     with pytest.raises(UserError):
         fetch_model('made', f'{server}/altered', tmp_path)
     assert (tmp_path / 'made.onnx').read_bytes() == b'an older one'
 
 
-def test_server_that_is_not_there_and_addresses_that_are_none(server, tmp_path):
-    for address in ('http://127.0.0.1:9/x', 'http://[', 'gopher://x/y'):
+def test_unreachable_server_is_reported(server, tmp_path):
+    for address in ('https://127.0.0.1:9/x', 'https://['):
         with pytest.raises(UserError, match='cannot fetch'):
             fetch_model('made', address, tmp_path)
 
 
-def test_file_can_be_given(server, tmp_path):
+@pytest.mark.parametrize('scheme', ['http', 'ftp', 'file', 'gopher', 'data'])
+def test_other_schemes_are_refused(server, tmp_path, scheme):
+    with pytest.raises(UserError, match='not an https address'):
+        fetch_model('made', f'{scheme}://127.0.0.1/whole', tmp_path)
+
+
+def test_untrusted_certificate_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.delenv('SSL_CERT_FILE')
+    with pytest.raises(UserError, match='cannot fetch'):
+        fetch_model('made', f'{server}/whole', tmp_path)
+
+
+def test_model_without_known_hash_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        published_models.PUBLISHED, 'made', Published('made.onnx', f'{server}/whole', '', 'none')
+    )
+    with pytest.raises(UserError, match='no SHA-256 is known'):
+        fetch_model('made', folder=tmp_path)
+
+
+def test_file_can_be_given_instead_of_an_address(server, tmp_path):
     given = tmp_path / 'given'
     given.write_bytes(CONTENT)
     assert fetch_model('made', str(given), tmp_path / 'to').read_bytes() == CONTENT
@@ -116,6 +168,6 @@ def test_file_can_be_given(server, tmp_path):
         fetch_model('made', str(tmp_path / 'none'), tmp_path / 'other')
 
 
-def test_unknown_name_lists_the_known(tmp_path):
+def test_unknown_name_lists_the_published_models(tmp_path):
     with pytest.raises(UserError, match='yunet'):
         fetch_model('nothing', folder=tmp_path)

@@ -28,7 +28,9 @@ from face_tracking.errors import UserError
 from face_tracking.nodes.images import to_header, to_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds; a model may have to be compiled first
+PATIENCE = float(
+    os.environ.get('FACE_TRACKING_TEST_PATIENCE', '60')
+)  # seconds; a model may have to be compiled first
 
 
 class Probe:
@@ -106,6 +108,13 @@ class Probe:
         )
         return entries.get(key, default)
 
+    def refused(self, node, what):
+        """Return how many pieces a node has refused, whatever the reason."""
+        entries = self.status[node].values if node in self.status else []
+        return sum(
+            int(entry.value) for entry in entries if entry.key.startswith(f'refused {what}')
+        )
+
     def says(self, node):
         """Return a node's diagnostic level, 0 to 2, and message; (-1, '') before the first."""
         status = self.status.get(node)
@@ -154,16 +163,22 @@ def probe(ros_domain, monkeypatch):
 
 @pytest.fixture
 def make(probe):
-    """Return a function that makes a node with parameters, spun by the probe."""
+    """Return a function that makes a node with parameters, spun by the probe until it is active.
 
-    def make_node(kind, **parameters):
+    With ``wait=False`` the node is not yet spun, so that hooks can be added before it is active.
+    """
+
+    def make_node(kind, wait=True, **parameters):
         overrides = [
             Parameter(name, value=value)
             for name, value in parameters.items()
             if name != 'subscribe'
         ]
         options = {'subscribe': parameters['subscribe']} if 'subscribe' in parameters else {}
-        return probe.add(kind(parameter_overrides=overrides, **options))
+        node = probe.add(kind(parameter_overrides=overrides, **options))
+        if wait and parameters.get('autostart', True) and hasattr(node, 'diagnostics'):
+            probe.until(lambda: node.active)
+        return node
 
     return make_node
 

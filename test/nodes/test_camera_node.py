@@ -25,7 +25,6 @@ def camera(make):
 
     def start(uri, **parameters):
         node = make(CameraNode, camera=str(uri), **{**FAST, **parameters})
-        node.begin()
         return node
 
     return start
@@ -163,7 +162,7 @@ def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypa
     probe.until(lambda: probe.says('camera_node')[0] == 0)
     assert probe.value('camera_node', 'times lost') == '1'
     said = capfd.readouterr().err
-    assert said.count('has vanished') == 1 and said.count('gives images again') == 1
+    assert said.count('has vanished') == 1 and said.count('delivers images again') == 1
     device.unlink()
     probe.until(lambda: probe.says('camera_node')[0] == 2)
     assert 'has vanished' in capfd.readouterr().err
@@ -186,7 +185,7 @@ def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
     other = tmp_path / 'other'
     other.mkdir()
     cv2.imwrite(str(other / 'small.png'), portrait[:100, :100])
-    node, seen = camera(album), []
+    node, seen = camera(album, allow_remote_sources=True), []
     node.on_frame.append(seen.append)
     probe.until(lambda: seen)
     assert probe.set('camera_node', camera=str(other))[0].successful
@@ -196,10 +195,15 @@ def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
     shutil.rmtree(other)
 
 
-def test_half_a_size_is_refused(probe, camera, album):
-    camera(album)
-    (result,) = probe.set('camera_node', width=320)
-    assert not result.successful and '320x0' in result.reason
+def test_width_and_height_can_be_set_one_by_one(probe, camera, album):
+    node, seen = camera(album), []
+    node.on_frame.append(seen.append)
+    assert probe.set('camera_node', width=160)[0].successful
+    probe.until(lambda: '160x0' in probe.says('camera_node')[1])
+    assert seen[-1].width == 320
+    assert probe.set('camera_node', height=120)[0].successful
+    probe.until(lambda: (seen[-1].width, seen[-1].height) == (160, 120))
+    probe.until(lambda: probe.says('camera_node')[0] == 0)
 
 
 def test_a_video_that_ends(probe, camera, album, capfd):
@@ -207,6 +211,13 @@ def test_a_video_that_ends(probe, camera, album, capfd):
     node.on_end.append(lambda: ends.append(1))
     probe.until(lambda: 'end' in probe.says('camera_node')[1])
     assert probe.says('camera_node')[0] == 0
-    assert capfd.readouterr().err.count('came to its end') == 1
+    assert capfd.readouterr().err.count('has ended') == 1
     assert probe.set('camera_node', loop=True)[0].successful
     probe.until(lambda: probe.value('camera_node', 'rate (Hz)', '0.0') != '0.0')
+
+
+def test_frame_id_gets_the_prefix(probe, make, album):
+    probe.hear(Image, 'camera/image_raw')
+    make(CameraNode, camera=str(album), frame_prefix='robot1/', width=0, height=0)
+    probe.until(lambda: probe.heard['camera/image_raw'])
+    assert probe.heard['camera/image_raw'][0].header.frame_id == 'robot1/camera_optical_frame'

@@ -6,7 +6,7 @@ import pytest
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.faces import Detections
+from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time, to_header
@@ -52,7 +52,7 @@ def test_no_face_is_heard_of_too(probe, detector):
 def test_every_nth_image_is_looked_at(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=5), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
-    probe.until(lambda: probe.says('detector_node') == (1, 'no images come'))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no images received'))
     for stamp in range(1, 22):
         node.submit(Frame(portrait, stamp))
         expected = 1 + (stamp - 1) // 5
@@ -66,7 +66,7 @@ def test_every_nth_image_is_looked_at(probe, detector, portrait):
 def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=0, cpu_budget=64.0), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
-    probe.until(lambda: probe.says('detector_node') == (1, 'no images come'))
+    probe.until(lambda: probe.says('detector_node') == (1, 'no images received'))
     step = 33_333_333
 
     def show(number, image):
@@ -86,11 +86,11 @@ def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
 def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portrait):
     node = detector(detect_interval=0)
     probe.until(lambda: node.count_subscribers('faces/tracks') == 1)
-    tracks = Detections(
+    tracks = Tracks(
         5,
+        np.array([1]),
         np.array([[1, 2, 30, 40]], np.float32),
         np.array([0.8], np.float32),
-        np.zeros((1, 5, 2), np.float32),
     )
     probe.publisher(Detection2DArray, 'faces/tracks').publish(
         tracks_to_message(tracks, to_header(5, 'eye'))
@@ -131,7 +131,7 @@ def test_a_bad_model_is_told_and_another_taken_when_set(
     elif kind == 'folder':
         path.mkdir()
     probe.hear(Detection2DArray, FOUND)
-    detector(model=str(path))
+    detector(model=str(path), allow_remote_sources=True)
     probe.until(lambda: probe.says('detector_node')[0] == 2)
     assert 'model' in probe.says('detector_node')[1]
     errors = [line for line in capfd.readouterr().err.splitlines() if 'ERROR' in line]
@@ -160,7 +160,7 @@ def test_an_unknown_runtime_is_told_and_another_taken(probe, detector, portrait)
 
 def test_a_bad_model_leaves_the_good_one_at_work(probe, detector, portrait):
     probe.hear(Detection2DArray, FOUND)
-    detector()
+    detector(allow_remote_sources=True)
     probe.show_until(lambda: probe.heard[FOUND], portrait)
     assert probe.set('detector_node', model='/nowhere.onnx')[0].successful
     probe.show_until(lambda: probe.says('detector_node')[0] == 2, portrait)
@@ -181,7 +181,7 @@ def test_bad_images_are_counted_and_the_next_good_one_is_looked_at(
     ]
     for number, message in enumerate(bad):
         probe.show(message, 0)
-        probe.until(lambda n=number: int(probe.value('detector_node', 'unusable images')) == n + 1)
+        probe.until(lambda n=number: probe.refused('detector_node', 'images') == n + 1)
     probe.show_until(lambda: any(heard.detections for heard in probe.heard[FOUND]), portrait)
     assert capfd.readouterr().err.count('check the camera driver') == 3
 
@@ -234,7 +234,7 @@ def test_the_status_names_model_backend_and_times(probe, detector, portrait):
         ('detect_interval', -1),
         ('cpu_budget', 0.0),
         ('threads', -1),
-        ('input_width', 320),
+        ('input_size', '320'),
     ],
 )
 def test_out_of_range_is_refused(probe, detector, name, value):

@@ -3,7 +3,7 @@
 
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
 from face_tracking.system_health import BoardState, read_board
@@ -90,7 +90,10 @@ def test_the_worst_remark_is_the_message():
 def test_a_hot_and_throttled_board_is_warned_of(probe):
     state = BoardState(85.0, ('throttled',), ('under-voltage',))
     node = probe.add(rclpy.create_node('warm', namespace='robot'))
-    diagnostics = Diagnostics(node, lambda report: report.values.update(fps='3'), lambda: state)
+    publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+    diagnostics = Diagnostics(
+        node, lambda report: report.values.update(fps='3'), publisher, lambda: state
+    )
     status = diagnostics.status()
     values = {entry.key: entry.value for entry in status.values}
     assert status.level == DiagnosticStatus.WARN and '85 C' in status.message

@@ -5,11 +5,13 @@ import errno
 import math
 import signal
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import PointStamped
 from pan_tilt.emulated_bus import EmulatedBus
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -18,13 +20,13 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import (
     tracks_from_message,
     tracks_to_message,
 )
-from face_tracking.nodes.node_base import SENSOR_DATA
 from face_tracking.nodes.pan_tilt_node import PanTiltNode
 from face_tracking.pan_tilt.kinematics import optical_axes
 
@@ -54,7 +56,7 @@ class Crowd:
     def __init__(self, probe):
         self.probe, self.faces, self.looks = probe, {}, (0.0, 0.0)
         self._tracks = probe.publisher(Detection2DArray, 'faces/tracks')
-        self._infos = probe.publisher(CameraInfo, 'camera/camera_info', SENSOR_DATA)
+        self._infos = probe.publisher(CameraInfo, 'camera/camera_info', qos_profile_sensor_data)
 
     def show_until(self, condition, timeout=20.0):
         """Publish 30 times a second until a condition holds; return its value."""
@@ -158,7 +160,7 @@ def test_without_tracks_the_head_stops_and_says_so(probe, make, crowd):
     sent = probe.heard[COMMANDS]
     people.faces = {1: (0.3, 0.0)}
     people.show_until(lambda: len(sent) > 5)
-    probe.until(lambda: probe.says('pan_tilt_node') == (1, 'no tracks come'))
+    probe.until(lambda: probe.says('pan_tilt_node') == (1, 'no tracks received'))
     before = len(sent)
     probe.until(lambda: probe.status.pop('pan_tilt_node', None) and len(sent) == before)
     people.show_until(lambda: len(sent) > before)
@@ -187,7 +189,9 @@ def test_with_feedback_nothing_moves_before_the_joints_are_found(probe, make, cr
     probe.hear(Float64MultiArray, COMMANDS)
     sent = probe.heard[COMMANDS]
     people.faces = {1: (0.1, 0.0)}
-    people.show_until(lambda: probe.says('pan_tilt_node')[1].startswith('no joint_states come'))
+    people.show_until(
+        lambda: probe.says('pan_tilt_node')[1].startswith('no joint_states received')
+    )
     assert not sent
     joints = probe.publisher(JointState, 'joint_states')
 
@@ -228,7 +232,9 @@ def test_feedback_that_falls_silent_is_a_stop(probe, make, crowd):
     people.show_until(lambda: probe.status)
     before = len(sent)
     people.show_until(lambda: probe.status.pop('pan_tilt_node', None))
-    people.show_until(lambda: probe.says('pan_tilt_node')[1].startswith('no joint_states come'))
+    people.show_until(
+        lambda: probe.says('pan_tilt_node')[1].startswith('no joint_states received')
+    )
     assert len(sent) == before
 
 
@@ -258,7 +264,7 @@ def test_servo_board_that_falls_silent_is_reported_and_taken_up_again(
     people.show_until(lambda: (bus.pulse(0) or 0) > 1510)
     bus.fails = errno.EREMOTEIO
     people.show_until(lambda: probe.says('pan_tilt_node')[0] == 2)
-    assert 'no chip answers at I2C address 0x40' in probe.says('pan_tilt_node')[1]
+    assert 'the chip at I2C address 0x40 does not answer' in probe.says('pan_tilt_node')[1]
     place, silence = bus.pulse(0), len(bus.writes)
     bus.fails = None
     people.show_until(lambda: probe.says('pan_tilt_node') == (0, 'tracking'))
@@ -279,7 +285,7 @@ def test_absent_servo_board_is_one_line_and_the_node_stays(probe, make, crowd):
     _level, message = probe.until(
         lambda: probe.says('pan_tilt_node') if probe.says('pan_tilt_node')[0] == 2 else None
     )
-    assert message.startswith('there is no I2C bus /dev/i2c-97: enable it')
+    assert message.startswith('the I2C bus /dev/i2c-97 does not exist: enable it')
     people = crowd()
     probe.hear(PointStamped, 'faces/gaze_target')
     people.faces = {1: (0.1, 0.0)}
@@ -304,9 +310,9 @@ def test_services_choose_whom_to_look_at(probe, make, crowd):
     first = int(probe.value('pan_tilt_node', 'target'))
     other = 11 - first
     answer = probe.call(Trigger, 'pan_tilt_node/next_target')
-    assert answer.success and answer.message == f'looks at {other}'
+    assert answer.success and answer.message == f'following track {other}'
     people.show_until(looks_at(other))
-    assert probe.call(Trigger, 'pan_tilt_node/hold_target').message == f'looks at {other}'
+    assert probe.call(Trigger, 'pan_tilt_node/hold_target').message == f'following track {other}'
     assert probe.call(Trigger, 'pan_tilt_node/release_target').success
     (result,) = probe.set('pan_tilt_node', target='id')
     assert result.successful
@@ -319,8 +325,7 @@ def test_services_choose_whom_to_look_at(probe, make, crowd):
     [
         ({'kp': -1.0}, 'kp out of range'),
         ({'pan_min': 2.0}, 'range from 2 to'),
-        ({'target': 'prettiest'}, 'one of largest, center, longest, id'),
-        ({'pan_min_pulse_us': 2500.0}, 'suit no servo'),
+        ({'target': 'prettiest'}, 'one of largest, center, longest, looking_at_me, person, id'),
         ({'output': 'none'}, 'read-only'),
     ],
 )
@@ -328,6 +333,81 @@ def test_a_value_that_cannot_be_is_refused_with_the_reason(probe, make, wrong, w
     make(PanTiltNode, output='none')
     (result,) = probe.set('pan_tilt_node', **wrong)
     assert not result.successful and words in result.reason
+
+
+def test_servo_calibration_is_checked_for_the_output_that_uses_it(probe, make, monkeypatch):
+    monkeypatch.setattr(
+        'face_tracking.pan_tilt.drivers.pca9685.open_bus', lambda number: EmulatedBus()
+    )
+    make(PanTiltNode, output='pca9685', guardian=False)
+    (result,) = probe.set('pan_tilt_node', pan_min_pulse_us=2500.0)
+    assert not result.successful and 'do not suit a servo' in result.reason
+
+
+def test_calibration_of_an_unused_driver_is_no_obstacle(probe, make):
+    make(PanTiltNode, output='none')
+    (result,) = probe.set('pan_tilt_node', pan_min_pulse_us=2500.0)
+    assert result.successful
+
+
+@pytest.mark.parametrize('jump', [-3600.0, 3600.0])
+def test_a_jump_of_the_clock_neither_moves_nor_freezes_the_head(make, jump, monkeypatch):
+    node = make(PanTiltNode, output='position', subscribe=False)
+    node.set_camera_model(CameraModel.from_fov(640, 480, 1.047))
+    written, offset = [], [0]
+    now = node.now
+    monkeypatch.setattr(node, 'now', lambda: now() + offset[0])
+    node._steady_clock._ros_now = node.now
+    wait_until(lambda: node._driver is not None)
+    write = node._driver._driver.write
+    node._driver._driver.write = lambda command: (
+        written.append(command.positions),
+        write(command),
+    )
+
+    def show(x, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            frame = Frame(np.zeros((2, 2, 3), np.uint8), node.now() - 30_000_000)
+            node.submit(frame, tracks_of(frame.stamp, (1, x, 240)))
+            time.sleep(0.03)
+
+    show(200, 1.0)
+    offset[0] = int(jump * 1e9)
+    before = written[-1][0]
+    show(200, 1.0)
+    steps = [abs(b[0] - a[0]) for a, b in pairwise(written)]
+    assert max(steps) <= 2.4 * 0.04 + 1e-9
+    assert written[-1][0] != before, 'the head follows on'
+
+
+@pytest.mark.parametrize('age', [0.0, -0.05])
+def test_zero_stamps_and_stamps_ahead_are_followed(make, age):
+    node = make(PanTiltNode, output='none', subscribe=False)
+    node.set_camera_model(CameraModel.from_fov(640, 480, 1.047))
+    for _ in range(30):
+        stamp = 0 if age == 0.0 else node.now() - int(age * 1e9)
+        frame = Frame(np.zeros((2, 2, 3), np.uint8), stamp)
+        node.submit(frame, tracks_of(stamp, (1, 200, 240)))
+        time.sleep(0.03)
+    assert node._head.target == 1 and not node._head.stale and node._head.positions[0] > 0.05
+
+
+def test_implausible_feedback_is_reported_and_never_commanded(probe, make):
+    node = make(PanTiltNode, output='position', feedback=True)
+    publisher = probe.publisher(JointState, 'joint_states')
+    for _ in range(10):
+        publisher.publish(JointState(name=['pan_joint', 'tilt_joint'], position=[1e6, 0.0]))
+        probe.executor.spin_once(timeout_sec=0.05)
+    probe.until(lambda: node.meter is not None and not node._joints_known, timeout=5)
+    assert abs(node._head.positions[0]) < 1.4
+
+
+def wait_until(condition, timeout=20.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_gains_change_while_it_runs(probe, make):

@@ -127,7 +127,6 @@ def test_values_that_do_not_go_together_are_refused(sample):
         ('interval', -1, 5),
         ('engine', 'caffe', 'tvm'),
         ('loop', 'yes', True),
-        ('serial', 7, ''),
     ],
 )
 def test_a_bad_value_at_the_start_leaves_the_default(make, probe, name, value, default):

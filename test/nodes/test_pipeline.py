@@ -10,18 +10,18 @@ from visualization_msgs.msg import MarkerArray
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time
-from face_tracking.nodes.pipeline import compose
+from face_tracking.nodes.pipeline import build, compose
 from face_tracking.nodes.tracker_node import TrackerNode
 
-BEST_EFFORT, RELIABLE = ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE
+RELIABLE = ReliabilityPolicy.RELIABLE
 
 
 @pytest.fixture
 def pipeline(make, model, album):
     """Return camera, detector and tracker, composed, the camera not yet reading."""
-    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
-    detector = make(DetectorNode, subscribe=False, model=model, detect_interval=2)
-    tracker = make(TrackerNode, subscribe=False)
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    detector = make(DetectorNode, wait=False, subscribe=False, model=model, detect_interval=2)
+    tracker = make(TrackerNode, wait=False, subscribe=False)
     compose(camera, detector, tracker)
     return camera, detector, tracker
 
@@ -39,7 +39,6 @@ def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, m
     camera.on_frame.append(shown.append)
     detector.on_detections.append(found.append)
     tracker.on_tracks.append(lambda frame, tracks: tracked.append((frame, tracks)))
-    camera.begin()
     probe.until(lambda: tracked and len(tracked[-1][1]))
     by_stamp = {frame.stamp: frame for frame in shown}
     assert all(frame is by_stamp[frame.stamp] for frame, _ in tracked)
@@ -55,7 +54,6 @@ def test_all_topics_speak_of_the_same_images(probe, pipeline):
     camera.on_frame.append(lambda frame: shown.append(frame.stamp))
     probe.hear(Detection2DArray, 'faces/detections', 'faces/tracks')
     probe.hear(MarkerArray, 'faces/markers')
-    camera.begin()
     probe.until(
         lambda: (
             len(probe.heard) == 3
@@ -74,7 +72,7 @@ def test_qos_is_that_of_the_table(pipeline):
         for node in pipeline
         for publisher in node.publishers
     }
-    sensor_data, reliable = (BEST_EFFORT, 5), (RELIABLE, 10)
+    sensor_data, reliable = (ReliabilityPolicy.SYSTEM_DEFAULT, 0), (RELIABLE, 10)
     assert (
         found
         | {
@@ -98,7 +96,6 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
     found, tracked = [], []
     detector.on_detections.append(found.append)
     tracker.on_tracks.append(lambda frame, tracks: tracked.append(frame))
-    camera.begin()
     probe.until(lambda: found and tracked)
     for node in ('detector_node', 'tracker_node'):
         probe.enable(node, False)
@@ -119,15 +116,60 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
 
 
 def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, make, album, model):
-    camera = make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
-    detector = make(DetectorNode, subscribe=False, model='/nowhere.onnx', detect_interval=1)
-    tracker = make(TrackerNode, subscribe=False)
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    detector = make(
+        DetectorNode,
+        wait=False,
+        subscribe=False,
+        model='/nowhere.onnx',
+        detect_interval=1,
+        allow_remote_sources=True,
+    )
+    tracker = make(TrackerNode, wait=False, subscribe=False)
     compose(camera, detector, tracker)
     probe.hear(Detection2DArray, 'faces/tracks')
-    camera.begin()
     probe.until(
         lambda: len(probe.heard['faces/tracks']) > 5 and probe.says('detector_node')[0] == 2
     )
     assert not any(message.detections for message in probe.heard['faces/tracks'])
     assert probe.set('detector_node', model=model)[0].successful
     probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))
+
+
+def test_images_of_another_camera_node_are_received_once_for_all_nodes(
+    probe, make, model, portrait
+):
+    detector = make(DetectorNode, wait=False, subscribe=False, model=model, detect_interval=2)
+    tracker = make(TrackerNode, wait=False, subscribe=('images',))
+    compose(None, detector, tracker)
+    probe.hear(Detection2DArray, 'faces/tracks')
+    probe.show_until(
+        lambda: any(message.detections for message in probe.heard['faces/tracks']), portrait
+    )
+    infos = probe.node.get_subscriptions_info_by_topic('camera/image_raw')
+    assert [info.node_name for info in infos] == ['tracker_node']
+
+
+def test_detections_of_another_machine_are_received(probe, make, model, album, portrait):
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    tracker = make(TrackerNode, wait=False, subscribe=('detections',))
+    compose(camera, None, tracker)
+    make(DetectorNode, wait=False, model=model, detect_interval=1)
+    probe.hear(Detection2DArray, 'faces/tracks')
+    probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))
+
+
+@pytest.mark.parametrize(
+    ('switches', 'names'),
+    [
+        ((), ['camera_node', 'detector_node', 'tracker_node']),
+        (('--no-camera',), ['detector_node', 'tracker_node']),
+        (('--no-detector', '--pan-tilt'), ['pan_tilt_node', 'camera_node', 'tracker_node']),
+        (('--no-camera', '--pan-tilt'), ['pan_tilt_node', 'detector_node', 'tracker_node']),
+    ],
+)
+def test_switches_choose_the_nodes(probe, switches, names):
+    nodes = build(switches)
+    for node in nodes:
+        probe.add(node)
+    assert [node.get_name() for node in nodes] == names

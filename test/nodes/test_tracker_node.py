@@ -102,8 +102,8 @@ def test_impossible_boxes_change_nothing(probe, tracker, feed, faces_of, what, c
     tracker()
     feed(lambda: newest(probe).detections, found=spoilt)
     assert len(faces_of(newest(probe))) == 1
-    feed(lambda: int(probe.value('tracker_node', 'unusable boxes')) >= 4, found=spoilt)
-    assert capfd.readouterr().err.count('they are left out') == 1
+    feed(lambda: probe.refused('tracker_node', 'detections') >= 4, found=spoilt)
+    assert capfd.readouterr().err.count('detections were refused') == 1
 
 
 def test_stamps_that_go_backwards(probe, tracker, feed):
@@ -126,7 +126,7 @@ def test_bad_images_are_counted_and_the_next_good_one_is_tracked(probe, tracker,
         ]
     ):
         probe.show(bad, 0)
-        probe.until(lambda n=number: int(probe.value('tracker_node', 'unusable images')) == n + 1)
+        probe.until(lambda n=number: probe.refused('tracker_node', 'images') == n + 1)
     feed(lambda: newest(probe).detections)
 
 

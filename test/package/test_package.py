@@ -41,8 +41,28 @@ def manifest():
 
 def test_versions_agree(manifest):
     assert manifest.get('format') == '3'
-    assert manifest.findtext('version') == face_tracking.__version__
-    assert f"version='{face_tracking.__version__}'" in (ROOT / 'setup.py').read_text()
+    version = manifest.findtext('version')
+    assert face_tracking.__version__ == version
+    assert f'\nversion: {version}\n' in (ROOT / 'CITATION.cff').read_text()
+    assert f'\n## [{version}] - 20' in (ROOT / 'CHANGELOG.md').read_text()
+
+
+def test_manifest_names_author_and_web_page(manifest):
+    assert manifest.findtext('url').startswith('https://')
+    assert manifest.findtext('author')
+
+
+def test_version_is_read_from_the_manifest_only():
+    assert 'version=version()' in (ROOT / 'setup.py').read_text()
+    with pytest.raises(AttributeError, match='no attribute'):
+        face_tracking.__getattr__('anything_else')
+
+
+def test_list_of_files_without_type_check_is_up_to_date():
+    config = (ROOT / 'pyrightconfig.json').read_text()
+    excluded = re.findall(r'"(face_tracking/[^"]+)"', config)
+    for name in excluded:
+        assert (ROOT / name).is_file(), f'take {name} from the list in pyrightconfig.json'
 
 
 @pytest.mark.parametrize('name', TYPE_HASHES)
@@ -115,12 +135,7 @@ def test_share_folder_is_complete(tmp_path):
         for path in (ROOT / folder).rglob('*'):
             if path.is_file() and '__pycache__' not in path.parts:
                 assert (share / 'face_tracking' / path.relative_to(ROOT)).is_file(), path
+    assert (share / 'face_tracking/LICENSE').is_file()
+    assert list((tmp_path / 'prefix').rglob('face_tracking/py.typed'))
     for name in ('camera_node', 'detector_node', 'tracker_node', 'pipeline'):
         assert (tmp_path / 'prefix/lib/face_tracking' / name).is_file()
-
-
-def test_style():
-    done = subprocess.run(
-        [sys.executable, '-m', 'ruff', 'check', '.'], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout

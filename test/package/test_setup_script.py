@@ -19,7 +19,7 @@ COMPILERS = ('gcc', 'g++', 'make', 'cmake')
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """Return a copy of what setup.sh reads, so that a run cannot touch this environment."""
-    for name in ('scripts', 'dev', 'setup.py', 'requirements.txt'):
+    for name in ('scripts', 'dev', 'setup.py', 'package.xml', 'requirements.txt'):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / 'repo' / name)

@@ -44,7 +44,11 @@ def run(detector):
 
     def run(trial, head='ours'):
         if (trial.name, head) not in logs:
-            mover = trials.ours() if head == 'ours' else trials.plain(PLAIN_SHARE, MODEL.fx)
+            mover = (
+                trials.head_controller()
+                if head == 'ours'
+                else trials.pixel_p_controller(PLAIN_SHARE, MODEL.fx)
+            )
             loop = ClosedLoop(load_scene(trial.scene), MODEL, detector, FaceTracker(), mover)
             logs[trial.name, head] = trials.run(loop, trial)
         return logs[trial.name, head]
@@ -96,7 +100,7 @@ def test_commands_keep_the_limits_in_every_trial(run, trial):
 
 
 def test_slower_servos_come_to_rest_too_once_their_delay_is_told(detector):
-    head = trials.ours(HeadOptions(servo_delay=0.1))
+    head = trials.head_controller(HeadOptions(servo_delay=0.1))
     slow = ServoModel(frequency=25.0)
     loop = ClosedLoop(
         load_scene('step'), MODEL, detector, FaceTracker(), head, ServoRig(slow, slow)

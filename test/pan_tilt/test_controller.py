@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the head does: whom it follows, what it does without anybody, and that limits hold."""
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -13,10 +14,11 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.options import rows_of
-from face_tracking.pan_tilt.controller import HeadController, State
+from face_tracking.pan_tilt.command import State
+from face_tracking.pan_tilt.controller import HeadController
 from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles, optical_axes
-from face_tracking.pan_tilt.target_selector import Candidate, TargetSelector
+from face_tracking.pan_tilt.target_selector import Candidate, TargetRequest, TargetSelector
 
 CAMERA = CameraModel.from_fov(640, 480, math.radians(70))
 MS = 1_000_000
@@ -207,36 +209,36 @@ class TestChoice:
     )
     def test_policies(self, policy, expected):
         faces = [Candidate(1, 50, 0.05, 1), Candidate(2, 90, 0.3, 2), Candidate(3, 40, 0.4, 9)]
-        assert TargetSelector().choose(faces, 0, policy) == expected
+        assert TargetSelector().select(faces, 0, TargetRequest(policy)) == expected
 
     def test_two_alike_do_not_make_it_flicker(self):
-        chooser, rng = TargetSelector(), np.random.default_rng(1)
+        selector, rng = TargetSelector(), np.random.default_rng(1)
         chosen = set()
         for step in range(300):
             faces = [Candidate(k, 60 + rng.normal(0, 6), 0.1, 1) for k in (1, 2)]
-            chosen.add(chooser.choose(faces, step * 33 * MS, 'largest'))
+            chosen.add(selector.select(faces, step * 33 * MS, TargetRequest('largest')))
         assert len(chosen) == 1
 
     def test_clearly_larger_face_is_preferred_after_a_while(self):
-        chooser = TargetSelector()
-        chooser.choose([Candidate(1, 60, 0, 1)], 0, 'largest')
+        selector = TargetSelector()
+        selector.select([Candidate(1, 60, 0, 1)], 0, TargetRequest('largest'))
         both = [Candidate(1, 60, 0, 1), Candidate(2, 120, 0.2, 1)]
-        assert chooser.choose(both, 100 * MS, 'largest') == 1
-        assert chooser.choose(both, 900 * MS, 'largest') == 1
-        assert chooser.choose(both, 1200 * MS, 'largest') == 2
+        assert selector.select(both, 100 * MS, TargetRequest('largest')) == 1
+        assert selector.select(both, 900 * MS, TargetRequest('largest')) == 1
+        assert selector.select(both, 1200 * MS, TargetRequest('largest')) == 2
 
     def test_given_id_is_waited_for(self):
-        chooser = TargetSelector()
-        assert chooser.choose([Candidate(1, 60, 0, 1)], 0, 'id', 5) is None
-        assert chooser.choose([Candidate(5, 60, 0, 1)], 1, 'id', 5) == 5
-        assert chooser.choose([Candidate(1, 60, 0, 1)], 2, 'id', 5) == 5
+        selector = TargetSelector()
+        assert selector.select([Candidate(1, 60, 0, 1)], 0, TargetRequest('id', 5)) is None
+        assert selector.select([Candidate(5, 60, 0, 1)], 1, TargetRequest('id', 5)) == 5
+        assert selector.select([Candidate(1, 60, 0, 1)], 2, TargetRequest('id', 5)) == 5
 
     def test_chosen_face_out_of_view_is_not_given_up_for_another(self):
-        chooser = TargetSelector()
-        chooser.choose([Candidate(1, 60, 0, 1)], 0, 'largest')
-        assert chooser.choose([Candidate(2, 99, 0, 1)], 5000 * MS, 'largest') == 1
-        chooser.release()
-        assert chooser.choose([Candidate(2, 99, 0, 1)], 5001 * MS, 'largest') == 2
+        selector = TargetSelector()
+        selector.select([Candidate(1, 60, 0, 1)], 0, TargetRequest('largest'))
+        assert selector.select([Candidate(2, 99, 0, 1)], 5000 * MS, TargetRequest('largest')) == 1
+        selector.release()
+        assert selector.select([Candidate(2, 99, 0, 1)], 5001 * MS, TargetRequest('largest')) == 2
 
 
 boxes = st.lists(st.floats(width=32) | st.floats(-2000, 2000, width=32), min_size=4, max_size=4)
@@ -274,13 +276,68 @@ def test_limits_hold_whatever_arrives(hostile, feedback):
             )
 
 
-def test_old_and_future_tracks_are_left_out():
+def test_late_rounds_are_ignored_and_future_stamps_count_as_now():
     head = HeadController()
     head.observe(tracks(1000 * MS, [(1, [0, 0, 50, 50])]), CAMERA, 1060 * MS)
-    head.observe(tracks(900 * MS, [(2, [0, 0, 50, 50])]), CAMERA, 1070 * MS)
-    head.observe(tracks(9000 * MS, [(3, [0, 0, 50, 50])]), CAMERA, 1080 * MS)
-    head.tick(1090 * MS)
+    head.observe(tracks(900 * MS, [(2, [0, 0, 90, 90])]), CAMERA, 1070 * MS)
+    head.tick(1075 * MS)
     assert head.target == 1
+    head.observe(tracks(9000 * MS, [(1, [0, 0, 50, 50])]), CAMERA, 1080 * MS)
+    head.observe(tracks(1090 * MS, [(1, [0, 0, 50, 50])]), CAMERA, 1100 * MS)
+    head.tick(1110 * MS)
+    assert head.target == 1 and not head.stale
+
+
+def test_implausible_joint_angles_are_refused():
+    head = HeadController()
+    for angles in ((1e6, 0.0), (math.nan, 0.0), (0.0, -math.inf)):
+        assert not head.start_from(*angles) and not head.measure(5, *angles)
+    assert head.positions == (0.0, 0.0)
+
+
+def test_start_out_of_range_is_moved_into_it():
+    head = HeadController()
+    assert head.start_from(3.0, -2.0)
+    assert head.positions == pytest.approx((head.options.pan_max, head.options.tilt_min))
+
+
+def test_camera_that_yields_no_angles_leaves_the_filters_finite():
+    head = HeadController()
+    broken = dataclasses.replace(CAMERA)
+    object.__setattr__(broken, 'cx', math.nan)
+    for k in range(40):
+        camera = broken if 10 <= k < 20 else CAMERA
+        head.observe(tracks(k * 33 * MS, [(1, [400, 200, 450, 250])]), camera, k * 33 * MS)
+        head.tick(k * 33 * MS)
+    assert np.isfinite(head.positions).all() and head.target == 1 and head.positions[0] < -0.05
+
+
+def test_many_faces_in_one_message_are_bounded():
+    head = HeadController()
+    crowd = [(k, [10, 10, 30 + k % 300, 40]) for k in range(1, 20_001)]
+    for round_number in range(3):
+        head.observe(tracks(round_number * 33 * MS, crowd), CAMERA, round_number * 33 * MS)
+    assert len(head._filters) <= 1000
+
+
+@pytest.mark.parametrize(('policy', 'expected'), [('person', 2), ('looking_at_me', 3)])
+def test_policies_of_people_and_attention(policy, expected):
+    head = HeadController(HeadOptions(target=policy, target_person='Ada'))
+    head.set_people({2: 'Ada', 1: 'Bob'})
+    head.set_attentive({3})
+    faces = [(1, [0, 0, 90, 90]), (2, [200, 0, 240, 40]), (3, [300, 0, 340, 40])]
+    head.observe(tracks(0, faces), CAMERA, 0)
+    head.tick(0)
+    assert head.target == expected
+
+
+def test_person_policy_leaves_a_face_whose_name_was_taken_back():
+    head = HeadController(HeadOptions(target='person', target_person='Ada', switch_time=0.1))
+    for k in range(20):
+        head.set_people({1: 'Ada'} if k < 5 else {2: 'Ada'})
+        faces = [(1, [0, 0, 90, 90]), (2, [200, 0, 240, 40])]
+        head.observe(tracks(k * 33 * MS, faces), CAMERA, k * 33 * MS)
+    assert head.target == 2
 
 
 class TestKinematics:
@@ -327,4 +384,4 @@ def test_options_that_cannot_be_are_refused(wrong):
 
 def test_every_option_is_described():
     for row in rows_of(HeadOptions):
-        assert row.description and (row.choices or row.low is not None)
+        assert row.description and (row.kind is str or row.low is not None)

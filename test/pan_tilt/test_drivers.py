@@ -5,6 +5,7 @@ import errno
 import math
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,15 @@ from hypothesis import strategies as st
 from pan_tilt.emulated_bus import EmulatedBus
 
 from face_tracking.errors import UserError
-from face_tracking.pan_tilt.controller import Command, State
+from face_tracking.pan_tilt.command import Command, CommandLimiter, State
 from face_tracking.pan_tilt.drivers.base import Driver, GuardedDriver
-from face_tracking.pan_tilt.drivers.pca9685 import Pca9685, ServoCalibration, open_bus
+from face_tracking.pan_tilt.drivers.pca9685 import (
+    Pca9685,
+    Pca9685Options,
+    ServoCalibration,
+    open_bus,
+)
+from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation.simulated_driver import SimulatedDriver
 
 PAN, TILT = ServoCalibration(0), ServoCalibration(3, us_per_rad=-600.0)
@@ -80,20 +87,40 @@ class TestPca9685:
         driver.close()
         assert bus.closed
 
+    def test_a_single_error_on_the_bus_is_retried(self, bus):
+        driver, write = make(bus), bus.write_i2c_block_data
+        errors = [OSError(errno.EREMOTEIO, 'Remote I/O error')] * 2
+
+        def noisy(*arguments):
+            if errors:
+                raise errors.pop()
+            write(*arguments)
+
+        bus.write_i2c_block_data = noisy
+        driver.write(command(0.2, 0.0))
+        assert bus.pulse(0) == pytest.approx(1627, abs=3)
+
+    def test_a_running_chip_is_not_initialized_again(self, bus):
+        make(bus).write(command(0.2, 0.2))
+        bus.registers[6 + 4 * 7 + 3] = 1  # another program's channel
+        before = dict(bus.registers)
+        time.sleep(0.001)
+        make(bus)
+        assert bus.registers == before and bus.pulse(0) == pytest.approx(1627, abs=3)
+
     def test_no_chip_at_the_address(self, bus):
-        with pytest.raises(UserError, match='no chip answers at I2C address 0x41 .Remote I/O'):
+        with pytest.raises(UserError, match='chip at I2C address 0x41 does not answer'):
             make(bus, address=0x41)
 
     def test_another_chip_at_the_address(self):
         bus = EmulatedBus(other_chip=True)
-        with pytest.raises(UserError, match='what answers at I2C address 0x40 is no PCA9685'):
+        with pytest.raises(UserError, match='chip at I2C address 0x40 is not a PCA9685'):
             make(bus)
 
     @pytest.mark.parametrize(
         ('pan', 'tilt', 'words'),
         [
             ({'channel': 16}, {'channel': 1}, 'channel 16 does not exist'),
-            ({'channel': 2}, {'channel': 2}, 'both on channel 2'),
             ({'channel': 0, 'min_pulse_us': 1600}, {'channel': 1}, 'do not suit a servo'),
             ({'channel': 0, 'us_per_rad': 0}, {'channel': 1}, 'do not suit a servo'),
             ({'channel': 0, 'max_pulse_us': 9000}, {'channel': 1}, 'do not suit a servo'),
@@ -103,12 +130,16 @@ class TestPca9685:
         with pytest.raises(UserError, match=words):
             Pca9685(bus, ServoCalibration(**pan), ServoCalibration(**tilt))
 
+    def test_both_servos_on_one_channel_are_refused(self):
+        with pytest.raises(UserError, match='pan_channel and tilt_channel are both 2'):
+            Pca9685Options(pan_channel=2, tilt_channel=2)
+
 
 class TestBus:
     """/dev/i2c-N."""
 
     def test_no_such_bus(self):
-        with pytest.raises(UserError, match='there is no I2C bus /dev/i2c-97: enable it'):
+        with pytest.raises(UserError, match='the I2C bus /dev/i2c-97 does not exist: enable it'):
             open_bus(97)
 
     def test_no_permission(self, monkeypatch):
@@ -118,7 +149,7 @@ class TestBus:
             raise PermissionError(errno.EACCES, 'Permission denied')
 
         monkeypatch.setattr(smbus2.smbus2.os, 'open', refuse)
-        with pytest.raises(UserError, match='no permission to open /dev/i2c-1: .*group i2c'):
+        with pytest.raises(UserError, match=r'no permission to open /dev/i2c-1: .*group i2c'):
             open_bus(1)
 
     def test_without_smbus2(self, monkeypatch):
@@ -152,7 +183,7 @@ class TestGuard:
     )
     def test_nothing_is_written_after_the_stop(self, limp, expected):
         driver = Recorder()
-        guard = GuardedDriver(driver, limp)
+        guard = GuardedDriver(driver, limp=limp)
         assert guard.write(command())
         guard.stop()
         guard.stop()
@@ -181,7 +212,7 @@ class TestGuard:
         assert guard.write(command())
         bus.fails = errno.EREMOTEIO
         assert not guard.write(command())
-        assert 'no chip answers at I2C address 0x40' in str(guard.problem)
+        assert 'the chip at I2C address 0x40 does not answer' in str(guard.problem)
         bus.fails = None
         writes = len(bus.writes)
         assert not guard.write(command())
@@ -204,6 +235,22 @@ class TestGuard:
         for thread in threads:
             thread.join(5)
         assert driver.log[-2:] == ['release', 'close'] and driver.log.count('release') == 1
+
+
+class TestLimitedGuard:
+    """The hard limiter sits below everything that computes commands."""
+
+    def test_no_command_leaves_the_limits(self):
+        written = []
+
+        class Log(Recorder):
+            def write(self, command):
+                written.append(command.positions)
+
+        guard = GuardedDriver(Log(), CommandLimiter(HeadOptions().limits()), clock=lambda: 1.0)
+        for pan in (0.0, 1e6, math.nan, -1e6):
+            assert guard.write(command(pan))
+        assert written == [(0.0, 0.0)] * 4
 
 
 class TestSimulated:

@@ -46,7 +46,7 @@ def test_a_trial_leaves_table_plot_video_and_figures(tmp_path, capsys):
 
 def test_wrong_use_is_one_line_and_2(capsys):
     assert main(['simulate', '--latency', '-1']) == 2
-    assert 'a latency of -1.0 s cannot be' in capsys.readouterr().err
+    assert '--latency is -1.0 s' in capsys.readouterr().err
 
 
 def test_what_is_missed_is_named():

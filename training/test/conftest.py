@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made pictures with drawn faces, annotated; and where the other rooms' things are."""
+"""Made images with drawn faces, annotated; and where the other rooms' things are."""
 
 from __future__ import annotations
 
@@ -28,22 +28,32 @@ def shared_dir():
     return SHARED
 
 
-def drawn_face(image, centre, size):
-    """Draw a face of ``size`` (w, h) at ``centre``; return box and landmarks."""
-    centre, half = np.array(centre, float), np.array(size, float) / 2
-    cv2.ellipse(image, np.rint(centre).astype(int).tolist(),
-                np.rint(half).astype(int).tolist(), 0, 0, 360, (150, 180, 230), -1)
-    points = centre + half * np.array(
-        [[-0.45, -0.25], [0.45, -0.25], [0, 0.15], [-0.35, 0.5], [0.35, 0.5]])
+def drawn_face(image, center, size):
+    """Draw a face of ``size`` (w, h) at ``center``; return box and landmarks."""
+    center, half = np.array(center, float), np.array(size, float) / 2
+    cv2.ellipse(
+        image,
+        np.rint(center).astype(int).tolist(),
+        np.rint(half).astype(int).tolist(),
+        0,
+        0,
+        360,
+        (150, 180, 230),
+        -1,
+    )
+    points = center + half * np.array(
+        [[-0.45, -0.25], [0.45, -0.25], [0, 0.15], [-0.35, 0.5], [0.35, 0.5]]
+    )
     for point in points:
-        cv2.circle(image, np.rint(point).astype(int).tolist(),
-                   max(1, int(half[0] / 6)), (30, 30, 60), -1)
-    return [*(centre - half), *size], points.reshape(-1).tolist()
+        cv2.circle(
+            image, np.rint(point).astype(int).tolist(), max(1, int(half[0] / 6)), (30, 30, 60), -1
+        )
+    return [*(center - half), *size], points.reshape(-1).tolist()
 
 
 @pytest.fixture(scope='session')
 def made_folder(tmp_path_factory) -> Path:
-    """A folder of 24 made pictures, every fourth without a face, in COCO JSON."""
+    """A folder of 24 made images, every fourth without a face, in COCO JSON."""
     folder = tmp_path_factory.mktemp('made')
     random = np.random.default_rng(3)
     images, annotations = [], []
@@ -53,15 +63,30 @@ def made_folder(tmp_path_factory) -> Path:
         images.append({'id': k, 'file_name': f'{k:02d}.png', 'width': 200, 'height': 150})
         if k % 4:
             width = float(random.uniform(40, 90))
-            box, points = drawn_face(image, random.uniform([60, 60], [140, 90]),
-                                     (width, 1.25 * width))
+            box, points = drawn_face(
+                image, random.uniform([60, 60], [140, 90]), (width, 1.25 * width)
+            )
             keypoints = np.c_[np.reshape(points, (5, 2)), np.full(5, 2)].reshape(-1).tolist()
-            annotations.append({'id': k, 'image_id': k, 'category_id': 1, 'bbox': box,
-                                'keypoints': keypoints, 'iscrowd': 0})
+            annotations.append(
+                {
+                    'id': k,
+                    'image_id': k,
+                    'category_id': 1,
+                    'bbox': box,
+                    'keypoints': keypoints,
+                    'iscrowd': 0,
+                }
+            )
         cv2.imwrite(str(folder / f'{k:02d}.png'), image)
-    (folder / 'faces.json').write_text(json.dumps(
-        {'images': images, 'annotations': annotations,
-         'categories': [{'id': 1, 'name': 'face'}]}))
+    (folder / 'faces.json').write_text(
+        json.dumps(
+            {
+                'images': images,
+                'annotations': annotations,
+                'categories': [{'id': 1, 'name': 'face'}],
+            }
+        )
+    )
     return folder
 
 
@@ -69,5 +94,6 @@ def made_folder(tmp_path_factory) -> Path:
 def portrait() -> np.ndarray:
     """Grace Hopper (US Navy, public domain), uint8 BGR, face about x183 y120 w170 h212."""
     from matplotlib import cbook
+
     file = cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)
     return cv2.imread(str(file))

@@ -15,7 +15,7 @@ from training.compare import REFERENCE, agreement, compare, differences, duratio
 from training.compare import parser as compare_parser
 from training.detect import Detector, onnx_runner, torch_runner
 from training.network import DeployedNetwork, deployed
-from training.quantise import quantised
+from training.quantize import quantized
 
 AGREEMENT = 1e-4
 
@@ -38,9 +38,11 @@ def fitted(image, width, height):
 
 @pytest.mark.parametrize('size', export.SIZES)
 def test_pytorch_torchscript_and_onnx_agree(network, exported, portrait, size):
-    runs = {REFERENCE: torch_runner(network),
-            'script': torch_runner(export.to_torchscript(network, *size)),
-            'onnx': onnx_runner(exported.parent / f'fresh_{size[0]}x{size[1]}.onnx')}
+    runs = {
+        REFERENCE: torch_runner(network),
+        'script': torch_runner(export.to_torchscript(network, *size)),
+        'onnx': onnx_runner(exported.parent / f'fresh_{size[0]}x{size[1]}.onnx'),
+    }
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
     worst = differences(runs, [fitted(portrait, *size), noise])
     assert max(worst.values()) <= AGREEMENT, worst
@@ -51,21 +53,29 @@ def test_the_packages_engines_agree(network, exported, portrait, runtime, tmp_pa
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
     engine = create_runtime(runtime, load_model(exported), threads=1)
     image = fitted(portrait, 320, 240)
-    for ours, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
-        assert ours.shape == wanted.shape
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=AGREEMENT)
+    for own, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
+        assert own.shape == wanted.shape
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=AGREEMENT)
     engine.close()
 
 
 def test_the_bundled_files_are_exports_of_the_bundled_checkpoint(exported):
     bundled = checkpoint.bundled_path().parent
     for width, height in export.SIZES:
-        ours, fresh = (onnx.load(str(path)) for path in (
-            bundled / f'face_tracking_{width}x{height}.onnx',
-            exported.parent / f'fresh_{width}x{height}.onnx'))
-        for mine, other in zip(ours.graph.initializer, fresh.graph.initializer, strict=True):
-            np.testing.assert_allclose(onnx.numpy_helper.to_array(mine),
-                                       onnx.numpy_helper.to_array(other), rtol=1e-5, atol=1e-6)
+        own, fresh = (
+            onnx.load(str(path))
+            for path in (
+                bundled / f'face_tracking_{width}x{height}.onnx',
+                exported.parent / f'fresh_{width}x{height}.onnx',
+            )
+        )
+        for mine, other in zip(own.graph.initializer, fresh.graph.initializer, strict=True):
+            np.testing.assert_allclose(
+                onnx.numpy_helper.to_array(mine),
+                onnx.numpy_helper.to_array(other),
+                rtol=1e-5,
+                atol=1e-6,
+            )
 
 
 def test_the_graph_ends_at_the_raw_heads(exported):
@@ -80,8 +90,8 @@ def test_the_graph_ends_at_the_raw_heads(exported):
 def test_other_sizes_come_from_the_same_file(network, exported, portrait, size):
     engine = create_runtime('onnxruntime', load_model(exported, size), threads=1)
     image = fitted(portrait, *size)
-    for ours, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=AGREEMENT)
+    for own, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=AGREEMENT)
 
 
 def test_the_package_finds_the_portrait_with_a_users_export(exported, portrait):
@@ -97,15 +107,19 @@ def test_the_package_finds_the_portrait_with_a_users_export(exported, portrait):
 def test_int8_agrees_and_is_saved(network, portrait, tmp_path):
     random = np.random.default_rng(0)
     image = fitted(portrait, 320, 240)
-    images = [cv2.convertScaleAbs(np.roll(image, random.integers(-60, 60, 2), (0, 1)),
-                                  alpha=random.uniform(0.5, 1.3)) for _ in range(12)]
+    images = [
+        cv2.convertScaleAbs(
+            np.roll(image, random.integers(-60, 60, 2), (0, 1)), alpha=random.uniform(0.5, 1.3)
+        )
+        for _ in range(12)
+    ]
     path = tmp_path / 'int8.torchscript'
-    quantised(network, images, progress=False).save(str(path))
+    quantized(network, images, progress=False).save(str(path))
     assert path.stat().st_size < 450_000
     runs = {REFERENCE: torch_runner(network), 'int8': evaluate.runner(str(path), 320, 240)}
     share, overlap = agreement(runs, images)['int8']
     assert share >= 0.8 and overlap > 0.85
-    assert 1e-3 < differences(runs, images[:2])['int8'], 'nothing was quantised'
+    assert 1e-3 < differences(runs, images[:2])['int8'], 'nothing was quantized'
     times = durations(runs, image, 3)
     assert set(times) == set(runs) and min(times.values()) > 0
 
@@ -114,8 +128,16 @@ def test_the_commands_write_each_form(made_folder, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(export, 'CALIBRATION_PICTURES', 4)
     weights = tmp_path / 'w.safetensors'
     checkpoint.save_weights(checkpoint.load_network('bundled'), weights)
-    common = ['--weights', str(weights), '--out', str(tmp_path), '--name', 'mine',
-              '--size', '96x64']
+    common = [
+        '--weights',
+        str(weights),
+        '--out',
+        str(tmp_path),
+        '--name',
+        'mine',
+        '--size',
+        '96x64',
+    ]
     assert export.main(['onnx', *common]) == 0
     assert export.main(['torchscript', *common]) == 0
     assert export.main(['int8', *common, '--data', str(made_folder)]) == 0
@@ -130,8 +152,11 @@ def test_the_commands_write_each_form(made_folder, tmp_path, capsys, monkeypatch
 
 def test_the_comparison_is_a_table(made_folder, tmp_path, monkeypatch):
     monkeypatch.setattr('training.compare.CALIBRATION_PICTURES', 4)
-    table = compare(compare_parser().parse_args(
-        ['--data', str(made_folder), '--size', '96x64', '--pictures', '3', '--rounds', '3']))
+    table = compare(
+        compare_parser().parse_args(
+            ['--data', str(made_folder), '--size', '96x64', '--images', '3', '--rounds', '3']
+        )
+    )
     forms = [line[:18].strip() for line in table.splitlines()]
     assert forms == ['form', REFERENCE, 'TorchScript fp32', 'TorchScript int8', 'ONNX Runtime']
 
@@ -141,5 +166,7 @@ def test_the_checkpoint_is_safetensors_alone():
     assert path.suffix == '.safetensors'
     assert not list(path.parent.glob('*.pt')) and not list(path.parent.glob('*.torchscript'))
     assert sum(file.stat().st_size for file in path.parent.glob('*.onnx')) <= 3_000_000
-    assert all(torch.isfinite(value).all() for value in
-               checkpoint.load_network(path).state_dict().values())
+    assert all(
+        torch.isfinite(value).all()
+        for value in checkpoint.load_network(path).state_dict().values()
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from face_tracking.errors import UserError
-from training import labels, pictures
+from training import dataset, labels
 
 WIDER = """a/one.jpg
 2
@@ -43,7 +43,7 @@ def test_reads_coco(made_folder):
 def test_reads_scores(tmp_path):
     faces = [{'box': [0, 0, 9, 9], 'score': score} for score in (0.9, 0.5, 0.1)]
     (tmp_path / 'labels.json').write_text(json.dumps([{'file': 'x.jpg', 'faces': faces}]))
-    row, = labels.read_folder(tmp_path, pytest.fail)
+    (row,) = labels.read_folder(tmp_path, pytest.fail)
     assert row.ignore.tolist() == [False, True]
 
 
@@ -54,11 +54,17 @@ def test_pictures_may_lie_in_images(tmp_path):
     assert labels.read_folder(tmp_path, pytest.fail)[0].file.parent.name == 'images'
 
 
-@pytest.mark.parametrize('name, text', [
-    ('broken.json', '{"images": [{'), ('number.json', '3'), ('foreign.json', '[{"name": 1}]'),
-    ('short.txt', 'x.jpg\n3\n1 2 3 4\n'), ('words.txt', 'x.jpg\n1\none two three four\n'),
-    ('prose.txt', 'These are my pictures.\nI like them.\n'),
-])
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('broken.json', '{"images": [{'),
+        ('number.json', '3'),
+        ('foreign.json', '[{"name": 1}]'),
+        ('short.txt', 'x.jpg\n3\n1 2 3 4\n'),
+        ('words.txt', 'x.jpg\n1\none two three four\n'),
+        ('prose.txt', 'These are my images.\nI like them.\n'),
+    ],
+)
 def test_names_and_skips_a_broken_file(tmp_path, name, text):
     (tmp_path / 'good.txt').write_text(WIDER)
     (tmp_path / name).write_text(text)
@@ -81,42 +87,60 @@ def test_boxes_without_an_inside_are_dropped(tmp_path):
 
 def _row(name, *ignore):
     count = len(ignore)
-    return labels.Annotated(Path(name), np.ones((count, 4), np.float32),
-                            np.ones((count, 5, 2), np.float32), np.array(ignore, bool))
+    return labels.Annotated(
+        Path(name),
+        np.ones((count, 4), np.float32),
+        np.ones((count, 5, 2), np.float32),
+        np.array(ignore, bool),
+    )
 
 
 def test_corrections():
-    rows = [_row('d/dog/007.jpg', False), _row('d/dog/008.jpg', False),
-            _row('d/dog/009.jpg', False), _row('d/mask/1.jpg', True), _row('d/mask/2.jpg', False)]
-    found = labels.corrected(rows, {'no_face': ['dog/007..008'], 'unsure': ['dog/008'],
-                                    'always_a_face': ['mask']})
+    rows = [
+        _row('d/dog/007.jpg', False),
+        _row('d/dog/008.jpg', False),
+        _row('d/dog/009.jpg', False),
+        _row('d/mask/1.jpg', True),
+        _row('d/mask/2.jpg', False),
+    ]
+    found = labels.corrected(
+        rows, {'no_face': ['dog/007..008'], 'unsure': ['dog/008'], 'always_a_face': ['mask']}
+    )
     assert [(row.file.stem, row.ignore.tolist()) for row in found] == [
-        ('007', []), ('008', [True]), ('009', [False]), ('2', [False])]
+        ('007', []),
+        ('008', [True]),
+        ('009', [False]),
+        ('2', [False]),
+    ]
 
 
 def test_names_and_skips_broken_pictures(made_folder, tmp_path):
     rows = labels.read_folder(made_folder, pytest.fail)[:2]
     broken = tmp_path / 'broken.jpg'
-    broken.write_bytes(b'\xff\xd8 not a picture')
+    broken.write_bytes(b'\xff\xd8 not an image')
     said = []
-    found = pictures.load([*rows, _row(broken, False), _row(tmp_path / 'gone.jpg', False)],
-                          said.append, progress=False)
+    found = dataset.load(
+        [*rows, _row(broken, False), _row(tmp_path / 'gone.jpg', False)],
+        said.append,
+        progress=False,
+    )
     assert len(found) == 2
     assert len(said) == 2 and 'broken.jpg' in said[0] and 'gone.jpg' in said[1]
 
 
 def test_large_pictures_shrink_with_their_labels(made_folder):
     row = labels.read_folder(made_folder, pytest.fail)[1]
-    whole, = pictures.load([row], pytest.fail, progress=False)
-    half, = pictures.load([row], pytest.fail, progress=False, longest_side=100)
+    (whole,) = dataset.load([row], pytest.fail, progress=False)
+    (half,) = dataset.load([row], pytest.fail, progress=False, longest_side=100)
     assert half.levels[0].shape == (75, 100, 3)
     np.testing.assert_allclose(half.boxes * 2, whole.boxes, rtol=1e-5)
 
 
 def test_a_picture_stays_in_its_part(made_folder):
     rows = labels.read_folder(made_folder, pytest.fail)
-    kept, held = pictures.split(rows, 0.3)
+    kept, held = dataset.split(rows, 0.3)
     assert len(kept) + len(held) == len(rows) and kept and held
-    again = pictures.split(rows[5:], 0.3)[1]
+    again = dataset.split(rows[5:], 0.3)[1]
     assert {row.file for row in again} == {row.file for row in held} & {
-        row.file for row in rows[5:]}
+        row.file for row in rows[5:]
+    }

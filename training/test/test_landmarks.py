@@ -14,26 +14,26 @@ from training import labels, landmarks
 FACE = np.array([[230.0, 215], [310, 210], [270, 260], [235, 300], [310, 295]])
 
 
-def looks(spread: float, count: int = 9) -> np.ndarray:
+def views(spread: float, count: int = 9) -> np.ndarray:
     random = np.random.default_rng(1)
     return FACE + random.normal(0, spread, (count, 5, 2))
 
 
 def test_the_median_of_what_agrees():
-    found = landmarks.agreed(looks(3.0))
+    found = landmarks.agreed(views(3.0))
     assert np.abs(found - FACE).max() < 4
 
 
 def test_one_that_is_far_off_changes_little():
-    answers = looks(1.0)
-    answers[0] += 40
-    assert np.abs(landmarks.agreed(answers) - FACE).max() < 3
+    seen = views(1.0)
+    seen[0] += 40
+    assert np.abs(landmarks.agreed(seen) - FACE).max() < 3
 
 
 def test_what_differs_or_was_hardly_seen_is_unknown():
-    assert landmarks.agreed(looks(25.0)) is None
-    assert landmarks.agreed(looks(1.0, count=2)) is None
-    assert landmarks.agreed(looks(1.0, count=0)) is None
+    assert landmarks.agreed(views(25.0)) is None
+    assert landmarks.agreed(views(1.0, count=2)) is None
+    assert landmarks.agreed(views(1.0, count=0)) is None
 
 
 @pytest.mark.parametrize('drop', [False, True])
@@ -41,15 +41,37 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
     cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
     cv2.imwrite(str(tmp_path / 'empty.png'), np.zeros((90, 120, 3), np.uint8))
     wrong = [0.0, 0, 50, 0, 25, 25, 0, 50, 50, 50]
-    (tmp_path / 'labels.json').write_text(json.dumps([
-        {'file': 'hopper.png', 'faces': [
-            {'box': [183, 120, 170, 212], 'landmarks': wrong, 'score': 0.9},
-            {'box': [10, 400, 60, 70], 'landmarks': wrong, 'score': 0.5}]},
-        {'file': 'empty.png', 'faces': []}, {'file': 'gone.png', 'faces': []}]))
-    out = tmp_path / 'anew' / 'labels.json'
+    (tmp_path / 'labels.json').write_text(
+        json.dumps(
+            [
+                {
+                    'file': 'hopper.png',
+                    'faces': [
+                        {'box': [183, 120, 170, 212], 'landmarks': wrong, 'score': 0.9},
+                        {'box': [10, 400, 60, 70], 'landmarks': wrong, 'score': 0.5},
+                    ],
+                },
+                {'file': 'empty.png', 'faces': []},
+                {'file': 'gone.png', 'faces': []},
+            ]
+        )
+    )
+    out = tmp_path / 'again' / 'labels.json'
     model = shared_dir / 'models' / 'yunet_n_320_320.onnx'
-    assert landmarks.main(['--data', str(tmp_path), '--teacher', str(model),
-                           '--out', str(out), *['--drop'] * drop]) == 0
+    assert (
+        landmarks.main(
+            [
+                '--data',
+                str(tmp_path),
+                '--teacher',
+                str(model),
+                '--out',
+                str(out),
+                *['--drop'] * drop,
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr()
     assert 'steady landmarks of 1 of 1 faces' in said.out and 'gone.png' in said.out + said.err
     empty, hopper = labels.read_folder(out.parent, print)
@@ -66,6 +88,17 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
 def test_what_is_no_teacher_is_named(made_folder, tmp_path, capsys):
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(b'no model')
-    assert landmarks.main(['--data', str(made_folder), '--teacher', str(broken),
-                           '--out', str(tmp_path / 'out.json')]) == 2
+    assert (
+        landmarks.main(
+            [
+                '--data',
+                str(made_folder),
+                '--teacher',
+                str(broken),
+                '--out',
+                str(tmp_path / 'out.json'),
+            ]
+        )
+        == 2
+    )
     assert 'cannot be loaded: name a YuNet' in capsys.readouterr().err

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from face_tracking.detection.decoders import AnchorFree
+from face_tracking.detection.families.anchor_free import AnchorFree
 from training.assign import assign, pairwise_iou
 from training.batches import Batch
 from training.grid import decode
@@ -48,14 +48,22 @@ def batch_of(boxes, points=None, ignore=None, teacher=None):
     else:
         points = torch.tensor(points).reshape(1, count, 5, 2)
     unsure = torch.tensor([ignore or [False] * count])
-    return Batch(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), boxes, points, ~unsure, unsure,
-                 teacher)
+    return Batch(
+        torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8),
+        boxes,
+        points,
+        ~unsure,
+        unsure,
+        torch.zeros_like(unsure),
+        teacher,
+    )
 
 
 def test_decodes_as_the_package_does():
     random = torch.Generator().manual_seed(1)
-    outputs = [torch.randn(1, 16, SIZE // stride, SIZE // stride, generator=random)
-               for stride in STRIDES]
+    outputs = [
+        torch.randn(1, 16, SIZE // stride, SIZE // stride, generator=random) for stride in STRIDES
+    ]
     cells = decode(outputs)
     package = AnchorFree(SIZE, SIZE, STRIDES)([output.numpy() for output in outputs], 0.0)
     scores = (cells.scores[0].sigmoid() * cells.qualities[0].sigmoid()).sqrt()
@@ -67,12 +75,12 @@ def test_decodes_as_the_package_does():
 def test_cells_answer_for_the_face_that_they_predict():
     cells = decode(outputs_for(BOX, POINTS))
     owner = assign(cells, batch_of([BOX, [0, 0, 9, 9]]).boxes, torch.tensor([[True, False]]))
-    centres = cells.corners + cells.strides[:, None] / 2
+    centers = cells.corners + cells.strides[:, None] / 2
     taken = owner[0] == 0
     assert 3 <= taken.sum() <= 10
     assert (owner[0] != 1).all()
     low, high = torch.tensor(BOX[:2]), torch.tensor(BOX[2:])
-    assert ((centres[taken] > low) & (centres[taken] < high)).all()
+    assert ((centers[taken] > low) & (centers[taken] < high)).all()
 
 
 def test_no_face_leaves_all_cells_free():
@@ -104,8 +112,10 @@ def test_landmarks_of_turned_faces_matter_more_within_limits():
     narrow[1, 0] = narrow[0, 0] + 7
     profile = np.array(POINTS)
     profile[1, 0] = profile[0, 0] + 0.5
-    costs = [float(losses(outputs_for(BOX, points + [2, 0]), batch_of([BOX], points))['landmarks'])
-             for points in (np.array(POINTS), narrow, profile)]
+    costs = [
+        float(losses(outputs_for(BOX, points + [2, 0]), batch_of([BOX], points))['landmarks'])
+        for points in (np.array(POINTS), narrow, profile)
+    ]
     size = np.sqrt(28 * 36)
     assert costs[1] / costs[0] == pytest.approx(0.4 * size / 7, rel=1e-3)
     assert costs[2] / costs[0] == pytest.approx(2, rel=1e-3)

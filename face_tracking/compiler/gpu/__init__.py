@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks on graphics processors, through OpenCL and Vulkan."""
+"""Networks on GPUs, through OpenCL and Vulkan."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphics processors: what TVM and this machine have for them, and what to do about the rest.
+"""GPUs: what TVM and this machine provide for them, and how to install what is missing.
 
-A library for a GPU needs three things. The code generator is part of TVM's compiler, the runtime a
-library beside TVM's own (``libtvm_runtime_opencl.so``), the driver comes with the board's system.
-The wheels on PyPI hold OpenCL's code generator and none of the others (docs/gpu.md). Nothing here
-imports the compiler.
+A library for a GPU needs three things. The code generator is part of TVM's compiler. The runtime
+is a library beside TVM's own (``libtvm_runtime_opencl.so``). The driver is part of the board's
+operating system. The wheels on PyPI contain OpenCL's code generator and none of the others
+(docs/gpu.md). Nothing here imports the compiler.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ import importlib.util
 import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 
 from face_tracking import files
 from face_tracking.errors import UserError
 
 KINDS = ('vulkan', 'opencl')
-"""What ``device: auto`` looks for, in this order: Vulkan is what a Pi 5's GPU speaks."""
+"""The kinds that ``device: auto`` tries, in this order: the GPU of a Pi 5 supports Vulkan."""
 DLPACK = {'vulkan': 7, 'opencl': 4}
 EXISTS, NAME = 0, 5
-"""Numbers of what TVM tells of a device."""
+"""TVM's numbers of the attributes of a device."""
 NAMES = {'vulkan': 'Vulkan', 'opencl': 'OpenCL'}
 SOFTWARE = ('pthread', 'cpu', 'basic', 'llvmpipe')
-"""How the names of devices begin that are no GPU: PoCL's and Mesa's."""
+"""Beginnings of the names of devices that compute on the processor: PoCL's and Mesa's."""
 _LOADED: dict[str, ctypes.CDLL] = {}
 NODES = ('dev/dri/renderD*', 'dev/nvidia[0-9]*', 'dev/mali*')
-"""Where the kernel shows a GPU that can compute."""
+"""Device files of GPUs that can compute."""
 BOARD = Path('/proc/device-tree/model')
 VENDORS = Path('/sys/class/drm')
 DRIVERS = {
@@ -43,11 +44,11 @@ DRIVERS = {
     },
     '0x10de': dict.fromkeys(KINDS, "install NVIDIA's driver (apt install nvidia-driver)"),
 }
-"""What installs a driver, by the PCI number of the GPU's vendor."""
+"""How to install a driver, by the PCI number of the GPU's vendor."""
 
 
 def check_code_generator(kind: str) -> None:
-    """Make sure that the TVM that is loaded can generate code for a kind of GPU.
+    """Check that the loaded TVM can generate code for a kind of GPU.
 
     :raises UserError: it cannot.
     """
@@ -61,7 +62,7 @@ def check_code_generator(kind: str) -> None:
 
 
 def check_device(kind: str) -> None:
-    """Make sure that a library for a kind of GPU can run here.
+    """Check that a library for a kind of GPU can run on this machine.
 
     :raises UserError: TVM lacks the runtime, or this machine the driver or the device.
     """
@@ -79,27 +80,28 @@ def check_device(kind: str) -> None:
 
 
 def runtime_library(kind: str) -> Path:
-    """Return where TVM's runtime for a kind of GPU is, if it does not come with TVM itself."""
+    """Return the path of a runtime for a kind of GPU that was built separately from TVM."""
     from importlib.metadata import version
 
     return files.cache_dir() / 'tvm' / f'libtvm_runtime_{kind}-{version("apache-tvm")}.so'
 
 
 def _runtime_loaded(kind: str) -> bool:
-    """Return whether TVM has its runtime for a kind of GPU, after looking for it."""
-    import tvm_ffi
-
+    """Return whether TVM has its runtime for a kind of GPU; load it if it is found."""
+    tvm_ffi = _ffi()
     registered = f'device_api.{kind}'
     for library in _libraries(kind):
         if tvm_ffi.get_global_func(registered, allow_missing=True) is not None:
             break
-        with contextlib.suppress(OSError):
-            _LOADED[kind] = ctypes.CDLL(str(library))
+        with contextlib.suppress(OSError, UserError):
+            # The descriptor stays open: the loader identifies libraries by their paths.
+            descriptor = files.open_trusted(library)
+            _LOADED[kind] = ctypes.CDLL(files.descriptor_path(descriptor))
     return tvm_ffi.get_global_func(registered, allow_missing=True) is not None
 
 
 def _libraries(kind: str) -> list[Path]:
-    """Return where TVM's runtime for a kind of GPU may be: beside TVM's own, or in the cache."""
+    """Return where a runtime for a kind of GPU may be: beside TVM's library, or in the cache."""
     found, package = [], importlib.util.find_spec('tvm')
     if package is not None and package.origin is not None:
         top = Path(package.origin).parent
@@ -117,23 +119,28 @@ def dlpack_device(kind: str) -> tuple[int, int]:
     return DLPACK[kind], 0
 
 
-def _attribute(kind: str, number: int):
-    # Through tvm_ffi, like the rest that runs with every start: to import tvm takes 0.3 s.
+def _ffi() -> ModuleType:
+    """Return the module that calls into TVM's runtime, which must be loaded already."""
     import tvm_ffi
 
-    return tvm_ffi.get_global_func('runtime.GetDeviceAttr')(*dlpack_device(kind), number)
+    return tvm_ffi
+
+
+def _attribute(kind: str, number: int):
+    # Through tvm_ffi, like everything at start-up: importing tvm takes 0.3 s.
+    return _ffi().get_global_func('runtime.GetDeviceAttr')(*dlpack_device(kind), number)
 
 
 def device_name(kind: str) -> str:
-    """Return what the driver calls the first GPU of a kind, one that :func:`check_device` passed."""
+    """Return the name of the first GPU of a kind, which must have passed :func:`check_device`."""
     return _attribute(kind, NAME)
 
 
 def usable() -> list[str]:
     """Return the kinds of GPU that TVM can use here, in the order of `KINDS`.
 
-    Drivers that compute on the processor do not count, and where the kernel shows no GPU none is
-    loaded: that takes seconds and a hundred megabytes.
+    Drivers that compute on the processor do not count. Without a device file no driver is loaded,
+    because that takes seconds and a hundred megabytes.
     """
     found = []
     if not any(path for pattern in NODES for path in Path('/').glob(pattern)):
@@ -149,13 +156,13 @@ def usable() -> list[str]:
 
 
 def _driver(kind: str) -> str:
-    """Return what to install on this board."""
+    """Return how to install the driver on this board."""
     board = _read(BOARD)
     if 'Raspberry Pi' in board:
         if kind == 'vulkan':
             return 'apt install mesa-vulkan-drivers (Mesa v3dv, on a Pi 4 or 5)'
         return (
-            f'the GPU of a {board.split(" Rev")[0]} speaks Vulkan, not OpenCL: '
+            f'the GPU of a {board.split(" Rev")[0]} supports Vulkan, not OpenCL: '
             'use device vulkan or cpu'
         )
     for path in sorted(VENDORS.glob('card*/device/vendor')):

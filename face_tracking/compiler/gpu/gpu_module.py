@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network to a library for a graphics processor: a Relax program over kernels."""
+"""From a network to a library for a GPU: a Relax program that calls one kernel for each layer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from face_tracking.compiler.targets import Machine
 def build_gpu_program(
     network: Network, pixels: Pixels
 ) -> tuple[tvm.IRModule, dict[str, tuple[int, int]]]:
-    """Return the Relax program ``main(image)``, and where it leaves each output.
+    """Return the Relax program ``main(image)`` and the place of each output.
 
-    It returns one tensor with all outputs, so that one transfer fetches them; an output's place
-    is the number of its tensor, 0, and where in that it begins.
+    The program returns one tensor with all outputs, so that one transfer is enough. An output's
+    place is the index of its tensor, which is 0, and the index of its first number there.
     """
     builder = relax.BlockBuilder()
     image = relax.Var(IMAGE, relax.TensorType((network.shapes[IMAGE].numbers,), 'uint8'))
@@ -65,7 +65,7 @@ def build_gpu_program(
 
 
 def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
-    """Compile a program to a shared library that holds the GPU's code as well.
+    """Compile a program to a shared library that contains the GPU's code as well.
 
     :raises UserError: there is no C compiler to link it with.
     """

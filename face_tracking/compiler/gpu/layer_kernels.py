@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels for graphics processors: a TIR function for each layer, bound to blocks and threads.
+"""Kernels for GPUs: a TIR function for each layer, bound to blocks and threads.
 
 Feature maps are NHWC in float32, as on the processor, but each layer writes its whole map: a GPU
-hides the wait for memory with threads, not with a cache. A thread computes a tile of a few pixels
-by a few channels. Threads side by side take neighboring channels, so that their weights come in
-one transfer and the input is the same number for all of them.
+hides memory latency with threads, not with a cache. A thread computes a tile of a few pixels by a
+few channels. Neighboring threads compute neighboring channels, so that their weights are read in
+one transfer and all of them read the same input.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from face_tracking.compiler.lowering import Pixels, output_sizes
 from face_tracking.compiler.tir_builder import T
 
 BLOCK = 64
-"""Threads of a work group; every GPU in question has at least 256."""
+"""Threads of a work group; all supported GPUs allow at least 256."""
 TILE_PIXELS, TILE_CHANNELS = 4, 4
 FLOAT = 'float32'
 
 
 def weights_of(layer: Layer) -> np.ndarray | None:
-    """Return a layer's weights and biases one after another, None where it has none."""
+    """Return a layer's weights followed by its biases, None if it has none."""
     if not isinstance(layer, Convolution):
         return None
     return np.concatenate([layer.weights.ravel(), layer.bias]).astype(np.float32)
 
 
 def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
-    """Return the TIR function (sources..., weights if it has some, result) of a layer."""
+    """Return the TIR function (sources..., weights if there are any, result) of a layer."""
     sizes = [
         (network.shapes[source].numbers, 'uint8' if source == IMAGE else FLOAT)
         for source in layer.sources
@@ -70,12 +70,13 @@ def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
 
 
 class _Kernel:
-    """Emits the body of one layer's function."""
+    """Emits the body of the function of one layer."""
 
     def __init__(self, network: Network, pixels: Pixels, buffers: dict):
         self.network, self.pixels, self.buffers = network, pixels, buffers
 
     def emit(self, layer: Layer, weights, target) -> None:
+        """Emit the body of the function of ``layer``."""
         if isinstance(layer, Convolution):
             convolve = self._depthwise if layer.depthwise else self._dense
             convolve(layer, weights, target)
@@ -102,13 +103,15 @@ class _Kernel:
 
     @contextlib.contextmanager
     def _taps(self, layer: Convolution | MaxPool, row, columns: list):
-        """Repeat what is emitted for each tap: its number, its row, and for each column of the
-        result the source's column and whether that lies inside (None: always).
+        """Repeat what is emitted for each tap of a window.
+
+        Yields the tap's number, its row in the source, and for each column of the result the
+        source's column and whether that is inside the map (None: always).
         """
         window, shape = layer.window, self.network.shapes[layer.sources[0]]
         padded = any(window.padding) or isinstance(layer, MaxPool)
         with contextlib.ExitStack() as loops:
-            # Drivers compile a loop faster than what it would unroll to.
+            # Drivers compile a loop faster than the unrolled code.
             vertical, horizontal = (
                 loops.enter_context(tir_builder.serial(size)) if size > 1 else 0
                 for size in window.size
@@ -144,7 +147,7 @@ class _Kernel:
             channel = tir_builder.let(index % apart)
             row = tir_builder.let(index // apart // tiles)
             first = tir_builder.let(index // apart % tiles * wide)
-            # A tile that hangs over computes the last pixel again, and does not store it.
+            # The last tile computes the last pixel several times, and stores it once.
             columns = [
                 tir_builder.let(T.min(first + pixel, shape.width - 1)) for pixel in range(wide)
             ]
@@ -221,7 +224,7 @@ class _Kernel:
         _launch(shape.numbers, thread)
 
     def _each(self, layer: Layer, target) -> None:
-        """The layers that compute each number of the result by itself."""
+        """Emit a layer that computes each number of the result separately."""
         shape = self.network.shapes[layer.output]
 
         def value(channel, column, row):
@@ -238,7 +241,7 @@ class _Kernel:
                 return tir_builder.activate(
                     self._read(layer.sources[0], row, column, channel), layer.activation, FLOAT, 1
                 )
-            raise TypeError(f'no kernel for {type(layer).__name__}')
+            raise TypeError(f'there is no kernel for {type(layer).__name__}')
 
         def thread(index):
             channel, column, row = _place(index, shape)
@@ -259,7 +262,7 @@ class _Kernel:
 
 
 def results_function(network: Network, name: str):
-    """Return the TIR function (stored maps..., all outputs one after another)."""
+    """Return the TIR function (stored maps..., target), which writes all outputs in order."""
     sizes = output_sizes(network.outputs)
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)

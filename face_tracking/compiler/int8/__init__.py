@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks in whole numbers: calibrated, quantized, compiled."""
+"""Networks in integers: calibration, quantization, kernels."""

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: the ranges that a network's feature maps take on images.
+"""Calibration: the ranges of the values in a network's feature maps, measured on images.
 
-    python -m face_tracking.compiler.int8.calibration FOLDER [--model ...] [--output FILE]
-
-The network is compiled with every map as an output and run twice over the images: first for the
-largest magnitudes, then for where numbers of 8 bits had best be cut off. There the rounding that
-a narrower range spares is weighed against the numbers that it cuts (Sung, Shin and Hwang,
-"Resiliency of Deep Neural Networks under Quantization", 2015). The second time it also sees which
-channels rise and fall together, so that the weights of pointwise convolutions can be rounded to
-make up for each other's errors (Frantar et al., "GPTQ: Accurate Post-Training Quantization for
-Generative Pre-Trained Transformers", ICLR 2023).
+The network is compiled with every feature map as an output and run twice over the images: first
+for the largest magnitudes, then for the best value at which to clip maps of 8 bits. A narrower
+range has smaller rounding errors but clips more values; the two are weighed against each other
+(Sung, Shin and Hwang, "Resiliency of Deep Neural Networks under Quantization", 2015). The second
+pass also measures which channels rise and fall together, so that the weights of pointwise
+convolutions can be rounded to compensate for each other's errors (Frantar et al., "GPTQ: Accurate
+Post-Training Quantization for Generative Pre-Trained Transformers", ICLR 2023).
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from face_tracking import files
 from face_tracking.compiler.graph import Add, Convolution, Network, Output, Part
+from face_tracking.compiler.int8.calibration_file import own_file, write_calibration
 from face_tracking.compiler.int8.quantization import (
     WEIGHT,
     QuantDense,
@@ -34,12 +31,10 @@ from face_tracking.compiler.int8.quantization import (
     quantize,
     scaled_weights,
 )
-from face_tracking.errors import UserError
+from face_tracking.detection.model import Model
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Of the largest number: where numbers of 8 bits may be cut off."""
-ENOUGH = 200
-"""Images that are taken of a folder with more, evenly spread."""
+"""Fractions of the largest value at which a map of 8 bits may be clipped."""
 
 Maps = dict[str, np.ndarray]
 
@@ -47,10 +42,10 @@ Maps = dict[str, np.ndarray]
 def calibrate(
     network: Network, images: Callable[[], Iterable[np.ndarray]], run: Callable[[np.ndarray], Maps]
 ) -> Ranges:
-    """Return the ranges of a network's maps.
+    """Return the ranges of a network's feature maps.
 
     :param images: called twice; uint8 (H, W, 3) BGR, of the network's input size.
-    :param run: from an image to the maps that `needed_maps` names, float32 (pixels, channels).
+    :param run: returns the maps of an image that `needed_maps` names, float32 (pixels, channels).
     """
     needs = needed_types(network, map_types(network))
     peaks: Maps = {}
@@ -66,19 +61,19 @@ def calibrate(
     moments = {name: np.zeros((len(peaks[name]),) * 2) for name in errors}
     for image in images():
         maps = run(image)
-        for name, error in errors.items():
-            error += _clipping_errors(maps[name], peaks[name])
+        for name in errors:
+            errors[name] += _clipping_errors(maps[name], peaks[name])
             moments[name] += maps[name].T @ maps[name] / len(maps[name])
     clips = {
         name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)] for name, error in errors.items()
     }
-    # All peaks: TensorFlow Lite, which has no 16 bits, asks for those of the other maps too.
+    # All peaks are kept: TensorFlow Lite, which has no maps of 16 bits, needs the others as well.
     ranges = Ranges(peaks, clips)
     return replace(ranges, steps=_steps(network, ranges, moments))
 
 
 def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
-    """Return by how much pointwise weights had better differ from the nearest whole numbers."""
+    """Return by how much pointwise weights should differ from the nearest integers."""
     quantized, found = quantize(network, ranges), {}
     for layer in network.layers:
         source = layer.sources[0]
@@ -88,7 +83,7 @@ def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
             or layer.window.size != (1, 1)
         ):
             continue
-        scale = quantized.forms[source, 'uint8'].scale
+        scale = quantized.formats[source, 'uint8'].scale
         weights = scaled_weights(layer, scale)[0][0, 0]
         whole = compensated(weights, moments[source] / np.outer(scale, scale))
         found[layer.output] = (whole - np.rint(weights)).astype(np.int8)
@@ -98,11 +93,11 @@ def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
 def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01) -> np.ndarray:
     """Round weights (in, out) so that the errors of a sum over the inputs cancel.
 
-    Input by input: what rounding one's weights adds to the sums, those that are still to be
-    rounded take back as far as their inputs go with that one.
+    Input by input: the error of rounding the weights of one input is subtracted from the weights
+    that are not rounded yet, as far as their inputs correlate with that one.
 
     :param moments: (in, in), the mean products of the inputs with each other.
-    :param damping: of the mean square is added to each input's, against chance.
+    :param damping: fraction of the mean square added to that of each input, against chance.
     """
     rest, rounded = weights.copy(), np.zeros_like(weights)
     own = np.diag(moments).mean() * damping + 1e-12
@@ -115,7 +110,7 @@ def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01)
 
 
 def _clipping_errors(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
-    """Return the squared error of each way to cut, (ways, channels): of rounding and cutting."""
+    """Return the squared errors of rounding and clipping, (fractions, channels)."""
     rounded = np.count_nonzero(values, 0) / 12
     found = []
     for fraction in FRACTIONS:
@@ -126,12 +121,12 @@ def _clipping_errors(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
 
 
 def needed_maps(network: Network) -> list[str]:
-    """Return the maps whose ranges quantizing asks for, here or for TensorFlow Lite."""
+    """Return the maps whose ranges quantization needs, here or for TensorFlow Lite."""
     return [layer.output for layer in network.layers if isinstance(layer, Convolution | Add)]
 
 
 def with_all_maps(network: Network) -> Network:
-    """Return the network with those maps for its outputs."""
+    """Return the network with those maps as its outputs."""
     outputs = []
     for name in needed_maps(network):
         shape = network.shapes[name]
@@ -142,7 +137,7 @@ def with_all_maps(network: Network) -> Network:
                 (Part(name, 0, shape.channels),),
             )
         )
-    return Network(network.layers, outputs, network.shapes)
+    return replace(network, outputs=outputs)
 
 
 class _Prober:
@@ -177,17 +172,17 @@ class _Prober:
 
 
 def calibrate_model(
-    model, folder: Path, output: Path | None = None, most: int = ENOUGH
+    model: Model, images: Callable[[], Iterable[np.ndarray]], output: Path | None = None
 ) -> list[Path]:
-    """Calibrate a model on a folder of images; return the files that were written.
+    """Calibrate a model on images; return the paths of the files that were written.
 
-    :param model: a `detection.model.Model`; the calibration holds at every input size.
-    :param output: where to write it; beside the libraries in the cache if None.
-    :raises UserError: there are no images, or the network has no integer form.
+    :param model: the calibration holds at every input size.
+    :param images: called twice; uint8 (H, W, 3) BGR, of the model's input size.
+    :param output: where to write the calibration; into the cache if None.
+    :raises UserError: the network has no integer form, or a file cannot be written.
     """
-    files = _some_images(folder, most)
-    from face_tracking.cli.output import progress
-    from face_tracking.compiler.int8.calibration_file import own_file, write_ranges
+    from hashlib import sha256
+
     from face_tracking.compiler.lowering import Pixels
     from face_tracking.compiler.onnx_import import read_network
 
@@ -195,105 +190,27 @@ def calibrate_model(
     rgb = described.color == 'rgb'
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
-    run = _Prober(
-        network, Pixels(tuple(described.mean[::-1] if rgb else described.mean), described.scale)
-    )
+    mean = tuple(described.mean[::-1] if rgb else described.mean)
+    pixels = Pixels(mean, described.scale).before(network)
     used = 0
-    with progress(total=2 * len(files), unit='image') as bar:
 
-        def images() -> Iterator[np.ndarray]:
-            nonlocal used
-            used = 0
-            for image in _fitted(files, model.input_size):
-                bar.update()
-                used += 1
-                yield image
+    def counted() -> Iterable[np.ndarray]:
+        nonlocal used
+        used = 0
+        for image in images():
+            used += 1
+            yield image
 
-        ranges = calibrate(network, images, run)
-    from hashlib import sha256
-
+    ranges = calibrate(network, counted, _Prober(network, pixels))
     models = {
-        file.path.name: sha256(file.path.read_bytes()).hexdigest()
+        file.path.name: sha256(
+            files.read_bytes(file.path, files.LARGEST_MODEL, 'model')
+        ).hexdigest()
         for file in described.files
         if file.path.is_file()
     }
     models[model.path.name] = model.sha256
     places = [output] if output else [own_file(digest) for digest in models.values()]
     for place in places:
-        write_ranges(place, ranges, models, used)
+        write_calibration(place, ranges, models, used)
     return places
-
-
-def _some_images(folder: Path, most: int) -> list[Path]:
-    from face_tracking.camera.image_folder import find_images
-
-    if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}', 'give a folder of images with faces')
-    files = find_images(folder)
-    if not files:
-        raise UserError(f'there are no images in {folder}', 'give a folder of images with faces')
-    return (
-        [files[index * len(files) // most] for index in range(most)]
-        if len(files) > most
-        else files
-    )
-
-
-def _fitted(files: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yield the images that can be read, letterboxed as the detector does."""
-    from face_tracking.camera.image_folder import read_image
-    from face_tracking.detection.letterbox import Letterbox
-
-    fit, none = Letterbox(*size), True
-    for file in files:
-        try:
-            image = fit(read_image(file))[0]
-        except UserError as error:
-            print(f'skipped: {error}', file=sys.stderr)
-            continue
-        none = False
-        yield np.ascontiguousarray(image)
-    if none:
-        raise UserError('none of the images can be read', 'check the files named above')
-
-
-def main() -> int:
-    """Calibrate, and say where the ranges are."""
-    from face_tracking.cli import arguments
-    from face_tracking.detection.model import load_model
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('folder', type=Path, help='images such as the detector will see')
-    parser.add_argument('--model', metavar='FILE|NAME')
-    parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
-    parser.add_argument(
-        '--images',
-        type=arguments.positive,
-        default=ENOUGH,
-        metavar='N',
-        help='take at most so many (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--output',
-        type=Path,
-        metavar='FILE',
-        help='where to write the ranges (default: the cache)',
-    )
-    args = parser.parse_args()
-    try:
-        for path in calibrate_model(
-            load_model(args.model, args.input_size), args.folder, args.output, args.images
-        ):
-            print(path)
-    except UserError as error:
-        print(f'calibrate: {error}', file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == '__main__':
-    # The compiler is needed here, not TVM's runtime alone.
-    os.environ['TVM_USE_RUNTIME_LIB'] = '0'
-    sys.exit(main())

@@ -1,53 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calibration found, as a file: read by the compiler, known to the node by its hash alone.
+"""The result of a calibration as a file, which the compiler reads.
 
-The file names the models that it belongs to by their SHA-256, so that ranges of other weights are
-never taken for theirs.
+A node needs its hash alone. The file names the models that it belongs to by their SHA-256, so
+that the ranges of other weights are never used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-import sys
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from face_tracking import files
 from face_tracking.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from face_tracking.compiler.int8.quantization import Ranges
 
 FORMAT = 1
 SUFFIX = '.int8.json'
 CALIBRATE = 'run "face_tracking compile --precision int8 --calibration FOLDER"'
+LARGEST_STEPS = 64 << 20
+"""Maximum size of the rounding steps of one layer in bytes."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RangesFile:
+class CalibrationFile:
     """A calibration that belongs to a model.
 
-    :ivar sha256: of the file's content.
+    :ivar sha256: SHA-256 of the file's content.
     """
 
     path: Path
     sha256: str
 
 
-def write_ranges(path: Path, ranges: Ranges, models: Mapping[str, str], images: int) -> None:
+def write_calibration(path: Path, ranges: Ranges, models: Mapping[str, str], images: int) -> None:
     """Write a calibration.
 
-    :param models: the names and SHA-256 of the ONNX files with these weights.
+    :param models: names and SHA-256 of the ONNX files with these weights.
+    :param images: how many images it was made with.
     :raises UserError: it cannot be written.
     """
-    from face_tracking.cli.output import write_text
-
     lines = [
         f' "format": {FORMAT}',
         f' "models": {json.dumps(dict(models))}',
@@ -68,42 +72,60 @@ def write_ranges(path: Path, ranges: Ranges, models: Mapping[str, str], images: 
     }
     rows = ',\n'.join(f'  {json.dumps(key)}: {json.dumps(row)}' for key, row in steps.items())
     lines.append(f' "steps": {{\n{rows}\n }}')
-    write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
+    files.write_text(path, '{\n' + ',\n'.join(lines) + '\n}\n')
 
 
-def read_ranges(path: Path) -> Ranges:
-    """Return what a file holds.
+def read_calibration(path: Path) -> Ranges:
+    """Return the ranges in a calibration.
 
-    :raises UserError: it is no calibration.
+    :raises UserError: it is not a calibration, or is damaged.
     """
-    import numpy as np
-
     from face_tracking.compiler.int8.quantization import Ranges
 
-    try:
-        content = json.loads(path.read_text())
+    content = files.read_json(path, 'calibration')
+    with files.malformed(path, 'calibration', CALIBRATE):
         if content['format'] != FORMAT:
             raise ValueError(f'it has format {content["format"]}')
         steps = {
-            name: np.frombuffer(zlib.decompress(b64decode(packed)), np.int8).reshape(shape)
+            str(name): _unpacked(packed, shape)
             for name, (shape, packed) in content.get('steps', {}).items()
         }
-        return Ranges(dict(content['peaks']), dict(content['clips']), steps)
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
-        raise UserError(f'the calibration {path} cannot be used ({error})', CALIBRATE) from error
+        return Ranges(_channels(content['peaks']), _channels(content['clips']), steps)
+
+
+def _channels(rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the ranges of each feature map, float64 (channels,)."""
+    import numpy as np
+
+    found = {str(name): np.asarray(row, np.float64) for name, row in rows.items()}
+    for name, row in found.items():
+        if row.ndim != 1 or not np.isfinite(row).all() or (row < 0).any():
+            raise ValueError(f'the ranges of {name} are not numbers from 0')
+    return found
+
+
+def _unpacked(packed: str, shape: list[int]) -> np.ndarray:
+    import numpy as np
+
+    decompressor = zlib.decompressobj()
+    content = decompressor.decompress(b64decode(packed), LARGEST_STEPS)
+    return np.frombuffer(content, np.int8).reshape(shape)
 
 
 def own_file(model_sha256: str) -> Path:
-    """Return where a user's own calibration of a model lies."""
+    """Return the path of a user's own calibration of a model."""
     return files.cache_dir() / 'calibration' / f'{model_sha256[:32]}{SUFFIX}'
 
 
-def find_ranges(model: Path, model_sha256: str, precision: str = 'int8') -> RangesFile | None:
-    """Return a model's calibration: the user's own, else the one that lies beside the model.
+def find_calibration(
+    model: Path, model_sha256: str, precision: str = 'int8'
+) -> CalibrationFile | None:
+    """Return a model's calibration: the user's own, else the one beside the model.
 
-    :param precision: that was asked for; with ``auto`` a calibration of other weights is merely
-        passed over, with a warning.
-    :raises UserError: int8 was asked for, and there is none, or only one of other weights.
+    :param model: path of the ONNX file.
+    :param precision: the requested one; with ``auto`` a calibration of other weights is ignored
+        with a warning.
+    :raises UserError: int8 was requested and there is no calibration of these weights.
     """
     stem = re.sub(r'_\d+x\d+$', '', model.stem)
     for path in dict.fromkeys(
@@ -115,25 +137,30 @@ def find_ranges(model: Path, model_sha256: str, precision: str = 'int8') -> Rang
     ):
         if not path.is_file():
             continue
-        try:
-            content = path.read_bytes()
-            rows = json.loads(content)
-            known = set(rows['models'].values()) if rows['format'] == FORMAT else set()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            known = set()
-        if model_sha256 in known:
-            return RangesFile(path, hashlib.sha256(content).hexdigest())
+        found = _calibration_of(path, model_sha256)
+        if found is not None:
+            return found
         problem = (
             f'the calibration {path} is of another version, or belongs to other weights '
             f'than {model.name}'
         )
         if precision == 'int8':
             raise UserError(problem, CALIBRATE)
-        print(
-            f'face_tracking: {problem}, computing in floating point instead: {CALIBRATE}',
-            file=sys.stderr,
-        )
+        _log.warning('%s; computing in floating point instead: %s', problem, CALIBRATE)
         return None
     if precision == 'int8':
         raise UserError(f'the model {model} was not calibrated for int8', CALIBRATE)
     return None
+
+
+def _calibration_of(path: Path, model_sha256: str) -> CalibrationFile | None:
+    """Return the calibration in a file if it belongs to a model, else None."""
+    try:
+        content = files.read_bytes(path, files.LARGEST_TEXT, 'calibration')
+        rows = json.loads(content)
+        known = set(rows['models'].values()) if rows['format'] == FORMAT else set()
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    if model_sha256 not in known:
+        return None
+    return CalibrationFile(path, hashlib.sha256(content).hexdigest())

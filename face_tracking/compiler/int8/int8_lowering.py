@@ -1,56 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TIR functions of chains that compute in whole numbers: `functions`, with a type for each map.
+"""TIR functions of fused groups that compute in integers: `lowering`, with a type for each map.
 
-`quantize` names three types of map. Its ``uint8`` is stored as int8 where the processor
-multiplies signed bytes, its ``float32`` as float16 where that computes twice as fast.
+`quantization` uses three types of map. Its ``uint8`` is stored as int8 if the processor multiplies
+signed bytes, its ``float32`` as float16 if the processor computes with that twice as fast.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 
-from face_tracking.compiler.fusion import POINT, Operand, Pipeline, Stage
+from face_tracking.compiler.fusion import POINT, FusedGroup, Operand, Stage
 from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Network, Upsample
 from face_tracking.compiler.int8.int8_row_kernels import (
     SHIFT,
     Arithmetic,
     IntegerKernels,
     Views,
-    dot_constants,
-    pack_dot,
-    packed_taps,
+    pack_quant_dense,
+    pack_quant_depthwise,
+    quant_dense_constants,
     run_columns,
     tile_of,
 )
 from face_tracking.compiler.int8.quantization import Quantized, conversion_gain
-from face_tracking.compiler.lowering import PipelineFunction, Pixels
+from face_tracking.compiler.lowering import GroupFunction, Pixels
 from face_tracking.compiler.row_kernels import Plane, pack_dense
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tiling import Chooser
+from face_tracking.compiler.tiling import TilingChooser
 from face_tracking.compiler.tir_builder import T
-import itertools
 
 ALIGNED = 64
-"""Where the constants of each type begin, in bytes."""
+"""Alignment of the constants of each type in bytes."""
 
 
-class IntegerFunction(PipelineFunction):
-    """The function of one chain; its constants are bytes that hold numbers of four types."""
+class IntegerFunction(GroupFunction):
+    """The function of one fused group; its constants are bytes with numbers of four types."""
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        group: FusedGroup,
         network: Network,
         machine: Machine,
         dtype: str,
         quantized: Quantized,
-        choose: Chooser,
+        choose: TilingChooser,
     ):
         self.quantized, self._arithmetic = quantized, Arithmetic(machine)
         super().__init__(
-            _with_conversion(pipeline, quantized), network, machine, dtype, Pixels(), choose
+            _with_conversion(group, quantized), network, machine, dtype, Pixels(), choose
         )
 
     # Types
@@ -64,23 +64,25 @@ class IntegerFunction(PipelineFunction):
         return self._stored(self.quantized.stored[name])
 
     def _read_by(self, stage: Stage) -> str:
-        """Return the type in which a stage wants the rows before it, as `quantize` names it."""
+        """Return the type in which a stage reads the rows before it, as in `quantization`."""
         source = stage.layer.sources[0]
         return self.quantized.wanted(stage.layer, source)
 
-    def _find_rings(self) -> dict[str, Plane]:
-        stages, rings = self.pipeline.stages, super()._find_rings()
+    def _find_line_buffers(self) -> dict[str, Plane]:
+        stages, line_buffers = self.group.stages, super()._find_line_buffers()
         return {
-            stage.name: replace(rings[stage.name], dtype=self._stored(self._read_by(reader)))
+            stage.name: replace(
+                line_buffers[stage.name], dtype=self._stored(self._read_by(reader))
+            )
             for stage, reader in itertools.pairwise(stages)
         }
 
     def _sizes(self) -> list[tuple[int, str]]:
-        inputs = [(self._length(name), self._dtype(name)) for name in self.pipeline.inputs()]
+        inputs = [(self._length(name), self._dtype(name)) for name in self.group.inputs()]
         return [
             *inputs,
             (self.weights.size, 'int8'),
-            (self._length(self.pipeline.output), self.output_dtype),
+            (self._length(self.group.output), self.output_dtype),
         ]
 
     def _border(self, reader: Stage) -> int:
@@ -95,14 +97,14 @@ class IntegerFunction(PipelineFunction):
     # Constants
 
     def _pack(self) -> np.ndarray:
-        """Lay all constants out, those of each type together, and note where they are."""
+        """Concatenate all constants, those of each type together, and record their places."""
         found = [
             (stage.name, key, array)
-            for number, stage in enumerate(self.pipeline.stages)
+            for number, stage in enumerate(self.group.stages)
             for key, array in self._constants(number, stage).items()
         ]
         content, size = [], 0
-        self._places = {stage.name: {} for stage in self.pipeline.stages}
+        self._places = {stage.name: {} for stage in self.group.stages}
         for dtype in dict.fromkeys(array.dtype for _, _, array in found):
             for name, key, array in found:
                 if array.dtype == dtype:
@@ -115,7 +117,7 @@ class IntegerFunction(PipelineFunction):
     def _constants(self, number: int, stage: Stage) -> dict[str, np.ndarray]:
         layer, quantized = stage.layer, self.quantized
         if layer is None:
-            return self._conversion_constants(stage, self.pipeline.stages[number + 1])
+            return self._conversion_constants(stage, self.group.stages[number + 1])
         numbers = quantized.layers.get(stage.name)
         target = self._target_type(number, stage)
         if isinstance(layer, Add):
@@ -125,19 +127,19 @@ class IntegerFunction(PipelineFunction):
         if numbers is None:
             return self._float_constants(stage)
         if layer.depthwise:
-            return packed_taps(numbers, target, self._arithmetic.signed)
+            return pack_quant_depthwise(numbers, target, self._arithmetic.signed)
         groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
-        bias, gain = dot_constants(numbers, target, self._arithmetic.signed)
+        bias, gain = quant_dense_constants(numbers, target, self._arithmetic.signed)
         return {
-            'weights': pack_dot(numbers.weights, groups, run_columns(layer.window)),
+            'weights': pack_quant_dense(numbers.weights, groups, run_columns(layer.window)),
             'bias': bias,
             'gain': gain,
         }
 
     def _target_type(self, number: int, stage: Stage) -> str:
-        """Return the type of a stage's result, as `quantize` names it."""
-        if number + 1 < len(self.pipeline.stages):
-            return self._read_by(self.pipeline.stages[number + 1])
+        """Return the type of a stage's result, as in `quantization`."""
+        if number + 1 < len(self.group.stages):
+            return self._read_by(self.group.stages[number + 1])
         return self.quantized.stored[stage.name]
 
     def _float_constants(self, stage: Stage) -> dict[str, np.ndarray]:
@@ -155,7 +157,7 @@ class IntegerFunction(PipelineFunction):
         stored = self.quantized.stored[name]
         if wanted == stored:
             return {}
-        source, target = (self.quantized.forms[name, dtype] for dtype in (stored, wanted))
+        source, target = (self.quantized.formats[name, dtype] for dtype in (stored, wanted))
         if wanted == 'float32':
             return {'gain': source.scale.astype(np.float32)}
         return {'gain': conversion_gain(source, target)}
@@ -183,7 +185,7 @@ class IntegerFunction(PipelineFunction):
             if isinstance(layer, Add):
                 kernels.sum_of(self._with_gains(stage, planes), target, row, positive)
             else:
-                kernel = kernels.taps if layer.depthwise else kernels.dot
+                kernel = kernels.quant_depthwise if layer.depthwise else kernels.quant_dense
                 kernel(source, target, row, layer.window, places, positive)
         elif isinstance(layer, Convolution):
             kernel = kernels.depthwise if layer.depthwise else kernels.dense
@@ -207,7 +209,7 @@ class IntegerFunction(PipelineFunction):
             kernels.copied(source, target, row, sources[0][1])
 
     def _with_gains(self, stage: Stage, planes) -> list[tuple[Plane, int, int]]:
-        """Return an addition's operands, each with the place of its gain."""
+        """Return the operands of an addition, each with the place of its gain."""
         enlarged = {
             layer.output: layer.sources[0]
             for layer in self.network.layers
@@ -228,9 +230,9 @@ class IntegerFunction(PipelineFunction):
         ]
 
 
-def _with_conversion(pipeline: Pipeline, quantized: Quantized) -> Pipeline:
-    """Let a chain whose first layer reads a stored map of another type bring that in first."""
-    first = pipeline.stages[0]
+def _with_conversion(group: FusedGroup, quantized: Quantized) -> FusedGroup:
+    """Add a stage that converts the map that a group's first layer reads, if its type differs."""
+    first = group.stages[0]
     source = first.operands[0].name
     if (
         first.layer is None
@@ -238,8 +240,8 @@ def _with_conversion(pipeline: Pipeline, quantized: Quantized) -> Pipeline:
         or first.window != POINT
         or quantized.wanted(first.layer, source) == quantized.stored[source]
     ):
-        return pipeline
+        return group
     shape = quantized.network.shapes[source]
     bring_in = Stage(f'{source} rows', [Operand(source)], shape, entry=True)
     reader = replace(first, operands=[Operand(bring_in.name), *first.operands[1:]], entry=False)
-    return Pipeline([bring_in, reader, *pipeline.stages[1:]])
+    return FusedGroup([bring_in, reader, *group.stages[1:]])

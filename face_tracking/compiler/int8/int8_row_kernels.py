@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels that compute one row of a feature map in whole numbers; see `quantize`.
+"""Kernels that compute one row of a feature map in integers; see `quantization`.
 
-Where the processor multiplies two signed bytes (NEON's SDOT), maps of 8 bits are kept 128 lower
+If the processor multiplies two signed bytes (NEON's SDOT), maps of 8 bits are stored lower by 128,
 and the difference is part of the bias.
 """
 
@@ -20,14 +20,14 @@ from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tir_builder import T
 
 QUAD = 4
-"""So many products one lane of a dot product adds up."""
+"""Products that one lane of a dot product sums."""
 UNROLLED_QUADS = 4
 SHIFT = 128
 MOST_TILE = 16
 
 
 class Arithmetic:
-    """The instructions of one machine, on vectors of any length it may be asked for."""
+    """The instructions of one machine, for vectors of every length that the kernels need."""
 
     def __init__(self, machine: Machine):
         self.kind = machine.dot
@@ -39,7 +39,7 @@ class Arithmetic:
         """Return ``sums``, int32, plus the products of four neighbors each.
 
         :param inputs: int32, four bytes of a pixel, the same in every lane.
-        :param weights: int8, four of each lane.
+        :param weights: int8, four for each lane.
         """
         data = tirx.reinterpret(f'{"int8" if self.signed else "uint8"}x{QUAD * lanes}', inputs)
         if self.kind == 'sdot':
@@ -82,7 +82,7 @@ class Arithmetic:
         return tir_builder.convert(whole, 'int16', lanes)
 
     def add(self, left, right, lanes: int):
-        """Return the sum of 16-bit numbers, which stops at their ends."""
+        """Return the sum of 16-bit numbers, saturated."""
         return _intrinsic(
             'int16' if lanes == 1 else f'int16x{lanes}', 'llvm.sadd.sat', left, right
         )
@@ -94,9 +94,10 @@ class Arithmetic:
         return self.add(total, self.product(left, right, lanes), lanes)
 
     def rescaled(self, sums, gain, lanes: int, positive: bool):
-        """Return int32 sums times a gain, rounded; wrong below zero where ``positive``.
+        """Return int32 sums times a gain, rounded.
 
         :param gain: float32, or on NEON 32-bit fractions.
+        :param positive: negative sums may be rounded wrongly, because they are clipped later.
         """
         if self.signed:
             return _intrinsic(f'int32x{lanes}', 'llvm.aarch64.neon.sqrdmulh.v4i32', sums, gain)
@@ -106,7 +107,7 @@ class Arithmetic:
         return tir_builder.convert(number if positive else tirx.floor(number), 'int32', lanes)
 
     def clipped(self, value, source: str, dtype: str, lanes: int, low: int):
-        """Return whole numbers as a narrower type, cut off at ``low`` and the type's end."""
+        """Return integers in a narrower type, clipped to ``low`` and the maximum of the type."""
         high = np.iinfo(dtype).max
         value = tirx.max(
             tirx.min(value, tir_builder.constant(high, source, lanes)),
@@ -117,7 +118,7 @@ class Arithmetic:
     def stepped(self, value, lanes: int):
         """Return the 16-bit sums of a depthwise convolution as bytes of a map.
 
-        Where these are signed, the sums are already lower by as much.
+        If these are signed, the bias has already shifted the sums.
         """
         if self.signed and lanes == 8:
             return _intrinsic(
@@ -128,12 +129,12 @@ class Arithmetic:
         return self.clipped(value, 'int16', self.byte, lanes, np.iinfo(self.byte).min)
 
     def byte_of(self, value, lanes: int):
-        """Return 16-bit numbers as bytes of a map, cut off at 0 and 255."""
+        """Return 16-bit numbers as bytes of a map, clipped to 0 and 255."""
         value = self.clipped(value, 'int16', 'uint8', lanes, 0)
         return self.shifted(value, lanes)
 
     def shifted(self, value, lanes: int):
-        """Return unsigned bytes as a map of 8 bits keeps them."""
+        """Return unsigned bytes as they are stored in a map of 8 bits."""
         if not self.signed:
             return value
         flipped = tirx.bitwise_xor(value, tir_builder.constant(SHIFT, 'uint8', lanes))
@@ -145,7 +146,7 @@ def _intrinsic(dtype: str, name: str, *arguments):
 
 
 def joined(vectors: list, lanes: int):
-    """Return vectors of ``lanes`` one behind another."""
+    """Return the concatenation of vectors of ``lanes`` numbers."""
     if len(vectors) == 1:
         return vectors[0]
     places = [tirx.const(index, 'int32') for index in range(lanes * len(vectors))]
@@ -158,7 +159,7 @@ def part_of(vector, first: int, lanes: int):
 
 
 def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
-    """Return how many pixels and which groups of channel vectors a dense tile computes."""
+    """Return the pixels and the groups of channel vectors of a dense tile."""
     vectors = tir_builder.vectors(channels, machine.vector_bits // 32)
     widest = min(4 if machine.registers >= 32 else 2, len(vectors))
     groups = [vectors[first : first + widest] for first in range(0, len(vectors), widest)]
@@ -171,11 +172,11 @@ def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
     return -(-width // tiles), groups
 
 
-def pack_dot(weights: np.ndarray, groups: list, columns: int) -> np.ndarray:
-    """Lay int8 weights (kh, kw, in, out) out as `IntegerKernels.dot` reads them.
+def pack_quant_dense(weights: np.ndarray, groups: list, columns: int) -> np.ndarray:
+    """Return int8 weights (kh, kw, in, out) in the order of `IntegerKernels.quant_dense`.
 
-    :param columns: how many neighboring columns are read as one run of bytes; each run is filled
-        up to whole fours with weights of 0.
+    :param columns: number of neighboring columns that are read as one run of bytes; each run is
+        padded to a multiple of four with weights of 0.
     """
     height, width, inputs, outputs = weights.shape
     runs = weights.reshape(height * width // columns, columns * inputs, outputs)
@@ -187,15 +188,17 @@ def pack_dot(weights: np.ndarray, groups: list, columns: int) -> np.ndarray:
 
 
 def run_columns(window: Window) -> int:
-    """Return how many columns of a window lie one behind another."""
+    """Return how many columns of a window are adjacent in memory."""
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
-def dot_constants(layer: QuantDense, dtype: str, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bias, int32, and the gain of a dense convolution as its kernel wants them.
+def quant_dense_constants(
+    layer: QuantDense, dtype: str, signed: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bias, int32, and the gain of a dense convolution for its kernel.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
-    :param signed: maps of 8 bits are kept 128 lower, and gains are 32-bit fractions.
+    :param signed: maps of 8 bits are stored lower by 128, and gains are 32-bit fractions.
     """
     bias, gain = layer.bias.astype(np.int64), layer.gain
     if signed:
@@ -210,7 +213,7 @@ def dot_constants(layer: QuantDense, dtype: str, signed: bool) -> tuple[np.ndarr
 
 @dataclass(frozen=True)
 class Views:
-    """The bytes of a function's constants, seen as numbers of each type."""
+    """The bytes of a function's constants as numbers of each type."""
 
     int8: object
     int16: object
@@ -219,14 +222,14 @@ class Views:
     float32: object
 
     def of(self, dtype: str):
-        """Return the view as numbers of one type."""
+        """Return the constants as numbers of one type."""
         return getattr(self, dtype)
 
 
 class IntegerKernels(RowKernels):
-    """Emits row kernels in whole numbers. SpatialCost of constants are indices in their own type.
+    """Emits row kernels in integers. Places of constants are indices in their own type.
 
-    :param real: the type of what is not in whole numbers, ``float16`` or ``float32``.
+    :param real: the type of floating-point values, ``float16`` or ``float32``.
     """
 
     def __init__(self, machine: Machine, real: str, views: Views, one):
@@ -234,6 +237,7 @@ class IntegerKernels(RowKernels):
         self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
 
     def fill(self, plane: Plane, index, count: int, value: int) -> None:
+        """Set ``count`` numbers, starting at ``index``."""
         lanes = self._lanes(plane.dtype)
         tir_builder.for_vectors(
             count,
@@ -251,7 +255,7 @@ class IntegerKernels(RowKernels):
 
     # Dense convolutions
 
-    def dot(
+    def quant_dense(
         self,
         source: Plane,
         target: Plane,
@@ -260,7 +264,7 @@ class IntegerKernels(RowKernels):
         places: dict[str, int],
         positive: bool,
     ) -> None:
-        """A dense convolution, in register tiles of 32-bit sums."""
+        """Emit a dense convolution, in register tiles of 32-bit sums."""
         channels, width = target.shape.channels, target.shape.width
         pixels, groups = tile_of(self.machine, channels, width)
         start = tir_builder.let(target.row(row))
@@ -270,8 +274,8 @@ class IntegerKernels(RowKernels):
         runs = window.size[0] * window.size[1] // columns
         panel = places['weights']
         for group in groups:
-            # A number that LLVM does not know stays in a register; as part of each load's address
-            # it would be too far for the instructions that load two registers.
+            # A value that LLVM does not know stays in a register. As a constant offset in each
+            # address it would be too large for the instructions that load two registers.
             at = tir_builder.let(tir_builder.wide(panel * self.one))
 
             def tile(first, count, group=group, panel=at):
@@ -322,9 +326,10 @@ class IntegerKernels(RowKernels):
             run_row(row, panel + number * len(columns) * quads * size)
 
     def _rows_of_window(self, source, row, window, quads: int, vectors: int):
-        """Return where the rows under a window begin: a list, or a buffer where a loop reads them.
+        """Return the starts of the rows under a window: a list, or a buffer for a loop.
 
-        More weights than registers, and LLVM would load them all before the first product.
+        A loop is needed if there are more weights than registers; LLVM would load all of them
+        before the first product.
         """
         bases = self._window_rows(source, row, window)
         runs = window.size[1] // run_columns(window)
@@ -342,11 +347,11 @@ class IntegerKernels(RowKernels):
             for block in range(whole):
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         elif whole:
-            # LLVM need not ask whether there is a first turn at all.
+            # The maximum removes LLVM's check for a loop of length 0.
             with tir_builder.serial(T.max(whole * self.one, 1)) as block:
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         rest = quads - whole * step
-        if rest > 1 and source.slots:  # rings have a few bytes to spare behind their end
+        if rest > 1 and source.slots:  # line buffers have a few more bytes
             self._quads(source, starts, whole * step, rest, panel, size, group, sums)
             return
         for quad in range(whole * step, quads):
@@ -382,7 +387,7 @@ class IntegerKernels(RowKernels):
                     )
 
     def _weights(self, at, group) -> list:
-        """Return a vector of weights for each of channels; on NEON, one load fills two."""
+        """Return the weight vectors of a group; on NEON, one load fills two."""
         vectors = []
         pairs = 2 if self.machine.lane_products else 1
         for first in range(0, len(group), pairs):
@@ -414,12 +419,14 @@ class IntegerKernels(RowKernels):
                 self._write_pairs(values, gains, group, target, at, positive)
             else:
                 for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
-                    value = tir_builder.let(self.arithmetic.rescaled(value, gain, lanes, positive))
+                    scaled = tir_builder.let(
+                        self.arithmetic.rescaled(value, gain, lanes, positive)
+                    )
                     low = 0 if positive else np.iinfo(target.dtype).min
                     tir_builder.store(
                         target.buffer,
                         at + offset,
-                        self.arithmetic.clipped(value, 'int32', target.dtype, lanes, low),
+                        self.arithmetic.clipped(scaled, 'int32', target.dtype, lanes, low),
                         lanes,
                     )
 
@@ -430,14 +437,14 @@ class IntegerKernels(RowKernels):
             )
 
     def _real_of(self, value, gain, lanes: int, positive: bool = False):
-        """Return whole numbers times a float32 gain."""
+        """Return integers times a float32 gain."""
         value = tir_builder.convert(value, 'float32', lanes) * gain
         if positive:
             value = tirx.max(value, tir_builder.constant(0.0, 'float32', lanes))
         return value if self.real == 'float32' else tir_builder.convert(value, self.real, lanes)
 
     def _write_pairs(self, values, gains, group, target, at, positive) -> None:
-        """On NEON: two vectors of four become one of eight, and two of those one of sixteen."""
+        """Emit NEON's narrowing: two vectors of 4 become one of 8, two of these one of 16."""
         halves = [
             tir_builder.let(
                 _intrinsic(
@@ -454,9 +461,9 @@ class IntegerKernels(RowKernels):
         at = at + group[0][0]
         if target.dtype == 'int16':
             for whole, (offset, lanes) in zip(wholes, vectors, strict=True):
-                if positive:
-                    whole = tirx.max(whole, tir_builder.constant(0, 'int16', lanes))
-                tir_builder.store(target.buffer, at + offset, whole, lanes)
+                zero = tir_builder.constant(0, 'int16', lanes)
+                value = tirx.max(whole, zero) if positive else whole
+                tir_builder.store(target.buffer, at + offset, value, lanes)
             return
         narrow = [
             self._narrowed(whole, lanes) for whole, (_, lanes) in zip(wholes, vectors, strict=True)
@@ -475,7 +482,7 @@ class IntegerKernels(RowKernels):
 
     # Depthwise convolutions
 
-    def taps(
+    def quant_depthwise(
         self,
         source: Plane,
         target: Plane,
@@ -484,7 +491,7 @@ class IntegerKernels(RowKernels):
         places: dict[str, int],
         positive: bool,
     ) -> None:
-        """A convolution of each channel by itself, in 16 bits."""
+        """Emit a convolution of each channel separately, in 16 bits."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
@@ -498,7 +505,7 @@ class IntegerKernels(RowKernels):
 
             def tile(first, count):
                 column = (first * window.stride[1] - window.padding[1]) * channels
-                self._taps_tile(
+                self._depthwise_int_tile(
                     source,
                     [base + column + offset for base in bases],
                     window,
@@ -515,7 +522,7 @@ class IntegerKernels(RowKernels):
 
         tir_builder.for_vectors(channels, together * lanes, channel)
 
-    def _taps_tile(
+    def _depthwise_int_tile(
         self, source, starts, window, places, offset, vectors, count, target, at, positive
     ) -> None:
         channels, constants = target.shape.channels, self.views.int16
@@ -567,9 +574,9 @@ class IntegerKernels(RowKernels):
                             ),
                             lanes,
                         )
-        self._write_taps(sums, vectors, places, offset, target, at, positive)
+        self._write_depthwise(sums, vectors, places, offset, target, at, positive)
 
-    def _write_taps(self, sums, vectors, places, offset, target, at, positive) -> None:
+    def _write_depthwise(self, sums, vectors, places, offset, target, at, positive) -> None:
         channels = target.shape.channels
         gains = []
         for shift, lanes in vectors:
@@ -589,7 +596,7 @@ class IntegerKernels(RowKernels):
             self._store_joined(values, vectors, target, place)
 
     def _finished(self, value, gain, dtype: str, lanes: int, positive: bool):
-        """Return the 16-bit sums of a depthwise convolution as what its map keeps."""
+        """Return the 16-bit sums of a depthwise convolution in the type of its map."""
         if dtype == self.real:
             return self._real_of(value, gain, lanes, positive)
         if dtype == 'int16':
@@ -610,12 +617,15 @@ class IntegerKernels(RowKernels):
         for value, (shift, lanes) in zip(values, vectors, strict=True):
             tir_builder.store(target.buffer, at + shift, value, lanes)
 
-    # All the others
+    # Other layers
 
     def sum_of(
         self, sources: list[tuple[Plane, int, int]], target: Plane, row, positive: bool
     ) -> None:
-        """The sum of maps of 16 bits: each one's plane, enlargement and place of its gain."""
+        """Emit the sum of maps of 16 bits.
+
+        :param sources: plane, upsampling factor and place of the gain of each map.
+        """
         channels = target.shape.channels
         bases = [
             tir_builder.let(plane.row(row // factor if factor > 1 else row))
@@ -645,7 +655,7 @@ class IntegerKernels(RowKernels):
             tir_builder.for_vectors(channels, self._lanes('int16'), write)
 
     def bytes_of_image(self, source: Plane, target: Plane, row) -> None:
-        """The image's own bytes."""
+        """Emit a copy of the image's bytes."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
         tir_builder.for_vectors(
             source.shape.width * source.shape.channels,
@@ -661,7 +671,7 @@ class IntegerKernels(RowKernels):
         )
 
     def converted(self, source: Plane, target: Plane, row, gain_at) -> None:
-        """A map of 16 bits as float32 or as 8 bits."""
+        """Emit the conversion of a map of 16 bits to float32 or 8 bits."""
         channels = target.shape.channels
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
 
@@ -683,7 +693,7 @@ class IntegerKernels(RowKernels):
             )
 
     def copied(self, source: Plane, target: Plane, row, factor: int) -> None:
-        """A map as it is, each pixel repeated ``factor`` times."""
+        """Emit a copy of a map with each pixel repeated ``factor`` times."""
         self.dtype, self.lanes = target.dtype, self._lanes(target.dtype)
         try:
             self.mix([(source, factor)], target, row, Activation())
@@ -691,11 +701,11 @@ class IntegerKernels(RowKernels):
             self.dtype, self.lanes = self.real, self._lanes(self.real)
 
 
-def packed_taps(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, np.ndarray]:
     """Return the constants of a depthwise convolution by name.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
-    :param signed: maps of 8 bits are kept 128 lower.
+    :param signed: maps of 8 bits are stored lower by 128.
     """
     packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
     if dtype == 'float32':

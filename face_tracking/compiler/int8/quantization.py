@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network and the ranges of its feature maps to whole numbers.
+"""From a network and the ranges of its feature maps to a network in integers.
 
-Dense convolutions multiply 8-bit numbers into 32-bit sums, which is what the processors' dot
-product instructions do. Depthwise convolutions and additions, for which no such instruction
-exists, compute with 16 bits; what goes from a dense convolution to one of them is never rounded
-to 8 bits. The last convolutions, those that the outputs are read from, stay in float32.
+Dense convolutions multiply 8-bit numbers and sum the products in 32 bits, as the dot product
+instructions of the processors do. Depthwise convolutions and additions, for which no such
+instruction exists, compute with 16 bits; the values between a dense convolution and one of them
+are never rounded to 8 bits. The last convolutions, from which the outputs are read, stay in
+float32.
 
-Every channel of every map has a scale of its own: a number ``q`` stands for ``q * scale``. It
-costs nothing, because the scales of a layer's inputs go into its weights (Nagel et al., "Data-Free
-Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are shared
-between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
+Every channel of every map has its own scale: a number ``q`` represents ``q * scale``. That costs
+nothing, because the scales of a layer's inputs become part of its weights (Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are
+shared between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
 channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018).
 """
@@ -37,26 +38,26 @@ from face_tracking.errors import UserError
 
 INT16 = 32767
 ONE = 1 << 15
-"""What stands for 1 in a 16-bit factor."""
+"""The number that represents 1 in a 16-bit factor."""
 WEIGHT = 127
 """The largest 8-bit weight."""
 PEAK_ROOM = 1.5
-"""So much more than was seen in calibration still fits into a map of 16 bits."""
+"""A map of 16 bits holds values up to this multiple of the largest one in calibration."""
 SUM_ROOM = 8.0
-"""So many times the largest result fits into the 16-bit sum of a depthwise convolution."""
+"""The 16-bit sum of a depthwise convolution holds this multiple of its largest result."""
 STEP_BITS = 4
-"""A map of 8 bits is the 16-bit sum of a depthwise convolution without so many bits."""
+"""A map of 8 bits is the 16-bit sum of a depthwise convolution shifted right by this."""
 LEAST = 1 / 128
-"""A channel's range is taken as at least this fraction of the widest channel's."""
+"""The range of a channel is at least this fraction of that of the widest channel."""
 OTHER_PRECISION = 'choose precision float32 or float16'
 
 
 @dataclass(frozen=True)
 class QuantFormat:
-    """How a feature map's numbers are kept.
+    """How the values of a feature map are represented.
 
     :ivar dtype: ``uint8``, ``int16`` or ``float32``.
-    :ivar scale: float64 (channels,), what a difference of 1 stands for.
+    :ivar scale: float64 (channels,), the value that the number 1 represents.
     """
 
     dtype: str
@@ -65,7 +66,7 @@ class QuantFormat:
 
 @dataclass(frozen=True)
 class QuantDense:
-    """A dense convolution: number out = (sum of number in * weight, plus bias) * gain.
+    """A dense convolution: output = (sum of input * weight, plus bias) * gain.
 
     :ivar weights: int8 (kernel height, kernel width, in, out).
     :ivar bias: int32 (out,).
@@ -83,7 +84,7 @@ class QuantDepthwise:
 
     :ivar weights: int16 (kernel height, kernel width, channels).
     :ivar bias: int16 (channels,).
-    :ivar scale: float64 (channels,), what 1 in the sum stands for.
+    :ivar scale: float64 (channels,), the value that 1 in the sum represents.
     """
 
     weights: np.ndarray = field(repr=False)
@@ -100,12 +101,12 @@ class Sum:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What calibration found of a network's maps, by name; each array is float64 (channels,).
+    """The result of a calibration by feature map; each array is float64 (channels,).
 
-    :ivar peaks: the largest magnitudes, of maps that are kept in 16 bits.
-    :ivar clips: beyond which numbers are cut off, of maps that are kept in 8 bits.
+    :ivar peaks: the largest magnitudes, for maps of 16 bits.
+    :ivar clips: the values at which maps of 8 bits are clipped.
     :ivar steps: by convolution, int8 (in, out): by how much its weights, with 127 for the
-        largest, had better differ from the nearest whole numbers.
+        largest, should differ from the nearest integers.
     """
 
     peaks: Mapping[str, np.ndarray]
@@ -115,18 +116,18 @@ class Ranges:
 
 @dataclass
 class Quantized:
-    """A network in whole numbers.
+    """A network in integers.
 
-    :ivar network: with its layers in float.
-    :ivar stored: the type in which each map is kept.
-    :ivar forms: by map and type, of every type in which it is read.
-    :ivar layers: what each layer computes with; layers missing here stay in float32.
-    :ivar image_zero: the pixel value that stands for 0.
+    :ivar network: the network in floating point.
+    :ivar stored: the type in which each map is stored.
+    :ivar formats: by map and type, for every type in which the map is read.
+    :ivar layers: the integers of each layer; layers that are missing here stay in float32.
+    :ivar image_zero: the pixel value that represents 0.
     """
 
     network: Network
     stored: dict[str, str]
-    forms: dict[tuple[str, str], QuantFormat]
+    formats: dict[tuple[str, str], QuantFormat]
     layers: dict[str, QuantDense | QuantDepthwise | Sum]
     image_zero: int = 0
 
@@ -136,9 +137,9 @@ class Quantized:
 
 
 def float_layers(network: Network) -> set[str]:
-    """Return the convolutions that stay in float32: those that the outputs are read from.
+    """Return the convolutions that stay in float32: those from which the outputs are read.
 
-    Where such a one is depthwise, the pointwise one before it does too.
+    If one of them is depthwise, the pointwise convolution before it stays in float32 as well.
     """
     uses = network.uses()
     found = {
@@ -160,9 +161,9 @@ def float_layers(network: Network) -> set[str]:
 
 
 def wanted_type(layer: Layer | Output | None, stored: Mapping[str, str], own: str) -> str:
-    """Return the type in which a layer reads, given those in which maps are stored.
+    """Return the type in which a layer reads, given the types in which maps are stored.
 
-    :param own: what a layer gets that takes everything as it is.
+    :param own: the type for layers that read every type.
     """
     if isinstance(layer, Output):
         return 'float32'
@@ -178,9 +179,9 @@ def wanted_type(layer: Layer | Output | None, stored: Mapping[str, str], own: st
 
 
 def map_types(network: Network) -> dict[str, str]:
-    """Return the type in which each map is stored: what its readers want, else 16 bits.
+    """Return the type in which each map is stored: that of its readers, or 16 bits if they differ.
 
-    Beside them it says ``'NAME in float'`` of each layer that stays in float32.
+    The result also has an entry ``'NAME in float'`` for each layer that stays in float32.
 
     :raises UserError: a layer has no integer form.
     """
@@ -195,7 +196,7 @@ def map_types(network: Network) -> dict[str, str]:
 
 
 def needed_types(network: Network, stored: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return the types in which each map is kept or read, here or behind pooling."""
+    """Return the types in which each map is stored or read, also after pooling."""
     uses, needs = network.uses(), {}
     for layer in reversed(network.layers):
         name = layer.output
@@ -209,29 +210,35 @@ def needed_types(network: Network, stored: Mapping[str, str]) -> dict[str, set[s
 def _check(layer: Layer, network: Network, types) -> None:
     name, channels = layer.output, network.shapes[layer.output].channels
     if not isinstance(layer, Convolution | Add | MaxPool | Upsample):
-        raise UserError(f'int8 knows no {type(layer).__name__.lower()} ({name})', OTHER_PRECISION)
+        raise UserError(
+            f'int8 does not support {type(layer).__name__.lower()} ({name})', OTHER_PRECISION
+        )
     if f'{name} in float' in types:
         return
     activation = getattr(layer, 'activation', None)
     if activation not in (None, NONE, RELU):
         raise UserError(
-            f'int8 knows no activation but ReLU ({name} has {activation.kind} '
+            f'int8 supports no activation except ReLU ({name} has {activation.kind} '
             f'{activation.low:g} {activation.high:g})',
             OTHER_PRECISION,
         )
     if IMAGE in layer.sources and (not isinstance(layer, Convolution) or layer.depthwise):
-        raise UserError(f'int8 begins with a dense convolution, not with {name}', OTHER_PRECISION)
+        raise UserError(
+            f'int8 needs a dense convolution as the first layer, not {name}', OTHER_PRECISION
+        )
     if channels % 4:
-        raise UserError(f'int8 takes channels by fours, {name} has {channels}', OTHER_PRECISION)
+        raise UserError(
+            f'int8 needs a multiple of 4 channels, {name} has {channels}', OTHER_PRECISION
+        )
 
 
 def scaled_weights(
     layer: Convolution, source: np.ndarray, limit: int = WEIGHT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a dense convolution's weights in units that are still to be rounded, and the units.
+    """Return the weights of a dense convolution before rounding, and their units.
 
-    :param source: float64 (in,), the scales of the numbers that it reads.
-    :param limit: what the largest weight of each output channel becomes.
+    :param source: float64 (in,), the scales of its inputs.
+    :param limit: the value of the largest weight of each output channel.
     """
     weights = layer.weights.astype(np.float64) * source[:, None]
     bias = np.abs(layer.bias.astype(np.float64))
@@ -246,19 +253,19 @@ def quantize(
     mean: tuple[float, ...] = (0.0, 0.0, 0.0),
     scale: float = 1.0,
 ) -> Quantized:
-    """Turn a network into whole numbers.
+    """Convert a network to integers.
 
-    :param weight_limit: the largest 8-bit weight; 64 where products of two neighbors are added
+    :param weight_limit: the largest 8-bit weight; 64 if the products of two neighbors are added
         in 16 bits.
-    :param mean: subtracted from each pixel value; the same whole number for all colors.
-    :param scale: then multiplied.
+    :param mean: subtracted from each pixel value; the same integer for all channels.
+    :param scale: factor applied after the subtraction.
     :raises UserError: a layer has no integer form, or a range is missing.
     """
     return _Quantizer(network, ranges, weight_limit, mean, scale).run()
 
 
 class _Quantizer:
-    """Goes through the layers in their order; each one's result has a form before it is read."""
+    """Converts the layers in their order; a map has its formats before it is read."""
 
     def __init__(self, network, ranges, weight_limit, mean, scale):
         self.network, self.ranges, self.weight_limit = network, ranges, weight_limit
@@ -268,12 +275,13 @@ class _Quantizer:
         self.needs = needed_types(network, stored)
         colors = network.shapes[IMAGE].channels
         self.result = Quantized(network, stored, {}, {}, int(mean[0]))
-        self.result.forms[IMAGE, 'uint8'] = QuantFormat('uint8', np.full(colors, float(scale)))
+        self.result.formats[IMAGE, 'uint8'] = QuantFormat('uint8', np.full(colors, float(scale)))
         self.positive = {IMAGE}
         if mean[0]:
             self.positive.discard(IMAGE)
 
     def run(self) -> Quantized:
+        """Convert all layers."""
         for layer in self.network.layers:
             if isinstance(layer, MaxPool | Upsample):
                 self._pass_on(layer)
@@ -282,74 +290,74 @@ class _Quantizer:
             elif isinstance(layer, Add):
                 self._add(layer)
             elif layer.depthwise:
-                self._taps(layer)
+                self._depthwise(layer)
             else:
-                self._dot(layer)
+                self._dense(layer)
         return self.result
 
     def _float(self, name: str) -> None:
         ones = np.ones(self.network.shapes[name].channels)
-        self.result.forms[name, 'float32'] = QuantFormat('float32', ones)
+        self.result.formats[name, 'float32'] = QuantFormat('float32', ones)
 
     def _range(self, kind: str, name: str) -> np.ndarray:
-        """Return a map's ranges, none of them next to nothing."""
+        """Return the ranges of a map, none of them almost 0."""
         found = getattr(self.ranges, kind).get(name)
         if found is None or len(found) != self.network.shapes[name].channels:
             raise UserError(
-                f'the calibration says nothing of the feature map {name}',
+                f'the calibration does not contain the feature map {name}',
                 'calibrate again (face_tracking compile --calibration FOLDER)',
             )
         found = np.asarray(found, np.float64)
         return np.maximum(found, max(LEAST * float(found.max()), 1e-6))
 
-    def _give(
+    def _set_formats(
         self,
         name: str,
         positive: bool,
         scale16: np.ndarray | None,
         scale8: np.ndarray | None = None,
     ) -> QuantFormat:
-        """Give a layer's result its forms and return the one that it is stored in.
+        """Set the formats of a layer's result and return the one in which it is stored.
 
-        :param scale8: of its 8 bits, if not what calibration says.
+        :param scale8: its scale in 8 bits, if not that of the calibration.
         """
-        stored, forms = self.result.stored[name], self.result.forms
+        stored, formats = self.result.stored[name], self.result.formats
         if positive:
             self.positive.add(name)
         if stored == 'float32':
             self._float(name)
         if stored == 'int16':
-            forms[name, 'int16'] = QuantFormat('int16', scale16)
-            forms[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
+            formats[name, 'int16'] = QuantFormat('int16', scale16)
+            formats[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
         if 'uint8' in self.needs[name]:
             if not positive:
                 raise UserError(
-                    f'{name} has numbers below zero, which int8 does not multiply', OTHER_PRECISION
+                    f'{name} has negative values, which int8 does not multiply', OTHER_PRECISION
                 )
-            forms[name, 'uint8'] = QuantFormat(
+            formats[name, 'uint8'] = QuantFormat(
                 'uint8', self._range('clips', name) / 255 if scale8 is None else scale8
             )
-        return forms[name, stored]
+        return formats[name, stored]
 
     def _pass_on(self, layer) -> None:
-        """Let a layer that makes no new numbers hand on its source's scales."""
-        source, forms = layer.sources[0], self.result.forms
+        """Copy the formats of a layer's source if the layer computes no new values."""
+        source, formats = layer.sources[0], self.result.formats
         for dtype in ('uint8', 'int16', 'float32'):
-            if (source, dtype) in forms:
-                forms[layer.output, dtype] = forms[source, dtype]
+            if (source, dtype) in formats:
+                formats[layer.output, dtype] = formats[source, dtype]
         if source in self.positive:
             self.positive.add(layer.output)
 
-    def _dot(self, layer: Convolution) -> None:
-        source = self.result.forms[layer.sources[0], 'uint8'].scale
+    def _dense(self, layer: Convolution) -> None:
+        source = self.result.formats[layer.sources[0], 'uint8'].scale
         weights, unit = scaled_weights(layer, source, self.weight_limit)
         bias = layer.bias.astype(np.float64)
         name, positive = layer.output, layer.activation.kind == 'clip'
         scale16 = None
         if self.result.stored[name] == 'int16':
-            # Steps finer than those of the sum would say nothing.
+            # Finer steps than those of the sum would contain no information.
             scale16 = np.maximum(PEAK_ROOM * self._range('peaks', name) / INT16, unit * 1.001)
-        form = self._give(name, positive, scale16)
+        result = self._set_formats(name, positive, scale16)
         whole = np.rint(weights)
         steps = self.ranges.steps.get(name)
         if steps is not None and self.weight_limit == WEIGHT:
@@ -359,11 +367,11 @@ class _Quantizer:
         self.result.layers[name] = QuantDense(
             whole.astype(np.int8),
             np.rint(bias / unit).astype(np.int32),
-            np.minimum(unit / form.scale, 1 - 1e-9) if form.dtype != 'float32' else unit,
+            np.minimum(unit / result.scale, 1 - 1e-9) if result.dtype != 'float32' else unit,
         )
 
-    def _taps(self, layer: Convolution) -> None:
-        source = self.result.forms[layer.sources[0], 'int16'].scale
+    def _depthwise(self, layer: Convolution) -> None:
+        source = self.result.formats[layer.sources[0], 'int16'].scale
         weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
         name = layer.output
         # Finer than these, neither the weights nor the bias would fit into 16 bits.
@@ -371,13 +379,13 @@ class _Quantizer:
         wanted = self._sum_scale(name, weights, bias, source)
         unit = np.maximum.reduce([wanted, finest, np.full(len(bias), 1e-12)])
         scale8 = unit * (1 << STEP_BITS) if self.result.stored[name] == 'uint8' else None
-        self._give(name, layer.activation.kind == 'clip', unit, scale8)
+        self._set_formats(name, layer.activation.kind == 'clip', unit, scale8)
         self.result.layers[name] = QuantDepthwise(
             _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16), unit
         )
 
     def _sum_scale(self, name: str, weights, bias, source) -> np.ndarray:
-        """Return what 1 in the sum of a depthwise convolution should stand for."""
+        """Return the value that 1 in the sum of a depthwise convolution should represent."""
         stored = self.result.stored[name]
         if stored == 'uint8':
             return self._range('clips', name) / (255 << STEP_BITS)
@@ -387,7 +395,7 @@ class _Quantizer:
         return np.minimum(worst, SUM_ROOM * self._range('peaks', name) / INT16)
 
     def _add(self, layer: Add) -> None:
-        forms = [self.result.forms[source, 'int16'] for source in layer.sources]
+        operands = [self.result.formats[source, 'int16'] for source in layer.sources]
         positive = layer.activation.kind == 'clip' or all(
             source in self.positive for source in layer.sources
         )
@@ -396,12 +404,12 @@ class _Quantizer:
             scale16 = np.maximum.reduce(
                 [
                     PEAK_ROOM * self._range('peaks', layer.output) / INT16,
-                    *(form.scale * (ONE / INT16) for form in forms),
+                    *(operand.scale * (ONE / INT16) for operand in operands),
                 ]
             )
-        form = self._give(layer.output, positive, scale16)
+        result = self._set_formats(layer.output, positive, scale16)
         self.result.layers[layer.output] = Sum(
-            tuple(_fraction(source.scale / form.scale) for source in forms)
+            tuple(_fraction(source.scale / result.scale) for source in operands)
         )
 
 
@@ -411,5 +419,5 @@ def _fraction(values: np.ndarray) -> np.ndarray:
 
 
 def conversion_gain(source: QuantFormat, target: QuantFormat) -> np.ndarray:
-    """Return the int16 factors by which a 16-bit map becomes one of 8 bits."""
+    """Return the int16 factors that convert a map of 16 bits to one of 8 bits."""
     return _fraction(source.scale / target.scale)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A quantized network as a TensorFlow Lite file.
 
-Convolutions, pooling, enlargement and additions are in int8, as an Edge TPU computes them. After
-them come the few steps in float that make the network's outputs of the last maps; a compiler for
-an accelerator leaves those to the processor.
+Convolutions, pooling, upsampling and additions are in int8, as an Edge TPU computes them. They are
+followed by the few steps in float that turn the last maps into the network's outputs; the compiler
+of an accelerator leaves those to the processor.
 
-The schema (classes ending in T are its tables) comes with LiteRT:
+The schema (classes ending in T are its tables) is part of LiteRT:
 https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs
 """
 
@@ -45,7 +45,7 @@ VERSIONS = {
     Op.RESIZE_NEAREST_NEIGHBOR: 2,
     Op.DEQUANTIZE: 2,
 }
-"""The first version of each operator that computes in int8; the others' is 1."""
+"""The first version of each operator that computes in int8; 1 for the others."""
 TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int32): schema.TensorType.INT32,
@@ -56,10 +56,10 @@ TYPES = {
 def written(integers: IntegerNetwork, description: str) -> bytes:
     """Return the TensorFlow Lite file of a network.
 
-    It takes int8 (1, H, W, 3), each pixel value less 128, and gives the network's outputs by
-    their names, float32, in the shapes of the ONNX file.
+    Its input is int8 (1, H, W, 3), each pixel value minus 128. Its outputs have the names and the
+    shapes of the ONNX file, in float32.
 
-    :raises UserError: a layer, or how it is padded, has no counterpart there.
+    :raises UserError: a layer or its padding does not exist in TensorFlow Lite.
     """
     return _Writer(integers).write(description)
 
@@ -77,6 +77,7 @@ class _Writer:
         self._maps: dict[str, int] = {}
 
     def write(self, description: str) -> bytes:
+        """Return the file's content."""
         image = self._map(IMAGE)
         for layer in self._network.layers:
             self._add_layer(layer)
@@ -167,7 +168,7 @@ class _Writer:
         elif isinstance(layer, MaxPool):
             self._add_pool(layer)
         elif isinstance(layer, Upsample):
-            self._add_enlargement(layer)
+            self._add_upsampling(layer)
         elif isinstance(layer, Add):
             options = schema.AddOptionsT()
             options.fusedActivationFunction = _fused(layer.activation)
@@ -218,10 +219,10 @@ class _Writer:
         )
 
     def _padded(self, layer: Convolution) -> tuple[int, int]:
-        """Return a convolution's input and its kind of padding.
+        """Return the input of a convolution and its kind of padding.
 
-        There is none, or such that the output has a stride-th of the input's size, more of it at
-        the end. All other takes an operator of its own.
+        TensorFlow Lite supports no padding, and padding to a multiple of the stride with more at
+        the end. Any other padding needs a separate operator.
         """
         shape = self._network.shapes[layer.sources[0]]
         source = self._map(layer.sources[0])
@@ -258,7 +259,7 @@ class _Writer:
             Op.MAX_POOL_2D, [self._map(layer.sources[0])], self._map(layer.output), options
         )
 
-    def _add_enlargement(self, layer: Upsample) -> None:
+    def _add_upsampling(self, layer: Upsample) -> None:
         shape, small = self._network.shapes[layer.output], self._network.shapes[layer.sources[0]]
         for large, side in ((shape.height, small.height), (shape.width, small.width)):
             taken = np.floor(np.arange(large, dtype=np.float32) * np.float32(side / large))
@@ -344,8 +345,8 @@ class _Writer:
             )
         elif part.activation != NONE:
             raise UserError(
-                f'the activation {part.activation.kind} of {output.name} has no '
-                'counterpart in TensorFlow Lite',
+                f'the activation {part.activation.kind} of {output.name} does '
+                'not exist in TensorFlow Lite',
                 'choose another runtime',
             )
         if len(output.parts) > 1:
@@ -373,14 +374,14 @@ def _fused(activation: Activation) -> int:
     if activation not in kinds:
         raise UserError(
             f'the activation {activation.kind} from {activation.low:g} to '
-            f'{activation.high:g} has no counterpart in TensorFlow Lite',
+            f'{activation.high:g} does not exist in TensorFlow Lite',
             'choose another runtime',
         )
     return kinds[activation]
 
 
 def _same_padding(window: Window, shape: Shape) -> tuple[int, int, int, int]:
-    """Return what TensorFlow Lite pads by itself: top, left, bottom, right."""
+    """Return the padding SAME of TensorFlow Lite: top, left, bottom, right."""
     begin, end = [], []
     for axis, length in enumerate((shape.height, shape.width)):
         steps = -(-length // window.stride[axis])
@@ -392,6 +393,6 @@ def _same_padding(window: Window, shape: Shape) -> tuple[int, int, int, int]:
 
 def _unknown(layer: Layer) -> UserError:
     return UserError(
-        f'{type(layer).__name__} ({layer.output}) has no counterpart in TensorFlow Lite',
+        f'{type(layer).__name__} ({layer.output}) does not exist in TensorFlow Lite',
         'choose another runtime',
     )

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a network in floating point to one in 8-bit integers alone, after training.
 
-Integers q stand for real numbers (q - zero point) scale: one scale for a feature map, one for
-each output channel of a kernel (Jacob et al., "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", 2018). `compiler.quantize` gives each channel of a
-map a scale of its own and keeps some maps in 16 bits; accelerators know neither, so here two
-other things make eight bits go further:
+An integer q represents the real number (q - zero point) * scale. A feature map has one scale, a
+kernel one for each output channel (Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", 2018). `int8.quantization` uses a scale for each
+channel of a map, and 16 bits for some maps. Accelerators support neither. Two other methods make
+better use of eight bits here:
 
-- ReLU lets a channel be scaled by any positive number if the next kernel takes it back, so that
-  all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through Weight
-  Equalization and Bias Correction", 2019).
-- A detector's last convolution puts logits, offsets and log sizes side by side. Each of its
-  channels is scaled to -1 .. 1, and `IntegerNetwork.ends` says what turns it back in float.
+- With ReLU a channel can be scaled by any positive number if the next kernel is divided by it, so
+  that all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through
+  Weight Equalization and Bias Correction", 2019).
+- The channels of a detector's last convolution are logits, offsets and log sizes. Each of them is
+  scaled to -1 .. 1, and `IntegerNetwork.ends` contains the factors that undo it in float.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from face_tracking.errors import UserError
 LARGEST = 127
 LARGEST_BIAS = 2**30
 LEAST_SHARE = 1e-3
-"""A channel that reaches less than this share of the map's range counts as reaching this."""
+"""The range of a channel is at least this fraction of the map's range."""
 
 
 class Grid(NamedTuple):
-    """Real numbers of which int8 q stands for ``(q - zero_point) * scale``."""
+    """The int8 number q represents ``(q - zero_point) * scale``."""
 
     scale: float
     zero_point: int
 
 
 class Kernel(NamedTuple):
-    """A convolution's numbers as integers.
+    """The numbers of a convolution as integers.
 
-    weights int8, shaped as `network.Convolution` has them; scales float32 (out,); bias int32
+    weights int8 in the shape of `graph.Convolution`; scales float32 (out,); bias int32
     (out,), in units of the input's scale times the kernel's.
     """
 
@@ -64,12 +64,12 @@ class Kernel(NamedTuple):
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """A network and how its numbers become integers.
+    """A network and its representation in integers.
 
-    :ivar network: equalized; its maps are those that the integers stand for.
-    :ivar grids: of each feature map, the image included.
+    :ivar network: equalized; the integers represent the values of its maps.
+    :ivar grids: of each feature map and of the image, by name.
     :ivar kernels: of each convolution, by its output.
-    :ivar ends: float32 (channels,), by which a map that is handed out was divided, by its name.
+    :ivar ends: float32 (channels,), by which an output map was divided, by its name.
     """
 
     network: Network
@@ -88,8 +88,8 @@ def quantized(
     """Quantize a network of convolutions, pooling, enlargement and additions.
 
     :param ranges: from calibration.
-    :param mean: subtracted from each pixel value (0 to 255), a whole number.
-    :param scale: then multiplied.
+    :param mean: subtracted from each pixel value (0 to 255), an integer.
+    :param scale: factor applied after the subtraction.
     :raises UserError: there is a layer of another kind, or a range is missing.
     """
     reach = _reach(network, ranges)
@@ -101,7 +101,7 @@ def quantized(
         name, source = layer.output, layer.sources[0]
         if _is_positive(layer, positive):
             positive.add(name)
-        # Some hand values on, and the kernels that do want them on the same grid.
+        # Pooling and upsampling keep the grid of their source, as their kernels require.
         grids[name] = (
             grids[source]
             if isinstance(layer, MaxPool | Upsample)
@@ -127,7 +127,7 @@ def _reach(network: Network, ranges: Ranges) -> Reach:
             continue
         found = ranges.clips.get(name, ranges.peaks.get(name))
         if found is None or len(found) != channels:
-            raise UserError(f'the calibration says nothing of the feature map {name}', CALIBRATE)
+            raise UserError(f'the calibration does not contain the feature map {name}', CALIBRATE)
         found = np.asarray(found, np.float32)
         reach[name] = np.maximum(found, max(float(found.max()) * LEAST_SHARE, 1e-6))
     return reach
@@ -156,8 +156,8 @@ def _kernel(layer: Convolution, input_scale: float) -> Kernel:
 def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
     """Scale the channels of maps that only convolutions read, so that each uses the range.
 
-    A depthwise kernel has a scale for each channel, and all may reach the same. A dense kernel's
-    inputs share one, so there the factor is shared between map and kernel.
+    A depthwise kernel has a scale for each channel, so all channels can have the same range. The
+    inputs of a dense kernel share a scale, so there the factor is divided between map and kernel.
     """
     layers = {layer.output: layer for layer in network.layers}
     reach = dict(reach)
@@ -165,9 +165,11 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
         producer = layers.get(name)
         if not _may_be_scaled(producer, users):
             continue
-        users = [layers[user.output] for user in users]
+        readers = [layers[user.output] for user in users]
         factors = reach[name] / reach[name].max()
-        dense = [np.abs(user.weights).max(axis=(0, 1, 3)) for user in users if not user.depthwise]
+        dense = [
+            np.abs(user.weights).max(axis=(0, 1, 3)) for user in readers if not user.depthwise
+        ]
         if dense:
             weight = np.max(dense, axis=0)
             weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
@@ -175,9 +177,9 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
         layers[name] = replace(
             producer, weights=producer.weights / factors, bias=producer.bias / factors
         )
-        for user in users:
-            taken_back = factors if user.depthwise else factors[:, None]
-            layers[user.output] = replace(user, weights=user.weights * taken_back)
+        for user in readers:
+            inverse = factors if user.depthwise else factors[:, None]
+            layers[user.output] = replace(user, weights=user.weights * inverse)
         reach[name] = reach[name] / factors
     return replace(network, layers=list(layers.values())), reach
 
@@ -202,9 +204,10 @@ def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Rea
             and all(isinstance(user, Output) for user in uses[name])
         ):
             ends[name] = reach[name]
-            layer = replace(
-                layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name]
-            )
             reach[name] = np.ones_like(ends[name])
-        layers.append(layer)
+            layers.append(
+                replace(layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name])
+            )
+        else:
+            layers.append(layer)
     return replace(network, layers=layers), reach, ends

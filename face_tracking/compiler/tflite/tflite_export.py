@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exporting a detector to an int8 TensorFlow Lite file, and on to an Edge TPU's."""
+"""Exporting a detector to a TensorFlow Lite file in int8, and to one for an Edge TPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from face_tracking.compiler.int8.calibration_file import find_ranges, read_ranges
+from face_tracking.compiler.int8.calibration_file import find_calibration, read_calibration
 from face_tracking.compiler.int8.quantization import Ranges
 from face_tracking.compiler.onnx_import import read_network
 from face_tracking.compiler.tflite.integer_network import quantized
@@ -27,49 +27,48 @@ def export_tflite(
 ) -> Path:
     """Write a detector as a TensorFlow Lite file that computes in 8-bit integers.
 
-    :param model: at the input size that the file shall have.
+    :param model: at the input size of the file.
     :param output: where to write it.
     :param ranges: of its feature maps; those of the model's calibration if None.
-    :param progress: called with a line on each step.
+    :param progress: called with a line of text at each step.
     :returns: ``output``.
-    :raises UserError: LiteRT is missing, the model has layers without a counterpart there, it
-        was not calibrated, or the file cannot be written.
+    :raises UserError: LiteRT is missing, the model has layers that do not exist there, it was not
+        calibrated, or the file cannot be written.
     """
     try:
         from face_tracking.compiler.tflite.flatbuffer_writer import written
     except ImportError as error:
         raise UserError(
-            f'the Python package ai-edge-litert, whose schema says how TensorFlow '
-            f'Lite files are written, is missing ({error})',
+            f'the Python package ai-edge-litert, which contains the schema of TensorFlow '
+            f'Lite files, is missing ({error})',
             'pip install ai-edge-litert',
         ) from error
-    tell = progress or (lambda line: None)
+    report = progress or (lambda line: None)
     pixels = model.description
     if len(set(pixels.mean)) > 1 or pixels.mean[0] % 1:
         raise UserError(
-            f'the mean {pixels.mean} of {model.name} is not one whole number, as an '
-            'int8 input needs',
+            f'the mean {pixels.mean} of {model.name} is not one integer, as an int8 input needs',
             'choose another runtime',
         )
-    tell(f'reading {model.path.name}')
+    report(f'reading {model.path.name}')
     network = read_network(model.path, model.input_size, rgb=pixels.color == 'rgb')
     if ranges is None:
-        ranges = read_ranges(find_ranges(model.path, model.sha256).path)
+        ranges = read_calibration(find_calibration(model.path, model.sha256).path)
     integers = quantized(network, ranges, pixels.mean[0], pixels.scale)
     content = written(
         integers,
         f'{model.name} {model.width}x{model.height} of {model.path.name}, SHA-256 {model.sha256}',
     )
     _write(output, content)
-    tell(f'wrote {output}')
+    report(f'wrote {output}')
     return output
 
 
 def compiled_for_edge_tpu(path: Path, progress: Callable[[str], None] | None = None) -> Path:
-    """Have Google's compiler make of a TensorFlow Lite file what an Edge TPU runs.
+    """Compile a TensorFlow Lite file for an Edge TPU, with Google's compiler.
 
-    :returns: the file beside ``path`` that it wrote.
-    :raises UserError: the compiler is missing, or refuses the file.
+    :returns: the file that it wrote beside ``path``.
+    :raises UserError: the compiler is missing or fails.
     """
     program = shutil.which(EDGE_TPU_COMPILER)
     if program is None:
@@ -87,9 +86,9 @@ def compiled_for_edge_tpu(path: Path, progress: Callable[[str], None] | None = N
     )
     result = path.with_name(f'{path.stem}_edgetpu.tflite')
     if done.returncode or not result.is_file():
-        said = done.stdout.strip().splitlines() or ['it says nothing']
+        printed = done.stdout.strip().splitlines() or ['without a message']
         raise UserError(
-            f'{EDGE_TPU_COMPILER} does not compile {path} ({said[-1]})',
+            f'{EDGE_TPU_COMPILER} cannot compile {path} ({printed[-1]})',
             f'run {EDGE_TPU_COMPILER} --show_operations {path}',
         )
     if progress:

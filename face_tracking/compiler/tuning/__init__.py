@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring choices for kernels, here, on another machine or in an emulator."""
+"""Measuring tilings of kernels on this machine, on another one or in an emulator."""

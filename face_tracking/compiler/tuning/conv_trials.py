@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One convolution by itself, cut in several ways, as functions of one library."""
+"""One convolution with several tilings, as functions of one library."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import tvm
 
-from face_tracking.compiler.fusion import POINT, Operand, Pipeline, Stage
+from face_tracking.compiler.fusion import POINT, FusedGroup, Operand, Stage
 from face_tracking.compiler.graph import RELU, Convolution, Network, Shape, Window
-from face_tracking.compiler.lowering import PipelineFunction, Pixels
+from face_tracking.compiler.lowering import GroupFunction, Pixels
 from face_tracking.compiler.onnx_import import read_network
 from face_tracking.compiler.relax_module import LOWERING, linker, register_lowering
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingConfig
 
 MAP_BYTES = 96 << 10
-"""The maps that a kernel is measured on stay in a core's cache, as the rings of a chain do."""
+"""A kernel is measured on maps that fit into a core's cache, as the line buffers of a fused group
+do."""
 
 
 class Trial:
-    """A workload as a function that can be run: a convolution with weights of noise.
+    """A convolution with random weights, as a function that can be run.
 
     :ivar sizes: (length, dtype) of the function's arguments; the last is the output, the one
         before it the number of threads.
@@ -55,12 +56,12 @@ class Trial:
         if not last.entry:
             last.operands = [Operand('source rows')]
             stages.insert(0, Stage('source rows', [Operand('source')], source, entry=True))
-        self._pipeline = Pipeline(stages)
+        self._pipeline = FusedGroup(stages)
         self._network = Network([layer], [], {'source': source, 'result': result})
         self.rows = rows
 
     def arguments(self, choice: TilingConfig) -> list[np.ndarray]:
-        """Return what the function cut by ``choice`` is called with; the output comes last."""
+        """Return the arguments of the function with a tiling; the last one is the output."""
         random = np.random.default_rng(1)
         shapes = self._network.shapes
         source = random.normal(0, 1, shapes['source'].numbers).astype(self.workload.dtype)
@@ -80,11 +81,11 @@ class Trial:
             functions[band] = function.band(band.name_hint)
             functions[tvm.ir.GlobalVar(f'k{number}')] = function.entry(f'k{number}', band)
         register_lowering()
-        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, pipeline=LOWERING)
+        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, group=LOWERING)
         built.export_library(str(path), fcompile=linker(self.machine))
 
-    def _function(self, choice: TilingConfig) -> PipelineFunction:
-        return PipelineFunction(
+    def _function(self, choice: TilingConfig) -> GroupFunction:
+        return GroupFunction(
             self._pipeline,
             self._network,
             self.machine,
@@ -102,10 +103,12 @@ def _window(workload: ConvShape) -> Window:
     return Window(workload.size, workload.stride, workload.dilation, (*sides, *sides))
 
 
-def workloads_of(onnx_path: Path, input_size: tuple[int, int], dtype: str) -> dict[ConvShape, int]:
-    """Return the workloads of a detector, those with most arithmetic first, and that arithmetic.
+def conv_shapes_of(
+    onnx_path: Path, input_size: tuple[int, int], dtype: str
+) -> dict[ConvShape, int]:
+    """Return the shapes of a detector's convolutions, those with most arithmetic first.
 
-    :returns: for each workload the multiply-adds of all layers that share it.
+    :returns: for each shape the multiply-adds of all layers that have it.
     """
     network = read_network(onnx_path, input_size)
     found: dict[ConvShape, int] = {}

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Raspberry Pi 5's processor, emulated: Python, NumPy, TVM's runtime, OpenCV and ncnn on it.
+"""An emulated Raspberry Pi 5 with Python, NumPy, TVM's runtime, OpenCV and other engines.
 
-    python -m face_tracking.compiler.tuning.emulator      # once: about 200 MB from Debian and PyPI, into the cache
+    python -m face_tracking.compiler.tuning.emulator
 
-QEMU's user emulation runs arm64 programs as if on a Cortex-A76. They come from Debian's arm64
-packages, unpacked into a folder with an apt configuration of its own, and from PyPI's aarch64
-wheels; nothing is installed into this system. It needs qemu-user, apt and dpkg, and to compile for
-it gcc-aarch64-linux-gnu.
+downloads it once into the cache, about 200 MB from Debian and PyPI. QEMU's user emulation runs
+arm64 programs as if on a Cortex-A76. They come from Debian's arm64 packages, which are unpacked
+into a folder with a separate apt configuration, and from PyPI's aarch64 wheels; nothing is
+installed into this system. It needs qemu-user, apt and dpkg, and gcc-aarch64-linux-gnu to compile
+for it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -22,8 +24,9 @@ from face_tracking import files
 from face_tracking.errors import UserError
 
 PROCESSOR = 'cortex-a76'
+_log = logging.getLogger(__name__)
 MANY = 9
-"""Inferences counted: loading alone differs by two million instructions from run to run."""
+"""Inferences in the longer run. Loading alone differs by two million instructions between runs."""
 DEBIAN = (
     'python3.11',
     'python3.11-minimal',
@@ -69,7 +72,7 @@ Dir::Cache "{folder}/cache";
 
 
 def folder() -> Path:
-    """Return where the emulated system is, or will be."""
+    """Return the folder of the emulated system."""
     return files.cache_dir() / 'emulator'
 
 
@@ -83,7 +86,7 @@ def missing() -> str:
 
 
 def prepare() -> None:
-    """Fetch and unpack the emulated system; safe to repeat.
+    """Download and unpack the emulated system; safe to repeat.
 
     :raises UserError: a tool is missing or a download failed.
     """
@@ -102,12 +105,12 @@ def prepare() -> None:
     configuration = packages / 'apt.conf'
     configuration.write_text(APT.format(folder=packages))
     environment = {**os.environ, 'APT_CONFIG': str(configuration)}
-    print('fetching Debian packages for arm64', flush=True)
+    _log.info('downloading Debian packages for arm64')
     _run(['apt-get', '-qq', 'update'], packages, environment)
     _run(['apt-get', '-qq', 'download', *DEBIAN], packages, environment)
     for package in sorted(packages.glob('*.deb')):
         _run(['dpkg', '-x', str(package), str(root)], packages, environment)
-    print('fetching wheels for aarch64', flush=True)
+    _log.info('downloading wheels for aarch64')
     platforms = [word for name in PLATFORMS for word in ('--platform', name)]
     _run(
         [
@@ -130,7 +133,7 @@ def prepare() -> None:
         dict(os.environ),
     )
     (folder() / 'ready').touch()
-    print(f'ready: {folder()}')
+    _log.info('ready: %s', folder())
 
 
 def _run(command: list[str], directory: Path, environment: dict[str, str]) -> None:
@@ -148,7 +151,7 @@ def _run(command: list[str], directory: Path, environment: dict[str, str]) -> No
 def command(arguments: list[str], plugin: Path | None = None) -> list[str]:
     """Return the command that runs Python with ``arguments`` on the emulated processor.
 
-    :param plugin: a QEMU plugin; what it prints comes on standard error.
+    :param plugin: a QEMU plugin; its output appears on standard error.
     """
     words = ['qemu-aarch64', '-L', str(folder() / 'root'), '-cpu', PROCESSOR]
     if plugin is not None:
@@ -166,9 +169,9 @@ def command(arguments: list[str], plugin: Path | None = None) -> list[str]:
 
 
 def run(arguments: list[str], plugin: Path | None = None, timeout: float = 600) -> str:
-    """Run Python with ``arguments`` on the emulated processor and return what it printed.
+    """Run Python with ``arguments`` on the emulated processor and return its output.
 
-    :param plugin: a QEMU plugin whose output comes with the rest.
+    :param plugin: a QEMU plugin, whose output is included.
     :raises RuntimeError: it failed.
     """
     done = subprocess.run(
@@ -200,12 +203,20 @@ def instructions(arguments: list[str]) -> float:
         int(re.findall(r'executed (\d+)', run([*arguments, str(times)], plugin))[-1])
         for times in (1, MANY)
     ]
-    # What loading takes is in both.
+    # Both runs include the instructions of loading.
     return (totals[1] - totals[0]) / (MANY - 1) / 1e6
 
 
-if __name__ == '__main__':
+def main() -> int:
+    """Download the emulated system."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
     try:
         prepare()
     except UserError as error:
-        sys.exit(f'face_tracking.compiler.tuning.emulator: {error}')
+        _log.error('%s', error)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

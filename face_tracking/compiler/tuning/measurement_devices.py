@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where kernels are measured: a process of this machine, a TVM RPC server, an emulator.
+"""The devices on which kernels are measured: this machine, a TVM RPC server, an emulator.
 
-Here and over RPC it is the same: the measuring process is a TVM RPC server, so a kernel that
-crashes does not take the tuner with it, and on a robot TVM's runtime alone suffices.
+On this machine as well the measuring process is a TVM RPC server, so that a kernel that crashes
+does not end the tuner. On a robot TVM's runtime alone suffices.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import numpy as np
 from tvm import rpc
 
 import face_tracking
-from face_tracking import files
 from face_tracking.compiler.targets import X86_LEVELS, Machine, host_cpu
 from face_tracking.compiler.tiling import TilingConfig
+from face_tracking.compiler.tuning import emulator
 from face_tracking.compiler.tuning.conv_trials import Trial
 from face_tracking.errors import UserError
 
 EMULATED = 'cortex-a76'
-PATIENCE_S = 5.0
-"""So long a server may take to answer."""
+ANSWER_TIMEOUT_S = 5.0
+"""Time limit for the first answer of a server."""
 
 
 def runs_here(machine: Machine) -> bool:
@@ -42,11 +42,11 @@ def runs_here(machine: Machine) -> bool:
 
 
 class Device(ABC):
-    """Something that kernels can be measured on.
+    """A device on which kernels can be measured.
 
-    :ivar unit: ``seconds`` or ``instructions``, for one call.
-    :ivar description: what it is, for the records.
-    :ivar exact: measuring again gives the same figure.
+    :ivar unit: of a measurement of one call, ``seconds`` or ``instructions``.
+    :ivar description: of the device, for the records.
+    :ivar exact: measuring again gives the same result.
     """
 
     unit: str
@@ -57,16 +57,22 @@ class Device(ABC):
     def measure(
         self, trial: Trial, choices: list[TilingConfig], library: Path, rounds: int
     ) -> list[float]:
-        """Return what each function of a library takes, the least of ``rounds`` in turns."""
+        """Return the smallest measurement of each function of a library.
 
-    def close(self) -> None:  # noqa: B027  an emulator has nothing to give back
-        """Give back what the device holds."""
+        :param trial: the convolution.
+        :param choices: one for each function of the library.
+        :param library: what :meth:`Trial.export` wrote.
+        :param rounds: how often each function is measured; they take turns.
+        """
+
+    def close(self) -> None:  # noqa: B027  a device may hold nothing
+        """Release what the device holds."""
 
 
 class RpcDevice(Device):
     """A machine on which ``python -m tvm.exec.rpc_server`` runs.
 
-    :raises UserError: nobody answers there, or what answers is no TVM RPC server.
+    :raises UserError: there is no answer, or the server is not a TVM RPC server.
     """
 
     unit = 'seconds'
@@ -76,13 +82,13 @@ class RpcDevice(Device):
         self._numbers = itertools.count()
         self.description = f'one thread of {self.address}, over RPC'
         try:
-            # TVM itself would wait for minutes, and say nothing of why.
+            # TVM itself would wait for minutes and report no reason.
             _greet(host, port)
             self._session = rpc.connect(host, port)
             self._cpu = self._session.cpu()
         except OSError as error:
             raise UserError(
-                f'no RPC server at {self.address} ({error.strerror or error})',
+                f'there is no RPC server at {self.address} ({error.strerror or error})',
                 f'start one there: python -m tvm.exec.rpc_server --port {port}',
             ) from error
         except UserError:
@@ -93,20 +99,23 @@ class RpcDevice(Device):
                 'its TVM must have the same version as the one here',
             ) from error
 
-    def measure(self, trial, choices, library, rounds):
+    def measure(
+        self, trial: Trial, choices: list[TilingConfig], library: Path, rounds: int
+    ) -> list[float]:
+        """Return the seconds of one call of each function, see :meth:`Device.measure`."""
         try:
             return self._measure(trial, choices, library, rounds)
         except Exception as error:  # as above
             raise UserError(
                 f'{self.address} could not run a kernel for {trial.machine.cpu} '
                 f'({_last_line(error)})',
-                'give --target the processor of that machine',
+                'set --target to the processor of that machine',
             ) from error
 
     def _measure(self, trial, choices, library, rounds):
         from tvm.runtime import tensor
 
-        # A loader takes a file of the same name for the one that it already holds.
+        # The loader identifies libraries by their names.
         name = f'kernels{next(self._numbers)}.so'
         self._session.upload(str(library), name)
         module = self._session.load_module(name)
@@ -115,7 +124,7 @@ class RpcDevice(Device):
             arguments = [tensor(array, self._cpu) for array in trial.arguments(choice)]
             function = f'k{number}'
             once = module.time_evaluator(function, self._cpu, number=3)(*arguments).mean
-            # Long enough to be measured, short enough to take turns.
+            # Long enough to be measured, short enough for the functions to take turns.
             repeats = max(1, min(1000, int(1e-3 / max(once, 1e-7))))
             calls.append((module.time_evaluator(function, self._cpu, number=repeats), arguments))
         for _ in range(rounds):
@@ -124,12 +133,13 @@ class RpcDevice(Device):
         self._session.remove(name)
         return times
 
-    def close(self):
+    def close(self) -> None:
+        """Disconnect from the server."""
         self._session = None
 
 
 class LocalDevice(RpcDevice):
-    """This machine, in a process of its own."""
+    """This machine, in a separate process."""
 
     def __init__(self):
         root = str(Path(face_tracking.__file__).resolve().parents[1])
@@ -152,7 +162,7 @@ class LocalDevice(RpcDevice):
             raise
         self.description = f'one thread of {_processor()}'
 
-    def close(self):
+    def close(self) -> None:
         """End the process."""
         super().close()
         self._server.stdin.close()
@@ -161,7 +171,7 @@ class LocalDevice(RpcDevice):
 
 
 class EmulatedA76(Device):
-    """A Cortex-A76 in QEMU, which counts instructions (`face_tracking.compiler.tuning.emulator`).
+    """A Cortex-A76 in QEMU that counts instructions (`face_tracking.compiler.tuning.emulator`).
 
     :raises UserError: the emulator is not installed.
     """
@@ -170,15 +180,10 @@ class EmulatedA76(Device):
     exact = True
 
     def __init__(self):
-        share = str(files.share_dir())
-        if share not in sys.path:
-            sys.path.append(share)
-        from face_tracking.compiler.tuning import emulator
-
         if emulator.missing():
             raise UserError(emulator.missing(), 'then run tune again')
         script = Path(emulator.__file__).with_name('emulated_kernels.py')
-        # One process for all kernels: importing TVM takes a minute there.
+        # One process for all kernels: importing TVM takes a minute in the emulator.
         self._process = subprocess.Popen(
             emulator.command([str(script)], emulator.build_plugin()),
             stdin=subprocess.PIPE,
@@ -189,7 +194,10 @@ class EmulatedA76(Device):
         self._numbers = itertools.count()
         self.description = 'a Cortex-A76 in QEMU, one thread'
 
-    def measure(self, trial, choices, library, rounds):
+    def measure(
+        self, trial: Trial, choices: list[TilingConfig], library: Path, rounds: int
+    ) -> list[float]:
+        """Return the instructions of one call of each function, see :meth:`Device.measure`."""
         arrays = {
             f'k{number}_{position}': array
             for number, choice in enumerate(choices)
@@ -201,12 +209,12 @@ class EmulatedA76(Device):
         np.savez(data, **arrays)
         lines = self._ask([str(named), str(data), len(choices)])
         marks = [int(line.split()[1]) for line in lines if line.startswith('mark ')]
-        # A mark before and behind each call; the first pair is of a call that does nothing.
+        # A mark precedes and follows each call; the first pair encloses a call without effect.
         spent = [after - before for before, after in zip(marks[::2], marks[1::2], strict=True)]
         return [float(count - spent[0]) for count in spent[1:]]
 
     def _ask(self, job: list) -> list[str]:
-        """Return the lines that the emulated process prints while it does a job."""
+        """Return the lines that the emulated process prints during a job."""
         lines = []
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(job) + '\n')
@@ -217,11 +225,11 @@ class EmulatedA76(Device):
             lines.append(line.strip())
         reason = next((line for line in reversed(lines) if not line.startswith('executed')), '')
         raise UserError(
-            f'the emulator ended ({reason or "without a word"})',
+            f'the emulator ended ({reason or "without a message"})',
             'run python -m face_tracking.compiler.tuning.emulator again',
         )
 
-    def close(self):
+    def close(self) -> None:
         """End the emulated process."""
         self._process.kill()
         self._process.wait()
@@ -230,21 +238,24 @@ class EmulatedA76(Device):
 
 
 def _greet(host: str, port: int) -> None:
-    """Make sure that a TVM RPC server answers: it greets with a magic number, and sends away a
-    client whose key it does not know.
+    """Check that a TVM RPC server answers.
+
+    It answers a client with an unknown key by a magic number and closes the connection.
+
+    :raises UserError: it does not answer, or the answer is another one.
     """
     magic, key = 0xFF271, b'client:face_tracking'
-    with socket.create_connection((host, port), PATIENCE_S) as connection:
+    with socket.create_connection((host, port), ANSWER_TIMEOUT_S) as connection:
         connection.sendall(struct.pack('<ii', magic, len(key)) + key)
         try:
             answer = connection.recv(4)
         except TimeoutError as error:
             raise UserError(
                 f'the server at {host}:{port} does not answer',
-                'it serves one client at a time: end the other, or check the port',
+                'it serves one client at a time: end the other client, or check the port',
             ) from error
     if len(answer) < 4 or not magic <= struct.unpack('<i', answer)[0] <= magic + 2:
-        raise UserError(f'what answers at {host}:{port} is no TVM RPC server', 'check the port')
+        raise UserError(f'the server at {host}:{port} is not a TVM RPC server', 'check the port')
 
 
 def _processor() -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that measures on this machine: TVM's RPC server, on this machine's own address.
+"""The process that measures on this machine: TVM's RPC server on the loopback address.
 
-Prints the port on which it listens, and ends when its standard input does: with the tuner.
-``python -m tvm.exec.rpc_server`` is the same, but wants cloudpickle and imports PyTorch where that
-is installed.
+It writes the port on which it listens to standard output, and ends when its standard input is
+closed, that is, with the tuner. ``python -m tvm.exec.rpc_server`` does the same, but needs
+cloudpickle, and imports PyTorch where that is installed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import sys
 
 
 def main() -> None:
-    """Serve until the tuner has gone."""
+    """Serve until the tuner ends."""
     os.environ['TVM_USE_RUNTIME_LIB'] = '1'
     os.environ['TVM_NUM_THREADS'] = '1'
     sys.modules['torch'] = None
     from tvm.rpc.server import PopenRPCServerState
 
     server = PopenRPCServerState('127.0.0.1', 9301, 9999, silent=True)
-    print(server.port, flush=True)
-    # Not through sys.stdin: forked while it is locked, a session could not close it.
+    sys.stdout.write(f'{server.port}\n')
+    sys.stdout.flush()
+    # Not through sys.stdin: a session that is forked while it is locked could not close it.
     os.read(0, 1)
-    # The processes of the sessions belong to the same group.
+    # The processes of the sessions belong to the same process group.
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The search: candidates of each workload measured in turns with the default, all written down."""
+"""The search for the best tiling: candidates are measured in turns with the default tiling.
+
+Every measurement is recorded, so that an interrupted search continues where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tiling import ConvShape, TilingConfig, candidates, default_choice
+from face_tracking.compiler.tiling import ConvShape, TilingConfig, candidates, default_tiling
 from face_tracking.compiler.tuning.conv_trials import Trial
 from face_tracking.compiler.tuning.measurement_devices import Device
 from face_tracking.compiler.tuning_records import Log, Record, best_of, kernels_version
 
 BATCH = 8
-"""Candidates in one library; what an interruption loses at most."""
+"""Candidates in one library: the most that an interruption loses."""
 ROUNDS, FINAL_ROUNDS = 6, 24
 FINALISTS = 3
 LEAST_GAIN = 0.02
-"""A choice that gains less than this on the default is noise, and the default stays."""
+"""A tiling that gains a smaller fraction is not used: the difference is noise."""
 
 
 def known_records(cpu: str, device: str) -> list[Record]:
-    """Return what was measured for a processor with the kernels as they are, on one device."""
+    """Return the measurements for a processor with the current kernels on one device."""
     version = kernels_version()
     return [
         record for record in Log(cpu).read() if record.kernels == version and record.by == device
@@ -31,10 +34,10 @@ def known_records(cpu: str, device: str) -> list[Record]:
 
 
 class Search:
-    """Measures choices for workloads and keeps what it measures.
+    """Measures tilings of convolutions and records the measurements.
 
-    :param trials: most candidates for each workload, the default not counted.
-    :param on_trials: called with the number of candidates dealt with, for a progress bar.
+    :param trials: maximum number of candidates for each shape, without the default.
+    :param on_trials: called with the number of candidates that are done, for a progress bar.
     """
 
     def __init__(
@@ -53,11 +56,11 @@ class Search:
             self._known.setdefault(record.workload, []).append(record)
 
     def candidates(self, workload: ConvShape) -> list[TilingConfig]:
-        """Return the candidates of a workload that this search measures."""
+        """Return the tilings that this search measures for a shape."""
         return candidates(workload, self.machine)[: self.trials]
 
     def tune(self, workload: ConvShape) -> Record:
-        """Measure what has not been measured yet, and return the final record."""
+        """Measure the candidates that were not measured yet, and return the final record."""
         known = self._known.setdefault(workload.key, [])
         chosen = self.candidates(workload)
         measured = {TilingConfig(**record.choice) for record in known}
@@ -74,8 +77,8 @@ class Search:
         return final
 
     def _measure(self, trial: Trial, choices: list[TilingConfig], rounds: int) -> list[Record]:
-        """Return a record of each choice, measured in turns with the default."""
-        default = default_choice(trial.workload, self.machine)
+        """Return a record of each tiling, measured in turns with the default."""
+        default = default_tiling(trial.workload, self.machine)
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / 'kernels.so'
             trial.export([default, *choices], library)
@@ -86,7 +89,7 @@ class Search:
         ]
 
     def _decide(self, trial: Trial, known: list[Record]) -> Record:
-        """Measure the best few once more, longer, and write down which one it is."""
+        """Measure the best few again for longer, and record the best one."""
         best = sorted(
             {
                 TilingConfig(**record.choice): record for record in known if not record.final
@@ -103,7 +106,7 @@ class Search:
         )
         winner = min(rows, key=lambda record: record.ratio, default=None)
         if winner is None or winner.ratio > 1 - LEAST_GAIN:
-            default = default_choice(trial.workload, self.machine)
+            default = default_tiling(trial.workload, self.machine)
             value = winner.default if winner else 1.0
             winner = self._record(trial.workload, default, value, value)
         final = replace(winner, final=True)

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from face_tracking.errors import UserError
 from face_tracking.options import Options
-from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.command import Command, CommandLimiter
 
 
 @dataclass(frozen=True)
@@ -49,54 +51,67 @@ class Driver(ABC):
 
     @abstractmethod
     def write(self, command: Command) -> None:
-        """Send the joints where a command says.
+        """Execute a command.
 
-        :raises UserError: the command did not get through.
+        :raises UserError: the command was not executed.
         """
 
-    def release(self) -> None:  # noqa: B027 (a fine default)
-        """Let the joints go limp, where the hardware can; otherwise they hold."""
+    def release(self) -> None:  # noqa: B027 (the default is complete)
+        """Let the joints go limp if the hardware supports it; otherwise they hold."""
 
     def angles(self, stamp: int) -> tuple[float, float] | None:
-        """Return where the joints truly were at a stamp, None where that is not known."""
+        """Return the true joint angles at a time (nanoseconds), None if they are not known."""
         return None
 
-    def close(self) -> None:  # noqa: B027 (a fine default)
-        """Give the hardware back."""
+    def close(self) -> None:  # noqa: B027 (the default is complete)
+        """Release the hardware."""
 
 
 class GuardedDriver:
-    """Passes commands on while running, and none after a stop.
+    """Passes commands on within hard limits while it runs, and none after a stop.
 
-    A write that fails is a stop too. One lock spans each write and each stop, so that a write in
+    A write that fails is a stop, too. One lock spans each write and each stop, so that a write in
     another thread is either done before the stop or not at all.
 
-    :param driver: what is guarded; it belongs to this object from now on.
-    :param limp: whether the joints go limp on a stop, or hold.
-    :ivar running: whether commands pass.
-    :ivar problem: why a write failed; None while all is well.
+    :param driver: the driver; it belongs to this object from now on.
+    :param limiter: what every command passes first.
+    :param limp: whether the joints go limp on a stop; otherwise they hold their position.
+    :param clock: returns monotonic seconds.
+    :ivar running: whether commands are passed on.
+    :ivar problem: why a write failed; None without a failure.
     """
 
-    def __init__(self, driver: Driver, limp: bool = False):
+    def __init__(
+        self,
+        driver: Driver,
+        limiter: CommandLimiter | None = None,
+        limp: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._driver = driver
+        self._limiter = limiter
+        self._clock = clock
         self._lock = threading.Lock()
         self.limp = limp
         self.running = True
         self.problem: UserError | None = None
 
     def write(self, command: Command) -> bool:
-        """Pass a command on; return whether it got through."""
+        """Pass a command on; return whether it was executed."""
         with self._lock:
             if not self.running:
                 return False
+            if self._limiter is not None:
+                command = self._limiter.apply(command, self._clock())
             try:
                 self._driver.write(command)
-            except Exception as error:
+            except Exception as error:  # a binding of the hardware may raise anything
                 self.problem = (
                     error
                     if isinstance(error, UserError)
                     else UserError(
-                        f'the joints cannot be commanded ({type(error).__name__}: {error})'
+                        f'the joints cannot be commanded ({type(error).__name__}: {error})',
+                        'check the wiring and the power supply of the servos',
                     )
                 )
                 self._stop()
@@ -104,22 +119,22 @@ class GuardedDriver:
             return True
 
     def stop(self) -> None:
-        """Stop: hold or go limp, and let nothing through until :meth:`start`."""
+        """Stop: hold or go limp, and pass no command on until :meth:`start`."""
         with self._lock:
             if self.running:
                 self._stop()
 
     def start(self) -> None:
-        """Let commands through again."""
+        """Pass commands on again."""
         with self._lock:
             self.running, self.problem = True, None
 
     def angles(self, stamp: int) -> tuple[float, float] | None:
-        """Return where the joints truly were, if the driver knows."""
+        """Return the true joint angles at a time, None if the driver does not know them."""
         return self._driver.angles(stamp)
 
     def close(self) -> None:
-        """Stop and give the hardware back."""
+        """Stop and release the hardware."""
         self.stop()
         self._driver.close()
 
@@ -130,5 +145,8 @@ class GuardedDriver:
         try:
             self._driver.release()
         except Exception as error:
-            # The hardware that a write has just failed on may well refuse this, too.
-            self.problem = self.problem or UserError(f'the joints cannot be let go ({error})')
+            # The hardware on which a write just failed may well refuse this, too.
+            self.problem = self.problem or UserError(
+                f'the joints cannot be released ({error})',
+                'disconnect the power supply of the servos if they must not hold',
+            )

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two hobby servos on a PCA9685, the 16-channel PWM chip of the common servo boards.
 
-Register names and the order of initialization are those of NXP's data sheet, revision 4. The bus
-is reached through smbus2: pure Python on /dev/i2c-N, packaged by Debian, Ubuntu and Raspberry Pi
-OS, and its block writes put a servo's four registers into one transaction, so that no pulse is
-ever made of half a command.
+Register names and the order of initialization follow NXP's data sheet, revision 4. The bus is
+accessed through smbus2, which is pure Python on /dev/i2c-N and packaged by Debian, Ubuntu and
+Raspberry Pi OS. Its block writes put a servo's four registers into one transaction, so that a
+pulse is never made of half a command.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import dataclasses
 import errno
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from face_tracking.errors import UserError
 from face_tracking.options import Options, option
-from face_tracking.pan_tilt.controller import Command
+from face_tracking.pan_tilt.command import Command
 from face_tracking.pan_tilt.drivers.base import Driver, DriverContext
 from face_tracking.pan_tilt.drivers.registry import register_driver
+from face_tracking.pan_tilt.servo_guardian import ServoGuardian
 
 MODE1, MODE2, LED0_ON_L, PRE_SCALE = 0x00, 0x01, 0x06, 0xFE
 RESTART, AUTO_INCREMENT, SLEEP = 0x80, 0x20, 0x10
@@ -28,9 +30,10 @@ OUTDRV = 0x04  # totem-pole outputs, which drive a servo's input both ways
 FULL_OFF = 0x10  # in LEDn_OFF_H
 OSCILLATOR = 25_000_000  # Hz, the chip's own
 TICKS = 4096
-WAKING = 0.0005  # seconds until the oscillator runs
-FREQUENCY = 50.0  # Hz: what every analogue servo takes
+WAKING = 0.0005  # seconds until the oscillator is stable
+FREQUENCY = 50.0  # Hz, which every analog servo accepts
 DEFAULT_ADDRESS = 0x40
+ATTEMPTS = 3  # of one transfer
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,11 @@ class Pca9685Options(Options):
     i2c_address: int = option(
         DEFAULT_ADDRESS, 'I2C address of the PCA9685 (64 = 0x40)', 0x03, 0x77, read_only=True
     )
+    guardian: bool = option(
+        True,
+        'Start a process that releases the servos if the node dies or stops responding',
+        read_only=True,
+    )
     pan_channel: int = _channel(0)
     pan_center_pulse_us: float = _pulse('Pulse at 0 rad', 1500.0)
     pan_us_per_rad: float = _us_per_rad()
@@ -132,23 +140,33 @@ class Pca9685Options(Options):
 
 @register_driver('pca9685')
 class Pca9685(Driver):
-    """Writes pulses for a pan and a tilt servo.
+    """Sends pulses to a pan and a tilt servo.
+
+    Other channels of the chip are never switched off. If the chip already runs at the right
+    frequency, as after a restart of the node, it is not initialized again.
 
     :param bus: an open ``smbus2.SMBus``; closed with the driver.
-    :param address: the chip's.
-    :raises UserError: no chip answers at the address, or it is another one.
+    :param address: the I2C address of the chip.
+    :param bus_number: N of /dev/i2c-N, for messages.
+    :param guardian: releases the servos if this process dies; None without one.
+    :raises UserError: the chip does not answer, or another chip does.
     """
 
     options = Pca9685Options
 
     def __init__(
-        self, bus, pan: ServoCalibration, tilt: ServoCalibration, address: int = DEFAULT_ADDRESS
+        self,
+        bus: Any,
+        pan: ServoCalibration,
+        tilt: ServoCalibration,
+        address: int = DEFAULT_ADDRESS,
+        bus_number: int = 1,
+        guardian: ServoGuardian | None = None,
     ):
-        if pan.channel == tilt.channel:
-            raise UserError(f'pan and tilt are both on channel {pan.channel}', 'give each its own')
         self._bus, self._address, self._servos = bus, address, (pan, tilt)
+        self._bus_number, self._guardian = bus_number, guardian
         prescale = round(OSCILLATOR / (TICKS * FREQUENCY)) - 1
-        # The prescaler divides coarsely: pulses are timed by the frequency it really gives.
+        # The prescaler is coarse: pulses are timed by the frequency that it really gives.
         self._tick = 1e6 * (prescale + 1) / OSCILLATOR
         self._initialize(prescale)
 
@@ -156,65 +174,88 @@ class Pca9685(Driver):
     def open(cls, options: Pca9685Options, context: DriverContext) -> Pca9685:
         """Open the bus and initialize the chip."""
         del context
-        return cls(
-            open_bus(options.i2c_bus),
-            options.servo('pan'),
-            options.servo('tilt'),
-            options.i2c_address,
+        pan, tilt = options.servo('pan'), options.servo('tilt')
+        bus = open_bus(options.i2c_bus)
+        guardian = (
+            ServoGuardian(options.i2c_bus, options.i2c_address, (pan.channel, tilt.channel))
+            if options.guardian
+            else None
         )
+        try:
+            return cls(bus, pan, tilt, options.i2c_address, options.i2c_bus, guardian)
+        except BaseException:
+            if guardian is not None:
+                guardian.dismiss()
+            bus.close()
+            raise
 
     def write(self, command: Command) -> None:
         """Send both pulses, each in one transaction."""
         for servo, angle in zip(self._servos, command.positions, strict=True):
             off = round(servo.pulse(angle) / self._tick)
             self._set(servo, [0, 0, off & 0xFF, off >> 8])
+        if self._guardian is not None:
+            self._guardian.beat()
 
     def release(self) -> None:
-        """Send no pulses any more: the servos go limp."""
+        """Stop the pulses: the servos go limp."""
         for servo in self._servos:
             self._set(servo, [0, 0, 0, FULL_OFF])
 
     def close(self) -> None:
-        """Close the bus; the chip goes on with what it was told last."""
+        """Close the bus; the chip repeats the last pulses."""
+        if self._guardian is not None:
+            self._guardian.dismiss()
         self._bus.close()
 
     def _initialize(self, prescale: int) -> None:
-        write = self._write
-        # The prescaler can be set in sleep alone, and no pulse is made before one is asked for.
-        write(MODE1, [SLEEP | AUTO_INCREMENT])
-        write(PRE_SCALE, [prescale])
+        mode = self._read(MODE1)
+        if self._read(PRE_SCALE) == prescale and mode & AUTO_INCREMENT and not mode & SLEEP:
+            return
+        # The prescaler can only be set in sleep mode, which interrupts all channels once.
+        self._write(MODE1, [SLEEP | AUTO_INCREMENT])
+        self._write(PRE_SCALE, [prescale])
         if self._read(PRE_SCALE) != prescale:
             raise UserError(
-                f'what answers at I2C address {self._address:#04x} is no PCA9685',
-                'check i2c_address with i2cdetect -y 1',
+                f'the chip at I2C address {self._address:#04x} is not a PCA9685',
+                f'check i2c_address with "i2cdetect -y {self._bus_number}"',
             )
-        write(MODE2, [OUTDRV])
+        self._write(MODE2, [OUTDRV])
         for servo in self._servos:
             self._set(servo, [0, 0, 0, FULL_OFF])
-        write(MODE1, [AUTO_INCREMENT])
+        self._write(MODE1, [AUTO_INCREMENT])
         time.sleep(WAKING)
-        write(MODE1, [RESTART | AUTO_INCREMENT])
+        self._write(MODE1, [RESTART | AUTO_INCREMENT])
 
     def _set(self, servo: ServoCalibration, registers: list[int]) -> None:
         self._write(LED0_ON_L + 4 * servo.channel, registers)
 
     def _write(self, register: int, values: list[int]) -> None:
-        try:
-            self._bus.write_i2c_block_data(self._address, register, values)
-        except OSError as error:
-            raise _silent(self._address, error) from error
+        self._retry(lambda: self._bus.write_i2c_block_data(self._address, register, values))
 
     def _read(self, register: int) -> int:
-        try:
-            return self._bus.read_byte_data(self._address, register)
-        except OSError as error:
-            raise _silent(self._address, error) from error
+        return int(self._retry(lambda: self._bus.read_byte_data(self._address, register)))
+
+    def _retry(self, transfer: Callable[[], Any]) -> Any:
+        """Run a transfer, again after an error: electrical noise spoils single transfers."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return transfer()
+            except OSError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise UserError(
+                        f'the chip at I2C address {self._address:#04x} does not answer '
+                        f'({error.strerror})',
+                        "check the board's wiring and its logic supply; "
+                        f'"i2cdetect -y {self._bus_number}" lists the devices that answer',
+                    ) from error
+        raise AssertionError('unreachable')
 
 
-def open_bus(number: int):
+def open_bus(number: int) -> Any:
     """Open ``/dev/i2c-NUMBER``.
 
-    :raises UserError: smbus2 is missing, there is no such bus, or it may not be opened.
+    :raises UserError: smbus2 is missing, the bus does not exist, or it may not be opened.
     """
     try:
         from smbus2 import SMBus
@@ -229,16 +270,9 @@ def open_bus(number: int):
         if error.errno in (errno.EACCES, errno.EPERM):
             raise UserError(
                 f'no permission to open /dev/i2c-{number}',
-                'add yourself to the group i2c: sudo usermod -aG i2c $USER, and log in again',
+                'add the user to the group i2c: sudo usermod -aG i2c $USER, and log in again',
             ) from error
         raise UserError(
-            f'there is no I2C bus /dev/i2c-{number}',
+            f'the I2C bus /dev/i2c-{number} does not exist',
             'enable it: sudo raspi-config nonint do_i2c 0, or dtparam=i2c_arm=on in config.txt',
         ) from error
-
-
-def _silent(address: int, error: OSError) -> UserError:
-    return UserError(
-        f'no chip answers at I2C address {address:#04x} ({error.strerror})',
-        "check the board's wires and its logic supply; i2cdetect -y 1 lists who is there",
-    )

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images from other nodes: bounded, converted, stamped; or refused with the reason."""
+
+from __future__ import annotations
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+from face_tracking.nodes.images import from_compressed, from_image
+from face_tracking.nodes.log_limiter import shorten
+
+LARGEST_SIDE = 8192
+"""Pixels in a row or a column of an image."""
+LONGEST_NAME = 256
+"""Characters of an encoding or a frame id."""
+
+
+def image_topic(transport: str) -> tuple[str, type[Image] | type[CompressedImage]]:
+    """Return the name and type of the topic of the input images.
+
+    :param transport: ``raw`` or ``compressed``.
+    """
+    if transport == 'compressed':
+        return 'camera/image_raw/compressed', CompressedImage
+    return 'camera/image_raw', Image
+
+
+def read_image(message: Image | CompressedImage, now: int) -> Frame:
+    """Return the image of a message.
+
+    :param message: in any encoding that :func:`from_image` supports, or compressed.
+    :param now: the stamp in nanoseconds of an image that has none (zero).
+    :raises UserError: the image is too large, damaged or of an unknown encoding.
+    """
+    if isinstance(message, CompressedImage):
+        frame = from_compressed(message)
+    else:
+        check_image(message)
+        frame = from_image(message)
+    return frame.with_stamp(now) if frame.stamp == 0 else frame
+
+
+def check_image(message: Image) -> None:
+    """Check the sizes of a message before anything is done with it.
+
+    :raises UserError: a size is out of bounds.
+    """
+    if max(message.width, message.height) > LARGEST_SIDE:
+        raise UserError(
+            f'an image of {message.width}x{message.height} pixels was received',
+            f'publish images of at most {LARGEST_SIDE} pixels a side',
+        )
+    for name, text in (('encoding', message.encoding), ('frame_id', message.header.frame_id)):
+        if len(text) > LONGEST_NAME:
+            raise UserError(
+                f'an image with a {name} of {len(text)} characters was received '
+                f'({shorten(text, 40)})',
+                f'use at most {LONGEST_NAME} characters',
+            )

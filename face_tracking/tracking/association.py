@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.arrays import Bools, Floats, Ints
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 
@@ -28,7 +28,7 @@ _MAX_ERROR, _MAX_SPEED = 0.5, 16.0  # beyond the expected motion: sizes, sizes p
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
 
 
-def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
+def within_reach(states: States, boxes: FloatArray, seconds: FloatArray) -> BoolArray:
     """Return which faces (N,) can have moved to which boxes (M, 4) in a time (N,), bool (N, M).
 
     :param states: where the faces are expected.
@@ -55,10 +55,10 @@ class SpatialCost:
     def __init__(
         self,
         states: States,
-        boxes: Floats,
+        boxes: FloatArray,
         iou_threshold: float,
-        unseen: Floats,
-        displaced: Bools,
+        unseen: FloatArray,
+        displaced: BoolArray,
     ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
         self._unseen, self._displaced = unseen, displaced
@@ -66,28 +66,28 @@ class SpatialCost:
         self.iou[displaced] = 0.0
 
     @cached_property
-    def distance(self) -> Floats:
+    def distance(self) -> FloatArray:
         """The squared Mahalanobis distance of each pair, float (N, M)."""
         return self._states.distances(self._boxes)
 
     @cached_property
-    def gate(self) -> Bools:
+    def gate(self) -> BoolArray:
         """Which pairs are plausible, bool (N, M)."""
         gate = (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
         return gate & ~self._displaced[:, None]
 
     @cached_property
-    def cost(self) -> Floats:
+    def cost(self) -> FloatArray:
         """What each pair costs, float (N, M), 0 to 1.5."""
         return np.minimum(self.distance / GATE, 1.0) + 0.5 * (1 - self.iou)
 
     @property
-    def reachable(self) -> Bools:
+    def reachable(self) -> BoolArray:
         """Where tracks can have moved since they were last detected, bool (N, M)."""
         reachable = within_reach(self._states, self._boxes, self._unseen)
         return reachable | self._displaced[:, None]
 
-    def unambiguous_pairs(self, visible: Bools) -> tuple[Ints, Ints] | None:
+    def unambiguous_pairs(self, visible: BoolArray) -> tuple[IntArray, IntArray] | None:
         """Return the tracks and detections that match when their overlap leaves no doubt.
 
         That is so when each detection overlaps one track of its own, one of the ``visible`` ones
@@ -102,7 +102,7 @@ class SpatialCost:
             return rows, columns
         return None
 
-    def confirmed(self, tracks: Bools) -> Bools:
+    def confirmed(self, tracks: BoolArray) -> BoolArray:
         """Return the detections whose track is certain by position alone, bool (M,).
 
         :param tracks: bool (N,), the tracks that may be certain.
@@ -126,15 +126,15 @@ class Matches:
         than expected.
     """
 
-    tracks: Ints
-    detections: Ints
-    reid: Bools
+    tracks: IntArray
+    detections: IntArray
+    reid: BoolArray
 
     def __len__(self) -> int:
         return len(self.tracks)
 
 
-def assign(cost: Floats, allowed: Bools) -> tuple[Ints, Ints]:
+def assign(cost: FloatArray, allowed: BoolArray) -> tuple[IntArray, IntArray]:
     """Pair rows with columns: as many allowed pairs as possible, at the smallest total cost.
 
     The problem is the one of H. W. Kuhn, "The Hungarian Method for the Assignment Problem", 1955.
@@ -154,11 +154,11 @@ def assign(cost: Floats, allowed: Bools) -> tuple[Ints, Ints]:
 def associate(
     spatial: SpatialCost,
     cues: CueSet,
-    tracks: Floats,
-    detections: Floats,
-    visible: Bools,
-    lost: Bools,
-    strong: Bools,
+    tracks: FloatArray,
+    detections: FloatArray,
+    visible: BoolArray,
+    lost: BoolArray,
+    strong: BoolArray,
     threshold: float,
 ) -> Matches:
     """Match M detections to N tracks in three rounds.
@@ -206,18 +206,23 @@ class _Free:
         self._tracks = np.ones(tracks, bool)
         self.match_of = np.full(detections, -1)  # the track of each detection
 
-    def pairs(self) -> Bools:
+    def pairs(self) -> BoolArray:
         """Return the pairs that are free, bool (N, M)."""
         return self._tracks[:, None] & (self.match_of < 0)
 
-    def match(self, cost: Floats, allowed: Bools) -> None:
+    def match(self, cost: FloatArray, allowed: BoolArray) -> None:
         """Match what is free and allowed, bool (N, M), at the smallest cost."""
         rows, columns = assign(cost, allowed & self.pairs())
         self._tracks[rows] = False
         self.match_of[columns] = rows
 
     def exchange(
-        self, cues: CueSet, tracks: Floats, detections: Floats, allowed: Bools, threshold: float
+        self,
+        cues: CueSet,
+        tracks: FloatArray,
+        detections: FloatArray,
+        allowed: BoolArray,
+        threshold: float,
     ) -> None:
         """Take tracks off detections of other people where their own face is free.
 
@@ -236,7 +241,7 @@ class _Free:
             self.match_of[np.isin(self.match_of, rows)] = -1
             self.match_of[columns] = rows
 
-    def matches(self, by_position: Ints) -> Matches:
+    def matches(self, by_position: IntArray) -> Matches:
         """Return the matches; those that differ from ``by_position`` are by appearance."""
         detections = np.flatnonzero(self.match_of >= 0)
         detections = detections[np.argsort(self.match_of[detections])]
@@ -244,6 +249,6 @@ class _Free:
         return Matches(tracks, detections, by_position[detections] != tracks)
 
 
-def _one_to_one(rows: Ints, columns: Ints) -> bool:
+def _one_to_one(rows: IntArray, columns: IntArray) -> bool:
     """Return whether no row and no column occurs twice."""
     return len(set(rows.tolist())) == len(rows) == len(set(columns.tolist()))

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
-from face_tracking.tracking.arrays import Bools, Floats, Ints
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
@@ -59,11 +59,11 @@ class _Candidates:
     :ivar lost: bool (N,), those that are not published any more.
     """
 
-    rows: Ints
+    rows: IntArray
     states: States
-    displaced: Bools
-    visible: Bools
-    lost: Bools
+    displaced: BoolArray
+    visible: BoolArray
+    lost: BoolArray
 
 
 class FaceTracker:
@@ -259,7 +259,7 @@ class FaceTracker:
 
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
-    ) -> tuple[Matches, Floats]:
+    ) -> tuple[Matches, FloatArray]:
         """Match detections with tracks.
 
         Where the positions leave no doubt, appearance is measured only to keep the descriptors
@@ -307,7 +307,7 @@ class FaceTracker:
         candidates: _Candidates,
         matches: Matches,
         detections: Detections,
-        descriptors: Floats,
+        descriptors: FloatArray,
     ) -> States:
         """Note the matches in the table; return the states of the candidates after them."""
         if not len(matches):
@@ -325,8 +325,8 @@ class FaceTracker:
         return candidates.states.replaced(matches.tracks, updated)
 
     def _spawn(
-        self, matches: Matches, detections: Detections, descriptors: Floats
-    ) -> tuple[Ints, States]:
+        self, matches: Matches, detections: Detections, descriptors: FloatArray
+    ) -> tuple[IntArray, States]:
         """Begin a tentative track for each strong detection that is not matched.
 
         :returns: the keys of the new tracks and their states.
@@ -342,7 +342,7 @@ class FaceTracker:
         self._note(rows, new, descriptors[chosen])
         return keys, States.from_boxes(new.boxes)
 
-    def _note(self, rows: Ints, detections: Detections, descriptors: Floats) -> None:
+    def _note(self, rows: IntArray, detections: Detections, descriptors: FloatArray) -> None:
         """Enter detections (K,) and their descriptors into the table's ``rows`` (K,)."""
         self._table.mark_matched(rows, detections.stamp, detections.scores, detections.landmarks)
         described = self._cues.known(descriptors).any(axis=1)
@@ -355,8 +355,8 @@ class FaceTracker:
             )
 
     def _describe(
-        self, pyramid: ImagePyramid | None, detections: Detections, wanted: Bools
-    ) -> Floats:
+        self, pyramid: ImagePyramid | None, detections: Detections, wanted: BoolArray
+    ) -> FloatArray:
         """Return the descriptors of detections, float32 (M, size); NaN where not measured.
 
         A face at the edge of the image or behind another cannot be described.
@@ -397,7 +397,7 @@ class FaceTracker:
             seen = self._cues.extract(newest.pyramid, boxes, table.landmarks[rows], wanted)
             table.update_occlusion(rows, seen)
 
-    def _reinitialize(self, keys: Ints) -> None:
+    def _reinitialize(self, keys: IntArray) -> None:
         """Initialize the visual trackers of tracks that were detected or spawned."""
         newest = self._history.newest
         if self._motion_estimator.needs_reinitialization and newest.pyramid is not None:
@@ -493,7 +493,7 @@ class FaceTracker:
         self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
 
-def _possible(boxes: Floats, scores: Floats, shape: tuple[float, float]) -> Bools:
+def _possible(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float]) -> BoolArray:
     """Return which boxes (N, 4) with scores (N,) can be those of faces, bool (N,).
 
     :param shape: height and width of the image.

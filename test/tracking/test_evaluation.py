@@ -13,9 +13,9 @@ from face_tracking.errors import UserError
 from face_tracking.evaluation import tracking_metrics
 from face_tracking.evaluation.actors import find_people
 from face_tracking.evaluation.baselines import (
-    DetectAndTrackFollower,
-    FaceTrackerFollower,
-    LibraryFollower,
+    DetectAndTrack,
+    LibraryTracker,
+    OwnTracker,
 )
 from face_tracking.evaluation.id_survival import absence, judge, occlusion
 from face_tracking.evaluation.mot_format import track_lines, truth_lines
@@ -194,10 +194,10 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
         video(script, people),
         5,
         {
-            'ours': FaceTrackerFollower,
-            'sort': lambda: LibraryFollower('sort'),
-            'bytetrack': lambda: LibraryFollower('bytetrack'),
-            'article': DetectAndTrackFollower,
+            'ours': OwnTracker,
+            'sort': lambda: LibraryTracker('sort'),
+            'bytetrack': lambda: LibraryTracker('bytetrack'),
+            'article': DetectAndTrack,
         },
     )
     scores = {name: score([sheet]) for name, sheet in sheets.items()}
@@ -212,7 +212,7 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
 def test_an_id_survives(script, people):
     watched = video(replace(script, size=SMALL), people)
     outcome = judge(
-        [(frame, truth) for frame, truth, _ in watched], every(5, watched), FaceTrackerFollower()
+        [(frame, truth) for frame, truth, _ in watched], every(5, watched), OwnTracker()
     )
     assert outcome.hidden >= (3 if 'absence' in script.name else 1)
     assert outcome.survived

@@ -77,7 +77,7 @@ def find_clips(path: Path) -> list[Path]:
     if not clips:
         raise UserError(
             f'no clips were found in {path}',
-            f'give a folder with {GROUND_TRUTH} and {_VIDEO} or {_IMAGES}/, or one of such folders',
+            f'give a folder with {GROUND_TRUTH} and {_VIDEO} or {_IMAGES}/, or a folder of these',
         )
     return clips
 

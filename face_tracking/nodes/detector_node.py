@@ -46,7 +46,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
         1.0,
     )
     detect_interval: int = option(
-        5,
+        2,
         'Detect in every Nth image; 0 = as often as the scene needs and cpu_budget allows',
         0,
         1000,

@@ -45,7 +45,7 @@ def main() -> int:
     with open_camera('virtual:', CaptureOptions(width=640, height=480, realtime=False)) as camera:
         images = [camera.read().image for _ in range(60)]
     model = load_model(args.model)
-    sizes = [network_shapes(model, side)[0] for side in (320, 640)]
+    sizes = [network_shapes(model.description, side)[0] for side in (320, 640)]
     detectors = {
         size: create_detector(args.model, args.runtime, size, args.threads) for size in sizes
     }

@@ -8,10 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from face_tracking.arrays import ImageArray
+from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.detector_options import PostProcessOptions
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
-from face_tracking.detection.postprocess import NumpyPostProcessor, create_decoder
+from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections

@@ -35,9 +35,54 @@ def pan_tilt_node() -> int:
     return _run('pan_tilt_node')
 
 
+def recognizer_node() -> int:
+    """Run `nodes.recognizer_node`."""
+    return _run('recognizer_node')
+
+
 def pipeline() -> int:
     """Run `nodes.pipeline`."""
     return _run('pipeline')
+
+
+def events_node() -> int:
+    """Run `nodes.events_node`."""
+    return _run('events_node')
+
+
+def speech_node() -> int:
+    """Run `nodes.speech_node`."""
+    return _run('speech_node')
+
+
+def web_node() -> int:
+    """Run `nodes.web_node`."""
+    return _run('web_node')
+
+
+def rtsp_node() -> int:
+    """Run `nodes.rtsp_node`."""
+    return _run('rtsp_node')
+
+
+def mqtt_node() -> int:
+    """Run `nodes.mqtt_node`."""
+    return _run('mqtt_node')
+
+
+def anonymizer_node() -> int:
+    """Run `nodes.anonymizer_node`."""
+    return _run('anonymizer_node')
+
+
+def recorder_node() -> int:
+    """Run `nodes.recorder_node`."""
+    return _run('recorder_node')
+
+
+def actions() -> int:
+    """Run `nodes.actions`."""
+    return _run('actions')
 
 
 def _run(name: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from face_tracking.detection.letterbox import fitted_size
-from face_tracking.detection.model import Model, load_model
+from face_tracking.detection.model import ModelDescription, describe, find_model, load_model
 from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
@@ -37,14 +37,14 @@ class MultiSizeDetector:
         runtime: str = DEFAULT,
         **options: Any,
     ):
-        default = load_model(model)
-        self.long_side = long_side or max(default.input_size)
-        self.name = default.name
+        description = describe(find_model(model))
+        self.long_side = long_side or max(load_model(model).input_size)
+        self.name = description.name
         self.timings: dict[str, float] = {}
         self._source = model
         self._runtime = runtime
         self._options = options
-        self._shapes = network_shapes(default, self.long_side)
+        self._shapes = network_shapes(description, self.long_side)
         self._detectors: dict[tuple[int, int], FaceDetector] = {}
 
     def detect(self, image: np.ndarray) -> Detections:
@@ -74,18 +74,18 @@ class MultiSizeDetector:
         return self._detectors[shape]
 
 
-def network_shapes(model: Model, long_side: int) -> list[tuple[int, int]]:
+def network_shapes(description: ModelDescription, long_side: int) -> list[tuple[int, int]]:
     """Return (width, height) of the inputs that together hold every image, smallest first."""
     if long_side < 1:
         raise UserError(f'a long side of {long_side} pixels is not a size', 'give 1 or more')
-    step = model.description.size_multiple
+    step = description.size_multiple
 
     def rounded_up(side: int) -> int:
         return -(-side // step) * step
 
     wide = [
         file.size
-        for file in model.description.files
+        for file in description.files
         if file.width == long_side and 3 * file.width == 4 * file.height
     ]
     long, short = rounded_up(long_side), rounded_up(-(-3 * long_side // 4))

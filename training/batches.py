@@ -25,6 +25,7 @@ class Batch:
     :param landmarks: float32 (B, G, 5, 2), pixels, NaN where unknown.
     :param valid: bool (B, G), rows that are faces.
     :param ignore: bool (B, G), rows that are regions to ignore.
+    :param points_only: bool (B, G), faces of which the landmarks alone are known.
     :param teacher: float32 (B, A, 2), class and object score of every cell, or None.
     """
 
@@ -33,16 +34,14 @@ class Batch:
     landmarks: torch.Tensor
     valid: torch.Tensor
     ignore: torch.Tensor
+    points_only: torch.Tensor
     teacher: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(
-            *(
-                None if value is None else value.to(device, non_blocking=True)
-                for value in (getattr(self, field.name) for field in dataclasses.fields(self))
-            )
-        )
+        return Batch(*(None if value is None else value.to(device, non_blocking=True)
+                       for value in (getattr(self, field.name)
+                                     for field in dataclasses.fields(self))))
 
 
 class Batches(Dataset):
@@ -53,9 +52,8 @@ class Batches(Dataset):
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
     """
 
-    def __init__(
-        self, composers: list[Composer], size: int, seed: int, teacher: Path | None = None
-    ):
+    def __init__(self, composers: list[Composer], size: int, seed: int,
+                 teacher: Path | None = None):
         self.composers, self.size, self.seed = composers, size, seed
         self.teacher_path, self.teacher = teacher, None
 
@@ -86,12 +84,14 @@ def set_up_worker(_number: int):
 
 
 def _padded(labels):
-    most = max(1, max(len(boxes) for boxes, _, _ in labels))
+    most = max(1, max(len(rows[0]) for rows in labels))
     boxes = np.zeros((len(labels), most, 4), np.float32)
     landmarks = np.full((len(labels), most, 5, 2), np.nan, np.float32)
     valid = np.zeros((len(labels), most), bool)
     ignore = np.zeros((len(labels), most), bool)
-    for k, (box, points, unsure) in enumerate(labels):
-        boxes[k, : len(box)], landmarks[k, : len(box)] = box, points
-        valid[k, : len(box)], ignore[k, : len(box)] = ~unsure, unsure
-    return boxes, landmarks, valid, ignore
+    points_only = np.zeros((len(labels), most), bool)
+    for k, (box, points, unsure, only) in enumerate(labels):
+        boxes[k, :len(box)], landmarks[k, :len(box)] = box, points
+        valid[k, :len(box)], ignore[k, :len(box)] = ~unsure, unsure
+        points_only[k, :len(box)] = only
+    return boxes, landmarks, valid, ignore, points_only

@@ -27,7 +27,7 @@ longer labelled."""
 MOST_IN_A_ROW = 6
 """More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
 """
-EMPTY_SHARE = 0.4
+EMPTY_SHARE = 0.2
 """How many of the whole pictures show no people: bars beside a picture must not mean a face."""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
@@ -40,20 +40,20 @@ class Canvas:
     :param boxes: list of float arrays ``[x1, y1, x2, y2]``, pixels, not cut at the edges.
     :param landmarks: list of float arrays (5, 2), pixels, NaN where unknown.
     :param ignore: list of bool.
+    :param points_only: list of bool, faces of which the landmarks alone are known.
     """
 
     image: np.ndarray
     boxes: list
     landmarks: list
     ignore: list
+    points_only: list
 
-    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return boxes (N, 4), landmarks (N, 5, 2), both float32, and ignore, bool (N,)."""
-        return (
-            np.array(self.boxes, np.float32).reshape(-1, 4),
-            np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
-            np.array(self.ignore, bool),
-        )
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (N, 4), landmarks (N, 5, 2), both float32, ignore and points_only."""
+        return (np.array(self.boxes, np.float32).reshape(-1, 4),
+                np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
+                np.array(self.ignore, bool), np.array(self.points_only, bool))
 
 
 def scenes(pictures: list[Picture]) -> list[int]:
@@ -69,46 +69,52 @@ class Composer:
         (len(pictures),); None draws all alike.
     """
 
-    def __init__(
-        self,
-        pictures: list[Picture],
-        width: int,
-        height: int,
-        scene_share: float = 0.15,
-        hardness: np.ndarray | None = None,
-    ):
+    def __init__(self, pictures: list[Picture], width: int, height: int,
+                 scene_share: float = 0.15, hardness: np.ndarray | None = None):
         self.pictures = pictures
         self.width, self.height = width, height
         self.scene_share = scene_share
         self.scenes = scenes(pictures)
         weights = np.ones(len(pictures)) if hardness is None else np.asarray(hardness, float)
         self._scene_sums = np.cumsum(weights[self.scenes])
-        self.faces = [
-            (i, j)
-            for i, picture in enumerate(pictures)
-            for j in np.flatnonzero(~picture.ignore)
-            if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE
-        ]
-        if not self.faces:
+        faces = [(i, j, picture.weights[j]) for i, picture in enumerate(pictures)
+                 if not picture.points_only for j in np.flatnonzero(~picture.ignore)
+                 if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE]
+        if not faces:
             raise ValueError('there is no face to train on')
+        self.faces = [(i, j) for i, j, _ in faces]
+        # An image of a crowd is not drawn as often as it has faces.
+        count = np.bincount([i for i, _, _ in faces], minlength=len(pictures))
+        self._face_sums = np.cumsum([weight / math.sqrt(count[i]) for i, _, weight in faces])
+        self.heads = [i for i, picture in enumerate(pictures)
+                      if picture.points_only and len(picture.boxes)]
 
     def draw(self, random: np.random.Generator) -> Canvas:
         """Return one new canvas."""
         canvas = self._background(random)
         kind = random.random()
-        if kind < 0.25:
-            self._single(canvas, random)
-        elif kind < 0.5:
+        if kind < 0.42:
+            self._crop(canvas, random)
+        elif kind < 0.7:
             self._whole(canvas, random)
-        elif kind < 0.75:
+        elif kind < 0.8:
+            self._quarters(canvas, random)
+        elif kind < 0.85:
             self._mosaic(canvas, random)
-        else:
+        elif kind < 0.91 or not self.heads:
             self._paste(canvas, random)
+        else:
+            self._heads(canvas, random)
         return canvas
 
+    def _face(self, random) -> tuple[int, int]:
+        """Return the image and the row of a face, drawn by weight."""
+        at = np.searchsorted(self._face_sums, random.random() * self._face_sums[-1], 'right')
+        return self.faces[min(at, len(self.faces) - 1)]
+
     def _background(self, random) -> Canvas:
-        canvas = Canvas(np.empty((self.height, self.width, 3), np.uint8), [], [], [])
-        if self.scenes and random.random() < 0.9:
+        canvas = Canvas(np.empty((self.height, self.width, 3), np.uint8), [], [], [], [])
+        if self.scenes and random.random() < 0.6:
             picture = self._scene(random)
             height, width = picture.levels[0].shape[:2]
             cover = max(self.width / width, self.height / height)
@@ -118,47 +124,86 @@ class Composer:
             matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
             self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
         else:
-            canvas.image[:] = random.integers(0, 256, 3) if random.random() < 0.5 else 0
+            canvas.image[:] = random.integers(0, 256, 3) if random.random() < 0.3 else 0
         return canvas
 
     def _scene(self, random) -> Picture:
         at = np.searchsorted(self._scene_sums, random.random() * self._scene_sums[-1], 'right')
         return self.pictures[self.scenes[min(at, len(self.scenes) - 1)]]
 
-    def _single(self, canvas, random):
-        """Lay one picture, or nothing more than the scene, over the canvas."""
-        if random.random() < 0.15:
+    def _crop(self, canvas, random):
+        """Lay part of one image, or nothing more than the scene, over the canvas."""
+        if random.random() < 0.1:
             return
-        index, face = self.faces[random.integers(len(self.faces))]
-        shorter = min(self.width, self.height)
-        if random.random() < 0.4:
-            size = math.exp(random.uniform(math.log(12), math.log(1.1 * shorter)))
+        self._crop_into(canvas, (0, 0, self.width, self.height), random)
+
+    def _crop_into(self, canvas, area, random):
+        """Fill ``area`` with an image around one of its faces, scaled to a drawn size."""
+        index, face = self._face(random)
+        picture = self.pictures[index]
+        low, high = np.array(area[:2], float), np.array(area[2:], float)
+        sides = high - low
+        shorter = min(sides)
+        box = picture.boxes[face]
+        longer = max(box[2] - box[0], box[3] - box[1])
+        if random.random() < 0.7:
+            size = math.exp(random.uniform(math.log(10), math.log(0.75 * shorter)))
         else:
-            size = random.uniform(0.25, 1.2) * shorter
-        sides = np.array([self.width, self.height])
-        # A large face may be cut at the rim, but most of it is to be seen.
-        margin = np.clip(0.35 * size, 0.08 * sides, 0.48 * sides)
+            size = random.uniform(0.3, 1.15) * shorter
+        # Not smaller than the area, and not mostly blur.
+        height, width = picture.levels[0].shape[:2]
+        least = random.uniform(0.9, 1.2) * min(sides[0] / width, sides[1] / height)
+        scale = float(np.clip(size / longer, min(least, LARGEST_SCALE), LARGEST_SCALE))
+        margin = np.clip(0.35 * scale * longer, 0.08 * sides, 0.48 * sides)
         centre = random.uniform(margin, sides - margin)
-        self._place(canvas, index, face, size, centre, (0, 0, self.width, self.height), random)
+        # As much of the image as fits is to be seen.
+        mirrored = bool(random.random() < 0.5)
+        middle = (box[:2] + box[2:]) / 2
+        if mirrored:
+            middle = np.array([width - middle[0], middle[1]])
+        spare = sides - scale * np.array([width, height])
+        corner = np.clip(centre - scale * middle, np.minimum(spare, 0), np.maximum(spare, 0))
+        self._place(canvas, index, face, scale * longer, low + corner + scale * middle, area,
+                    random, mirrored=mirrored)
+
+    def _quarters(self, canvas, random):
+        """Divide the canvas into four unequal parts of four images."""
+        x = int(self.width * random.uniform(0.35, 0.65))
+        y = int(self.height * random.uniform(0.35, 0.65))
+        for area in ((0, 0, x, y), (x, 0, self.width, y), (0, y, x, self.height),
+                     (x, y, self.width, self.height)):
+            if random.random() < 0.9:
+                self._crop_into(canvas, area, random)
+
+    def _heads(self, canvas, random):
+        """Lay a grid of heads, whose landmarks alone are known, over the canvas."""
+        least = max(1, round(min(self.width, self.height) / 160))
+        columns = rows = int(random.integers(least, 2 * least + 2))
+        xs = np.linspace(0, self.width, columns + 1).round().astype(int)
+        ys = np.linspace(0, self.height, rows + 1).round().astype(int)
+        for row in range(rows):
+            for column in range(columns):
+                cell = xs[column], ys[row], xs[column + 1], ys[row + 1]
+                sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
+                size = min(sides) * random.uniform(0.5, 0.95)
+                centre = np.array(cell[:2]) + sides * random.uniform(0.42, 0.58, 2)
+                index = self.heads[random.integers(len(self.heads))]
+                self._place(canvas, index, 0, size, centre, cell, random)
 
     def _whole(self, canvas, random):
         """Fit a whole picture into the canvas, as the detector will."""
         if self.scenes and random.random() < EMPTY_SHARE:
             picture = self._scene(random)
         else:
-            picture = self.pictures[self.faces[random.integers(len(self.faces))][0]]
+            picture = self.pictures[self._face(random)[0]]
         height, width = picture.levels[0].shape[:2]
-        scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.1)
+        scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.25)
         scale = min(scale, LARGEST_SCALE)
         low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
         mirrored = random.random() < 0.5
-        matrix = np.array(
-            [
-                [-scale if mirrored else scale, 0, low[0] + (width * scale if mirrored else 0)],
-                [0, scale, low[1]],
-            ]
-        )
-        if random.random() < 0.5:
+        matrix = np.array([[-scale if mirrored else scale, 0,
+                            low[0] + (width * scale if mirrored else 0)], [0, scale, low[1]]])
+        if random.random() < 0.7:
             canvas.image[:] = 0
         self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
 
@@ -176,7 +221,7 @@ class Composer:
                 sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
                 size = max(min(sides) * random.uniform(0.3, 0.85), 10)
                 centre = np.array(cell[:2]) + sides * random.uniform(0.35, 0.65, 2)
-                index, face = self.faces[random.integers(len(self.faces))]
+                index, face = self._face(random)
                 self._place(canvas, index, face, size, centre, cell, random)
 
     def _paste(self, canvas, random):
@@ -192,31 +237,30 @@ class Composer:
                 continue
             low = np.maximum(centre - reach, 0).astype(int)
             high = np.minimum(centre + reach + 1, [self.width, self.height]).astype(int)
-            index, face = self.faces[random.integers(len(self.faces))]
+            index, face = self._face(random)
             self._place(canvas, index, face, size, centre, (*low, *high), random, soft=True)
 
     @staticmethod
     def _hides(canvas, centre, reach) -> bool:
-        return any(
-            box[0] < centre[0] + reach[0]
-            and box[2] > centre[0] - reach[0]
-            and box[1] < centre[1] + reach[1]
-            and box[3] > centre[1] - reach[1]
-            for box in canvas.boxes
-        )
+        return any(box[0] < centre[0] + reach[0] and box[2] > centre[0] - reach[0]
+                   and box[1] < centre[1] + reach[1] and box[3] > centre[1] - reach[1]
+                   for box in canvas.boxes)
 
-    def _place(self, canvas, index, face, size, centre, area, random, soft=False):
+    def _place(self, canvas, index, face, size, centre, area, random, soft=False,
+               mirrored=None):
         """Draw picture ``index`` so that its ``face`` is ``size`` long and at ``centre``."""
         picture = self.pictures[index]
         box = picture.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         scale = min(size / longer, LARGEST_SCALE)
-        angle = math.radians(
-            random.normal(0, 9) if random.random() < 0.92 else random.uniform(-50, 50)
-        )
+        angle = math.radians(random.normal(0, 9) if random.random() < 0.92
+                             else random.uniform(-50, 50))
         stretch = math.exp(random.normal(0, 0.05))
-        mirror = -1 if random.random() < 0.5 else 1
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        if mirrored is None:
+            mirrored = random.random() < 0.5
+        mirror = -1 if mirrored else 1
+        turn = np.array([[math.cos(angle), -math.sin(angle)],
+                         [math.sin(angle), math.cos(angle)]])
         linear = turn @ np.diag([mirror * scale * stretch, scale / stretch])
         middle = (box[:2] + box[2:]) / 2
         matrix = np.concatenate([linear, (centre - linear @ middle)[:, None]], axis=1)
@@ -229,22 +273,16 @@ class Composer:
         region = canvas.image[y1:y2, x1:x2]
         scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         # Half a level up or down: pictures come both crisp and soft out of a camera's scaler.
-        level = int(
-            np.clip(
-                math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
-                0,
-                len(picture.levels) - 1,
-            )
-        )
+        level = int(np.clip(math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
+                            0, len(picture.levels) - 1))
         source = picture.levels[level]
         local = matrix.copy()
         # Pixel centres lie at half coordinates on every level.
-        local[:, :2] *= 2**level
+        local[:, :2] *= 2 ** level
         local[:, 2] += local[:, :2].sum(axis=1) / 2 - 0.5 - [x1, y1]
         size = (x2 - x1, y2 - y1)
-        drawn = cv2.warpAffine(
-            source, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        drawn = cv2.warpAffine(source, local, size, flags=cv2.INTER_LINEAR,
+                               borderMode=cv2.BORDER_REPLICATE)
         inside = _inside(picture, matrix, size, (x1, y1))
         if soft:
             inside = np.minimum(inside, _ellipse(size))
@@ -257,9 +295,8 @@ class Composer:
 
     def _add_labels(self, canvas, picture, matrix, origin, inside):
         mirrored = np.linalg.det(matrix[:, :2]) < 0
-        for box, points, ignore in zip(
-            picture.boxes, picture.landmarks, picture.ignore, strict=True
-        ):
+        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
+                                       strict=True):
             new = _turned_box(box, matrix)
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
@@ -268,8 +305,14 @@ class Composer:
             canvas.boxes.append(new)
             canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
             canvas.ignore.append(
-                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
-            )
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE)
+            canvas.points_only.append(picture.points_only)
+        if picture.points_only:
+            height, width = inside.shape
+            canvas.boxes.append(np.array([*origin, origin[0] + width, origin[1] + height], float))
+            canvas.landmarks.append(np.full((5, 2), np.nan))
+            canvas.ignore.append(True)
+            canvas.points_only.append(True)
 
 
 def _shorter_side(box) -> float:
@@ -303,7 +346,7 @@ def _shown(box, origin, inside) -> float:
     """Return which share of ``box`` lies where ``inside`` is set."""
     x1, y1 = np.floor(box[:2] - origin).astype(int)
     x2, y2 = np.ceil(box[2:] - origin).astype(int)
-    cut = inside[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    cut = inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)]
     return float(cut.sum()) / max((x2 - x1) * (y2 - y1), 1)
 
 
@@ -320,3 +363,4 @@ def _hide(canvas, area, inside):
     canvas.boxes = [canvas.boxes[k] for k in kept]
     canvas.landmarks = [canvas.landmarks[k] for k in kept]
     canvas.ignore = [canvas.ignore[k] for k in kept]
+    canvas.points_only = [canvas.points_only[k] for k in kept]

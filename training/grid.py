@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from face_tracking.detection.candidates import LARGEST_LOG_SIZE
+from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
 from training.network import STRIDES
 
 

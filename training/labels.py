@@ -39,12 +39,20 @@ class Annotated:
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in its pixels.
     :param landmarks: float32 (N, 5, 2) in its pixels, NaN where unknown.
     :param ignore: bool (N,), regions that count neither as face nor as background.
+    :param weights: float32 (N,), how often each face is drawn beside others.
+    :param points_only: the landmarks alone are known (see ``pictures.Picture``).
     """
 
     file: Path
     boxes: np.ndarray
     landmarks: np.ndarray
     ignore: np.ndarray
+    weights: np.ndarray | None = None
+    points_only: bool = False
+
+    def __post_init__(self):
+        if self.weights is None:
+            object.__setattr__(self, 'weights', np.ones(len(self.boxes), np.float32))
 
     @property
     def peopled(self) -> bool:
@@ -77,8 +85,7 @@ def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
     if not found:
         raise UserError(
             f'no annotations in {folder}',
-            'put a COCO .json, a WIDER FACE .txt or a labels.json there',
-        )
+            'put a COCO .json, a WIDER FACE .txt or a labels.json there')
     return [found[file] for file in sorted(found)]
 
 
@@ -119,12 +126,21 @@ def _annotated(file: Path, rows: list) -> Annotated:
 
 
 def _from_scored(folder: Path, row: dict) -> Annotated:
-    rows = [
-        (*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
-        for face in row['faces']
-        if face.get('score', 1.0) >= IGNORE_SCORE
-    ]
-    return _annotated(_located(folder, row['file']), rows)
+    rows = [(*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
+            for face in row['faces'] if face.get('score', 1.0) >= IGNORE_SCORE]
+    found = _annotated(_located(folder, row['file']), rows)
+    weights = np.array([_weight(face) for face in row['faces']
+                        if face.get('score', 1.0) >= IGNORE_SCORE
+                        and min(face['box'][2:]) > 0], np.float32)
+    points_only = any(face.get('box_from_landmarks') for face in row['faces'])
+    return dataclasses.replace(found, weights=weights, points_only=points_only)
+
+
+def _weight(face: dict) -> float:
+    """Return how often to draw a face: hard ones, which are rare, more often."""
+    return (1.0 + 1.5 * bool(face.get('pose')) + 0.75 * face.get('occlusion', 0)
+            + 0.5 * face.get('blur', 0) + 0.5 * face.get('illumination', 0)
+            + 1.0 * bool(face.get('turned')))
 
 
 def _read_coco(folder: Path, data: dict) -> list[Annotated]:
@@ -135,10 +151,8 @@ def _read_coco(folder: Path, data: dict) -> list[Annotated]:
         if points is not None and len(points) == 15 and all(points[2::3]):
             landmarks = np.reshape(points, (5, 3))[:, :2]
         rows[item['image_id']].append((*item['bbox'], landmarks, item.get('iscrowd', 0)))
-    return [
-        _annotated(_located(folder, image['file_name']), rows[image['id']])
-        for image in data['images']
-    ]
+    return [_annotated(_located(folder, image['file_name']), rows[image['id']])
+            for image in data['images']]
 
 
 def _read_wider(path: Path) -> list[Annotated]:
@@ -155,7 +169,7 @@ def _read_wider(path: Path) -> list[Annotated]:
         if count == 0 and at < len(lines) and set(lines[at].split()) == {'0'}:
             at += 1
         rows = []
-        for line in lines[at : at + count]:
+        for line in lines[at:at + count]:
             values = [float(value) for value in line.split()]
             if len(values) < 4:
                 raise ValueError(f'"{line}" of "{name}" is no box')
@@ -179,8 +193,8 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             row = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
         elif name in no_face:
             row = dataclasses.replace(
-                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0]
-            )
+                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0],
+                weights=row.weights[:0])
         elif row.file.parent.name in always and not (~row.ignore).any():
             continue
         kept.append(row)
@@ -194,9 +208,7 @@ def _names(entries: list[str]) -> set[str]:
         if not last:
             names.add(first)
             continue
-        stem = first[: -len(last)]
-        names |= {
-            f'{stem}{number:0{len(last)}d}'
-            for number in range(int(first[-len(last) :]), int(last) + 1)
-        }
+        stem = first[:-len(last)]
+        names |= {f'{stem}{number:0{len(last)}d}'
+                  for number in range(int(first[-len(last):]), int(last) + 1)}
     return names

@@ -13,6 +13,7 @@ ConvNets Great Again", 2021).
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -76,6 +77,29 @@ class Separable(nn.Module):
         self.around_depthwise = self.around_pointwise = False
 
 
+class Widths(NamedTuple):
+    """Channels of the feature maps.
+
+    :param stem: at half the input's resolution.
+    :param quarter: at a quarter of it.
+    :param rest: at an eighth and below.
+    """
+
+    stem: int
+    quarter: int
+    rest: int
+
+
+WIDTHS = Widths(24, 48, 96)
+"""Channels of the bundled network."""
+
+
+def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    """Return ``blocks`` blocks, of which the first halves the resolution."""
+    return nn.Sequential(Separable(inputs, outputs, 2),
+                         *(Separable(outputs, outputs) for _ in range(blocks - 1)))
+
+
 class FaceNetwork(nn.Module):
     """Raw predictions for every cell of three grids.
 
@@ -83,30 +107,22 @@ class FaceNetwork(nn.Module):
     ``STRIDES`` a float32 tensor (N, 16, ceil(H / S), ceil(W / S)).
     """
 
-    def __init__(self):
+    def __init__(self, widths: Widths = WIDTHS):
         super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
-        self.stem_norm = nn.BatchNorm2d(16)
-        self.stage4 = nn.Sequential(Separable(16, 32, 2), Separable(32, 32), Separable(32, 32))
-        self.stage8 = nn.Sequential(
-            Separable(32, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64)
-        )
-        self.stage16 = nn.Sequential(
-            Separable(64, 64, 2), Separable(64, 64), Separable(64, 64), Separable(64, 64)
-        )
-        self.stage32 = nn.Sequential(
-            Separable(64, 64, 2),
-            Separable(64, 64),
-            Separable(64, 64),
-            Separable(64, 64),
-            Separable(64, 64),
-        )
-        self.neck8 = Separable(64, 64)
-        self.neck16 = Separable(64, 64)
-        self.neck32 = Separable(64, 64)
-        self.head8 = nn.Conv2d(64, CHANNELS, 1)
-        self.head16 = nn.Conv2d(64, CHANNELS, 1)
-        self.head32 = nn.Conv2d(64, CHANNELS, 1)
+        self.widths = widths
+        first, second, rest = widths
+        self.stem = nn.Conv2d(3, first, 3, 2, 1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(first)
+        self.stage4 = _stage(first, second, 3)
+        self.stage8 = _stage(second, rest, 4)
+        self.stage16 = _stage(rest, rest, 4)
+        self.stage32 = _stage(rest, rest, 5)
+        self.neck8 = Separable(rest, rest)
+        self.neck16 = Separable(rest, rest)
+        self.neck32 = Separable(rest, rest)
+        self.head8 = nn.Conv2d(rest, CHANNELS, 1)
+        self.head16 = nn.Conv2d(rest, CHANNELS, 1)
+        self.head32 = nn.Conv2d(rest, CHANNELS, 1)
         self._initialise()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -178,11 +194,8 @@ def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
         kernel = module.weight[0].numel()
         total += output[0].numel() * kernel
 
-    hooks = [
-        module.register_forward_hook(count)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
+    hooks = [module.register_forward_hook(count) for module in network.modules()
+             if isinstance(module, nn.Conv2d)]
     was_training = network.training
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, height, width))
@@ -195,3 +208,46 @@ def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
 def parameter_count(network: nn.Module) -> int:
     """Return how many numbers the deployed network consists of."""
     return sum(p.numel() for p in network.parameters())
+
+
+def widened(network: FaceNetwork, widths: Widths, noise: float = 0.05) -> FaceNetwork:
+    """Return a wider network that computes what ``network`` does.
+
+    New channels repeat old ones, and what reads a repeated channel shares its weight among the
+    copies (Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer", 2016). A
+    relative ``noise`` on the copies lets them diverge in training.
+    """
+    wide = FaceNetwork(widths)
+    sources = {old: _repeated(old, new)
+               for old, new in zip(network.widths, widths, strict=True)}
+    sources[3], sources[CHANNELS] = torch.arange(3), sources.get(CHANNELS, torch.arange(CHANNELS))
+    state = {}
+    modules = dict(network.named_modules())
+    for name, value in network.state_dict().items():
+        module = modules[name.rpartition('.')[0]]
+        if isinstance(module, nn.BatchNorm2d):
+            state[name] = value if value.ndim == 0 else value[sources[len(value)]]
+        else:
+            state[name] = _widened_kernel(name, value, module, sources, noise)
+    wide.load_state_dict(state)
+    return wide
+
+
+def _widened_kernel(name: str, value, module: nn.Conv2d, sources, noise: float):
+    """Return the ``value`` of a convolution's weight or bias for repeated channels."""
+    rows = torch.arange(CHANNELS) if name.startswith('head') else sources[module.out_channels]
+    value = value[rows]
+    if value.ndim > 1 and module.groups == 1:
+        columns = sources[module.in_channels]
+        copies = torch.bincount(columns)[columns].to(value)
+        value = value[:, columns] / copies[:, None, None]
+    repeated = torch.ones(len(rows), dtype=torch.bool)
+    repeated[:len(torch.unique(rows))] = False
+    value = value.clone()
+    value[repeated] *= 1 + noise * torch.randn_like(value[repeated])
+    return value
+
+
+def _repeated(old: int, new: int) -> torch.Tensor:
+    """Return which of ``old`` channels each of ``new`` ones repeats, int64 (new,)."""
+    return torch.cat([torch.arange(old), torch.arange(new - old) % old])

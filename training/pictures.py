@@ -27,6 +27,9 @@ class Picture:
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels of the first level.
     :param landmarks: float32 (N, 5, 2) in the same pixels, NaN where unknown.
     :param ignore: bool (N,).
+    :param weights: float32 (N,), how often each face is drawn beside others.
+    :param points_only: the landmarks alone are a person's: the box is drawn from them, and other
+        faces in the image are not labelled.
     """
 
     file: Path
@@ -34,14 +37,12 @@ class Picture:
     boxes: np.ndarray
     landmarks: np.ndarray
     ignore: np.ndarray
+    weights: np.ndarray
+    points_only: bool = False
 
 
-def load(
-    rows: Iterable[Annotated],
-    warn: Callable[[str], None],
-    progress: bool = True,
-    longest_side: int | None = LONGEST_SIDE,
-) -> list[Picture]:
+def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool = True,
+         longest_side: int | None = LONGEST_SIDE) -> list[Picture]:
     """Decode the pictures of ``rows``; one that cannot be is named to ``warn`` and skipped.
 
     :param longest_side: larger pictures are scaled down to this, pixels; None keeps them.
@@ -50,23 +51,15 @@ def load(
     for row in tqdm(list(rows), desc='pictures', unit='', disable=not progress):
         image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
         if image is None:
-            warn(
-                f'skipped picture {row.file}: '
-                + ('it cannot be decoded' if row.file.is_file() else 'there is no such file')
-            )
+            warn(f'skipped picture {row.file}: '
+                 + ('it cannot be decoded' if row.file.is_file() else 'there is no such file'))
             continue
         scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        pictures.append(
-            Picture(
-                row.file,
-                _pyramid(image),
-                row.boxes * np.float32(scale),
-                row.landmarks * np.float32(scale),
-                row.ignore,
-            )
-        )
+        pictures.append(Picture(row.file, _pyramid(image), row.boxes * np.float32(scale),
+                                row.landmarks * np.float32(scale), row.ignore,
+                                row.weights, row.points_only))
     return pictures
 
 
@@ -76,16 +69,14 @@ def split(rows: list[Annotated], fraction: float) -> tuple[list[Annotated], list
     A picture stays in its part whatever is added or removed around it.
     """
     held = [_hash(row) < fraction for row in rows]
-    return (
-        [row for row, is_held in zip(rows, held, strict=True) if not is_held],
-        [row for row, is_held in zip(rows, held, strict=True) if is_held],
-    )
+    return ([row for row, is_held in zip(rows, held, strict=True) if not is_held],
+            [row for row, is_held in zip(rows, held, strict=True) if is_held])
 
 
 def _hash(row: Annotated) -> float:
     name = f'{row.file.parent.name}/{row.file.name}'
     digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], 'big') / 2**32
+    return int.from_bytes(digest[:4], 'big') / 2 ** 32
 
 
 def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -93,6 +84,6 @@ def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
     while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
         height, width = levels[-1].shape[:2]
         # Odd edges are cut, so that a level is exactly half the one before.
-        even = levels[-1][: height // 2 * 2, : width // 2 * 2]
+        even = levels[-1][:height // 2 * 2, :width // 2 * 2]
         levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
     return tuple(levels)

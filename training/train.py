@@ -25,7 +25,7 @@ from training.compose import Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
-from training.network import STRIDES, FaceNetwork, deployed
+from training.network import STRIDES, FaceNetwork, Widths, deployed, widened
 from training.sizes import parse_size
 from training.teacher import Teacher
 
@@ -37,17 +37,8 @@ SIDE = 320
 HARDEST = 8.0
 """A picture without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
-COLUMNS = (
-    'step',
-    'seconds',
-    'rate',
-    *LOSS_NAMES,
-    'total',
-    'validation_ap',
-    'validation_landmark_error',
-    'validation_false_alarms',
-    'validation_empty_pictures',
-)
+COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
+           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
 
 
 @dataclasses.dataclass
@@ -60,6 +51,8 @@ class Options:
     corrections: str = ''
     teacher: str = ''
     steps: int = 10000
+    minutes: float = 0.0
+    width: str = ''
     batch: int = 64
     size: str = '160x160'
     rate: float = 3e-3
@@ -67,6 +60,7 @@ class Options:
     warm_up: int = 300
     average: float = 0.998
     holdout: float = 0.08
+    validation_images: int = 0
     validate_every: int = 500
     checkpoint_every: int = 250
     workers: int = 1
@@ -77,15 +71,19 @@ class Options:
     compile: bool = False
 
 
-def learning_rate(options: Options, step: int) -> float:
-    """Return the rate at ``step``: a linear warm-up, then half a cosine down to the end rate."""
+def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
+    """Return the rate at ``step``: a linear warm-up, then half a cosine down to the end rate.
+
+    :param seconds: how long the training has run; with ``options.minutes`` the cosine ends by
+        the clock if that is before the last step.
+    """
     if step < options.warm_up:
         return options.rate * (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
-    return (
-        options.rate_end
-        + (options.rate - options.rate_end) * (1 + math.cos(math.pi * min(done, 1))) / 2
-    )
+    if options.minutes:
+        done = max(done, seconds / 60 / options.minutes)
+    return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
+        math.pi * min(done, 1))) / 2
 
 
 class Run:
@@ -98,21 +96,21 @@ class Run:
         if options.threads:
             torch.set_num_threads(options.threads)
         network = checkpoint.load_network(options.init) if options.init else FaceNetwork()
+        if options.width:
+            network = widened(network, Widths(*map(int, options.width.split(','))))
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY
-        )
-        self.step = 0
-        self.forward = (
-            torch.compile(self.network, dynamic=False) if options.compile else self.network
-        )
+            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
+        self.step, self.seconds = 0, 0.0
+        self.forward = (torch.compile(self.network, dynamic=False) if options.compile
+                        else self.network)
         self.folder = Path(options.out)
 
     def learn(self, batch) -> dict[str, float]:
         """Take one step; return the losses by name."""
         for group in self.optimiser.param_groups:
-            group['lr'] = learning_rate(self.options, self.step)
+            group['lr'] = learning_rate(self.options, self.step, self.seconds)
         batch = batch.to(self.device)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         reduced = self.options.precision == 'bfloat16'
@@ -128,10 +126,8 @@ class Run:
             self.optimiser.step()
         self._follow()
         self.step += 1
-        return {
-            **{name: float(value.detach()) for name, value in parts.items()},
-            'total': float(total.detach()),
-        }
+        return {**{name: float(value.detach()) for name, value in parts.items()},
+                'total': float(total.detach())}
 
     def _follow(self):
         """Move the running average of the weights; it starts as their plain mean."""
@@ -143,21 +139,16 @@ class Run:
 
     def save(self):
         """Write the state to resume from, and the averaged weights."""
-        checkpoint.save_state(
-            {
-                'step': self.step,
-                'network': self.network.state_dict(),
-                'average': self.average.state_dict(),
-                'optimiser': self.optimiser.state_dict(),
-            },
-            self.folder / 'state.pt',
-        )
+        checkpoint.save_state({
+            'step': self.step, 'seconds': self.seconds, 'network': self.network.state_dict(),
+            'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
+        }, self.folder / 'state.pt')
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
 
     def resume(self):
         """Continue from the state in the run's folder."""
         state = checkpoint.load_state(self.folder / 'state.pt')
-        self.step = state['step']
+        self.step, self.seconds = state['step'], state.get('seconds', 0.0)
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
@@ -194,12 +185,8 @@ class Table:
 
     def add(self, **row):
         """Append one row; it is on disk when this returns."""
-        self.writer.writerow(
-            {
-                name: f'{value:.6g}' if isinstance(value, float) else value
-                for name, value in row.items()
-            }
-        )
+        self.writer.writerow({name: f'{value:.6g}' if isinstance(value, float) else value
+                              for name, value in row.items()})
         self.file.flush()
 
     def close(self):
@@ -228,18 +215,17 @@ def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pict
             raise UserError(f'there is no file {path}', 'name the corrections, or none')
         rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
     kept, held = pictures.split(rows, options.holdout)
+    held = [row for row in held if not row.points_only]
+    if options.validation_images:
+        held = held[::max(1, -(-len(held) // options.validation_images))]
     training, validation = pictures.load(kept, warn), pictures.load(held, warn)
     if not any((~picture.ignore).any() for picture in training):
         raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
     return training, validation
 
 
-def scene_hardness(
-    network: FaceNetwork,
-    training: list[pictures.Picture],
-    device: torch.device,
-    progress: bool = False,
-) -> np.ndarray:
+def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
+                   device: torch.device, progress: bool = False) -> np.ndarray:
     """Return how often to draw each picture without people, float (N,).
 
     Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
@@ -253,13 +239,8 @@ def scene_hardness(
     return hardness
 
 
-def train(
-    options: Options,
-    resume: bool = False,
-    stop_at: int | None = None,
-    warn=tqdm.write,
-    progress: bool = True,
-) -> Run:
+def train(options: Options, resume: bool = False, stop_at: int | None = None,
+          warn=tqdm.write, progress: bool = True) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
     sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
     teacher = Path(options.teacher) if options.teacher else None
@@ -270,32 +251,19 @@ def train(
     if resume:
         run.resume()
     elif (run.folder / 'state.pt').exists():
-        raise UserError(
-            f'{run.folder} holds a run already', 'add --resume, or choose another --out'
-        )
+        raise UserError(f'{run.folder} holds a run already',
+                        'add --resume, or choose another --out')
     (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
     # Asked of the weights that the run began with, so that a resumed one draws the same.
-    hardness = (
-        scene_hardness(checkpoint.load_network(options.init), training, run.device, progress)
-        if options.init
-        else None
-    )
-    batches = Batches(
-        [Composer(training, *size, hardness=hardness) for size in sizes],
-        options.batch,
-        options.seed,
-        teacher,
-    )
+    hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
+                               progress) if options.init else None)
+    batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
+                      options.batch, options.seed, teacher)
     last = min(options.steps, stop_at or options.steps)
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(run.step, last),
-        num_workers=options.workers,
-        worker_init_fn=set_up_worker,
-        prefetch_factor=4 if options.workers else None,
-    )
+    loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
+                        num_workers=options.workers, worker_init_fn=set_up_worker,
+                        prefetch_factor=4 if options.workers else None)
     table = Table(run.folder / 'metrics.csv', run.step)
     try:
         _loop(run, loader, validation, table, last, progress)
@@ -305,23 +273,18 @@ def train(
 
 
 def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
-    options, began = run.options, time.monotonic()
+    options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
-    bar = tqdm(
-        loader,
-        initial=run.step,
-        total=options.steps,
-        desc='training',
-        unit='step',
-        disable=not progress,
-        mininterval=5,
-    )
+    bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
+               disable=not progress, mininterval=5)
     for batch in bar:
+        run.seconds = time.monotonic() - began
         parts = run.learn(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
-        at_end = run.step == last
+        out_of_time = bool(options.minutes) and run.seconds >= 60 * options.minutes
+        at_end = run.step == last or out_of_time
         if run.step % options.checkpoint_every == 0 or at_end:
             run.save()
         validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)
@@ -329,51 +292,44 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
             row = {name: value / counted for name, value in sums.items()}
             if validates:
                 result = validate(run.average, validation, run.device)
-                row |= {
-                    'validation_ap': result.average_precision,
-                    'validation_landmark_error': result.landmark_error,
-                    'validation_false_alarms': result.false_alarms,
-                    'validation_empty_pictures': result.empty_pictures,
-                }
-            table.add(
-                step=run.step,
-                seconds=time.monotonic() - began,
-                rate=learning_rate(options, run.step - 1),
-                **row,
-            )
+                row |= {'validation_ap': result.average_precision,
+                        'validation_landmark_error': result.landmark_error,
+                        'validation_false_alarms': result.false_alarms,
+                        'validation_empty_pictures': result.empty_pictures}
+            table.add(step=run.step, seconds=run.seconds,
+                      rate=learning_rate(options, run.step - 1, run.seconds), **row)
             sums, counted = dict.fromkeys(sums, 0.0), 0
+        if out_of_time:
+            break
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.train',
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+        prog='python -m training.train', description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = found.add_argument
-    add(
-        '--data',
-        required=True,
-        help='folder of pictures with COCO JSON, WIDER FACE text or scored JSON annotations',
-    )
+    add('--data', required=True, help='folder of pictures with COCO JSON, WIDER FACE text or '
+        'scored JSON annotations')
     add('--out', required=True, help='folder of the run: state, weights, metrics, options')
     add('--resume', action='store_true', help='continue the run in --out')
     add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
     add('--steps', type=int, default=Options.steps)
+    add('--minutes', type=float, default=Options.minutes, help='end by the clock: training time '
+        'in minutes over all sessions; 0 = by --steps alone')
+    add('--width', default=Options.width, help='widen the network to STEM,QUARTER,REST channels')
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
-    add(
-        '--size',
-        default=Options.size,
-        help='WIDTHxHEIGHT of a canvas, multiples of 32; several, with commas between, take turns',
-    )
+    add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
+        'several, with commas between, take turns')
     add('--rate', type=float, default=Options.rate, help='highest learning rate')
     add('--rate-end', type=float, default=Options.rate_end, help='learning rate at the end')
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
     add('--average', type=float, default=Options.average, help='decay of the averaged weights')
     add('--holdout', type=float, default=Options.holdout, help='share kept for validation')
+    add('--validation-images', type=int, default=Options.validation_images,
+        help='most images to validate on; 0 = all that are held out')
     add('--validate-every', type=int, default=Options.validate_every, help='steps')
     add('--checkpoint-every', type=int, default=Options.checkpoint_every, help='steps')
     add('--workers', type=int, default=Options.workers, help='processes that make batches')
@@ -381,11 +337,8 @@ def parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=Options.seed)
     add('--device', default=Options.device, help='auto, cpu, cuda, cuda:1')
     add('--precision', choices=('float32', 'bfloat16'), default=Options.precision)
-    add(
-        '--compile',
-        action='store_true',
-        help='compile the network first (takes a minute, and several times faster on a CPU)',
-    )
+    add('--compile', action='store_true', help='compile the network first (takes a minute, '
+        'and several times faster on a CPU)')
     return found
 
 

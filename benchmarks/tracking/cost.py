@@ -74,7 +74,7 @@ class Crowd:
         )
 
     def _at(self, index: int) -> np.ndarray:
-        return self._centers + np.array([5 * np.sin(index / 10) + self._turned(index), 0])
+        return self._centers + np.array([5 * np.sin(index / 10) + self._turned(index), 0.0])
 
     def _turned(self, index: int) -> float:
         return self._sway * np.sin(index / 12)
@@ -91,10 +91,10 @@ def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) ->
         found = crowd.detections(index) if index % interval == 0 else None
         ours.step(image, index * INTERVAL, found)
         timings = ours.tracker.timings
-        spent['ours: between'].append(timings['carry'])
-        spent['ours: looks'].append(timings['look'])
-        spent['ours: rest'].append(timings['fuse'])
-        spent['ours: besides'].append(timings['look'] + timings['fuse'])
+        spent['ours: motion'].append(timings['motion'])
+        spent['ours: appearance'].append(timings['appearance'])
+        spent['ours: association'].append(timings['association'])
+        spent['ours: besides'].append(timings['appearance'] + timings['association'])
         spent['ours: all'].append(timings['total'])
         for name, baseline in baselines.items():
             started = clock()
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--pictures', type=int, default=300, help='per block (%(default)s)')
+    parser.add_argument('--images', type=int, default=300, help='per block (%(default)s)')
     parser.add_argument('--faces', type=int, nargs='+', default=[5, 100])
     parser.add_argument('--intervals', type=int, nargs='+', default=[1, 5])
     args = parser.parse_args()

@@ -43,7 +43,7 @@ PIPELINE = 'import sys; from face_tracking.nodes.pipeline import main; sys.exit(
 """The executable ``pipeline``, wherever it is installed."""
 STAGES = {
     'detector_node': ('preprocess', 'inference', 'decode'),
-    'tracker_node': ('carry', 'fuse', 'publish', 'latency'),
+    'tracker_node': ('motion', 'association', 'publish', 'latency'),
 }
 """The figures of each node's diagnostics that the summary shows."""
 

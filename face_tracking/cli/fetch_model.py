@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from face_tracking.detection.families import PUBLISHED
+from face_tracking.detection.published_models import PUBLISHED
 
 
 def add_arguments(parser: argparse.ArgumentParser):

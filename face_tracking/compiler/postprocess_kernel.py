@@ -5,7 +5,7 @@ An image has a few faces and thousands of cells. In NumPy the calls themselves d
 more than a tenth of the network's time. The function does the same as the family's decoder and
 :mod:`face_tracking.detection.suppression`, in the same order, so that either can replace the
 other. How a cell is decoded is stated by the family's compiled form
-(:mod:`face_tracking.detection.family`).
+(:mod:`face_tracking.detection.compiled_form`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from face_tracking.compiler import tir_builder
 from face_tracking.compiler.artifact import POSTPROCESS
 from face_tracking.compiler.graph import IMAGE, Network
 from face_tracking.compiler.tir_builder import T
+from face_tracking.detection.compiled_form import CompiledForm
 from face_tracking.detection.families import FAMILIES
-from face_tracking.detection.family import CompiledForm
 from face_tracking.detection.postprocess import NUMBERS, OutputLayout, PostProcessParam
 from face_tracking.detection.suppression import LEAST_WEIGHT, VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 
 
 class TirMath:
-    """The functions of `face_tracking.detection.family.CellMath` as expressions of TIR."""
+    """The functions of `face_tracking.detection.compiled_form.CellMath` as expressions of TIR."""
 
     def constant(self, value: float):
         """Return a constant."""

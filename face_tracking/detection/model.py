@@ -28,13 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from face_tracking import files
-from face_tracking.detection.families import PUBLISHED, recognize
-from face_tracking.detection.onnx_utils import LARGEST_SIDE, reshaped, signature
+from face_tracking.detection.families import recognize
+from face_tracking.detection.onnx_utils import LARGEST_SIDE, PROBE, reshaped, signature
+from face_tracking.detection.published_models import PUBLISHED
 from face_tracking.errors import UserError
 
 ENVIRONMENT = 'FACE_TRACKING_MODEL'
 BUNDLED = 'face_tracking.yaml'
 SUFFIXES = ('.yaml', '.onnx')
+DESCRIPTIONS = ('.yaml', '.yml')
 FALLBACKS = ('yunet_n_320_320.onnx', 'face_detection_yunet_2023mar.onnx')
 """Files that are searched for in the cache and in ``../shared/models`` if no model is bundled."""
 GUIDE = 'docs/models.md'
@@ -144,8 +146,8 @@ def load_model(
         or cannot have this input size.
     """
     path = find_model(name)
-    is_onnx = path.suffix not in ('.yaml', '.yml')
-    description = _description_of(path) if is_onnx else read_description(path)
+    is_onnx = path.suffix not in DESCRIPTIONS
+    description = describe(path)
     chosen = _file_for(description, input_size, only=path if path.suffix == '.onnx' else None)
     width, height = input_size or _default_size(description, chosen, is_onnx)
     _check_size(description, chosen, width, height)
@@ -168,7 +170,8 @@ def _check_size(description: ModelDescription, chosen: ModelFile, width: int, he
     if min(width, height) == 0:
         raise UserError(
             f'the model {description.name} leaves the size of its input open',
-            f'give an input size in multiples of {step}, for example {_example(step)}',
+            f'give one as input_size or --long-side, in multiples of {step}, for example '
+            f'{_example(step)}',
         )
     if (width, height) == chosen.size:
         return
@@ -183,6 +186,15 @@ def _check_size(description: ModelDescription, chosen: ModelFile, width: int, he
 
 def _example(step: int) -> str:
     return 'x'.join(str(max(round(side / step), 1) * step) for side in (640, 480))
+
+
+def describe(path: Path) -> ModelDescription:
+    """Return the description of a model: a YAML file's, that beside an ONNX file, or inferred.
+
+    :param path: of the description or the ONNX file, as :func:`find_model` returns it.
+    :raises UserError: it cannot be read, or the network is not recognized.
+    """
+    return read_description(path) if path.suffix in DESCRIPTIONS else _description_of(path)
 
 
 def find_model(name: str | os.PathLike[str] | None = None) -> Path:
@@ -330,25 +342,14 @@ def _description_of(path: Path) -> ModelDescription:
 
 def _inferred(path: Path) -> ModelDescription:
     width, height, outputs = signature(path)
-    recognized = recognize(outputs)
-    if recognized is None:
+    found = recognize(outputs, (width, height) if width and height else PROBE)
+    if found is None:
         raise UserError(
             f'{path} is not a face detector that can be recognized (its outputs are '
             f'{", ".join(list(outputs)[:6])})',
             f'write a description as {GUIDE} shows',
         )
-    family, found = recognized
-    return ModelDescription(
-        name=path.stem,
-        decoder=family.name,
-        outputs=found.outputs,
-        files=(ModelFile(path, width, height),),
-        decoder_options=found.decoder_options,
-        color=found.color,
-        mean=found.mean,
-        scale=found.scale,
-        size_multiple=found.size_multiple,
-    )
+    return ModelDescription(name=path.stem, files=(ModelFile(path, width, height),), **found)
 
 
 def _file_for(

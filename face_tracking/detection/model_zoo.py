@@ -13,8 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from face_tracking import files
-from face_tracking.detection.families import PUBLISHED
-from face_tracking.detection.family import PublishedModel
+from face_tracking.detection.published_models import PUBLISHED, Published
 from face_tracking.errors import UserError
 
 LARGEST = 64 << 20
@@ -59,7 +58,7 @@ def fetch_model(
     return target
 
 
-def _is_complete(path: Path, published: PublishedModel) -> bool:
+def _is_complete(path: Path, published: Published) -> bool:
     try:
         content = files.read_bytes(path, LARGEST, 'model')
     except UserError:
@@ -67,9 +66,7 @@ def _is_complete(path: Path, published: PublishedModel) -> bool:
     return hashlib.sha256(content).hexdigest() == published.sha256
 
 
-def _store(
-    published: PublishedModel, source: str, target: Path, progress: Progress | None
-) -> None:
+def _store(published: Published, source: str, target: Path, progress: Progress | None) -> None:
     """Write to a temporary file beside the target, so that no incomplete model is ever seen."""
     handle, name = tempfile.mkstemp(prefix=f'.{target.name}.', dir=target.parent)
     digest = hashlib.sha256()

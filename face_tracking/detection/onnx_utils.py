@@ -18,6 +18,8 @@ from face_tracking.errors import UserError
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, ValueInfoProto
 
+PROBE = (640, 640)
+"""Width and height at which a network that leaves its input size open is recognized."""
 LARGEST_SIDE = 8192
 """Largest side of a network's input in pixels."""
 OTHER_SIZE = 'use the size it was exported for, or sides that are multiples of its largest stride'
@@ -26,7 +28,8 @@ OTHER_SIZE = 'use the size it was exported for, or sides that are multiples of i
 def signature(path: Path) -> tuple[int, int, dict[str, tuple[int, ...]]]:
     """Return input width, input height and the shape of each output by name.
 
-    A side that the file leaves open is 0.
+    A side that the file leaves open is 0; the shapes of the outputs are then those at the input
+    size :data:`PROBE`.
 
     :raises UserError: the file is not an ONNX model with one image as its input.
     """
@@ -35,9 +38,12 @@ def signature(path: Path) -> tuple[int, int, dict[str, tuple[int, ...]]]:
         shape = _shape(image_input(model.graph, path))
         if len(shape) != 4 or shape[1] not in (0, 3) or max(shape[2:]) > LARGEST_SIDE:
             raise UserError(
-                f'{path} takes an input of shape {shape}, which is not a color image',
+                f'{path} takes an input of shape {"x".join(map(str, shape))}, which is not a '
+                'color image',
                 'give a detector with an input of shape 1x3xHxW',
             )
+        if not all(shape[2:]):
+            model = files.parse_onnx(reshaped(path, *PROBE), path)
         return shape[3], shape[2], {output.name: _shape(output) for output in model.graph.output}
 
 

@@ -12,31 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from face_tracking.detection.candidates import Candidates, Decoder
-from face_tracking.detection.families import FAMILIES, find_family
+from face_tracking.detection.families import FAMILIES
+from face_tracking.detection.families.base import Candidates, Decoder
 from face_tracking.detection.letterbox import Fit
-from face_tracking.detection.model import Model, ModelDescription
-from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD, blend, suppress
-from face_tracking.errors import UserError
+from face_tracking.detection.model import ModelDescription
+from face_tracking.detection.suppression import (
+    MAX_CANDIDATES,
+    VOTE_IOU_THRESHOLD,
+    blend,
+    strongest,
+    suppress,
+)
 
 NUMBERS = 15
 """Numbers of a face: score, x1, y1, x2, y2, five landmarks x, y."""
-
-
-def create_decoder(model: Model) -> Decoder:
-    """Return the decoder that the model's description names.
-
-    :raises UserError: there is no such decoder, or it does not take the stated options.
-    """
-    description = model.description
-    family = find_family(description.decoder, model.name)
-    try:
-        return family.decoder(model.width, model.height, **description.decoder_options)
-    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
-        raise UserError(
-            f'the model {model.name} has wrong options for the decoder {family.name} ({error})',
-            'correct its description',
-        ) from error
 
 
 class PostProcessParam(IntEnum):
@@ -138,6 +127,9 @@ class NumpyPostProcessor(PostProcessor):
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
             return np.zeros((0, NUMBERS), np.float32)
+        if len(candidates.scores) > MAX_CANDIDATES:
+            best = strongest(candidates.scores)
+            candidates = Candidates(*(values[best] for values in candidates))
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
         places = self._merged_places(candidates, kept, nms_threshold)
         scale = np.array((fit, size), np.float32)

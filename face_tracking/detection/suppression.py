@@ -17,8 +17,21 @@ from face_tracking import boxes as box_math
 VOTE_IOU_THRESHOLD = 0.6
 """A suppressed box is averaged into the best one if their IoU is larger than this; boxes with a
 smaller IoU may belong to a neighboring face."""
+MAX_CANDIDATES = 2000
+"""Maximum number of boxes that are compared, the best ones. The time rises with the square of
+their number, and some networks score every cell above a low threshold."""
 LEAST_WEIGHT = 1e-30
 """Smallest weight in the mean; if all scores are 0, all boxes count equally."""
+
+
+def strongest(scores: np.ndarray, count: int = MAX_CANDIDATES) -> np.ndarray | slice:
+    """Return the indices of the ``count`` highest of ``scores`` (N,), in their order.
+
+    Of equal scores at the limit the earlier ones are taken.
+    """
+    if len(scores) <= count:
+        return slice(None)
+    return np.sort(np.argsort(-scores, kind='stable')[:count])
 
 
 def suppress(
@@ -60,15 +73,14 @@ def blend(
     :param iou_threshold: the threshold given to :func:`suppress`.
     """
     found = rows[kept]
-    if len(kept) == len(boxes):
+    removed = np.setdiff1d(np.arange(len(boxes)), kept, assume_unique=True)
+    if not len(removed):
         return found
-    overlap = box_math.iou(boxes[kept], boxes)
+    overlap = box_math.iou(boxes[kept], boxes[removed])
     first = (overlap > iou_threshold).argmax(axis=0)
-    agree = overlap > max(iou_threshold, vote_iou_threshold)
-    agree &= first == np.arange(len(kept))[:, None]
-    agree[:, kept] = np.eye(len(kept), dtype=bool)
+    agree = overlap[first, np.arange(len(removed))] > max(iou_threshold, vote_iou_threshold)
     weights = np.maximum(scores**4, LEAST_WEIGHT)
-    for k in np.flatnonzero(agree.sum(axis=1) > 1):
-        own = weights[agree[k]]
-        found[k] = own @ rows[agree[k]] / own.sum()
+    for k in np.unique(first[agree]):
+        own = np.r_[kept[k], removed[agree & (first == k)]]
+        found[k] = weights[own] @ rows[own] / weights[own].sum()
     return found

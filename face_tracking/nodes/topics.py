@@ -70,7 +70,7 @@ _TOPICS = (
         'sensor_msgs/msg/Image',
         'Images of the camera, bgr8',
         ('camera_node',),
-        ('detector_node', 'tracker_node'),
+        ('detector_node', 'tracker_node', 'recognizer_node'),
         SENSOR,
         max_bytes=0,
     ),
@@ -135,7 +135,15 @@ _TOPICS = (
         'vision_msgs/msg/Detection2DArray',
         'Tracked faces at the stamp of each image, with stable ids; boxes in pixels',
         ('tracker_node',),
-        ('detector_node', 'pan_tilt_node'),
+        ('detector_node', 'pan_tilt_node', 'recognizer_node'),
+    ),
+    Topic(
+        'faces/people',
+        'vision_msgs/msg/Detection2DArray',
+        'Who the tracked faces are: id is the track id, results are hypotheses person:NAME, the '
+        'best first, or unknown',
+        ('recognizer_node',),
+        ('tracker_node', 'pan_tilt_node'),
     ),
     Topic(
         'faces/tracks_predicted',
@@ -241,6 +249,30 @@ _SERVICES = (
         'std_srvs/srv/Trigger',
         'Choose the face by the parameter target again',
         ('pan_tilt_node',),
+    ),
+    ServiceRow(
+        '~/enroll',
+        'std_srvs/srv/Trigger',
+        'Enroll the face with track id person_id, or nearest the center, as person_name',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/rename',
+        'std_srvs/srv/Trigger',
+        'Rename person_name to person_new_name',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/forget',
+        'std_srvs/srv/Trigger',
+        'Delete person_name for good',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/list_people',
+        'std_srvs/srv/Trigger',
+        'Return the names of the people as a JSON list in the message',
+        ('recognizer_node',),
     ),
 )
 SERVICES = {row.name: row for row in _SERVICES}

@@ -26,6 +26,7 @@ from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.people_messages import Names, add_names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
@@ -47,6 +48,10 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
         'The camera is mounted on pan_joint and tilt_joint of joint_states; their motion '
         'predicts the motion of the image',
         read_only=True,
+    )
+    name_tracks: bool = option(
+        False,
+        'Add the name of a recognized person to each entry of faces/tracks as a second hypothesis',
     )
     annotate: bool = option(
         True, 'Offer faces/annotated, which is drawn only while it has subscribers'
@@ -91,6 +96,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._stamp: int | None = None
         self._infos: Input | None = None
         self._followed = 0
+        self._names: Names = {}
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
@@ -106,6 +112,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
+            self.add_input('faces/people', self._on_people, needed=self._needs_names)
         self.start()
 
     def submit(self, frame: Frame) -> None:
@@ -122,6 +129,13 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which place the faces in space."""
         self._camera = model
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for faces/tracks, markers and annotated images.
+
+        Callable from any thread.
+        """
+        self._names = names
 
     def apply(self, changed: set[str]) -> None:
         """Follow on with other options; ids stay."""
@@ -165,6 +179,13 @@ class TrackerNode(FaceNode[TrackerParameters]):
             or self._markers.get_subscription_count() > 0
             or self._scaled_infos.get_subscription_count() > 0
         )
+
+    def _needs_names(self) -> bool:
+        shown = self._looked_at() or self._markers.get_subscription_count() > 0
+        return (shown or self.parameters.name_tracks) and self.publishers_of('faces/people') > 0
+
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
 
     def _on_image(self, message: Image) -> None:
         try:
@@ -224,7 +245,10 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
-            self._tracks.publish(tracks_to_message(tracks, header))
+            message = tracks_to_message(tracks, header)
+            if self.parameters.name_tracks:
+                add_names(message, self._names)
+            self._tracks.publish(message)
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
@@ -238,7 +262,9 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._publish_camera(frame)
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(to_markers(tracks, camera, header, self.parameters.face_height))
+            self._markers.publish(
+                to_markers(tracks, camera, header, self.parameters.face_height, self._labels())
+            )
         if self._looked_at():
             self._annotator.submit((frame, tracks))
 
@@ -252,6 +278,13 @@ class TrackerNode(FaceNode[TrackerParameters]):
             header = to_header(frame.stamp, frame.frame_id)
             self._scaled_infos.publish(to_camera_info(camera, header))
 
+    def _labels(self) -> dict[int, str]:
+        return {
+            int(track): name
+            for track, (name, _) in self._names.items()
+            if name and track.isdecimal()
+        }
+
     def _looked_at(self) -> bool:
         if self.load_level >= LoadLevel.NO_ANNOTATION:
             return False
@@ -261,7 +294,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        annotated = annotate(frame.image, tracks, self._trails.add(tracks))
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks), labels=self._labels())
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
             self._annotated.publish(to_image(annotated, header))

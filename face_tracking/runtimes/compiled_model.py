@@ -14,7 +14,7 @@ import numpy as np
 
 from face_tracking.compiler.artifact import DOWNSCALE, POSTPROCESS, TrustedLibrary
 from face_tracking.compiler.gpu import gpu_devices as gpu
-from face_tracking.detection.candidates import logit
+from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.postprocess import (
     NUMBERS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which detection continues which track: arrays over all pairs, never a loop over them."""
+"""Association: which detection continues which track, in three rounds."""
 
 from __future__ import annotations
 
@@ -10,190 +10,182 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.appearance import SIZE, difference, differences
+from face_tracking.tracking.arrays import Bools, Floats, Ints
+from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 
 GATE = 16.0
-"""Squared distance in standard deviations, over four numbers, within which a pair is likely."""
+"""Squared Mahalanobis distance, over four components, within which a pair is plausible."""
+
+DIFFERENT_PERSON = 0.9
+"""Appearance distance from which a face is another person, even in the expected position."""
 
 _FORBIDDEN = 1e6
-_UNCLEAR = 0.4  # what a difference in looks counts as where it cannot be told
-_STRANGER = 0.9  # from this difference on even a face in the right place is another's
-_PLACE_HELPS = 2.0  # a lost face in the right place may differ that many times as much
-_WEAK_OVERLAP = 0.3
-_OBVIOUS, _TOUCH = 0.5, 0.02  # overlap that nobody else's can match; none to speak of
+_UNKNOWN_DISTANCE = 0.4  # what an appearance distance that is not known counts as
+_POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected position
+_WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
+_CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
 
 
 class SpatialCost:
-    """How well N tracks and M detections agree in place.
+    """How well the positions of N tracks and M detections agree.
 
-    :param states: beliefs about the tracks.
+    :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
-    :param iou_threshold: overlap from which a pair is likely, however certain the place.
-    :ivar overlap: intersection over union, float (N, M).
+    :param iou_threshold: overlap from which a pair is plausible, however certain the position.
+    :ivar iou: intersection over union of each pair, float (N, M).
     """
 
-    def __init__(self, states: States, boxes: np.ndarray, iou_threshold: float):
+    def __init__(self, states: States, boxes: Floats, iou_threshold: float):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
-        self.overlap = box_arithmetic.iou(states.boxes(), boxes)
+        self.iou = box_arithmetic.iou(states.boxes(), boxes)
 
     @cached_property
-    def _distance(self) -> np.ndarray:
+    def distance(self) -> Floats:
+        """The squared Mahalanobis distance of each pair, float (N, M)."""
         return self._states.distances(self._boxes)
 
     @cached_property
-    def likely(self) -> np.ndarray:
-        """Which pairs may be, bool (N, M)."""
-        likely = self.overlap >= max(self._iou_threshold, 1e-6)
-        likely |= self._distance < GATE
-        return likely
+    def gate(self) -> Bools:
+        """Which pairs are plausible, bool (N, M)."""
+        return (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
 
     @cached_property
-    def cost(self) -> np.ndarray:
-        """What a pair costs, float (N, M), 0 to 1.5."""
-        cost = np.minimum(self._distance / GATE, 1.0)
-        cost -= 0.5 * self.overlap
-        cost += 0.5
-        return cost
+    def cost(self) -> Floats:
+        """What each pair costs, float (N, M), 0 to 1.5."""
+        return np.minimum(self.distance / GATE, 1.0) + 0.5 * (1 - self.iou)
 
-    def obvious(self, tracks: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the pairs of a track and a detection where overlap alone leaves no doubt.
+    def unambiguous_pairs(self, visible: Bools) -> tuple[Ints, Ints] | None:
+        """Return the tracks and detections that match when their overlap leaves no doubt.
 
-        That is so when each detection lies on a track of its own, one of ``tracks``, bool (N,),
-        and touches no other.
+        That is so when each detection overlaps one track of its own, one of the ``visible`` ones
+        (N,), and touches no other.
 
-        :returns: tracks, rising, and their detections, int (M,) each; None where there is doubt.
+        :returns: tracks, rising, and their detections, int (M,) each; None in case of doubt.
         """
-        rows, columns = (self.overlap > _TOUCH).nonzero()
-        count = self.overlap.shape[1]
-        if (
-            count
-            and count == len(rows) == np.count_nonzero(self.overlap > _OBVIOUS)
-            and _are_pairs(rows)
-            and _are_pairs(columns)
-            and all(tracks.take(rows).tolist())
-        ):
+        rows, columns = np.nonzero(self.iou > _TOUCHING_IOU)
+        count = self.iou.shape[1]
+        certain = count == len(rows) and bool((self.iou[rows, columns] > _CERTAIN_IOU).all())
+        if count and certain and _one_to_one(rows, columns) and visible[rows].all():
             return rows, columns
         return None
 
-    def settled(self, tracks: np.ndarray) -> np.ndarray:
-        """Return the detections whose track is beyond doubt and one of ``tracks``, bool (M,).
+    def confirmed(self, tracks: Bools) -> Bools:
+        """Return the detections whose track is certain by position alone, bool (M,).
 
-        :param tracks: bool (N,).
+        :param tracks: bool (N,), the tracks that may be certain.
         """
-        settled = np.zeros(self.likely.shape[1], bool)
-        rows, columns = np.nonzero(self.likely)
+        confirmed = np.zeros(self.gate.shape[1], bool)
+        rows, columns = np.nonzero(self.gate)
         if len(rows):
             alone = np.bincount(rows)[rows] + np.bincount(columns)[columns] == 2
-            alone &= tracks[rows]
-            alone &= self.overlap[rows, columns] > _OBVIOUS
-            settled[columns[alone]] = True
-        return settled
+            alone &= tracks[rows] & (self.iou[rows, columns] > _CERTAIN_IOU)
+            confirmed[columns[alone]] = True
+        return confirmed
 
 
 @dataclass(frozen=True, eq=False)
-class Appearance:
-    """How tracks or detections look.
+class Matches:
+    """Pairs of a track and a detection.
 
-    :ivar values: float32 (N, SIZE), see :mod:`~face_tracking.tracking.appearance`.
-    :ivar known: bool (N,), which can be told at all.
+    :ivar tracks: int (K,), rising.
+    :ivar detections: int (K,).
+    :ivar reid: bool (K,), whether the track was found by its appearance alone, at another position
+        than expected.
     """
 
-    values: np.ndarray
-    known: np.ndarray
+    tracks: Ints
+    detections: Ints
+    reid: Bools
 
-    @classmethod
-    def none(cls, count: int) -> Appearance:
-        """Return the looks of ``count`` faces of which nothing is known."""
-        return cls(np.zeros((count, SIZE), np.float32), np.zeros(count, bool))
-
-    def __getitem__(self, rows) -> Appearance:
-        """Pick rows by index array or mask."""
-        return Appearance(self.values[rows], self.known[rows])
-
-    def could_be(self, others: Appearance) -> bool:
-        """Say whether none of these looks is a stranger's to the one in its row of others."""
-        strange = difference(self.values, others.values) >= _STRANGER
-        return not np.count_nonzero(strange & self.known & others.known)
+    def __len__(self) -> int:
+        return len(self.tracks)
 
 
-def assign(cost: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pair rows with columns: as many allowed pairs as can be had, at the least total cost.
+def assign(cost: Floats, allowed: Bools) -> tuple[Ints, Ints]:
+    """Pair rows with columns: as many allowed pairs as possible, at the smallest total cost.
 
-    The problem is Kuhn's (H. W. Kuhn, "The Hungarian Method for the Assignment Problem", 1955).
+    The problem is the one of H. W. Kuhn, "The Hungarian Method for the Assignment Problem", 1955.
 
     :param cost: float (N, M), of modest size (its sum well below a million).
     :param allowed: bool (N, M).
     :returns: the rows and the columns of the pairs, int (K,) each.
     """
-    rows, columns = allowed.nonzero()
-    if len(rows) <= len(cost) and _are_pairs(rows) and _are_pairs(columns):
-        return rows, columns  # nothing to choose: so it is nearly always
+    rows, columns = np.nonzero(allowed)
+    if _one_to_one(rows, columns):
+        return rows, columns  # the usual case: nothing to choose
     rows, columns = linear_sum_assignment(np.where(allowed, cost, _FORBIDDEN))
-    good = allowed[rows, columns]
-    return rows[good], columns[good]
+    kept = allowed[rows, columns]
+    return rows[kept], columns[kept]
 
 
 def associate(
-    places: SpatialCost,
-    tracks: Appearance,
-    remembered: np.ndarray,
-    detections: Appearance,
-    strong: np.ndarray,
-    appearance_threshold: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Match M detections to N tracks in three stages.
+    spatial: SpatialCost,
+    cues: CueSet,
+    tracks: Floats,
+    detections: Floats,
+    lost: Bools,
+    strong: Bools,
+    threshold: float,
+) -> Matches:
+    """Match M detections to N tracks in three rounds.
 
-    First strong detections, by place and looks. Then weak ones with the tracks left over: such a
-    detection is more often a true face seen badly than a false one where a track is expected
-    anyway (Y. Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection
-    Box", 2022); only its place counts, for what is seen badly looks like nobody. Last, strong
-    ones by looks alone, wherever they are.
+    1. Strong detections with tracks, by position and appearance.
+    2. Weak detections with the visible tracks that are left, by position: such a detection is more
+       often a face seen badly than a false alarm where a track is expected anyway (Y. Zhang et
+       al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", 2022).
+    3. Strong detections with tracks that are left, by appearance alone.
 
-    :param remembered: bool (N,), the tracks that were lost from sight: place is not enough.
-    :param strong: bool (M,).
-    :param appearance_threshold: difference in looks up to which two faces are the same by that alone.
-    :returns: for each detection the row of its track, int (M,), -1 where it has none; and
-        whether it was found in another place than expected, bool (M,).
+    :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
+    :param detections: float32 (M, size), descriptors of the detections.
+    :param lost: bool (N,), tracks that are not visible: their position alone is not enough.
+    :param strong: bool (M,), detections with a score that may spawn a track.
+    :param threshold: appearance distance up to which two faces are the same by that alone.
     """
-    match = np.full(len(strong), -1)
-    if not len(remembered) or not len(match):
-        return match, np.zeros(len(match), bool)
-    by_looks = bool(detections.known.any())
-    in_sight = ~remembered[:, None]
-    likely = places.likely & strong
-    if by_looks:
-        comparable = tracks.known[:, None] & detections.known
-        limit = np.where(remembered, _PLACE_HELPS * appearance_threshold, _STRANGER)[:, None]
-        looks = differences(tracks.values, detections.values, comparable & likely)
-        first = likely & np.where(comparable, looks < limit, in_sight)
-        _pair(match, places.cost + np.where(comparable, looks, _UNCLEAR), first)
-    else:
-        _pair(match, places.cost, likely & in_sight)
-    if not strong.all():
-        second = (places.overlap >= _WEAK_OVERLAP) & places.likely & ~strong & in_sight
-        _pair(match, places.cost, second)
-    by_place = match >= 0
-    if not by_looks or by_place.all():
-        return match, np.zeros(len(match), bool)
-    left = comparable & strong & ~by_place
-    left[match[by_place]] = False
-    if left.any():
-        looks = differences(tracks.values, detections.values, left)
-        _pair(match, looks, left & (looks < appearance_threshold))
-    return match, (match >= 0) & ~by_place
+    free = _Free(*spatial.gate.shape)
+    candidates = spatial.gate & strong
+    distance = cues.distances(tracks, detections, candidates)
+    unknown = np.isnan(distance)
+    limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
+    allowed = candidates & np.where(unknown, ~lost[:, None], distance < limit)
+    free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
+
+    allowed = spatial.gate & (spatial.iou >= _WEAK_IOU) & ~strong & ~lost[:, None]
+    free.match(spatial.cost, allowed)
+
+    by_position = free.match_of.copy()
+    remaining = free.pairs() & strong
+    if remaining.any():
+        distance = cues.distances(tracks, detections, remaining)
+        free.match(distance, distance < threshold)
+    return free.matches(by_position)
 
 
-def _pair(match: np.ndarray, cost: np.ndarray, allowed: np.ndarray) -> None:
-    """Add the best pairs among what is not yet matched to ``match`` (M,)."""
-    taken = match >= 0
-    if taken.any():
-        allowed = allowed & ~taken
-        allowed[match[taken]] = False
-    rows, columns = assign(cost, allowed)
-    match[columns] = rows
+class _Free:
+    """The tracks and detections that are not matched yet, and the matches so far."""
+
+    def __init__(self, tracks: int, detections: int):
+        self._tracks = np.ones(tracks, bool)
+        self.match_of = np.full(detections, -1)  # the track of each detection
+
+    def pairs(self) -> Bools:
+        """Return the pairs that are free, bool (N, M)."""
+        return self._tracks[:, None] & (self.match_of < 0)
+
+    def match(self, cost: Floats, allowed: Bools) -> None:
+        """Match what is free and allowed, bool (N, M), at the smallest cost."""
+        rows, columns = assign(cost, allowed & self.pairs())
+        self._tracks[rows] = False
+        self.match_of[columns] = rows
+
+    def matches(self, by_position: Ints) -> Matches:
+        """Return the matches; those that are not in ``by_position`` are by appearance."""
+        detections = np.flatnonzero(self.match_of >= 0)
+        detections = detections[np.argsort(self.match_of[detections])]
+        tracks = self.match_of[detections]
+        return Matches(tracks, detections, by_position[detections] < 0)
 
 
-def _are_pairs(indices: np.ndarray) -> bool:
-    """Say whether no index occurs twice."""
-    return len(set(indices.tolist())) == len(indices)
+def _one_to_one(rows: Ints, columns: Ints) -> bool:
+    """Return whether no row and no column occurs twice."""
+    return len(set(rows.tolist())) == len(rows) == len(set(columns.tolist()))

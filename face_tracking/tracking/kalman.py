@@ -1,224 +1,208 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How faces move: a Kalman filter in seconds, for all faces at once.
+"""The motion model: a Kalman filter in continuous time, for all faces at once.
 
-The state of a face is center x, center y, log width and log height, each with its rate of
-change. The four do not mix, so the filter is four filters of two numbers (R. E. Kalman, "A New
-Approach to Linear Filtering and Prediction Problems", 1960). A rate fades with a time constant,
-driven by white noise: what is not measured comes to rest (R. A. Singer, "Estimating Optimal
-Tracking Filter Performance for Manned Maneuvering Targets", 1970, with velocity in the place of
-acceleration). Means and covariances of all faces lie in one array, so that a prediction is one
-product of matrices: for a few faces it is the calls that cost, not the numbers. Dear are those
-where NumPy must make two shapes agree; ``dot`` is cheap, ``@`` not.
+The state of a face is the center x, the center y, the logarithm of the width and the logarithm of
+the height, each with its rate of change. The four components are independent, so the filter
+consists of four filters with two numbers each (R. E. Kalman, "A New Approach to Linear Filtering
+and Prediction Problems", 1960). Rates decay exponentially and are driven by white noise: a face
+that is not measured comes to rest (R. A. Singer, "Estimating Optimal Tracking Filter Performance
+for Manned Maneuvering Targets", 1970, with velocity in place of acceleration). All functions work
+on arrays over the N faces.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
+from face_tracking.tracking.arrays import Floats, Rows
 from face_tracking.tracking.optical_flow import Warp
 
-# In face sizes (center) or in logarithms (size), per second where a rate is meant.
-FADING_SECONDS = np.array([[1.0, 1.0, 0.5, 0.5]]).T
-AGITATION = np.array([[3.0, 3.0, 0.6, 0.6]]).T
-FIRST_RATE = np.array([[1.5, 1.5, 0.3, 0.3]]).T
-DETECTION_NOISE = np.array([[0.04, 0.04, 0.06, 0.06]]).T
-_GATE_NOISE = np.array([[0.12, 0.12, 0.15, 0.15]]).T
 
-_LOG_LEAST, _LOG_MOST = np.array(-2.0), np.array(12.0)  # of a size
-_SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0
-_TICKS = 1e4  # per second: to which a prediction's time is rounded, so that few occur
+def _column(center: float, size: float) -> Floats:
+    """Return a constant for each component, (4, 1)."""
+    return np.array([[center], [center], [size], [size]])
 
-VALUE, RATE = 0, 1
 
-# Matrices that make a box of cx, cy, w, h; those of a box; and of a state's values the logarithms
-# of what its variances are counted in.
-_TO_BOX = np.array([[1, 0, -0.5, 0], [0, 1, 0, -0.5], [1, 0, 0.5, 0], [0, 1, 0, 0.5]])
-_FROM_BOX = np.array([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
-_LOG_UNITS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]], float)
+# Units: face sizes (the square root of the area) for the center, logarithms for the size.
+RATE_DECAY = _column(1.0, 0.5)  # time constant, seconds
+RATE_NOISE = _column(3.0, 0.6)  # standard deviation gained in one second, per second
+INITIAL_RATE = _column(1.5, 0.3)  # standard deviation, per second
+DETECTION_NOISE = _column(0.04, 0.06)
+_GATE_NOISE = _column(0.12, 0.15)
+
+_SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0  # seconds
+_LONGEST_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
+_LOG_SIZE_MIN, _LOG_SIZE_MAX = -2.0, 12.0
 
 
 class States:
-    """Gaussian beliefs about N faces, in step with the caller's ids.
+    """Gaussian estimates of the boxes of N faces and of their rates of change.
 
-    :ivar belief: float64 (2, 3, 4, N). First index: the value, or its rate per second. Second:
-        what is expected of it, its covariance with the value, that with the rate. Third: cx, cy
-        (pixels), log w, log h. Not to be written to.
+    Instances are not modified; every method returns a new one.
+
+    :ivar mean: float64 (2, 4, N): the values and their rates per second, of center x, center y
+        (pixels), log width and log height.
+    :ivar covariance: float64 (3, 4, N): the variance of the value, the covariance of value and
+        rate, the variance of the rate.
     """
 
-    __slots__ = ('_boxes', 'belief')
+    __slots__ = ('_boxes', 'covariance', 'mean')
 
-    def __init__(self, belief: np.ndarray):
-        self.belief = belief
-        self._boxes: np.ndarray | None = None
+    def __init__(self, mean: Floats, covariance: Floats):
+        self.mean = mean
+        self.covariance = covariance
+        self._boxes: Floats | None = None
 
     @classmethod
     def empty(cls) -> States:
         """Return the states of no face."""
-        return cls(np.zeros((2, 3, 4, 0)))
+        return cls(np.zeros((2, 4, 0)), np.zeros((3, 4, 0)))
 
     @classmethod
-    def at_rest(cls, boxes: np.ndarray) -> States:
-        """Return first states of faces detected at ``boxes`` (N, 4)."""
+    def from_boxes(cls, boxes: Floats) -> States:
+        """Return the initial states of faces detected at ``boxes`` (N, 4)."""
         values = _values(boxes)
         units = _units(values)
-        belief = np.zeros((2, 3, *values.shape))
-        belief[VALUE, 0] = values
-        belief[VALUE, 1] = DETECTION_NOISE**2 * units
-        belief[RATE, 2] = FIRST_RATE**2 * units
-        return cls(belief)
+        mean = np.stack([values, np.zeros_like(values)])
+        variance, rate_variance = DETECTION_NOISE**2 * units, INITIAL_RATE**2 * units
+        return cls(mean, np.stack([variance, np.zeros_like(values), rate_variance]))
 
     def __len__(self) -> int:
-        return self.belief.shape[-1]
+        return self.mean.shape[-1]
 
-    def __getitem__(self, rows) -> States:
-        """Pick faces by index array or mask; the result shares nothing with this one."""
-        return States(self.belief[..., rows])
-
-    @property
-    def values(self) -> np.ndarray:
-        """The expected cx, cy (pixels), log w, log h, float64 (4, N)."""
-        return self.belief[VALUE, 0]
+    def __getitem__(self, rows: Rows) -> States:
+        """Pick faces by index array, mask or slice."""
+        return States(self.mean[..., rows], self.covariance[..., rows])
 
     @property
-    def rates(self) -> np.ndarray:
-        """How fast they are expected to change, per second, float64 (4, N)."""
-        return self.belief[RATE, 0]
+    def values(self) -> Floats:
+        """The expected center x, center y (pixels), log width and log height, float64 (4, N)."""
+        return self.mean[0]
 
-    def joined(self, other: States) -> States:
-        """Return these faces with those of ``other`` after them."""
-        return States(np.concatenate([self.belief, other.belief], axis=-1))
+    @property
+    def rates(self) -> Floats:
+        """The expected change of the values per second, float64 (4, N)."""
+        return self.mean[1]
 
-    def replaced(self, rows: np.ndarray, other: States) -> States:
-        """Return these states with those of ``other`` in ``rows``."""
-        belief = self.belief.copy()
-        belief[..., rows] = other.belief
-        return States(belief)
-
-    def boxes(self) -> np.ndarray:
-        """Return the boxes, float64 (N, 4), not to be written to."""
+    def boxes(self) -> Floats:
+        """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
         if self._boxes is None:
-            rows = self.values.copy()
-            np.exp(rows[2:], out=rows[2:])
-            self._boxes = rows.T.dot(_TO_BOX.T)
+            center, half = self.values[:2], np.exp(self.values[2:]) / 2
+            self._boxes = np.concatenate([center - half, center + half]).T
         return self._boxes
 
-    def predicted(self, seconds: float) -> States:
-        """Return the states ``seconds`` later, to a tenth of a millisecond."""
-        _, transition, noise = _prediction(round(seconds * _TICKS))
-        belief = transition.dot(self.belief.reshape(24, -1))
-        belief += noise.dot(_units(self.values))
-        sizes = belief[2:4]
-        np.minimum(np.maximum(sizes, _LOG_LEAST), _LOG_MOST, out=sizes)
-        return States(belief.reshape(self.belief.shape))
+    def joined(self, other: States) -> States:
+        """Return these faces followed by those of ``other``."""
+        return States(
+            np.concatenate([self.mean, other.mean], axis=-1),
+            np.concatenate([self.covariance, other.covariance], axis=-1),
+        )
 
-    def seen_at(self, boxes: np.ndarray, noise: np.ndarray | float = 1.0) -> States:
+    def replaced(self, rows: Rows, other: States) -> States:
+        """Return these states with those of ``other`` in ``rows``."""
+        mean, covariance = self.mean.copy(), self.covariance.copy()
+        mean[..., rows], covariance[..., rows] = other.mean, other.covariance
+        return States(mean, covariance)
+
+    def predicted(self, seconds: float) -> States:
+        """Return the states ``seconds`` later."""
+        seconds = min(max(seconds, _SHORTEST_PREDICTION), _LONGEST_PREDICTION)
+        decay, reach = _decay(seconds)
+        noise = RATE_NOISE**2 * min(seconds, _LONGEST_NOISE) * _units(self.values)
+        (value, rate), (variance, joint, rate_variance) = self.mean, self.covariance
+        mean, covariance = np.empty_like(self.mean), np.empty_like(self.covariance)
+        mean[0] = value + reach * rate
+        mean[1] = decay * rate
+        mean[0, 2:] = np.minimum(np.maximum(mean[0, 2:], _LOG_SIZE_MIN), _LOG_SIZE_MAX)
+        covariance[0] = variance + reach * (2 * joint + reach * (rate_variance + noise / 3))
+        covariance[1] = decay * (joint + reach * rate_variance) + reach * noise / 2
+        covariance[2] = decay**2 * rate_variance + noise
+        return States(mean, covariance)
+
+    def detected(self, boxes: Floats, noise: Floats | float = 1.0) -> States:
         """Return the states after each face was detected at its row of ``boxes`` (N, 4).
 
         :param noise: factor on the standard deviation of a detection, scalar or (N,).
         """
-        deviation = DETECTION_NOISE * noise
-        deviation *= deviation
-        return self._corrected(_values(boxes), deviation * _units(self.values), VALUE)
+        variance = (DETECTION_NOISE * noise) ** 2 * _units(self.values)
+        return self._corrected(_values(boxes), variance, 0)
 
-    def moved_by(self, motion: np.ndarray, seconds: float, deviation: np.ndarray) -> States:
-        """Return the states before a prediction of ``seconds`` in which a carrier saw motion.
+    def moved(self, motion: Floats, seconds: float, deviation: Floats) -> States:
+        """Return the states before a prediction in which a motion was measured in the images.
 
-        :param motion: float64 (N, 4), change of cx, cy, log w, log h.
-        :param deviation: its standard deviation, float64 (N, 4), in the same units; infinite
-            where nothing was measured.
+        The measurement corrects the rates, so that the prediction reproduces it.
+
+        :param motion: float64 (N, 4), change of center x, center y, log width, log height.
+        :param seconds: the time in which the faces moved.
+        :param deviation: standard deviation of the motion, float64 (N, 4); infinite where
+            nothing was measured.
         """
-        reach, _, _ = _prediction(round(seconds * _TICKS))
-        deviation = deviation.T / reach
-        deviation *= deviation
-        return self._corrected(motion.T / reach, deviation, RATE)
+        _, reach = _decay(min(max(seconds, _SHORTEST_PREDICTION), _LONGEST_PREDICTION))
+        return self._corrected(motion.T / reach, (deviation.T / reach) ** 2, 1)
 
-    def distances(self, boxes: np.ndarray) -> np.ndarray:
-        """Return how far detections (M, 4) are from each face, squared, in deviations, (N, M).
+    def distances(self, boxes: Floats) -> Floats:
+        """Return the squared Mahalanobis distance of each detection (M, 4) to each face, (N, M).
 
-        P. C. Mahalanobis, "On the Generalised Distance in Statistics", 1936. The detections are
-        held to be much less exact than they are, as those of half-hidden faces are.
+        The noise of a detection is taken larger than it is, because the box of a partly occluded
+        face is inaccurate.
         """
-        values, expected = _values(boxes), self.values
-        variance = _GATE_NOISE**2 * _units(expected)
-        variance += self.belief[VALUE, 1]
-        # (z - m)^2 / s, summed, as three products of matrices; small boxes' logarithms and
-        # thousands of pixels leave enough digits for that.
-        weight = 1 / variance
-        weighted = expected * weight
-        squares = weight.T @ (values * values)
-        squares -= (2 * weighted).T @ values
-        squares += (weighted * expected).sum(axis=0)[:, None]
-        return np.maximum(squares, 0.0, out=squares)
+        expected = self.values
+        variance = self.covariance[0] + _GATE_NOISE**2 * _units(expected)
+        difference = expected[:, :, None] - _values(boxes)[:, None]
+        return (difference * difference / variance[:, :, None]).sum(axis=0)
 
     def warped(self, warp: Warp) -> States:
-        """Return the states after the camera moved and took the background along."""
-        belief = self.belief.copy()
-        belief[:, 0, :2] = warp.matrix @ belief[:, 0, :2]
-        belief[VALUE, 0, :2] += warp.offset[:, None]
-        belief[VALUE, 0, 2:] += math.log(warp.zoom)
-        return States(belief)
+        """Return the states after the camera moved and the background followed ``warp``."""
+        mean = self.mean.copy()
+        mean[:, :2] = warp.matrix @ mean[:, :2]
+        mean[0, :2] += warp.offset[:, None]
+        mean[0, 2:] += math.log(warp.zoom)
+        return States(mean, self.covariance)
 
-    def shifted(self, shift: np.ndarray) -> States:
+    def shifted(self, shift: Floats) -> States:
         """Return the states with the centers moved by ``shift`` (2, N), pixels."""
-        belief = self.belief.copy()
-        belief[VALUE, 0, :2] += shift
-        return States(belief)
+        mean = self.mean.copy()
+        mean[0, :2] += shift
+        return States(mean, self.covariance)
 
     def scaled(self, across: float, down: float) -> States:
-        """Return the states in an image that is ``across`` times as wide, ``down`` as high."""
+        """Return the states in an image ``across`` times as wide and ``down`` times as high."""
         factors = np.array([across, down, 1.0, 1.0])[:, None]
-        belief = self.belief * np.stack([factors, factors**2, factors**2])
-        belief[VALUE, 0, 2:] += np.log([[across], [down]])
-        return States(belief)
+        mean = self.mean * factors
+        mean[0, 2:] += np.log([[across], [down]])
+        return States(mean, self.covariance * factors**2)
 
-    def _corrected(self, measured: np.ndarray, variance: np.ndarray, which: int) -> States:
-        """Return the states after measuring values (``which`` 0) or rates (1), both (4, N).
+    def _corrected(self, measured: Floats, variance: Floats, which: int) -> States:
+        """Return the states after values (``which`` 0) or rates (1) were measured, (4, N).
 
-        :param variance: infinite where nothing was measured.
+        :param variance: of the measurement; infinite where nothing was measured.
         """
-        surprise = self.belief[which].copy()  # with its covariances, which shrink likewise
-        np.subtract(surprise[0], measured, out=surprise[0])
-        gain = self.belief[:, 1 + which] / (surprise[1 + which] + variance)
-        return States(self.belief - gain[:, None] * surprise)
+        # The covariances of the measured quantity with value and rate.
+        shared = self.covariance[which : which + 2]
+        gain = shared / (self.covariance[2 * which] + variance)
+        mean = self.mean + gain * (measured - self.mean[which])
+        covariance = self.covariance.copy()
+        covariance[:2] -= gain * shared[0]
+        covariance[2] -= gain[1] * shared[1]
+        return States(mean, covariance)
 
 
-@lru_cache(maxsize=1024)
-def _prediction(ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what a prediction over so many ticks is made of.
-
-    :returns: how far a rate of 1 gets, (4, 1); what becomes of a belief, (24, 24); and what is
-        added to it, (24, 4), times the units.
-    """
-    seconds = min(max(ticks / _TICKS, _SHORTEST_PREDICTION), _LONGEST_PREDICTION)
-    kept = np.exp(-seconds / FADING_SECONDS)
-    reach = FADING_SECONDS * (1 - kept)
-    # However long ago, a face is believed to be within a bounded distance.
-    strength = AGITATION**2 * min(seconds, 2.0)
-    transition, noise = np.zeros((2, 3, 4, 2, 3, 4)), np.zeros((2, 3, 4, 4))
-    for part in range(4):
-        k, r = kept[part, 0], reach[part, 0]
-        step = np.array([[1, r], [0, k]])
-        # The mean becomes step @ mean, the covariance step @ covariance @ step.T.
-        transition[:, 0, part, :, 0, part] = step
-        transition[:, 1:, part, :, 1:, part] = np.einsum('ik,jl->ijkl', step, step)
-        noise[:, 1:, part, part] = strength[part] * [[r * r / 3, r / 2], [r / 2, 1]]
-    return reach, transition.reshape(24, 24), noise.reshape(24, 4)
+def _decay(seconds: float) -> tuple[Floats, Floats]:
+    """Return what is left of a rate after a time, and how far a rate of 1 gets, (4, 1) each."""
+    decay = np.exp(-seconds / RATE_DECAY)
+    return decay, RATE_DECAY * (1 - decay)
 
 
-def _values(boxes: np.ndarray) -> np.ndarray:
-    """Return cx, cy, log w, log h, float64 (4, N), of boxes (N, 4)."""
-    values = _FROM_BOX.dot(boxes.T)
-    np.log(values[2:], out=values[2:])
-    return values
+def _values(boxes: Floats) -> Floats:
+    """Return center x, center y, log width and log height, float64 (4, N), of boxes (N, 4)."""
+    low, high = boxes[:, :2].T, boxes[:, 2:].T
+    return np.concatenate([(low + high) / 2, np.log(high - low)])
 
 
-def _units(values: np.ndarray) -> np.ndarray:
-    """Return what the variances of cx, cy, log w, log h are counted in, float64 (4, N).
-
-    For the center that is the face's area, pixels.
-    """
-    units = _LOG_UNITS.dot(values)
-    return np.exp(units, out=units)
+def _units(values: Floats) -> Floats:
+    """Return the squared unit of each component, float64 (4, N): for the center, the area."""
+    units = np.ones(values.shape)
+    units[:2] = np.exp(values[2] + values[3])
+    return units

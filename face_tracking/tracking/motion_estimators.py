@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What carries a face from image to image while no detection tells where it is.
+"""Motion estimators: how far each face moved from one image to the next.
 
-A carrier reports how far each face moved since the image before, not where it is: where is the
-business of the detections, and a late one must be able to move the past without the carrier.
+They report motion, not positions: positions come from the detections, and a late detection must
+be able to correct the past without the motion estimator.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _SMALLEST_SIDE = 8.0
 class MotionEstimator(ABC):
     """Measures the motion of faces, and of the background, between consecutive images.
 
-    :param background: whether to measure that of the background.
-    :ivar needs_reinitialization: whether :meth:`restart` is to be called.
+    :param background: whether to measure the motion of the background.
+    :ivar needs_reinitialization: whether :meth:`reinitialize` is to be called after detections.
     """
 
     def __init__(self, background: bool):
@@ -30,7 +30,7 @@ class MotionEstimator(ABC):
         self.needs_reinitialization = False
 
     @abstractmethod
-    def carry(
+    def estimate(
         self,
         keys: np.ndarray,
         boxes: np.ndarray,
@@ -38,39 +38,40 @@ class MotionEstimator(ABC):
         after: ImagePyramid,
         hint: Warp | None = None,
     ) -> Flow:
-        """Follow faces from one image into the next.
+        """Measure the motion of faces from one image to the next.
 
         :param keys: int64 (N,), the tracks.
-        :param boxes: float64 (N, 4), where they are in ``before``.
-        :param hint: how the background probably moved.
+        :param boxes: float64 (N, 4), their boxes in ``before``, pixels.
+        :param hint: how the background is expected to move.
         """
 
-    def restart(
+    def reinitialize(
         self,
         keys: np.ndarray,
         boxes: np.ndarray,
         pyramid: ImagePyramid,
     ) -> None:
-        """Take new views of tracks that a detection has just put right, if it ``needs_reinitialization``.
+        """Initialize the visual trackers of tracks that a detection has just corrected.
 
         :param keys: int64 (N,), the tracks.
-        :param boxes: float64 (N, 4), where they are in ``image``, the newest.
+        :param boxes: float64 (N, 4), their boxes in the newest image, pixels.
+        :param pyramid: that image.
         """
 
 
 class OpticalFlowEstimator(MotionEstimator):
     """Sparse optical flow on each face."""
 
-    def carry(self, keys, boxes, before, after, hint=None):
-        """Follow points on the faces and on the background at once."""
+    def estimate(self, keys, boxes, before, after, hint=None):
+        """Follow points on the faces and on the background in one call."""
         return measure(before, after, boxes, background=self.background, hint=hint)
 
 
 class BackgroundEstimator(MotionEstimator):
-    """Leaves the faces to the motion model."""
+    """Measures the background alone; the faces are left to the motion model."""
 
-    def carry(self, keys, boxes, before, after, hint=None):
-        """Measure the background alone."""
+    def estimate(self, keys, boxes, before, after, hint=None):
+        """Measure the motion of the background."""
         return measure(before, after, boxes, faces=False, background=self.background, hint=hint)
 
 
@@ -96,8 +97,8 @@ class CorrelationTrackers(MotionEstimator):
         self._measures_size = kind == 'csrt'
         self._followed: dict[int, tuple[object, np.ndarray]] = {}
 
-    def carry(self, keys, boxes, before, after, hint=None):
-        """Update each face's tracker; one that lost its face is dropped until restarted."""
+    def estimate(self, keys, boxes, before, after, hint=None):
+        """Update the tracker of each face; one that lost its face waits for a detection."""
         flow = measure(before, after, boxes, faces=False, background=self.background, hint=hint)
         self._followed = {key: self._followed[key] for key in keys if key in self._followed}
         motion, known = np.zeros((len(keys), 4)), np.zeros((len(keys), 4), bool)
@@ -119,8 +120,8 @@ class CorrelationTrackers(MotionEstimator):
         unit = np.stack([size, size, np.ones_like(size), np.ones_like(size)], axis=1)
         return Flow(flow.warp, motion, np.where(known, 0.02 * unit, np.inf))
 
-    def restart(self, keys, boxes, pyramid):
-        """Train a fresh tracker on each face that lies in the image well enough."""
+    def reinitialize(self, keys, boxes, pyramid):
+        """Initialize a tracker on each face of which enough lies in the image."""
         height, width = pyramid.shape
         low = np.clip(np.round(boxes[:, :2]), 0, (width, height))
         high = np.clip(np.round(boxes[:, 2:]), 0, (width, height))
@@ -134,6 +135,6 @@ class CorrelationTrackers(MotionEstimator):
 
 
 def create_motion_estimator(name: str, background: bool) -> MotionEstimator:
-    """Return the carrier of this name: ``flow``, ``kcf``, ``csrt``, ``mosse`` or ``none``."""
+    """Return the motion estimator ``flow``, ``kcf``, ``csrt``, ``mosse`` or ``none``."""
     simple = {'flow': OpticalFlowEstimator, 'none': BackgroundEstimator}
     return simple[name](background) if name in simple else CorrelationTrackers(name, background)

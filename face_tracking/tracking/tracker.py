@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker: every image, and every detection when it comes, make tracks."""
+"""The tracker: predict, associate, update, spawn, prune.
+
+The scheme is that of SORT (A. Bewley et al., "Simple Online and Realtime Tracking", 2016) with
+ByteTrack's use of weak detections (Y. Zhang et al., 2022), appearance as in DeepSORT (N. Wojke et
+al., "Simple Online and Realtime Tracking with a Deep Association Metric", 2017), and three
+additions: motion is measured in every image, also between detections; detections may be late;
+and everything is computed in seconds, not in images.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,154 +23,426 @@ from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
-from face_tracking.tracking.association import Appearance, SpatialCost, associate
-from face_tracking.tracking.history import Snapshot, StateHistory, locate
+from face_tracking.tracking.arrays import Bools, Floats, Ints
+from face_tracking.tracking.association import (
+    DIFFERENT_PERSON,
+    Matches,
+    SpatialCost,
+    associate,
+)
+from face_tracking.tracking.cue import Cue, CueSet
+from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
-from face_tracking.tracking.motion_estimators import create_motion_estimator
+from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
-from face_tracking.tracking.track_table import SECOND, TrackTable
+from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-_REMEMBERED_SECONDS = 1.5
-_SMALLEST_SIDE = 2.0
+_HISTORY_SECONDS = 1.5
+_MIN_SIDE = 2.0  # pixels of a box
+_MAX_SIDE = 2.0  # image sizes
+_UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
 _USUAL_INTERVAL = SECOND // 30
-_FARTHEST_DRIFT = 0.5  # seconds for which the camera is expected to go on turning
-_CHECK_INTERVAL = SECOND // 8
-_CLEAR = 0.15  # overlap with another detection up to which a view of a face is clear
-_LARGEST = 1e5, 1e5  # height and width of an image that nobody has seen
-_NOBODY, _NO_STATES = np.zeros(0, np.int64), States.empty()
-_OUTWARDS = np.diag([1.0, 1, -1, -1])
-# Of x1, y1, x2, y2, score: x1, y1, -x2, -y2, width, height, score, -width, -height, -score.
-_MEASURES = np.array(
-    [
-        [1.0, 0, 0, 0, -1, 0, 0, 1, 0, 0],
-        [0.0, 1, 0, 0, 0, -1, 0, 0, 1, 0],
-        [0.0, 0, -1, 0, 1, 0, 0, -1, 0, 0],
-        [0.0, 0, 0, -1, 0, 1, 0, 0, -1, 0],
-        [0.0, 0, 0, 0, 0, 0, 1, 0, 0, -1],
-    ]
-)
+_LONGEST_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
+_OCCLUSION_INTERVAL = SECOND // 8
+_CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
+_QUEUE = 16  # rounds of detection
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """The tracks that a round of detection may continue.
+
+    :ivar rows: their rows in the table, int (N,).
+    :ivar states: their states at the stamp of the round.
+    :ivar visible: bool (N,), those that the round before found.
+    :ivar lost: bool (N,), those that are not published any more.
+    """
+
+    rows: Ints
+    states: States
+    visible: Bools
+    lost: Bools
 
 
 class FaceTracker:
-    """Follows faces under steady ids.
+    """Tracks faces under stable ids.
 
-    Detections may come late and in any order; each is matched with the tracks as they were at its
-    own stamp, and the motion since then is played again. :meth:`add_detections` may be called from
-    any thread and returns at once; a lock lets one thread at a time into everything else.
+    Detections may be late and in any order; each round is matched with the tracks as they were at
+    its own stamp, and the motion since then is replayed. :meth:`add_detections` may be called from
+    any thread and returns at once; everything else is guarded by a lock.
 
-    :ivar timings: milliseconds the last :meth:`step` spent, by stage: ``carry`` (visual tracker
-        and camera motion, and shrinking the image for them), ``look`` (appearance), ``fuse``
+    :param options: see :class:`~face_tracking.tracking.tracker_options.TrackerOptions`.
+    :param cues: by what faces are recognized; the appearance descriptor alone if not given.
+    :ivar timings: milliseconds that the last :meth:`step` took, by stage: ``motion`` (image
+        pyramid, visual tracker and camera motion), ``appearance`` (descriptors), ``association``
         (all the rest) and ``total``.
-    :ivar refused: how many boxes and late rounds of detection were dropped as unusable.
+    :ivar refused: number of boxes and of late rounds of detection that could not be used.
     """
 
-    def __init__(self, options: TrackerOptions | None = None):
+    def __init__(
+        self, options: TrackerOptions | None = None, cues: Sequence[Cue] = (appearance.CUE,)
+    ):
         self.timings: dict[str, float] = {}
         self.refused = 0
         self._options = options or TrackerOptions()
-        self._motion_estimator = self._make_motion_estimator()
-        self._register = TrackTable()
-        self._history = StateHistory(_REMEMBERED_SECONDS)
-        self._waiting: deque[Detections] = deque(maxlen=16)
-        self._fused_stamp = -1
-        self._checked_stamp = -SECOND
+        self._cues = CueSet(cues)
+        self._table = TrackTable(self._cues)
+        self._history = StateHistory(_HISTORY_SECONDS)
+        self._motion_estimator = self._create_motion_estimator()
+        self._queue: deque[Detections] = deque(maxlen=_QUEUE)
+        self._last_round = -1
+        self._last_occlusion_check = -SECOND
         self._shape: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
     @property
     def options(self) -> TrackerOptions:
-        """The options in force."""
+        """The options in use."""
         return self._options
 
     @property
     def known(self) -> int:
-        """How many faces are followed, on trial, or remembered."""
-        return len(self._register)
+        """The number of tracks: tentative, published and lost."""
+        return len(self._table)
 
     def configure(self, options: TrackerOptions) -> None:
-        """Put other options in force; tracks and ids stay."""
+        """Use other options from now on; tracks and ids stay."""
         with self._lock:
             before, self._options = self._options, options
             if (before.visual_tracker, before.camera_motion) != (
                 options.visual_tracker,
                 options.camera_motion,
             ):
-                self._motion_estimator = self._make_motion_estimator()
+                self._motion_estimator = self._create_motion_estimator()
 
     def add_detections(self, detections: Detections) -> None:
-        """Hand in what the detector found in the image of ``detections.stamp``.
+        """Add what the detector found in the image of ``detections.stamp``: a round of detection.
 
-        It is fused at the next :meth:`step` or :meth:`predict`. A round with no face in it is
-        evidence too, so hand that in as well. Let the detector report faces down to
-        ``low_score_threshold``: weak ones never begin a track but keep one from being lost.
+        It is processed by the next :meth:`step` or :meth:`predict`. A round without a face is
+        evidence too and must be added. The detector should report faces down to
+        ``low_score_threshold``: weak ones do not spawn a track but prevent one from being lost.
         """
-        self._waiting.append(detections)
+        self._queue.append(detections)
 
     def step(
         self, image: np.ndarray | None, stamp: int, camera_motion: Warp | None = None
     ) -> Tracks:
-        """Take the next image and return the tracks as they are in it.
+        """Process the next image and return the tracks in it.
 
-        :param image: uint8 (height, width, 3), BGR; kept until the next call, never written to.
-            None where only detections are to be had: then nothing carries the faces but their
-            motion so far.
-        :param stamp: the image's stamp in nanoseconds. One that is not later than the one
-            before, as when a video loops or the clock is set, moves the tracks' time with it.
-        :param camera_motion: how the background moved since the image before, as far as it
-            follows from what the camera's joints did: there the image is searched for how it
-            did move, and it is taken as it is where the image does not tell.
+        :param image: uint8 (height, width, 3), BGR; kept until the next call, never modified.
+            None where only detections are available: then the motion model alone moves the
+            tracks.
+        :param stamp: the image's stamp in nanoseconds. If it is not later than the one before, as
+            when a video restarts or the clock is set, the time of all tracks is shifted with it.
+        :param camera_motion: how the background moved since the image before according to the
+            camera's joints. The search in the image starts there, and where the image does not
+            show the motion it is used as it is.
         :raises UserError: the image has another shape or type.
         """
         _check_image(image)
         with self._lock:
             start = time.perf_counter()
-            self.timings = {'carry': 0.0, 'look': 0.0}
+            self.timings = {'motion': 0.0, 'appearance': 0.0}
             stamp = int(stamp)
             self._handle_clock_jump(stamp)
             self._handle_resolution_change(image)
-            self._fuse_waiting()
-            self._move_to(image, stamp, camera_motion)
-            self._fuse_waiting()
-            self._drop_dead(stamp)
-            self._check_sight()
-            tracks = self._tracks(stamp, 0.0)
+            self._process_queue()
+            self._predict(image, stamp, camera_motion)
+            self._process_queue()
+            self._prune(stamp)
+            self._check_occlusion()
+            tracks = self._published(stamp, 0.0)
             total = 1e3 * (time.perf_counter() - start)
-            self.timings['fuse'] = total - sum(self.timings.values())
+            self.timings['association'] = total - sum(self.timings.values())
             self.timings['total'] = total
             return tracks
 
     def predict(self, stamp: int) -> Tracks:
-        """Return where the tracks will be at ``stamp``, nanoseconds, as far as is known now.
+        """Return where the tracks are expected to be at ``stamp``, nanoseconds.
 
         A stamp before the newest image's gives the tracks in that image.
         """
         with self._lock:
             if not len(self._history):
                 return Tracks(stamp=int(stamp))
-            self._fuse_waiting()
+            self._process_queue()
             newest = self._history.newest.stamp
             stamp = max(int(stamp), newest)
-            return self._tracks(stamp, (stamp - newest) / SECOND)
+            return self._published(stamp, (stamp - newest) / SECOND)
 
-    def _make_motion_estimator(self):
-        return create_motion_estimator(self._options.visual_tracker, self._options.camera_motion)
+    def _predict(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
+        """Propagate the tracks to a new image by the motion measured and the motion model."""
+        before = self._history.newest if len(self._history) else None
+        status = self._table.status_at(stamp, self._options)
+        keys = self._table.keys[status.propagated]
+        with self._timed('motion'):
+            pyramid = None if image is None else ImagePyramid(image)
+            if pyramid is None or before is None or before.pyramid is None:
+                flow = Flow.unknown(len(keys), hint)
+            else:
+                boxes = before.states_of(keys).boxes()
+                flow = self._motion_estimator.estimate(keys, boxes, before.pyramid, pyramid, hint)
+                flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
+        snapshot = Snapshot(stamp, flow, keys, pyramid)
+        if before is not None:
+            snapshot.follow(before)
+            if before.pyramid is not None:
+                before.pyramid.release()
+        self._history.append(snapshot)
+
+    def _process_queue(self) -> None:
+        """Process the rounds of images that were received; keep those of images to come."""
+        if not self._queue or not len(self._history):
+            return
+        newest = self._history.newest.stamp
+        rounds = [self._queue.popleft() for _ in range(len(self._queue))]
+        for detections in sorted(rounds, key=lambda detections: detections.stamp):
+            index = self._history.find(detections.stamp)
+            if newest < detections.stamp <= newest + SECOND:
+                self._queue.append(detections)
+            elif index is None:
+                self.refused += 1
+            else:
+                self._process_round(self._usable(detections), index)
+
+    def _process_round(self, detections: Detections, index: int) -> None:
+        """Associate one round of detection with the tracks at its stamp, and update the tracks.
+
+        :param index: of the snapshot at that stamp.
+        """
+        snapshot, stamp = self._history[index], detections.stamp
+        candidates = self._candidates(snapshot, stamp)
+        matches, descriptors = self._associate(snapshot.pyramid, candidates, detections)
+        states = self._update(candidates, matches, detections, descriptors)
+        keys = self._table.keys[candidates.rows]
+        changed = keys[matches.tracks]
+        if stamp > self._last_round:  # an older round neither ends nor spawns a track
+            self._last_round = stamp
+            missed = np.ones(len(self._table), bool)
+            missed[candidates.rows[matches.tracks]] = False
+            self._table.mark_missed(missed)
+            if len(matches) < len(detections):
+                spawned, initial = self._spawn(matches, detections, descriptors)
+                keys, states = np.concatenate([keys, spawned]), states.joined(initial)
+                changed = np.concatenate([changed, spawned])
+        self._history.correct_and_replay(index, keys, states)
+        self._reinitialize(changed)
+        self._table.confirm(stamp, self._options)
+        self._table.reidentify(stamp, self._options)
+        self._prune(self._history.newest.stamp)
+
+    def _candidates(self, snapshot: Snapshot, stamp: int) -> _Candidates:
+        """Return the tracks that existed at a snapshot."""
+        here, rows = find_rows(snapshot.keys, self._table.keys)
+        status = self._table.status_at(stamp, self._options)
+        return _Candidates(rows, snapshot.states[here], status.visible[rows], status.lost[rows])
+
+    def _associate(
+        self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
+    ) -> tuple[Matches, Floats]:
+        """Match detections with tracks.
+
+        Where the positions leave no doubt, appearance is measured only to keep the descriptors
+        up to date, and can only object.
+
+        :returns: the matches, and the descriptors of the detections as far as they were measured.
+        """
+        options, rows = self._options, candidates.rows
+        spatial = SpatialCost(candidates.states, detections.boxes, options.iou_threshold)
+        known = self._table.descriptors[rows]
+        fresh = self._table.appearance_fresh(detections.stamp)[rows]
+        strong = detections.scores >= options.score_threshold
+        pairs = spatial.unambiguous_pairs(candidates.visible) if strong.all() else None
+        if pairs is not None:
+            tracks, found = pairs
+            matches = Matches(tracks, found, np.zeros(len(found), bool))
+            if fresh[tracks].all():
+                return matches, self._cues.unknown(len(detections))
+            wanted = np.zeros((len(detections), len(self._cues)), bool)
+            wanted[found] = ~fresh[tracks]
+            descriptors = self._describe(pyramid, detections, wanted)
+            distance = self._cues.distance(descriptors[found], known[tracks])
+            if not (distance >= DIFFERENT_PERSON).any():
+                return matches, descriptors
+        confirmed = spatial.confirmed(fresh.all(axis=1) & ~candidates.lost)
+        wanted = np.repeat((strong & ~confirmed)[:, None], len(self._cues), axis=1)
+        descriptors = self._describe(pyramid, detections, wanted)
+        matches = associate(
+            spatial,
+            self._cues,
+            known,
+            descriptors,
+            candidates.lost,
+            strong,
+            options.appearance_threshold,
+        )
+        return matches, descriptors
+
+    def _update(
+        self,
+        candidates: _Candidates,
+        matches: Matches,
+        detections: Detections,
+        descriptors: Floats,
+    ) -> States:
+        """Note the matches in the table; return the states of the candidates after them."""
+        if not len(matches):
+            return candidates.states
+        matched, rows = detections.take(matches.detections), candidates.rows[matches.tracks]
+        self._note(rows, matched, descriptors[matches.detections])
+        noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
+        updated = candidates.states[matches.tracks].detected(matched.boxes, noise)
+        if matches.reid.any():
+            updated = updated.replaced(
+                matches.reid, States.from_boxes(matched.boxes[matches.reid])
+            )
+        if len(matches) == len(candidates.states):
+            return updated
+        return candidates.states.replaced(matches.tracks, updated)
+
+    def _spawn(
+        self, matches: Matches, detections: Detections, descriptors: Floats
+    ) -> tuple[Ints, States]:
+        """Begin a tentative track for each strong detection that is not matched.
+
+        :returns: the keys of the new tracks and their states.
+        """
+        unmatched = detections.scores >= self._options.score_threshold
+        unmatched[matches.detections] = False
+        status = self._table.status_at(detections.stamp, self._options)
+        room = self._options.max_tracks - int(np.count_nonzero(~status.lost))
+        chosen = np.flatnonzero(unmatched)[: max(room, 0)]
+        new = detections.take(chosen)
+        keys = self._table.spawn(detections.stamp, new.scores)
+        rows = np.arange(len(self._table) - len(keys), len(self._table))
+        self._note(rows, new, descriptors[chosen])
+        return keys, States.from_boxes(new.boxes)
+
+    def _note(self, rows: Ints, detections: Detections, descriptors: Floats) -> None:
+        """Enter detections (K,) and their descriptors into the table's ``rows`` (K,)."""
+        self._table.mark_matched(rows, detections.stamp, detections.scores, detections.landmarks)
+        described = self._cues.known(descriptors).any(axis=1)
+        if described.any():
+            self._table.update_appearance(
+                rows[described],
+                detections.stamp,
+                descriptors[described],
+                detections.scores[described],
+            )
+
+    def _describe(
+        self, pyramid: ImagePyramid | None, detections: Detections, wanted: Bools
+    ) -> Floats:
+        """Return the descriptors of detections, float32 (M, size); NaN where not measured.
+
+        A face at the edge of the image or behind another cannot be described.
+
+        :param wanted: bool (M, C), which cues to measure.
+        """
+        descriptors = self._cues.unknown(len(detections))
+        if pyramid is None or not self._options.appearance or not wanted.any():
+            return descriptors
+        with self._timed('appearance'):
+            boxes, (height, width) = detections.boxes, pyramid.shape
+            inside = ((boxes > 1) & (boxes < [width - 1, height - 1] * 2)).all(axis=1)
+            alone = (box_arithmetic.iou(boxes, boxes) >= _CLEAR_IOU).sum(axis=1) == 1
+            rows = np.flatnonzero(wanted.any(axis=1) & inside & alone)
+            descriptors[rows] = self._cues.extract(
+                pyramid, boxes[rows], detections.landmarks[rows], wanted[rows]
+            )
+        return descriptors
+
+    def _check_occlusion(self) -> None:
+        """Find out whether the faces that were not detected in this image can be seen in it."""
+        newest, table = self._history.newest, self._table
+        if (
+            newest.pyramid is None
+            or not self._options.appearance
+            or abs(newest.stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
+        ):
+            return
+        lost = table.status_at(newest.stamp, self._options).lost
+        rows = np.flatnonzero((table.updated < newest.stamp) & table.known & ~lost)
+        if not len(rows):
+            return
+        self._last_occlusion_check = newest.stamp
+        with self._timed('appearance'):
+            boxes = newest.states_of(table.keys[rows]).boxes()
+            wanted = np.zeros((len(rows), len(self._cues)), bool)
+            wanted[:, 0] = True
+            seen = self._cues.extract(newest.pyramid, boxes, table.landmarks[rows], wanted)
+            table.update_occlusion(rows, seen)
+
+    def _reinitialize(self, keys: Ints) -> None:
+        """Initialize the visual trackers of tracks that were detected or spawned."""
+        newest = self._history.newest
+        if self._motion_estimator.needs_reinitialization and newest.pyramid is not None:
+            rows, _ = find_rows(newest.keys, np.sort(keys))
+            self._motion_estimator.reinitialize(
+                newest.keys[rows], newest.states[rows].boxes(), newest.pyramid
+            )
+
+    def _prune(self, stamp: int) -> None:
+        """Delete the tracks that are over."""
+        retained = self._table.status_at(stamp, self._options).retained
+        if not retained.all():
+            self._table.prune(retained)
+        newest = self._history.newest
+        if len(newest.keys) != len(self._table):
+            newest.delete(self._table.keys)
+
+    def _usable(self, detections: Detections) -> Detections:
+        """Return the possible detections that are strong enough, in an order of their own."""
+        boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
+        scores, landmarks = np.asarray(detections.scores), np.asarray(detections.landmarks)
+        if len(landmarks) != len(boxes):
+            landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
+        possible = _possible(boxes, scores, self._shape or _UNKNOWN_SHAPE)
+        self.refused += int(np.count_nonzero(~possible))
+        options = self._options
+        strong_enough = scores >= min(options.low_score_threshold, options.score_threshold)
+        # The result must not depend on the order of the detections.
+        order = np.lexsort((*boxes.T, -scores))
+        order = order[(possible & strong_enough)[order]]
+        return Detections(int(detections.stamp), boxes[order], scores[order], landmarks[order])
+
+    def _published(self, stamp: int, ahead: float) -> Tracks:
+        """Return the published tracks ``ahead`` seconds after the newest image."""
+        newest, table = self._history.newest, self._table
+        states = newest.states
+        camera = newest.camera_velocity(states.values[:2])
+        if ahead > 0:
+            states = states.predicted(ahead).shifted(min(ahead, _LONGEST_CAMERA_MOTION) * camera)
+        boxes, published = states.boxes(), table.status_at(stamp, self._options).published
+        if self._shape:
+            height, width = self._shape
+            published &= (boxes[:, :2] < [width, height]).all(axis=1)
+            published &= (boxes[:, 2:] > 0).all(axis=1)
+        rows = np.flatnonzero(published)
+        rows = rows[np.argsort(table.ids[rows])]
+        return Tracks(
+            stamp,
+            table.ids[rows],
+            boxes[rows].astype(np.float32),
+            table.scores[rows],
+            (states.rates[:2] + camera).T[rows].astype(np.float32),
+            ((stamp - table.spawned[rows]) / SECOND).astype(np.float32),
+            ((stamp - table.updated[rows]) / SECOND).astype(np.float32),
+        )
 
     def _handle_clock_jump(self, stamp: int) -> None:
-        """Move all that was to just before a stamp that does not follow."""
+        """Shift the time of all tracks to just before a stamp that is not later than the last."""
         if not len(self._history) or stamp > self._history.newest.stamp:
             return
         newest = self._history.newest
         shift = stamp - _USUAL_INTERVAL - newest.stamp
-        self._register.shift(shift)
+        self._table.shift(shift)
         newest.stamp += shift
-        self._history.clear()
-        self._history.append(newest)
-        self._waiting = deque(
-            (late for late in self._waiting if late.stamp == stamp), self._waiting.maxlen
-        )
-        self._fused_stamp = -1
+        self._history.restart()
+        self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
+        self._last_round = -1
 
     def _handle_resolution_change(self, image: np.ndarray | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
@@ -175,354 +456,33 @@ class FaceTracker:
             self._shape[1] / before[1], self._shape[0] / before[0]
         )
         newest.pyramid = None
-        self._history.clear()
-        self._history.append(newest)
-        self._motion_estimator = self._make_motion_estimator()
+        self._history.restart()
+        self._motion_estimator = self._create_motion_estimator()
 
-    def _move_to(self, image: np.ndarray | None, stamp: int, hint: Warp | None) -> None:
-        """Bring the tracks to a new image and remember how they came there."""
-        last = self._history.newest if len(self._history) else None
-        carried = self._register.standing(stamp, self._options).carried
-        started = time.perf_counter()
-        pyramid = None if image is None else ImagePyramid(image)
-        if pyramid is None or last is None or last.pyramid is None:
-            flow = Flow.unknown(len(carried))
-        else:
-            flow = self._motion_estimator.carry(
-                carried, last.of(carried).boxes(), last.pyramid, pyramid, hint
-            )
-        self.timings['carry'] += 1e3 * (time.perf_counter() - started)
-        moment = Snapshot(
-            stamp,
-            0.0,
-            flow.warp or hint,
-            carried,
-            flow.motion,
-            flow.deviation,
-            _NOBODY,
-            _NO_STATES,
-            pyramid,
-        )
-        if last is not None:
-            moment.follow(last)
-            if last.pyramid is not None:
-                last.pyramid.release()
-        self._history.append(moment)
+    def _create_motion_estimator(self) -> MotionEstimator:
+        return create_motion_estimator(self._options.visual_tracker, self._options.camera_motion)
 
-    def _fuse_waiting(self) -> None:
-        """Fuse what has arrived for images already seen; leave what is for those to come."""
-        if not self._waiting or not len(self._history):
-            return
-        newest = self._history.newest.stamp
-        arrived = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        for detections in sorted(arrived, key=lambda late: late.stamp):
-            if newest < detections.stamp <= newest + SECOND:
-                self._waiting.append(detections)
-                continue
-            index = self._history.find(detections.stamp)
-            if index is None:
-                self.refused += 1
-            else:
-                self._fuse(self._usable(detections), index)
-
-    def _fuse(self, detections: Detections, index: int) -> None:
-        """Match detections with the tracks at one moment, correct them, and return to now."""
-        moment, register, options = self._history.at(index), self._register, self._options
-        stamp = detections.stamp
-        in_time = stamp > self._fused_stamp
-        self._fused_stamp = max(self._fused_stamp, stamp)
-        _, rows = locate(moment.keys, register.keys)
-        keys, states = register.keys.take(rows), moment.of(register.keys)
-        detections, found, taken, elsewhere, seen = self._match(
-            moment.pyramid, states, rows, detections
-        )
-        if len(found):
-            matched = detections.take(taken)
-            states = _corrected(states, found, matched, elsewhere)
-            self._note(rows.take(found), matched, seen, taken)
-        changed = keys.take(found) if self._motion_estimator.needs_reinitialization else _NOBODY
-        if in_time:
-            if len(found) < len(register):
-                missed = np.ones(len(register), bool)
-                missed[rows[found]] = False
-                register.miss(missed)
-            new = self._newcomers(detections, taken)
-            if len(new):
-                begun = register.begin(stamp, detections.scores[new])
-                self._note(locate(register.keys, begun)[0], detections[new], seen, new)
-                keys, changed = np.concatenate([keys, begun]), np.concatenate([changed, begun])
-                states = states.joined(States.at_rest(detections.boxes[new]))
-        self._history.correct_and_replay(index, keys, states)
-        self._restart(changed)
-        for over in (register.confirm(stamp, options), register.recognize(stamp, options)):
-            if len(over):
-                register.keep(~np.isin(register.keys, over))
-        self._drop_dead(self._history.newest.stamp)
-
-    def _match(
-        self,
-        pyramid: ImagePyramid | None,
-        states: States,
-        rows: np.ndarray,
-        detections: Detections,
-    ) -> tuple[Detections, np.ndarray, np.ndarray, np.ndarray, Appearance | None]:
-        """Say which tracks the detections continue.
-
-        :param states: of N tracks at the detections' stamp, in the register's ``rows`` (N,).
-        :returns: the detections, in an order that says nothing where order might matter; tracks,
-            rising, int (K,); their detections, int (K,); which of these pairs were found in
-            another place than expected, int; and how all the detections look, as far as that was
-            asked, None where it was not.
-        """
-        register, options, stamp = self._register, self._options, detections.stamp
-        places = SpatialCost(states, detections.boxes, options.iou_threshold)
-        obvious = self._match_obvious(pyramid, places, rows, detections)
-        if obvious is not None:
-            found, taken, seen = obvious
-            return detections, found, taken, _NOBODY, seen
-        detections = _in_order(detections)
-        places = SpatialCost(states, detections.boxes, options.iou_threshold)
-        strong = detections.scores >= options.score_threshold
-        remembered = register.standing(stamp, options).remembered[rows]
-        settled = places.settled(register.familiar(stamp)[rows] & ~remembered)
-        seen = self._seen(pyramid, detections, (strong & ~settled).nonzero()[0])
-        match, elsewhere = associate(
-            places,
-            register.appearances(rows),
-            remembered,
-            seen or Appearance.none(len(strong)),
-            strong,
-            options.appearance_threshold,
-        )
-        taken = (match >= 0).nonzero()[0]
-        taken = taken[match[taken].argsort()]
-        return detections, match[taken], taken, elsewhere[taken].nonzero()[0], seen
-
-    def _match_obvious(
-        self,
-        pyramid: ImagePyramid | None,
-        places: SpatialCost,
-        rows: np.ndarray,
-        detections: Detections,
-    ) -> tuple[np.ndarray, np.ndarray, Appearance | None] | None:
-        """Match where place leaves no doubt, and looks, where they are to be learned, agree."""
-        register, options, stamp = self._register, self._options, detections.stamp
-        if not all((detections.scores >= options.score_threshold).tolist()):
-            return None
-        pairs = places.obvious(register.standing(stamp, options).present.take(rows))
-        if pairs is None:
-            return None
-        if register.all_familiar(stamp):
-            return *pairs, None
-        found, taken = pairs
-        mine = rows.take(found)
-        seen = self._seen(pyramid, detections, taken[~register.familiar(stamp)[mine]], apart=True)
-        if seen is None or seen[taken].could_be(register.appearances(mine)):
-            return found, taken, seen
-        return None
-
-    def _newcomers(self, detections: Detections, taken: np.ndarray) -> np.ndarray:
-        """Return which detections, besides those ``taken``, begin tracks, int."""
-        if len(taken) == len(detections):
-            return _NOBODY
-        new = detections.scores >= self._options.score_threshold
-        new[taken] = False
-        standing = self._register.standing(detections.stamp, self._options)
-        room = self._options.max_tracks - np.count_nonzero(~standing.remembered)
-        return new.nonzero()[0][: max(0, room)]
-
-    def _note(
-        self, rows: np.ndarray, detections: Detections, seen: Appearance | None, which: np.ndarray
-    ) -> None:
-        """Enter detections (K,) into the register's ``rows`` (K,).
-
-        :param seen: how they look, in the rows ``which`` (K,).
-        """
-        self._register.hit(rows, detections.stamp, detections.scores, detections.landmarks[:, :2])
-        if seen is None:
-            return
-        clear = seen.known[which]
-        if clear.any():
-            self._register.view(
-                rows[clear], detections.stamp, seen.values[which[clear]], detections.scores[clear]
-            )
-
-    def _seen(
-        self,
-        pyramid: ImagePyramid | None,
-        detections: Detections,
-        asked: np.ndarray,
-        apart: bool = False,
-    ) -> Appearance | None:
-        """Return how the detections look of which it is ``asked``, int (K,), and can be told.
-
-        :param apart: whether they are known not to hide each other.
-        """
-        if pyramid is None or not self._options.appearance or not len(asked):
-            return None
-        started = time.perf_counter()
-        boxes, looks = detections.boxes, Appearance.none(len(detections))
-        clear = (boxes[asked].dot(_OUTWARDS) > _innermost(pyramid.shape)).all(axis=1)
-        if not apart:  # one that is has but itself near
-            clear &= (box_arithmetic.iou(boxes[asked], boxes) >= _CLEAR).sum(axis=1) == 1
-        rows = asked[clear]
-        looks.values[rows] = appearance.look(
-            pyramid, boxes[rows], appearance.lean(detections.landmarks[rows])
-        )
-        looks.known[rows] = True
-        self.timings['look'] += 1e3 * (time.perf_counter() - started)
-        return looks
-
-    def _check_sight(self) -> None:
-        """Look whether the faces that were not detected just now can be seen at all."""
-        newest, register = self._history.newest, self._register
-        if abs(newest.stamp - self._checked_stamp) < _CHECK_INTERVAL:
-            return
-        unsure = register.seen < newest.stamp
-        if newest.pyramid is None or not self._options.appearance or not any(unsure.tolist()):
-            return
-        started = time.perf_counter()
-        unsure &= register.known
-        unsure &= ~register.standing(newest.stamp, self._options).remembered
-        rows = unsure.nonzero()[0]
-        if not len(rows):
-            return
-        self._checked_stamp = newest.stamp
-        boxes = newest.of(register.keys[rows]).boxes()
-        looks = appearance.look(newest.pyramid, boxes, appearance.lean(register.eyes[rows]))
-        register.check(rows, looks)
-        self.timings['look'] += 1e3 * (time.perf_counter() - started)
-
-    def _restart(self, keys: np.ndarray) -> None:
-        newest = self._history.newest
-        if (
-            self._motion_estimator.needs_reinitialization
-            and newest.pyramid is not None
-            and len(keys)
-        ):
-            keys = np.sort(keys)
-            rows, found = locate(newest.keys, keys)
-            self._motion_estimator.restart(
-                keys[found], newest.states[rows].boxes(), newest.pyramid
-            )
-
-    def _drop_dead(self, stamp: int) -> None:
-        """Forget the tracks whose time is over."""
-        alive = self._register.standing(stamp, self._options).alive
-        if len(alive) < len(self._register):
-            self._register.keep(alive)
-        newest = self._history.newest
-        if len(newest.keys) != len(self._register):
-            rows, _ = locate(newest.keys, self._register.keys)
-            newest.keys, newest.states = newest.keys[rows], newest.states[rows]
-
-    def _usable(self, detections: Detections) -> Detections:
-        """Drop impossible and too weak boxes."""
-        rows = np.empty((len(detections.boxes), 5))
-        rows[:, :4], rows[:, 4] = detections.boxes, detections.scores
-        landmarks = np.asarray(detections.landmarks)
-        if len(landmarks) != len(rows):
-            landmarks = np.full((len(rows), 5, 2), np.nan, np.float32)
-        shape, options = self._shape or _LARGEST, self._options
-        least = min(options.low_score_threshold, options.score_threshold)
-        fits = _fits(rows, shape, least)
-        if np.count_nonzero(fits) < fits.size:
-            good = fits.all(axis=1)
-            self.refused += len(good) - int(_fits(rows, shape, 0.0).all(axis=1).sum())
-            rows, landmarks = rows[good], landmarks[good]
-        return Detections(int(detections.stamp), rows[:, :4], rows[:, 4], landmarks)
-
-    def _tracks(self, stamp: int, ahead: float) -> Tracks:
-        """Return the tracks in sight ``ahead`` seconds after the newest image."""
-        newest, register = self._history.newest, self._register
-        states, rows = newest.states, register.standing(stamp, self._options).shown
-        drift = newest.drift(states.values[:2]) if newest.turning else None
-        if ahead > 0:
-            states = states.predicted(ahead)
-            if drift is not None:
-                states = states.shifted(min(ahead, _FARTHEST_DRIFT) * drift)
-        boxes = states.boxes()
-        if self._shape:
-            outside = boxes.dot(_OUTWARDS) >= _outermost(self._shape)
-            if np.count_nonzero(outside):
-                rows = rows[~outside.any(axis=1)[rows]]
-        velocities = states.rates[:2].T if drift is None else (states.rates[:2] + drift).T
-        passed = (stamp - register.times.take(rows, axis=0)) / SECOND
-        ages, unseen = passed.astype(np.float32).T
-        return Tracks(
-            stamp,
-            register.ids.take(rows),
-            boxes.take(rows, axis=0).astype(np.float32),
-            register.scores.take(rows),
-            velocities.take(rows, axis=0).astype(np.float32),
-            ages,
-            unseen,
-        )
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to ``timings``."""
+        start = time.perf_counter()
+        yield
+        self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
 
-def _corrected(
-    states: States, rows: np.ndarray, detections: Detections, elsewhere: np.ndarray
-) -> States:
-    """Return the states after those in ``rows`` were detected, one detection each.
-
-    :param elsewhere: which of the detections have nothing to do with where the track was, int.
-    """
-    doubt = 3.0 - 2.0 * detections.scores
-    if len(rows) == len(states):  # each has its own, so the rows are in order
-        states = states.seen_at(detections.boxes, doubt)
-    else:
-        states = states.replaced(rows, states[rows].seen_at(detections.boxes, doubt))
-    if not len(elsewhere):
-        return states
-    return states.replaced(rows[elsewhere], States.at_rest(detections.boxes[elsewhere]))
-
-
-def _in_order(detections: Detections) -> Detections:
-    """Return the detections, best first, in an order that is always the same."""
-    return detections[np.lexsort((*detections.boxes.T, -detections.scores))]
-
-
-@lru_cache(maxsize=8)
-def _outermost(shape: tuple[float, float]) -> np.ndarray:
-    """Return x1, y1, -x2 and -y2, (4,), from which a box lies outside an image of this shape."""
-    return np.array([shape[1], shape[0], 0.0, 0.0])
-
-
-@lru_cache(maxsize=8)
-def _innermost(shape: tuple[float, float]) -> np.ndarray:
-    """Return x1, y1, -x2 and -y2, (4,), beyond which a box lies inside an image of this shape."""
-    return np.array([1.0, 1.0, 1.0 - shape[1], 1.0 - shape[0]])
-
-
-def _fits(rows: np.ndarray, shape: tuple[float, float], least: float) -> np.ndarray:
-    """Return which measures of boxes and scores (N, 5) can be those of faces, bool (N, 10).
+def _possible(boxes: Floats, scores: Floats, shape: tuple[float, float]) -> Bools:
+    """Return which boxes (N, 4) with scores (N,) can be those of faces, bool (N,).
 
     :param shape: height and width of the image.
-    :param least: the least score.
     """
-    # What is infinite makes no number, without a warning; no number compares as False.
-    return rows.dot(_MEASURES) <= _limits(shape, least)
-
-
-@lru_cache(maxsize=8)
-def _limits(shape: tuple[float, float], least: float) -> np.ndarray:
-    """Return the greatest measures, (10,): see ``_MEASURES``."""
     height, width = shape
-    hair = 1e-9  # what only touches the image is not in it
-    return np.array(
-        [
-            width - hair,
-            height - hair,
-            -hair,
-            -hair,
-            2 * width,
-            2 * height,
-            1,
-            -_SMALLEST_SIDE,
-            -_SMALLEST_SIDE,
-            -least,
-        ]
-    )
+    x1, y1, x2, y2 = boxes.T
+    with np.errstate(invalid='ignore', over='ignore'):  # comparisons with NaN are False
+        across, down = x2 - x1, y2 - y1
+    possible = (across >= _MIN_SIDE) & (across <= _MAX_SIDE * width)
+    possible &= (down >= _MIN_SIDE) & (down <= _MAX_SIDE * height)
+    possible &= (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
+    return possible & (scores >= 0) & (scores <= 1)
 
 
 def _check_image(image: np.ndarray | None) -> None:
@@ -530,6 +490,6 @@ def _check_image(image: np.ndarray | None) -> None:
         return
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(
-            f'an image {image.shape} of {image.dtype} cannot be tracked',
-            'hand in uint8 (height, width, 3), BGR',
+            f'an image of shape {image.shape} and type {image.dtype} cannot be tracked',
+            'pass a BGR image, uint8 of shape (height, width, 3)',
         )

@@ -17,14 +17,14 @@ sys.path.insert(0, str(ROOT))
 
 from face_tracking import files
 from face_tracking.compiler.tuning import emulator
-from face_tracking.detection.candidates import logit
+from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import (
     NUMBERS,
     NumpyPostProcessor,
     OutputLayout,
-    create_decoder,
 )
 from face_tracking.runtimes.base import create_runtime
 

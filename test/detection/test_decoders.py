@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face_tracking.detection.candidates import LARGEST_LOG_SIZE
+from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
+from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.families.anchor_free import AnchorFree
 from face_tracking.detection.families.ultra_light import UltraLight
 from face_tracking.detection.families.yunet import YuNet
 from face_tracking.detection.model import load_model
-from face_tracking.detection.postprocess import create_decoder
 from face_tracking.errors import UserError
 
 WIDTH, HEIGHT = 160, 120
@@ -132,7 +132,7 @@ def test_ultra_light_priors_and_offsets():
     np.testing.assert_allclose(boxes[0], [x - 16, y - 8, x + 16, y + 8], rtol=1e-5)
     np.testing.assert_allclose(boxes[1], [288 - 128, 224 - 128, 288 + 128, 224 + 128])
     assert points.shape == (2, 5, 2) and np.isnan(points).all()
-    with pytest.raises(UserError, match='priors'):
+    with pytest.raises(UserError, match='rows of scores'):
         decoder([scores[:, :4000], offsets[:, :4000]], 0.7)
 
 
@@ -159,3 +159,21 @@ def test_wrong_decoders_are_named(described):
         wrong = replace(model, description=replace(model.description, **change))
         with pytest.raises(UserError, match=said):
             create_decoder(wrong)
+
+
+def test_scores_everywhere_above_the_threshold_are_suppressed_in_bounded_numbers():
+    # The Ultra-Light network scores nearly every prior above 0.02.
+    from face_tracking.detection.postprocess import NumpyPostProcessor
+    from face_tracking.detection.suppression import MAX_CANDIDATES
+
+    width, height = 640, 480
+    decoder = UltraLight(width, height)
+    count = len(decoder._priors)
+    random = np.random.default_rng(5)
+    scores = random.uniform(0.02, 0.06, count).astype(np.float32)
+    scores[7] = 0.9
+    outputs = [np.stack([1 - scores, scores], axis=-1)[None], np.zeros((1, count, 4), np.float32)]
+    rows = NumpyPostProcessor(decoder).select(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
+    assert count > 2 * MAX_CANDIDATES
+    assert len(rows) <= MAX_CANDIDATES
+    assert rows[0, 0] == np.float32(0.9)

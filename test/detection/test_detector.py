@@ -129,8 +129,8 @@ def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
 
 def test_images_of_any_shape_are_searched(described):
     model = load_model(described)
-    assert network_shapes(model, 64) == [(64, 48), (48, 64), (64, 64)]
-    assert network_shapes(model, 60) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 64) == [(64, 48), (48, 64), (64, 64)]
+    assert network_shapes(model.description, 60) == [(64, 48), (48, 64), (64, 64)]
     detector = MultiSizeDetector(described, 64, 'onnxruntime', threads=1)
     for width, height in ((64, 48), (48, 64), (64, 64), (64, 24), (24, 64)):
         found = detector.detect(lit(width, height, (1, 1)))
@@ -145,7 +145,7 @@ def test_images_of_any_shape_are_searched(described):
 
 @pytest.mark.parametrize('long_side', [64, 320, 333, 640])
 def test_every_size_and_aspect_ratio_has_a_shape(described, long_side):
-    shapes = network_shapes(load_model(described), long_side)
+    shapes = network_shapes(load_model(described).description, long_side)
     for side in range(1, 8001):
         for ratio in (1, 4 / 3, 16 / 9, 2.35, 7, 20):
             other = max(round(side / ratio), 1)

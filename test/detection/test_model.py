@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from face_tracking import files
-from face_tracking.detection.families import PUBLISHED, recognize
+from face_tracking.detection.families import recognize
 from face_tracking.detection.model import find_model, load_model
+from face_tracking.detection.published_models import PUBLISHED
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
 
@@ -159,12 +160,10 @@ def test_families_are_recognized_by_their_outputs():
     yunet = {
         f'{kind}_{stride}': () for kind in ('cls', 'obj', 'bbox', 'kps') for stride in (8, 16, 32)
     }
-    family, found = recognize(yunet)
-    assert family.name == 'yunet' and found.outputs[:3] == ('cls_8', 'cls_16', 'cls_32')
-    family, found = recognize({'scores': (), 'boxes': ()})
-    assert family.name == 'ultra_light' and found.color == 'rgb'
-    family, found = recognize({'head_16': (), 'head_8': ()})
-    assert family.name == 'anchor_free' and found.outputs == ('head_8', 'head_16')
+    found = recognize(yunet)
+    assert found['decoder'] == 'yunet' and found['outputs'][:3] == ('cls_8', 'cls_16', 'cls_32')
+    assert recognize({'scores': (), 'boxes': ()})['color'] == 'rgb'
+    assert recognize({'head_16': (), 'head_8': ()})['outputs'] == ('head_8', 'head_16')
     assert recognize({'logits': ()}) is None
     assert recognize({'cls_8': ()}) is None
 
@@ -201,7 +200,7 @@ def test_open_input_size_is_taken_from_the_option(dynamic):
 
 
 def test_open_input_size_is_asked_for(dynamic):
-    assert 'leaves the size of its input open: give an input size' in refusal(dynamic)
+    assert 'leaves the size of its input open: give one as input_size' in refusal(dynamic)
     assert 'multiples of 8' in refusal(dynamic, (100, 32))
 
 

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from face_tracking.detection import families, model_zoo
-from face_tracking.detection.family import PublishedModel
+from face_tracking.detection import model_zoo, published_models
 from face_tracking.detection.model_zoo import fetch_model
+from face_tracking.detection.published_models import Published
 from face_tracking.errors import UserError
 
 CONTENT = os.urandom(300_000)
@@ -83,11 +83,9 @@ def server(certificate, monkeypatch):
     address = f'https://127.0.0.1:{running.server_port}'
     monkeypatch.setenv('SSL_CERT_FILE', str(certificate))
     monkeypatch.setitem(
-        families.PUBLISHED,
+        published_models.PUBLISHED,
         'made',
-        PublishedModel(
-            'made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'
-        ),
+        Published('made.onnx', f'{address}/whole', hashlib.sha256(CONTENT).hexdigest(), 'none'),
     )
     Handler.requests = 0
     yield address
@@ -154,7 +152,7 @@ def test_untrusted_certificate_is_refused(server, tmp_path, monkeypatch):
 
 def test_model_without_known_hash_is_refused(server, tmp_path, monkeypatch):
     monkeypatch.setitem(
-        families.PUBLISHED, 'made', PublishedModel('made.onnx', f'{server}/whole', '', 'none')
+        published_models.PUBLISHED, 'made', Published('made.onnx', f'{server}/whole', '', 'none')
     )
     with pytest.raises(UserError, match='no SHA-256 is known'):
         fetch_model('made', folder=tmp_path)

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking import boxes as box
-from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD, blend, suppress
+from face_tracking.detection.suppression import (
+    VOTE_IOU_THRESHOLD,
+    blend,
+    strongest,
+    suppress,
+)
 
 
 def random_boxes(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +57,13 @@ def test_kept_boxes_are_apart_and_best_first(seed, count, threshold, limit):
 def test_order_of_equal_scores_is_that_of_the_rows():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
     assert suppress(boxes, np.ones(3, np.float32), 0.5).tolist() == [0, 2]
+
+
+def test_strongest_are_the_highest_in_their_order():
+    scores = np.array([0.1, 0.9, 0.5, 0.5, 0.7], np.float32)
+    assert scores[strongest(scores, 3)].tolist() == [np.float32(0.9), 0.5, np.float32(0.7)]
+    assert strongest(scores, 3).tolist() == [1, 2, 4]
+    assert scores[strongest(scores, 5)].tolist() == scores.tolist()
 
 
 def test_nothing_stays_nothing():

@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import re
 import signal
 import subprocess
+import time
 import xml.etree.ElementTree as ElementTree
 from importlib import util
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import rclpy
 import yaml
 from rclpy.qos import ReliabilityPolicy
 
+from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.nodes.node_table import node_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
-LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+PATHS = sorted((ROOT / 'launch').glob('*.launch.py'))
 YAMLS = sorted(
     path for path in (ROOT / 'config').glob('*.yaml') if 'ros__parameters' in path.read_text()
 )
@@ -28,101 +30,13 @@ RVIZ_FILES = sorted((ROOT / 'config').glob('*.rviz'))
 RVIZ_TYPES = {
     'Image': 'sensor_msgs/msg/Image',
     'MarkerArray': 'visualization_msgs/msg/MarkerArray',
-    'PointStamped': 'geometry_msgs/msg/PointStamped',
+    'Marker': 'visualization_msgs/msg/Marker',
 }
-ARGUMENTS = {
-    'params_file',
-    'camera',
-    'model',
-    'runtime',
-    'composed',
-    'namespace',
-    'rviz',
-    'annotated',
-    'log_level',
-}
-
-
-def executables() -> set[str]:
-    """Return the executables that setup.py installs."""
-    return set(re.findall(r"'(\w+) = face_tracking\.", (ROOT / 'setup.py').read_text()))
 
 
 def table_of(node: str) -> dict:
     """Return the rows of a node's parameters by name."""
     return {row.name: row for row in node_parameters(node)}
-
-
-def constants(path: Path) -> dict:
-    """Return the literals that a launch file assigns at its top."""
-    found = {}
-    for statement in ast.parse(path.read_text()).body:
-        if isinstance(statement, ast.Assign):
-            try:
-                found[statement.targets[0].id] = ast.literal_eval(statement.value)
-            except ValueError:
-                continue
-    return found
-
-
-def started(path: Path) -> set[str]:
-    """Return the executables of this package that a launch file names."""
-    names = set(constants(path).get('NODES', ()))
-    for call in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            continue
-        given = {word.arg: getattr(word.value, 'value', None) for word in call.keywords}
-        if call.func.id == 'Node' and given.get('package') == 'face_tracking':
-            names.add(given['executable'])
-        elif call.func.id == 'process':
-            names.add(getattr(call.args[0], 'value', None))
-    return {name for name in names if isinstance(name, str)}
-
-
-@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
-def test_executables_exist(path):
-    assert started(path) <= executables()
-
-
-def test_pi5_starts_all_nodes_either_way():
-    assert started(ROOT / 'launch/pi5.launch.py') == {
-        'pipeline',
-        'camera_node',
-        'detector_node',
-        'tracker_node',
-    }
-
-
-@pytest.mark.parametrize('name', ['pi5', 'pan_tilt'])
-def test_overridden_parameters_exist(name):
-    found = constants(ROOT / f'launch/{name}.launch.py')
-    for node, parameter in found['OVERRIDES'].values():
-        assert parameter in table_of(node)
-    assert 'annotate' in table_of('tracker_node')
-
-
-def test_arguments_override_parameters_and_empty_ones_do_not():
-    from face_tracking.launch_utils import is_true, merged, overridden
-
-    stands_for = {'camera': ('camera_node', 'camera'), 'engine': ('detector_node', 'runtime')}
-    found = overridden(
-        {'camera': '', 'engine': 'opencv', 'rviz': 'true'},
-        stands_for,
-        ('camera_node', 'detector_node'),
-    )
-    assert found == {'camera_node': {}, 'detector_node': {'runtime': 'opencv'}}
-    assert merged(found) == {'runtime': 'opencv'}
-    assert is_true(' True') and is_true('1') and not is_true('false') and not is_true('')
-
-
-def test_pan_tilt_starts_all_nodes_either_way():
-    assert started(ROOT / 'launch/pan_tilt.launch.py') == {
-        'pipeline',
-        'camera_node',
-        'detector_node',
-        'tracker_node',
-        'pan_tilt_node',
-    }
 
 
 def test_description_has_the_joints_and_frames_of_the_nodes():
@@ -198,19 +112,47 @@ def publications(domain: int) -> dict:
         rclpy.shutdown()
 
 
-def test_view_makes_the_topics_of_the_rviz_configuration_relative():
-    displays = [
-        display
-        for path in RVIZ_FILES
-        for display in yaml.safe_load(path.read_text())['Visualization Manager']['Displays']
-    ]
-    topics = {
-        display[key]['Value']
-        for display in displays
-        for key in ('Topic', 'Description Topic')
-        if key in display
+@pytest.mark.parametrize('path', RVIZ_FILES, ids=lambda path: path.name)
+def test_rviz_shows_the_newest_message_only(path):
+    manager = yaml.safe_load(path.read_text())['Visualization Manager']
+    topics = [display['Topic'] for display in manager['Displays'] if 'Topic' in display]
+    assert [topic['Depth'] for topic in topics] == [1] * len(topics)
+
+
+@pytest.mark.parametrize('path', RVIZ_FILES, ids=lambda path: path.name)
+def test_rviz_window_has_a_wide_image_and_no_overlapping_names(path):
+    content = yaml.safe_load(path.read_text())
+    (tf,) = [d for d in content['Visualization Manager']['Displays'] if d['Class'].endswith('/TF')]
+    assert tf['Show Names'] is False
+    state = bytes.fromhex(content['Window Geometry']['QMainWindow State'])
+    for panel in ('Displays', 'Image'):
+        assert panel.encode('utf-16-be') in state
+        assert panel in content['Window Geometry']
+    assert 'Views' not in content['Window Geometry']
+
+
+def test_description_has_a_root_without_inertia():
+    robot = ElementTree.parse(ROOT / 'urdf/pan_tilt.urdf').getroot()
+    children = {joint.find('child').get('link') for joint in robot.findall('joint')}
+    (root,) = [link for link in robot.findall('link') if link.get('name') not in children]
+    assert root.find('inertial') is None
+    assert all(
+        link.find('inertial') is not None
+        for link in robot.findall('link')
+        if link is not root and link.find('visual') is not None
+    )
+
+
+def test_description_is_painted_in_the_colors_of_its_servos():
+    robot = ElementTree.parse(ROOT / 'urdf/pan_tilt.urdf').getroot()
+    colors = {
+        material.get('name'): [float(x) for x in material.find('color').get('rgba').split()]
+        for material in robot.findall('material')
     }
-    assert topics == {f'/{topic}' for topic in constants(ROOT / 'launch/view.launch.py')['TOPICS']}
+    assert max(colors['plastic'][:3]) > 0.5, 'visible on the dark background of RViz'
+    for link in robot.findall('link'):
+        materials = [visual.find('material').get('name') for visual in link.findall('visual')]
+        assert 'servo' not in materials[1:], 'RViz paints a link with its first material'
 
 
 # From here on with the real `launch`, where there is one.
@@ -228,39 +170,82 @@ def real_launch():
         pytest.skip('needs face_tracking built and sourced (colcon build), which it is not')
 
 
-@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
-def test_a_launch_file_can_be_described(real_launch, path):
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.name)
+def test_launch_file_can_be_described(real_launch, path):
     from launch.actions import DeclareLaunchArgument
 
     spec = util.spec_from_file_location(path.name.partition('.')[0], path)
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    entities = module.generate_launch_description().entities
-    named = {entity.name for entity in entities if isinstance(entity, DeclareLaunchArgument)}
-    assert all(
-        entity.description for entity in entities if isinstance(entity, DeclareLaunchArgument)
-    )
-    if path.name == 'pi5.launch.py':
-        assert named >= ARGUMENTS
+    declared = [
+        entity
+        for entity in module.generate_launch_description().entities
+        if isinstance(entity, DeclareLaunchArgument)
+    ]
+    rows = LAUNCH_FILES[path.name.partition('.')[0]].arguments
+    assert [entity.name for entity in declared] == [row.name for row in rows]
+    assert all(entity.description for entity in declared)
 
 
-@pytest.mark.parametrize('composed', ['true', 'false'])
-def test_pi5_brings_the_nodes_up(real_launch, ros_domain, composed, tmp_path):
+class Launched:
+    """A ``ros2 launch`` of this package in a session of its own."""
+
+    def __init__(self, *words: str):
+        self.process = subprocess.Popen(
+            ['ros2', 'launch', 'face_tracking', *words],
+            start_new_session=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def children(self) -> list[psutil.Process]:
+        """Return the processes that it has started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def until(self, condition, timeout: float = 60.0):
+        """Wait for a condition and return its value."""
+        end = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < end, 'timeout'
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.1)
+        return value
+
+    def end(self, timeout: float = 30.0) -> str:
+        """Wait for its end and return its output."""
+        said, _ = self.process.communicate(timeout=timeout)
+        return said
+
+    def stop(self) -> str:
+        """Interrupt it as Ctrl-C does and return its output."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.end()
+
+
+@pytest.fixture
+def start(real_launch, ros_domain, tmp_path):
+    """Return a function that launches a file over a folder with one image; all are ended."""
     import cv2
-    import numpy as np
-    from diagnostic_msgs.msg import DiagnosticArray
 
     cv2.imwrite(str(tmp_path / '1.png'), np.zeros((120, 160, 3), np.uint8))
-    command = [
-        'ros2',
-        'launch',
-        'face_tracking',
-        'pi5.launch.py',
-        f'composed:={composed}',
-        f'camera:={tmp_path}',
-        'namespace:=robot',
-        'runtime:=onnxruntime',
-    ]
+    launched = []
+
+    def run(*words: str) -> Launched:
+        launched.append(Launched(*words, f'camera:={tmp_path}', 'runtime:=onnxruntime'))
+        return launched[-1]
+
+    yield run
+    for each in launched:
+        if each.process.poll() is None:
+            os.killpg(each.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def statuses(ros_domain):
+    """Return a function that spins once and returns the diagnostics by the name of the node."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
     rclpy.init(domain_id=ros_domain)
     node, seen = rclpy.create_node('listener'), {}
     node.create_subscription(
@@ -269,24 +254,72 @@ def test_pi5_brings_the_nodes_up(real_launch, ros_domain, composed, tmp_path):
         lambda message: seen.update({status.name: status for status in message.status}),
         10,
     )
-    process = subprocess.Popen(
-        command,
-        start_new_session=True,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        end = node.get_clock().now().nanoseconds + 60 * 10**9
-        while not (len(seen) == 3 and ord(seen['robot/camera_node'].level) == 0):
-            assert node.get_clock().now().nanoseconds < end, seen
-            rclpy.spin_once(node, timeout_sec=0.1)
-        assert set(seen) == {f'robot/{name}_node' for name in ('camera', 'detector', 'tracker')}
-        values = {entry.key: entry.value for entry in seen['robot/camera_node'].values}
-        assert values['camera'] == str(tmp_path)
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
-        rclpy.shutdown()
+
+    def spin() -> dict:
+        rclpy.spin_once(node, timeout_sec=0.1)
+        return seen
+
+    yield spin
+    rclpy.shutdown()
+
+
+@pytest.mark.parametrize('composed', ['yes', 'no'])
+def test_pi5_starts_the_nodes_and_ends_cleanly(start, statuses, composed):
+    launched = start('pi5.launch.py', f'composed:={composed}', 'namespace:=robot')
+    names = {f'robot/{name}_node' for name in ('camera', 'detector', 'tracker')}
+    launched.until(lambda: names <= set(statuses()))
+    launched.until(lambda: ord(statuses()['robot/camera_node'].level) == 0)
+    said = launched.stop()
     assert 'Traceback' not in said, said
-    assert said.count('finished cleanly') == (1 if composed == 'true' else 3), said
+    assert said.count('finished cleanly') == (1 if composed == 'yes' else 3), said
+
+
+def test_head_can_be_launched_without_description(start, statuses):
+    launched = start('simulation.launch.py', 'description:=none', 'composed:=no')
+    launched.until(lambda: 'pan_tilt_node' in statuses())
+    assert 'Traceback' not in launched.stop()
+
+
+@pytest.mark.parametrize('composed', ['yes', 'no'])
+def test_processes_end_with_a_launch_that_is_killed(start, statuses, composed):
+    launched = start('pi5.launch.py', f'composed:={composed}')
+    launched.until(lambda: 'camera_node' in statuses())
+    children = launched.children()
+    assert len(children) == (1 if composed == 'yes' else 3)
+    launched.process.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ('words', 'problem'),
+    [
+        (('pi5.launch.py', 'composed:=maybe'), 'Valid options are'),
+        (('pi5.launch.py', 'log_level:=verbose'), 'Valid options are'),
+        (('pi5.launch.py', 'params_file:=/no/such/file.yaml'), 'which does not exist'),
+        (('pan_tilt.launch.py', 'head_params_file:=/no/such/file.yaml'), 'which does not exist'),
+        (('pi5.launch.py', 'rviz:=true'), 'is not installed'),
+        (('pan_tilt.launch.py', 'rviz:=true'), 'is not installed'),
+        (('simulation.launch.py', 'rviz:=true'), 'is not installed'),
+        (('view.launch.py',), 'is not installed'),
+        (('camera_ros.launch.py',), 'is not installed'),
+    ],
+)
+def test_launch_that_cannot_work_starts_nothing(start, words, problem):
+    from ament_index_python.packages import get_packages_with_prefixes
+
+    if 'installed' in problem and 'rviz2' in get_packages_with_prefixes():
+        pytest.skip('rviz2 is installed here')
+    said = start(*words).end()
+    assert problem in said, said
+    assert 'process started' not in said
+
+
+def test_configuration_error_of_a_node_ends_the_launch(start, tmp_path):
+    bad = tmp_path / 'bad.yaml'
+    bad.write_text('/**/pan_tilt_node:\n  ros__parameters:\n    output: no_such_driver\n')
+    launched = start('pan_tilt.launch.py', f'head_params_file:={bad}', 'description:=none')
+    said = launched.end(60)
+    assert launched.process.returncode == 1
+    assert 'cannot be configured' in said, said
+    assert said.count('process started') == 1, 'it was not started again'

@@ -5,14 +5,14 @@ import cv2
 import numpy as np
 import pytest
 
-from face_tracking.tracking.appearance import SIZE, difference, lean, look
+from face_tracking.tracking.appearance import SIZE, distance, extract_descriptors, roll_angles
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
 ALIKE, UNLIKE = 0.35, 0.6
 
 
-def look_at(image, box, angle=0.0):
-    return look(ImagePyramid(image), np.array([box], float), np.array([angle]))
+def describe(image, box, angle=0.0):
+    return extract_descriptors(ImagePyramid(image), np.array([box], float), np.array([angle]))
 
 
 def turned(image, center, degrees, scale):
@@ -26,22 +26,22 @@ def face(portraits):
 
 
 def test_two_people_do_not_look_alike(portraits):
-    first, second = (look_at(*portrait) for portrait in portraits)
-    assert difference(first, second)[0] > UNLIKE
+    first, second = (describe(*portrait) for portrait in portraits)
+    assert distance(first, second)[0] > UNLIKE
 
 
 @pytest.mark.parametrize('gain', [0.5, 0.8, 1.15])
 def test_light_does_not_matter(face, gain):
     image, box = face
     darker = cv2.convertScaleAbs(image, alpha=gain)
-    assert difference(look_at(image, box), look_at(darker, box))[0] < ALIKE
+    assert distance(describe(image, box), describe(darker, box))[0] < ALIKE
 
 
 @pytest.mark.parametrize('scale', [0.4, 0.7])
 def test_size_does_not_matter(face, scale):
     image, box = face
     smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    assert difference(look_at(image, box), look_at(smaller, box * scale))[0] < ALIKE
+    assert distance(describe(image, box), describe(smaller, box * scale))[0] < ALIKE
 
 
 def test_a_leaning_head_is_set_upright(face):
@@ -51,12 +51,12 @@ def test_a_leaning_head_is_set_upright(face):
     eyes = np.array([[[-1, 0], [1, 0]] + [[0, 0]] * 3], float)
     angle = np.radians(25)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    found = lean(eyes @ rotation.T)
+    found = roll_angles(eyes @ rotation.T)
     assert found[0] == pytest.approx(angle)
-    upright = look_at(image, box)
-    assert difference(upright, look_at(leaning, box, found[0]))[0] < ALIKE
-    assert difference(upright, look_at(leaning, box, found[0])) < difference(
-        upright, look_at(leaning, box)
+    upright = describe(image, box)
+    assert distance(upright, describe(leaning, box, found[0]))[0] < ALIKE
+    assert distance(upright, describe(leaning, box, found[0])) < distance(
+        upright, describe(leaning, box)
     )
 
 
@@ -68,19 +68,19 @@ def test_half_a_face_still_looks_like_itself(face, side):
         side
     ]
     image[part] = (60, 90, 120)
-    assert difference(look_at(face[0], box), look_at(image, box))[0] < UNLIKE
+    assert distance(describe(face[0], box), describe(image, box))[0] < UNLIKE
 
 
 def test_landmarks_that_are_not_there_mean_an_upright_head():
     marks = np.full((2, 5, 2), np.nan)
     marks[1] = [[0, 0], [0, 5], [0, 0], [0, 0], [0, 0]]  # eyes above each other: nonsense
-    assert lean(marks).tolist() == [0, 0]
+    assert roll_angles(marks).tolist() == [0, 0]
 
 
 def test_many_faces_at_once_and_none():
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     boxes = np.tile([100.0, 100, 150, 160], (2500, 1))
-    looks = look(ImagePyramid(image), boxes, np.zeros(2500))
+    looks = extract_descriptors(ImagePyramid(image), boxes, np.zeros(2500))
     assert looks.shape == (2500, SIZE)
     assert np.ptp(looks, axis=0).max() < 1e-5
-    assert look(ImagePyramid(image), boxes[:0], np.zeros(0)).shape == (0, SIZE)
+    assert extract_descriptors(ImagePyramid(image), boxes[:0], np.zeros(0)).shape == (0, SIZE)

@@ -12,20 +12,20 @@ BOXES = np.array([[100.0, 50, 180, 150], [10, 20, 50, 70]])
 
 def random_states(seed=0):
     rng = np.random.default_rng(seed)
-    states = States.at_rest(BOXES).predicted(0.1)
+    states = States.from_boxes(BOXES).predicted(0.1)
     states.rates.T[:] = rng.normal(size=(2, 4)) * [50, 50, 0.3, 0.3]
     return states
 
 
 def as_matrices(states, row, part):
-    belief = states.belief[..., part, row]
-    return belief[:, 0], belief[:, 1:]
+    variance, joint, rate_variance = states.covariance[:, part, row]
+    return states.mean[:, part, row], np.array([[variance, joint], [joint, rate_variance]])
 
 
 @pytest.mark.parametrize('which', [0, 1])
 def test_a_correction_is_that_of_the_matrix_filter(which):
     states = random_states()
-    measured = states.belief[which, 0] + np.array([[3.0, -2, 0.1, 0.2], [1, 1, -0.1, 0.0]]).T
+    measured = states.mean[which] + np.array([[3.0, -2, 0.1, 0.2], [1, 1, -0.1, 0.0]]).T
     variance = np.full((4, 2), 0.5)
     variance[3, 1] = np.inf  # not measured
     after = states._corrected(measured, variance, which)
@@ -49,8 +49,8 @@ def test_a_prediction_is_that_of_the_matrix_filter():
     for row in range(2):
         for part in range(4):
             mean, covariance = as_matrices(states, row, part)
-            kept = np.exp(-seconds / kalman.FADING_SECONDS[part, 0])
-            transition = np.array([[1, kalman.FADING_SECONDS[part, 0] * (1 - kept)], [0, kept]])
+            kept = np.exp(-seconds / kalman.RATE_DECAY[part, 0])
+            transition = np.array([[1, kalman.RATE_DECAY[part, 0] * (1 - kept)], [0, kept]])
             got_mean, got_covariance = as_matrices(after, row, part)
             np.testing.assert_allclose(got_mean, transition @ mean)
             noise = got_covariance - transition @ covariance @ transition.T
@@ -60,21 +60,21 @@ def test_a_prediction_is_that_of_the_matrix_filter():
 def test_two_short_predictions_move_as_far_as_one_long_one():
     states = random_states()
     twice, once = states.predicted(0.1).predicted(0.1), states.predicted(0.2)
-    np.testing.assert_allclose(twice.belief[:, 0], once.belief[:, 0])
+    np.testing.assert_allclose(twice.mean, once.mean)
 
 
 def test_a_measured_motion_becomes_the_prediction():
-    states = States.at_rest(BOXES)
+    states = States.from_boxes(BOXES)
     moved = np.tile([4.0, -3.0, 0.05, 0.02], (2, 1))
-    after = states.moved_by(moved, 0.04, np.full((2, 4), 1e-4)).predicted(0.04)
+    after = states.moved(moved, 0.04, np.full((2, 4), 1e-4)).predicted(0.04)
     np.testing.assert_allclose((after.values - states.values).T, moved, rtol=1e-3)
 
 
 def test_repeated_detections_pull_the_state_to_the_box():
-    states = States.at_rest(BOXES)
+    states = States.from_boxes(BOXES)
     there = BOXES + 15
     for _ in range(30):
-        states = states.predicted(0.1).seen_at(there)
+        states = states.predicted(0.1).detected(there)
     np.testing.assert_allclose(states.boxes(), there, atol=0.5)
 
 

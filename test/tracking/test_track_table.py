@@ -1,58 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the register remembers of who is where is what it would find out anew."""
-
-import dataclasses
+"""Tracks become tentative, confirmed, lost and deleted as the options say."""
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 
+from face_tracking.tracking import appearance
+from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.track_table import SECOND, TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 OPTIONS = TrackerOptions(
     max_time_since_update=1.0, reid_timeout=3.0, max_misses=1, min_hits=2, max_tracks=4
 )
-STEPS = st.tuples(
-    st.sampled_from([0.03, 0.2, 0.9, 2.5, -0.1]),
-    st.sampled_from(['begin', 'find', 'find all', 'hide', 'nothing']),
-    st.integers(0, 2**8 - 1),
-)
+START = 10**18
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(STEPS, max_size=40))
-def test_what_is_kept_is_what_would_be_found_anew(steps):
-    register, stamp = TrackTable(), 10**18
-    for seconds, what, bits in steps:
-        stamp += int(seconds * SECOND)
-        chosen = np.array([bits >> row % 8 & 1 for row in range(len(register))], bool)
-        if what == 'begin':
-            register.begin(stamp, np.full(1 + bits % 2, 0.9))
-        elif what.startswith('find'):
-            rows = np.flatnonzero(chosen | (what == 'find all'))
-            register.hit(rows, stamp, np.full(len(rows), 0.9), np.zeros((len(rows), 2, 2)))
-            if len(rows) < len(register):
-                register.miss(~np.isin(np.arange(len(register)), rows))
-            register.confirm(stamp, OPTIONS)
-        elif what == 'hide':
-            rows = np.flatnonzero(chosen)
-            register.check(rows, np.full((len(rows), register.looks.shape[1]), bits % 2))
-        kept = register.standing(stamp, OPTIONS)
-        anew = register._assess(stamp, OPTIONS)
-        assert kept.since < stamp <= kept.until
-        for field in dataclasses.fields(kept)[3:]:
-            np.testing.assert_array_equal(getattr(kept, field.name), getattr(anew, field.name))
-        register.keep(kept.alive)
+@pytest.fixture
+def table():
+    return TrackTable(CueSet([appearance.CUE]))
 
 
-def test_looks_are_learned_again_after_the_clock_was_set_back():
-    register, stamp = TrackTable(), 10**18
-    register.begin(stamp, np.full(1, 0.9))
-    look, row = np.zeros((1, register.looks.shape[1]), np.float32), np.zeros(1, int)
-    register.view(row, stamp, look, np.full(1, 0.9))
-    assert register.familiar(stamp).all()
-    register.shift(-100 * SECOND)
-    stamp -= 100 * SECOND
-    assert register.familiar(stamp).all()
-    assert not register.familiar(stamp + SECOND).any()
+def matched(table, rows, stamp):
+    rows = np.atleast_1d(rows)
+    table.mark_matched(rows, stamp, np.full(len(rows), 0.9), np.zeros((len(rows), 5, 2)))
+
+
+def confirmed(table, count):
+    """Add tracks with an id that were last detected at START."""
+    table.spawn(START, np.full(count, 0.9))
+    for _ in range(OPTIONS.min_hits):
+        matched(table, np.arange(count), START)
+    table.confirm(START, OPTIONS)
+
+
+def status(table, seconds):
+    return table.status_at(START + int(seconds * SECOND), OPTIONS)
+
+
+def test_a_track_gets_an_id_after_min_hits(table):
+    table.spawn(START, np.full(1, 0.9))
+    matched(table, 0, START)
+    table.confirm(START, OPTIONS)
+    assert table.ids.tolist() == [0]
+    matched(table, 0, START)
+    table.confirm(START, OPTIONS)
+    assert table.ids.tolist() == [1]
+
+
+def test_a_tentative_track_that_misses_a_round_is_not_retained(table):
+    table.spawn(START, np.full(1, 0.9))
+    matched(table, 0, START)
+    assert status(table, 0.1).retained.all()
+    table.mark_missed(slice(None))
+    assert not status(table, 0.1).retained.any()
+
+
+def test_a_confirmed_track_is_lost_after_max_misses_and_remembered(table):
+    confirmed(table, 1)
+    table.mark_missed(slice(None))
+    assert status(table, 0.1).published.all() and not status(table, 0.1).visible.any()
+    table.mark_missed(slice(None))
+    assert status(table, 0.2).lost.all() and status(table, 0.2).retained.all()
+    assert not status(table, 3.1).retained.any()
+
+
+def test_a_track_without_rounds_is_lost_after_max_time_since_update(table):
+    confirmed(table, 1)
+    assert status(table, 1.0).published.all()
+    assert status(table, 1.1).lost.all()
+
+
+def test_an_occluded_track_is_lost_with_the_first_miss_and_not_propagated(table):
+    confirmed(table, 1)
+    table.descriptors[:], table.weights[:] = 0.0, 1.0
+    table.update_occlusion(np.zeros(1, int), np.ones((1, appearance.SIZE), np.float32))
+    assert status(table, 0.1).published.all() and not status(table, 0.1).propagated.any()
+    table.mark_missed(slice(None))
+    assert status(table, 0.1).lost.all()
+
+
+def test_of_too_many_lost_tracks_those_seen_last_are_retained(table):
+    confirmed(table, 6)
+    table.updated += np.arange(6)[::-1]
+    table.mark_missed(slice(None))
+    table.mark_missed(slice(None))
+    assert status(table, 0.1).retained.tolist() == [True] * 4 + [False] * 2
+
+
+def test_descriptors_are_measured_again_after_the_clock_was_set_back(table):
+    table.spawn(START, np.full(1, 0.9))
+    descriptor = np.zeros((1, appearance.SIZE), np.float32)
+    table.update_appearance(np.zeros(1, int), START, descriptor, np.full(1, 0.9))
+    assert table.appearance_fresh(START).all()
+    table.shift(-100 * SECOND)
+    assert table.appearance_fresh(START - 100 * SECOND).all()
+    assert not table.appearance_fresh(START - 99 * SECOND).any()
+
+
+def test_a_descriptor_that_does_not_know_changes_nothing(table):
+    table.spawn(START, np.full(1, 0.9))
+    row, known = np.zeros(1, int), np.ones((1, appearance.SIZE), np.float32)
+    table.update_appearance(row, START, known, np.full(1, 0.9))
+    table.update_appearance(row, START + SECOND, np.full_like(known, np.nan), np.full(1, 0.9))
+    np.testing.assert_array_equal(table.descriptors, known)
+    assert not table.appearance_fresh(START + SECOND).any()

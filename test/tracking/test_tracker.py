@@ -187,7 +187,7 @@ def test_options_change_while_running(astronaut):
             tracker.configure(dataclasses.replace(BLIND, visual_tracker='mosse'))
         if k == 6:
             tracker.configure(dataclasses.replace(BLIND, score_threshold=0.95))
-        tracker.add_detections(detections(k * INTERVAL, FACE, FACE + [200, 200, 200, 200]))
+        tracker.add_detections(detections(k * INTERVAL, FACE, FACE + 200))
         tracks = tracker.step(astronaut, k * INTERVAL)
         assert tracker.options.visual_tracker == ('mosse' if 3 <= k < 6 else 'none')
     assert tracks.ids.tolist() == [1, 2]
@@ -217,7 +217,7 @@ def test_an_evening_of_visitors_neither_fills_the_memory_nor_shuts_the_door(astr
     rng = np.random.default_rng(0)
     for visit in range(25):
         place = rng.uniform(0, 380, 2)
-        box = np.concatenate([place, place + (90, 110)])
+        box = np.concatenate([place, place + np.array([90, 110])])
         for k in range(16):
             stamp = (visit * 20 + k) * INTERVAL
             tracker.add_detections(detections(stamp, box))
@@ -239,7 +239,7 @@ def test_more_faces_than_max_tracks_are_left_alone():
 def test_a_panning_camera_moves_a_standing_face_and_the_velocity_says_so(astronaut):
     tracker, wide = FaceTracker(), np.hstack([astronaut[:, ::-1], astronaut, astronaut[:, ::-1]])
     for k in range(20):
-        box = FACE + [200 - 6 * k, 0, 200 - 6 * k, 0]
+        box = FACE + np.array([200 - 6 * k, 0, 200 - 6 * k, 0])
         if k % 5 == 0:
             tracker.add_detections(detections(k * INTERVAL, box))
         tracks = tracker.step(
@@ -262,5 +262,5 @@ def test_the_joints_tell_where_the_image_does_not():
             shift = Warp(np.eye(2), np.array([8.0, 0])) if known and k >= 3 else None
             tracks = tracker.step(blank, k * INTERVAL, shift)
         boxes[known] = tracks.boxes[0]
-    np.testing.assert_allclose(boxes[True], FACE + [56, 0, 56, 0], atol=1)
+    np.testing.assert_allclose(boxes[True], FACE + np.array([56, 0, 56, 0]), atol=1)
     np.testing.assert_allclose(boxes[False], FACE, atol=1)

@@ -1,55 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector families, one file each; a file added here is registered by being here.
+"""Families of detectors: one file each, with its recognizer and its decoder.
 
-See :mod:`face_tracking.detection.family` for what a family's file contains.
+To add one, write a file with a `base.Family` and add it to `FAMILIES`.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from typing import Any
 
-from face_tracking.detection.family import Family, PublishedModel, Recognition, Shapes
-from face_tracking.errors import UserError
+from face_tracking.detection.families import (
+    anchor_free,
+    blazeface,
+    embedding,
+    retinaface,
+    scrfd,
+    ultra_light,
+    yolo_face,
+    yunet,
+)
+from face_tracking.detection.families.base import Decoder, Family, Shapes
 
-
-def _load() -> dict[str, Family]:
-    modules = (
-        importlib.import_module(f'{__name__}.{module.name}')
-        for module in pkgutil.iter_modules(__path__)
-    )
-    return {family.name: family for family in (module.FAMILY for module in modules)}
-
-
-FAMILIES = _load()
-"""The families by the names that model descriptions use."""
-PUBLISHED: dict[str, PublishedModel] = {
-    name: model for family in FAMILIES.values() for name, model in family.published.items()
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY
+    for module in (yunet, anchor_free, ultra_light, scrfd, retinaface, yolo_face, blazeface, embedding)
 }
-"""The model files that ``face_tracking fetch-model`` offers, by short name."""
+"""The families by the name of their decoder, in the order in which networks are recognized."""
 
 
-def recognize(outputs: Shapes) -> tuple[Family, Recognition] | None:
-    """Return the family of a network with these outputs, None if no family recognizes it.
+def recognize(outputs: Shapes, size: tuple[int, int] = (0, 0)) -> dict[str, Any] | None:
+    """Return what a description says of a network with these outputs, None if unknown.
 
-    :param outputs: the shape of each output by its name, in the order of the file.
+    :param outputs: shape of each output by its name, in the order of the file.
+    :param size: width and height of the input in pixels.
     """
     for family in FAMILIES.values():
-        found = family.recognize(outputs)
+        found = family.recognize(outputs, size)
         if found is not None:
-            return family, found
+            return {'decoder': family.name, **found}
     return None
 
 
-def find_family(name: str, model: str) -> Family:
-    """Return the family that a model description names as its decoder.
-
-    :param model: the model's name, for the message.
-    :raises UserError: there is no such family.
-    """
-    if name not in FAMILIES:
-        raise UserError(
-            f'the model {model} names an unknown decoder {name[:80]}',
-            f'correct its description to one of {", ".join(FAMILIES)}',
-        )
-    return FAMILIES[name]
+__all__ = ['FAMILIES', 'Decoder', 'Family', 'Shapes', 'recognize']

@@ -1,62 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The YuNet family: four outputs for each stride.
-
-The outputs are ``cls_S``, ``obj_S``, ``bbox_S`` and ``kps_S`` for the strides S, with row-major
-cells. cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) is
-dx, dy, log w, log h as in :mod:`face_tracking.detection.families.anchor_free`; kps (1, cells, 10)
-are five landmarks (column + x, row + y) S. Wu et al., "YuNet: A Tiny Millisecond-level Face
-Detector", 2023.
-"""
+"""YuNet: four outputs for each stride."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from face_tracking.detection.candidates import (
-    NO_CANDIDATES,
-    Candidates,
-    cell_grid,
-    decode_cells,
-    join_levels,
-)
-from face_tracking.detection.families.anchor_free import log_size_to_half
-from face_tracking.detection.family import (
+from face_tracking.detection.compiled_form import (
     CellGeometry,
     CellMath,
     CompiledForm,
     Expression,
-    Family,
-    PublishedModel,
     Reader,
-    Recognition,
+    half_size,
+)
+from face_tracking.detection.families.base import (
+    Candidates,
+    Family,
     Shapes,
-    names_by_kind,
+    grid,
+    joined,
+    no_candidates,
+    placed,
     strides_of,
 )
 
-KINDS = ('cls', 'obj', 'bbox', 'kps')
-
 
 class YuNet:
-    """The decoder.
+    """YuNet's twelve outputs: cls, obj, bbox and kps, each for all strides S.
 
-    :param width: of the network's input in pixels, like ``height``.
-    :param strides: of the outputs of each kind, in their order.
+    cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) as
+    in `families.anchor_free.AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S. Cells are
+    row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
-        self._grids = [cell_grid(width, height, stride) for stride in strides]
+        self._places = [grid(width, height, stride) for stride in strides]
 
     def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
-        """Return the candidates, see :data:`face_tracking.detection.candidates.Decoder`."""
-        levels = len(self._grids)
-        squared_threshold = score_threshold**2
-        found, grids = [], []
-        for level, grid in enumerate(self._grids):
+        """Return the candidates of a network's outputs that reach the score."""
+        levels = len(self._places)
+        bound = score_threshold**2
+        found, places = [], []
+        for level, places_of in enumerate(self._places):
             cls, obj, bbox, kps = (output[0] for output in outputs[level::levels])
-            hits = (cls[:, 0] >= squared_threshold).nonzero()[0]
+            hits = (cls[:, 0] >= bound).nonzero()[0]
             if not hits.size:
                 continue
             cells = np.empty((15, hits.size), np.float32)
@@ -64,12 +54,10 @@ class YuNet:
             cells[1:5] = bbox[hits].T
             cells[5:] = kps[hits].T
             found.append(cells)
-            grids.append(grid[:, hits])
+            places.append(places_of[:, hits])
         if not found:
-            return NO_CANDIDATES
-        return decode_cells(
-            join_levels(found), join_levels(grids), squared_threshold, landmarks_from_box=False
-        )
+            return no_candidates()
+        return placed(joined(found), joined(places), bound, from_box=False)
 
 
 class YuNetForm(CompiledForm):
@@ -84,35 +72,26 @@ class YuNetForm(CompiledForm):
     def geometry(
         self, read: Reader, math: CellMath, corner: tuple[Expression, Expression]
     ) -> CellGeometry:
-        """Return the box, and the landmarks as distances from the cell's corner."""
+        """Return the box, and the landmarks relative to the cell's corner."""
         center = math.name(corner[0] + read(2, 0)), math.name(corner[1] + read(2, 1))
-        half = log_size_to_half(read(2, 2), math), log_size_to_half(read(2, 3), math)
+        half = half_size(read(2, 2), math), half_size(read(2, 3), math)
         landmarks = tuple(corner[number % 2] + read(3, number) for number in range(10))
         return CellGeometry(center, half, landmarks)
 
 
-def _recognize(outputs: Shapes) -> Recognition | None:
+def recognize(outputs: Shapes, _size: tuple[int, int]) -> dict[str, Any] | None:
+    """Recognize outputs called ``cls_S``, ``obj_S``, ``bbox_S`` and ``kps_S``."""
     strides = strides_of(outputs, 'cls')
-    names = names_by_kind(KINDS, strides)
+    names = tuple(
+        f'{kind}_{stride}' for kind in ('cls', 'obj', 'bbox', 'kps') for stride in strides
+    )
     if not strides or not set(names) <= set(outputs):
         return None
-    return Recognition(
-        outputs=names, decoder_options={'strides': strides}, size_multiple=max(strides)
-    )
+    return {
+        'decoder_options': {'strides': strides},
+        'outputs': names,
+        'size_multiple': max(strides),
+    }
 
 
-FAMILY = Family(
-    'yunet',
-    YuNet,
-    _recognize,
-    YuNetForm(),
-    {
-        'yunet': PublishedModel(
-            file='face_detection_yunet_2023mar.onnx',
-            url='https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/'
-            'face_detection_yunet_2023mar.onnx',
-            sha256='8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4',
-            license='MIT',
-        ),
-    },
-)
+FAMILY = Family('yunet', YuNet, recognize, YuNetForm())

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Head pose and attention from five facial landmarks."""

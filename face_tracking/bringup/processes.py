@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes that the launch files start, planned without ``launch``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from face_tracking.bringup.arguments import Chosen
+from face_tracking.bringup.parameter_files import check_parameter_file
+from face_tracking.errors import UserError
+from face_tracking.options import Value
+
+PACKAGE = 'face_tracking'
+OPTICAL_FRAME = 'camera_optical_frame'
+PERCEPTION_NODES = ('camera_node', 'detector_node', 'tracker_node')
+HEAD_NODE = 'pan_tilt_node'
+LARGEST_SIDE = 10_000
+STATE_RATE = 100.0
+"""Transforms per second: at the 20 of robot_state_publisher's default, RViz receives a marker
+before the transform of its stamp and drops it."""
+_QUARTER_TURN = '1.5707963267948966'
+# Launch argument -> (node, parameter) that it replaces; an empty argument replaces nothing.
+OVERRIDES = {
+    'camera': ('camera_node', 'camera'),
+    'model': ('detector_node', 'model'),
+    'runtime': ('detector_node', 'runtime'),
+    'output': ('pan_tilt_node', 'output'),
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process to start.
+
+    :ivar package: the ROS package of the executable.
+    :ivar executable: its name.
+    :ivar name: the name of the node; '' leaves it to the executable.
+    :ivar arguments: words of the command line in front of the ROS arguments.
+    :ivar files: parameter files, the later ones override the earlier ones.
+    :ivar parameters: parameters that override the files.
+    :ivar remappings: (from, to) of topic names.
+    :ivar respawn: start it again when it dies.
+    :ivar log_level: lowest severity; '' leaves it to the executable.
+    :ivar output: ``screen`` or ``log``.
+    """
+
+    package: str
+    executable: str
+    name: str = ''
+    namespace: str = ''
+    arguments: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    parameters: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    remappings: tuple[tuple[str, str], ...] = ()
+    respawn: bool = False
+    log_level: str = ''
+    output: str = 'screen'
+
+
+def perception(chosen: Chosen) -> list[Process]:
+    """Return camera, detector and tracker: one process for all, or one for each.
+
+    :raises UserError: a parameter file cannot be used.
+    """
+    return _nodes(chosen, _perception_nodes(chosen), [chosen.path('params_file')])
+
+
+def perception_with_head(chosen: Chosen) -> list[Process]:
+    """Return the same and the node that turns the head.
+
+    :raises UserError: a parameter file or the description cannot be used.
+    """
+    files = [chosen.path('params_file'), chosen.path('head_params_file')]
+    return [*describe(chosen), *_nodes(chosen, (*_perception_nodes(chosen), HEAD_NODE), files)]
+
+
+def head(chosen: Chosen) -> list[Process]:
+    """Return the node that turns the head alone, and the head's description.
+
+    :raises UserError: a parameter file or the description cannot be used.
+    """
+    return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
+
+
+def camera_ros(chosen: Chosen) -> list[Process]:
+    """Return the camera node of the package camera_ros, which publishes below its own name.
+
+    :raises UserError: a size is not a number, or there is no such parameter file.
+    """
+    parameters: dict[str, Value] = {'frame_id': f'{chosen.frame_prefix}{OPTICAL_FRAME}'}
+    for name in ('width', 'height'):
+        text = chosen.text(name)
+        if not text.isdecimal() or not 0 < int(text) <= LARGEST_SIDE:
+            raise UserError(
+                f'the launch argument {name} is {text!r}',
+                f'set it to pixels, from 1 to {LARGEST_SIDE}',
+            )
+        parameters[name] = int(text)
+    if chosen.flag('use_sim_time'):
+        parameters['use_sim_time'] = True
+    files = (chosen.path('camera_params'),) if chosen.text('camera_params') else ()
+    return [
+        Process(
+            'camera_ros',
+            'camera_node',
+            name='camera',
+            namespace=chosen.namespace,
+            files=files,
+            parameters=parameters,
+            remappings=(
+                ('~/image_raw', chosen.text('image_topic')),
+                ('~/image_raw/compressed', f'{chosen.text("image_topic")}/compressed'),
+                ('~/camera_info', chosen.text('camera_info_topic')),
+            ),
+            respawn=chosen.flag('respawn'),
+            log_level=chosen.text('log_level'),
+        )
+    ]
+
+
+def describe(chosen: Chosen) -> list[Process]:
+    """Return robot_state_publisher, which publishes TF from joint_states.
+
+    :raises UserError: there is no such description.
+    """
+    if chosen.text('description') in ('', 'none'):
+        return []
+    return [
+        Process(
+            'robot_state_publisher',
+            'robot_state_publisher',
+            namespace=chosen.namespace,
+            parameters={
+                'robot_description': chosen.path('description').read_text(encoding='utf-8'),
+                'publish_frequency': STATE_RATE,
+                'frame_prefix': chosen.frame_prefix,
+                'use_sim_time': chosen.flag('use_sim_time'),
+            },
+            output='log',
+        )
+    ]
+
+
+def camera_transform(chosen: Chosen) -> list[Process]:
+    """Return the static transform from camera_link to the optical frame (REP 103), if wanted."""
+    wanted = chosen.text('camera_tf')
+    if not (chosen.flag('rviz') if wanted == 'auto' else chosen.flag('camera_tf')):
+        return []
+    return [
+        Process(
+            'tf2_ros',
+            'static_transform_publisher',
+            name='camera_optical_tf',
+            namespace=chosen.namespace,
+            arguments=(
+                *('--roll', f'-{_QUARTER_TURN}', '--yaw', f'-{_QUARTER_TURN}'),
+                *('--frame-id', f'{chosen.frame_prefix}camera_link'),
+                *('--child-frame-id', f'{chosen.frame_prefix}{OPTICAL_FRAME}'),
+            ),
+            output='log',
+        )
+    ]
+
+
+def _perception_nodes(chosen: Chosen) -> tuple[str, ...]:
+    return PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]
+
+
+def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[Process]:
+    for path in files:
+        check_parameter_file(path, (*PERCEPTION_NODES, HEAD_NODE))
+    overrides = overridden(chosen, nodes)
+    if len(nodes) == 1 or not chosen.flag('composed'):
+        return [_node(chosen, name, files, overrides[name]) for name in nodes]
+    every = {name: value for own in overrides.values() for name, value in own.items()}
+    switches = (
+        *(('--pan-tilt',) if HEAD_NODE in nodes else ()),
+        *(() if 'camera_node' in nodes else ('--no-camera',)),
+    )
+    return [_node(chosen, 'pipeline', files, every, switches)]
+
+
+def overridden(chosen: Chosen, nodes: Sequence[str]) -> dict[str, dict[str, Value]]:
+    """Return, by node, the parameters that arguments set over the files."""
+    parameters: dict[str, dict[str, Value]] = {node: {} for node in nodes}
+    for argument, (node, parameter) in OVERRIDES.items():
+        if node in parameters and chosen.text(argument):
+            parameters[node][parameter] = chosen.text(argument)
+    if 'tracker_node' in parameters and 'annotated' in chosen:
+        parameters['tracker_node']['annotate'] = chosen.flag('annotated')
+    if chosen.frame_prefix and 'camera_node' in parameters:
+        parameters['camera_node']['frame_prefix'] = chosen.frame_prefix
+    if chosen.flag('use_sim_time'):
+        for own in parameters.values():
+            own['use_sim_time'] = True
+    return parameters
+
+
+def _node(
+    chosen: Chosen,
+    executable: str,
+    files: Sequence[Path],
+    parameters: Mapping[str, Value],
+    switches: tuple[str, ...] = (),
+) -> Process:
+    # A process with several nodes must not name them alike, so none is named here.
+    return Process(
+        PACKAGE,
+        executable,
+        namespace=chosen.namespace,
+        arguments=switches,
+        files=tuple(files),
+        parameters=parameters,
+        remappings=_remappings(chosen),
+        respawn=chosen.flag('respawn'),
+        log_level=chosen.text('log_level'),
+    )
+
+
+def _remappings(chosen: Chosen) -> tuple[tuple[str, str], ...]:
+    image, info = chosen.text('image_topic'), chosen.text('camera_info_topic')
+    pairs = (
+        ('camera/image_raw', image),
+        ('camera/image_raw/compressed', f'{image}/compressed'),
+        ('camera/camera_info', info),
+    )
+    return tuple((default, name) for default, name in pairs if default != name)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RViz with the package's configurations, adapted to a robot's namespace and frames."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from face_tracking.bringup.arguments import Argument, Chosen, config_file
+from face_tracking.bringup.processes import Process
+
+VIEW = (
+    Argument(
+        'rviz_config',
+        'auto',
+        'Configuration of RViz; auto = that of this package, with the head if description is set',
+    ),
+)
+
+
+def rviz(chosen: Chosen, with_head: bool) -> list[Process]:
+    """Return the process of RViz if the argument ``rviz`` asks for it, or there is none.
+
+    :param with_head: show the robot model and the gaze, too.
+    :raises UserError: there is no such configuration.
+    """
+    if 'rviz' in chosen and not chosen.flag('rviz'):
+        return []
+    default = Path(config_file('pan_tilt.rviz' if with_head else 'face_tracking.rviz'))
+    path = default if chosen.text('rviz_config') in ('', 'auto') else chosen.path('rviz_config')
+    if chosen.namespace or chosen.frame_prefix:
+        path = _adapted(path, chosen.namespace, chosen.frame_prefix)
+    return [
+        Process(
+            'rviz2',
+            'rviz2',
+            namespace=chosen.namespace,
+            arguments=('-d', str(path)),
+            parameters={'use_sim_time': chosen.flag('use_sim_time')},
+        )
+    ]
+
+
+def adapted(content: dict[str, Any], namespace: str, prefix: str) -> dict[str, Any]:
+    """Return a configuration of RViz for a robot in a namespace with a prefix of its frames.
+
+    :param content: the configuration; its topics are absolute. It is changed.
+    """
+    manager = content['Visualization Manager']
+    for display in manager['Displays']:
+        for key in ('Topic', 'Description Topic'):
+            if key in display and namespace:
+                display[key]['Value'] = f'/{namespace}{display[key]["Value"]}'
+        if display['Class'].endswith('/RobotModel'):
+            display['TF Prefix'] = prefix.rstrip('/')
+    frame = manager['Global Options']['Fixed Frame']
+    manager['Global Options']['Fixed Frame'] = f'{prefix}{frame}'
+    return content
+
+
+def _adapted(path: Path, namespace: str, prefix: str) -> Path:
+    content = adapted(yaml.safe_load(path.read_text(encoding='utf-8')), namespace, prefix)
+    folder = Path(tempfile.mkdtemp(prefix='face_tracking_rviz_'))
+    written = folder / path.name
+    written.write_text(yaml.safe_dump(content, sort_keys=False), encoding='utf-8')
+    return written

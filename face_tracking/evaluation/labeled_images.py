@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labeled images for measuring a detector: a folder with ``labels.json``.
+
+The file is a list of ``{"file", "width", "height", "faces": [{"box": [x, y, w, h], "score",
+"landmarks": [x1, y1, ... x5, y5]}]}``, in pixels of the image, "file" relative to the folder. A
+face of a score below 0.7 is ignored; landmarks, and WIDER FACE's ``pose``, ``occlusion``,
+``blur`` and ``subset``, may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from face_tracking.errors import UserError
+from face_tracking.evaluation.detection_metrics import Labels
+
+FACE_SCORE = 0.7
+SUBSETS = ('easy', 'medium', 'hard')
+"""WIDER FACE's lists; each holds the one before."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImage:
+    """One image's labels.
+
+    :ivar path: of the image.
+    :ivar width: in pixels, like ``height``.
+    :ivar boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in pixels.
+    :ivar faces: bool (N,), False for a region to ignore.
+    :ivar landmarks: float32 (N, 5, 2) in pixels, NaN where unknown.
+    :ivar pose: int64 (N,), 1 for an atypical pose; -1 where unknown, like the next three.
+    :ivar occlusion: int64 (N,), 0 none, 1 partial, 2 heavy.
+    :ivar blur: int64 (N,), 0 clear, 1 slight, 2 heavy.
+    :ivar subset: int64 (N,), the first of `SUBSETS` that holds the face.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes: np.ndarray
+    faces: np.ndarray
+    landmarks: np.ndarray
+    pose: np.ndarray
+    occlusion: np.ndarray
+    blur: np.ndarray
+    subset: np.ndarray
+
+    def shorter_sides(self, long_side: float) -> np.ndarray:
+        """Return the boxes' shorter sides with the image scaled to ``long_side``, in pixels."""
+        scale = long_side / max(self.width, self.height)
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1, initial=np.inf) * scale
+
+    def labels(self, counts: np.ndarray) -> Labels:
+        """Return the labels of which those of the mask ``counts`` are to be found."""
+        return Labels(self.boxes, self.faces & counts, self.landmarks)
+
+
+def read_labels(folder: Path) -> list[LabeledImage]:
+    """Return the labels of a folder.
+
+    :raises UserError: ``labels.json`` is missing or cannot be understood.
+    """
+    path = Path(folder) / 'labels.json'
+    try:
+        return [_read(path.parent, row) for row in json.loads(path.read_text(encoding='utf-8'))]
+    except OSError as error:
+        raise UserError(
+            f'cannot read the labels {path} ({error.strerror})',
+            'name a folder that contains labels.json',
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{path} is not a list of labeled images ({" ".join(str(error).split())[:80]})',
+            'write it as docs/training.md describes scored JSON',
+        ) from error
+
+
+def _read(folder: Path, row: dict) -> LabeledImage:
+    faces = row['faces']
+    boxes = np.array([face['box'] for face in faces], np.float32).reshape(-1, 4)
+    if not np.isfinite(boxes).all():
+        raise ValueError(f'{row["file"]}: a box is not finite')
+    boxes[:, 2:] += boxes[:, :2]
+    points = [face.get('landmarks') or [np.nan] * 10 for face in faces]
+    subsets = {name: index for index, name in enumerate(SUBSETS)}
+    return LabeledImage(
+        folder / row['file'],
+        int(row['width']),
+        int(row['height']),
+        boxes,
+        np.array([face.get('score', 1.0) >= FACE_SCORE for face in faces], bool),
+        np.array(points, np.float32).reshape(-1, 5, 2),
+        *(
+            np.array([face.get(name, -1) for face in faces], np.int64)
+            for name in ('pose', 'occlusion', 'blur')
+        ),
+        np.array([subsets.get(face.get('subset'), -1) for face in faces], np.int64),
+    )

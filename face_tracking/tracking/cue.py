@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cues: by what a face is recognized when its position does not tell.
+
+A cue is one object: how a face is described by numbers, how two descriptions are compared, and
+how a track's description is updated. The tracker takes any number of them::
+
+    FaceTracker(options, cues=(appearance.CUE, another))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from face_tracking.tracking.arrays import Bools, Floats
+from face_tracking.tracking.image_pyramid import ImagePyramid
+
+
+def running_mean(old: Floats, new: Floats, share: Floats) -> Floats:
+    """Return the mean of descriptors (K, size) after new ones with a ``share`` (K, 1) of it."""
+    return old + share * (new - old)
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A property by which faces are told apart.
+
+    :ivar name: for logs and diagnostics.
+    :ivar size: how many numbers a descriptor has.
+    :ivar extract: returns the descriptors, float32 (N, size), of faces in an image:
+        ``extract(pyramid, boxes, landmarks)`` with boxes float64 (N, 4) and landmarks float32
+        (N, 5, 2) in pixels of the full image, landmarks NaN where they are not known. A face
+        that cannot be described gets a row of NaN; it then neither supports nor rejects a match.
+        ``pyramid.image`` is None for an image of the past.
+    :ivar distance: returns the distances, float32 (N,), of descriptors (N, size) to others
+        (N, size), row by row: 0 for identical faces, about 1 for different people.
+    :ivar update: returns a track's descriptors after new ones were measured:
+        ``update(old, new, share)``, with the share of the new ones, float32 (N, 1).
+    :ivar interval: seconds after which the descriptor of a visible track is measured again.
+    :ivar weight: of this cue in the mean of the distances by several cues.
+    """
+
+    name: str
+    size: int
+    extract: Callable[[ImagePyramid, Floats, Floats], Floats]
+    distance: Callable[[Floats, Floats], Floats]
+    update: Callable[[Floats, Floats, Floats], Floats] = running_mean
+    interval: float = 0.2
+    weight: float = 1.0
+
+
+class CueSet:
+    """Several cues as one: their descriptors side by side, the weighted mean of their distances.
+
+    :ivar cues: the cues.
+    :ivar size: how many numbers the descriptors of all cues have.
+    :ivar intervals: of the cues, nanoseconds, int64 (C,).
+    """
+
+    def __init__(self, cues: Sequence[Cue]):
+        self.cues = tuple(cues)
+        ends = np.cumsum([cue.size for cue in self.cues], dtype=int).tolist()
+        self._slices = [
+            slice(end - cue.size, end) for cue, end in zip(self.cues, ends, strict=True)
+        ]
+        self._firsts = [part.start for part in self._slices]
+        self.size = ends[-1] if ends else 0
+        self.intervals = np.array([round(1e9 * cue.interval) for cue in self.cues], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.cues)
+
+    def unknown(self, count: int) -> Floats:
+        """Return the descriptors of ``count`` faces of which nothing is known, (count, size)."""
+        return np.full((count, self.size), np.nan, np.float32)
+
+    def known(self, descriptors: Floats) -> Bools:
+        """Return which cues describe which faces, bool (N, C)."""
+        return ~np.isnan(descriptors[:, self._firsts])
+
+    def extract(
+        self, pyramid: ImagePyramid, boxes: Floats, landmarks: Floats, wanted: Bools
+    ) -> Floats:
+        """Return the descriptors of faces, float32 (N, size).
+
+        :param wanted: bool (N, C), which cues to measure; the others are NaN.
+        """
+        descriptors = self.unknown(len(boxes))
+        for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
+            rows = np.flatnonzero(wanted[:, number])
+            if len(rows):
+                descriptors[rows, part] = cue.extract(pyramid, boxes[rows], landmarks[rows])
+        return descriptors
+
+    def distance(self, first: Floats, second: Floats) -> Floats:
+        """Return the distances of descriptors (N, size) to others (N, size), row by row, (N,).
+
+        NaN where no cue describes both.
+        """
+        if len(self.cues) == 1:
+            return self.cues[0].distance(first, second)
+        total, weight = np.zeros(len(first)), np.zeros(len(first))
+        for cue, part in zip(self.cues, self._slices, strict=True):
+            distance = cue.distance(first[:, part], second[:, part])
+            known = ~np.isnan(distance)
+            total[known] += cue.weight * distance[known]
+            weight[known] += cue.weight
+        with np.errstate(invalid='ignore'):
+            return total / weight
+
+    def distances(self, first: Floats, second: Floats, pairs: Bools) -> Floats:
+        """Return the distances of descriptors (N, size) to others (M, size), float32 (N, M).
+
+        :param pairs: bool (N, M), which to compare; the others are NaN.
+        """
+        distances = np.full(pairs.shape, np.nan, np.float32)
+        rows, columns = np.nonzero(pairs)
+        if len(rows):
+            distances[rows, columns] = self.distance(first[rows], second[columns])
+        return distances
+
+    def update(self, old: Floats, new: Floats, shares: Floats) -> Floats:
+        """Return descriptors (N, size) after new ones were measured.
+
+        :param new: NaN where a cue was not measured; the old ones then stay.
+        :param shares: of the new ones, float32 (N, C).
+        """
+        updated = old.copy()
+        for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
+            rows = np.flatnonzero(~np.isnan(new[:, part.start]))
+            if len(rows):
+                before, after = old[rows, part], new[rows, part]
+                before = np.where(np.isnan(before), after, before)
+                updated[rows, part] = cue.update(before, after, shares[rows, number, None])
+        return updated

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decision who looks at the robot: hysteresis, times, and stamps that jump."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from face_tracking.attention.attention import AttentionEstimator
+from face_tracking.attention.attention_options import AttentionOptions
+from face_tracking.attention.head_pose import LANDMARKS, rotation_of
+from face_tracking.camera_model import CameraModel
+from face_tracking.errors import UserError
+
+CAMERA = CameraModel.from_fov(640, 480, 1.15)
+SECOND = 10**9
+
+
+def face(degrees: float, track: int = 1, width: float = 60.0):
+    """Return a face that is turned by a yaw."""
+    points = LANDMARKS @ rotation_of(math.radians(degrees), 0, 0).T + (0.0, 0.0, 0.8)
+    return track, CAMERA.project(points), width
+
+
+def run(estimator, start, seconds, degrees, rate=30):
+    """Show a face for some seconds and return the last result and the stamp after it."""
+    result = None
+    for index in range(int(seconds * rate)):
+        stamp = start + index * SECOND // rate
+        (result,) = estimator.update(stamp, [face(degrees)], CAMERA)
+    return result, start + int(seconds * SECOND)
+
+
+def test_face_turned_to_the_camera_looks_at_it():
+    (result,) = AttentionEstimator().update(0, [face(5)], CAMERA)
+    assert result.looking
+    assert result.confidence > 0.9
+    (result,) = AttentionEstimator().update(0, [face(45)], CAMERA)
+    assert not result.looking
+    assert result.confidence > 0.9
+
+
+def test_state_changes_after_the_set_time_only():
+    estimator = AttentionEstimator(AttentionOptions(attention_smoothing=0.0, attention_time=0.5))
+    _, stamp = run(estimator, 0, 1.0, 0)
+    result, stamp = run(estimator, stamp, 0.4, 40)
+    assert result.looking
+    result, stamp = run(estimator, stamp, 0.4, 40)
+    assert not result.looking
+    assert result.since < stamp
+
+
+def test_angle_between_the_thresholds_changes_nothing():
+    options = AttentionOptions(attention_smoothing=0.0)
+    between = math.degrees(options.attention_angle + options.attention_hysteresis / 2)
+    estimator = AttentionEstimator(options)
+    _, stamp = run(estimator, 0, 1.0, 0)
+    assert run(estimator, stamp, 2.0, between)[0].looking
+    estimator = AttentionEstimator(options)
+    _, stamp = run(estimator, 0, 1.0, 60)
+    assert not run(estimator, stamp, 2.0, between)[0].looking
+
+
+def test_small_faces_are_left_out():
+    assert AttentionEstimator().update(0, [face(0, width=10.0)], CAMERA) == []
+
+
+def test_clock_that_is_set_back_starts_again():
+    estimator = AttentionEstimator()
+    run(estimator, 100 * SECOND, 1.0, 0)
+    (result,) = estimator.update(SECOND, [face(60)], CAMERA)
+    assert not result.looking
+    assert result.since == SECOND
+
+
+def test_tracks_are_kept_apart_and_forgotten():
+    estimator = AttentionEstimator()
+    both = estimator.update(0, [face(0, 1), face(60, 2)], CAMERA)
+    assert [(entry.track, entry.looking) for entry in both] == [(1, True), (2, False)]
+    estimator.update(10 * SECOND, [face(60, 1)], CAMERA)
+    (result,) = estimator.update(20 * SECOND, [face(60, 1)], CAMERA)
+    assert not result.looking
+
+
+def test_angles_that_leave_no_looking_away_are_refused():
+    with pytest.raises(UserError, match=r'more than 1\.3 rad together'):
+        AttentionOptions(attention_angle=1.0, attention_hysteresis=0.4)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launch files plan: arguments, processes, parameter files, RViz; without ``launch``."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from face_tracking.bringup.arguments import BOOLEANS, Chosen
+from face_tracking.bringup.launch_files import LAUNCH_FILES
+from face_tracking.bringup.parameter_files import check_parameter_file
+from face_tracking.bringup.processes import OVERRIDES, STATE_RATE, Process
+from face_tracking.bringup.rviz import adapted
+from face_tracking.errors import UserError
+from face_tracking.nodes.node_table import node_parameters
+from face_tracking.runtimes.base import RUNTIMES
+
+ROOT = Path(__file__).resolve().parents[2]
+ROBOTS = ('pi5', 'camera_ros', 'pan_tilt', 'simulation')
+
+
+def chosen(name: str, **given: str) -> Chosen:
+    """Return the values of a launch file's arguments, some of them given."""
+    rows = LAUNCH_FILES[name].arguments
+    values = {row.name: row.default for row in rows}
+    assert set(given) <= set(values), 'an argument that this launch file does not have'
+    return Chosen(rows, {**values, **given})
+
+
+def plan(name: str, **given: str) -> list[Process]:
+    """Return the processes of a launch file."""
+    return LAUNCH_FILES[name].plan(chosen(name, **given))
+
+
+def names(processes: list[Process]) -> list[str]:
+    """Return the executables of processes."""
+    return [process.executable for process in processes]
+
+
+def parameters_of(processes: list[Process], executable: str) -> dict:
+    """Return the parameters of a process by its executable."""
+    return dict(next(p.parameters for p in processes if p.executable == executable))
+
+
+def test_each_launch_file_has_a_row():
+    files = {path.name.partition('.')[0] for path in (ROOT / 'launch').glob('*.launch.py')}
+    assert files == set(LAUNCH_FILES)
+    for name in files:
+        text = (ROOT / 'launch' / f'{name}.launch.py').read_text()
+        assert f"LAUNCH_FILES['{name}']" in text
+
+
+@pytest.mark.parametrize('name', LAUNCH_FILES)
+def test_arguments_are_described_and_their_defaults_allowed(name):
+    rows = LAUNCH_FILES[name].arguments
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert row.description
+        assert not row.choices or row.default in row.choices
+    chosen(name)
+
+
+@pytest.mark.parametrize('name', ROBOTS)
+def test_every_robot_launch_file_takes_images_of_another_camera_node(name):
+    arguments = {row.name for row in LAUNCH_FILES[name].arguments}
+    assert {'start_camera', 'image_topic', 'camera_info_topic', 'params_file'} <= arguments
+    processes = plan(
+        name,
+        start_camera='false',
+        image_topic='/oak/rgb/image_raw',
+        camera_info_topic='/oak/rgb/camera_info',
+    )
+    (pipeline,) = [p for p in processes if p.executable == 'pipeline']
+    assert '--no-camera' in pipeline.arguments
+    assert dict(pipeline.remappings) == {
+        'camera/image_raw': '/oak/rgb/image_raw',
+        'camera/image_raw/compressed': '/oak/rgb/image_raw/compressed',
+        'camera/camera_info': '/oak/rgb/camera_info',
+    }
+    separate = plan(name, start_camera='false', composed='false')
+    ours = [p for p in separate if p.package == 'face_tracking']
+    assert 'camera_node' not in names(ours)
+    assert {'detector_node', 'tracker_node'} <= set(names(ours))
+
+
+@pytest.mark.parametrize(
+    ('name', 'nodes'),
+    [
+        ('pi5', ['camera_node', 'detector_node', 'tracker_node']),
+        ('pan_tilt', ['camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node']),
+        ('simulation', ['camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node']),
+    ],
+)
+def test_nodes_run_in_one_process_or_in_separate_ones(name, nodes):
+    ours = [p for p in plan(name) if p.package == 'face_tracking']
+    assert names(ours) == ['pipeline']
+    assert ('--pan-tilt' in ours[0].arguments) == ('pan_tilt_node' in nodes)
+    separate = [p for p in plan(name, composed='no') if p.package == 'face_tracking']
+    assert names(separate) == nodes
+
+
+def test_head_alone_needs_no_perception():
+    processes = plan('pan_tilt', perception='off', description='none')
+    assert names(processes) == ['pan_tilt_node']
+
+
+@pytest.mark.parametrize('text', BOOLEANS)
+def test_every_spelling_of_a_boolean_is_understood(text):
+    values = chosen('pi5', composed=text, rviz=text.upper())
+    assert values.flag('composed') is BOOLEANS[text]
+    assert values.flag('rviz') is BOOLEANS[text]
+
+
+def test_value_that_is_no_boolean_is_refused():
+    with pytest.raises(UserError, match="the launch argument composed is 'maybe': set it to one"):
+        chosen('pi5', composed='maybe')
+
+
+def test_unknown_log_level_is_refused():
+    with pytest.raises(UserError, match='log_level'):
+        chosen('pi5', log_level='verbose')
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('namespace', 'my robot'), ('image_topic', ''), ('frame_prefix', '/x')]
+)
+def test_names_that_ros_does_not_allow_are_refused(name, value):
+    with pytest.raises(UserError, match=name):
+        chosen('pi5', **{name: value})
+
+
+def test_arguments_override_parameters_and_empty_ones_do_not():
+    parameters = parameters_of(plan('pi5', camera='2', runtime='opencv'), 'pipeline')
+    assert parameters == {'camera': '2', 'runtime': 'opencv', 'annotate': True}
+
+
+@pytest.mark.parametrize('argument', OVERRIDES)
+def test_overridden_parameters_exist(argument):
+    node, parameter = OVERRIDES[argument]
+    rows = {row.name: row for row in node_parameters(node)}
+    assert parameter in rows
+    for file in LAUNCH_FILES.values():
+        for row in file.arguments:
+            if row.name == argument and row.choices:
+                expected = rows[parameter].choices or RUNTIMES
+                assert set(row.choices) - {''} == set(expected)
+
+
+@pytest.mark.parametrize('name', ['pan_tilt', 'simulation'])
+def test_parameter_file_of_the_head_is_used(name, tmp_path):
+    own = tmp_path / 'mine.yaml'
+    own.write_text('/**/pan_tilt_node:\n  ros__parameters:\n    kp: 3.0\n')
+    for composed in ('true', 'false'):
+        processes = plan(name, head_params_file=str(own), composed=composed)
+        assert all(own in p.files for p in processes if p.package == 'face_tracking')
+
+
+@pytest.mark.parametrize('argument', ['params_file', 'head_params_file'])
+def test_mistyped_parameter_file_is_refused_with_the_similar_name(argument):
+    with pytest.raises(UserError, match=r'pi5\.yml, which does not exist: did you mean .*pi5\.ya'):
+        plan('pan_tilt', **{argument: str(ROOT / 'config' / 'pi5.yml')})
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem'),
+    [
+        ('camera_nodes:\n  ros__parameters: {width: 1}\n', 'did you mean camera_node'),
+        ('other:\n  ros__parameters: {width: 1}\n', 'has no parameters for'),
+        ('camera_node:\n  width: 1\n', 'has no parameters for'),
+        ('- 1\n', 'is not a parameter file'),
+        ('a: [\n', 'cannot be read as YAML'),
+        ('', 'is not a parameter file'),
+    ],
+)
+def test_file_without_parameters_for_our_nodes_is_refused(tmp_path, text, problem):
+    path = tmp_path / 'file.yaml'
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem):
+        check_parameter_file(path, ['camera_node', 'detector_node'])
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '/**:\n  ros__parameters: {width: 1}\n',
+        '/**/camera_node:\n  ros__parameters: {width: 1}\n',
+        'robot:\n  camera_node:\n    ros__parameters: {width: 1}\n',
+        'camera_node:\n  ros__parameters: {width: 1}\nnav2:\n  ros__parameters: {x: 1}\n',
+    ],
+)
+def test_file_with_parameters_for_our_nodes_is_accepted(tmp_path, text):
+    path = tmp_path / 'file.yaml'
+    path.write_text(text)
+    check_parameter_file(path, ['camera_node'])
+
+
+def test_frames_get_the_namespace_as_prefix():
+    processes = plan('pan_tilt', namespace='/robot1/')
+    assert parameters_of(processes, 'robot_state_publisher')['frame_prefix'] == 'robot1/'
+    assert parameters_of(processes, 'pipeline')['frame_prefix'] == 'robot1/'
+    processes = plan('pan_tilt', namespace='robot1', frame_prefix='none')
+    assert parameters_of(processes, 'robot_state_publisher')['frame_prefix'] == ''
+    processes = plan('pi5', frame_prefix='left_', rviz='true')
+    (static,) = [p for p in processes if p.executable == 'static_transform_publisher']
+    assert 'left_camera_link' in static.arguments
+    assert 'left_camera_optical_frame' in static.arguments
+
+
+def test_transforms_are_published_faster_than_images():
+    state = parameters_of(plan('simulation'), 'robot_state_publisher')
+    assert state['publish_frequency'] == STATE_RATE == 100.0
+
+
+def test_camera_transform_is_published_with_rviz_or_on_request_only():
+    assert 'static_transform_publisher' not in names(plan('pi5'))
+    assert 'static_transform_publisher' in names(plan('pi5', camera_tf='true'))
+    assert 'static_transform_publisher' not in names(plan('pi5', rviz='true', camera_tf='false'))
+    assert names(plan('view')) == ['rviz2'], "a viewer leaves the robot's own frames alone"
+
+
+def test_view_shows_the_head_unless_told_otherwise():
+    assert 'pan_tilt.rviz' in plan('view')[-1].arguments[1]
+    assert 'face_tracking.rviz' in plan('view', head='no')[-1].arguments[1]
+
+
+def test_rviz_follows_namespace_and_frames():
+    (process,) = plan('view', namespace='robot1')
+    written = yaml.safe_load(Path(process.arguments[1]).read_text())['Visualization Manager']
+    topics = {
+        display[key]['Value']
+        for display in written['Displays']
+        for key in ('Topic', 'Description Topic')
+        if key in display
+    }
+    assert topics
+    assert all(topic.startswith('/robot1/') for topic in topics)
+    assert written['Global Options']['Fixed Frame'] == 'robot1/base_link'
+    (model,) = [d for d in written['Displays'] if d['Class'].endswith('RobotModel')]
+    assert model['TF Prefix'] == 'robot1'
+
+
+def test_rviz_configuration_without_namespace_is_unchanged():
+    path = ROOT / 'config' / 'pan_tilt.rviz'
+    content = yaml.safe_load(path.read_text())
+    again = adapted(yaml.safe_load(path.read_text()), '', '')
+    for display in again['Visualization Manager']['Displays']:
+        display.pop('TF Prefix', None)
+    for display in content['Visualization Manager']['Displays']:
+        display.pop('TF Prefix', None)
+    assert again == content
+
+
+def test_simulation_time_reaches_every_process():
+    for process in plan('simulation', use_sim_time='true', composed='false', rviz='true'):
+        assert process.parameters['use_sim_time'] is True
+
+
+def test_camera_ros_publishes_where_the_nodes_subscribe():
+    camera, *_ = plan('camera_ros', width='1280', height='720', namespace='robot')
+    assert (camera.package, camera.executable, camera.name) == (
+        'camera_ros',
+        'camera_node',
+        'camera',
+    )
+    assert dict(camera.remappings)['~/image_raw'] == 'camera/image_raw'
+    assert camera.parameters['width'] == 1280
+    with pytest.raises(UserError, match='width'):
+        plan('camera_ros', width='wide')
+
+
+def test_planned_executables_are_installed_by_this_package():
+    installed = set(re.findall(r"'(\w+) = face_tracking\.", (ROOT / 'setup.py').read_text()))
+    for name in ROBOTS:
+        for composed in ('true', 'false'):
+            for process in plan(name, composed=composed):
+                assert process.package != 'face_tracking' or process.executable in installed
+
+
+def test_planning_does_not_need_launch():
+    for module in ('arguments', 'launch_files', 'parameter_files', 'processes', 'rviz'):
+        source = import_module(f'face_tracking.bringup.{module}').__file__
+        assert not re.search(r'^(from|import) launch', Path(source).read_text(), re.M)

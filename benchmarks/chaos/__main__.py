@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -204,8 +203,12 @@ def chaos_folder(given: str) -> Iterator[Path]:
     """Yield a folder with a copy of the cache, so that the first start needs no compiler."""
     folder = Path(given or tempfile.mkdtemp(prefix='chaos-'))
     folder.mkdir(parents=True, exist_ok=True)
-    if cache_dir().is_dir() and not (folder / 'cache').exists():
-        shutil.copytree(cache_dir(), folder / 'cache')
+    compiled = cache_dir() / 'compiled'
+    if compiled.is_dir() and not (folder / 'cache').exists():
+        shutil.copytree(
+            compiled, folder / 'cache' / 'compiled', ignore=shutil.ignore_patterns('.*')
+        )
+        (folder / 'cache').chmod(0o700)
     yield folder
     if not given:
         shutil.rmtree(folder, ignore_errors=True)
@@ -274,7 +277,7 @@ def run(chaos: Chaos, faults: int, longest: float) -> list[str]:
         f'{chaos.counts.total()} faults {dict(chaos.counts)}; {chaos.observer.messages} messages '
         f'with tracks, {chaos.observer.commands} commands of the head, '
         f'{len(chaos.observer.violations)} beyond a limit; tracks again '
-        f'{chaos.observer.last_tracks > last and "in time" or "not in time"}'
+        f'{"in time" if recovered else "not in time"}'
     )
     return problems
 
@@ -282,16 +285,24 @@ def run(chaos: Chaos, faults: int, longest: float) -> list[str]:
 def check_rest(codes: dict[str, int], folder: Path) -> list[str]:
     """Return what is wrong after the end: exit codes, processes and files that are left."""
     problems = [f'{name} ended with {code}' for name, code in codes.items() if code != 0]
-    own = [child for child in psutil.Process().children(recursive=True) if child.is_running()]
-    problems += [f'the process {child.pid} is left' for child in own]
-    listed = subprocess.run(['pgrep', '-f', str(folder)], capture_output=True, check=False)
-    problems += [f'the process {pid} is left' for pid in listed.stdout.decode().split()]
+    problems += [f'the process {pid} is left' for pid in _processes_with(folder)]
     left = [path for path in folder.rglob('*') if path.name.startswith(('.', 'tmp'))]
     problems += [f'the temporary file {path.name} is left' for path in left]
     for log in folder.glob('*.log'):
         if 'Traceback' in log.read_text(errors='replace'):
             problems.append(f'{log.name} has a traceback')
     return problems
+
+
+def _processes_with(folder: Path) -> list[int]:
+    """Return the processes, besides this one, that have the cache of this run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            cache = process.environ().get('FACE_TRACKING_CACHE', '')
+            if process.pid != os.getpid() and cache.startswith(str(folder)):
+                found.append(process.pid)
+    return found
 
 
 if __name__ == '__main__':

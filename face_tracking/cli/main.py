@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format='face_tracking: %(message)s')
     try:
         parser, command = _parser(argv)
         return _run(command, parser.parse_args(argv))

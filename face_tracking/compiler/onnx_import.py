@@ -308,9 +308,7 @@ class _Reader:
         if source == IMAGE:
             self._fail(node, 'is applied to the image itself')
         weights = gain.astype(np.float32).reshape(1, 1, -1)
-        layer = Convolution(
-            node.output[0], (source,), Window(), weights, shift.astype(np.float32)
-        )
+        layer = Convolution(node.output[0], (source,), Window(), weights, shift.astype(np.float32))
         return self._add(layer, self.shapes[source], node)
 
     def _read_sub(self, node, inputs, attributes):
@@ -451,7 +449,7 @@ class _Reader:
         return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
 
     def _crop_enlarged(self, name: str, wanted: Shape) -> None:
-        """Crop the last row or column of a doubled map if the map it is added to has an odd side."""
+        """Crop the last row or column of a doubled map that is added to one with an odd side."""
         layer, shape = self.layers.get(name), self.shapes[name]
         if isinstance(layer, Upsample) and all(
             0 <= have - want < layer.factor

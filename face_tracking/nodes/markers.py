@@ -14,9 +14,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
+from face_tracking.visualization import track_color
 
 # Should the tracker fall silent, its last faces do not hang in the air for ever.
 _LIFETIME = Duration(sec=1)
+_GAZE_LIFETIME = Duration(nanosec=500_000_000)
 _UPRIGHT = Quaternion(w=1.0)
 
 
@@ -68,9 +70,36 @@ def _marker(header: Header, number: int, place: list[float], height: float) -> M
         action=Marker.ADD,
         pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
         scale=Vector3(x=0.75 * height, y=height, z=height),
-        color=ColorRGBA(r=1.0, g=0.7, b=0.2, a=0.8),
+        color=_color(number, 0.8),
         lifetime=_LIFETIME,
     )
+
+
+def to_gaze_marker(place: tuple[float, float, float], header: Header, height: float) -> Marker:
+    """Return a translucent sphere around the face that the head follows.
+
+    It disappears by itself when no new one is received, which a PointStamped in RViz does not.
+
+    :param place: the face in meters in the frame of ``header``.
+    :param height: of a face in meters.
+    """
+    x, y, z = place
+    return Marker(
+        header=header,
+        ns='gaze',
+        type=Marker.SPHERE,
+        action=Marker.ADD,
+        pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
+        scale=Vector3(x=1.4 * height, y=1.4 * height, z=1.4 * height),
+        color=ColorRGBA(r=0.3, g=0.85, b=1.0, a=0.3),
+        lifetime=_GAZE_LIFETIME,
+    )
+
+
+def _color(number: int, alpha: float) -> ColorRGBA:
+    """Return the color of a track in the annotated image."""
+    blue, green, red = track_color(number)
+    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)
 
 
 def _label(header: Header, number: int, place: list[float], height: float, text: str) -> Marker:

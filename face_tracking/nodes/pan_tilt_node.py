@@ -25,7 +25,7 @@ from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
-from face_tracking.nodes.markers import positions
+from face_tracking.nodes.markers import positions, to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, names_from_message
@@ -109,6 +109,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self._joints = [self.parameters.pan_joint, self.parameters.tilt_joint]
         self._states = self.publisher('~/state')
         self._gaze = self.publisher('faces/gaze_target')
+        self._gaze_marker = self.publisher('faces/gaze_marker')
         self._joint_states = None
         if self.parameters.feedback:
             self.add_input('joint_states', self._on_joints)
@@ -118,12 +119,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         if subscribe:
             self.add_input('faces/tracks', self._on_tracks)
             self.add_input('camera/camera_info', self._on_camera_info)
-            self.add_input('faces/camera_info', self._on_scaled_camera_info)
             self.add_input(
                 'faces/people',
                 self._on_people,
                 needed=lambda: self.parameters.target == 'person',
             )
+            self.add_input('faces/camera_info', self._on_scaled_camera_info)
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -282,11 +283,15 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self, tracks: Tracks, target: int | None, camera: CameraModel, frame_id: str
     ) -> None:
         rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
-        if len(rows) == 0 or not self._gaze.get_subscription_count():
+        heard = self._gaze.get_subscription_count(), self._gaze_marker.get_subscription_count()
+        if len(rows) == 0 or not any(heard):
             return
         x, y, z = positions(tracks.boxes[rows[:1]], camera, self.parameters.face_height)[0]
         header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
         self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
+        if heard[1]:
+            size = self.parameters.face_height
+            self._gaze_marker.publish(to_gaze_marker((x, y, z), header, size))
 
     def _run(self) -> None:
         due = time.monotonic()

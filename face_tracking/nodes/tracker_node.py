@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
@@ -18,7 +18,7 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
@@ -27,7 +27,7 @@ from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, add_names, names_from_message
-from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
@@ -40,7 +40,7 @@ from face_tracking.visualization import Trails, annotate
 
 
 @dataclass(frozen=True)
-class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, JpegOptions):
     """The parameters of the tracker node."""
 
     use_joint_states: bool = option(
@@ -65,6 +65,7 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
 
 _OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
 _FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
@@ -72,12 +73,15 @@ class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; detections join when they come.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`.
+        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
+        topics: ``images`` (with the intrinsics), ``detections``.
+    :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
-    def __init__(self, subscribe: bool = True, **options: Any):
+    def __init__(self, subscribe: bool | Collection[str] = True, **options: Any):
         super().__init__('tracker_node', TrackerParameters, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
         self._tracks = self.publisher('faces/tracks')
@@ -100,8 +104,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
-        if subscribe:
-            self.add_input('camera/image_raw', self._on_image)
+        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
+        if 'detections' in taken:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
             self.add_input(
@@ -109,6 +113,9 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 self._on_landmarks,
                 needed=lambda: self._landmarks.get_subscription_count() > 0,
             )
+        if 'images' in taken:
+            topic, _ = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
@@ -118,6 +125,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active:
+            for hook in self.on_frame:
+                hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
@@ -187,7 +196,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _on_people(self, message: Detection2DArray) -> None:
         self.set_people(names_from_message(message))
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         try:
             self.submit(read_image(message, self.now()))
         except UserError as error:
@@ -218,7 +227,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self.refuse_message('camera_info', error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks = self._tracker.step(frame, frame.stamp, self._camera_motion(frame))
         tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:
@@ -268,6 +277,13 @@ class TrackerNode(FaceNode[TrackerParameters]):
         if self._looked_at():
             self._annotator.submit((frame, tracks))
 
+    def _labels(self) -> dict[int, str]:
+        return {
+            int(track): name
+            for track, (name, _) in self._names.items()
+            if name and track.isdecimal()
+        }
+
     def _publish_camera(self, frame: Frame) -> None:
         """Publish the intrinsics of the images once for each change."""
         if self._camera is None:
@@ -277,13 +293,6 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self._published_camera = camera
             header = to_header(frame.stamp, frame.frame_id)
             self._scaled_infos.publish(to_camera_info(camera, header))
-
-    def _labels(self) -> dict[int, str]:
-        return {
-            int(track): name
-            for track, (name, _) in self._names.items()
-            if name and track.isdecimal()
-        }
 
     def _looked_at(self) -> bool:
         if self.load_level >= LoadLevel.NO_ANNOTATION:

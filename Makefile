@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 IN_ENV := source scripts/env.sh &&
 
-.PHONY: help setup demo test lint emulator fuzz test-training bench clean
+.PHONY: help setup demo test lint emulator fuzz test-training bench chaos soak clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,12 @@ bench: setup  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite an
 	@training/setup.sh
 	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.baselines
 	@$(IN_ENV) face_tracking bench engines $(BENCH)
+
+chaos: setup  ## Inject 200 random faults into running nodes, minutes; CHAOS='--faults 500 --seed 7'
+	@$(IN_ENV) python -m benchmarks.chaos $(CHAOS)
+
+soak: setup  ## Run the pipeline with the head for two hours and check that nothing grows; SOAK='--minutes 10'
+	@$(IN_ENV) python -m benchmarks.soak $(SOAK)
 
 clean:  ## Remove everything that set-up and demo made
 	rm -rf .venv .venv-training .overlay build install log demo_out runs

@@ -9,6 +9,8 @@ seldom::
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from face_tracking.recognition.alignment import align_face
@@ -60,7 +62,7 @@ def embedding_cue(
 
     def extract(pyramid: ImagePyramid, boxes: Floats, landmarks: Floats) -> Floats:
         descriptors = np.full((len(boxes), _SIZE), np.nan, np.float32)
-        image = pyramid.image
+        image = cast('Floats | None', pyramid.image)  # None once it was released
         if image is None:
             return descriptors
         for row in range(len(boxes)):

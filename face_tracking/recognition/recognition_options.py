@@ -46,7 +46,7 @@ class QualityOptions(Options):
         0.6, 'Minimum detection score of a face that is recognized, 0 to 1', 0.0, 1.0
     )
     min_sharpness: float = option(
-        0.15,
+        0.3,
         'Minimum sharpness of a face that is recognized (0 = uniformly blurred, 1 = every '
         'detail at the resolution of the network)',
         0.0,

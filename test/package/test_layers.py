@@ -14,13 +14,14 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 LAYERS = (
     ('errors', 'exit_codes'),
     ('__init__', 'arrays', 'backoff', 'files', 'options'),
-    ('boxes',),
+    ('boxes', 'time_window'),
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.
     (
-        *('detection', 'events', 'pan_tilt', 'recognition', 'tracking', 'visualization'),
-        *('recording', 'smart_home', 'speech', 'streaming', 'web'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'recognition', 'tracking'),
+        *('visualization', 'recording', 'streaming', 'web'),
     ),
+    ('smart_home', 'speech'),
     ('compiler',),
     ('runtimes',),
     ('detector', 'multi_size_detector'),
@@ -28,7 +29,7 @@ LAYERS = (
     ('simulation',),
     ('evaluation',),
     ('nodes',),
-    ('entry_points', 'launch_utils'),
+    ('bringup', 'entry_points'),
     ('cli',),
 )
 """From the lowest layer to the highest; the rooms of one layer do not import each other, unless

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 IN_ENV := source scripts/env.sh &&
 
-.PHONY: help setup demo test lint image-test emulator test-training bench clean
+.PHONY: help setup demo test lint image-test emulator fuzz test-training bench clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,9 +32,12 @@ emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which so
 test-training:  ## Install what training needs and run its tests
 	@training/setup.sh && .venv-training/bin/python -m pytest training/test
 
+fuzz: setup  ## Mutate files at every reader for ten minutes; FUZZ='--seconds 60 --seed 1'
+	@$(IN_ENV) cd test && python fuzzing.py --output ../fuzz_out $(FUZZ)
+
 bench: setup  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite and TVM; BENCH='--threads 2'
 	@training/setup.sh
-	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.rivals
+	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.baselines
 	@$(IN_ENV) face_tracking bench engines $(BENCH)
 
 clean:  ## Remove everything that set-up and demo made

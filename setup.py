@@ -67,6 +67,7 @@ setup(
             'detector_node = face_tracking.entry_points:detector_node',
             'tracker_node = face_tracking.entry_points:tracker_node',
             'pan_tilt_node = face_tracking.entry_points:pan_tilt_node',
+            'recognizer_node = face_tracking.entry_points:recognizer_node',
             'pipeline = face_tracking.entry_points:pipeline',
             'events_node = face_tracking.entry_points:events_node',
             'speech_node = face_tracking.entry_points:speech_node',

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from face_tracking.errors import UserError
 COMMANDS = {
     'detect': 'find the faces in images; writes JSON and annotated images',
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
+    'people': 'list, enroll, rename, forget, export and import the people who are recognized',
+    'recognize': 'say who is in images',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
@@ -52,6 +55,7 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format='face_tracking: %(message)s')
     try:
         parser, command = _parser(argv)
         return _run(command, parser.parse_args(argv))

@@ -79,6 +79,7 @@ def compile_model(
         support, the target is unknown, or there is no C compiler.
     :raises TransientError: the disk is full.
     """
+    files.provide_home()
     from face_tracking.compiler.onnx_import import model_input_size
     from face_tracking.compiler.targets import best_precision, find_machine, integer_cpu
 
@@ -244,7 +245,8 @@ class _Job:
             f'scheduling {len(network.layers)} layers, '
             f'{network.multiply_adds() / 1e6:.0f} million multiply-adds, for {machine.cpu}'
         )
-        pixels = Pixels(request.mean[::-1] if rgb else request.mean, request.scale)
+        mean = request.mean[::-1] if rgb else request.mean
+        pixels = Pixels(mean, request.scale).before(network)
         if machine.gpu:
             from face_tracking.compiler.gpu.gpu_module import build_gpu_program
 

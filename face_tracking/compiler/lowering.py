@@ -31,10 +31,15 @@ PARTS = 64
 
 @dataclass(frozen=True)
 class Pixels:
-    """Normalization of the image: (value - mean) * scale, the means in the image's channel order."""
+    """Normalization of the image: (value - mean) * scale, means in the image's channel order."""
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
+
+    def before(self, network: Network) -> Pixels:
+        """Return this together with what a network does to its input first."""
+        mean = tuple(mean + network.mean / self.scale for mean in self.mean)
+        return Pixels(mean, self.scale * network.scale)
 
 
 class GroupFunction:
@@ -77,8 +82,9 @@ class GroupFunction:
                 else pack_dense(layer.weights, self.machine.lanes(self.dtype), self._choice(stage))
             )
             self._places[stage.name] = size, size + weights.size
-            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype)]
-            size += weights.size + layer.bias.size
+            slopes = np.array(layer.activation.slopes, self.dtype)
+            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype), slopes]
+            size += weights.size + layer.bias.size + slopes.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
     def _choice(self, stage: Stage) -> TilingConfig:
@@ -114,13 +120,13 @@ class GroupFunction:
             weights = buffers.pop(len(inputs))
             names = [*inputs, self.group.output]
             planes = {
-                name: Plane(buffer, self.network.shapes[name], self._dtype(name))
-                for name, buffer in zip(names, buffers, strict=False)
+                source: Plane(buffer, self.network.shapes[source], self._dtype(source))
+                for source, buffer in zip(names, buffers, strict=False)
             }
-            for (name, line_buffer), buffer in zip(
+            for (stage, line_buffer), buffer in zip(
                 self._line_buffers.items(), buffers[len(names) :], strict=True
             ):
-                planes[name] = replace(line_buffer, buffer=buffer)
+                planes[stage] = replace(line_buffer, buffer=buffer)
             self._kernels = self._make_kernels(weights, one)
             # TVM needs the device on which a called function keeps its variables: 1 is the CPU.
             with T.attr({'device_id': 0, 'device_type': 1}):
@@ -210,7 +216,7 @@ class GroupFunction:
         return line_buffers
 
     def _steps(self, planes: dict[str, Plane], begin, end) -> None:
-        """Compute rows ``begin`` to ``end`` of the last stage, with each stage ahead of the next."""
+        """Compute rows ``begin`` to ``end`` of the last stage, each stage ahead of the next."""
         stages, row_ranges = self.group.stages, self._row_ranges
         for stage, reader in itertools.pairwise(stages):
             self._kernels.pad_columns(planes[stage.name], self._border(reader))

@@ -64,7 +64,7 @@ def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[i
 
 
 def pack_dense(weights: np.ndarray, lanes: int, choice: TilingConfig) -> np.ndarray:
-    """Return dense weights (kh, kw, in, out) in the order in which `RowKernels.dense` reads them."""
+    """Return dense weights (kh, kw, in, out) in the order of `RowKernels.dense`."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
     panels = []
@@ -129,6 +129,7 @@ class RowKernels:
         start = tir_builder.let(target.row(row))
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
+        slopes_at = bias_at + channels
         for group in channel_groups(channels, self.lanes, choice.vectors):
 
             def tile(first, count, group=group, panel=panel):
@@ -146,7 +147,9 @@ class RowKernels:
                         sums,
                         choice.unroll,
                     )
-                self._write(sums, group, target, start + first * channels, count, activation)
+                self._write(
+                    sums, group, target, start + first * channels, count, activation, slopes_at
+                )
 
             tir_builder.tiled(width, min(choice.pixels, 4) if by_lane else choice.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
@@ -198,7 +201,7 @@ class RowKernels:
         )
 
     def _products_by_lane(self, source, row, window, column, panel, group, sums) -> None:
-        """Add all products of a tile; each row of its inputs is loaded once and used lane by lane."""
+        """Add all products of a tile; each input row is loaded once and used lane by lane."""
         channels, pixels = source.shape.channels, len(sums[0])
         apart = window.stride[1] * channels
         terms = window.size[1] * channels
@@ -267,11 +270,18 @@ class RowKernels:
     def _accumulate(register, product, lanes: int) -> None:
         tir_builder.store(register, 0, tir_builder.load(register, 0, lanes) + product, lanes)
 
-    def _write(self, sums, group, target, start, count, activation) -> None:
+    def _slopes(self, activation: Activation, at, lanes: int):
+        """Return the slopes of a PReLU, which lie behind the bias; None for all others."""
+        if activation.kind != 'prelu':
+            return None
+        return tir_builder.let(tir_builder.load(self.weights, at, lanes))
+
+    def _write(self, sums, group, target, start, count, activation, slopes_at) -> None:
         for registers, (offset, lanes) in zip(sums, group, strict=True):
+            slopes = self._slopes(activation, slopes_at + offset, lanes)
             for pixel in range(count):
                 value = tir_builder.load(registers[pixel], 0, lanes)
-                value = tir_builder.activate(value, activation, self.dtype, lanes)
+                value = tir_builder.activate(value, activation, self.dtype, lanes, slopes)
                 if target.dtype != self.dtype:
                     value = tir_builder.convert(value, target.dtype, lanes)
                 tir_builder.store(
@@ -289,7 +299,7 @@ class RowKernels:
         activation: Activation,
         choice: TilingConfig,
     ) -> None:
-        """Emit a convolution of each channel separately; a loaded input is used for all its taps."""
+        """Emit a convolution of each channel separately; an input is loaded once for all taps."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
@@ -330,6 +340,7 @@ class RowKernels:
         target_at,
     ) -> None:
         sums = self._sums(bias_at, [(0, lanes)], count)[0]
+        slopes = self._slopes(activation, bias_at + channels, lanes)
         taps = [
             [
                 tir_builder.let(
@@ -361,7 +372,7 @@ class RowKernels:
             tir_builder.store(
                 target.buffer,
                 target_at + pixel * channels,
-                tir_builder.activate(value, activation, self.dtype, lanes),
+                tir_builder.activate(value, activation, self.dtype, lanes, slopes),
                 lanes,
             )
 

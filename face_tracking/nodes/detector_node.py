@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.backoff import Retry
@@ -20,19 +20,22 @@ from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
+from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_header
+from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 
 
 @dataclass(frozen=True)
-class DetectorParameters(DetectorOptions):
+class DetectorParameters(DetectorOptions, ImageInputOptions):
     """The parameters of the detector node."""
 
     low_score_threshold: float = option(
@@ -71,6 +74,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self.on_detections: list[Callable[[Detections], None]] = []
         self._found = self.publisher('faces/detections')
         self._candidates = self.publisher('faces/detections_low_confidence')
+        self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
         self._loading = Retry()
         self._model_wanted = False
@@ -78,8 +82,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
         self._followed: Tracks | None = None
         self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
+        self._image_topic, self._image_type = image_topic(self.parameters.image_transport)
         if subscribe:
-            self.add_input('camera/image_raw', self._on_message, raw=True)
+            self.add_input(self._image_topic, self._on_message, raw=True)
             self.add_input(
                 'faces/tracks',
                 self._on_tracks,
@@ -90,7 +95,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active and self._count_and_test() and self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Take what is followed already, which needs fewer looks. Callable from any thread."""
@@ -148,16 +153,24 @@ class DetectorNode(FaceNode[DetectorParameters]):
         elif self.active and rate == 0:
             report.say(WARN, 'no images received')
 
+    def _detect_later(self, frame: Frame) -> None:
+        detector = self._detector
+        if detector is not None:
+            detector.expect(frame)
+        self._worker.submit(frame)
+
     def _count_and_test(self) -> bool:
         """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
         self._received += 1
+        if self.load_level >= LoadLevel.HALF_DETECTIONS:
+            return (self._received - 1) % (2 * max(interval, 1)) == 0
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a look, where that decides."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame.image, frame.stamp, self._followed
+            frame, frame.stamp, self._followed
         )
 
     def _on_tracks(self, message: Detection2DArray) -> None:
@@ -169,12 +182,12 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if not self._count_and_test():
             return
         try:
-            frame = read_image(deserialize_message(serialized, Image), self.now())
+            frame = read_image(deserialize_message(serialized, self._image_type), self.now())
         except UserError as error:
             self.refuse_message('images', error)
             return
         if self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def _work(self, frame: Frame | None) -> None:
         if not self._model_wanted:
@@ -184,7 +197,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if frame is None or self._detector is None:
             return
         started, spent = time.perf_counter(), time.thread_time()
-        detections = self._detector.detect(frame.image, frame.stamp)
+        detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
         for hook in self.on_detections:
@@ -256,6 +269,13 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
         header = to_header(frame.stamp, frame.frame_id)
+        if self._landmarks.get_subscription_count():
+            numbers = np.arange(1, len(detections) + 1)
+            self._landmarks.publish(
+                to_landmarks(
+                    numbers, detections.boxes, detections.scores, detections.landmarks, header
+                )
+            )
         if self._candidates.get_subscription_count():
             self._candidates.publish(detections_to_message(detections, header))
         if self._found.get_subscription_count():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
@@ -12,9 +14,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
+from face_tracking.visualization import track_color
 
 # Should the tracker fall silent, its last faces do not hang in the air for ever.
 _LIFETIME = Duration(sec=1)
+_GAZE_LIFETIME = Duration(nanosec=500_000_000)
 _UPRIGHT = Quaternion(w=1.0)
 
 
@@ -39,7 +43,11 @@ def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.
 
 
 def to_markers(
-    tracks: Tracks, camera: CameraModel, header: Header, face_height: float
+    tracks: Tracks,
+    camera: CameraModel,
+    header: Header,
+    face_height: float,
+    names: Mapping[int, str] | None = None,
 ) -> MarkerArray:
     """Return a sphere and an id for each face, after word to remove those of before."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
@@ -47,7 +55,8 @@ def to_markers(
         tracks.ids.tolist(), positions(tracks.boxes, camera, face_height).tolist(), strict=True
     ):
         markers.append(_marker(header, number, place, face_height))
-        markers.append(_label(header, number, place, face_height))
+        text = (names or {}).get(number, str(number))
+        markers.append(_label(header, number, place, face_height, text))
     return MarkerArray(markers=markers)
 
 
@@ -61,12 +70,39 @@ def _marker(header: Header, number: int, place: list[float], height: float) -> M
         action=Marker.ADD,
         pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
         scale=Vector3(x=0.75 * height, y=height, z=height),
-        color=ColorRGBA(r=1.0, g=0.7, b=0.2, a=0.8),
+        color=_color(number, 0.8),
         lifetime=_LIFETIME,
     )
 
 
-def _label(header: Header, number: int, place: list[float], height: float) -> Marker:
+def to_gaze_marker(place: tuple[float, float, float], header: Header, height: float) -> Marker:
+    """Return a translucent sphere around the face that the head follows.
+
+    It disappears by itself when no new one is received, which a PointStamped in RViz does not.
+
+    :param place: the face in meters in the frame of ``header``.
+    :param height: of a face in meters.
+    """
+    x, y, z = place
+    return Marker(
+        header=header,
+        ns='gaze',
+        type=Marker.SPHERE,
+        action=Marker.ADD,
+        pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
+        scale=Vector3(x=1.4 * height, y=1.4 * height, z=1.4 * height),
+        color=ColorRGBA(r=0.3, g=0.85, b=1.0, a=0.3),
+        lifetime=_GAZE_LIFETIME,
+    )
+
+
+def _color(number: int, alpha: float) -> ColorRGBA:
+    """Return the color of a track in the annotated image."""
+    blue, green, red = track_color(number)
+    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)
+
+
+def _label(header: Header, number: int, place: list[float], height: float, text: str) -> Marker:
     x, y, z = place
     return Marker(
         header=header,
@@ -74,7 +110,7 @@ def _label(header: Header, number: int, place: list[float], height: float) -> Ma
         id=number % 2**31,
         type=Marker.TEXT_VIEW_FACING,
         action=Marker.ADD,
-        text=str(number),
+        text=text,
         pose=Pose(position=Point(x=x, y=y - height, z=z), orientation=_UPRIGHT),
         scale=Vector3(z=0.6 * height),
         color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),

@@ -25,9 +25,10 @@ from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
-from face_tracking.nodes.markers import positions
+from face_tracking.nodes.markers import positions, to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.people_messages import Names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.steady_clock import SteadyClock
@@ -108,6 +109,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self._joints = [self.parameters.pan_joint, self.parameters.tilt_joint]
         self._states = self.publisher('~/state')
         self._gaze = self.publisher('faces/gaze_target')
+        self._gaze_marker = self.publisher('faces/gaze_marker')
         self._joint_states = None
         if self.parameters.feedback:
             self.add_input('joint_states', self._on_joints)
@@ -117,6 +119,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         if subscribe:
             self.add_input('faces/tracks', self._on_tracks)
             self.add_input('camera/camera_info', self._on_camera_info)
+            self.add_input(
+                'faces/people',
+                self._on_people,
+                needed=lambda: self.parameters.target == 'person',
+            )
+            self.add_input('faces/camera_info', self._on_scaled_camera_info)
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -142,6 +150,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
     def submit(self, frame: Frame, tracks: Tracks) -> None:
         """Take the tracks of an image. Callable from any thread."""
         self._take(tracks, frame.frame_id)
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for the target ``person``. Callable from any thread."""
+        people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
+        with self._lock:
+            self._head.set_people(people)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which convert pixels to angles."""
@@ -211,11 +225,20 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self.refuse('entries of faces/tracks', refused)
         self._take(tracks, message.header.frame_id)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
+
+    def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
+        if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
+            return  # the images of the tracks may have another size than those of the sensor
         try:
             self.set_camera_model(from_camera_info(message))
         except UserError as error:
             self.refuse_message('camera_info', error)
+
+    def _on_scaled_camera_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
         """Take measured angles; messages about other joints are ignored."""
@@ -260,11 +283,15 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self, tracks: Tracks, target: int | None, camera: CameraModel, frame_id: str
     ) -> None:
         rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
-        if len(rows) == 0 or not self._gaze.get_subscription_count():
+        heard = self._gaze.get_subscription_count(), self._gaze_marker.get_subscription_count()
+        if len(rows) == 0 or not any(heard):
             return
         x, y, z = positions(tracks.boxes[rows[:1]], camera, self.parameters.face_height)[0]
         header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
         self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
+        if heard[1]:
+            size = self.parameters.face_height
+            self._gaze_marker.publish(to_gaze_marker((x, y, z), header, size))
 
     def _run(self) -> None:
         due = time.monotonic()

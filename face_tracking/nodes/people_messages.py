@@ -14,7 +14,7 @@ that the person looks at the camera.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -32,6 +32,8 @@ from vision_msgs.msg import (
 from face_tracking.events.event import FaceEvent, ObservedFace
 from face_tracking.events.event_json import MAX_NAME
 from face_tracking.faces import Tracks
+from face_tracking.nodes.messages import tracks_to_message
+from face_tracking.recognition.identity import Identity
 
 PERSON, ZONE, LOOKING = 'person:', 'zone:', 'looking'
 UNKNOWN = 'unknown'
@@ -47,6 +49,56 @@ def names_from_message(message: Detection2DArray) -> Names:
         for entry in islice(message.detections, _MOST)
         if entry.id and len(entry.id) <= MAX_NAME
     }
+
+
+def track_names(tracks: Tracks, identities: Sequence[Identity]) -> Names:
+    """Return (name, score) by track id, of the tracks that have a name."""
+    return {
+        str(int(number)): (identity.name, identity.similarity)
+        for number, identity in zip(tracks.ids, identities, strict=True)
+        if identity.known
+    }
+
+
+def people_to_message(
+    tracks: Tracks, identities: Sequence[Identity], header: Header
+) -> Detection2DArray:
+    """Return a message that says who the tracks are.
+
+    An entry has no hypotheses while there is too little evidence.
+
+    :param tracks: boxes in pixels of the source image.
+    :param identities: one for each track.
+    :param header: the header of the source image.
+    """
+    message = tracks_to_message(tracks, header)
+    for entry, identity in zip(message.detections, identities, strict=True):
+        entry.results = _hypotheses(identity)
+    return message
+
+
+def add_names(message: Detection2DArray, names: Mapping[str, tuple[str, float]]) -> None:
+    """Give the entries of a message of tracks a second hypothesis, where they have a name."""
+    for entry in message.detections:
+        name, score = names.get(entry.id, ('', 0.0))
+        if name:
+            entry.results = [*entry.results, _hypothesis(PERSON + name, score)]
+
+
+def _hypotheses(identity: Identity) -> list[ObjectHypothesisWithPose]:
+    if not identity.name:
+        return []
+    first = (PERSON + identity.name, identity.similarity)
+    if not identity.known:
+        first = (UNKNOWN, 1.0 - max(identity.similarity, 0.0))
+    others = [
+        (PERSON + match.name, match.similarity)
+        for match in identity.candidates
+        if match.name != identity.name
+    ]
+    return [
+        _hypothesis(name, min(max(float(score), 0.0), 1.0)) for name, score in (first, *others)
+    ]
 
 
 def attention_from_message(message: Detection2DArray) -> dict[str, bool]:

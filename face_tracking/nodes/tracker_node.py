@@ -4,39 +4,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.camera_info import from_camera_info
+from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
+from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.people_messages import Names, add_names, names_from_message
+from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
+from face_tracking.tracking.track_landmarks import TrackLandmarks
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
 
 
 @dataclass(frozen=True)
-class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, JpegOptions):
     """The parameters of the tracker node."""
 
     use_joint_states: bool = option(
@@ -44,6 +48,10 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
         'The camera is mounted on pan_joint and tilt_joint of joint_states; their motion '
         'predicts the motion of the image',
         read_only=True,
+    )
+    name_tracks: bool = option(
+        False,
+        'Add the name of a recognized person to each entry of faces/tracks as a second hypothesis',
     )
     annotate: bool = option(
         True, 'Offer faces/annotated, which is drawn only while it has subscribers'
@@ -57,6 +65,7 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
 
 _OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
 _FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
@@ -64,51 +73,78 @@ class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; detections join when they come.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`.
+        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
+        topics: ``images`` (with the intrinsics), ``detections``.
+    :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
-    def __init__(self, subscribe: bool = True, **options: Any):
+    def __init__(self, subscribe: bool | Collection[str] = True, **options: Any):
         super().__init__('tracker_node', TrackerParameters, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
+        self._landmarks = self.publisher('faces/landmarks')
+        self._scaled_infos = self.publisher('faces/camera_info')
         self._markers = self.publisher('faces/markers')
         self._annotated = self.publisher('faces/annotated')
         self._compressed = self.publisher('faces/annotated/compressed')
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
+        self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
+        self._published_camera: CameraModel | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
         self._infos: Input | None = None
         self._followed = 0
+        self._names: Names = {}
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
-        if subscribe:
-            self.add_input('camera/image_raw', self._on_image)
+        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
+        if 'detections' in taken:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
+            self.add_input(
+                'faces/detection_landmarks',
+                self._on_landmarks,
+                needed=lambda: self._landmarks.get_subscription_count() > 0,
+            )
+        if 'images' in taken:
+            topic, _ = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
+            self.add_input('faces/people', self._on_people, needed=self._needs_names)
         self.start()
 
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active:
+            for hook in self.on_frame:
+                hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
         """Take what was found in an image, late as it may be. Callable from any thread."""
         if self.active:
             self._tracker.add_detections(detections)
+            self._track_landmarks.add(detections)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which place the faces in space."""
         self._camera = model
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for faces/tracks, markers and annotated images.
+
+        Callable from any thread.
+        """
+        self._names = names
 
     def apply(self, changed: set[str]) -> None:
         """Follow on with other options; ids stay."""
@@ -147,9 +183,20 @@ class TrackerNode(FaceNode[TrackerParameters]):
             )
 
     def _needs_camera_info(self) -> bool:
-        return self._joints is not None or self._markers.get_subscription_count() > 0
+        return (
+            self._joints is not None
+            or self._markers.get_subscription_count() > 0
+            or self._scaled_infos.get_subscription_count() > 0
+        )
 
-    def _on_image(self, message: Image) -> None:
+    def _needs_names(self) -> bool:
+        shown = self._looked_at() or self._markers.get_subscription_count() > 0
+        return (shown or self.parameters.name_tracks) and self.publishers_of('faces/people') > 0
+
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
         try:
             self.submit(read_image(message, self.now()))
         except UserError as error:
@@ -167,6 +214,12 @@ class TrackerNode(FaceNode[TrackerParameters]):
             detections.stamp = self._stamp or self.now()
         self.add_detections(detections)
 
+    def _on_landmarks(self, message: PointCloud2) -> None:
+        try:
+            self._track_landmarks.add(from_landmarks(message)[1])
+        except UserError as error:
+            self.refuse_message('landmarks', error)
+
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self._camera = from_camera_info(message)
@@ -174,7 +227,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self.refuse_message('camera_info', error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks = self._tracker.step(frame, frame.stamp, self._camera_motion(frame))
+        tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)
@@ -200,27 +254,56 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
-            self._tracks.publish(tracks_to_message(tracks, header))
+            message = tracks_to_message(tracks, header)
+            if self.parameters.name_tracks:
+                add_names(message, self._names)
+            self._tracks.publish(message)
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
             self._motion.publish(to_track_states(tracks, header))
+        if self._landmarks.get_subscription_count():
+            self._landmarks.publish(
+                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
+            )
+        self._publish_camera(frame)
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(to_markers(tracks, camera, header, self.parameters.face_height))
+            self._markers.publish(
+                to_markers(tracks, camera, header, self.parameters.face_height, self._labels())
+            )
         if self._looked_at():
             self._annotator.submit((frame, tracks))
 
+    def _labels(self) -> dict[int, str]:
+        return {
+            int(track): name
+            for track, (name, _) in self._names.items()
+            if name and track.isdecimal()
+        }
+
+    def _publish_camera(self, frame: Frame) -> None:
+        """Publish the intrinsics of the images once for each change."""
+        if self._camera is None:
+            return
+        camera = self._camera.scaled_to(frame.width, frame.height)
+        if camera != self._published_camera:
+            self._published_camera = camera
+            header = to_header(frame.stamp, frame.frame_id)
+            self._scaled_infos.publish(to_camera_info(camera, header))
+
     def _looked_at(self) -> bool:
+        if self.load_level >= LoadLevel.NO_ANNOTATION:
+            return False
         return self.parameters.annotate and bool(
             self._annotated.get_subscription_count() or self._compressed.get_subscription_count()
         )
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        annotated = annotate(frame.image, tracks, self._trails.add(tracks))
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks), labels=self._labels())
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
             self._annotated.publish(to_image(annotated, header))

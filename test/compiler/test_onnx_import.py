@@ -43,7 +43,7 @@ def test_missing_truncated_and_other_files(tmp_path, small):
 def test_the_child_process_passes_the_error_on(tmp_path):
     path = tmp_path / 'text.onnx'
     path.write_text('hello')
-    with pytest.raises(UserError, match='text.onnx'):
+    with pytest.raises(UserError, match=r'text.onnx'):
         compile_in_child(path, host_request('', (64, 48)))
 
 
@@ -51,7 +51,7 @@ def test_unknown_layers_are_named(tmp_path):
     sketch = Sketch()
     value = sketch.add('Tanh', sketch.convolve('image', 3, 8))
     path = sketch.finish(tmp_path / 'tanh.onnx', 32, 32, {'head': value})
-    with pytest.raises(UserError, match='tanh.onnx: Tanh .* runtime onnxruntime'):
+    with pytest.raises(UserError, match=r'tanh.onnx: Tanh .* runtime onnxruntime'):
         read_network(path)
 
 
@@ -64,7 +64,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
 
 
 def test_too_small_an_image(small):
-    with pytest.raises(UserError, match='has nothing left to work on at input size 0x0|open'):
+    with pytest.raises(UserError, match=r'open'):
         read_network(small, (0, 0))
 
 

@@ -214,3 +214,10 @@ def test_a_video_that_ends(probe, camera, album, capfd):
     assert capfd.readouterr().err.count('has ended') == 1
     assert probe.set('camera_node', loop=True)[0].successful
     probe.until(lambda: probe.value('camera_node', 'rate (Hz)', '0.0') != '0.0')
+
+
+def test_frame_id_gets_the_prefix(probe, make, album):
+    probe.hear(Image, 'camera/image_raw')
+    make(CameraNode, camera=str(album), frame_prefix='robot1/', width=0, height=0)
+    probe.until(lambda: probe.heard['camera/image_raw'])
+    assert probe.heard['camera/image_raw'][0].header.frame_id == 'robot1/camera_optical_frame'

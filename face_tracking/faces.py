@@ -59,6 +59,9 @@ class Tracks:
     :ivar velocities: float32 (N, 2), of the box center, in pixels per second.
     :ivar ages: float32 (N,), seconds since the track's first detection.
     :ivar time_since_update: float32 (N,), seconds since a detection last confirmed the track.
+    :ivar landmarks: float32 (N, 5, 2) in pixels as in :class:`Detections`, as last detected and
+        moved with the box; NaN for a face whose landmarks are not known. None where the source
+        of the tracks does not have them.
     """
 
     stamp: int = 0
@@ -68,6 +71,7 @@ class Tracks:
     velocities: Array = _rows((0, 2))
     ages: Array = _rows((0,))
     time_since_update: Array = _rows((0,))
+    landmarks: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -64,6 +64,26 @@ def cache_dir() -> Path:
         ) from error
 
 
+def data_dir() -> Path:
+    """Return the folder for what a user wants kept: people, tokens, recordings (XDG folders).
+
+    :raises UserError: no environment variable names it and the user has no home folder.
+    """
+    own = os.environ.get('FACE_TRACKING_DATA')
+    if own:
+        return Path(own)
+    base = os.environ.get('XDG_DATA_HOME')
+    if base:
+        return Path(base) / PACKAGE
+    try:
+        return Path.home() / '.local' / 'share' / PACKAGE
+    except RuntimeError as error:
+        raise UserError(
+            'the user has no home folder, in which data is kept',
+            'set FACE_TRACKING_DATA to a folder that only this user can write to',
+        ) from error
+
+
 def expand(path: str | os.PathLike[str]) -> Path:
     """Return a path with ``~`` replaced by the home folder.
 

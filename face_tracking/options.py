@@ -63,8 +63,6 @@ class Option:
         if self.choices:
             return 'one of ' + ', '.join(choice or "''" for choice in self.choices)
         text = _EXPECTED[self.kind]
-        if self.kind is str:
-            return f'{text} of at most {LONGEST_TEXT} printable characters'
         return text if self.low is None else f'{text} from {self.low:g} to {self.high:g}'
 
     def check(self, value: Any) -> Any:
@@ -89,9 +87,10 @@ class Option:
             valid = value in self.choices
         if not valid:
             text = repr(value[:LONGEST_TEXT] if isinstance(value, str) else value)
+            limit = f' of at most {LONGEST_TEXT} printable characters'
             raise UserError(
                 f'{self.name} is {text if len(text) <= 80 else text[:77] + "..."}',
-                f'set it to {self.expected()}',
+                f'set it to {self.expected()}{limit if self.kind is str else ""}',
             )
         return value
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -52,6 +53,7 @@ def annotate(
     faces: Detections | Tracks,
     trails: Mapping[int, Sequence[Array]] | None = None,
     caption: str = '',
+    labels: Mapping[int, str] | None = None,
 ) -> ImageArray:
     """Return a copy of an image with the faces drawn on it.
 
@@ -59,6 +61,8 @@ def annotate(
     :param faces: in pixels of ``image``; tracks get the color of their id.
     :param trails: past centers by id, oldest first, as :meth:`Trails.add` returns them.
     :param caption: a line of text for the top-left corner.
+    :param labels: names by track id, shown instead of the score; letters that OpenCV's font lacks
+        lose their accents.
     """
     canvas = image.copy()
     unit = _line_width(canvas)
@@ -79,7 +83,11 @@ def annotate(
             _draw_landmarks(canvas, box, faces.landmarks[row], unit)
     for row, (box, color) in enumerate(zip(boxes, colors, strict=True)):
         score = f'{100 * faces.scores[row]:.0f}%'
-        texts = (f'{faces.ids[row]}  {score}', str(faces.ids[row])) if tracked else (score, '')
+        number = int(faces.ids[row]) if tracked else 0
+        if tracked and labels and number in labels:
+            texts = (f'{number}  {_to_ascii(labels[number])}', _to_ascii(labels[number]))
+        else:
+            texts = (f'{number}  {score}', str(number)) if tracked else (score, '')
         _draw_label(canvas, box, _fitting_text(texts, box, unit), color, unit)
     if caption:
         _draw_text(canvas, caption, (0, 0), (40, 40, 40), unit)
@@ -93,6 +101,15 @@ def track_color(number: int) -> Color:
     pixel = np.array([[[hue, 190, 245]]], np.uint8)
     blue, green, red = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     return blue, green, red
+
+
+def _to_ascii(text: str) -> str:
+    plain = unicodedata.normalize('NFKD', text)
+    return (
+        ''.join(letter for letter in plain if not unicodedata.combining(letter))
+        .encode('ascii', 'replace')
+        .decode()
+    )
 
 
 def _line_width(canvas: ImageArray) -> int:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from training.grid import Cells
 
 REACH = 2.5
-"""A cell may answer for a face whose centre is within so many strides of the cell's."""
+"""A cell may answer for a face whose center is within so many strides of the cell's."""
 CANDIDATES = 10
 LEAST_CELLS = 3
 OVERLAP_WEIGHT = 3.0
@@ -30,10 +30,10 @@ def assign(cells: Cells, boxes: torch.Tensor, valid: torch.Tensor) -> torch.Tens
     """
     with torch.no_grad():
         overlap = pairwise_iou(boxes, cells.boxes)
-        centres = cells.corners + cells.strides[:, None] / 2
+        centers = cells.corners + cells.strides[:, None] / 2
         middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-        near = (centres - middle[:, :, None]).abs().amax(-1) < REACH * cells.strides
-        inside = holds(boxes, centres)
+        near = (centers - middle[:, :, None]).abs().amax(-1) < REACH * cells.strides
+        inside = holds(boxes, centers)
         likely = torch.sqrt(cells.scores.sigmoid() * cells.qualities.sigmoid())
         cost = (
             functional.binary_cross_entropy(likely, torch.ones_like(likely), reduction='none')[

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from training.compose import Composer
-from training.photometric import spoil
+from training.photometric import degrade
 from training.teacher import Teacher
 
 
@@ -39,9 +39,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(*(None if value is None else value.to(device, non_blocking=True)
-                       for value in (getattr(self, field.name)
-                                     for field in dataclasses.fields(self))))
+        return Batch(
+            *(
+                None if value is None else value.to(device, non_blocking=True)
+                for value in (getattr(self, field.name) for field in dataclasses.fields(self))
+            )
+        )
 
 
 class Batches(Dataset):
@@ -50,22 +53,30 @@ class Batches(Dataset):
     :param composers: they take turns; the larger one's canvases, the fewer are in its batch.
     :param size: how many canvases of the first composer are in a batch.
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
+    :param processes: how many batches, one for each process, a step has.
     """
 
-    def __init__(self, composers: list[Composer], size: int, seed: int,
-                 teacher: Path | None = None):
+    def __init__(
+        self,
+        composers: list[Composer],
+        size: int,
+        seed: int,
+        teacher: Path | None = None,
+        processes: int = 1,
+    ):
         self.composers, self.size, self.seed = composers, size, seed
+        self.processes = processes
         self.teacher_path, self.teacher = teacher, None
 
     def __getitem__(self, number: int) -> Batch:
-        composer = self.composers[number % len(self.composers)]
+        composer = self.composers[number // self.processes % len(self.composers)]
         pixels = self.composers[0].width * self.composers[0].height * self.size
         images, labels = [], []
         for k in range(max(1, pixels // (composer.width * composer.height))):
             random = np.random.default_rng((self.seed, int(number), k))
             canvas = composer.draw(random)
             rows = canvas.labels()
-            images.append(spoil(canvas.image, rows[0], random))
+            images.append(degrade(canvas.image, rows[0], random))
             labels.append(rows)
         images = np.stack(images)
         opinion = None
@@ -91,7 +102,7 @@ def _padded(labels):
     ignore = np.zeros((len(labels), most), bool)
     points_only = np.zeros((len(labels), most), bool)
     for k, (box, points, unsure, only) in enumerate(labels):
-        boxes[k, :len(box)], landmarks[k, :len(box)] = box, points
-        valid[k, :len(box)], ignore[k, :len(box)] = ~unsure, unsure
-        points_only[k, :len(box)] = only
+        boxes[k, : len(box)], landmarks[k, : len(box)] = box, points
+        valid[k, : len(box)], ignore[k, : len(box)] = ~unsure, unsure
+        points_only[k, : len(box)] = only
     return boxes, landmarks, valid, ignore, points_only

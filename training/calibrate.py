@@ -3,9 +3,9 @@
 
 How high a network scores depends on its losses, and a threshold that fits one training would
 not fit the next. This shifts the score logit of all cells by one number: of those that keep
-false alarms in pictures without people below a limit, the one with the best F1 at the threshold,
-on pictures that training held out and canvases composed of them. The order of the scores in a
-picture hardly changes, and with it the average precision.
+false alarms in images without people below a limit, the one with the best F1 at the threshold,
+on images that training held out and canvases composed of them. The order of the scores in a
+image hardly changes, and with it the average precision.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ import yaml
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.compose import Composer
 from training.detect import Detector, torch_runner
 from training.evaluate import DEFAULT_HOLDOUT
 from training.labels import Annotated
 from training.metrics import Result, measure
 from training.network import FaceNetwork, deployed
-from training.photometric import spoil
+from training.photometric import degrade
 
 SHIFTS = np.arange(-3.0, 2.01, 0.125)
 SIDE = 320
 SEED = 11
 
 
-def examples(shown: list[pictures.Picture], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
-    """Return pictures and their labels: ``shown`` and as many composed ``canvases`` of them."""
+def examples(shown: list[dataset.Sample], canvases: int) -> list[tuple[np.ndarray, Annotated]]:
+    """Return images and their labels: ``shown`` and as many composed ``canvases`` of them."""
     found = [
-        (
-            picture.levels[0],
-            Annotated(picture.file, picture.boxes, picture.landmarks, picture.ignore),
-        )
-        for picture in shown
+        (sample.levels[0], Annotated(sample.file, sample.boxes, sample.landmarks, sample.ignore))
+        for sample in shown
     ]
     composer = Composer(shown, SIDE, SIDE)
     for k in range(canvases):
         random = np.random.default_rng((SEED, k))
         canvas = composer.draw(random)
-        rows = canvas.labels()
-        found.append((spoil(canvas.image, rows[0], random), Annotated(Path(str(k)), *rows)))
+        boxes, landmarks, ignore, points_only = canvas.labels()
+        found.append(
+            (
+                degrade(canvas.image, boxes, random),
+                Annotated(Path(str(k)), boxes, landmarks, ignore | points_only),
+            )
+        )
     return found
 
 
@@ -88,14 +90,14 @@ def f1(result: Result) -> float:
 
 
 def chosen(found: list[Result], most_alarms: float) -> int:
-    """Return which of ``found`` is best with at most so many alarms in an empty picture.
+    """Return which of ``found`` is best with at most so many alarms in an empty image.
 
     Where none is that quiet, the quietest.
     """
     quiet = [
         k
         for k, result in enumerate(found)
-        if result.false_alarms <= most_alarms * result.empty_pictures
+        if result.false_alarms <= most_alarms * result.empty_images
     ]
     return (
         max(quiet, key=lambda k: f1(found[k]))
@@ -142,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
         '--alarms',
         type=float,
         default=0.02,
-        help='most false alarms, on average, in a picture without people (default: %(default)s)',
+        help='most false alarms, on average, in an image without people (default: %(default)s)',
     )
     return found
 
@@ -156,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.corrections:
             text = Path(arguments.corrections).read_text(encoding='utf-8')
             rows = labels.corrected(rows, yaml.safe_load(text))
-        shown = pictures.load(pictures.split(rows, arguments.held_out)[1], tqdm.write)
+        shown = dataset.load(dataset.split(rows, arguments.held_out)[1], tqdm.write)
         found = results(network, examples(shown, arguments.canvases), arguments.threshold)
     except (UserError, ValueError, OSError) as error:
         print(f'calibrate: {error}', file=sys.stderr)
@@ -165,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     for k, (shift, result) in enumerate(zip(SHIFTS, found, strict=True)):
         print(
             f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
-            f'  false alarms {result.false_alarms} in {result.empty_pictures}'
+            f'  false alarms {result.false_alarms} in {result.empty_images}'
             + ('  <- chosen' if k == best else '')
         )
     shift_scores(network, float(SHIFTS[best]))

@@ -24,9 +24,11 @@ def bundled_path() -> Path:
 
 def save_weights(network: torch.nn.Module, path: Path):
     """Write the weights and running means of ``network``, in one step."""
-    tensors = {name: tensor.detach().cpu().contiguous()
-               for name, tensor in network.state_dict().items()
-               if not name.endswith('num_batches_tracked')}
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith('num_batches_tracked')
+    }
     partial = Path(f'{path}.partial')
     safetensors.torch.save_file(tensors, str(partial))
     os.replace(partial, path)
@@ -39,28 +41,37 @@ def load_network(name: str | Path) -> FaceNetwork:
     """
     path = bundled_path() if str(name) == BUNDLED else Path(name)
     if not path.is_file():
-        raise UserError(f'there are no weights at {path}',
-                        'name a .safetensors file that training wrote, or "bundled"')
+        raise UserError(
+            f'there are no weights at {path}',
+            'name a .safetensors file that training wrote, or "bundled"',
+        )
     try:
         tensors = safetensors.torch.load_file(str(path))
         network = FaceNetwork(_widths(tensors))
         network.load_state_dict(tensors, strict=False)
-        expected = {name for name in network.state_dict()
-                    if not name.endswith('num_batches_tracked')}
+        expected = {
+            name for name in network.state_dict() if not name.endswith('num_batches_tracked')
+        }
         with safetensors.safe_open(str(path), 'pt') as file:
             if set(file.keys()) != expected:
                 raise RuntimeError('the tensors have other names')
     except (safetensors.SafetensorError, RuntimeError) as error:
-        raise UserError(f'{path} does not hold weights of this network: {error}',
-                        'train anew, or use the version of the package that wrote it') from error
+        raise UserError(
+            f'{path} does not hold weights of this network: {error}',
+            'train again, or use the version of the package that wrote it',
+        ) from error
     return network
 
 
 def _widths(tensors: dict[str, torch.Tensor]) -> Widths:
     """Return the channels of the network that ``tensors`` are the weights of."""
     try:
-        return Widths(*(len(tensors[f'{name}.weight']) for name in (
-            'stem', 'stage4.0.pointwise', 'stage8.0.pointwise')))
+        return Widths(
+            *(
+                len(tensors[f'{name}.weight'])
+                for name in ('stem', 'stage4.0.pointwise', 'stage8.0.pointwise')
+            )
+        )
     except KeyError as error:
         raise RuntimeError(f'the tensor {error} is missing') from error
 
@@ -80,7 +91,8 @@ def load_state(path: Path) -> dict:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
-        raise UserError(f'there is no run to resume at {path.parent}',
-                        'leave --resume out to start one') from error
+        raise UserError(
+            f'there is no run to resume at {path.parent}', 'leave --resume out to start one'
+        ) from error
     except Exception as error:
-        raise UserError(f'{path} is damaged', 'start the run anew') from error
+        raise UserError(f'{path} is damaged', 'start the run again') from error

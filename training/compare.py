@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from face_tracking import boxes as box_math
 from face_tracking.errors import UserError
-from training import checkpoint, labels, onnx_file, pictures
+from training import checkpoint, dataset, labels, onnx_file
 from training.detect import Detector, Run, onnx_runner, torch_runner
-from training.export import CALIBRATION_PICTURES, calibration_images, to_torchscript
+from training.export import CALIBRATION_IMAGES, calibration_images, to_torchscript
 from training.network import deployed
-from training.quantise import quantised
+from training.quantize import quantized
 from training.sizes import parse_size
 
 REFERENCE = 'PyTorch fp32'
@@ -35,7 +35,7 @@ SAME = 0.5
 def forms(weights: str, data: Path, width: int, height: int) -> dict[str, Run]:
     """Return a runner of each form of ``weights`` for ``width`` x ``height``, by its name."""
     network = deployed(checkpoint.load_network(weights))
-    images = calibration_images(data, width, height, CALIBRATION_PICTURES, tqdm.write)
+    images = calibration_images(data, width, height, CALIBRATION_IMAGES, tqdm.write)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'network.onnx'
         onnx_file.write(network, width, height, path)
@@ -43,7 +43,7 @@ def forms(weights: str, data: Path, width: int, height: int) -> dict[str, Run]:
     return {
         REFERENCE: torch_runner(network),
         'TorchScript fp32': torch_runner(to_torchscript(network, width, height)),
-        'TorchScript int8': torch_runner(quantised(network, images)),
+        'TorchScript int8': torch_runner(quantized(network, images)),
         'ONNX Runtime': onnx_run,
     }
 
@@ -74,10 +74,10 @@ def agreement(runs: dict[str, Run], images: list[np.ndarray]) -> dict[str, tuple
     shares = {}
     for name in runs:
         overlaps, total = [], 0
-        for ours, wanted in zip(found[name], found[REFERENCE], strict=True):
-            best = box_math.iou(wanted, ours).max(axis=1, initial=0)
+        for own, wanted in zip(found[name], found[REFERENCE], strict=True):
+            best = box_math.iou(wanted, own).max(axis=1, initial=0)
             overlaps += best[best >= SAME].tolist()
-            total += len(wanted) + len(ours) - int((best >= SAME).sum())
+            total += len(wanted) + len(own) - int((best >= SAME).sum())
         shares[name] = (
             len(overlaps) / max(total, 1),
             float(np.mean(overlaps)) if overlaps else float('nan'),
@@ -108,11 +108,11 @@ def parser() -> argparse.ArgumentParser:
     add(
         '--data',
         required=True,
-        help='folder of annotated pictures: int8 is calibrated on '
-        'canvases of them, and all forms are compared on the pictures themselves',
+        help='folder of annotated images: int8 is calibrated on '
+        'canvases of them, and all forms are compared on the images themselves',
     )
     add('--size', default='320x240', help='WIDTHxHEIGHT of the input')
-    add('--pictures', type=int, default=100, help='how many to compare on')
+    add('--images', type=int, default=100, help='how many to compare on')
     add('--rounds', type=int, default=200, help='inferences to time')
     add('--threads', type=int, default=1)
     return found
@@ -123,9 +123,9 @@ def compare(arguments) -> str:
     width, height = parse_size(arguments.size)
     torch.set_num_threads(arguments.threads)
     rows = labels.read_folder(Path(arguments.data), tqdm.write)
-    shown = pictures.load(rows[:: max(1, len(rows) // arguments.pictures)], tqdm.write)
+    shown = dataset.load(rows[:: max(1, len(rows) // arguments.images)], tqdm.write)
     fit = Detector(lambda image: [], width, height).fit
-    images = [fit(picture.levels[0]) for picture in shown]
+    images = [fit(sample.levels[0]) for sample in shown]
     runs = forms(arguments.weights, Path(arguments.data), width, height)
     worst, shares = differences(runs, images), agreement(runs, images)
     times = durations(runs, images[0], arguments.rounds)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training canvases: pictures scaled, turned and put together, with their labels.
+"""Training canvases: images scaled, turned and put together, with their labels.
 
 Most photographs show one large face and a robot sees several small ones, so a canvas is one of
-four things: part of a picture at some scale, a whole one, a mosaic of pictures, or heads pasted
-over a scene without people. Everything is drawn by one affine map per picture, from the level
+four things: part of an image at some scale, a whole one, a mosaic of images, or heads pasted
+over a scene without people. Everything is drawn by one affine map per image, from the level
 of its pyramid that is just finer than needed.
 """
 
@@ -15,12 +15,12 @@ import math
 import cv2
 import numpy as np
 
-from training.pictures import Picture
+from training.dataset import Sample
 
 SMALLEST_FACE = 8.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
 LARGEST_SCALE = 2.5
-"""Blowing a small picture up further teaches nothing but blur."""
+"""Blowing a small image up further teaches nothing but blur."""
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
 longer labelled."""
@@ -28,13 +28,13 @@ MOST_IN_A_ROW = 6
 """More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
 """
 EMPTY_SHARE = 0.2
-"""How many of the whole pictures show no people: bars beside a picture must not mean a face."""
+"""How many of the whole images show no people: bars beside an image must not mean a face."""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
 @dataclasses.dataclass
 class Canvas:
-    """A picture in the making.
+    """An image in the making.
 
     :param image: uint8 (H, W, 3) BGR.
     :param boxes: list of float arrays ``[x1, y1, x2, y2]``, pixels, not cut at the edges.
@@ -51,43 +51,57 @@ class Canvas:
 
     def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes (N, 4), landmarks (N, 5, 2), both float32, ignore and points_only."""
-        return (np.array(self.boxes, np.float32).reshape(-1, 4),
-                np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
-                np.array(self.ignore, bool), np.array(self.points_only, bool))
+        return (
+            np.array(self.boxes, np.float32).reshape(-1, 4),
+            np.array(self.landmarks, np.float32).reshape(-1, 5, 2),
+            np.array(self.ignore, bool),
+            np.array(self.points_only, bool),
+        )
 
 
-def scenes(pictures: list[Picture]) -> list[int]:
-    """Return which of ``pictures`` show no people: those without any label."""
-    return [i for i, picture in enumerate(pictures) if not len(picture.boxes)]
+def scenes(samples: list[Sample]) -> list[int]:
+    """Return which of ``images`` show no people: those without any label."""
+    return [i for i, sample in enumerate(samples) if not len(sample.boxes)]
 
 
 class Composer:
-    """Draws canvases of ``width`` x ``height`` from ``pictures``, reproducibly by generator.
+    """Draws canvases of ``width`` x ``height`` from ``images``, reproducibly by generator.
 
-    :param scene_share: how many of the pictures of a mosaic show no people.
-    :param hardness: how often each picture without people is drawn beside the others, float
-        (len(pictures),); None draws all alike.
+    :param scene_share: how many of the images of a mosaic show no people.
+    :param hardness: how often each image without people is drawn beside the others, float
+        (len(images),); None draws all alike.
     """
 
-    def __init__(self, pictures: list[Picture], width: int, height: int,
-                 scene_share: float = 0.15, hardness: np.ndarray | None = None):
-        self.pictures = pictures
+    def __init__(
+        self,
+        samples: list[Sample],
+        width: int,
+        height: int,
+        scene_share: float = 0.15,
+        hardness: np.ndarray | None = None,
+    ):
+        self.samples = samples
         self.width, self.height = width, height
         self.scene_share = scene_share
-        self.scenes = scenes(pictures)
-        weights = np.ones(len(pictures)) if hardness is None else np.asarray(hardness, float)
+        self.scenes = scenes(samples)
+        weights = np.ones(len(samples)) if hardness is None else np.asarray(hardness, float)
         self._scene_sums = np.cumsum(weights[self.scenes])
-        faces = [(i, j, picture.weights[j]) for i, picture in enumerate(pictures)
-                 if not picture.points_only for j in np.flatnonzero(~picture.ignore)
-                 if _shorter_side(picture.boxes[j]) >= SMALLEST_FACE]
+        faces = [
+            (i, j, sample.weights[j])
+            for i, sample in enumerate(samples)
+            if not sample.points_only
+            for j in np.flatnonzero(~sample.ignore)
+            if _shorter_side(sample.boxes[j]) >= SMALLEST_FACE
+        ]
         if not faces:
             raise ValueError('there is no face to train on')
         self.faces = [(i, j) for i, j, _ in faces]
         # An image of a crowd is not drawn as often as it has faces.
-        count = np.bincount([i for i, _, _ in faces], minlength=len(pictures))
+        count = np.bincount([i for i, _, _ in faces], minlength=len(samples))
         self._face_sums = np.cumsum([weight / math.sqrt(count[i]) for i, _, weight in faces])
-        self.heads = [i for i, picture in enumerate(pictures)
-                      if picture.points_only and len(picture.boxes)]
+        self.heads = [
+            i for i, sample in enumerate(samples) if sample.points_only and len(sample.boxes)
+        ]
 
     def draw(self, random: np.random.Generator) -> Canvas:
         """Return one new canvas."""
@@ -115,21 +129,21 @@ class Composer:
     def _background(self, random) -> Canvas:
         canvas = Canvas(np.empty((self.height, self.width, 3), np.uint8), [], [], [], [])
         if self.scenes and random.random() < 0.6:
-            picture = self._scene(random)
-            height, width = picture.levels[0].shape[:2]
+            sample = self._scene(random)
+            height, width = sample.levels[0].shape[:2]
             cover = max(self.width / width, self.height / height)
             scale = cover * math.exp(random.uniform(0, 1.0))
             spare = np.array([width * scale - self.width, height * scale - self.height])
             shift = -random.uniform(0, 1, 2) * spare
             matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-            self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
+            self._draw_sample(canvas, sample, matrix, (0, 0, self.width, self.height), random)
         else:
             canvas.image[:] = random.integers(0, 256, 3) if random.random() < 0.3 else 0
         return canvas
 
-    def _scene(self, random) -> Picture:
+    def _scene(self, random) -> Sample:
         at = np.searchsorted(self._scene_sums, random.random() * self._scene_sums[-1], 'right')
-        return self.pictures[self.scenes[min(at, len(self.scenes) - 1)]]
+        return self.samples[self.scenes[min(at, len(self.scenes) - 1)]]
 
     def _crop(self, canvas, random):
         """Lay part of one image, or nothing more than the scene, over the canvas."""
@@ -140,38 +154,50 @@ class Composer:
     def _crop_into(self, canvas, area, random):
         """Fill ``area`` with an image around one of its faces, scaled to a drawn size."""
         index, face = self._face(random)
-        picture = self.pictures[index]
+        sample = self.samples[index]
         low, high = np.array(area[:2], float), np.array(area[2:], float)
         sides = high - low
         shorter = min(sides)
-        box = picture.boxes[face]
+        box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         if random.random() < 0.7:
             size = math.exp(random.uniform(math.log(10), math.log(0.75 * shorter)))
         else:
             size = random.uniform(0.3, 1.15) * shorter
         # Not smaller than the area, and not mostly blur.
-        height, width = picture.levels[0].shape[:2]
+        height, width = sample.levels[0].shape[:2]
         least = random.uniform(0.9, 1.2) * min(sides[0] / width, sides[1] / height)
         scale = float(np.clip(size / longer, min(least, LARGEST_SCALE), LARGEST_SCALE))
         margin = np.clip(0.35 * scale * longer, 0.08 * sides, 0.48 * sides)
-        centre = random.uniform(margin, sides - margin)
+        center = random.uniform(margin, sides - margin)
         # As much of the image as fits is to be seen.
         mirrored = bool(random.random() < 0.5)
         middle = (box[:2] + box[2:]) / 2
         if mirrored:
             middle = np.array([width - middle[0], middle[1]])
         spare = sides - scale * np.array([width, height])
-        corner = np.clip(centre - scale * middle, np.minimum(spare, 0), np.maximum(spare, 0))
-        self._place(canvas, index, face, scale * longer, low + corner + scale * middle, area,
-                    random, mirrored=mirrored)
+        corner = np.clip(center - scale * middle, np.minimum(spare, 0), np.maximum(spare, 0))
+        self._place(
+            canvas,
+            index,
+            face,
+            scale * longer,
+            low + corner + scale * middle,
+            area,
+            random,
+            mirrored=mirrored,
+        )
 
     def _quarters(self, canvas, random):
         """Divide the canvas into four unequal parts of four images."""
         x = int(self.width * random.uniform(0.35, 0.65))
         y = int(self.height * random.uniform(0.35, 0.65))
-        for area in ((0, 0, x, y), (x, 0, self.width, y), (0, y, x, self.height),
-                     (x, y, self.width, self.height)):
+        for area in (
+            (0, 0, x, y),
+            (x, 0, self.width, y),
+            (0, y, x, self.height),
+            (x, y, self.width, self.height),
+        ):
             if random.random() < 0.9:
                 self._crop_into(canvas, area, random)
 
@@ -186,26 +212,30 @@ class Composer:
                 cell = xs[column], ys[row], xs[column + 1], ys[row + 1]
                 sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
                 size = min(sides) * random.uniform(0.5, 0.95)
-                centre = np.array(cell[:2]) + sides * random.uniform(0.42, 0.58, 2)
+                center = np.array(cell[:2]) + sides * random.uniform(0.42, 0.58, 2)
                 index = self.heads[random.integers(len(self.heads))]
-                self._place(canvas, index, 0, size, centre, cell, random)
+                self._place(canvas, index, 0, size, center, cell, random)
 
     def _whole(self, canvas, random):
-        """Fit a whole picture into the canvas, as the detector will."""
+        """Fit a whole image into the canvas, as the detector will."""
         if self.scenes and random.random() < EMPTY_SHARE:
-            picture = self._scene(random)
+            sample = self._scene(random)
         else:
-            picture = self.pictures[self._face(random)[0]]
-        height, width = picture.levels[0].shape[:2]
+            sample = self.samples[self._face(random)[0]]
+        height, width = sample.levels[0].shape[:2]
         scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.25)
         scale = min(scale, LARGEST_SCALE)
         low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
         mirrored = random.random() < 0.5
-        matrix = np.array([[-scale if mirrored else scale, 0,
-                            low[0] + (width * scale if mirrored else 0)], [0, scale, low[1]]])
+        matrix = np.array(
+            [
+                [-scale if mirrored else scale, 0, low[0] + (width * scale if mirrored else 0)],
+                [0, scale, low[1]],
+            ]
+        )
         if random.random() < 0.7:
             canvas.image[:] = 0
-        self._draw_picture(canvas, picture, matrix, (0, 0, self.width, self.height), random)
+        self._draw_sample(canvas, sample, matrix, (0, 0, self.width, self.height), random)
 
     def _mosaic(self, canvas, random):
         """Divide the canvas into a grid with a face, small to large, in most cells."""
@@ -220,9 +250,9 @@ class Composer:
                 cell = xs[column], ys[row], xs[column + 1], ys[row + 1]
                 sides = np.array([cell[2] - cell[0], cell[3] - cell[1]])
                 size = max(min(sides) * random.uniform(0.3, 0.85), 10)
-                centre = np.array(cell[:2]) + sides * random.uniform(0.35, 0.65, 2)
+                center = np.array(cell[:2]) + sides * random.uniform(0.35, 0.65, 2)
                 index, face = self._face(random)
-                self._place(canvas, index, face, size, centre, cell, random)
+                self._place(canvas, index, face, size, center, cell, random)
 
     def _paste(self, canvas, random):
         """Paste heads, with soft edges, over the scene."""
@@ -231,59 +261,68 @@ class Composer:
         largest = min(self.width, self.height) * (0.8 if count < 3 else 0.45)
         for _ in range(count):
             size = math.exp(random.uniform(math.log(10), math.log(largest)))
-            centre = random.uniform(0.05, 0.95, 2) * [self.width, self.height]
+            center = random.uniform(0.05, 0.95, 2) * [self.width, self.height]
             reach = size * random.uniform(0.75, 1.3, 2)
-            if self._hides(canvas, centre, reach):
+            if self._hides(canvas, center, reach):
                 continue
-            low = np.maximum(centre - reach, 0).astype(int)
-            high = np.minimum(centre + reach + 1, [self.width, self.height]).astype(int)
+            low = np.maximum(center - reach, 0).astype(int)
+            high = np.minimum(center + reach + 1, [self.width, self.height]).astype(int)
             index, face = self._face(random)
-            self._place(canvas, index, face, size, centre, (*low, *high), random, soft=True)
+            self._place(canvas, index, face, size, center, (*low, *high), random, soft=True)
 
     @staticmethod
-    def _hides(canvas, centre, reach) -> bool:
-        return any(box[0] < centre[0] + reach[0] and box[2] > centre[0] - reach[0]
-                   and box[1] < centre[1] + reach[1] and box[3] > centre[1] - reach[1]
-                   for box in canvas.boxes)
+    def _hides(canvas, center, reach) -> bool:
+        return any(
+            box[0] < center[0] + reach[0]
+            and box[2] > center[0] - reach[0]
+            and box[1] < center[1] + reach[1]
+            and box[3] > center[1] - reach[1]
+            for box in canvas.boxes
+        )
 
-    def _place(self, canvas, index, face, size, centre, area, random, soft=False,
-               mirrored=None):
-        """Draw picture ``index`` so that its ``face`` is ``size`` long and at ``centre``."""
-        picture = self.pictures[index]
-        box = picture.boxes[face]
+    def _place(self, canvas, index, face, size, center, area, random, soft=False, mirrored=None):
+        """Draw image ``index`` so that its ``face`` is ``size`` long and at ``center``."""
+        sample = self.samples[index]
+        box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         scale = min(size / longer, LARGEST_SCALE)
-        angle = math.radians(random.normal(0, 9) if random.random() < 0.92
-                             else random.uniform(-50, 50))
+        angle = math.radians(
+            random.normal(0, 9) if random.random() < 0.92 else random.uniform(-50, 50)
+        )
         stretch = math.exp(random.normal(0, 0.05))
         if mirrored is None:
             mirrored = random.random() < 0.5
         mirror = -1 if mirrored else 1
-        turn = np.array([[math.cos(angle), -math.sin(angle)],
-                         [math.sin(angle), math.cos(angle)]])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         linear = turn @ np.diag([mirror * scale * stretch, scale / stretch])
         middle = (box[:2] + box[2:]) / 2
-        matrix = np.concatenate([linear, (centre - linear @ middle)[:, None]], axis=1)
-        self._draw_picture(canvas, picture, matrix, area, random, soft)
+        matrix = np.concatenate([linear, (center - linear @ middle)[:, None]], axis=1)
+        self._draw_sample(canvas, sample, matrix, area, random, soft)
 
-    def _draw_picture(self, canvas, picture, matrix, area, random, soft=False):
+    def _draw_sample(self, canvas, sample, matrix, area, random, soft=False):
         x1, y1, x2, y2 = (int(value) for value in area)
         if x2 <= x1 or y2 <= y1:
             return
         region = canvas.image[y1:y2, x1:x2]
         scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-        # Half a level up or down: pictures come both crisp and soft out of a camera's scaler.
-        level = int(np.clip(math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
-                            0, len(picture.levels) - 1))
-        source = picture.levels[level]
+        # Half a level up or down: images come both crisp and soft out of a camera's scaler.
+        level = int(
+            np.clip(
+                math.floor(-math.log2(scale) + random.uniform(-0.3, 0.5)),
+                0,
+                len(sample.levels) - 1,
+            )
+        )
+        source = sample.levels[level]
         local = matrix.copy()
-        # Pixel centres lie at half coordinates on every level.
-        local[:, :2] *= 2 ** level
+        # Pixel centers lie at half coordinates on every level.
+        local[:, :2] *= 2**level
         local[:, 2] += local[:, :2].sum(axis=1) / 2 - 0.5 - [x1, y1]
         size = (x2 - x1, y2 - y1)
-        drawn = cv2.warpAffine(source, local, size, flags=cv2.INTER_LINEAR,
-                               borderMode=cv2.BORDER_REPLICATE)
-        inside = _inside(picture, matrix, size, (x1, y1))
+        drawn = cv2.warpAffine(
+            source, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        inside = _inside(sample, matrix, size, (x1, y1))
         if soft:
             inside = np.minimum(inside, _ellipse(size))
         if inside.min() < 1:
@@ -291,12 +330,11 @@ class Composer:
             drawn = (drawn * weight + region * (1 - weight) + 0.5).astype(np.uint8)
         _hide(canvas, (x1, y1, x2, y2), inside)
         region[:] = drawn
-        self._add_labels(canvas, picture, matrix, (x1, y1), inside)
+        self._add_labels(canvas, sample, matrix, (x1, y1), inside)
 
-    def _add_labels(self, canvas, picture, matrix, origin, inside):
+    def _add_labels(self, canvas, sample, matrix, origin, inside):
         mirrored = np.linalg.det(matrix[:, :2]) < 0
-        for box, points, ignore in zip(picture.boxes, picture.landmarks, picture.ignore,
-                                       strict=True):
+        for box, points, ignore in zip(sample.boxes, sample.landmarks, sample.ignore, strict=True):
             new = _turned_box(box, matrix)
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
@@ -305,9 +343,10 @@ class Composer:
             canvas.boxes.append(new)
             canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
             canvas.ignore.append(
-                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE)
-            canvas.points_only.append(picture.points_only)
-        if picture.points_only:
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
+            )
+            canvas.points_only.append(sample.points_only)
+        if sample.points_only:
             height, width = inside.shape
             canvas.boxes.append(np.array([*origin, origin[0] + width, origin[1] + height], float))
             canvas.landmarks.append(np.full((5, 2), np.nan))
@@ -321,14 +360,14 @@ def _shorter_side(box) -> float:
 
 def _turned_box(box, matrix) -> np.ndarray:
     """Return the upright box around the turned ellipse that ``box`` holds."""
-    centre = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
+    center = matrix[:, :2] @ ((box[:2] + box[2:]) / 2) + matrix[:, 2]
     half = np.sqrt((matrix[:, :2] ** 2) @ (((box[2:] - box[:2]) / 2) ** 2))
-    return np.concatenate([centre - half, centre + half])
+    return np.concatenate([center - half, center + half])
 
 
-def _inside(picture, matrix, size, origin) -> np.ndarray:
-    """Return float32 (h, w), 1 where the picture covers the region, soft at its rim."""
-    height, width = picture.levels[0].shape[:2]
+def _inside(sample, matrix, size, origin) -> np.ndarray:
+    """Return float32 (h, w), 1 where the image covers the region, soft at its rim."""
+    height, width = sample.levels[0].shape[:2]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
     corners = corners @ matrix[:, :2].T + matrix[:, 2] - origin
     mask = np.zeros((size[1], size[0]), np.float32)
@@ -346,12 +385,12 @@ def _shown(box, origin, inside) -> float:
     """Return which share of ``box`` lies where ``inside`` is set."""
     x1, y1 = np.floor(box[:2] - origin).astype(int)
     x2, y2 = np.ceil(box[2:] - origin).astype(int)
-    cut = inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)]
+    cut = inside[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     return float(cut.sum()) / max((x2 - x1) * (y2 - y1), 1)
 
 
 def _hide(canvas, area, inside):
-    """Drop the labels that a new picture covers, ignore those that it covers in part."""
+    """Drop the labels that a new image covers, ignore those that it covers in part."""
     kept = []
     for k, box in enumerate(canvas.boxes):
         # What lies outside the region is not hidden.

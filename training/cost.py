@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network costs: ``python -m training.cost [--rival FILE.onnx]``.
+"""What the network costs: ``python -m training.cost [--baseline FILE.onnx]``.
 
 Prints parameters, and multiply-adds of all convolutions at 160x120, 320x240 and 640x480. With
-``--rival``, an ONNX file of another network, also its figures for its own input size, and the
+``--baseline``, an ONNX file of another network, also its figures for its own input size, and the
 ratio of the multiply-adds for the same number of pixels.
 """
 
@@ -43,8 +43,8 @@ def onnx_cost(path: Path) -> tuple[int, int, int]:
     parameters = sum(
         int(np.prod(weights[name])) for node in convolutions for name in node.input[1:]
     )
-    picture = next(shapes[value.name] for value in graph.input if value.name not in weights)
-    return parameters, adds, picture[2] * picture[3]
+    sample = next(shapes[value.name] for value in graph.input if value.name not in weights)
+    return parameters, adds, sample[2] * sample[3]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--rival', type=Path, help='another network, in ONNX')
-    rival = parser.parse_args(argv).rival
+    parser.add_argument('--baseline', type=Path, help='another network, in ONNX')
+    baseline = parser.parse_args(argv).baseline
     network = deployed(FaceNetwork())
     print(f'parameters  {parameter_count(network)}')
     for width, height in SIZES:
@@ -63,16 +63,16 @@ def main(argv: list[str] | None = None) -> int:
             f'{width}x{height}  {multiply_adds(network, width, height) / 1e6:.1f} million '
             'multiply-adds'
         )
-    if rival:
+    if baseline:
         try:
-            parameters, adds, pixels = onnx_cost(rival)
+            parameters, adds, pixels = onnx_cost(baseline)
         except UserError as error:
             print(f'cost: {error}', file=sys.stderr)
             return 2
-        ours = multiply_adds(network, 320, 240) / (320 * 240)
+        own = multiply_adds(network, 320, 240) / (320 * 240)
         print(
-            f'{rival.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
-            f'for {pixels} pixels; ours take {ours / (adds / pixels):.3f} of them per pixel'
+            f'{baseline.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
+            f'for {pixels} pixels; ours take {own / (adds / pixels):.3f} of them per pixel'
         )
     return 0
 

@@ -20,7 +20,7 @@ from training.metrics import Found
 from training.network import STRIDES
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
-"""Takes one picture, uint8 (H, W, 3) BGR, returns the raw outputs (1, 16, H / S, W / S)."""
+"""Takes one image, uint8 (H, W, 3) BGR, returns the raw outputs (1, 16, H / S, W / S)."""
 
 
 def torch_runner(network: torch.nn.Module, device: torch.device | str = 'cpu') -> Run:
@@ -35,7 +35,7 @@ def torch_runner(network: torch.nn.Module, device: torch.device | str = 'cpu') -
 
 
 def onnx_runner(path: Path, threads: int = 1) -> Run:
-    """Return a runner of an exported ONNX file, for pictures of its own size."""
+    """Return a runner of an exported ONNX file, for images of its own size."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

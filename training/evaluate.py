@@ -2,7 +2,7 @@
 """Measure weights: ``python -m training.evaluate --weights bundled --data FOLDER``.
 
 Prints average precision at IoU 0.5, recall, landmark error over the distance of the eyes, and
-false alarms in pictures without any label. ``--sheet`` draws what was found.
+false alarms in images without any label. ``--sheet`` draws what was found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.detect import Detector, onnx_runner, torch_runner
 from training.metrics import Found, Result, measure
 from training.network import deployed
@@ -41,26 +41,26 @@ def runner(name: str, width: int, height: int):
         if suffix == '.torchscript':
             return torch_runner(torch.jit.load(name))
     except Exception as error:
-        raise UserError(f'{name} cannot be loaded', 'export it anew') from error
+        raise UserError(f'{name} cannot be loaded', 'export it again') from error
     return torch_runner(deployed(checkpoint.load_network(name)))
 
 
-def detect_all(detector: Detector, shown: list[pictures.Picture]) -> list[Found]:
-    """Return what ``detector`` finds in each picture, with a progress bar."""
-    return [detector(picture.levels[0]) for picture in tqdm(shown, desc='detect', unit='')]
+def detect_all(detector: Detector, shown: list[dataset.Sample]) -> list[Found]:
+    """Return what ``detector`` finds in each image, with a progress bar."""
+    return [detector(sample.levels[0]) for sample in tqdm(shown, desc='detect', unit='')]
 
 
-def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> list[Found]:
-    """Return what ``face_tracking detect FOLDER --json`` wrote to ``path``, for each picture.
+def read_detections(path: Path, folder: Path, shown: list[dataset.Sample]) -> list[Found]:
+    """Return what ``face_tracking detect FOLDER --json`` wrote to ``path``, for each image.
 
-    :raises UserError: if the file cannot be read, or lacks a picture.
+    :raises UserError: if the file cannot be read, or lacks an image.
     """
     try:
         rows = json.loads(path.read_text(encoding='utf-8'))
         faces = {str((folder / row['file']).resolve()): row['faces'] for row in rows}
         found = []
-        for picture in shown:
-            own = faces[str(picture.file.resolve())]
+        for sample in shown:
+            own = faces[str(sample.file.resolve())]
             boxes = np.array([face['box'] for face in own], np.float32).reshape(-1, 4)
             boxes[:, 2:] += boxes[:, :2]
             found.append(
@@ -76,7 +76,7 @@ def read_detections(path: Path, folder: Path, shown: list[pictures.Picture]) -> 
         raise UserError(
             f'{path} lacks {error}',
             'run face_tracking detect --json FILE on the '
-            'very folder that --data or --pictures names',
+            'very folder that --data or --images names',
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
@@ -100,7 +100,7 @@ def report(result: Result, threshold: float) -> str:
             f'landmark error     {error}',
             f'at threshold {threshold:.2f}  precision {result.precision_at:.4f}, '
             f'recall {result.recall_at:.4f}',
-            f'false alarms       {result.false_alarms} in {result.empty_pictures} pictures '
+            f'false alarms       {result.false_alarms} in {result.empty_images} images '
             'without a label',
         )
     )
@@ -125,12 +125,12 @@ def parser() -> argparse.ArgumentParser:
         help='measure what "face_tracking detect --json FILE" wrote, instead of weights',
     )
     add(
-        '--pictures',
+        '--images',
         metavar='FOLDER',
         help='what that was run on, if not the folder --data '
-        'names: annotations that name pictures in full may lie elsewhere',
+        'names: annotations that name images in full may lie elsewhere',
     )
-    add('--data', required=True, help='folder of annotated pictures')
+    add('--data', required=True, help='folder of annotated images')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add(
         '--held-out',
@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
         metavar='SHARE',
         help='measure only the share that training held out (0.08 without a number)',
     )
-    add('--size', default='320x320', help='WIDTHxHEIGHT that pictures are fitted into')
+    add('--size', default='320x320', help='WIDTHxHEIGHT that images are fitted into')
     add(
         '--min-side',
         type=float,
@@ -149,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add('--threshold', type=float, default=0.7, help='for precision, recall and false alarms')
     add('--json', metavar='FILE', help='write the figures there too')
-    add('--sheet', metavar='FILE', help='write a picture of the detections there')
+    add('--sheet', metavar='FILE', help='write an image of the detections there')
     return found
 
 
@@ -161,17 +161,17 @@ def evaluate(arguments) -> Result:
         corrections = Path(arguments.corrections).read_text(encoding='utf-8')
         rows = labels.corrected(rows, yaml.safe_load(corrections))
     if arguments.held_out is not None:
-        rows = pictures.split(rows, arguments.held_out)[1]
-    shown = pictures.load(rows, tqdm.write, longest_side=None)
+        rows = dataset.split(rows, arguments.held_out)[1]
+    shown = dataset.load(rows, tqdm.write, longest_side=None)
     if arguments.detections:
-        folder = Path(arguments.pictures or arguments.data)
+        folder = Path(arguments.images or arguments.data)
         found = read_detections(Path(arguments.detections), folder, shown)
     else:
         detector = Detector(runner(arguments.weights, width, height), width, height)
         found = detect_all(detector, shown)
     if arguments.sheet:
         sheet(shown, found, Path(arguments.sheet), arguments.threshold)
-    sizes = [picture.levels[0].shape[1::-1] for picture in shown]
+    sizes = [sample.levels[0].shape[1::-1] for sample in shown]
     return measure(
         shown, found, sizes, arguments.threshold, arguments.min_side, long_side=max(width, height)
     )

@@ -3,7 +3,7 @@
 
 ``onnx`` writes one file for each size and the description that the package takes as
 ``model``, ``torchscript`` a traced fp32 module, ``int8`` a traced
-module after post-training static quantisation, calibrated on pictures.
+module after post-training static quantization, calibrated on images.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch import nn
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, onnx_file, pictures
+from training import checkpoint, dataset, labels, onnx_file
 from training.compose import Composer
 from training.network import STRIDES, DeployedNetwork, deployed
-from training.quantise import quantised
+from training.quantize import quantized
 from training.sizes import parse_size
 
 SIZES = ((160, 120), (320, 240), (640, 480))
 DEFAULT_SIZE = (320, 240)
-CALIBRATION_PICTURES = 200
+CALIBRATION_IMAGES = 200
 
 
 def to_torchscript(network: DeployedNetwork, width: int, height: int) -> torch.jit.ScriptModule:
@@ -80,19 +80,19 @@ def export_onnx(
 def calibration_images(
     folder: Path, width: int, height: int, count: int, warn, seed: int = 7
 ) -> list[np.ndarray]:
-    """Return ``count`` canvases, uint8 (H, W, 3) BGR, of the annotated pictures in ``folder``."""
+    """Return ``count`` canvases, uint8 (H, W, 3) BGR, of the annotated images in ``folder``."""
     rows = labels.read_folder(folder, warn)
-    composer = Composer(pictures.load(rows, warn), width, height)
+    composer = Composer(dataset.load(rows, warn), width, height)
     return [composer.draw(np.random.default_rng((seed, k))).image for k in range(count)]
 
 
 def _int8(arguments, network: nn.Module, width: int, height: int) -> torch.jit.ScriptModule:
     if not arguments.data:
-        raise UserError('int8 needs pictures to calibrate on', 'name a folder with --data')
+        raise UserError('int8 needs images to calibrate on', 'name a folder with --data')
     images = calibration_images(
-        Path(arguments.data), width, height, CALIBRATION_PICTURES, tqdm.write
+        Path(arguments.data), width, height, CALIBRATION_IMAGES, tqdm.write
     )
-    return quantised(network, images)
+    return quantized(network, images)
 
 
 def sha256(path: Path) -> str:
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         help='of the input; may be repeated (default 160x120, 320x240 and 640x480 for onnx, '
         '320x240 otherwise)',
     )
-    add('--data', help='folder of annotated pictures to calibrate int8 on')
+    add('--data', help='folder of annotated images to calibrate int8 on')
     return found
 
 

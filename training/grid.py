@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
 from training.network import STRIDES
+
+LARGEST_LOG_SIZE = 5.0
+"""exp() of more would be a face of 148 cells; it keeps a stray prediction finite."""
 
 
 class Cells(NamedTuple):
@@ -44,13 +46,13 @@ def decode(outputs) -> Cells:
         corners.append(torch.stack([columns, rows], dim=-1).reshape(-1, 2).float() * stride)
         strides.append(torch.full((height * width,), float(stride), device=output.device))
     raw, corners, strides = torch.cat(flat, 1), torch.cat(corners), torch.cat(strides)
-    centres = raw[..., 1:3] * strides[:, None] + corners
+    centers = raw[..., 1:3] * strides[:, None] + corners
     half = raw[..., 3:5].clamp(max=LARGEST_LOG_SIZE).exp() * strides[:, None] / 2
-    landmarks = raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :] + centres[..., None, :]
+    landmarks = raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :] + centers[..., None, :]
     return Cells(
         raw[..., 0],
         raw[..., 15],
-        torch.cat([centres - half, centres + half], -1),
+        torch.cat([centers - half, centers + half], -1),
         landmarks,
         corners,
         strides,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotated pictures: three annotation formats in, one record out.
+"""Annotated images: three annotation formats in, one record out.
 
 ``scored JSON``
     A list of ``{"file", "faces": [{"box": [x, y, w, h], "landmarks": [x1, y1, ... y5],
@@ -8,10 +8,10 @@
     ``images``, ``annotations`` with ``bbox`` [x, y, w, h]; ``iscrowd`` is a region to ignore;
     five ``keypoints`` (x, y, visibility) where there are landmarks.
 ``WIDER FACE text``
-    The picture's name, the number of faces, then for each face ``x y w h blur expression
+    The image's name, the number of faces, then for each face ``x y w h blur expression
     illumination invalid occlusion pose``; ``invalid`` 1 is a region to ignore.
 
-Landmarks are ordered as they lie in the picture from left to right: eye, eye, nose tip, mouth
+Landmarks are ordered as they lie in the image from left to right: eye, eye, nose tip, mouth
 corner, mouth corner.
 """
 
@@ -33,14 +33,14 @@ ANNOTATION_SUFFIXES = ('.json', '.txt')
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-    """One picture's annotation.
+    """One image's annotation.
 
-    :param file: where the picture is.
+    :param file: where the image is.
     :param boxes: float32 (N, 4), ``[x1, y1, x2, y2]`` in its pixels.
     :param landmarks: float32 (N, 5, 2) in its pixels, NaN where unknown.
     :param ignore: bool (N,), regions that count neither as face nor as background.
     :param weights: float32 (N,), how often each face is drawn beside others.
-    :param points_only: the landmarks alone are known (see ``pictures.Picture``).
+    :param points_only: the landmarks alone are known (see ``dataset.Image``).
     """
 
     file: Path
@@ -56,14 +56,14 @@ class Annotated:
 
     @property
     def peopled(self) -> bool:
-        """Whether anything in the picture is, or may be, a face."""
+        """Whether anything in the image is, or may be, a face."""
         return len(self.boxes) > 0
 
 
 def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
-    """Return what the annotation files of ``folder`` say, sorted by picture.
+    """Return what the annotation files of ``folder`` say, sorted by image.
 
-    Annotation files lie directly in the folder; the pictures they name lie relative to it (or
+    Annotation files lie directly in the folder; the images they name lie relative to it (or
     to its subfolder ``images``). A file that cannot be understood is named to ``warn`` and
     skipped.
 
@@ -71,7 +71,7 @@ def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f'there is no folder {folder}', 'name a folder of annotated pictures')
+        raise UserError(f'there is no folder {folder}', 'name a folder of annotated images')
     found: dict[Path, Annotated] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in ANNOTATION_SUFFIXES or not path.is_file():
@@ -85,7 +85,8 @@ def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Annotated]:
     if not found:
         raise UserError(
             f'no annotations in {folder}',
-            'put a COCO .json, a WIDER FACE .txt or a labels.json there')
+            'put a COCO .json, a WIDER FACE .txt or a labels.json there',
+        )
     return [found[file] for file in sorted(found)]
 
 
@@ -102,7 +103,7 @@ def read_file(path: Path) -> list[Annotated]:
         return [_from_scored(path.parent, row) for row in data]
     if isinstance(data, dict) and 'images' in data and 'annotations' in data:
         return _read_coco(path.parent, data)
-    raise ValueError('neither a list of pictures nor COCO (images, annotations)')
+    raise ValueError('neither a list of images nor COCO (images, annotations)')
 
 
 def _located(folder: Path, name: str) -> Path:
@@ -126,21 +127,34 @@ def _annotated(file: Path, rows: list) -> Annotated:
 
 
 def _from_scored(folder: Path, row: dict) -> Annotated:
-    rows = [(*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
-            for face in row['faces'] if face.get('score', 1.0) >= IGNORE_SCORE]
+    rows = [
+        (*face['box'], face.get('landmarks'), face.get('score', 1.0) < FACE_SCORE)
+        for face in row['faces']
+        if face.get('score', 1.0) >= IGNORE_SCORE
+    ]
     found = _annotated(_located(folder, row['file']), rows)
-    weights = np.array([_weight(face) for face in row['faces']
-                        if face.get('score', 1.0) >= IGNORE_SCORE
-                        and min(face['box'][2:]) > 0], np.float32)
+    weights = np.array(
+        [
+            _weight(face)
+            for face in row['faces']
+            if face.get('score', 1.0) >= IGNORE_SCORE and min(face['box'][2:]) > 0
+        ],
+        np.float32,
+    )
     points_only = any(face.get('box_from_landmarks') for face in row['faces'])
     return dataclasses.replace(found, weights=weights, points_only=points_only)
 
 
 def _weight(face: dict) -> float:
     """Return how often to draw a face: hard ones, which are rare, more often."""
-    return (1.0 + 1.5 * bool(face.get('pose')) + 0.75 * face.get('occlusion', 0)
-            + 0.5 * face.get('blur', 0) + 0.5 * face.get('illumination', 0)
-            + 1.0 * bool(face.get('turned')))
+    return (
+        1.0
+        + 1.5 * bool(face.get('pose'))
+        + 0.75 * face.get('occlusion', 0)
+        + 0.5 * face.get('blur', 0)
+        + 0.5 * face.get('illumination', 0)
+        + 1.0 * bool(face.get('turned'))
+    )
 
 
 def _read_coco(folder: Path, data: dict) -> list[Annotated]:
@@ -151,8 +165,10 @@ def _read_coco(folder: Path, data: dict) -> list[Annotated]:
         if points is not None and len(points) == 15 and all(points[2::3]):
             landmarks = np.reshape(points, (5, 3))[:, :2]
         rows[item['image_id']].append((*item['bbox'], landmarks, item.get('iscrowd', 0)))
-    return [_annotated(_located(folder, image['file_name']), rows[image['id']])
-            for image in data['images']]
+    return [
+        _annotated(_located(folder, image['file_name']), rows[image['id']])
+        for image in data['images']
+    ]
 
 
 def _read_wider(path: Path) -> list[Annotated]:
@@ -165,11 +181,11 @@ def _read_wider(path: Path) -> list[Annotated]:
             raise ValueError(f'the number of faces is missing after "{name}"')
         count = int(lines[at + 1])
         at += 2
-        # An empty picture is followed by one row of zeros in the published files.
+        # An empty image is followed by one row of zeros in the published files.
         if count == 0 and at < len(lines) and set(lines[at].split()) == {'0'}:
             at += 1
         rows = []
-        for line in lines[at:at + count]:
+        for line in lines[at : at + count]:
             values = [float(value) for value in line.split()]
             if len(values) < 4:
                 raise ValueError(f'"{line}" of "{name}" is no box')
@@ -183,9 +199,7 @@ def _read_wider(path: Path) -> list[Annotated]:
 
 def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
     """Return ``rows`` after a person's ``corrections`` of them (see ``corrections.yaml``)."""
-    no_face = _names(corrections.get('no_face', []))
-    unsure = _names(corrections.get('unsure', []))
-    always = set(corrections.get('always_a_face', []))
+    no_face, unsure, always = corrected_names(corrections)
     kept = []
     for row in rows:
         name = f'{row.file.parent.name}/{row.file.stem}'
@@ -193,12 +207,25 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             row = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
         elif name in no_face:
             row = dataclasses.replace(
-                row, boxes=row.boxes[:0], landmarks=row.landmarks[:0], ignore=row.ignore[:0],
-                weights=row.weights[:0])
+                row,
+                boxes=row.boxes[:0],
+                landmarks=row.landmarks[:0],
+                ignore=row.ignore[:0],
+                weights=row.weights[:0],
+            )
         elif row.file.parent.name in always and not (~row.ignore).any():
             continue
         kept.append(row)
     return kept
+
+
+def corrected_names(corrections: dict) -> tuple[set[str], set[str], set[str]]:
+    """Return the images without a face, the unsure ones, and the folders of faces."""
+    return (
+        _names(corrections.get('no_face', [])),
+        _names(corrections.get('unsure', [])),
+        set(corrections.get('always_a_face', [])),
+    )
 
 
 def _names(entries: list[str]) -> set[str]:
@@ -208,7 +235,9 @@ def _names(entries: list[str]) -> set[str]:
         if not last:
             names.add(first)
             continue
-        stem = first[:-len(last)]
-        names |= {f'{stem}{number:0{len(last)}d}'
-                  for number in range(int(first[-len(last):]), int(last) + 1)}
+        stem = first[: -len(last)]
+        names |= {
+            f'{stem}{number:0{len(last)}d}'
+            for number in range(int(first[-len(last) :]), int(last) + 1)
+        }
     return names

@@ -3,7 +3,7 @@
 
 Landmarks that a network labelled carry its noise, and in masked or turned faces its guesses.
 This asks the teacher again, at several scales and mirrored, and writes the annotations of
-``FOLDER`` anew, as scored JSON: each landmark the median of the answers. A face about which they
+``FOLDER`` again, as scored JSON: each landmark the median of the views. A face about which they
 differ keeps the landmarks it had, or with ``--drop`` has none. Train on the folder that holds the
 file.
 """
@@ -42,8 +42,8 @@ OVERLAP = 0.45
 OUTPUTS = [f'{kind}_{stride}' for kind in ('cls', 'obj', 'bbox', 'kps') for stride in STRIDES]
 
 
-class Witness:
-    """A YuNet's faces in a picture of any size.
+class Annotator:
+    """A YuNet's faces in an image of any size.
 
     :param path: its ONNX file, of raw outputs and a square input.
     :raises UserError: if it is none.
@@ -58,18 +58,18 @@ class Witness:
             Letterbox(width, height, round(share * max(width, height))) for share in SHARES
         ]
 
-    def answers(self, image: np.ndarray):
+    def views(self, image: np.ndarray):
         """Yield boxes (N, 4) and landmarks (N, 5, 2), in pixels of ``image``, for each look."""
         mirror = np.ascontiguousarray(image[:, ::-1])
         for letterbox in self._fits:
-            yield self._look(image, letterbox)
-            boxes, points = self._look(mirror, letterbox)
+            yield self._view(image, letterbox)
+            boxes, points = self._view(mirror, letterbox)
             width = image.shape[1]
             boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
             points[..., 0] = width - points[..., 0]
             yield boxes, points[:, MIRRORED_LANDMARKS]
 
-    def _look(self, image, letterbox):
+    def _view(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
         rows = self._postprocessor.select(
@@ -83,32 +83,32 @@ class Witness:
         return rows[:, 1:5], rows[:, 5:].reshape(-1, 5, 2)
 
 
-def agreed(answers: np.ndarray) -> np.ndarray | None:
-    """Return the landmarks (5, 2) that ``answers`` (N, 5, 2) agree on, None if they do not."""
-    if len(answers) < FEWEST:
+def agreed(views: np.ndarray) -> np.ndarray | None:
+    """Return the landmarks (5, 2) that ``views`` (N, 5, 2) agree on, None if they do not."""
+    if len(views) < FEWEST:
         return None
-    middle = np.median(answers, axis=0)
+    middle = np.median(views, axis=0)
     eyes = np.linalg.norm(middle[0] - middle[1])
-    spread = np.linalg.norm(answers - middle, axis=2).mean()
+    spread = np.linalg.norm(views - middle, axis=2).mean()
     return middle if spread <= WIDEST * eyes else None
 
 
 def steadied(
-    row: labels.Annotated, image: np.ndarray, witnesses: list[Witness], drop: bool
+    row: labels.Annotated, image: np.ndarray, annotators: list[Annotator], drop: bool
 ) -> tuple[dict, int]:
-    """Return a picture's annotation as a row of scored JSON, with what the witnesses agree on.
+    """Return an image's annotation as a row of scored JSON, with what the annotators agree on.
 
     :param drop: whether a face about which they do not has no landmarks, or those it had.
     :returns: the row, and how many faces they agree on.
     """
-    answers = [[] for _ in row.boxes]
-    for witness in witnesses if answers else ():
-        for boxes, points in witness.answers(image):
+    views = [[] for _ in row.boxes]
+    for annotator in annotators if len(views) else ():
+        for boxes, points in annotator.views(image):
             overlap = box_math.iou(row.boxes, boxes)
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):
-                answers[k].append(points[overlap[k].argmax()])
+                views[k].append(points[overlap[k].argmax()])
     faces, steady = [], 0
-    for box, known, ignore, own in zip(row.boxes, row.landmarks, row.ignore, answers, strict=True):
+    for box, known, ignore, own in zip(row.boxes, row.landmarks, row.ignore, views, strict=True):
         points = agreed(np.array(own).reshape(-1, 5, 2))
         steady += points is not None and not ignore
         if points is None and not drop and np.isfinite(known).all():
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--data', type=Path, required=True, help='folder of annotated pictures')
+    parser.add_argument('--data', type=Path, required=True, help='folder of annotated images')
     parser.add_argument(
         '--teacher',
         type=Path,
@@ -148,14 +148,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, required=True, help='the new annotations, .json')
     given = parser.parse_args(argv)
     try:
-        witnesses = [Witness(path) for path in given.teacher]
+        annotators = [Annotator(path) for path in given.teacher]
         rows, written, steady = labels.read_folder(given.data, tqdm.write), [], 0
         for row in tqdm(rows, desc='landmarks', unit=''):
             image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
             if image is None:
-                tqdm.write(f'skipped picture {row.file}: it is not there or cannot be decoded')
+                tqdm.write(f'skipped image {row.file}: it is not there or cannot be decoded')
                 continue
-            anew, agreements = steadied(row, image, witnesses, given.drop)
+            anew, agreements = steadied(row, image, annotators, given.drop)
             written.append(anew)
             steady += agreements
         given.out.parent.mkdir(parents=True, exist_ok=True)

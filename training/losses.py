@@ -23,7 +23,7 @@ FACING = 0.4
 """Distance of the eyes over the size of a face that looks at the camera."""
 LARGEST_TURN_WEIGHT = 2.0
 """Landmarks of a turned face, whose eyes are nearer together, matter by so much more at most:
-error is told over the distance of the eyes."""
+error is relative to the distance of the eyes."""
 DENSE_SHARE = 0.2
 """How much the boxes of all cells inside a face matter beside those of the cells that answer
 for it: they teach the network early where in a face it is."""
@@ -58,15 +58,19 @@ def losses(outputs, batch: Batch) -> dict[str, torch.Tensor]:
     count = positive.sum().clamp(min=1).float()
     target, weight, quality = _score_targets(cells, batch, positive)
     score = functional.binary_cross_entropy_with_logits(
-        cells.scores, target, weight, reduction='sum')
+        cells.scores, target, weight, reduction='sum'
+    )
     found['score'] = score / count
     wanted = overlap.detach()
     if quality is not None:
         quality = quality[positive]
-        wanted = torch.where(quality.isnan(), wanted,
-                             torch.lerp(wanted, quality, TEACHER_SHARE))
-    found['quality'] = functional.binary_cross_entropy_with_logits(
-        cells.qualities[positive], wanted, reduction='sum') / count
+        wanted = torch.where(quality.isnan(), wanted, torch.lerp(wanted, quality, TEACHER_SHARE))
+    found['quality'] = (
+        functional.binary_cross_entropy_with_logits(
+            cells.qualities[positive], wanted, reduction='sum'
+        )
+        / count
+    )
     return found
 
 
@@ -87,8 +91,9 @@ def _landmark_loss(cells: Cells, batch: Batch, owner):
     known = torch.isfinite(points).all(-1)
     size = (boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt()
     error = (cells.landmarks[positive] - torch.nan_to_num(points)) / size[:, None, None]
-    error = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=LANDMARK_BEND,
-                                      reduction='none').mean(-1)
+    error = functional.smooth_l1_loss(
+        error, torch.zeros_like(error), beta=LANDMARK_BEND, reduction='none'
+    ).mean(-1)
     weight = (size / LANDMARK_SIZE).sqrt().clamp(*LANDMARK_SIZE_WEIGHTS)
     eyes = torch.nan_to_num((points[:, 0] - points[:, 1]).norm(dim=-1))
     weight = weight * (FACING * size / eyes.clamp(min=1e-3)).clamp(1.0, LARGEST_TURN_WEIGHT)
@@ -99,9 +104,12 @@ def _dense_owner(cells: Cells, batch: Batch):
     """Return the smallest face around each cell, int64 (B, A), -1 where there is none."""
     sizes = (batch.boxes[..., 2:] - batch.boxes[..., :2]).clamp(min=0).prod(-1).sqrt()
     strides = sizes[..., None] / cells.strides
-    fits = (holds(batch.boxes, cells.corners + cells.strides[:, None] / 2)
-            & (batch.valid & ~batch.points_only)[..., None]
-            & (strides >= DENSE_SIZES[0]) & (strides <= DENSE_SIZES[1]))
+    fits = (
+        holds(batch.boxes, cells.corners + cells.strides[:, None] / 2)
+        & (batch.valid & ~batch.points_only)[..., None]
+        & (strides >= DENSE_SIZES[0])
+        & (strides <= DENSE_SIZES[1])
+    )
     smallest, owner = torch.where(fits, sizes[..., None], torch.inf).min(1)
     return torch.where(torch.isfinite(smallest), owner, -1)
 
@@ -112,8 +120,8 @@ def _score_targets(cells: Cells, batch: Batch, positive):
     The quality is NaN where the teacher is not asked, and None without a teacher.
     """
     target = positive.float()
-    centres = cells.corners + cells.strides[:, None] / 2
-    inside = holds(batch.boxes, centres)
+    centers = cells.corners + cells.strides[:, None] / 2
+    inside = holds(batch.boxes, centers)
     ignored = (inside & batch.ignore[..., None]).any(1) & ~positive
     if batch.teacher is None:
         return target, (~ignored).float(), None
@@ -128,13 +136,18 @@ def _score_targets(cells: Cells, batch: Batch, positive):
 
 def eiou(boxes: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the overlaps (N,) and EIoU losses (N,) of ``boxes`` (N, 4) with ``wanted``."""
-    low, high = torch.maximum(boxes[:, :2], wanted[:, :2]), torch.minimum(boxes[:, 2:],
-                                                                          wanted[:, 2:])
+    low, high = (
+        torch.maximum(boxes[:, :2], wanted[:, :2]),
+        torch.minimum(boxes[:, 2:], wanted[:, 2:]),
+    )
     shared = (high - low).clamp(min=0).prod(-1)
     sizes, wanted_sizes = boxes[:, 2:] - boxes[:, :2], wanted[:, 2:] - wanted[:, :2]
     overlap = shared / (sizes.prod(-1) + wanted_sizes.prod(-1) - shared).clamp(min=1e-6)
-    hull = (torch.maximum(boxes[:, 2:], wanted[:, 2:])
-            - torch.minimum(boxes[:, :2], wanted[:, :2])).square().clamp(min=1e-6)
+    hull = (
+        (torch.maximum(boxes[:, 2:], wanted[:, 2:]) - torch.minimum(boxes[:, :2], wanted[:, :2]))
+        .square()
+        .clamp(min=1e-6)
+    )
     apart = ((boxes[:, :2] + boxes[:, 2:] - wanted[:, :2] - wanted[:, 2:]) / 2).square().sum(-1)
     unlike = ((sizes - wanted_sizes).square() / hull).sum(-1)
     return overlap, 1 - overlap + apart / hull.sum(-1) + unlike

@@ -31,7 +31,7 @@ convolution carries the factor in its weights."""
 START = 0.5
 """How much a layer with a way around it adds before training."""
 MEAN_LANDMARKS = ((-0.44, -0.22), (0.44, -0.22), (0.0, 0.23), (-0.37, 0.5), (0.37, 0.5))
-"""Where landmarks are on average, in halves of the box, from its centre."""
+"""Where landmarks are on average, in halves of the box, from its center."""
 PRIOR = 0.01
 """Score of every cell before training (Lin et al., "Focal Loss", 2017, section 4.1)."""
 
@@ -48,17 +48,17 @@ class Separable(nn.Module):
         self.depthwise_norm = nn.BatchNorm2d(inputs)
         self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(outputs)
-        self.around_depthwise = stride == 1
-        self.around_pointwise = inputs == outputs
+        self.skips_depthwise = stride == 1
+        self.skips_pointwise = inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.depthwise_norm(self._spread(x))
-        x = functional.relu(y + x if self.around_depthwise else y)
+        y = self.depthwise_norm(self._depthwise_maps(x))
+        x = functional.relu(y + x if self.skips_depthwise else y)
         y = self.pointwise_norm(self.pointwise(x))
-        return functional.relu(y + x if self.around_pointwise else y)
+        return functional.relu(y + x if self.skips_pointwise else y)
 
-    def _spread(self, x):
-        if not self.training or self.around_depthwise:
+    def _depthwise_maps(self, x):
+        if not self.training or self.skips_depthwise:
             return self.depthwise(x)
         # On a CPU the gradient of a depthwise convolution with a stride takes several times as
         # long as that of one without, of which every other result is then taken.
@@ -69,12 +69,12 @@ class Separable(nn.Module):
         """Turn batch norm and the ways around into parts of the kernels."""
         self.depthwise = fuse_conv_bn_eval(self.depthwise, self.depthwise_norm)
         self.pointwise = fuse_conv_bn_eval(self.pointwise, self.pointwise_norm)
-        if self.around_depthwise:
+        if self.skips_depthwise:
             self.depthwise.weight.data[:, 0, 1, 1] += 1
-        if self.around_pointwise:
+        if self.skips_pointwise:
             self.pointwise.weight.data += torch.eye(self.pointwise.out_channels)[..., None, None]
         self.depthwise_norm = self.pointwise_norm = nn.Identity()
-        self.around_depthwise = self.around_pointwise = False
+        self.skips_depthwise = self.skips_pointwise = False
 
 
 class Widths(NamedTuple):
@@ -96,8 +96,9 @@ WIDTHS = Widths(24, 48, 96)
 
 def _stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     """Return ``blocks`` blocks, of which the first halves the resolution."""
-    return nn.Sequential(Separable(inputs, outputs, 2),
-                         *(Separable(outputs, outputs) for _ in range(blocks - 1)))
+    return nn.Sequential(
+        Separable(inputs, outputs, 2), *(Separable(outputs, outputs) for _ in range(blocks - 1))
+    )
 
 
 class FaceNetwork(nn.Module):
@@ -123,7 +124,7 @@ class FaceNetwork(nn.Module):
         self.head8 = nn.Conv2d(rest, CHANNELS, 1)
         self.head16 = nn.Conv2d(rest, CHANNELS, 1)
         self.head32 = nn.Conv2d(rest, CHANNELS, 1)
-        self._initialise()
+        self._initialize()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         x = functional.relu(self.stem_norm(self.stem(image * PIXEL_SCALE)), inplace=True)
@@ -137,15 +138,15 @@ class FaceNetwork(nn.Module):
         fine = self.neck8(fine + _enlarged(middle, fine))
         return self.head8(fine), self.head16(middle), self.head32(coarse)
 
-    def _initialise(self):
+    def _initialize(self):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
         for block in self.modules():
             if isinstance(block, Separable):
-                if block.around_depthwise:
+                if block.skips_depthwise:
                     nn.init.constant_(block.depthwise_norm.weight, START)
-                if block.around_pointwise:
+                if block.skips_pointwise:
                     nn.init.constant_(block.pointwise_norm.weight, START)
         prior = -torch.log(torch.tensor((1 - PRIOR) / PRIOR))
         for head in (self.head8, self.head16, self.head32):
@@ -159,7 +160,7 @@ class FaceNetwork(nn.Module):
 def _enlarged(coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Double ``coarse`` to the size of ``like``, where row r comes from row r // 2.
 
-    An odd size leaves the last row or column of the doubled map out: nearest-neighbour
+    An odd size leaves the last row or column of the doubled map out: nearest-neighbor
     resizing to 2n - 1 does just that.
     """
     return functional.interpolate(coarse, size=like.shape[2:], mode='nearest')
@@ -186,7 +187,7 @@ def deployed(network: FaceNetwork) -> DeployedNetwork:
 
 
 def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
-    """Return the multiply-adds of all convolutions for one picture of ``width`` x ``height``."""
+    """Return the multiply-adds of all convolutions for one image of ``width`` x ``height``."""
     total = 0
 
     def count(module, _inputs, output):
@@ -194,8 +195,11 @@ def multiply_adds(network: FaceNetwork, width: int, height: int) -> int:
         kernel = module.weight[0].numel()
         total += output[0].numel() * kernel
 
-    hooks = [module.register_forward_hook(count) for module in network.modules()
-             if isinstance(module, nn.Conv2d)]
+    hooks = [
+        module.register_forward_hook(count)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
     was_training = network.training
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, height, width))
@@ -218,8 +222,7 @@ def widened(network: FaceNetwork, widths: Widths, noise: float = 0.05) -> FaceNe
     relative ``noise`` on the copies lets them diverge in training.
     """
     wide = FaceNetwork(widths)
-    sources = {old: _repeated(old, new)
-               for old, new in zip(network.widths, widths, strict=True)}
+    sources = {old: _repeated(old, new) for old, new in zip(network.widths, widths, strict=True)}
     sources[3], sources[CHANNELS] = torch.arange(3), sources.get(CHANNELS, torch.arange(CHANNELS))
     state = {}
     modules = dict(network.named_modules())
@@ -242,7 +245,7 @@ def _widened_kernel(name: str, value, module: nn.Conv2d, sources, noise: float):
         copies = torch.bincount(columns)[columns].to(value)
         value = value[:, columns] / copies[:, None, None]
     repeated = torch.ones(len(rows), dtype=torch.bool)
-    repeated[:len(torch.unique(rows))] = False
+    repeated[: len(torch.unique(rows))] = False
     value = value.clone()
     value[repeated] *= 1 + noise * torch.randn_like(value[repeated])
     return value

@@ -19,7 +19,7 @@ OUTPUTS = tuple(f'head_{stride}' for stride in STRIDES)
 
 
 def write(network: DeployedNetwork, width: int, height: int, path: Path):
-    """Write ``network`` for pictures of ``width`` x ``height``.
+    """Write ``network`` for images of ``width`` x ``height``.
 
     Input ``image``, float32 (1, 3, H, W), BGR 0..255; outputs ``head_8``, ``head_16``,
     ``head_32``, float32 (1, 16, ceil(H / S), ceil(W / S)), raw.

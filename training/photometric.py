@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cheap camera in a living room does to a picture: light, colour, blur, noise, JPEG."""
+"""What a cheap camera in a living room does to an image: light, color, blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 
-def spoil(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Return uint8 (H, W, 3) BGR like ``image``, under worse conditions.
 
     :param boxes: float32 (N, 4), the faces, some of which something may hide in part.
@@ -57,7 +57,7 @@ def _blurred(image, random):
 
 
 def _lit(image, random):
-    """Change exposure, contrast, gamma and colour; darken it; put a light behind it."""
+    """Change exposure, contrast, gamma and color; darken it; put a light behind it."""
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
     gain = random.uniform(0.7, 1.3)
     cast = np.exp(random.normal(0, 0.08, 3))

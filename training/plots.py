@@ -63,12 +63,12 @@ def curves(table: Path, out: Path):
     pyplot.close(figure)
 
 
-def sheet(pictures, found, out: Path, threshold: float):
-    """Draw up to 80 pictures, evenly chosen, with the faces found in them."""
-    chosen = np.unique(np.linspace(0, len(pictures) - 1, SHEET_PICTURES).astype(int))
+def sheet(samples, found, out: Path, threshold: float):
+    """Draw up to 80 images, evenly chosen, with the faces found in them."""
+    chosen = np.unique(np.linspace(0, len(samples) - 1, SHEET_PICTURES).astype(int))
     tiles = []
-    for k in chosen if pictures else []:
-        image = pictures[k].levels[0]
+    for k in chosen if samples else []:
+        image = samples[k].levels[0]
         shown = found[k].scores >= threshold
         scale = TILE / max(image.shape[:2])
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from face_tracking.errors import UserError
-from training import checkpoint, labels, pictures
+from training import checkpoint, dataset, labels
 from training.batches import Batches, set_up_worker
 from training.compose import Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
 from training.network import STRIDES, FaceNetwork, Widths, deployed, widened
+from training.processes import Processes
 from training.sizes import parse_size
 from training.teacher import Teacher
 
@@ -33,12 +34,21 @@ GRADIENT_LIMIT = 5.0
 LARGEST_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
 SIDE = 320
-"""Pixels into which whole pictures are fitted, for validation and to find hard scenes."""
+"""Pixels into which whole images are fitted, for validation and to find hard scenes."""
 HARDEST = 8.0
-"""A picture without people that looks most like a face is drawn so many times as often."""
+"""An image without people that looks most like a face is drawn so many times as often."""
 LOSS_NAMES = ('score', 'quality', 'box', 'landmarks')
-COLUMNS = ('step', 'seconds', 'rate', *LOSS_NAMES, 'total', 'validation_ap',
-           'validation_landmark_error', 'validation_false_alarms', 'validation_empty_pictures')
+COLUMNS = (
+    'step',
+    'seconds',
+    'learning_rate',
+    *LOSS_NAMES,
+    'total',
+    'validation_ap',
+    'validation_landmark_error',
+    'validation_false_alarms',
+    'validation_empty_images',
+)
 
 
 @dataclasses.dataclass
@@ -55,8 +65,8 @@ class Options:
     width: str = ''
     batch: int = 64
     size: str = '160x160'
-    rate: float = 3e-3
-    rate_end: float = 0.0
+    learning_rate: float = 3e-3
+    final_learning_rate: float = 0.0
     warm_up: int = 300
     average: float = 0.998
     holdout: float = 0.08
@@ -78,12 +88,16 @@ def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
         the clock if that is before the last step.
     """
     if step < options.warm_up:
-        return options.rate * (step + 1) / options.warm_up
+        return options.learning_rate * (step + 1) / options.warm_up
     done = (step - options.warm_up) / max(options.steps - options.warm_up, 1)
     if options.minutes:
         done = max(done, seconds / 60 / options.minutes)
-    return options.rate_end + (options.rate - options.rate_end) * (1 + math.cos(
-        math.pi * min(done, 1))) / 2
+    return (
+        options.final_learning_rate
+        + (options.learning_rate - options.final_learning_rate)
+        * (1 + math.cos(math.pi * min(done, 1)))
+        / 2
+    )
 
 
 class Run:
@@ -91,7 +105,8 @@ class Run:
 
     def __init__(self, options: Options):
         self.options = options
-        self.device = pick_device(options.device)
+        self.processes = Processes()
+        self.device = self.processes.start(pick_device(options.device))
         torch.manual_seed(options.seed)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -100,16 +115,17 @@ class Run:
             network = widened(network, Widths(*map(int, options.width.split(','))))
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.optimiser = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.rate, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(
+            _decayed_groups(self.network), lr=options.learning_rate, weight_decay=WEIGHT_DECAY
+        )
         self.step, self.seconds = 0, 0.0
-        self.forward = (torch.compile(self.network, dynamic=False) if options.compile
-                        else self.network)
+        parallel = self.processes.parallel(self.network, self.device)
+        self.forward = torch.compile(parallel, dynamic=False) if options.compile else parallel
         self.folder = Path(options.out)
 
-    def learn(self, batch) -> dict[str, float]:
+    def train_step(self, batch) -> dict[str, float]:
         """Take one step; return the losses by name."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group['lr'] = learning_rate(self.options, self.step, self.seconds)
         batch = batch.to(self.device)
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
@@ -118,18 +134,20 @@ class Run:
             outputs = self.forward(images)
         parts = losses(outputs, batch)
         total = sum(parts.values())
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_LIMIT)
         # One odd batch must not end a run.
         if torch.isfinite(norm):
-            self.optimiser.step()
-        self._follow()
+            self.optimizer.step()
+        self._update_average()
         self.step += 1
-        return {**{name: float(value.detach()) for name, value in parts.items()},
-                'total': float(total.detach())}
+        return {
+            **{name: float(value.detach()) for name, value in parts.items()},
+            'total': float(total.detach()),
+        }
 
-    def _follow(self):
+    def _update_average(self):
         """Move the running average of the weights; it starts as their plain mean."""
         share = 1 - min(self.options.average, (1 + self.step) / (10 + self.step))
         new = self.network.state_dict()
@@ -139,10 +157,16 @@ class Run:
 
     def save(self):
         """Write the state to resume from, and the averaged weights."""
-        checkpoint.save_state({
-            'step': self.step, 'seconds': self.seconds, 'network': self.network.state_dict(),
-            'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
-        }, self.folder / 'state.pt')
+        checkpoint.save_state(
+            {
+                'step': self.step,
+                'seconds': self.seconds,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+            },
+            self.folder / 'state.pt',
+        )
         checkpoint.save_weights(self.average, self.folder / 'weights.safetensors')
 
     def resume(self):
@@ -151,7 +175,7 @@ class Run:
         self.step, self.seconds = state['step'], state.get('seconds', 0.0)
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
-        self.optimiser.load_state_dict(state['optimiser'])
+        self.optimizer.load_state_dict(state['optimizer'])
 
 
 def _decayed_groups(network):
@@ -170,7 +194,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-class Table:
+class MetricsFile:
     """The metrics file: one row per report, cut back to the step that a run resumes from."""
 
     def __init__(self, path: Path, step: int):
@@ -185,8 +209,12 @@ class Table:
 
     def add(self, **row):
         """Append one row; it is on disk when this returns."""
-        self.writer.writerow({name: f'{value:.6g}' if isinstance(value, float) else value
-                              for name, value in row.items()})
+        self.writer.writerow(
+            {
+                name: f'{value:.6g}' if isinstance(value, float) else value
+                for name, value in row.items()
+            }
+        )
         self.file.flush()
 
     def close(self):
@@ -198,35 +226,39 @@ def _detector(network: FaceNetwork, device: torch.device) -> Detector:
     return Detector(torch_runner(deployed(network).to(device), device), SIDE, SIDE)
 
 
-def validate(network: FaceNetwork, held: list[pictures.Picture], device: torch.device) -> Result:
-    """Return the figures of ``network`` on the pictures ``held`` out."""
+def validate(network: FaceNetwork, held: list[dataset.Sample], device: torch.device) -> Result:
+    """Return the figures of ``network`` on the images ``held`` out."""
     detector = _detector(network, device)
-    found = [detector(picture.levels[0]) for picture in held]
-    sizes = [picture.levels[0].shape[1::-1] for picture in held]
+    found = [detector(sample.levels[0]) for sample in held]
+    sizes = [sample.levels[0].shape[1::-1] for sample in held]
     return measure(held, found, sizes)
 
 
-def read_data(options: Options, warn) -> tuple[list[pictures.Picture], list[pictures.Picture]]:
-    """Return the training and the validation pictures of ``options.data``."""
+def read_data(options: Options, warn) -> tuple[list[dataset.Sample], list[dataset.Sample]]:
+    """Return the training and the validation images of ``options.data``."""
     rows = labels.read_folder(Path(options.data), warn)
     if options.corrections:
         path = Path(options.corrections)
         if not path.is_file():
             raise UserError(f'there is no file {path}', 'name the corrections, or none')
         rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
-    kept, held = pictures.split(rows, options.holdout)
+    kept, held = dataset.split(rows, options.holdout)
     held = [row for row in held if not row.points_only]
     if options.validation_images:
-        held = held[::max(1, -(-len(held) // options.validation_images))]
-    training, validation = pictures.load(kept, warn), pictures.load(held, warn)
-    if not any((~picture.ignore).any() for picture in training):
-        raise UserError(f'no face to train on in {options.data}', 'annotate some pictures')
+        held = held[:: max(1, -(-len(held) // options.validation_images))]
+    training, validation = dataset.load(kept, warn), dataset.load(held, warn)
+    if not any((~sample.ignore).any() for sample in training):
+        raise UserError(f'no face to train on in {options.data}', 'annotate some images')
     return training, validation
 
 
-def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
-                   device: torch.device, progress: bool = False) -> np.ndarray:
-    """Return how often to draw each picture without people, float (N,).
+def scene_hardness(
+    network: FaceNetwork,
+    training: list[dataset.Sample],
+    device: torch.device,
+    progress: bool = False,
+) -> np.ndarray:
+    """Return how often to draw each image without people, float (N,).
 
     Those in which ``network`` sees a face come most often: up to ``HARDEST`` times as often as
     the others.
@@ -239,52 +271,93 @@ def scene_hardness(network: FaceNetwork, training: list[pictures.Picture],
     return hardness
 
 
-def train(options: Options, resume: bool = False, stop_at: int | None = None,
-          warn=tqdm.write, progress: bool = True) -> Run:
+def train(
+    options: Options,
+    resume: bool = False,
+    stop_at: int | None = None,
+    warn=tqdm.write,
+    progress: bool = True,
+) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
     sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
     teacher = Path(options.teacher) if options.teacher else None
     if teacher:
         Teacher(teacher).check(sizes)
     run = Run(options)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.processes.is_first:
+        run.folder.mkdir(parents=True, exist_ok=True)
     if resume:
         run.resume()
     elif (run.folder / 'state.pt').exists():
-        raise UserError(f'{run.folder} holds a run already',
-                        'add --resume, or choose another --out')
-    (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
+        raise UserError(
+            f'{run.folder} holds a run already', 'add --resume, or choose another --out'
+        )
+    if run.processes.is_first:
+        (run.folder / 'options.yaml').write_text(yaml.safe_dump(dataclasses.asdict(options)))
     training, validation = read_data(options, warn)
     # Asked of the weights that the run began with, so that a resumed one draws the same.
-    hardness = (scene_hardness(checkpoint.load_network(options.init), training, run.device,
-                               progress) if options.init else None)
-    batches = Batches([Composer(training, *size, hardness=hardness) for size in sizes],
-                      options.batch, options.seed, teacher)
+    hardness = (
+        scene_hardness(checkpoint.load_network(options.init), training, run.device, progress)
+        if options.init
+        else None
+    )
+    processes = run.processes
+    batches = Batches(
+        [Composer(training, *size, hardness=hardness) for size in sizes],
+        options.batch,
+        options.seed,
+        teacher,
+        processes.count,
+    )
     last = min(options.steps, stop_at or options.steps)
-    loader = DataLoader(batches, batch_size=None, sampler=range(run.step, last),
-                        num_workers=options.workers, worker_init_fn=set_up_worker,
-                        prefetch_factor=4 if options.workers else None)
-    table = Table(run.folder / 'metrics.csv', run.step)
+    own = range(
+        run.step * processes.count + processes.rank, last * processes.count, processes.count
+    )
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=own,
+        num_workers=options.workers,
+        worker_init_fn=set_up_worker,
+        prefetch_factor=4 if options.workers else None,
+    )
+    table = MetricsFile(run.folder / 'metrics.csv', run.step) if processes.is_first else None
     try:
         _loop(run, loader, validation, table, last, progress)
     finally:
-        table.close()
+        if table:
+            table.close()
+    processes.stop()
     return run
 
 
-def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool):
+def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress: bool):
     options, began = run.options, time.monotonic() - run.seconds
     sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
-    bar = tqdm(loader, initial=run.step, total=options.steps, desc='training', unit='step',
-               disable=not progress, mininterval=5)
+    processes = run.processes
+    bar = tqdm(
+        loader,
+        initial=run.step,
+        total=options.steps,
+        desc='training',
+        unit='step',
+        disable=not (progress and processes.is_first),
+        mininterval=5,
+    )
     for batch in bar:
         run.seconds = time.monotonic() - began
-        parts = run.learn(batch)
+        parts = run.train_step(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
         bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
-        out_of_time = bool(options.minutes) and run.seconds >= 60 * options.minutes
+        out_of_time = bool(options.minutes) and processes.agree(
+            run.seconds >= 60 * options.minutes, run.device
+        )
         at_end = run.step == last or out_of_time
+        if not processes.is_first:
+            if out_of_time:
+                break
+            continue
         if run.step % options.checkpoint_every == 0 or at_end:
             run.save()
         validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)
@@ -292,12 +365,18 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
             row = {name: value / counted for name, value in sums.items()}
             if validates:
                 result = validate(run.average, validation, run.device)
-                row |= {'validation_ap': result.average_precision,
-                        'validation_landmark_error': result.landmark_error,
-                        'validation_false_alarms': result.false_alarms,
-                        'validation_empty_pictures': result.empty_pictures}
-            table.add(step=run.step, seconds=run.seconds,
-                      rate=learning_rate(options, run.step - 1, run.seconds), **row)
+                row |= {
+                    'validation_ap': result.average_precision,
+                    'validation_landmark_error': result.landmark_error,
+                    'validation_false_alarms': result.false_alarms,
+                    'validation_empty_images': result.empty_images,
+                }
+            table.add(
+                step=run.step,
+                seconds=run.seconds,
+                learning_rate=learning_rate(options, run.step - 1, run.seconds),
+                **row,
+            )
             sums, counted = dict.fromkeys(sums, 0.0), 0
         if out_of_time:
             break
@@ -306,30 +385,51 @@ def _loop(run: Run, loader, validation, table: Table, last: int, progress: bool)
 def parser() -> argparse.ArgumentParser:
     """Return the command line's description."""
     found = argparse.ArgumentParser(
-        prog='python -m training.train', description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        prog='python -m training.train',
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = found.add_argument
-    add('--data', required=True, help='folder of pictures with COCO JSON, WIDER FACE text or '
-        'scored JSON annotations')
+    add(
+        '--data',
+        required=True,
+        help='folder of images with COCO JSON, WIDER FACE text or scored JSON annotations',
+    )
     add('--out', required=True, help='folder of the run: state, weights, metrics, options')
     add('--resume', action='store_true', help='continue the run in --out')
     add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
     add('--corrections', default='', help='YAML of what a person says against the labels')
     add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
     add('--steps', type=int, default=Options.steps)
-    add('--minutes', type=float, default=Options.minutes, help='end by the clock: training time '
-        'in minutes over all sessions; 0 = by --steps alone')
+    add(
+        '--minutes',
+        type=float,
+        default=Options.minutes,
+        help='end by the clock: training time in minutes over all sessions; 0 = by --steps alone',
+    )
     add('--width', default=Options.width, help='widen the network to STEM,QUARTER,REST channels')
     add('--batch', type=int, default=Options.batch, help='canvases of the first size in a step')
-    add('--size', default=Options.size, help='WIDTHxHEIGHT of a canvas, multiples of 32; '
-        'several, with commas between, take turns')
-    add('--rate', type=float, default=Options.rate, help='highest learning rate')
-    add('--rate-end', type=float, default=Options.rate_end, help='learning rate at the end')
+    add(
+        '--size',
+        default=Options.size,
+        help='WIDTHxHEIGHT of a canvas, multiples of 32; several, with commas between, take turns',
+    )
+    add('--learning-rate', type=float, default=Options.learning_rate, help='highest learning rate')
+    add(
+        '--final-learning-rate',
+        type=float,
+        default=Options.final_learning_rate,
+        help='learning rate at the end',
+    )
     add('--warm-up', type=int, default=Options.warm_up, help='steps up to the highest rate')
     add('--average', type=float, default=Options.average, help='decay of the averaged weights')
     add('--holdout', type=float, default=Options.holdout, help='share kept for validation')
-    add('--validation-images', type=int, default=Options.validation_images,
-        help='most images to validate on; 0 = all that are held out')
+    add(
+        '--validation-images',
+        type=int,
+        default=Options.validation_images,
+        help='most images to validate on; 0 = all that are held out',
+    )
     add('--validate-every', type=int, default=Options.validate_every, help='steps')
     add('--checkpoint-every', type=int, default=Options.checkpoint_every, help='steps')
     add('--workers', type=int, default=Options.workers, help='processes that make batches')
@@ -337,8 +437,11 @@ def parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=Options.seed)
     add('--device', default=Options.device, help='auto, cpu, cuda, cuda:1')
     add('--precision', choices=('float32', 'bfloat16'), default=Options.precision)
-    add('--compile', action='store_true', help='compile the network first (takes a minute, '
-        'and several times faster on a CPU)')
+    add(
+        '--compile',
+        action='store_true',
+        help='compile the network first (takes a minute, and several times faster on a CPU)',
+    )
     return found
 
 

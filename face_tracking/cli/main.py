@@ -21,6 +21,8 @@ from face_tracking.errors import UserError
 COMMANDS = {
     'detect': 'find the faces in images; writes JSON and annotated images',
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
+    'people': 'list, enroll, rename, forget, export and import the people who are recognized',
+    'recognize': 'say who is in images',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",

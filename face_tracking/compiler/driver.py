@@ -244,7 +244,8 @@ class _Job:
             f'scheduling {len(network.layers)} layers, '
             f'{network.multiply_adds() / 1e6:.0f} million multiply-adds, for {machine.cpu}'
         )
-        pixels = Pixels(request.mean[::-1] if rgb else request.mean, request.scale)
+        mean = request.mean[::-1] if rgb else request.mean
+        pixels = Pixels(mean, request.scale).before(network)
         if machine.gpu:
             from face_tracking.compiler.gpu.gpu_module import build_gpu_program
 

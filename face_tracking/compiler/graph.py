@@ -29,12 +29,15 @@ class Activation:
     """The function that a layer applies to its results.
 
     :ivar kind: ``none``, ``clip`` (to ``[low, high]``; ReLU is ``[0, inf]``), ``leaky`` (slope
-        ``low`` below zero) or ``sigmoid``.
+        ``low`` below zero), ``prelu`` (a slope below zero for each channel; only behind a
+        convolution) or ``sigmoid``.
+    :ivar slopes: of ``prelu``, one for each channel.
     """
 
     kind: str = 'none'
     low: float = 0.0
     high: float = float('inf')
+    slopes: tuple[float, ...] = ()
 
 
 NONE = Activation()
@@ -156,11 +159,17 @@ class Output:
 
 @dataclass
 class Network:
-    """Layers in the order of their computation, outputs, and the shape of every feature map."""
+    """Layers in the order of their computation, outputs, and the shape of every feature map.
+
+    :ivar mean: subtracted from each number of the input by the network itself.
+    :ivar scale: then multiplied.
+    """
 
     layers: list[Layer]
     outputs: list[Output]
     shapes: dict[str, Shape]
+    mean: float = 0.0
+    scale: float = 1.0
 
     def uses(self) -> dict[str, list[Layer | Output]]:
         """Return the layers and outputs that read each feature map."""
@@ -277,4 +286,4 @@ def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
     for layer in new:
         source = network.shapes[heads[0].sources[0]] if layer is first else shapes[name]
         shapes[layer.output] = layer.window.output(source, len(layer.bias))
-    return Network(layers, outputs, shapes)
+    return replace(network, layers=layers, outputs=outputs, shapes=shapes)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
 from face_tracking.compiler.tir_builder import T
+import itertools
 
 PARTS = 64
 """Fractions of a row in the integer arithmetic that divides rows among threads."""
@@ -35,6 +35,11 @@ class Pixels:
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
+
+    def before(self, network: Network) -> Pixels:
+        """Return this together with what a network does to its input first."""
+        mean = tuple(mean + network.mean / self.scale for mean in self.mean)
+        return Pixels(mean, self.scale * network.scale)
 
 
 class GroupFunction:
@@ -77,8 +82,9 @@ class GroupFunction:
                 else pack_dense(layer.weights, self.machine.lanes(self.dtype), self._choice(stage))
             )
             self._places[stage.name] = size, size + weights.size
-            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype)]
-            size += weights.size + layer.bias.size
+            slopes = np.array(layer.activation.slopes, self.dtype)
+            packed += [weights.astype(self.dtype), layer.bias.astype(self.dtype), slopes]
+            size += weights.size + layer.bias.size + slopes.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
     def _choice(self, stage: Stage) -> TilingConfig:

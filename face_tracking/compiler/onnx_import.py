@@ -153,8 +153,11 @@ class _Reader:
         }
         self.values[image.name] = IMAGE
         self.shapes = {IMAGE: Shape(height, width, 3)}
+        self.input_mean, self.input_scale = 0.0, 1.0
         self.layers: dict[str, Layer] = {}
         self.turned: dict[str, str] = {}
+        self.flat: dict[str, str] = {}
+        self.dense: set[str] = set()
         self.readers: dict[str, int] = {}
         for node in model.graph.node:
             for value in node.input:
@@ -166,7 +169,9 @@ class _Reader:
         for node in self.model.graph.node:
             self._read(node)
         outputs = [self._output(value.name) for value in self.model.graph.output]
-        return Network(list(self.layers.values()), outputs, self.shapes)
+        return Network(
+            list(self.layers.values()), outputs, self.shapes, self.input_mean, self.input_scale
+        )
 
     def _fail(self, node: onnx.NodeProto, why: str) -> NoReturn:
         raise UserError(f'{self.name}: {node.op_type} ({node.output[0]}) {why}', OTHER_RUNTIME)
@@ -217,7 +222,7 @@ class _Reader:
         return layer.output
 
     def _feature(self, node: onnx.NodeProto, value) -> str:
-        if not isinstance(value, str) or value in self.turned:
+        if not isinstance(value, str) or value in self.turned or value in self.flat:
             self._fail(node, 'does not read a feature map')
         return value
 
@@ -280,23 +285,82 @@ class _Reader:
     def _read_batchnormalization(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
         layer = self.layers.get(source)
-        if (
-            not isinstance(layer, Convolution)
-            or self.readers[node.input[0]] != 1
-            or layer.activation != NONE
-        ):
-            self._fail(node, 'does not follow a convolution directly')
         scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
         channels = self.shapes[source].channels
         if any(value.shape != (channels,) for value in (scale, shift, mean, variance)):
             self._fail(node, f'does not have a number for each of {channels} channels')
         gain = scale / np.sqrt(variance + attributes.get('epsilon', 1e-5))
+        if (
+            not isinstance(layer, Convolution)
+            or self.readers[node.input[0]] != 1
+            or layer.activation != NONE
+        ):
+            return self._scale_channels(node, source, gain, shift - mean * gain)
         self.layers[source] = replace(
             layer,
             weights=(layer.weights * gain).astype(np.float32),
             bias=((layer.bias - mean) * gain + shift).astype(np.float32),
         )
         return source
+
+    def _scale_channels(self, node, source: str, gain: np.ndarray, shift: np.ndarray) -> str:
+        """Multiply and shift each channel, which is a depthwise convolution of one pixel."""
+        if source == IMAGE:
+            self._fail(node, 'is applied to the image itself')
+        weights = gain.astype(np.float32).reshape(1, 1, -1)
+        layer = Convolution(
+            node.output[0], (source,), Window(), weights, shift.astype(np.float32)
+        )
+        return self._add(layer, self.shapes[source], node)
+
+    def _read_sub(self, node, inputs, attributes):
+        value = self._input_constant(node, inputs)
+        self.input_mean += value / self.input_scale
+        return IMAGE
+
+    def _read_mul(self, node, inputs, attributes):
+        self.input_scale *= self._input_constant(node, inputs)
+        return IMAGE
+
+    def _input_constant(self, node, inputs) -> float:
+        """Return the number by which a network prepares its input, before all layers."""
+        image, value = inputs
+        first = isinstance(image, str) and image == IMAGE and not self.layers
+        if not first or not isinstance(value, np.ndarray) or value.size != 1:
+            self._fail(node, 'is something other than one number applied to the image')
+        return float(value.reshape(()))
+
+    def _read_gemm(self, node, inputs, attributes):
+        """A dense layer behind a flattened map is a convolution as large as the map."""
+        source, weights, *bias = inputs
+        plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
+        if source not in self.flat or not plain or attributes.get('transA', 0):
+            self._fail(node, 'is no dense layer over a whole feature map')
+        source = self.flat[source]
+        shape = self.shapes[source]
+        weights = weights.astype(np.float32)
+        weights = weights.T if attributes.get('transB', 0) else weights
+        if weights.shape[0] != shape.numbers:
+            self._fail(node, f'wants {weights.shape[0]} numbers of a map of {shape.numbers}')
+        # ONNX flattens channel by channel, the kernels go pixel by pixel.
+        weights = weights.reshape(shape.channels, shape.height, shape.width, -1)
+        weights = np.ascontiguousarray(weights.transpose(1, 2, 0, 3))
+        count = weights.shape[-1]
+        own = bias[0] if bias else np.zeros(count)
+        window = Window((shape.height, shape.width))
+        layer = Convolution(
+            node.output[0],
+            (source,),
+            window,
+            weights,
+            np.broadcast_to(np.asarray(own, np.float32), (count,)).copy(),
+        )
+        self.dense.add(layer.output)
+        return self._add(layer, Shape(1, 1, count), node)
+
+    def _read_flatten(self, node, inputs, attributes):
+        self.flat[node.output[0]] = self._feature(node, inputs[0])
+        return node.output[0]
 
     def _read_maxpool(self, node, inputs, attributes):
         source = self._feature(node, inputs[0])
@@ -454,6 +518,21 @@ class _Reader:
     def _read_leakyrelu(self, node, inputs, attributes):
         return self._activate(node, inputs[0], Activation('leaky', attributes.get('alpha', 0.01)))
 
+    def _read_prelu(self, node, inputs, attributes):
+        slopes = np.asarray(inputs[1], np.float64).ravel()
+        if slopes.size == 1:
+            return self._activate(node, inputs[0], Activation('leaky', float(slopes[0])))
+        source = self._feature(node, inputs[0])
+        layer = self.layers.get(source)
+        if not isinstance(layer, Convolution) or slopes.size != self.shapes[source].channels:
+            self._fail(node, 'does not follow a convolution with as many channels')
+        result = self._activate(
+            node, inputs[0], Activation('prelu', slopes=tuple(slopes.tolist()))
+        )
+        if result != source:
+            self._fail(node, 'does not follow a convolution directly')
+        return result
+
     def _read_sigmoid(self, node, inputs, attributes):
         return self._activate(node, inputs[0], Activation('sigmoid'))
 
@@ -522,6 +601,8 @@ class _Reader:
         source = self.turned.get(value, value)
         shape = self.shapes[source]
         part = (Part(source, 0, shape.channels),)
+        if value in self.dense:
+            return Output(name, (1, shape.channels), part)
         if value in self.turned:
             return Output(name, (1, shape.height, shape.width, shape.channels), part)
         return Output(name, (1, shape.channels, shape.height, shape.width), part, planar=True)

@@ -129,6 +129,7 @@ class RowKernels:
         start = tir_builder.let(target.row(row))
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
+        slopes_at = bias_at + channels
         for group in channel_groups(channels, self.lanes, choice.vectors):
 
             def tile(first, count, group=group, panel=panel):
@@ -146,7 +147,9 @@ class RowKernels:
                         sums,
                         choice.unroll,
                     )
-                self._write(sums, group, target, start + first * channels, count, activation)
+                self._write(
+                    sums, group, target, start + first * channels, count, activation, slopes_at
+                )
 
             tir_builder.tiled(width, min(choice.pixels, 4) if by_lane else choice.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
@@ -267,11 +270,18 @@ class RowKernels:
     def _accumulate(register, product, lanes: int) -> None:
         tir_builder.store(register, 0, tir_builder.load(register, 0, lanes) + product, lanes)
 
-    def _write(self, sums, group, target, start, count, activation) -> None:
+    def _slopes(self, activation: Activation, at, lanes: int):
+        """Return the slopes of a PReLU, which lie behind the bias; None for all others."""
+        if activation.kind != 'prelu':
+            return None
+        return tir_builder.let(tir_builder.load(self.weights, at, lanes))
+
+    def _write(self, sums, group, target, start, count, activation, slopes_at) -> None:
         for registers, (offset, lanes) in zip(sums, group, strict=True):
+            slopes = self._slopes(activation, slopes_at + offset, lanes)
             for pixel in range(count):
                 value = tir_builder.load(registers[pixel], 0, lanes)
-                value = tir_builder.activate(value, activation, self.dtype, lanes)
+                value = tir_builder.activate(value, activation, self.dtype, lanes, slopes)
                 if target.dtype != self.dtype:
                     value = tir_builder.convert(value, target.dtype, lanes)
                 tir_builder.store(
@@ -330,6 +340,7 @@ class RowKernels:
         target_at,
     ) -> None:
         sums = self._sums(bias_at, [(0, lanes)], count)[0]
+        slopes = self._slopes(activation, bias_at + channels, lanes)
         taps = [
             [
                 tir_builder.let(
@@ -361,7 +372,7 @@ class RowKernels:
             tir_builder.store(
                 target.buffer,
                 target_at + pixel * channels,
-                tir_builder.activate(value, activation, self.dtype, lanes),
+                tir_builder.activate(value, activation, self.dtype, lanes, slopes),
                 lanes,
             )
 

@@ -7,6 +7,8 @@ import tvm.tirx.script.builder as T  # noqa: N812  TVM's own name for it
 from tvm import tirx
 from tvm.ir import Call, PrimType
 
+from face_tracking.errors import UserError
+
 serial, parallel, let = T.serial, T.parallel, T.Bind
 
 
@@ -120,8 +122,11 @@ def exponential(value, dtype: str, lanes: int):
     return result if dtype == 'float32' else let(convert(result, dtype, lanes))
 
 
-def activate(value, activation, dtype: str, lanes: int):
-    """Return ``value`` after a `graph.Activation`."""
+def activate(value, activation, dtype: str, lanes: int, slopes=None):
+    """Return ``value`` after a `graph.Activation`.
+
+    :param slopes: the slopes of these channels, for ``prelu``.
+    """
     if activation.kind == 'clip':
         if activation.low != float('-inf'):
             value = tirx.max(value, constant(activation.low, dtype, lanes))
@@ -134,6 +139,15 @@ def activate(value, activation, dtype: str, lanes: int):
             value,
             value * constant(activation.low, dtype, lanes),
         )
+    elif activation.kind == 'prelu':
+        if slopes is None:
+            raise UserError(
+                'the network has a PReLU where the compiler computes none',
+                'run it on the CPU, or with runtime onnxruntime',
+            )
+        value = let(value)
+        zero = constant(0.0, dtype, lanes)
+        value = tirx.max(value, zero) + tirx.min(value, zero) * slopes
     elif activation.kind == 'sigmoid':
         one = constant(1.0, dtype, lanes)
         value = one / (one + exponential(constant(0.0, dtype, lanes) - value, dtype, lanes))

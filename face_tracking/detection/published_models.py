@@ -17,6 +17,13 @@ class Published:
 
 
 PUBLISHED = {
+    'sface': Published(
+        file='face_recognition_sface_2021dec.onnx',
+        url='https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/'
+        'face_recognition_sface_2021dec.onnx',
+        sha256='0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79',
+        license='Apache-2.0',
+    ),
     'yunet': Published(
         file='face_detection_yunet_2023mar.onnx',
         url='https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/'

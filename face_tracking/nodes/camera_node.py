@@ -15,6 +15,7 @@ from face_tracking.camera.base import CaptureSettings
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
+from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
@@ -229,6 +230,8 @@ class CameraNode(FaceNode[CameraParameters]):
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
             self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
+        if self.load_level >= LoadLevel.HALF_IMAGES and frame.sequence % 2:
+            return
         self._refresh_camera_model(frame)
         handed = time.perf_counter()
         for hook in self.on_frame:

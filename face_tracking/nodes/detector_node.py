@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
@@ -20,9 +21,11 @@ from face_tracking.detector import FaceDetector, create_detector
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
+from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.image_input import read_image
 from face_tracking.nodes.images import to_header
+from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
@@ -71,6 +74,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self.on_detections: list[Callable[[Detections], None]] = []
         self._found = self.publisher('faces/detections')
         self._candidates = self.publisher('faces/detections_low_confidence')
+        self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
         self._loading = Retry()
         self._model_wanted = False
@@ -152,6 +156,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
         """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
         self._received += 1
+        if self.load_level >= LoadLevel.HALF_DETECTIONS:
+            return (self._received - 1) % (2 * max(interval, 1)) == 0
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
@@ -256,6 +262,13 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
         header = to_header(frame.stamp, frame.frame_id)
+        if self._landmarks.get_subscription_count():
+            numbers = np.arange(1, len(detections) + 1)
+            self._landmarks.publish(
+                to_landmarks(
+                    numbers, detections.boxes, detections.scores, detections.landmarks, header
+                )
+            )
         if self._candidates.get_subscription_count():
             self._candidates.publish(detections_to_message(detections, header))
         if self._found.get_subscription_count():

@@ -53,6 +53,11 @@ class Meter:
                 what = 'other'
             self._counts[what] += times
 
+    def counts(self) -> dict[str, str]:
+        """Return how often each event has happened over the life of the node."""
+        with self._lock:
+            return {what: str(number) for what, number in self._counts.items()}
+
     def take(self) -> tuple[float, dict[str, str]]:
         """Return the rate since the last call, in hertz, and all figures by name; start anew."""
         with self._lock:
@@ -116,6 +121,13 @@ class Diagnostics:
         header = Header(stamp=self._node.get_clock().now().to_msg())
         self._publisher.publish(DiagnosticArray(header=header, status=[self.status()]))
 
+    @property
+    def board(self) -> BoardState:
+        """The last reading of the board, renewed every few seconds."""
+        if time.monotonic() - self._board_read > _BOARD_PERIOD:
+            self._board, self._board_read = self._read_board(), time.monotonic()
+        return self._board
+
     def status(self) -> DiagnosticStatus:
         """Return the node's status now."""
         report = Report()
@@ -132,9 +144,7 @@ class Diagnostics:
         )
 
     def _add_board(self, report: Report) -> None:
-        if time.monotonic() - self._board_read > _BOARD_PERIOD:
-            self._board, self._board_read = self._read_board(), time.monotonic()
-        state = self._board
+        state = self.board
         if state.temperature is not None:
             report.values['temperature (C)'] = f'{state.temperature:.1f}'
             if state.temperature >= _HOT:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which problems are worth a line in the log: each once while it lasts, and not too many at all."""
+"""Which problems are worth a line in the log: each once while it lasts, and not too many."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
@@ -41,7 +43,11 @@ def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.
 
 
 def to_markers(
-    tracks: Tracks, camera: CameraModel, header: Header, face_height: float
+    tracks: Tracks,
+    camera: CameraModel,
+    header: Header,
+    face_height: float,
+    names: Mapping[int, str] | None = None,
 ) -> MarkerArray:
     """Return a sphere and an id for each face, after word to remove those of before."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
@@ -49,7 +55,8 @@ def to_markers(
         tracks.ids.tolist(), positions(tracks.boxes, camera, face_height).tolist(), strict=True
     ):
         markers.append(_marker(header, number, place, face_height))
-        markers.append(_label(header, number, place, face_height))
+        text = (names or {}).get(number, str(number))
+        markers.append(_label(header, number, place, face_height, text))
     return MarkerArray(markers=markers)
 
 
@@ -95,7 +102,7 @@ def _color(number: int, alpha: float) -> ColorRGBA:
     return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)
 
 
-def _label(header: Header, number: int, place: list[float], height: float) -> Marker:
+def _label(header: Header, number: int, place: list[float], height: float, text: str) -> Marker:
     x, y, z = place
     return Marker(
         header=header,
@@ -103,7 +110,7 @@ def _label(header: Header, number: int, place: list[float], height: float) -> Ma
         id=number % 2**31,
         type=Marker.TEXT_VIEW_FACING,
         action=Marker.ADD,
-        text=str(number),
+        text=text,
         pose=Pose(position=Point(x=x, y=y - height, z=z), orientation=_UPRIGHT),
         scale=Vector3(z=0.6 * height),
         color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),

@@ -41,6 +41,7 @@ from std_srvs.srv import SetBool
 
 from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
+from face_tracking.load_shedder import DESCRIPTIONS, LoadLevel, LoadShedder
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
@@ -50,6 +51,7 @@ from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS, Topic
 from face_tracking.nodes.watchdog import Pulse
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import Options, OptionsT, option
+from face_tracking.system_health import BoardState
 
 Item = TypeVar('Item')
 _SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -77,6 +79,17 @@ class NodeOptions(Options):
         'long the process exits with code 70, to be started again',
         1.0,
         3600.0,
+    )
+    shed_load: bool = option(
+        True,
+        'While the board is hotter than max_temperature or short of memory, leave out the '
+        'annotated image, then every second detection, then every second image',
+    )
+    max_temperature: float = option(
+        82.0,
+        'Temperature of the processor in degrees Celsius from which load is shed',
+        40.0,
+        120.0,
     )
 
 
@@ -112,6 +125,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._default_name = name
         self._inputs_of_node: list[Input] = []
         self._pulses: list[Pulse] = []
+        self._shedder = LoadShedder(82.0)
         self._beat = Pulse(f'callbacks of {name}')
         self._began = time.monotonic()
         self._start_retry = Retry()
@@ -375,6 +389,11 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         return self._state_machine.current_state[1]
 
     @property
+    def load_level(self) -> LoadLevel:
+        """How much work is to be left out now."""
+        return self._shedder.level
+
+    @property
     def stall_timeout(self) -> float:
         """Seconds after which a thread of this node counts as stuck."""
         return self.store.get(NodeOptions).stall_timeout
@@ -423,8 +442,19 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._beat.begin()  # it ends with the next tick
         self._advance()
         self.update_inputs()
+        self.guarded(self._shed_load)()
         self.guarded(self.tick)()
         self.diagnostics.publish()
+
+    def _shed_load(self) -> None:
+        options = self.store.get(NodeOptions)
+        self._shedder.max_temperature = options.max_temperature
+        state = self.diagnostics.board if options.shed_load else BoardState()
+        if self._shedder.update(state):
+            level, reason = self._shedder.level, self._shedder.reason
+            self.get_logger().warning(
+                f'load is shed, {reason}: {DESCRIPTIONS[level]}' if level else 'full load again'
+            )
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data and not self.active:
@@ -461,6 +491,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         except Exception as error:
             self.fail(error)
             report.say(ERROR, describe(error))
+        report.values.update(self.meter.counts())
         report.values['lifecycle'] = self.lifecycle_state
         if not self.active:
             report.say(
@@ -469,6 +500,11 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         problem = self._start_retry.problem
         if problem is not None and self._to_be_active:
             report.say(ERROR, f'cannot start: {problem}')
+        if self.load_level:
+            report.values['load shed'] = DESCRIPTIONS[self.load_level]
+            report.say(
+                WARN, f'{self._shedder.reason}: load is shed ({DESCRIPTIONS[self.load_level]})'
+            )
         if self._last_failure:
             report.say(ERROR, f'failed within the last second: {self._last_failure}')
             self._last_failure = ''

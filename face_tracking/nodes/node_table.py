@@ -12,8 +12,18 @@ NODES = {
     'detector_node': ('DetectorParameters',),
     'tracker_node': ('TrackerParameters',),
     'pan_tilt_node': ('PanTiltParameters',),
+    'recognizer_node': ('RecognizerParameters',),
+    'events_node': ('EventsParameters',),
+    'speech_node': ('SpeechParameters',),
+    'web_node': ('WebParameters',),
+    'rtsp_node': ('RtspParameters',),
+    'mqtt_node': ('MqttParameters',),
+    'anonymizer_node': ('AnonymizerParameters',),
+    'recorder_node': ('RecordingOptions',),
 }
-"""The names of the option classes in each node's module."""
+"""The names of the option classes in the module of each node."""
+COMPOSED = {'pipeline': ('camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node')}
+"""The nodes of the processes that run several."""
 
 
 def node_parameters(node: str) -> list[Option]:

@@ -27,6 +27,7 @@ from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import positions, to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
+from face_tracking.nodes.people_messages import Names, names_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
@@ -118,6 +119,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         if subscribe:
             self.add_input('faces/tracks', self._on_tracks)
             self.add_input('camera/camera_info', self._on_camera_info)
+            self.add_input(
+                'faces/people',
+                self._on_people,
+                needed=lambda: self.parameters.target == 'person',
+            )
+            self.add_input('faces/camera_info', self._on_scaled_camera_info)
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -143,6 +150,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
     def submit(self, frame: Frame, tracks: Tracks) -> None:
         """Take the tracks of an image. Callable from any thread."""
         self._take(tracks, frame.frame_id)
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for the target ``person``. Callable from any thread."""
+        people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
+        with self._lock:
+            self._head.set_people(people)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which convert pixels to angles."""
@@ -212,11 +225,20 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self.refuse('entries of faces/tracks', refused)
         self._take(tracks, message.header.frame_id)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
+
+    def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
+        if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
+            return  # the images of the tracks may have another size than those of the sensor
         try:
             self.set_camera_model(from_camera_info(message))
         except UserError as error:
             self.refuse_message('camera_info', error)
+
+    def _on_scaled_camera_info(self, message: CameraInfo) -> None:
+        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
         """Take measured angles; messages about other joints are ignored."""

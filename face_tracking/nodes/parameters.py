@@ -8,7 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import yaml
 from rcl_interfaces.msg import (
@@ -32,6 +32,7 @@ _TYPES = {
     str: RosParameter.Type.STRING,
 }
 ALLOW_REMOTE = 'allow_remote_sources'
+GroupT = TypeVar('GroupT', bound=Options)
 # Parameters that rclpy itself reads from the overrides of any node.
 _RESERVED = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
@@ -106,7 +107,7 @@ class Parameters(Generic[OptionsT]):
         """The main set of options with the present values."""
         return self._values
 
-    def get(self, group: type[OptionsT]) -> OptionsT:
+    def get(self, group: type[GroupT]) -> GroupT:
         """Return any set of options with the present values.
 
         :raises UserError: its values contradict each other.

@@ -4,6 +4,7 @@
 Switches in front of the ROS arguments choose the nodes:
 
 ``--pan-tilt``     the node that turns the head, too
+``--recognize``    the node that recognizes people, too
 ``--no-camera``    images of another camera node, subscribed to once for all nodes
 ``--no-detector``  detections of another machine, subscribed to
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
@@ -20,7 +21,11 @@ from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
-SWITCHES = ('--pan-tilt', '--no-camera', '--no-detector')
+if TYPE_CHECKING:
+    from face_tracking.nodes.pan_tilt_node import PanTiltNode
+    from face_tracking.nodes.recognizer_node import RecognizerNode
+
+SWITCHES = ('--pan-tilt', '--recognize', '--no-camera', '--no-detector')
 
 
 def compose(
@@ -36,15 +41,12 @@ def compose(
         camera.on_camera_model.append(tracker.set_camera_model)
     if detector is None:
         return
-    if camera is not None:
-        camera.on_frame.append(detector.submit)
-    else:
-        tracker.on_frame.append(detector.submit)
+    (camera or tracker).on_frame.append(detector.submit)
     detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)
 
 
-def join_head(camera: CameraNode | None, tracker: TrackerNode) -> FaceNode[Any]:
+def join_head(camera: CameraNode | None, tracker: TrackerNode) -> PanTiltNode:
     """Return a pan-tilt node that follows the tracks; the camera of a scene is on its joints."""
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
 
@@ -58,6 +60,16 @@ def join_head(camera: CameraNode | None, tracker: TrackerNode) -> FaceNode[Any]:
     return head
 
 
+def join_recognizer(tracker: TrackerNode) -> RecognizerNode:
+    """Return a recognizer that takes images and tracks by reference and names the tracks."""
+    from face_tracking.nodes.recognizer_node import RecognizerNode
+
+    recognizer = RecognizerNode(subscribe=False)
+    tracker.on_tracks.append(recognizer.submit)
+    recognizer.on_people.append(tracker.set_people)
+    return recognizer
+
+
 def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     """Return the nodes, connected.
 
@@ -66,15 +78,22 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     given = sys.argv if switches is None else switches
     camera = None if '--no-camera' in given else CameraNode()
     detector = None if '--no-detector' in given else DetectorNode(subscribe=False)
-    subscribed = (
-        *(('images',) if camera is None else ()),
-        *(('detections',) if detector is None else ()),
+    tracker = TrackerNode(
+        subscribe=(
+            *(('images',) if camera is None else ()),
+            *(('detections',) if detector is None else ()),
+        )
     )
-    tracker = TrackerNode(subscribe=subscribed)
     compose(camera, detector, tracker)
     nodes: list[FaceNode[Any]] = [node for node in (camera, detector, tracker) if node is not None]
+    recognizer = join_recognizer(tracker) if '--recognize' in given else None
+    if recognizer is not None:
+        nodes.append(recognizer)
     if '--pan-tilt' in given:
-        nodes.insert(0, join_head(camera, tracker))
+        head = join_head(camera, tracker)
+        nodes.insert(0, head)
+        if recognizer is not None:
+            recognizer.on_people.append(head.set_people)
     return nodes
 
 

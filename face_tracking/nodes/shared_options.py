@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from face_tracking.files import data_dir
 from face_tracking.options import Options, option
 
 
@@ -26,3 +28,20 @@ class JpegOptions(Options):
     """The quality of compressed images."""
 
     jpeg_quality: int = option(80, 'JPEG quality of the compressed images, 1 to 100', 1, 100)
+
+
+@dataclass(frozen=True)
+class ActionFileOptions(Options):
+    """Where zones, people, commands and rules are described."""
+
+    actions_file: str = option(
+        '',
+        'Path of a YAML file with zones, people, commands and rules (config/actions.yaml shows '
+        'how); empty = none',
+        read_only=True,
+    )
+
+
+def token_path(path: str) -> Path:
+    """Return the path of the file with the token of the page and the streams."""
+    return Path(path).expanduser() if path else data_dir() / 'token'

@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
-import psutil
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -39,14 +39,18 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     configure_shared_memory()
+    initialized = threading.Event()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt could be raised
     # anywhere besides: ros2 launch sends a second one while the first is still being handled.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # rclpy calls these handlers after its own, so they are set before it is initialized.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: initialized.is_set() or os._exit(exit_codes.OK))
     try:
         rclpy.init()
     except Exception as error:
         sys.stderr.write(f'the ROS arguments cannot be used: {_first_line(error)}\n')
         return exit_codes.CONFIGURATION
+    initialized.set()
     nodes: list[FaceNode] = []
     try:
         nodes += build()
@@ -111,8 +115,7 @@ def _exit_stuck(nodes: list[FaceNode], stall: Stall) -> None:
 
 
 def _exit_now(code: int) -> None:
-    for child in psutil.Process().children():
-        child.kill()
+    # Children end by themselves: compilers with their parent, the servo guardian after its work.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -70,7 +70,7 @@ _TOPICS = (
         'sensor_msgs/msg/Image',
         'Images of the camera, bgr8',
         ('camera_node',),
-        ('detector_node', 'tracker_node'),
+        ('detector_node', 'tracker_node', 'recognizer_node'),
         SENSOR,
         max_bytes=0,
     ),
@@ -106,11 +106,44 @@ _TOPICS = (
         ('tracker_node',),
     ),
     Topic(
+        'faces/detection_landmarks',
+        'sensor_msgs/msg/PointCloud2',
+        'The faces of faces/detections_low_confidence with their landmarks, the columns of '
+        'faces/landmarks; published while there is a subscriber',
+        ('detector_node',),
+        ('tracker_node',),
+    ),
+    Topic(
+        'faces/landmarks',
+        'sensor_msgs/msg/PointCloud2',
+        'One row per tracked face: id, u, v, width, height, score, and u and v of right_eye, '
+        'left_eye, nose, right_mouth, left_mouth (px; right and left of the person), as last '
+        'detected and moved with the box; NaN where not known',
+        ('tracker_node',),
+    ),
+    Topic(
+        'faces/camera_info',
+        'sensor_msgs/msg/CameraInfo',
+        'Intrinsics of the images that the tracks refer to: camera/camera_info with its region '
+        'of interest and binning applied, scaled to the size of the images',
+        ('tracker_node',),
+        ('pan_tilt_node',),
+        LATCHED,
+    ),
+    Topic(
         'faces/tracks',
         'vision_msgs/msg/Detection2DArray',
         'Tracked faces at the stamp of each image, with stable ids; boxes in pixels',
         ('tracker_node',),
-        ('detector_node', 'pan_tilt_node'),
+        ('detector_node', 'pan_tilt_node', 'recognizer_node'),
+    ),
+    Topic(
+        'faces/people',
+        'vision_msgs/msg/Detection2DArray',
+        'Who the tracked faces are: id is the track id, results are hypotheses person:NAME, the '
+        'best first, or unknown',
+        ('recognizer_node',),
+        ('tracker_node', 'pan_tilt_node'),
     ),
     Topic(
         'faces/tracks_predicted',
@@ -222,6 +255,30 @@ _SERVICES = (
         'std_srvs/srv/Trigger',
         'Choose the face by the parameter target again',
         ('pan_tilt_node',),
+    ),
+    ServiceRow(
+        '~/enroll',
+        'std_srvs/srv/Trigger',
+        'Enroll the face with track id person_id, or nearest the center, as person_name',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/rename',
+        'std_srvs/srv/Trigger',
+        'Rename person_name to person_new_name',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/forget',
+        'std_srvs/srv/Trigger',
+        'Delete person_name for good',
+        ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/list_people',
+        'std_srvs/srv/Trigger',
+        'Return the names of the people as a JSON list in the message',
+        ('recognizer_node',),
     ),
 )
 SERVICES = {row.name: row for row in _SERVICES}

@@ -8,28 +8,32 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.camera_info import from_camera_info
+from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import read_image
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
+from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.people_messages import Names, add_names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
+from face_tracking.tracking.track_landmarks import TrackLandmarks
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
@@ -44,6 +48,10 @@ class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
         'The camera is mounted on pan_joint and tilt_joint of joint_states; their motion '
         'predicts the motion of the image',
         read_only=True,
+    )
+    name_tracks: bool = option(
+        False,
+        'Add the name of a recognized person to each entry of faces/tracks as a second hypothesis',
     )
     annotate: bool = option(
         True, 'Offer faces/annotated, which is drawn only while it has subscribers'
@@ -79,15 +87,20 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
+        self._landmarks = self.publisher('faces/landmarks')
+        self._scaled_infos = self.publisher('faces/camera_info')
         self._markers = self.publisher('faces/markers')
         self._annotated = self.publisher('faces/annotated')
         self._compressed = self.publisher('faces/annotated/compressed')
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
+        self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
+        self._published_camera: CameraModel | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
         self._infos: Input | None = None
         self._followed = 0
+        self._names: Names = {}
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
@@ -95,11 +108,17 @@ class TrackerNode(FaceNode[TrackerParameters]):
         if 'detections' in taken:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
+            self.add_input(
+                'faces/detection_landmarks',
+                self._on_landmarks,
+                needed=lambda: self._landmarks.get_subscription_count() > 0,
+            )
         if 'images' in taken:
             self.add_input('camera/image_raw', self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
+            self.add_input('faces/people', self._on_people, needed=self._needs_names)
         self.start()
 
     def submit(self, frame: Frame) -> None:
@@ -113,10 +132,18 @@ class TrackerNode(FaceNode[TrackerParameters]):
         """Take what was found in an image, late as it may be. Callable from any thread."""
         if self.active:
             self._tracker.add_detections(detections)
+            self._track_landmarks.add(detections)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which place the faces in space."""
         self._camera = model
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks, for faces/tracks, markers and annotated images.
+
+        Callable from any thread.
+        """
+        self._names = names
 
     def apply(self, changed: set[str]) -> None:
         """Follow on with other options; ids stay."""
@@ -155,7 +182,18 @@ class TrackerNode(FaceNode[TrackerParameters]):
             )
 
     def _needs_camera_info(self) -> bool:
-        return self._joints is not None or self._markers.get_subscription_count() > 0
+        return (
+            self._joints is not None
+            or self._markers.get_subscription_count() > 0
+            or self._scaled_infos.get_subscription_count() > 0
+        )
+
+    def _needs_names(self) -> bool:
+        shown = self._looked_at() or self._markers.get_subscription_count() > 0
+        return (shown or self.parameters.name_tracks) and self.publishers_of('faces/people') > 0
+
+    def _on_people(self, message: Detection2DArray) -> None:
+        self.set_people(names_from_message(message))
 
     def _on_image(self, message: Image) -> None:
         try:
@@ -175,6 +213,12 @@ class TrackerNode(FaceNode[TrackerParameters]):
             detections.stamp = self._stamp or self.now()
         self.add_detections(detections)
 
+    def _on_landmarks(self, message: PointCloud2) -> None:
+        try:
+            self._track_landmarks.add(from_landmarks(message)[1])
+        except UserError as error:
+            self.refuse_message('landmarks', error)
+
     def _on_camera_info(self, message: CameraInfo) -> None:
         try:
             self._camera = from_camera_info(message)
@@ -183,6 +227,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def _track(self, frame: Frame) -> None:
         tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:
             hook(frame, tracks)
@@ -208,27 +253,56 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         header = to_header(frame.stamp, frame.frame_id)
         if self._tracks.get_subscription_count():
-            self._tracks.publish(tracks_to_message(tracks, header))
+            message = tracks_to_message(tracks, header)
+            if self.parameters.name_tracks:
+                add_names(message, self._names)
+            self._tracks.publish(message)
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
             self._motion.publish(to_track_states(tracks, header))
+        if self._landmarks.get_subscription_count():
+            self._landmarks.publish(
+                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
+            )
+        self._publish_camera(frame)
         if self._markers.get_subscription_count() and self._camera is not None:
             camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(to_markers(tracks, camera, header, self.parameters.face_height))
+            self._markers.publish(
+                to_markers(tracks, camera, header, self.parameters.face_height, self._labels())
+            )
         if self._looked_at():
             self._annotator.submit((frame, tracks))
 
+    def _labels(self) -> dict[int, str]:
+        return {
+            int(track): name
+            for track, (name, _) in self._names.items()
+            if name and track.isdecimal()
+        }
+
+    def _publish_camera(self, frame: Frame) -> None:
+        """Publish the intrinsics of the images once for each change."""
+        if self._camera is None:
+            return
+        camera = self._camera.scaled_to(frame.width, frame.height)
+        if camera != self._published_camera:
+            self._published_camera = camera
+            header = to_header(frame.stamp, frame.frame_id)
+            self._scaled_infos.publish(to_camera_info(camera, header))
+
     def _looked_at(self) -> bool:
+        if self.load_level >= LoadLevel.NO_ANNOTATION:
+            return False
         return self.parameters.annotate and bool(
             self._annotated.get_subscription_count() or self._compressed.get_subscription_count()
         )
 
     def _draw(self, work: tuple[Frame, Tracks]) -> None:
         frame, tracks = work
-        annotated = annotate(frame.image, tracks, self._trails.add(tracks))
+        annotated = annotate(frame.image, tracks, self._trails.add(tracks), labels=self._labels())
         header = to_header(frame.stamp, frame.frame_id)
         if self._annotated.get_subscription_count():
             self._annotated.publish(to_image(annotated, header))

@@ -24,7 +24,21 @@ _FORBIDDEN = 1e6
 _UNKNOWN_DISTANCE = 0.4  # what an appearance distance that is not known counts as
 _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected position
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
+_MAX_SPEED = 8.0  # face sizes per second beyond the expected motion
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
+
+
+def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
+    """Return which faces (N,) can have moved to which boxes (M, 4) in a time (N,), bool (N, M).
+
+    :param states: where the faces are expected.
+    :param seconds: since they were last seen.
+    """
+    expected = states.boxes()
+    size = np.sqrt(box_arithmetic.area(expected))
+    centers, others = (rows[:, :2] + rows[:, 2:] for rows in (expected, boxes))
+    away = np.hypot(*(centers[:, None] - others).T).T / 2
+    return away <= (size * (1 + _MAX_SPEED * seconds))[:, None]
 
 
 class SpatialCost:
@@ -33,12 +47,21 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
+    :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
 
-    def __init__(self, states: States, boxes: Floats, iou_threshold: float):
+    def __init__(
+        self,
+        states: States,
+        boxes: Floats,
+        iou_threshold: float,
+        displaced: Bools | None = None,
+    ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
+        self._displaced = np.zeros(len(states), bool) if displaced is None else displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
+        self.iou[self._displaced] = 0.0
 
     @cached_property
     def distance(self) -> Floats:
@@ -48,7 +71,8 @@ class SpatialCost:
     @cached_property
     def gate(self) -> Bools:
         """Which pairs are plausible, bool (N, M)."""
-        return (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
+        gate = (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
+        return gate & ~self._displaced[:, None]
 
     @cached_property
     def cost(self) -> Floats:
@@ -125,7 +149,9 @@ def associate(
     tracks: Floats,
     detections: Floats,
     lost: Bools,
+    reachable: Bools,
     strong: Bools,
+    certain: Bools,
     threshold: float,
 ) -> Matches:
     """Match M detections to N tracks in three rounds.
@@ -139,7 +165,9 @@ def associate(
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
     :param lost: bool (N,), tracks that are not visible: their position alone is not enough.
+    :param reachable: bool (N, M), where tracks can have moved since they were last seen.
     :param strong: bool (M,), detections with a score that may spawn a track.
+    :param certain: bool (M,), detections whose track is certain by position alone.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
     free = _Free(*spatial.gate.shape)
@@ -147,14 +175,14 @@ def associate(
     distance = cues.distances(tracks, detections, candidates)
     unknown = np.isnan(distance)
     limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
-    allowed = candidates & np.where(unknown, ~lost[:, None], distance < limit)
+    allowed = candidates & (certain | np.where(unknown, ~lost[:, None], distance < limit))
     free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
 
     allowed = spatial.gate & (spatial.iou >= _WEAK_IOU) & ~strong & ~lost[:, None]
     free.match(spatial.cost, allowed)
 
     by_position = free.match_of.copy()
-    remaining = free.pairs() & strong
+    remaining = free.pairs() & strong & reachable
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
         free.match(distance, distance < threshold)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from face_tracking.tracking.arrays import Bools, Floats, Ints, Rows
-from face_tracking.tracking.association import assign
+from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
+from face_tracking.tracking.kalman import States
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 SECOND = 1_000_000_000
@@ -20,7 +21,10 @@ _OCCLUDED_DISTANCE = 0.6  # appearance distance from which something else is see
 _SIMILAR = 2.0  # factor on the threshold: a newcomer as similar as this may wait
 _SAME = 0.6  # factor on the threshold: the same person beyond doubt
 _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
+_SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
+_SCORE_MARGIN = 0.05  # below score_threshold: mean score down to which a track is a face
 _LONGEST_REVISION = 3.0  # seconds after which a new id is final
+_NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _LONGEST_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
 
@@ -36,9 +40,24 @@ class TrackStatus:
         self._options = options
         self._table = table
         self._unseen = stamp - table.updated
+        self._displaced = (table.updated < table.cut) & (stamp >= table.cut)
         self._overdue = self._unseen > options.max_time_since_update * SECOND
+        self._overdue |= self._displaced
         self._missed = table.misses > 0
         self._named = table.ids > 0
+
+    @property
+    def displaced(self) -> Bools:
+        """Tracks whose position is not known, bool (N,), because the camera jumped since."""
+        return self._displaced
+
+    @property
+    def convincing(self) -> Bools:
+        """Tracks whose mean score is that of a face, bool (N,).
+
+        A false alarm that is strong once and weak ever after is not.
+        """
+        return self._table.mean_scores >= self._options.score_threshold - _SCORE_MARGIN
 
     @property
     def visible(self) -> Bools:
@@ -48,7 +67,8 @@ class TrackStatus:
     @property
     def propagated(self) -> Bools:
         """Tracks whose motion is measured, bool (N,): not that of what occludes a face."""
-        return ~self._table.occluded & (self._table.misses <= self._options.max_misses)
+        followed = ~self._table.occluded & (self._table.misses <= self._options.max_misses)
+        return followed & ~self._displaced
 
     @property
     def lost(self) -> Bools:
@@ -58,7 +78,7 @@ class TrackStatus:
     @property
     def published(self) -> Bools:
         """Tracks that have an id and are not lost, bool (N,)."""
-        return self._named & ~self.lost
+        return self._named & ~self.lost & self.convincing
 
     @property
     def retained(self) -> Bools:
@@ -84,6 +104,8 @@ class TrackTable:
     :ivar keys: int64 (N,), counted up with each track spawned, tentative or not.
     :ivar ids: int64 (N,), the published id; 0 while tentative, so that ids have no gaps.
     :ivar scores: float32 (N,), of the detection last matched.
+    :ivar mean_scores: float64 (N,), mean over the life of the track; recent ones count more.
+    :ivar score_weights: float64 (N,), of the detections behind the mean.
     :ivar spawned: int64 (N,), stamp of the first detection, nanoseconds.
     :ivar updated: int64 (N,), stamp of the last detection.
     :ivar hits: int64 (N,), number of detections matched.
@@ -93,6 +115,7 @@ class TrackTable:
     :ivar descriptors: float32 (N, size), see :class:`~face_tracking.tracking.cue.CueSet`.
     :ivar weights: float64 (N, C), of the detections behind each cue's descriptor; 0 for none.
     :ivar described: int64 (N, C), stamp of the last of them.
+    :ivar cut: stamp of the image since which no earlier position holds, nanoseconds.
     """
 
     def __init__(self, cues: CueSet):
@@ -100,6 +123,8 @@ class TrackTable:
         self.keys = np.zeros(0, np.int64)
         self.ids = np.zeros(0, np.int64)
         self.scores = np.zeros(0, np.float32)
+        self.mean_scores = np.zeros(0)
+        self.score_weights = np.zeros(0)
         self.spawned = np.zeros(0, np.int64)
         self.updated = np.zeros(0, np.int64)
         self.hits = np.zeros(0, np.int64)
@@ -109,6 +134,7 @@ class TrackTable:
         self.descriptors = cues.unknown(0)
         self.weights = np.zeros((0, len(cues)))
         self.described = np.zeros((0, len(cues)), np.int64)
+        self.cut = _NEVER
         self._last_key = 0
         self._last_id = 0
 
@@ -138,7 +164,12 @@ class TrackTable:
         self.hits[rows] += 1
         self.misses[rows] = 0
         self.occluded[rows] = False
-        self.updated[rows] = np.maximum(self.updated[rows], stamp)
+        before = self.updated[rows]
+        now = np.maximum(before, stamp)
+        weight = self.score_weights[rows] * np.exp((before - now) / _SCORE_MEMORY) + 1
+        self.mean_scores[rows] += (scores - self.mean_scores[rows]) / weight
+        self.score_weights[rows] = weight
+        self.updated[rows] = now
         self.scores[rows] = scores
         self.landmarks[rows] = landmarks
 
@@ -184,19 +215,30 @@ class TrackTable:
         """Return which descriptors need no new measurement, bool (N, C)."""
         return (self.weights > 0) & (self.described > stamp - self.cues.intervals)
 
-    def confirm(self, stamp: int, options: TrackerOptions) -> None:
-        """Give ids to the tracks that have enough detections, and known ids to known faces."""
-        due = np.flatnonzero((self.ids == 0) & (self.hits >= options.min_hits))
+    def confirm(self, stamp: int, states: States, options: TrackerOptions) -> None:
+        """Give ids to the tracks that have enough detections, and known ids to known faces.
+
+        A newcomer that looks somewhat like a face that is missing, and may have come from its
+        position, waits a moment for a better descriptor.
+
+        :param states: of all tracks.
+        """
+        enough = (self.hits >= options.min_hits) | (self.scores >= options.sure_score_threshold)
+        convincing = self.status_at(stamp, options).convincing
+        due = np.flatnonzero((self.ids == 0) & enough & convincing)
         if not len(due):
             return
         absent = np.flatnonzero((self.ids > 0) & (self.misses > 0) & self.known)
         if len(absent) and options.appearance:
             threshold = options.appearance_threshold
             distance = self._distances(due, absent)
-            new, old = assign(distance, distance < threshold)
+            unseen = stamp - self.updated[absent]
+            near = within_reach(states[absent], states[due].boxes(), unseen / SECOND).T
+            displaced = self.status_at(stamp, options).displaced[absent]
+            new, old = assign(distance, (distance < threshold) & (near | displaced))
             self._take_over(due[new], absent[old])
-            doubtful = (distance < _SIMILAR * threshold).any(axis=1)
-            doubtful |= ~self._reliable(due)
+            unsure = ~(distance >= _SIMILAR * threshold) | ~self._reliable(due)[:, None]
+            doubtful = (unsure & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))
@@ -232,6 +274,7 @@ class TrackTable:
         self.spawned += nanoseconds
         self.updated += nanoseconds
         self.described += nanoseconds
+        self.cut += nanoseconds
 
     def _distances(self, first: Ints, second: Ints) -> Floats:
         """Return the appearance distance of each pair of tracks, float32 (N, M)."""

@@ -24,18 +24,14 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.tracking import appearance
 from face_tracking.tracking.arrays import Bools, Floats, Ints
-from face_tracking.tracking.association import (
-    DIFFERENT_PERSON,
-    Matches,
-    SpatialCost,
-    associate,
-)
+from face_tracking.tracking.association import Matches, SpatialCost, associate, within_reach
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -56,12 +52,14 @@ class _Candidates:
 
     :ivar rows: their rows in the table, int (N,).
     :ivar states: their states at the stamp of the round.
+    :ivar displaced: bool (N,), those whose position is not known since a cut.
     :ivar visible: bool (N,), those that the round before found.
     :ivar lost: bool (N,), those that are not published any more.
     """
 
     rows: Ints
     states: States
+    displaced: Bools
     visible: Bools
     lost: Bools
 
@@ -184,6 +182,8 @@ class FaceTracker:
             else:
                 boxes = before.states_of(keys).boxes()
                 flow = self._motion_estimator.estimate(keys, boxes, before.pyramid, pyramid, hint)
+                if is_cut(before.pyramid, pyramid, flow.warp):
+                    self._table.cut = stamp
                 flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
         snapshot = Snapshot(stamp, flow, keys, pyramid)
         if before is not None:
@@ -229,7 +229,8 @@ class FaceTracker:
                 changed = np.concatenate([changed, spawned])
         self._history.correct_and_replay(index, keys, states)
         self._reinitialize(changed)
-        self._table.confirm(stamp, self._options)
+        newest = self._history.newest
+        self._table.confirm(stamp, newest.states_of(self._table.keys), self._options)
         self._table.reidentify(stamp, self._options)
         self._prune(self._history.newest.stamp)
 
@@ -237,7 +238,13 @@ class FaceTracker:
         """Return the tracks that existed at a snapshot."""
         here, rows = find_rows(snapshot.keys, self._table.keys)
         status = self._table.status_at(stamp, self._options)
-        return _Candidates(rows, snapshot.states[here], status.visible[rows], status.lost[rows])
+        return _Candidates(
+            rows,
+            snapshot.states[here],
+            status.displaced[rows],
+            status.visible[rows],
+            status.lost[rows],
+        )
 
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
@@ -245,29 +252,27 @@ class FaceTracker:
         """Match detections with tracks.
 
         Where the positions leave no doubt, appearance is measured only to keep the descriptors
-        up to date, and can only object.
+        up to date.
 
         :returns: the matches, and the descriptors of the detections as far as they were measured.
         """
         options, rows = self._options, candidates.rows
-        spatial = SpatialCost(candidates.states, detections.boxes, options.iou_threshold)
+        spatial = SpatialCost(
+            candidates.states, detections.boxes, options.iou_threshold, candidates.displaced
+        )
         known = self._table.descriptors[rows]
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
         strong = detections.scores >= options.score_threshold
         pairs = spatial.unambiguous_pairs(candidates.visible) if strong.all() else None
+        wanted = np.zeros((len(detections), len(self._cues)), bool)
         if pairs is not None:
             tracks, found = pairs
-            matches = Matches(tracks, found, np.zeros(len(found), bool))
-            if fresh[tracks].all():
-                return matches, self._cues.unknown(len(detections))
-            wanted = np.zeros((len(detections), len(self._cues)), bool)
             wanted[found] = ~fresh[tracks]
-            descriptors = self._describe(pyramid, detections, wanted)
-            distance = self._cues.distance(descriptors[found], known[tracks])
-            if not (distance >= DIFFERENT_PERSON).any():
-                return matches, descriptors
-        confirmed = spatial.confirmed(fresh.all(axis=1) & ~candidates.lost)
-        wanted = np.repeat((strong & ~confirmed)[:, None], len(self._cues), axis=1)
+            matches = Matches(tracks, found, np.zeros(len(found), bool))
+            return matches, self._describe(pyramid, detections, wanted)
+        certain = spatial.confirmed(candidates.visible)
+        confirmed = spatial.confirmed(candidates.visible & fresh.all(axis=1))
+        wanted[strong & ~confirmed] = True
         descriptors = self._describe(pyramid, detections, wanted)
         matches = associate(
             spatial,
@@ -275,10 +280,18 @@ class FaceTracker:
             known,
             descriptors,
             candidates.lost,
+            self._reachable(candidates, detections),
             strong,
+            certain,
             options.appearance_threshold,
         )
         return matches, descriptors
+
+    def _reachable(self, candidates: _Candidates, detections: Detections) -> Bools:
+        """Return which tracks can have moved to which detections, bool (N, M)."""
+        unseen = (detections.stamp - self._table.updated[candidates.rows]) / SECOND
+        reach = within_reach(candidates.states, detections.boxes, unseen)
+        return reach | candidates.displaced[:, None]
 
     def _update(
         self,

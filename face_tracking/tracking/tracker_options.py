@@ -33,7 +33,12 @@ class TrackerOptions(Options):
     low_score_threshold: float = option(
         0.3, 'Minimum score of a detection that may continue a track, 0 to 1', 0.0, 1.0
     )
-    min_hits: int = option(2, 'Number of matched detections before a track gets an id', 1, 20)
+    sure_score_threshold: float = option(
+        0.85, 'Minimum score of a detection that gives its track an id at once, 0 to 1', 0.0, 1.0
+    )
+    min_hits: int = option(
+        2, 'Number of matched detections after which any other track gets an id', 1, 20
+    )
     max_misses: int = option(
         2,
         'Number of consecutive detection rounds that a visible track may miss before it is lost',

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking import exit_codes
 from face_tracking.nodes.images import from_time
 
 NODES = ('camera_node', 'detector_node', 'tracker_node')
@@ -127,6 +128,21 @@ def test_told_to_stop_it_stops_without_a_traceback(probe, launch, model, album, 
     assert 'Traceback' not in process.said() and 'terminate' not in process.said()
 
 
+@pytest.mark.parametrize('delay', [0.0, 0.4, 0.8, 1.2, 1.6, 2.0])
+def test_ctrl_c_within_the_first_seconds_ends_it_in_order(launch, model, delay):
+    process = launch('detector_node', model=model)
+    time.sleep(0.2 + delay)  # Python itself needs the first moment to start
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) in (0, -signal.SIGINT if delay == 0 else 0)
+    assert 'Traceback' not in process.said()
+
+
+def test_contradictory_values_end_it_with_the_code_that_respawn_does_not_answer(launch):
+    process = launch('pan_tilt_node', pan_min=1.0, pan_max=-1.0)
+    assert process.wait(timeout=60) == exit_codes.CONFIGURATION
+    assert 'cannot be configured' in process.said() and 'Traceback' not in process.said()
+
+
 def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
     launch, model, tmp_path, monkeypatch
 ):
@@ -148,20 +164,20 @@ def test_a_slip_on_the_command_line_is_one_line(probe, launch, album, model):
     probe.until(lambda: len(probe.status) == 3)
     said = process.said()
     assert said.count('score_treshold') == 1 and 'did you mean score_threshold?' in said
-    assert said.count('max_faces is -3: give 0 to') == 1
+    assert said.count('max_faces is -3: set it to') == 1
     assert 'no parameter model' not in said
 
 
 def test_ros_arguments_that_cannot_be_read(launch):
     process = launch('camera_node', remap=['no rule'])
-    assert process.wait(timeout=30) == 2
+    assert process.wait(timeout=60) == exit_codes.CONFIGURATION
     assert 'the ROS arguments cannot be used' in process.said().splitlines()[-1]
     assert 'Traceback' not in process.said()
 
 
 def test_a_namespace_that_cannot_be(launch):
     process = launch('tracker_node', namespace='1 robot')
-    assert process.wait(timeout=30) == 2
+    assert process.wait(timeout=60) == exit_codes.CONFIGURATION
     assert 'Traceback' not in process.said()
 
 

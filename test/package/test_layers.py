@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
     ('errors', 'exit_codes'),
-    ('__init__', 'arrays', 'backoff', 'files', 'options'),
+    ('__init__', 'arrays', 'backoff', 'files', 'options', 'time_window'),
     ('boxes',),
     ('camera_model', 'faces', 'frame', 'system_health'),
     # Algorithms, free of ROS and of the engines.
     (
-        *('attention', 'detection', 'events', 'pan_tilt', 'recognition', 'tracking'),
-        *('visualization', 'recording', 'smart_home', 'speech', 'streaming', 'web'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'recognition'),
+        *('tracking', 'visualization'),
     ),
+    ('recording', 'smart_home', 'speech', 'streaming', 'web'),
     ('compiler',),
     ('runtimes',),
     ('detector', 'multi_size_detector'),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made pictures with drawn faces, annotated; and where the other rooms' things are."""
+"""Made images with drawn faces, annotated; and where the other rooms' things are."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def shared_dir():
     return SHARED
 
 
-def drawn_face(image, centre, size):
-    """Draw a face of ``size`` (w, h) at ``centre``; return box and landmarks."""
-    centre, half = np.array(centre, float), np.array(size, float) / 2
+def drawn_face(image, center, size):
+    """Draw a face of ``size`` (w, h) at ``center``; return box and landmarks."""
+    center, half = np.array(center, float), np.array(size, float) / 2
     cv2.ellipse(
         image,
-        np.rint(centre).astype(int).tolist(),
+        np.rint(center).astype(int).tolist(),
         np.rint(half).astype(int).tolist(),
         0,
         0,
@@ -41,19 +41,19 @@ def drawn_face(image, centre, size):
         (150, 180, 230),
         -1,
     )
-    points = centre + half * np.array(
+    points = center + half * np.array(
         [[-0.45, -0.25], [0.45, -0.25], [0, 0.15], [-0.35, 0.5], [0.35, 0.5]]
     )
     for point in points:
         cv2.circle(
             image, np.rint(point).astype(int).tolist(), max(1, int(half[0] / 6)), (30, 30, 60), -1
         )
-    return [*(centre - half), *size], points.reshape(-1).tolist()
+    return [*(center - half), *size], points.reshape(-1).tolist()
 
 
 @pytest.fixture(scope='session')
 def made_folder(tmp_path_factory) -> Path:
-    """A folder of 24 made pictures, every fourth without a face, in COCO JSON."""
+    """A folder of 24 made images, every fourth without a face, in COCO JSON."""
     folder = tmp_path_factory.mktemp('made')
     random = np.random.default_rng(3)
     images, annotations = [], []

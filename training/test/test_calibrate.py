@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import calibrate, checkpoint, labels, pictures
+from training import calibrate, checkpoint, dataset, labels
 from training.metrics import Result
 from training.network import FaceNetwork, deployed
 
@@ -27,17 +27,17 @@ def test_the_quiet_one_with_the_best_f1_is_chosen():
 
 def test_a_shift_moves_the_score_logits_alone():
     network = FaceNetwork().eval()
-    picture = torch.rand(1, 3, 64, 64) * 255
-    before = deployed(network)(picture)
+    sample = torch.rand(1, 3, 64, 64) * 255
+    before = deployed(network)(sample)
     calibrate.shift_scores(network, -1.5)
-    for old, new in zip(before, deployed(network)(picture), strict=True):
+    for old, new in zip(before, deployed(network)(sample), strict=True):
         torch.testing.assert_close(new[:, 0], old[:, 0] - 1.5)
         torch.testing.assert_close(new[:, 1:], old[:, 1:])
 
 
 def test_recorded_outputs_are_shifted_as_the_network_would_be(made_folder):
     torch.manual_seed(2)
-    shown = pictures.load(labels.read_folder(made_folder, pytest.fail)[:6], pytest.fail, False)
+    shown = dataset.load(labels.read_folder(made_folder, pytest.fail)[:6], pytest.fail, False)
     rows = calibrate.examples(shown, 2)
     network = FaceNetwork().eval()
     with torch.no_grad():

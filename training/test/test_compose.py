@@ -7,31 +7,29 @@ import numpy as np
 import pytest
 import torch
 
-from training import labels, pictures
+from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
-from training.photometric import spoil
-from training.pictures import Picture
+from training.photometric import degrade
+from training.dataset import Sample
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 
 
-def red_square() -> Picture:
-    """A grey picture with a red face whose first landmark's quarter is green."""
+def red_square() -> Sample:
+    """A gray image with a red face whose first landmark's quarter is green."""
     image = np.full((160, 200, 3), 90, np.uint8)
     image[60:100, 80:120] = (0, 0, 255)
     image[60:80, 80:100] = (0, 255, 0)
     boxes = np.array([[80, 60, 120, 100]], np.float32)
-    return Picture(
-        Path('red'), pictures._pyramid(image), boxes, LANDMARKS[None], np.zeros(1, bool)
-    )
+    return Sample.of(Path('red'), image, boxes, LANDMARKS[None], np.zeros(1, bool))
 
 
-def scene() -> Picture:
+def scene() -> Sample:
     image = np.full((160, 200, 3), 90, np.uint8)
-    return Picture(
+    return Sample.of(
         Path('scene'),
-        pictures._pyramid(image),
+        image,
         np.zeros((0, 4), np.float32),
         np.zeros((0, 5, 2), np.float32),
         np.zeros(0, bool),
@@ -40,20 +38,20 @@ def scene() -> Picture:
 
 @pytest.fixture(scope='module')
 def made(made_folder):
-    return pictures.load(labels.read_folder(made_folder, pytest.fail), pytest.fail, False)
+    return dataset.load(labels.read_folder(made_folder, pytest.fail), pytest.fail, False)
 
 
 @pytest.mark.parametrize('seed', range(12))
 def test_labels_follow_the_pixels(seed):
     composer = Composer([red_square(), scene()], 160, 128)
     canvas = composer.draw(np.random.default_rng(seed))
-    boxes, landmarks, ignore = canvas.labels()
+    boxes, landmarks, ignore, _ = canvas.labels()
     for box, points in zip(boxes[~ignore], landmarks[~ignore], strict=True):
         x, y = (box[:2] + box[2:]) / 2
         if not (2 < x < 157 and 2 < y < 125):
             continue
         pixel = canvas.image[int(y), int(x)].astype(int)
-        assert max(pixel[1], pixel[2]) > pixel[0] + 40, 'the centre of a label is not the face'
+        assert max(pixel[1], pixel[2]) > pixel[0] + 40, 'the center of a label is not the face'
         side = min(box[2:] - box[:2])
         assert np.abs(points - (x, y)).max() < side * 1.1, 'a landmark left its face'
         # Mirrored or not, the first landmark is the one further left.
@@ -65,11 +63,11 @@ def test_unscaled_pictures_are_drawn_to_the_pixel():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     for _ in range(8):
-        composer._draw_picture(
+        composer._draw_sample(
             canvas, red_square(), np.eye(3)[:2], (0, 0, 200, 160), np.random.default_rng(0)
         )
     np.testing.assert_array_equal(canvas.image, red_square().levels[0])
-    boxes, landmarks, ignore = canvas.labels()
+    boxes, landmarks, ignore, _ = canvas.labels()
     np.testing.assert_allclose(boxes, [[80, 60, 120, 100]])
     np.testing.assert_allclose(landmarks[0], LANDMARKS)
     assert not ignore.any()
@@ -80,7 +78,7 @@ def test_harder_scenes_are_drawn_more_often():
     composer = Composer(shown, 64, 64, hardness=np.array([1.0, 1, 6, 3]))
     random = np.random.default_rng(1)
     drawn = [composer._scene(random) for _ in range(2000)]
-    counts = [sum(picture is one for picture in drawn) for one in shown]
+    counts = [sum(sample is one for sample in drawn) for one in shown]
     np.testing.assert_allclose(np.array(counts) / 2000, [0.1, 0, 0.6, 0.3], atol=0.04)
 
 
@@ -88,23 +86,41 @@ def test_mirroring_swaps_left_and_right():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     mirror = np.array([[-1.0, 0, 200], [0, 1, 0]])
-    composer._draw_picture(
-        canvas, red_square(), mirror, (0, 0, 200, 160), np.random.default_rng(0)
-    )
-    _, landmarks, _ = canvas.labels()
+    composer._draw_sample(canvas, red_square(), mirror, (0, 0, 200, 160), np.random.default_rng(0))
+    _, landmarks, _, _ = canvas.labels()
     np.testing.assert_allclose(landmarks[0, 0], [200 - 110, 70])
     np.testing.assert_allclose(landmarks[0, 3], [200 - 108, 92])
     assert canvas.image[70, 110].tolist() == [0, 255, 0]
+
+
+def test_of_a_landmark_head_the_points_alone_are_known():
+    head = Sample.of(
+        Path('head'),
+        red_square().levels[0],
+        np.array([[80, 60, 120, 100]], np.float32),
+        LANDMARKS[None],
+        np.zeros(1, bool),
+        points_only=True,
+    )
+    composer = Composer([red_square(), scene(), head], 160, 160)
+    assert composer.heads == [2]
+    canvas = composer._background(np.random.default_rng(0))
+    composer._heads(canvas, np.random.default_rng(0))
+    _, landmarks, ignore, points_only = canvas.labels()
+    assert points_only.all()
+    # Each head is a face, and its surroundings, where nothing is labeled, are ignored.
+    assert ignore.sum() == (~ignore).sum() > 0
+    assert np.isfinite(landmarks[~ignore]).all()
 
 
 def test_a_covered_face_is_no_longer_labelled():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     random, whole = np.random.default_rng(0), np.eye(3)[:2]
-    composer._draw_picture(canvas, red_square(), whole, (0, 0, 200, 160), random)
-    composer._draw_picture(canvas, scene(), whole, (0, 0, 96, 160), random)
+    composer._draw_sample(canvas, red_square(), whole, (0, 0, 200, 160), random)
+    composer._draw_sample(canvas, scene(), whole, (0, 0, 96, 160), random)
     assert canvas.ignore == [True]
-    composer._draw_picture(canvas, scene(), whole, (0, 0, 116, 160), random)
+    composer._draw_sample(canvas, scene(), whole, (0, 0, 116, 160), random)
     assert canvas.boxes == []
 
 
@@ -115,14 +131,14 @@ def test_canvases_have_faces_of_many_sizes(made, size):
     for seed in range(30):
         canvas = composer.draw(np.random.default_rng(seed))
         assert canvas.image.shape == (size[1], size[0], 3) and canvas.image.dtype == np.uint8
-        boxes, _, ignore = canvas.labels()
+        boxes, _, ignore, _ = canvas.labels()
         sides += (boxes[~ignore, 2:] - boxes[~ignore, :2]).min(axis=1).tolist()
     assert min(sides) < 12 and max(sides) > min(size) / 3
 
 
 def test_worse_conditions_keep_shape_and_type(made):
     image = made[1].levels[0]
-    spoilt = [spoil(image, made[1].boxes, np.random.default_rng(seed)) for seed in range(40)]
+    spoilt = [degrade(image, made[1].boxes, np.random.default_rng(seed)) for seed in range(40)]
     assert all(one.shape == image.shape and one.dtype == np.uint8 for one in spoilt)
     assert len({one.tobytes() for one in spoilt}) > 35
 

@@ -15,7 +15,7 @@ from training.compare import REFERENCE, agreement, compare, differences, duratio
 from training.compare import parser as compare_parser
 from training.detect import Detector, onnx_runner, torch_runner
 from training.network import DeployedNetwork, deployed
-from training.quantise import quantised
+from training.quantize import quantized
 
 AGREEMENT = 1e-4
 
@@ -53,23 +53,23 @@ def test_the_packages_engines_agree(network, exported, portrait, runtime, tmp_pa
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
     engine = create_runtime(runtime, load_model(exported), threads=1)
     image = fitted(portrait, 320, 240)
-    for ours, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
-        assert ours.shape == wanted.shape
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=AGREEMENT)
+    for own, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
+        assert own.shape == wanted.shape
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=AGREEMENT)
     engine.close()
 
 
 def test_the_bundled_files_are_exports_of_the_bundled_checkpoint(exported):
     bundled = checkpoint.bundled_path().parent
     for width, height in export.SIZES:
-        ours, fresh = (
+        own, fresh = (
             onnx.load(str(path))
             for path in (
                 bundled / f'face_tracking_{width}x{height}.onnx',
                 exported.parent / f'fresh_{width}x{height}.onnx',
             )
         )
-        for mine, other in zip(ours.graph.initializer, fresh.graph.initializer, strict=True):
+        for mine, other in zip(own.graph.initializer, fresh.graph.initializer, strict=True):
             np.testing.assert_allclose(
                 onnx.numpy_helper.to_array(mine),
                 onnx.numpy_helper.to_array(other),
@@ -90,8 +90,8 @@ def test_the_graph_ends_at_the_raw_heads(exported):
 def test_other_sizes_come_from_the_same_file(network, exported, portrait, size):
     engine = create_runtime('onnxruntime', load_model(exported, size), threads=1)
     image = fitted(portrait, *size)
-    for ours, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
-        np.testing.assert_allclose(ours, wanted, rtol=0, atol=AGREEMENT)
+    for own, wanted in zip(engine.infer(image), torch_runner(network)(image), strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=AGREEMENT)
 
 
 def test_the_package_finds_the_portrait_with_a_users_export(exported, portrait):
@@ -114,12 +114,12 @@ def test_int8_agrees_and_is_saved(network, portrait, tmp_path):
         for _ in range(12)
     ]
     path = tmp_path / 'int8.torchscript'
-    quantised(network, images, progress=False).save(str(path))
+    quantized(network, images, progress=False).save(str(path))
     assert path.stat().st_size < 450_000
     runs = {REFERENCE: torch_runner(network), 'int8': evaluate.runner(str(path), 320, 240)}
     share, overlap = agreement(runs, images)['int8']
     assert share >= 0.8 and overlap > 0.85
-    assert differences(runs, images[:2])['int8'] > 1e-3, 'nothing was quantised'
+    assert 1e-3 < differences(runs, images[:2])['int8'], 'nothing was quantized'
     times = durations(runs, image, 3)
     assert set(times) == set(runs) and min(times.values()) > 0
 
@@ -154,7 +154,7 @@ def test_the_comparison_is_a_table(made_folder, tmp_path, monkeypatch):
     monkeypatch.setattr('training.compare.CALIBRATION_PICTURES', 4)
     table = compare(
         compare_parser().parse_args(
-            ['--data', str(made_folder), '--size', '96x64', '--pictures', '3', '--rounds', '3']
+            ['--data', str(made_folder), '--size', '96x64', '--images', '3', '--rounds', '3']
         )
     )
     forms = [line[:18].strip() for line in table.splitlines()]

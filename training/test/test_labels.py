@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from face_tracking.errors import UserError
-from training import labels, pictures
+from training import dataset, labels
 
 WIDER = """a/one.jpg
 2
@@ -62,7 +62,7 @@ def test_pictures_may_lie_in_images(tmp_path):
         ('foreign.json', '[{"name": 1}]'),
         ('short.txt', 'x.jpg\n3\n1 2 3 4\n'),
         ('words.txt', 'x.jpg\n1\none two three four\n'),
-        ('prose.txt', 'These are my pictures.\nI like them.\n'),
+        ('prose.txt', 'These are my images.\nI like them.\n'),
     ],
 )
 def test_names_and_skips_a_broken_file(tmp_path, name, text):
@@ -117,9 +117,9 @@ def test_corrections():
 def test_names_and_skips_broken_pictures(made_folder, tmp_path):
     rows = labels.read_folder(made_folder, pytest.fail)[:2]
     broken = tmp_path / 'broken.jpg'
-    broken.write_bytes(b'\xff\xd8 not a picture')
+    broken.write_bytes(b'\xff\xd8 not an image')
     said = []
-    found = pictures.load(
+    found = dataset.load(
         [*rows, _row(broken, False), _row(tmp_path / 'gone.jpg', False)],
         said.append,
         progress=False,
@@ -130,17 +130,17 @@ def test_names_and_skips_broken_pictures(made_folder, tmp_path):
 
 def test_large_pictures_shrink_with_their_labels(made_folder):
     row = labels.read_folder(made_folder, pytest.fail)[1]
-    (whole,) = pictures.load([row], pytest.fail, progress=False)
-    (half,) = pictures.load([row], pytest.fail, progress=False, longest_side=100)
+    (whole,) = dataset.load([row], pytest.fail, progress=False)
+    (half,) = dataset.load([row], pytest.fail, progress=False, longest_side=100)
     assert half.levels[0].shape == (75, 100, 3)
     np.testing.assert_allclose(half.boxes * 2, whole.boxes, rtol=1e-5)
 
 
 def test_a_picture_stays_in_its_part(made_folder):
     rows = labels.read_folder(made_folder, pytest.fail)
-    kept, held = pictures.split(rows, 0.3)
+    kept, held = dataset.split(rows, 0.3)
     assert len(kept) + len(held) == len(rows) and kept and held
-    again = pictures.split(rows[5:], 0.3)[1]
+    again = dataset.split(rows[5:], 0.3)[1]
     assert {row.file for row in again} == {row.file for row in held} & {
         row.file for row in rows[5:]
     }

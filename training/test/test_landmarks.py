@@ -14,26 +14,26 @@ from training import labels, landmarks
 FACE = np.array([[230.0, 215], [310, 210], [270, 260], [235, 300], [310, 295]])
 
 
-def looks(spread: float, count: int = 9) -> np.ndarray:
+def views(spread: float, count: int = 9) -> np.ndarray:
     random = np.random.default_rng(1)
     return FACE + random.normal(0, spread, (count, 5, 2))
 
 
 def test_the_median_of_what_agrees():
-    found = landmarks.agreed(looks(3.0))
+    found = landmarks.agreed(views(3.0))
     assert np.abs(found - FACE).max() < 4
 
 
 def test_one_that_is_far_off_changes_little():
-    answers = looks(1.0)
-    answers[0] += 40
-    assert np.abs(landmarks.agreed(answers) - FACE).max() < 3
+    seen = views(1.0)
+    seen[0] += 40
+    assert np.abs(landmarks.agreed(seen) - FACE).max() < 3
 
 
 def test_what_differs_or_was_hardly_seen_is_unknown():
-    assert landmarks.agreed(looks(25.0)) is None
-    assert landmarks.agreed(looks(1.0, count=2)) is None
-    assert landmarks.agreed(looks(1.0, count=0)) is None
+    assert landmarks.agreed(views(25.0)) is None
+    assert landmarks.agreed(views(1.0, count=2)) is None
+    assert landmarks.agreed(views(1.0, count=0)) is None
 
 
 @pytest.mark.parametrize('drop', [False, True])
@@ -56,7 +56,7 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
             ]
         )
     )
-    out = tmp_path / 'anew' / 'labels.json'
+    out = tmp_path / 'again' / 'labels.json'
     model = shared_dir / 'models' / 'yunet_n_320_320.onnx'
     assert (
         landmarks.main(

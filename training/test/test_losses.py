@@ -49,7 +49,13 @@ def batch_of(boxes, points=None, ignore=None, teacher=None):
         points = torch.tensor(points).reshape(1, count, 5, 2)
     unsure = torch.tensor([ignore or [False] * count])
     return Batch(
-        torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), boxes, points, ~unsure, unsure, teacher
+        torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8),
+        boxes,
+        points,
+        ~unsure,
+        unsure,
+        torch.zeros_like(unsure),
+        teacher,
     )
 
 
@@ -69,12 +75,12 @@ def test_decodes_as_the_package_does():
 def test_cells_answer_for_the_face_that_they_predict():
     cells = decode(outputs_for(BOX, POINTS))
     owner = assign(cells, batch_of([BOX, [0, 0, 9, 9]]).boxes, torch.tensor([[True, False]]))
-    centres = cells.corners + cells.strides[:, None] / 2
+    centers = cells.corners + cells.strides[:, None] / 2
     taken = owner[0] == 0
     assert 3 <= taken.sum() <= 10
     assert (owner[0] != 1).all()
     low, high = torch.tensor(BOX[:2]), torch.tensor(BOX[2:])
-    assert ((centres[taken] > low) & (centres[taken] < high)).all()
+    assert ((centers[taken] > low) & (centers[taken] < high)).all()
 
 
 def test_no_face_leaves_all_cells_free():

@@ -43,7 +43,7 @@ def test_by_hand():
     # One of two faces, at full precision.
     assert result.average_precision == pytest.approx(0.5)
     assert result.recall == pytest.approx(0.5)
-    assert (result.faces, result.empty_pictures, result.false_alarms) == (2, 1, 1)
+    assert (result.faces, result.empty_images, result.false_alarms) == (2, 1, 1)
     assert result.precision_at == pytest.approx(1 / 3)
     assert measure(labels, seen, [(320, 240)] * 2, threshold=0.8).false_alarms == 0
 
@@ -53,7 +53,7 @@ def test_ignored_and_tiny_faces_neither_help_nor_harm():
     seen = [found([[0, 0, 40, 40], [100, 100, 108, 108]], [0.9, 0.8])]
     assert measure(labels, seen, [(320, 240)]).faces == 0
     assert measure(labels, seen, [(320, 240)]).average_precision == 0
-    # The picture is half as large, so the face counts as 16 px.
+    # The image is half as large, so the face counts as 16 px.
     larger = measure(labels, seen, [(160, 120)])
     assert (larger.faces, larger.average_precision) == (1, 1.0)
 
@@ -116,7 +116,7 @@ def test_agrees_with_the_yardstick(shared_dir):
             }
         )
     precision, recall, faces = yardstick.average_precision(rows, guesses, 12, 320)
-    ours = measure(labels, seen, sizes)
-    assert ours.average_precision == pytest.approx(precision, abs=1e-4)
-    assert ours.recall == pytest.approx(recall, abs=1e-4)
-    assert ours.faces == faces
+    own = measure(labels, seen, sizes)
+    assert own.average_precision == pytest.approx(precision, abs=1e-4)
+    assert own.recall == pytest.approx(recall, abs=1e-4)
+    assert own.faces == faces

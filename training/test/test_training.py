@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training end to end, in small, on made pictures."""
+"""Training end to end, in small, on made images."""
 
 import csv
 import importlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from face_tracking.errors import UserError
-from training import calibrate, checkpoint, evaluate, labels, pictures, plots
+from training import calibrate, checkpoint, dataset, evaluate, labels, plots
 from training.batches import Batches
 from training.compose import Composer, scenes
 from training.train import HARDEST, Options, Run, learning_rate, read_data, scene_hardness, train
@@ -27,7 +29,7 @@ def options(folder, out, **changes) -> Options:
                 'steps': 8,
                 'batch': 4,
                 'size': '64x64,96x64',
-                'rate': 5e-3,
+                'learning_rate': 5e-3,
                 'warm_up': 2,
                 'checkpoint_every': 4,
                 'validate_every': 4,
@@ -54,7 +56,7 @@ def test_a_few_steps_bring_the_loss_down(made_folder, tmp_path):
     opts = options(made_folder, tmp_path, warm_up=5, steps=25)
     batch = Batches([Composer(read_data(opts, pytest.fail)[0], 64, 64)], 8, seed=1)[0]
     fresh = Run(opts)
-    totals = [fresh.learn(batch)['total'] for _ in range(opts.steps)]
+    totals = [fresh.train_step(batch)['total'] for _ in range(opts.steps)]
     assert min(totals[-3:]) < 0.8 * totals[0]
 
 
@@ -76,9 +78,9 @@ def test_resuming_is_the_same_as_never_stopping(made_folder, tmp_path):
     resumed = run(parts, resume=True)
     assert resumed.step == whole.step == 8
     for name in ('network', 'average'):
-        ours, theirs = (getattr(one, name).state_dict() for one in (whole, resumed))
-        for key, value in ours.items():
-            assert torch.equal(value, theirs[key]), f'{name} differs in {key}'
+        own, other = (getattr(one, name).state_dict() for one in (whole, resumed))
+        for key, value in own.items():
+            assert torch.equal(value, other[key]), f'{name} differs in {key}'
     assert (
         rows(tmp_path / 'whole')[-1]['validation_ap']
         == rows(tmp_path / 'parts')[-1]['validation_ap']
@@ -89,7 +91,9 @@ def test_fine_tuning_starts_from_the_given_weights(made_folder, tmp_path):
     first = run(options(made_folder, tmp_path / 'a', steps=3))
     weights = tmp_path / 'a' / 'weights.safetensors'
     start = run(
-        options(made_folder, tmp_path / 'b', init=str(weights), steps=1, rate=1e-9, warm_up=0)
+        options(
+            made_folder, tmp_path / 'b', init=str(weights), steps=1, learning_rate=1e-9, warm_up=0
+        )
     )
     for (key, value), other in zip(
         first.average.named_parameters(), start.network.parameters(), strict=True
@@ -135,10 +139,10 @@ def test_measures_what_it_trained(made_folder, tmp_path, capsys):
 
 
 def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
-    shown = pictures.load(labels.read_folder(made_folder, print), print)
+    shown = dataset.load(labels.read_folder(made_folder, print), print)
     rows = [
         {
-            'file': picture.file.relative_to(made_folder).as_posix(),
+            'file': sample.file.relative_to(made_folder).as_posix(),
             'faces': [
                 {
                     'box': [float(x) for x in (*box[:2], *box[2:] - box[:2])],
@@ -146,19 +150,19 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
                     'landmarks': points.ravel().tolist(),
                 }
                 for box, points, ignore in zip(
-                    picture.boxes, picture.landmarks, picture.ignore, strict=True
+                    sample.boxes, sample.landmarks, sample.ignore, strict=True
                 )
                 if not ignore
             ],
         }
-        for picture in shown
+        for sample in shown
     ]
     found = tmp_path / 'found.json'
     found.write_text(json.dumps(rows))
     assert evaluate.main(['--data', str(made_folder), '--detections', str(found)]) == 0
     told = capsys.readouterr().out
     assert 'average precision  1.0000' in told and 'median 0.0000' in told
-    # Annotations written anew name pictures in full, and not every face has landmarks.
+    # Annotations written again name images in full, and not every face has landmarks.
     rows[0]['file'] = str(made_folder / rows[0]['file'])
     for face in [face for row in rows for face in row['faces']][1:]:
         face['landmarks'] = None
@@ -179,7 +183,7 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     (elsewhere / 'labels.json').write_text(json.dumps(anew))
     assert (
         evaluate.main(
-            ['--data', str(elsewhere), '--pictures', str(made_folder), '--detections', str(found)]
+            ['--data', str(elsewhere), '--images', str(made_folder), '--detections', str(found)]
         )
         == 0
     )
@@ -229,7 +233,9 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 
 def test_the_rate_warms_up_and_falls():
-    opts = Options(data='', out='', steps=100, warm_up=10, rate=1.0, rate_end=0.1)
+    opts = Options(
+        data='', out='', steps=100, warm_up=10, learning_rate=1.0, final_learning_rate=0.1
+    )
     rates = [learning_rate(opts, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0)
     assert np.all(np.diff(rates[10:]) < 0) and rates[-1] == pytest.approx(0.1, abs=0.01)
@@ -262,3 +268,61 @@ def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
     assert command.main(filled) == 2
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.startswith(f'{arguments[0]}: ') and len(error) < 300
+
+
+def test_a_network_is_widened_before_training_and_loaded_by_its_shapes(made_folder, tmp_path):
+    first = run(options(made_folder, tmp_path / 'a', steps=1))
+    weights = str(tmp_path / 'a' / 'weights.safetensors')
+    run(options(made_folder, tmp_path / 'b', steps=1, init=weights, width='28,56,112'))
+    loaded = checkpoint.load_network(tmp_path / 'b' / 'weights.safetensors')
+    assert loaded.widths == (28, 56, 112)
+    assert first.network.widths == (24, 48, 96)
+
+
+def test_the_clock_ends_a_run(made_folder, tmp_path):
+    opts = options(made_folder, tmp_path, steps=1000, minutes=0.02)
+    assert 0 < run(opts).step < 1000
+    assert rows(tmp_path)[-1]['validation_ap'] != ''
+    assert learning_rate(opts, 500, seconds=0.02 * 60) == 0
+
+
+def test_two_processes_take_one_step_together_and_resume(made_folder, tmp_path):
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc-per-node',
+        '2',
+        '--master-port',
+        '29611',
+        '-m',
+        'training.train',
+        '--data',
+        str(made_folder),
+        '--out',
+        str(tmp_path / 'run'),
+        '--batch',
+        '2',
+        '--size',
+        '64x64',
+        '--workers',
+        '0',
+        '--threads',
+        '1',
+        '--device',
+        'cpu',
+        '--checkpoint-every',
+        '2',
+        '--warm-up',
+        '1',
+    ]
+    for steps, further in ((2, []), (4, ['--resume'])):
+        done = subprocess.run(
+            [*command, '--steps', str(steps), *further],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert checkpoint.load_state(tmp_path / 'run' / 'state.pt')['step'] == steps
+    assert [row['step'] for row in rows(tmp_path / 'run')] == ['2', '4']

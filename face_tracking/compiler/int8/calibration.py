@@ -137,7 +137,7 @@ def with_all_maps(network: Network) -> Network:
                 (Part(name, 0, shape.channels),),
             )
         )
-    return Network(network.layers, outputs, network.shapes)
+    return replace(network, outputs=outputs)
 
 
 class _Prober:
@@ -190,7 +190,8 @@ def calibrate_model(
     rgb = described.color == 'rgb'
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
-    pixels = Pixels(tuple(described.mean[::-1] if rgb else described.mean), described.scale)
+    mean = tuple(described.mean[::-1] if rgb else described.mean)
+    pixels = Pixels(mean, described.scale).before(network)
     used = 0
 
     def counted() -> Iterable[np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 from face_tracking.detection.families import (
     anchor_free,
     blazeface,
+    embedding,
     retinaface,
     scrfd,
     ultra_light,
@@ -21,7 +22,7 @@ from face_tracking.detection.families.base import Decoder, Family, Shapes
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (yunet, anchor_free, ultra_light, scrfd, retinaface, yolo_face, blazeface)
+    for module in (yunet, anchor_free, ultra_light, scrfd, retinaface, yolo_face, blazeface, embedding)
 }
 """The families by the name of their decoder, in the order in which networks are recognized."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training pictures in memory, decoded once, with smaller copies for shrinking."""
+"""The training images in memory, decoded once, with smaller copies for shrinking."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +20,8 @@ SMALLEST_LEVEL = 24
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture and what is annotated in it.
+class Sample:
+    """An image and what is annotated in it.
 
     :param file: where it is.
     :param levels: uint8 (H, W, 3) BGR, then halves of it, each averaged from the one before.
@@ -40,43 +41,73 @@ class Picture:
     weights: np.ndarray
     points_only: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        image: np.ndarray,
+        boxes: np.ndarray,
+        landmarks: np.ndarray,
+        ignore: np.ndarray,
+        **further: Any,
+    ) -> Sample:
+        """Return the sample of an image whose faces are drawn alike often."""
+        weights = np.ones(len(boxes), np.float32)
+        return cls(file, _pyramid(image), boxes, landmarks, ignore, weights, **further)
 
-def load(rows: Iterable[Annotated], warn: Callable[[str], None], progress: bool = True,
-         longest_side: int | None = LONGEST_SIDE) -> list[Picture]:
-    """Decode the pictures of ``rows``; one that cannot be is named to ``warn`` and skipped.
 
-    :param longest_side: larger pictures are scaled down to this, pixels; None keeps them.
+def load(
+    rows: Iterable[Annotated],
+    warn: Callable[[str], None],
+    progress: bool = True,
+    longest_side: int | None = LONGEST_SIDE,
+) -> list[Sample]:
+    """Decode the images of ``rows``; one that cannot be is named to ``warn`` and skipped.
+
+    :param longest_side: larger images are scaled down to this, pixels; None keeps them.
     """
-    pictures = []
-    for row in tqdm(list(rows), desc='pictures', unit='', disable=not progress):
+    samples = []
+    for row in tqdm(list(rows), desc='images', unit='', disable=not progress):
         image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
         if image is None:
-            warn(f'skipped picture {row.file}: '
-                 + ('it cannot be decoded' if row.file.is_file() else 'there is no such file'))
+            warn(
+                f'skipped image {row.file}: '
+                + ('it cannot be decoded' if row.file.is_file() else 'there is no such file')
+            )
             continue
         scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        pictures.append(Picture(row.file, _pyramid(image), row.boxes * np.float32(scale),
-                                row.landmarks * np.float32(scale), row.ignore,
-                                row.weights, row.points_only))
-    return pictures
+        samples.append(
+            Sample(
+                row.file,
+                _pyramid(image),
+                row.boxes * np.float32(scale),
+                row.landmarks * np.float32(scale),
+                row.ignore,
+                row.weights,
+                row.points_only,
+            )
+        )
+    return samples
 
 
 def split(rows: list[Annotated], fraction: float) -> tuple[list[Annotated], list[Annotated]]:
-    """Return the training and the validation part, by a hash of each picture's name.
+    """Return the training and the validation part, by a hash of each image's name.
 
-    A picture stays in its part whatever is added or removed around it.
+    An image stays in its part whatever is added or removed around it.
     """
     held = [_hash(row) < fraction for row in rows]
-    return ([row for row, is_held in zip(rows, held, strict=True) if not is_held],
-            [row for row, is_held in zip(rows, held, strict=True) if is_held])
+    return (
+        [row for row, is_held in zip(rows, held, strict=True) if not is_held],
+        [row for row, is_held in zip(rows, held, strict=True) if is_held],
+    )
 
 
 def _hash(row: Annotated) -> float:
     name = f'{row.file.parent.name}/{row.file.name}'
     digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], 'big') / 2 ** 32
+    return int.from_bytes(digest[:4], 'big') / 2**32
 
 
 def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -84,6 +115,6 @@ def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
     while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
         height, width = levels[-1].shape[:2]
         # Odd edges are cut, so that a level is exactly half the one before.
-        even = levels[-1][:height // 2 * 2, :width // 2 * 2]
+        even = levels[-1][: height // 2 * 2, : width // 2 * 2]
         levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
     return tuple(levels)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training static quantisation to int8, for TorchScript.
+"""Post-training static quantization to int8, for TorchScript.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", 2018. Kernels are quantised per channel, maps per tensor, by
-histograms over calibration pictures. The three prediction convolutions stay in float: their
+Integer-Arithmetic-Only Inference", 2018. Kernels are quantized per channel, maps per tensor, by
+histograms over calibration images. The three prediction convolutions stay in float: their
 sixteen channels (logits, offsets, log sizes) share no useful scale, and they are 3% of the work.
 """
 
@@ -23,7 +23,7 @@ from training.network import DeployedNetwork
 HEADS = ('head8', 'head16', 'head32')
 
 
-def quantised(
+def quantized(
     network: DeployedNetwork, images: Sequence[np.ndarray], progress: bool = True
 ) -> torch.jit.ScriptModule:
     """Return ``network`` in int8, traced for the size of the ``images``.
@@ -33,16 +33,16 @@ def quantised(
 
     :param images: for calibration, uint8 (H, W, 3) BGR, all of one size.
     """
-    return quantised_on(network, [_tensor(image) for image in images], HEADS, progress)
+    return quantized_on(network, [_tensor(image) for image in images], HEADS, progress)
 
 
-def quantised_on(
+def quantized_on(
     network: nn.Module,
     tensors: Sequence[torch.Tensor],
     floats: Sequence[str],
     progress: bool = False,
 ) -> torch.jit.ScriptModule:
-    """Return any network in int8, as :func:`quantised`.
+    """Return any network in int8, as :func:`quantized`.
 
     :param tensors: for calibration, inputs of the network, all of one size.
     :param floats: names of the modules that stay in float.

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that never outlive their parent and do not receive its Ctrl-C.
+
+A terminal sends Ctrl-C to the whole process group, and a killed parent leaves its children
+running. A child started here has a session of its own, and the kernel kills it when the thread
+that started it ends, for whatever reason.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# Runs in the child, which then becomes the program. Code between fork and exec in this process
+# (preexec_fn) could deadlock while other threads run.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)  # the parent has ended before that
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """Start a program that the kernel kills when the calling thread ends.
+
+    :param command: the program and its arguments; one that does not exist ends with status 1.
+    :param options: further arguments of ``subprocess.Popen``.
+    """
+    launcher = [sys.executable, '-I', '-S', '-c', _LAUNCHER, str(os.getpid()), *command]
+    return subprocess.Popen(launcher, start_new_session=True, **options)

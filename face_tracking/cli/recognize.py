@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say who is in images.
+
+Takes image files and folders. Without --json it prints a line for each face: file, name,
+similarity, and x, y, width and height in pixels. The name is "unknown" for a face that is nobody's
+who is enrolled, and "unclear" for one that is not seen well enough, with the reason.
+
+Exit code 1: nobody was recognized in any image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from face_tracking.cli import recognition_arguments
+from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from face_tracking.detector import FaceDetector
+    from face_tracking.recognition.recognizer import FaceRecognizer, FaceView
+
+_UNCLEAR = 'unclear'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument('images', nargs='+', type=Path, help='image files or folders')
+    parser.add_argument(
+        '--json', metavar='FILE', help='write the faces there; - is the standard output'
+    )
+    recognition_arguments.add_recognition_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Recognize, write, and report how many were recognized."""
+    from face_tracking.cli.output import write_rows
+
+    files = recognition_arguments.image_files(args.images)
+    rows: list[dict[str, Any]] = []
+    with (
+        recognition_arguments.opened_recognizer(args) as recognizer,
+        recognition_arguments.opened_detector() as detector,
+    ):
+        for file in files:
+            try:
+                rows.append(_recognize(recognizer, detector, file))
+            except UserError as error:
+                print(f'skipped: {error}', file=sys.stderr)
+    if not rows:
+        raise UserError('none of the images can be read', 'check the files named above')
+    if args.json:
+        write_rows(args.json, rows)
+    else:
+        _print(rows)
+    names = [face['name'] for row in rows for face in row['faces']]
+    known = sum(name not in ('unknown', _UNCLEAR) for name in names)
+    print(f'{known} of {len(names)} faces in {len(rows)} images recognized', file=sys.stderr)
+    return 0 if known else 1
+
+
+def _recognize(recognizer: FaceRecognizer, detector: FaceDetector, file: Path) -> dict[str, Any]:
+    from face_tracking.camera.image_folder import read_image
+
+    image = read_image(file)
+    found = detector.detect(image)
+    faces: list[dict[str, Any]] = []
+    for row in range(len(found)):
+        view = recognizer.look_at(image, found.boxes[row], float(found.scores[row]))
+        x1, y1, x2, y2 = found.boxes[row].tolist()
+        faces.append({'box': [x1, y1, x2 - x1, y2 - y1], **_name(recognizer, view)})
+    return {'file': str(file), 'faces': faces}
+
+
+def _name(recognizer: FaceRecognizer, view: FaceView) -> dict[str, Any]:
+    """Return name and similarity of one view, and the reasons where it is unclear."""
+    from face_tracking.recognition.identity import name_of_view
+
+    if view.embedding is None:
+        return {'name': _UNCLEAR, 'similarity': 0.0, 'reasons': list(view.reasons)}
+    match = name_of_view(recognizer.gallery, recognizer.options, view.embedding)
+    return {'name': match.name, 'similarity': round(match.similarity, 4)}
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        for face in row['faces']:
+            numbers = ' '.join(f'{value:.1f}' for value in face['box'])
+            reasons = '\t' + ', '.join(face['reasons']) if 'reasons' in face else ''
+            print(f'{row["file"]}\t{face["name"]}\t{face["similarity"]:.3f}\t{numbers}{reasons}')

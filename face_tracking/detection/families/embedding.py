@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that embed aligned faces; they detect nothing, and `face_tracking.recognition` uses them.
+
+They are listed here so that one file format describes all networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from face_tracking.detection.families.base import Decoder, Family, Shapes
+from face_tracking.errors import UserError
+
+EMBEDDING = 'embedding'
+SFACE_THRESHOLD = 0.363
+"""Cosine from which OpenCV takes two of SFace's embeddings for one person."""
+
+
+def _no_decoder(width: int, height: int, **_: Any) -> Decoder:
+    raise UserError(
+        'the network embeds aligned faces, it does not detect any',
+        'give it as recognition_model, and a face detector as model',
+    )
+
+
+def _recognize(outputs: Shapes, size: tuple[int, int]) -> dict[str, Any] | None:
+    """Recognize SFace (Zhong et al., "SFace: Sigmoid-constrained hypersphere loss", 2021)."""
+    if dict(outputs) != {'fc1': (1, 128)}:
+        return None
+    return {
+        'decoder_options': {'threshold': SFACE_THRESHOLD},
+        'outputs': ('fc1',),
+        'color': 'rgb',
+        'size_multiple': 112,
+    }
+
+
+FAMILY = Family(EMBEDDING, _no_decoder, _recognize)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From faces seen in images to events, and from events to actions."""

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The anonymizer node: the camera's image with faces hidden, on ``/faces/anonymized``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from sensor_msgs.msg import CompressedImage, Image
+
+from face_tracking.anonymize import ALL
+from face_tracking.nodes.diagnostics import OK, WARN, Report
+from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.live_view import LiveView, View, ViewOptions
+from face_tracking.nodes.node_base import SENSOR_DATA, FaceNode
+from face_tracking.nodes.shared_options import JpegOptions
+from face_tracking.nodes.spin import run
+from face_tracking.options import with_default
+
+
+@dataclass(frozen=True)
+class AnonymizerParameters(ViewOptions, JpegOptions):
+    """The parameters of the anonymizer node."""
+
+    blur: str = with_default(ViewOptions, 'blur', ALL)
+    draw_faces: bool = with_default(ViewOptions, 'draw_faces', False)
+
+
+class AnonymizerNode(FaceNode[AnonymizerParameters]):
+    """Publishes while somebody listens."""
+
+    def __init__(self, **options: Any):
+        super().__init__('anonymizer_node', AnonymizerParameters, **options)
+        self._raw = self.create_publisher(Image, 'faces/anonymized', SENSOR_DATA)
+        self._compressed = self.create_publisher(
+            CompressedImage, 'faces/anonymized/compressed', SENSOR_DATA
+        )
+        self._view = LiveView(self, self.store.get(AnonymizerParameters), self._on_view)
+        self.create_timer(0.25, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.start()
+
+    def apply(self, changed: set[str]) -> None:
+        """Take over whose faces are hidden."""
+        self._view.options = self.parameters
+
+    def close(self) -> bool:
+        """Stop the thread."""
+        return self._view.close()
+
+    def report(self, report: Report) -> None:
+        """Say how many images pass."""
+        rate, values = self.meter.take()
+        report.values.update(values, blur=self.parameters.blur)
+        if not self._view.watched:
+            report.say(OK, 'nobody listens')
+        elif rate == 0:
+            report.say(WARN, 'no images with tracks received')
+
+    def _on_timer(self) -> None:
+        wanted = bool(
+            self._raw.get_subscription_count() or self._compressed.get_subscription_count()
+        )
+        if wanted != self._view.watched:
+            self._view.watch(wanted)
+
+    def _on_view(self, view: View) -> None:
+        header = to_header(view.frame.stamp, view.frame.frame_id)
+        if self._raw.get_subscription_count():
+            self._raw.publish(to_image(view.image, header))
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(
+                to_compressed(view.image, header, self.parameters.jpeg_quality)
+            )
+        self.meter.add({'latency': self.age(view.frame.stamp)})
+
+
+def build() -> list[FaceNode[Any]]:
+    """Return the node."""
+    return [AnonymizerNode()]
+
+
+def main() -> int:
+    """Run the anonymizer node alone."""
+    return run(build)

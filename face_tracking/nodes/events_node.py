@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The events node: who arrived, left, was recognized or looked here, and what is done about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.errors import UserError
+from face_tracking.events.action_file import ActionConfig, read_action_file
+from face_tracking.events.event import FaceEvent, ObservedFace
+from face_tracking.events.event_detector import EventDetector, EventTiming
+from face_tracking.events.event_json import event_to_json
+from face_tracking.events.rules import RuleTable
+from face_tracking.nodes.bounded_subscription import BoundedSubscription
+from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.images import to_header
+from face_tracking.nodes.messages import tracks_from_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.people_messages import (
+    Names,
+    attention_from_message,
+    events_to_message,
+    names_from_message,
+    observed_faces,
+)
+from face_tracking.nodes.rule_actions import RuleActions
+from face_tracking.nodes.shared_options import ActionFileOptions
+from face_tracking.nodes.spin import run
+from face_tracking.options import Options, option
+
+_SILENCE = 1.0  # seconds without tracks after which nobody is seen
+_FORGET = 2.0  # seconds for which names and attention hold
+
+
+@dataclass(frozen=True)
+class EventTimingOptions(Options):
+    """Minimum times before a change is an event."""
+
+    arrive_after: float = option(0.5, 'Seconds a face must be visible to have arrived', 0, 60)
+    leave_after: float = option(3.0, 'Seconds a face must be missing to have left', 0, 3600)
+    recognize_after: float = option(0.3, 'Seconds a name must hold to be reported', 0, 60)
+    look_after: float = option(0.6, 'Seconds a person must look at the camera', 0, 60)
+    look_away_after: float = option(1.0, 'Seconds a person must look elsewhere', 0, 60)
+    count_after: float = option(0.5, 'Seconds a number of people must hold', 0, 60)
+
+
+@dataclass(frozen=True)
+class EventsParameters(EventTimingOptions, ActionFileOptions):
+    """The parameters of the events node."""
+
+    event_rate: float = option(
+        10.0, 'Rate at which tracks are examined, in Hz; tracks between are ignored', 1.0, 60.0
+    )
+    run_rules: bool = option(
+        True, 'Carry out the rules of actions_file; false = only publish events'
+    )
+
+
+class EventsNode(FaceNode[EventsParameters]):
+    """Turns tracks, names and attention into events, and events into actions."""
+
+    def __init__(self, **options: Any):
+        super().__init__('events_node', EventsParameters, **options)
+        self._typed = self.create_publisher(Detection2DArray, 'faces/events', RELIABLE)
+        self._json = self.create_publisher(String, 'faces/events/json', RELIABLE)
+        self._names: Names = {}
+        self._attention: dict[str, bool] = {}
+        self._heard = dict.fromkeys(('tracks', 'names', 'attention'), float('-inf'))
+        self._image_size: tuple[int, int] | None = None
+        self._infos: BoundedSubscription[CameraInfo] | None = None
+        self._problem: UserError | None = None
+        self._last_event = ''
+        self._config = ActionConfig()
+        self._rules = RuleTable()
+        self._actions: RuleActions | None = None
+        self._detector = EventDetector(self._timing())
+        self._load()
+        period = 1 / self.parameters.event_rate
+        self._tracks = BoundedSubscription(
+            self, Detection2DArray, 'faces/tracks', self._on_tracks, period=period
+        )
+        BoundedSubscription(self, Detection2DArray, 'faces/people', self._on_names, period=period)
+        BoundedSubscription(
+            self, Detection2DArray, 'faces/attention', self._on_attention, period=period
+        )
+        self.create_service(Trigger, '~/reload', self._on_reload)
+        self.create_timer(0.5, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.start()
+
+    def apply(self, changed: set[str]) -> None:
+        """Take over other times; visits go on."""
+        self._detector.timing = self._timing()
+        self._tracks.period = 1 / self.parameters.event_rate
+
+    def close(self) -> bool:
+        """End commands and switch pins off."""
+        if self._actions is not None:
+            self._actions.close()
+            self._actions = None
+        return True
+
+    def report(self, report: Report) -> None:
+        """Say how many people are there and what happened last."""
+        _, values = self.meter.take()
+        report.values.update(
+            values,
+            people=str(len(self._detector.present())),
+            rules=str(len(self._rules.rules)),
+            suppressed=str(self._rules.suppressed),
+            last_event=self._last_event,
+        )
+        if self._problem is not None:
+            report.say(ERROR, str(self._problem))
+        elif time.monotonic() - self._heard['tracks'] > _SILENCE:
+            report.say(WARN, 'no tracks received')
+        elif self._config.zones and self._image_size is None:
+            report.say(WARN, 'no camera/camera_info received: zones cannot be located')
+
+    def _timing(self) -> EventTiming:
+        options = self.store.get(EventTimingOptions)
+        return EventTiming(**{name: getattr(options, name) for name in vars(options)})
+
+    def _load(self) -> None:
+        """Read the file; keep what was in use where it cannot be used."""
+        path = self.parameters.actions_file
+        try:
+            config = read_action_file(path) if path else ActionConfig()
+            actions = RuleActions(self, config)
+        except UserError as error:
+            self._problem = error
+            self.get_logger().error(str(error))
+            return
+        if self._actions is not None:
+            self._actions.close()
+        self._config, self._actions, self._problem = config, actions, None
+        self._rules = RuleTable(config.rules)
+        if config.zones != self._detector.zones:
+            self._detector = EventDetector(self._timing(), config.zones)
+        if config.zones and self._infos is None:
+            self._infos = BoundedSubscription(
+                self,
+                CameraInfo,
+                'camera/camera_info',
+                self._on_camera_info,
+                SENSOR_DATA,
+                period=1.0,
+            )
+
+    def _on_reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._load()
+        response.success = self._problem is None
+        response.message = str(self._problem or f'{len(self._rules.rules)} rules')
+        return response
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if message.width and message.height:
+            self._image_size = message.width, message.height
+
+    def _on_names(self, message: Detection2DArray) -> None:
+        self._names, self._heard['names'] = names_from_message(message), time.monotonic()
+
+    def _on_attention(self, message: Detection2DArray) -> None:
+        self._attention = attention_from_message(message)
+        self._heard['attention'] = time.monotonic()
+
+    def _on_tracks(self, message: Detection2DArray) -> None:
+        now = time.monotonic()
+        tracks, unusable = tracks_from_message(message)
+        if unusable:
+            self.meter.count('unusable boxes', unusable)
+        self._heard['tracks'] = now
+        names = self._names if now - self._heard['names'] < _FORGET else {}
+        attention = self._attention if now - self._heard['attention'] < _FORGET else {}
+        faces = observed_faces(tracks, names, attention)
+        self._update(faces, now, max(tracks.stamp, 0), message.header.frame_id)
+        self.meter.add(
+            {'examine': 1e3 * (time.monotonic() - now), 'latency': self.age(tracks.stamp)}
+        )
+
+    def _on_timer(self) -> None:
+        """Notice that people left where no tracks are received any more."""
+        now = time.monotonic()
+        if now - self._heard['tracks'] > _SILENCE:
+            self._update([], now, max(self.now(), 0), '')
+
+    def _update(self, faces: list[ObservedFace], now: float, stamp: int, frame_id: str) -> None:
+        events = self._detector.update(faces, now, stamp, self._image_size)
+        if not events:
+            return
+        self._typed.publish(events_to_message(events, to_header(stamp, frame_id)))
+        for event in events:
+            self._last_event = event.kind
+            self.meter.count(event.kind)
+            self._json.publish(String(data=event_to_json(event)))
+            if self.parameters.run_rules:
+                self._apply_rules(event, now)
+
+    def _apply_rules(self, event: FaceEvent, now: float) -> None:
+        for rule in self._rules.match(event, now, datetime.now()):
+            self.meter.count('rules applied')
+            for action in rule.actions:
+                if self._actions is not None:
+                    self._actions.apply(action, event)
+
+
+def build() -> list[FaceNode[Any]]:
+    """Return the node."""
+    return [EventsNode()]
+
+
+def main() -> int:
+    """Run the events node alone."""
+    return run(build)

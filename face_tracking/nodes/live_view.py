@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images with the faces in them, for streams: received only while somebody watches.
+
+An image is joined with the tracks of the same stamp. Faces are hidden before anything is drawn,
+and where faces are to be hidden an image without tracks is never shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.anonymize import (
+    BLUR_POLICIES,
+    NOBODY,
+    BlurPolicy,
+    BoxToHide,
+    DelayedHiding,
+)
+from face_tracking.arrays import ImageArray
+from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
+from face_tracking.nodes.bounded_subscription import LARGE, BoundedSubscription
+from face_tracking.nodes.images import from_image, from_time
+from face_tracking.nodes.messages import tracks_from_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.people_messages import Names, names_from_message
+from face_tracking.nodes.worker import Worker
+from face_tracking.options import Options, option
+from face_tracking.visualization import annotate
+
+_WAITING = 4  # images that wait for their tracks
+_PATIENCE = 0.4  # seconds that an image waits for its tracks
+_NAMES_HOLD = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class BlurOptions(Options):
+    """Whose faces are hidden."""
+
+    blur: str = option(
+        NOBODY,
+        'Whose faces are hidden: nobody, all, unknown (everyone without a name), all_but_named '
+        '(everyone but blur_except)',
+        choices=BLUR_POLICIES,
+    )
+    blur_except: str = option(
+        '', 'People whose faces blur = all_but_named shows, separated by commas'
+    )
+    blur_delay: float = option(
+        0.4,
+        'Seconds by which images are delayed where faces are hidden, so that a face is hidden '
+        'before its track is confirmed, too',
+        0.0,
+        3.0,
+    )
+
+
+@dataclass(frozen=True)
+class ViewOptions(BlurOptions):
+    """What a stream shows."""
+
+    view_rate: float = option(15.0, 'Maximum rate of the stream, in images per second', 0.1, 60.0)
+    draw_faces: bool = option(True, 'Draw boxes, ids and names into the stream')
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """An image that is ready to be shown.
+
+    :ivar image: uint8 (height, width, 3), BGR.
+    :ivar frame: the image as it was received.
+    :ivar tracks: the tracked faces, None where none were received.
+    """
+
+    image: ImageArray
+    frame: Frame
+    tracks: Tracks | None
+
+
+class LiveView:
+    """Receives images and tracks while they are watched, and hands on what is to be shown.
+
+    :param node: subscribes.
+    :param options: what is shown; may be replaced at any time.
+    :param handle: called in a thread of its own with each :class:`View`.
+    """
+
+    def __init__(self, node: FaceNode[Any], options: ViewOptions, handle: Callable[[View], None]):
+        self.options = options
+        self._node = node
+        self._handle = handle
+        self._wanted = False
+        self._subscriptions: list[BoundedSubscription[Any]] = []
+        self._images: OrderedDict[int, tuple[float, Frame]] = OrderedDict()
+        self._names: Names = {}
+        self._names_at = float('-inf')
+        self._next = 0.0
+        self._hiding: DelayedHiding[tuple[Frame, Tracks, Names]] = DelayedHiding()
+        self._size: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._worker: Worker[tuple[Frame, Tracks | None]] = Worker(
+            self._show, self._fail, 2, 'view'
+        )
+        # Subscriptions change in the executor's thread only.
+        self._switch = node.create_guard_condition(self._apply)
+
+    @property
+    def watched(self) -> bool:
+        """Whether images are received."""
+        return self._wanted
+
+    def watch(self, wanted: bool) -> None:
+        """Begin or stop to receive images; callable from any thread."""
+        self._wanted = wanted
+        self._switch.trigger()
+
+    def close(self) -> bool:
+        """Stop the thread; return whether it has ended."""
+        return self._worker.close()
+
+    def _apply(self) -> None:
+        if self._wanted == bool(self._subscriptions):
+            return
+        if not self._wanted:
+            for subscription in self._subscriptions:
+                subscription.close()
+            self._subscriptions = []
+            self._images.clear()
+            self._worker.clear()
+            return
+        node = self._node
+        self._hiding.clear()
+        self._subscriptions = [
+            BoundedSubscription(
+                node,
+                Image,
+                'camera/image_raw',
+                self._on_image,
+                SENSOR_DATA,
+                LARGE,
+                wanted=self._is_due,
+            ),
+            BoundedSubscription(
+                node,
+                Detection2DArray,
+                'faces/tracks',
+                self._on_tracks,
+                RELIABLE,
+                wanted=self._images.__contains__,
+            ),
+            BoundedSubscription(
+                node, Detection2DArray, 'faces/people', self._on_names, period=0.1
+            ),
+        ]
+
+    def _is_due(self, stamp: int) -> bool:
+        """Take every image that the rate allows; send on those that waited in vain for tracks."""
+        now = time.monotonic()
+        while self._images:
+            waiting, (since, frame) = next(iter(self._images.items()))
+            if now - since < _PATIENCE and len(self._images) < _WAITING:
+                break
+            del self._images[waiting]
+            if self.options.blur == NOBODY:
+                self._worker.submit((frame, None))
+        if now < self._next:
+            return False
+        period = 1 / self.options.view_rate
+        self._next = max(self._next + period, now - period)
+        return True
+
+    def _on_image(self, message: Image) -> None:
+        self._images[from_time(message.header.stamp)] = time.monotonic(), from_image(message)
+
+    def _on_tracks(self, message: Detection2DArray) -> None:
+        tracks, _ = tracks_from_message(message)
+        _, frame = self._images.pop(tracks.stamp)
+        self._worker.submit((frame, tracks))
+
+    def _on_names(self, message: Detection2DArray) -> None:
+        self._names, self._names_at = names_from_message(message), time.monotonic()
+
+    # The worker's thread.
+
+    def _show(self, work: tuple[Frame, Tracks | None]) -> None:
+        frame, tracks = work
+        names = self._names if time.monotonic() - self._names_at < _NAMES_HOLD else {}
+        if self.options.blur == NOBODY or tracks is None:
+            self._hand_on(frame.image, frame, tracks, names)
+            return
+        if (frame.width, frame.height) != self._size:
+            self._size = frame.width, frame.height
+            self._hiding.clear()
+        self._hiding.delay = round(self.options.blur_delay * self.options.view_rate)
+        policy = BlurPolicy.parse(self.options.blur, self.options.blur_except)
+        faces = [
+            BoxToHide(str(number), tuple(box), names.get(str(number), ('', 0))[0])
+            for number, box in zip(tracks.ids.tolist(), tracks.boxes.tolist(), strict=True)
+        ]
+        for image, tag in self._hiding.push(frame.image, (frame, tracks, names), faces, policy):
+            self._hand_on(image, *tag)
+
+    def _hand_on(
+        self, image: ImageArray, frame: Frame, tracks: Tracks | None, names: Names
+    ) -> None:
+        if self.options.draw_faces and tracks is not None:
+            labels = {
+                number: names[str(number)][0]
+                for number in tracks.ids.tolist()
+                if names.get(str(number), ('', 0))[0]
+            }
+            image = annotate(image, tracks, labels=labels)
+        self._handle(View(image, frame, tracks))
+
+    def _fail(self, error: Exception) -> None:
+        self._node.meter.count('failures')
+        self._node.log_throttled(error)

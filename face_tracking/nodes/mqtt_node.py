@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MQTT node: events, presence and an image for Home Assistant and other subscribers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+
+from face_tracking import __version__
+from face_tracking.errors import UserError
+from face_tracking.events.action_file import read_action_file
+from face_tracking.events.event_json import event_from_json
+from face_tracking.nodes.bounded_subscription import BoundedSubscription
+from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.live_view import LiveView, View, ViewOptions
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.rule_actions import MQTT_TOPIC
+from face_tracking.nodes.shared_options import ActionFileOptions, JpegOptions
+from face_tracking.nodes.spin import run
+from face_tracking.options import option, with_default
+from face_tracking.smart_home.home_assistant import (
+    HOME_ASSISTANT_STATUS,
+    HomeState,
+    TopicNames,
+    discovery,
+    event_payload,
+    safe_id,
+)
+from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
+
+_LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
+_LONGEST_PAUSE = 60.0  # seconds between attempts to start the link
+
+
+@dataclass(frozen=True)
+class MqttParameters(ViewOptions, ActionFileOptions, JpegOptions):
+    """The parameters of the MQTT node."""
+
+    mqtt_host: str = option('localhost', 'Name or address of the MQTT broker', read_only=True)
+    mqtt_port: int = option(
+        0, 'Port of the broker; 0 = 8883 with TLS, 1883 without', 0, 65535, read_only=True
+    )
+    mqtt_username: str = option('', 'User name at the broker; empty = none', read_only=True)
+    mqtt_password_file: str = option(
+        '', 'File whose first line is the password; empty = none', read_only=True
+    )
+    mqtt_tls: bool = option(False, 'Encrypt the connection with TLS', read_only=True)
+    mqtt_ca_file: str = option(
+        '', 'Certificate authority of the broker; empty = those of the system', read_only=True
+    )
+    mqtt_prefix: str = option(
+        'face_tracking', 'First part of the topics; the robot is the second', read_only=True
+    )
+    robot_name: str = option(
+        '', 'Name of the robot for people and topics; empty = the namespace', read_only=True
+    )
+    home_assistant: bool = option(
+        True, "Announce the robot by Home Assistant's discovery", read_only=True
+    )
+    mqtt_image_period: float = option(
+        0.0, 'Seconds between two images on MQTT while people are in view; 0 = no images', 0, 3600
+    )
+    view_rate: float = with_default(ViewOptions, 'view_rate', 5.0)
+
+
+class MqttNode(FaceNode[MqttParameters]):
+    """Joins the topics of ROS and of the broker."""
+
+    def __init__(self, **options: Any):
+        super().__init__('mqtt_node', MqttParameters, **options)
+        name = self.parameters.robot_name or self.get_namespace().strip('/') or 'robot'
+        self._name, self._device = name, f'face_tracking_{safe_id(name)}'
+        self._topics = TopicNames(f'{safe_id(self.parameters.mqtt_prefix)}/{safe_id(name)}')
+        self._state = HomeState(zones=dict.fromkeys(self._zones(), 0))
+        self._lock = threading.Lock()
+        self._problem: UserError | None = None
+        self._link: MqttLink | None = None
+        self._retry_at, self._pause = 0.0, 1.0
+        self._image_at = float('-inf')
+        self._detecting = True
+        self._detector = self.create_client(SetBool, 'detector_node/enable')
+        self._requests: list[bool] = []
+        self._wake = self.create_guard_condition(self._switch_detector)
+        self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
+        BoundedSubscription(self, String, 'faces/events/json', self._on_event)
+        BoundedSubscription(self, String, MQTT_TOPIC, self._on_request)
+        self._open()
+        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.start()
+
+    def apply(self, changed: set[str]) -> None:
+        """Take over what images show."""
+        self._view.options = self.store.get(ViewOptions)
+
+    def close(self) -> bool:
+        """Say that the robot is offline."""
+        ended = self._view.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        return ended
+
+    def report(self, report: Report) -> None:
+        """Say whether the broker is there."""
+        _, values = self.meter.take()
+        report.values.update(values, topics=self._topics.base)
+        if self._link is None and self._problem is not None:
+            report.say(ERROR, str(self._problem))
+        elif self._link is not None and not self._link.connected:
+            report.say(WARN, str(self._problem or 'connecting to the MQTT broker'))
+
+    def _zones(self) -> list[str]:
+        path = self.parameters.actions_file
+        try:
+            return [zone.name for zone in read_action_file(path).zones] if path else []
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return []
+
+    def _open(self) -> None:
+        values = self.parameters
+        options = BrokerOptions(
+            values.mqtt_host,
+            values.mqtt_port,
+            values.mqtt_username,
+            values.mqtt_password_file,
+            values.mqtt_tls,
+            values.mqtt_ca_file,
+        )
+        try:
+            self._link = MqttLink(options, self._topics.status, self._on_connect, self._on_problem)
+        except UserError as error:
+            self._on_problem(error)
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            return
+        self._link.subscribe(self._topics.detection_command, self._on_command)
+        if values.home_assistant:
+            self._link.subscribe(HOME_ASSISTANT_STATUS, self._on_home_assistant)
+
+    # Called in the link's thread.
+
+    def _on_connect(self) -> None:
+        self._problem = None
+        self.get_logger().info(f'connected to MQTT broker {self.parameters.mqtt_host}')
+        self._announce()
+
+    def _on_problem(self, error: UserError) -> None:
+        self._problem = error
+        self.log_throttled(error)
+
+    def _on_home_assistant(self, topic: str, payload: bytes) -> None:
+        if payload == b'online':
+            self._announce()
+
+    def _on_command(self, topic: str, payload: bytes) -> None:
+        if payload not in (b'ON', b'OFF'):
+            self.log_throttled(
+                UserError(f'{payload[:20]!r} was received on {topic}', 'send ON or OFF')
+            )
+            return
+        self._requests.append(payload == b'ON')
+        self._wake.trigger()
+
+    def _announce(self) -> None:
+        if self.parameters.home_assistant:
+            topic, payload = discovery(
+                self._device, self._name, __version__, self._topics, tuple(self._state.zones)
+            )
+            self._send(topic, payload, retain=True)
+        self._publish_state()
+        self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
+
+    # Called in the executor.
+
+    def _on_event(self, message: String) -> None:
+        received = time.monotonic()
+        event = event_from_json(message.data)
+        with self._lock:
+            self._state.take(event)
+        self._send(self._topics.event, event_payload(event))
+        self._publish_state()
+        self.meter.add(
+            {'forward': 1e3 * (time.monotonic() - received), 'latency': self.age(event.stamp)}
+        )
+
+    def _on_request(self, message: String) -> None:
+        """Publish what a rule asks for."""
+        request = json.loads(message.data)
+        topic, payload = request.get('topic'), request.get('payload')
+        if (
+            not isinstance(topic, str)
+            or not 0 < len(topic) <= _LONGEST_TOPIC
+            or any(letter in topic for letter in '+#\0')
+            or topic.startswith('$')
+            or not isinstance(payload, str)
+            or len(payload) > _LONGEST_PAYLOAD
+        ):
+            raise UserError(
+                f'a request that cannot be published was received on {MQTT_TOPIC}',
+                'send {"topic": "a/b", "payload": "text", "retain": false}',
+            )
+        self._send(topic, payload, retain=request.get('retain') is True)
+
+    def _publish_state(self) -> None:
+        with self._lock:
+            messages = self._state.messages(self._topics)
+        for topic, payload in messages.items():
+            self._send(topic, payload, retain=True)
+
+    def _send(self, topic: str, payload: str, retain: bool = False) -> None:
+        if self._link is None or not self._link.publish(topic, payload, retain):
+            self.meter.count('dropped')
+
+    def _switch_detector(self) -> None:
+        requests, self._requests = self._requests, []
+        if not requests:
+            return
+        if not self._detector.service_is_ready():
+            self.log_throttled(
+                UserError('the detector cannot be switched', 'start the detector_node')
+            )
+            return
+        future = self._detector.call_async(SetBool.Request(data=requests[-1]))
+        future.add_done_callback(self._note_switch(requests[-1]))
+
+    def _note_switch(self, wanted: bool) -> Callable[[Any], None]:
+        def note(future: Any) -> None:
+            answer = future.result()
+            if answer is not None and answer.success:
+                self._detecting = wanted
+            self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
+
+        return note
+
+    def _on_timer(self) -> None:
+        if self._link is None and time.monotonic() >= self._retry_at:
+            self._open()
+        period = self.parameters.mqtt_image_period
+        due = (
+            period > 0
+            and self._state.count > 0
+            and self._link is not None
+            and self._link.connected
+            and time.monotonic() - self._image_at >= period
+        )
+        if due != self._view.watched:
+            self._view.watch(due)
+
+    def _on_view(self, view: View) -> None:
+        link = self._link
+        if link is None or time.monotonic() - self._image_at < self.parameters.mqtt_image_period:
+            return
+        self._image_at = time.monotonic()
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self.parameters.jpeg_quality]
+        _, jpeg = cv2.imencode('.jpg', view.image, quality)
+        link.publish_if_connected(self._topics.image, jpeg.tobytes())
+
+
+def build() -> list[FaceNode[Any]]:
+    """Return the node."""
+    return [MqttNode()]
+
+
+def main() -> int:
+    """Run the MQTT node alone."""
+    return run(build)

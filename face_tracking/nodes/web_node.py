@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The web node: the robot's page, ``http://localhost:8080``."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from sensor_msgs.msg import CameraInfo, JointState
+from std_msgs.msg import String
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.errors import UserError
+from face_tracking.events.event import ObservedFace
+from face_tracking.events.event_json import event_from_json, event_to_json
+from face_tracking.nodes.bounded_subscription import BoundedSubscription
+from face_tracking.nodes.diagnostics import ERROR, Report
+from face_tracking.nodes.live_view import LiveView, View, ViewOptions
+from face_tracking.nodes.messages import tracks_from_message
+from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.page_parameters import PageParameters
+from face_tracking.nodes.people_client import NODE as RECOGNIZER
+from face_tracking.nodes.people_client import PeopleClient
+from face_tracking.nodes.people_messages import (
+    Names,
+    attention_from_message,
+    names_from_message,
+    observed_faces,
+)
+from face_tracking.nodes.service_caller import ServiceCaller
+from face_tracking.nodes.shared_options import JpegOptions, token_path
+from face_tracking.nodes.spin import run
+from face_tracking.options import option
+from face_tracking.web.access_control import is_loopback, read_token
+from face_tracking.web.web_options import WebServerOptions, start_web_server
+
+if TYPE_CHECKING:
+    from face_tracking.web.web_server import WebServer
+
+_EVENTS = 50  # that the page lists
+_NODES = 30  # whose diagnostics are shown
+_TEXT = 200  # characters of a value in diagnostics
+_HOLD = 2.0  # seconds for which faces, names and joints are shown
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True)
+class WebParameters(ViewOptions, JpegOptions):
+    """The parameters of the web node."""
+
+    web_host: str = option(
+        '127.0.0.1',
+        'Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = every network, where a '
+        'token is asked for',
+        read_only=True,
+    )
+    web_port: int = option(8080, 'Port to listen on; 0 = any', 0, 65535, read_only=True)
+    web_token_file: str = option(
+        '',
+        'File with the token; it is made where it does not exist; empty = '
+        '~/.local/share/face_tracking/token',
+        read_only=True,
+    )
+    web_max_connections: int = option(
+        64, 'Maximum number of connections at a time', 4, 1000, read_only=True
+    )
+    web_max_viewers: int = option(
+        16, 'Maximum number of clients that watch at a time', 1, 200, read_only=True
+    )
+
+
+class WebNode(FaceNode[WebParameters]):
+    """Serves the page; receives images and states only while somebody looks at it."""
+
+    def __init__(self, **options: Any):
+        super().__init__('web_node', WebParameters, **options)
+        self._server: WebServer | None = None
+        self._problem: UserError | None = None
+        self._retry_at, self._pause = 0.0, 1.0
+        self._lock = threading.Lock()
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self._diagnostics: dict[str, dict[str, Any]] = {}
+        self._faces: tuple[float, list[ObservedFace]] = (0.0, [])
+        self._names: Names = {}
+        self._attention: dict[str, bool] = {}
+        self._head: tuple[float, dict[str, float] | None] = (0.0, None)
+        self._image_size: list[int] | None = None
+        self._people: list[str] | None = None
+        self._followed = False
+        self._state_inputs: list[BoundedSubscription[Any]] = []
+        caller = ServiceCaller(self)
+        self._page_parameters = PageParameters(self, caller)
+        self._people_client = PeopleClient(caller)
+        self._switch = self.create_guard_condition(self._follow)
+        self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
+        BoundedSubscription(self, String, 'faces/events/json', self._on_event)
+        self._open()
+        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.start()
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on, 0 while there is none."""
+        return self._server.port if self._server else 0
+
+    def apply(self, changed: set[str]) -> None:
+        """Take over what is shown."""
+        self._view.options = self.store.get(ViewOptions)
+
+    def close(self) -> bool:
+        """End all connections."""
+        ended = [self._view.close()]
+        if self._server is not None:
+            ended.append(self._server.close())
+            self._server = None
+        return all(ended)
+
+    def report(self, report: Report) -> None:
+        """Say who watches."""
+        _, values = self.meter.take()
+        report.values.update(values)
+        if self._problem is not None:
+            report.say(ERROR, str(self._problem))
+        elif self._server is not None:
+            report.values.update(viewers=str(self._server.viewers), port=str(self._server.port))
+
+    # What the server calls, in threads of its own (RobotPort).
+
+    def state(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        now = time.monotonic()
+        with self._lock:
+            seen, faces = self._faces
+            moved, head = self._head
+            return {
+                'faces': [_face(face) for face in faces] if now - seen < _HOLD else [],
+                'image': self._image_size,
+                'head': head if now - moved < _HOLD else None,
+                'people': self._people,
+                'events': list(self._events),
+                'diagnostics': [self._diagnostics[name] for name in sorted(self._diagnostics)],
+            }
+
+    def watch_images(self, wanted: bool) -> None:
+        """Begin or stop to receive images."""
+        self._view.watch(wanted)
+
+    def watch_state(self, wanted: bool) -> None:
+        """Begin or stop to receive faces and diagnostics."""
+        self._followed = wanted
+        self._switch.trigger()
+
+    def page_parameters(self) -> list[dict[str, Any]]:
+        """Return the parameters that the page offers."""
+        return self._page_parameters.read()
+
+    def change_parameter(self, node: str, name: str, value: bool | int | float | str) -> None:
+        """Set a parameter of a node."""
+        self._page_parameters.set(node, name, value)
+
+    def manage_people(self, action: str, arguments: Mapping[str, str]) -> str:
+        """Enroll, rename or forget."""
+        done = self._people_client.manage(action, arguments)
+        self._read_people()
+        return done
+
+    # Called in the executor.
+
+    def _open(self) -> None:
+        values = self.parameters
+        try:
+            here = is_loopback(values.web_host)
+            token = None if here else read_token(token_path(values.web_token_file))
+            self._server = start_web_server(
+                self,
+                WebServerOptions(
+                    values.web_host,
+                    values.web_port,
+                    token,
+                    values.web_max_connections,
+                    values.web_max_viewers,
+                ),
+            )
+        except UserError as error:
+            if str(error) != str(self._problem):
+                self.get_logger().error(str(error))
+            self._problem = error
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            return
+        self._problem = None
+        host = 'localhost' if is_loopback(values.web_host) else values.web_host
+        secret = '' if here else f', token in {token_path(values.web_token_file)}'
+        self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
+
+    def _follow(self) -> None:
+        if self._followed == bool(self._state_inputs):
+            return
+        if not self._followed:
+            for subscription in self._state_inputs:
+                subscription.close()
+            self._state_inputs = []
+            return
+        detections = Detection2DArray
+        self._state_inputs = [
+            BoundedSubscription(self, detections, 'faces/tracks', self._on_tracks, period=0.2),
+            BoundedSubscription(self, detections, 'faces/people', self._on_names, period=0.2),
+            BoundedSubscription(
+                self, detections, 'faces/attention', self._on_attention, period=0.2
+            ),
+            BoundedSubscription(
+                self, JointState, 'joint_states', self._on_joints, SENSOR_DATA, period=0.2
+            ),
+            BoundedSubscription(
+                self,
+                CameraInfo,
+                'camera/camera_info',
+                self._on_camera_info,
+                SENSOR_DATA,
+                period=1.0,
+            ),
+            BoundedSubscription(
+                self, DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE
+            ),
+        ]
+        threading.Thread(target=self._read_people, name='people', daemon=True).start()
+
+    def _read_people(self) -> None:
+        """Ask who is enrolled; None without a recognizer."""
+        running = {name for name, _ in self.get_node_names_and_namespaces()}
+        try:
+            self._people = self._people_client.names() if RECOGNIZER in running else None
+        except UserError as error:
+            self.log_throttled(error)
+
+    def _on_timer(self) -> None:
+        if self._server is None and time.monotonic() >= self._retry_at:
+            self._open()
+
+    def _on_event(self, message: String) -> None:
+        event = json.loads(event_to_json(event_from_json(message.data)))
+        with self._lock:
+            self._events.append(event)
+        self.meter.count('events')
+
+    def _on_tracks(self, message: Detection2DArray) -> None:
+        tracks, _ = tracks_from_message(message)
+        faces = observed_faces(tracks, self._names, self._attention)
+        with self._lock:
+            self._faces = time.monotonic(), faces
+
+    def _on_names(self, message: Detection2DArray) -> None:
+        self._names = names_from_message(message)
+
+    def _on_attention(self, message: Detection2DArray) -> None:
+        self._attention = attention_from_message(message)
+
+    def _on_joints(self, message: JointState) -> None:
+        angles = dict(zip(islice(message.name, 100), islice(message.position, 100), strict=False))
+        pan, tilt = angles.get('pan_joint'), angles.get('tilt_joint')
+        if pan is not None and tilt is not None and math.isfinite(pan) and math.isfinite(tilt):
+            self._head = time.monotonic(), {'pan': pan, 'tilt': tilt}
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._image_size = [message.width, message.height]
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._lock:
+            for status in islice(message.status, _NODES):
+                self._diagnostics[status.name[:_TEXT]] = {
+                    'name': status.name[:_TEXT],
+                    'level': ord(status.level),
+                    'message': status.message[:_TEXT],
+                    'values': {
+                        item.key[:_TEXT]: item.value[:_TEXT] for item in islice(status.values, 50)
+                    },
+                }
+            while len(self._diagnostics) > _NODES:
+                del self._diagnostics[next(iter(self._diagnostics))]
+
+    def _on_view(self, view: View) -> None:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self.parameters.jpeg_quality]
+        _, jpeg = cv2.imencode('.jpg', view.image, quality)
+        if self._server is not None:
+            self._server.show_image(jpeg.tobytes())
+        self.meter.add({'latency': self.age(view.frame.stamp)})
+
+
+def _face(face: ObservedFace) -> dict[str, Any]:
+    return {
+        'id': face.track_id,
+        'person': face.person,
+        'score': round(face.person_score, 3),
+        'looking': face.looking,
+        'box': [round(side, 1) for side in face.box],
+    }
+
+
+def build() -> list[FaceNode[Any]]:
+    """Return the node."""
+    return [WebNode()]
+
+
+def main() -> int:
+    """Run the web node alone."""
+    return run(build)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bags of a recording: a folder for each, named by its time, the oldest removed first."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from face_tracking.errors import UserError
+
+_NAME = re.compile(r'faces_\d{8}T\d{6}Z(_\d+)?')
+_METADATA = 'metadata.yaml'
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class RecordingLimits:
+    """How much is kept.
+
+    :ivar bag_bytes: size after which a new bag begins.
+    :ivar bag_seconds: age after which a new bag begins; a power cut loses at most the bag that is
+        being written.
+    :ivar total_bytes: size of all bags; the oldest are removed.
+    :ivar keep_seconds: age after which a bag is removed; 0 for never.
+    :ivar free_bytes: free space that the recording leaves on the disk.
+    """
+
+    bag_bytes: int = 100 * MEGABYTE
+    bag_seconds: float = 600.0
+    total_bytes: int = 2000 * MEGABYTE
+    keep_seconds: float = 0.0
+    free_bytes: int = 1000 * MEGABYTE
+
+
+def find_bags(folder: Path) -> list[Path]:
+    """Return the finished bags of a recording, oldest first; of one bag, that bag.
+
+    :raises UserError: there is none.
+    """
+    if (folder / _METADATA).is_file():
+        return [folder]
+    bags = [path for path in _all_bags(folder) if (path / _METADATA).is_file()]
+    if not bags:
+        raise UserError(f'{folder} holds no recording', 'give the folder that was recorded to')
+    return bags
+
+
+class BagFolder:
+    """Makes room for bags in a folder.
+
+    Only folders that are named as bags and hold nothing but a bag are ever removed.
+
+    :param folder: made if it does not exist.
+    :param limits: how much is kept.
+    :param free_space: returns the free bytes of the folder's disk.
+    :raises UserError: the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: RecordingLimits,
+        free_space: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ):
+        self._folder = folder
+        self._limits = limits
+        self._free_space = free_space
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f'{folder} cannot be made: {error.strerror}', 'choose another folder'
+            ) from None
+
+    def new_path(self) -> Path:
+        """Return a path for the next bag, which does not exist."""
+        name = time.strftime('faces_%Y%m%dT%H%M%SZ', time.gmtime())
+        path, number = self._folder / name, 1
+        while path.exists():
+            number += 1
+            path = self._folder / f'{name}_{number}'
+        return path
+
+    def make_room(self, current: Path | None, needed: int = 0) -> bool:
+        """Remove the oldest bags until the limits hold.
+
+        :param current: the bag that is being written, which is never removed.
+        :param needed: bytes about to be written.
+        :returns: False if the disk has less free space than it should, whatever is removed.
+        """
+        bags = [path for path in _all_bags(self._folder) if path != current]
+        sizes = {path: _size(path) for path in [*bags, *([current] if current else [])]}
+        total = sum(sizes.values()) + needed
+        expired = time.time() - self._limits.keep_seconds if self._limits.keep_seconds else 0
+        for path in bags:
+            if (
+                total <= self._limits.total_bytes
+                and self._has_space(needed)
+                and path.stat().st_mtime >= expired
+            ):
+                break
+            _remove(path)
+            total -= sizes[path]
+        return self._has_space(needed) and total <= self._limits.total_bytes
+
+    def _has_space(self, needed: int) -> bool:
+        return self._free_space(self._folder) - needed >= self._limits.free_bytes
+
+
+def _all_bags(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    bags = (
+        path
+        for path in folder.iterdir()
+        if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    )
+    return sorted(bags, key=_order)
+
+
+def _order(path: Path) -> tuple[str, int]:
+    _, time_, *number = path.name.split('_')
+    return time_, int(number[0]) if number else 1
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+
+
+def _remove(path: Path) -> None:
+    """Remove a bag and nothing else."""
+    for file in path.iterdir():
+        if file.name in (_METADATA, f'{path.name}.mcap'):
+            file.unlink()
+    if not any(path.iterdir()):
+        path.rmdir()

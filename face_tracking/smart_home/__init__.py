@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MQTT, Home Assistant and GPIO pins; free of ROS."""

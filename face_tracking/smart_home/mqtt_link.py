@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A connection to an MQTT broker that comes back by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from face_tracking.errors import UserError
+
+ONLINE, OFFLINE = 'online', 'offline'
+_KEEPALIVE = 20  # seconds
+_LONGEST_PAUSE = 30  # seconds between two attempts to connect
+_QUEUED = 100  # messages that wait while the broker is away
+_LARGEST = 2_000_000  # bytes of a message
+
+
+@dataclass(frozen=True)
+class BrokerOptions:
+    """Where the broker is and how to log in.
+
+    :ivar host: name or address.
+    :ivar port: 0 for 8883 with TLS, 1883 without.
+    :ivar username: empty for none.
+    :ivar password_file: file whose first line is the password; empty for none.
+    :ivar tls: encrypt, and check the broker's certificate.
+    :ivar ca_file: certificate of the authority; empty for those of the system.
+    :ivar client_id: unique at the broker; empty for a random one.
+    """
+
+    host: str
+    port: int = 0
+    username: str = ''
+    password_file: str = ''
+    tls: bool = False
+    ca_file: str = ''
+    client_id: str = ''
+
+
+class MqttLink:
+    """Publishes and subscribes; callable from any thread, and never waits for the network.
+
+    :param options: the broker.
+    :param status_topic: holds ``online`` or ``offline`` (the last will), retained.
+    :param on_connect: called in the link's thread each time the connection is there.
+    :param on_problem: called in the link's thread with one line when it is lost or refused.
+    :raises UserError: paho-mqtt is missing, or a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: BrokerOptions,
+        status_topic: str,
+        on_connect: Callable[[], None],
+        on_problem: Callable[[UserError], None],
+    ):
+        self._paho = _load_paho()
+        self._options = options
+        self._port = options.port or (8883 if options.tls else 1883)
+        self._status_topic = status_topic
+        self._on_connect = on_connect
+        self._on_problem = on_problem
+        self._handlers: dict[str, Callable[[str, bytes], None]] = {}
+        self._connected = threading.Event()
+        self._client = self._make_client()
+        self._client.connect_async(options.host, self._port, _KEEPALIVE)
+        self._client.loop_start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._connected.is_set()
+
+    def publish(self, topic: str, payload: str | bytes, retain: bool = False) -> bool:
+        """Send a message, or keep it for when the broker is back; the newest hundred are kept.
+
+        :returns: False if it was dropped: it is too large, or too many wait.
+        """
+        if len(payload) > _LARGEST:
+            return False
+        return self._client.publish(topic, payload, qos=1, retain=retain).rc in (
+            self._paho.MQTT_ERR_SUCCESS,
+            self._paho.MQTT_ERR_NO_CONN,
+        )
+
+    def publish_if_connected(self, topic: str, payload: bytes) -> bool:
+        """Send a message that is worthless later, such as an image."""
+        if not self.connected or len(payload) > _LARGEST:
+            return False
+        return self._client.publish(topic, payload, qos=0).rc == self._paho.MQTT_ERR_SUCCESS
+
+    def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+        """Hear a topic, after each reconnection, too.
+
+        :param handler: called in the link's thread with topic and payload.
+        """
+        self._handlers[topic] = handler
+        if self.connected:
+            self._client.subscribe(topic, qos=1)
+
+    def close(self) -> None:
+        """Say ``offline`` and end the connection."""
+        if self.connected:
+            farewell = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+            with contextlib.suppress(ValueError, RuntimeError):  # the broker has gone
+                farewell.wait_for_publish(0.5)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _make_client(self) -> Any:
+        client = self._paho.Client(
+            self._paho.CallbackAPIVersion.VERSION2, client_id=self._options.client_id
+        )
+        client.max_queued_messages_set(_QUEUED)
+        client.reconnect_delay_set(1, _LONGEST_PAUSE)
+        client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
+        client.on_connect = self._connect_answered
+        client.on_connect_fail = self._connect_failed
+        client.on_disconnect = self._disconnected
+        client.on_message = self._received
+        if self._options.username:
+            client.username_pw_set(
+                self._options.username, _read_password(self._options.password_file)
+            )
+        if self._options.tls:
+            client.tls_set_context(_tls_context(self._options.ca_file))
+        return client
+
+    @property
+    def _address(self) -> str:
+        return f'{self._options.host}:{self._port}'
+
+    # The thread of the link.
+
+    def _connect_answered(self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any):
+        if code.is_failure:
+            self._on_problem(
+                UserError(
+                    f'MQTT broker {self._address} refuses the connection: {code}',
+                    'check mqtt_username and mqtt_password_file',
+                )
+            )
+            return
+        for topic in list(self._handlers):
+            client.subscribe(topic, qos=1)
+        client.publish(self._status_topic, ONLINE, qos=1, retain=True)
+        self._connected.set()
+        self._on_connect()
+
+    def _connect_failed(self, _client: Any, _data: Any) -> None:
+        self._on_problem(
+            UserError(
+                f'MQTT broker {self._address} cannot be reached',
+                'check mqtt_host and the network; the node keeps trying',
+            )
+        )
+
+    def _disconnected(self, _client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
+        self._connected.clear()
+        if code.is_failure:
+            self._on_problem(
+                UserError(
+                    f'the connection to MQTT broker {self._address} was lost: {code}',
+                    'the node keeps trying to reconnect',
+                )
+            )
+
+    def _received(self, _client: Any, _data: Any, message: Any) -> None:
+        for topic, handler in list(self._handlers.items()):
+            if self._paho.topic_matches_sub(topic, message.topic):
+                handler(message.topic, message.payload)
+
+
+def _load_paho() -> Any:
+    try:
+        return import_module('paho.mqtt.client')
+    except ImportError:
+        raise UserError(
+            'paho-mqtt is not installed', 'pip install "face_tracking[mqtt]"'
+        ) from None
+
+
+def _read_password(path: str) -> str | None:
+    if not path:
+        return None
+    try:
+        with Path(path).expanduser().open() as file:
+            return file.readline(1000).rstrip('\r\n')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'the password file {path} cannot be read: {error}', 'check mqtt_password_file'
+        ) from None
+
+
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(
+            f'the certificate {ca_file} cannot be used: {error}',
+            'set mqtt_ca_file to a certificate in PEM form',
+        ) from None

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds what connections can cost before a request is even read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+_PATIENCE = 10.0  # seconds in which a connection must have sent a whole request
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class ConnectionGuard:
+    """A protocol factory that refuses connections beyond a number, and closes silent ones.
+
+    :param server: aiohttp's server, which makes a protocol for each connection.
+    :param most: connections at a time.
+    :ivar refused: how many connections were refused.
+    """
+
+    def __init__(self, server: Callable[[], Any], most: int):
+        self._server = server
+        self._most = most
+        self._open: dict[Any, float] = {}
+        self.refused = 0
+
+    def __call__(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        self.sweep()
+        if len(self._open) >= self._most:
+            self.refused += 1
+            return _Refusal()
+        protocol = self._server()
+        self._open[protocol] = time.monotonic()
+        return protocol
+
+    def note_request(self, protocol: Any) -> None:
+        """Note that a whole request head was received on a connection."""
+        if protocol in self._open:
+            self._open[protocol] = float('inf')
+
+    def note_answer(self, protocol: Any) -> None:
+        """Note that the answer was sent: the connection must send another request or end."""
+        if protocol in self._open:
+            self._open[protocol] = time.monotonic()
+
+    def sweep(self) -> None:
+        """Forget closed connections, and close those that sent no request in time."""
+        now = time.monotonic()
+        for protocol, since in list(self._open.items()):
+            opened_just_now = now - since < 1.0
+            if protocol.transport is None and not opened_just_now:
+                del self._open[protocol]
+            elif now - since > _PATIENCE:
+                protocol.force_close()
+                del self._open[protocol]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MQTT node with a real broker."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import cv2
+import numpy as np
+import pytest
+from action_messages import tracks
+from broker import Broker, Listener, free_port
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+from vision_msgs.msg import Detection2DArray
+
+from face_tracking.events.event import FaceEvent
+from face_tracking.events.event_json import event_to_json
+
+pytest.importorskip('paho.mqtt.client', reason='needs paho-mqtt')
+BASE = 'face_tracking/robot'
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Broker(tmp_path)
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def listener(broker):
+    listener = Listener(broker.port)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def mqtt(make, broker):
+    from face_tracking.nodes.mqtt_node import MqttNode
+
+    return lambda **more: make(MqttNode, mqtt_host='127.0.0.1', mqtt_port=broker.port, **more)
+
+
+def event(kind, **more):
+    return String(data=event_to_json(FaceEvent(kind, time.time_ns(), **more)))
+
+
+def test_home_assistant_sees_people_come_and_go(mqtt, probe, listener):
+    mqtt()
+    config = 'homeassistant/device/face_tracking_robot/config'
+    probe.until(lambda: config in listener.heard)
+    components = json.loads(listener.heard[config])['components']
+    assert components['occupancy']['state_topic'] == f'{BASE}/state'
+    publisher = probe.publisher(String, 'faces/events/json')
+    publisher.publish(event('recognized', track_id='1', visit=1, person='Ada', count=1))
+    publisher.publish(event('count_changed', count=1))
+    probe.until(
+        lambda: (
+            json.loads(listener.heard[f'{BASE}/state'])
+            == {'occupancy': 'ON', 'count': 1, 'last_person': 'Ada'}
+        )
+    )
+    publisher.publish(event('count_changed', count=0))
+    probe.until(lambda: json.loads(listener.heard[f'{BASE}/state'])['occupancy'] == 'OFF')
+    assert json.loads(listener.heard[f'{BASE}/event'])['event_type'] == 'count_changed'
+
+
+def test_switch_stops_the_detector(mqtt, probe, listener):
+    asked = []
+
+    def serve(request, response):
+        asked.append(request.data)
+        response.success = True
+        return response
+
+    probe.node.create_service(SetBool, '/detector_node/enable', serve)
+    mqtt()
+    probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
+    listener.publish(f'{BASE}/detection/set', 'nonsense')
+    listener.publish(f'{BASE}/detection/set', 'OFF')
+    probe.until(lambda: listener.heard[f'{BASE}/detection'] == b'OFF')
+    assert asked == [False]
+
+
+def test_rule_reaches_the_broker(mqtt, probe, listener):
+    mqtt()
+    publisher = probe.publisher(String, 'faces/mqtt')
+    for garbage in (
+        '',
+        'x',
+        '[]',
+        '{}',
+        '{"topic": "a/#", "payload": "x"}',
+        '{"topic": "a", "payload": 7}',
+        '{"topic": "$SYS/x", "payload": "x"}',
+    ):
+        publisher.publish(String(data=garbage))
+    publisher.publish(String(data='{"topic": "hall/light", "payload": "ON"}'))
+    probe.until(lambda: listener.heard.get('hall/light') == b'ON')
+    probe.until(lambda: probe.value('mqtt_node', 'unusable messages') == '7', 20)
+
+
+def test_image_is_sent_while_people_are_in_view(mqtt, probe, listener):
+    mqtt(mqtt_image_period=0.2)
+    probe.until(lambda: f'{BASE}/status' in listener.heard)
+    assert probe.node.count_subscribers('camera/image_raw') == 0
+    probe.publisher(String, 'faces/events/json').publish(event('count_changed', count=1))
+    image = np.full((120, 160, 3), 90, np.uint8)
+
+    def show():
+        stamp = time.time_ns()
+        if probe.node.count_subscribers('camera/image_raw'):
+            probe.show(image, stamp)
+            probe.publisher(Detection2DArray, 'faces/tracks').publish(tracks(stamp, '1'))
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            probe.executor.spin_once(timeout_sec=0.01)
+        return listener.heard.get(f'{BASE}/image')
+
+    jpeg = probe.until(show, 30)
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (120, 160, 3)
+
+
+def test_broker_that_dies_and_returns(mqtt, probe, broker, listener):
+    mqtt()
+    probe.until(lambda: probe.says('mqtt_node')[0] == 0)
+    broker.stop()
+    probe.until(lambda: 'was lost' in probe.says('mqtt_node')[1], 30)
+    publisher = probe.publisher(String, 'faces/events/json')
+    for _ in range(300):
+        publisher.publish(event('count_changed', count=1))
+    broker.start()
+    probe.until(lambda: probe.says('mqtt_node')[0] == 0, 60)
+    publisher.publish(event('count_changed', count=7))
+    probe.until(lambda: json.loads(listener.heard.get(f'{BASE}/state', b'{}')).get('count') == 7)
+
+
+def test_missing_broker_is_a_warning(make, probe):
+    from face_tracking.nodes.mqtt_node import MqttNode
+
+    make(MqttNode, mqtt_host='127.0.0.1', mqtt_port=free_port())
+    probe.until(lambda: 'cannot be reached' in probe.says('mqtt_node')[1], 30)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder node writes what is published."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from action_messages import tracks
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
+from vision_msgs.msg import Detection2DArray
+
+pytest.importorskip('rosbags', reason='needs rosbags')
+
+from face_tracking.nodes.recorder_node import RecorderNode
+from face_tracking.recording.bag_reader import Deserializer, read_messages
+
+
+def test_tracks_events_and_images_are_recorded(probe, make, tmp_path):
+    node = make(RecorderNode, record_folder=str(tmp_path), record_images=True)
+    probe.publisher(Detection2DArray, 'faces/tracks').publish(tracks(5, '7'))
+    probe.publisher(String, 'faces/events/json').publish(String(data='{"event": "arrived"}'))
+    probe.publisher(CompressedImage, 'camera/image_raw/compressed').publish(
+        CompressedImage(format='jpeg', data=b'\xff\xd8')
+    )
+    probe.until(lambda: probe.value('recorder_node', 'written') == '3')
+    assert node.close()
+    messages = {message.topic: message for message in read_messages(tmp_path)}
+    assert set(messages) == {'/faces/tracks', '/faces/events/json', '/camera/image_raw/compressed'}
+    assert Deserializer().read(messages['/faces/tracks']).detections[0].id == '7'
+
+
+def test_recording_is_paused_and_continued(probe, make, tmp_path):
+    make(RecorderNode, record_folder=str(tmp_path))
+    publisher = probe.publisher(String, 'faces/events/json')
+    publisher.publish(String(data='one'))
+    probe.until(lambda: probe.value('recorder_node', 'written') == '1')
+    assert probe.call(SetBool, '/recorder_node/record', data=False).message == 'paused'
+    publisher.publish(String(data='two'))
+    probe.until(lambda: probe.says('recorder_node') == (0, 'paused'), 20)
+    assert [message.data[8:11] for message in read_messages(tmp_path)] == [b'one']
+    assert probe.call(SetBool, '/recorder_node/record', data=True).success
+    publisher.publish(String(data='three'))
+    probe.until(lambda: probe.value('recorder_node', 'written') == '2')
+
+
+def test_track_rate_bounds_what_is_written(probe, make, tmp_path):
+    make(RecorderNode, record_folder=str(tmp_path), track_rate=2.0)
+    publisher = probe.publisher(Detection2DArray, 'faces/tracks')
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        publisher.publish(tracks(5, '7'))
+        probe.executor.spin_once(timeout_sec=0.01)
+        time.sleep(0.01)
+    probe.until(lambda: int(probe.value('recorder_node', 'written')) >= 3, 20)
+    assert int(probe.value('recorder_node', 'written')) <= 7
+
+
+def test_full_disk_is_an_error_and_is_survived(probe, make, tmp_path):
+    make(RecorderNode, record_folder=str(tmp_path), minimum_free_mb=10_000_000)
+    publisher = probe.publisher(String, 'faces/events/json')
+    publisher.publish(String(data='one'))
+    probe.until(lambda: 'the recording pauses' in probe.says('recorder_node')[1], 20)
+    assert not list(tmp_path.glob('faces_*'))
+
+
+def test_folder_that_cannot_be_made_is_one_clear_line(probe, make, tmp_path):
+    (tmp_path / 'file').touch()
+    make(RecorderNode, record_folder=str(tmp_path / 'file' / 'sub'))
+    probe.publisher(String, 'faces/events/json').publish(String(data='one'))
+    probe.until(lambda: 'cannot be made' in probe.says('recorder_node')[1], 20)

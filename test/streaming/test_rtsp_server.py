@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The RTSP stream, read back by ffprobe and OpenCV."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from face_tracking.errors import UserError
+from face_tracking.streaming.rtsp_server import RtspOptions, RtspServer, choose_encoder
+
+try:
+    from face_tracking.streaming.gst_bindings import load_rtsp_bindings
+
+    load_rtsp_bindings()
+except UserError as error:
+    pytest.skip(f'needs GStreamer: {error}', allow_module_level=True)
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class Show:
+    """A server with images that get brighter."""
+
+    def __init__(self, **options):
+        self.viewers = []
+        self.server = RtspServer(RtspOptions(port=0, **options), self.viewers.append)
+        self.size = (320, 240)
+        self.closing = False
+        self.thread = threading.Thread(target=self._film, daemon=True)
+        self.thread.start()
+
+    def address(self, login=''):
+        return f'rtsp://{login}127.0.0.1:{self.server.port}/faces'
+
+    def close(self):
+        self.closing = True
+        self.thread.join()
+        assert self.server.close()
+
+    def _film(self):
+        number = 0
+        while not self.closing:
+            number += 5
+            width, height = self.size
+            self.server.show_image(np.full((height, width, 3), number % 256, np.uint8))
+            time.sleep(0.03)
+
+
+@pytest.fixture
+def show():
+    shows = []
+
+    def make(**options):
+        shows.append(Show(**options))
+        return shows[-1]
+
+    yield make
+    for item in shows:
+        item.close()
+
+
+def probe(address, seconds=30):
+    """Return what ffprobe says of the first stream."""
+    if shutil.which('ffprobe') is None:
+        pytest.skip('needs ffprobe (apt install ffmpeg)')
+    done = subprocess.run(
+        [
+            'ffprobe',
+            '-v',
+            'error',
+            '-rtsp_transport',
+            'tcp',
+            '-show_streams',
+            '-of',
+            'json',
+            address,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    return json.loads(done.stdout or '{}').get('streams', [{}]), done.stderr
+
+
+@pytest.mark.parametrize(('codec', 'name'), [('h264', 'h264'), ('mjpeg', 'mjpeg')])
+def test_stream_is_understood_by_ffprobe(show, codec, name):
+    try:
+        source = show(codec=codec)
+    except UserError as error:
+        pytest.skip(str(error))
+    (stream, *_), _ = probe(source.address())
+    assert (stream['codec_name'], stream['width'], stream['height']) == (name, 320, 240)
+
+
+def test_opencv_sees_the_images_change(show):
+    source = show(codec='mjpeg')
+    script = """
+import cv2, sys
+capture = cv2.VideoCapture(sys.argv[1], cv2.CAP_FFMPEG)
+means = set()
+for _ in range(20):
+    good, image = capture.read()
+    means.add(round(float(image.mean()) / 5)) if good else None
+print(len(means))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', script, source.address()],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, 'OPENCV_FFMPEG_CAPTURE_OPTIONS': 'rtsp_transport;tcp'},
+    )
+    assert int(done.stdout) >= 8, done.stderr
+
+
+def test_nothing_is_encoded_without_viewers(show):
+    source = show(codec='mjpeg')
+    assert source.server._source is None
+    probe(source.address())
+    wait_for(lambda: source.server.viewers == 0)
+    wait_for(lambda: source.server._source is None)
+    assert source.viewers[0] == 1 and source.viewers[-1] == 0
+
+
+def test_wrong_token_is_refused(show):
+    source = show(codec='mjpeg', token='correct-horse')
+    assert probe(source.address())[0][0] == {}
+    assert probe(source.address('viewer:wrong@'))[0][0] == {}
+    assert probe(source.address('viewer:correct-horse@'))[0][0]['codec_name'] == 'mjpeg'
+
+
+def test_hundred_and_silent_connections_are_survived(show):
+    source = show(codec='mjpeg', max_viewers=4)
+    connections = []
+    for _ in range(100):
+        connection = socket.create_connection(('127.0.0.1', source.server.port), 5)
+        connections.append(connection)
+    wait_for(lambda: source.server.viewers == 4)
+    for connection in connections:
+        connection.close()
+    wait_for(lambda: source.server.viewers == 0)
+    assert probe(source.address())[0][0]['codec_name'] == 'mjpeg'
+
+
+def test_viewer_that_does_not_read_holds_nobody_up(show):
+    source = show(codec='mjpeg')
+    slow = socket.create_connection(('127.0.0.1', source.server.port), 5)
+    address = source.address()
+    for number, request in enumerate(
+        (
+            f'DESCRIBE {address} RTSP/1.0\r\nCSeq: 1\r\n\r\n',
+            f'SETUP {address}/stream=0 RTSP/1.0\r\nCSeq: 2\r\n'
+            'Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n',
+        )
+    ):
+        slow.sendall(request.encode())
+        answer = slow.recv(4096).decode()
+        assert '200 OK' in answer, (number, answer)
+    session = answer.partition('Session: ')[2].partition(';')[0].split()[0]
+    slow.sendall(f'PLAY {address} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n'.encode())
+    time.sleep(1.0)
+    started = time.monotonic()
+    image = np.zeros((240, 320, 3), np.uint8)
+    for _ in range(100):
+        source.server.show_image(image)
+    assert time.monotonic() - started < 5
+    assert probe(address)[0][0]['codec_name'] == 'mjpeg'
+    slow.close()
+
+
+@pytest.mark.parametrize(
+    'garbage',
+    [
+        b'\0' * 10_000,
+        b'GET / HTTP/1.1\r\n\r\n',
+        b'X' * 200_000,
+        b'DESCRIBE rtsp://x/nowhere RTSP/1.0\r\nCSeq: 1\r\n\r\n',
+    ],
+)
+def test_garbage_is_survived(show, garbage):
+    source = show(codec='mjpeg')
+    connection = socket.create_connection(('127.0.0.1', source.server.port), 5)
+    try:
+        connection.sendall(garbage)
+        connection.close()
+    except ConnectionError:
+        pass
+    assert probe(source.address())[0][0]['codec_name'] == 'mjpeg'
+
+
+def test_change_of_size_is_survived(show):
+    source = show(codec='mjpeg')
+    probe(source.address())
+    source.size = (160, 120)
+    (stream, *_), _ = probe(source.address())
+    assert (stream['width'], stream['height']) == (160, 120)
+
+
+def test_taken_port_is_reported(show):
+    source = show(codec='mjpeg')
+    with pytest.raises(UserError, match='cannot listen'):
+        RtspServer(RtspOptions(port=source.server.port, codec='mjpeg'), print)
+
+
+def test_missing_encoder_is_one_clear_line():
+    class Nothing:
+        class ElementFactory:
+            find = staticmethod(lambda name: None)
+
+    with pytest.raises(UserError, match=r'apt install gstreamer1\.0-plugins-ugly'):
+        choose_encoder(Nothing, 'auto')
+    with pytest.raises(UserError, match='use one of'):
+        choose_encoder(Nothing, 'vp8')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,6 @@ from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
 from face_tracking.compiler.tir_builder import T
-import itertools
 
 PARTS = 64
 """Fractions of a row in the integer arithmetic that divides rows among threads."""

@@ -308,9 +308,7 @@ class _Reader:
         if source == IMAGE:
             self._fail(node, 'is applied to the image itself')
         weights = gain.astype(np.float32).reshape(1, 1, -1)
-        layer = Convolution(
-            node.output[0], (source,), Window(), weights, shift.astype(np.float32)
-        )
+        layer = Convolution(node.output[0], (source,), Window(), weights, shift.astype(np.float32))
         return self._add(layer, self.shapes[source], node)
 
     def _read_sub(self, node, inputs, attributes):

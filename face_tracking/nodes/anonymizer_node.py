@@ -6,15 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
-from sensor_msgs.msg import CompressedImage, Image
-
 from face_tracking.anonymize import ALL
 from face_tracking.nodes.diagnostics import OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
-from face_tracking.nodes.node_base import SENSOR_DATA, FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.options import with_default
@@ -33,17 +29,18 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
 
     def __init__(self, **options: Any):
         super().__init__('anonymizer_node', AnonymizerParameters, **options)
-        self._raw = self.create_publisher(Image, 'faces/anonymized', SENSOR_DATA)
-        self._compressed = self.create_publisher(
-            CompressedImage, 'faces/anonymized/compressed', SENSOR_DATA
-        )
+        self._raw = self.publisher('faces/anonymized')
+        self._compressed = self.publisher('faces/anonymized/compressed')
         self._view = LiveView(self, self.store.get(AnonymizerParameters), self._on_view)
-        self.create_timer(0.25, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.start()
 
     def apply(self, changed: set[str]) -> None:
         """Take over whose faces are hidden."""
         self._view.options = self.parameters
+
+    def deactivate(self) -> None:
+        """Drop the images that wait."""
+        self._view.clear()
 
     def close(self) -> bool:
         """Stop the thread."""
@@ -53,12 +50,15 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         """Say how many images pass."""
         rate, values = self.meter.take()
         report.values.update(values, blur=self.parameters.blur)
+        if not self.active:
+            return
         if not self._view.watched:
             report.say(OK, 'nobody listens')
         elif rate == 0:
             report.say(WARN, 'no images with tracks received')
 
-    def _on_timer(self) -> None:
+    def tick(self) -> None:
+        """Receive images while somebody listens."""
         wanted = bool(
             self._raw.get_subscription_count() or self._compressed.get_subscription_count()
         )

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -21,11 +19,10 @@ from face_tracking.events.event import FaceEvent, ObservedFace
 from face_tracking.events.event_detector import EventDetector, EventTiming
 from face_tracking.events.event_json import event_to_json
 from face_tracking.events.rules import RuleTable
-from face_tracking.nodes.bounded_subscription import BoundedSubscription
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import tracks_from_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import (
     Names,
     attention_from_message,
@@ -36,6 +33,8 @@ from face_tracking.nodes.people_messages import (
 from face_tracking.nodes.rule_actions import RuleActions
 from face_tracking.nodes.shared_options import ActionFileOptions
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import Throttle
+from face_tracking.nodes.topics import SERVICES
 from face_tracking.options import Options, option
 
 _SILENCE = 1.0  # seconds without tracks after which nobody is seen
@@ -71,13 +70,14 @@ class EventsNode(FaceNode[EventsParameters]):
 
     def __init__(self, **options: Any):
         super().__init__('events_node', EventsParameters, **options)
-        self._typed = self.create_publisher(Detection2DArray, 'faces/events', RELIABLE)
-        self._json = self.create_publisher(String, 'faces/events/json', RELIABLE)
+        self._typed = self.publisher('faces/events')
+        self._json = self.publisher('faces/events/json')
+        self._sentences = self.publisher('faces/say')
+        self._mqtt = self.publisher('faces/mqtt')
         self._names: Names = {}
         self._attention: dict[str, bool] = {}
         self._heard = dict.fromkeys(('tracks', 'names', 'attention'), float('-inf'))
         self._image_size: tuple[int, int] | None = None
-        self._infos: BoundedSubscription[CameraInfo] | None = None
         self._problem: UserError | None = None
         self._last_event = ''
         self._config = ActionConfig()
@@ -86,21 +86,31 @@ class EventsNode(FaceNode[EventsParameters]):
         self._detector = EventDetector(self._timing())
         self._load()
         period = 1 / self.parameters.event_rate
-        self._tracks = BoundedSubscription(
-            self, Detection2DArray, 'faces/tracks', self._on_tracks, period=period
+        detections = Detection2DArray
+        self._tracks = Throttle(self, detections, self._on_tracks, 'tracks', period)
+        self.add_input('faces/tracks', self._tracks, raw=True)
+        for topic, handle in (
+            ('faces/people', self._on_names),
+            ('faces/attention', self._on_attention),
+        ):
+            self.add_input(topic, Throttle(self, detections, handle, topic, period), raw=True)
+        self.add_input(
+            'camera/camera_info',
+            Throttle(self, CameraInfo, self._on_camera_info, 'camera_info', 1.0),
+            raw=True,
+            needed=lambda: bool(self._config.zones),
         )
-        BoundedSubscription(self, Detection2DArray, 'faces/people', self._on_names, period=period)
-        BoundedSubscription(
-            self, Detection2DArray, 'faces/attention', self._on_attention, period=period
-        )
-        self.create_service(Trigger, '~/reload', self._on_reload)
-        self.create_timer(0.5, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_service(Trigger, SERVICES['~/reload'].name, self._on_reload)
         self.start()
 
     def apply(self, changed: set[str]) -> None:
         """Take over other times; visits go on."""
         self._detector.timing = self._timing()
         self._tracks.period = 1 / self.parameters.event_rate
+
+    def deactivate(self) -> None:
+        """Forget the visits: who is there when the node goes on is not known."""
+        self._detector = EventDetector(self._timing(), self._config.zones)
 
     def close(self) -> bool:
         """End commands and switch pins off."""
@@ -121,6 +131,8 @@ class EventsNode(FaceNode[EventsParameters]):
         )
         if self._problem is not None:
             report.say(ERROR, str(self._problem))
+        elif not self.active:
+            return
         elif time.monotonic() - self._heard['tracks'] > _SILENCE:
             report.say(WARN, 'no tracks received')
         elif self._config.zones and self._image_size is None:
@@ -135,7 +147,7 @@ class EventsNode(FaceNode[EventsParameters]):
         path = self.parameters.actions_file
         try:
             config = read_action_file(path) if path else ActionConfig()
-            actions = RuleActions(self, config)
+            actions = RuleActions(self, config, self._sentences, self._mqtt)
         except UserError as error:
             self._problem = error
             self.get_logger().error(str(error))
@@ -146,15 +158,7 @@ class EventsNode(FaceNode[EventsParameters]):
         self._rules = RuleTable(config.rules)
         if config.zones != self._detector.zones:
             self._detector = EventDetector(self._timing(), config.zones)
-        if config.zones and self._infos is None:
-            self._infos = BoundedSubscription(
-                self,
-                CameraInfo,
-                'camera/camera_info',
-                self._on_camera_info,
-                SENSOR_DATA,
-                period=1.0,
-            )
+        self.update_inputs()
 
     def _on_reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._load()
@@ -175,9 +179,8 @@ class EventsNode(FaceNode[EventsParameters]):
 
     def _on_tracks(self, message: Detection2DArray) -> None:
         now = time.monotonic()
-        tracks, unusable = tracks_from_message(message)
-        if unusable:
-            self.meter.count('unusable boxes', unusable)
+        tracks, refused = tracks_from_message(message)
+        self.refuse('entries of faces/tracks', refused)
         self._heard['tracks'] = now
         names = self._names if now - self._heard['names'] < _FORGET else {}
         attention = self._attention if now - self._heard['attention'] < _FORGET else {}
@@ -187,10 +190,10 @@ class EventsNode(FaceNode[EventsParameters]):
             {'examine': 1e3 * (time.monotonic() - now), 'latency': self.age(tracks.stamp)}
         )
 
-    def _on_timer(self) -> None:
+    def tick(self) -> None:
         """Notice that people left where no tracks are received any more."""
         now = time.monotonic()
-        if now - self._heard['tracks'] > _SILENCE:
+        if self.active and now - self._heard['tracks'] > _SILENCE:
             self._update([], now, max(self.now(), 0), '')
 
     def _update(self, faces: list[ObservedFace], now: float, stamp: int, frame_id: str) -> None:

@@ -7,7 +7,6 @@ and where faces are to be hidden an image without tracks is never shown.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,11 +26,12 @@ from face_tracking.anonymize import (
 from face_tracking.arrays import ImageArray
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.bounded_subscription import LARGE, BoundedSubscription
-from face_tracking.nodes.images import from_image, from_time
+from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.images import from_time
 from face_tracking.nodes.messages import tracks_from_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, names_from_message
+from face_tracking.nodes.throttle import Throttle
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import Options, option
 from face_tracking.visualization import annotate
@@ -98,17 +98,36 @@ class LiveView:
         self._node = node
         self._handle = handle
         self._wanted = False
-        self._subscriptions: list[BoundedSubscription[Any]] = []
         self._images: OrderedDict[int, tuple[float, Frame]] = OrderedDict()
         self._names: Names = {}
         self._names_at = float('-inf')
         self._next = 0.0
         self._hiding: DelayedHiding[tuple[Frame, Tracks, Names]] = DelayedHiding()
         self._size: tuple[int, int] | None = None
-        self._lock = threading.Lock()
-        self._worker: Worker[tuple[Frame, Tracks | None]] = Worker(
-            self._show, self._fail, 2, 'view'
+        self._worker: Worker[tuple[Frame, Tracks | None]] = node.worker(
+            self._show, capacity=2, name='view'
         )
+        for topic, callback in (
+            (
+                'camera/image_raw',
+                Throttle(node, Image, self._on_image, 'images', wanted=self._is_due),
+            ),
+            (
+                'faces/tracks',
+                Throttle(
+                    node,
+                    Detection2DArray,
+                    self._on_tracks,
+                    'tracks',
+                    wanted=self._images.__contains__,
+                ),
+            ),
+            (
+                'faces/people',
+                Throttle(node, Detection2DArray, self._on_names, 'names', period=0.1),
+            ),
+        ):
+            node.add_input(topic, callback, raw=True, needed=lambda: self._wanted)
         # Subscriptions change in the executor's thread only.
         self._switch = node.create_guard_condition(self._apply)
 
@@ -122,44 +141,20 @@ class LiveView:
         self._wanted = wanted
         self._switch.trigger()
 
+    def clear(self) -> None:
+        """Drop the images that wait."""
+        self._images.clear()
+        self._worker.clear()
+        self._hiding.clear()
+
     def close(self) -> bool:
         """Stop the thread; return whether it has ended."""
         return self._worker.close()
 
     def _apply(self) -> None:
-        if self._wanted == bool(self._subscriptions):
-            return
+        self._node.update_inputs()
         if not self._wanted:
-            for subscription in self._subscriptions:
-                subscription.close()
-            self._subscriptions = []
-            self._images.clear()
-            self._worker.clear()
-            return
-        node = self._node
-        self._hiding.clear()
-        self._subscriptions = [
-            BoundedSubscription(
-                node,
-                Image,
-                'camera/image_raw',
-                self._on_image,
-                SENSOR_DATA,
-                LARGE,
-                wanted=self._is_due,
-            ),
-            BoundedSubscription(
-                node,
-                Detection2DArray,
-                'faces/tracks',
-                self._on_tracks,
-                RELIABLE,
-                wanted=self._images.__contains__,
-            ),
-            BoundedSubscription(
-                node, Detection2DArray, 'faces/people', self._on_names, period=0.1
-            ),
-        ]
+            self.clear()
 
     def _is_due(self, stamp: int) -> bool:
         """Take every image that the rate allows; send on those that waited in vain for tracks."""
@@ -178,7 +173,8 @@ class LiveView:
         return True
 
     def _on_image(self, message: Image) -> None:
-        self._images[from_time(message.header.stamp)] = time.monotonic(), from_image(message)
+        frame = read_image(message, self._node.now())
+        self._images[from_time(message.header.stamp)] = time.monotonic(), frame
 
     def _on_tracks(self, message: Detection2DArray) -> None:
         tracks, _ = tracks_from_message(message)
@@ -219,7 +215,3 @@ class LiveView:
             }
             image = annotate(image, tracks, labels=labels)
         self._handle(View(image, frame, tracks))
-
-    def _fail(self, error: Exception) -> None:
-        self._node.meter.count('failures')
-        self._node.log_throttled(error)

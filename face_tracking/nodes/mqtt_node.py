@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -20,13 +18,12 @@ from face_tracking import __version__
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import read_action_file
 from face_tracking.events.event_json import event_from_json
-from face_tracking.nodes.bounded_subscription import BoundedSubscription
-from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.rule_actions import MQTT_TOPIC
 from face_tracking.nodes.shared_options import ActionFileOptions, JpegOptions
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option, with_default
 from face_tracking.smart_home.home_assistant import (
     HOME_ASSISTANT_STATUS,
@@ -39,7 +36,6 @@ from face_tracking.smart_home.home_assistant import (
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
 _LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
-_LONGEST_PAUSE = 60.0  # seconds between attempts to start the link
 
 
 @dataclass(frozen=True)
@@ -85,49 +81,25 @@ class MqttNode(FaceNode[MqttParameters]):
         self._lock = threading.Lock()
         self._problem: UserError | None = None
         self._link: MqttLink | None = None
-        self._retry_at, self._pause = 0.0, 1.0
         self._image_at = float('-inf')
         self._detecting = True
         self._detector = self.create_client(SetBool, 'detector_node/enable')
         self._requests: list[bool] = []
         self._wake = self.create_guard_condition(self._switch_detector)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
-        BoundedSubscription(self, String, 'faces/events/json', self._on_event)
-        BoundedSubscription(self, String, MQTT_TOPIC, self._on_request)
-        self._open()
-        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        for topic, handle in (
+            ('faces/events/json', self._on_event),
+            ('faces/mqtt', self._on_request),
+        ):
+            self.add_input(topic, Throttle(self, String, handle, topic), raw=True)
         self.start()
 
     def apply(self, changed: set[str]) -> None:
         """Take over what images show."""
         self._view.options = self.store.get(ViewOptions)
 
-    def close(self) -> bool:
-        """Say that the robot is offline."""
-        ended = self._view.close()
-        if self._link is not None:
-            self._link.close()
-            self._link = None
-        return ended
-
-    def report(self, report: Report) -> None:
-        """Say whether the broker is there."""
-        _, values = self.meter.take()
-        report.values.update(values, topics=self._topics.base)
-        if self._link is None and self._problem is not None:
-            report.say(ERROR, str(self._problem))
-        elif self._link is not None and not self._link.connected:
-            report.say(WARN, str(self._problem or 'connecting to the MQTT broker'))
-
-    def _zones(self) -> list[str]:
-        path = self.parameters.actions_file
-        try:
-            return [zone.name for zone in read_action_file(path).zones] if path else []
-        except UserError as error:
-            self.get_logger().error(str(error))
-            return []
-
-    def _open(self) -> None:
+    def configure(self) -> None:
+        """Begin to connect, which goes on until the broker is there."""
         values = self.parameters
         options = BrokerOptions(
             values.mqtt_host,
@@ -137,16 +109,56 @@ class MqttNode(FaceNode[MqttParameters]):
             values.mqtt_tls,
             values.mqtt_ca_file,
         )
-        try:
-            self._link = MqttLink(options, self._topics.status, self._on_connect, self._on_problem)
-        except UserError as error:
-            self._on_problem(error)
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-            return
-        self._link.subscribe(self._topics.detection_command, self._on_command)
+        link = MqttLink(options, self._topics.status, self._on_connect, self._on_problem)
+        link.subscribe(self._topics.detection_command, self._on_command)
         if values.home_assistant:
-            self._link.subscribe(HOME_ASSISTANT_STATUS, self._on_home_assistant)
+            link.subscribe(HOME_ASSISTANT_STATUS, self._on_home_assistant)
+        self._link = link
+        link.start()
+
+    def deactivate(self) -> None:
+        """Drop the images that wait."""
+        self._view.clear()
+
+    def cleanup(self) -> None:
+        """Tell the broker that the robot is offline."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def close(self) -> bool:
+        """Tell the broker that the robot is offline."""
+        self.cleanup()
+        return self._view.close()
+
+    def tick(self) -> None:
+        """Receive an image where one is due."""
+        period = self.parameters.mqtt_image_period
+        due = (
+            self.active
+            and period > 0
+            and self._state.count > 0
+            and self._link is not None
+            and self._link.connected
+            and time.monotonic() - self._image_at >= period
+        )
+        if due != self._view.watched:
+            self._view.watch(due)
+
+    def report(self, report: Report) -> None:
+        """Say whether the broker is there."""
+        _, values = self.meter.take()
+        report.values.update(values, topics=self._topics.base)
+        if self._link is not None and not self._link.connected:
+            report.say(WARN, str(self._problem or 'connecting to the MQTT broker'))
+
+    def _zones(self) -> list[str]:
+        path = self.parameters.actions_file
+        try:
+            return [zone.name for zone in read_action_file(path).zones] if path else []
+        except UserError as error:
+            self.get_logger().error(str(error))
+            return []
 
     # Called in the link's thread.
 
@@ -196,7 +208,11 @@ class MqttNode(FaceNode[MqttParameters]):
 
     def _on_request(self, message: String) -> None:
         """Publish what a rule asks for."""
-        request = json.loads(message.data)
+        try:
+            request = json.loads(message.data)
+        except (ValueError, RecursionError):
+            request = None
+        request = request if isinstance(request, dict) else {}
         topic, payload = request.get('topic'), request.get('payload')
         if (
             not isinstance(topic, str)
@@ -207,7 +223,7 @@ class MqttNode(FaceNode[MqttParameters]):
             or len(payload) > _LONGEST_PAYLOAD
         ):
             raise UserError(
-                f'a request that cannot be published was received on {MQTT_TOPIC}',
+                'a request that cannot be published was received on faces/mqtt',
                 'send {"topic": "a/b", "payload": "text", "retain": false}',
             )
         self._send(topic, payload, retain=request.get('retain') is True)
@@ -242,20 +258,6 @@ class MqttNode(FaceNode[MqttParameters]):
             self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
 
         return note
-
-    def _on_timer(self) -> None:
-        if self._link is None and time.monotonic() >= self._retry_at:
-            self._open()
-        period = self.parameters.mqtt_image_period
-        due = (
-            period > 0
-            and self._state.count > 0
-            and self._link is not None
-            and self._link.connected
-            and time.monotonic() - self._image_at >= period
-        )
-        if due != self._view.watched:
-            self._view.watch(due)
 
     def _on_view(self, view: View) -> None:
         link = self._link

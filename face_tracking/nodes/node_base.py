@@ -27,7 +27,7 @@ import functools
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from rclpy.clock import Clock
@@ -210,6 +210,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         *,
         raw: bool = False,
         needed: Callable[[], bool] = lambda: True,
+        name: str | None = None,
     ) -> Input:
         """Receive a topic of the table while the node is active.
 
@@ -218,10 +219,12 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         :param raw: do not deserialize.
         :param needed: whether an active node needs the topic now; asked once per second, after a
             change of parameters, and by :meth:`update_inputs`.
+        :param name: the name to use instead, where a parameter sets it.
         """
+        row = self._row(topic, 'subscribers')
         created = Input(
             self,
-            self._row(topic, 'subscribers'),
+            row if name is None else replace(row, name=name),
             callback,
             lambda error: self.refuse_message('messages', error),
             raw,

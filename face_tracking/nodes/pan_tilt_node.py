@@ -27,8 +27,8 @@ from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import positions, to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
-from face_tracking.nodes.people_messages import Names, names_from_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.people_messages import Names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.steady_clock import SteadyClock

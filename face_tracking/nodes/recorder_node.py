@@ -3,44 +3,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
-from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import String
-from std_srvs.srv import SetBool
-from vision_msgs.msg import Detection2DArray
-
 from face_tracking.errors import UserError
 from face_tracking.files import data_dir
-from face_tracking.nodes.diagnostics import ERROR, OK, Report
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.diagnostics import ERROR, Report
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.topics import TOPICS as TOPIC_TABLE
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import Options, option
 from face_tracking.recording.bag_folder import MEGABYTE, RecordingLimits
 from face_tracking.recording.bag_recorder import BagRecorder
 
-TYPES: dict[str, type] = {
-    'vision_msgs/msg/Detection2DArray': Detection2DArray,
-    'std_msgs/msg/String': String,
-    'sensor_msgs/msg/CompressedImage': CompressedImage,
-}
-TOPICS = {
-    'faces/tracks': 'vision_msgs/msg/Detection2DArray',
-    'faces/people': 'vision_msgs/msg/Detection2DArray',
-    'faces/events': 'vision_msgs/msg/Detection2DArray',
-    'faces/events/json': 'std_msgs/msg/String',
-}
+TOPICS = ('faces/tracks', 'faces/people', 'faces/events', 'faces/events/json')
 """What is always recorded."""
+_IMAGES = 'camera/image_raw/compressed'
 _QUEUE = 500  # messages that wait while the disk is slow
 _LARGEST = 4_000_000  # bytes of a message
-_LONGEST_PAUSE = 60.0
+_PATIENCE = 5.0  # seconds in which the bag is finished at the end
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class RecordingOptions(Options):
     )
     record_images: bool = option(False, 'Record the images of image_topic, too', read_only=True)
     image_topic: str = option(
-        'camera/image_raw/compressed',
+        _IMAGES,
         'Compressed images to record; faces/anonymized/compressed hides faces',
         read_only=True,
     )
@@ -87,29 +73,21 @@ class RecordingOptions(Options):
 
 
 class RecorderNode(FaceNode[RecordingOptions]):
-    """Writes serialized messages as they are received, in a thread of its own."""
+    """Writes serialized messages as they are received, in a thread of its own, while active."""
 
     def __init__(self, **options: Any):
         super().__init__('recorder_node', RecordingOptions, **options)
         self._recorder: BagRecorder | None = None
         self._problem: UserError | None = None
-        self._enabled = True
-        self._retry_at, self._pause = 0.0, 1.0
-        self._last: dict[str, float] = {}
-        self._types = dict(TOPICS)
-        if self.parameters.record_images:
-            self._types[self.parameters.image_topic] = 'sensor_msgs/msg/CompressedImage'
-        self._resolved = {name: self.resolve_topic_name(name) for name in self._types}
-        self._worker: Worker[tuple[str, bytes, int] | None] = Worker(
-            self._write, self._fail, _QUEUE, 'recorder'
+        self._last_track = float('-inf')
+        self._worker: Worker[tuple[str, bytes, int] | threading.Event] = self.worker(
+            self._write, capacity=_QUEUE, name='recorder'
         )
-        for name, kind in self._types.items():
-            qos = SENSOR_DATA if kind.startswith('sensor_msgs') else RELIABLE
-            self.create_subscription(
-                TYPES[kind], name, partial(self._on_message, name), qos, raw=True
-            )
-        self.create_service(SetBool, '~/record', self._on_record)
-        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._types: dict[str, str] = {}
+        for topic in TOPICS:
+            self._add(topic, topic)
+        if self.parameters.record_images:
+            self._add(_IMAGES, self.parameters.image_topic)
         self.start()
 
     @property
@@ -118,80 +96,74 @@ class RecorderNode(FaceNode[RecordingOptions]):
         chosen = self.parameters.record_folder
         return Path(chosen).expanduser() if chosen else data_dir() / 'recordings'
 
+    def configure(self) -> None:
+        """Open the recording; tried again where the folder cannot be made."""
+        self._recorder = BagRecorder(self.folder, self._types, self.parameters.limits())
+
+    def deactivate(self) -> None:
+        """Finish the bag."""
+        self._worker.submit(threading.Event())
+
     def close(self) -> bool:
         """Finish the bag."""
-        if not self._worker.close(5.0):
-            return False
-        self._finish()
-        return True
+        finished = threading.Event()
+        self._worker.submit(finished)
+        finished.wait(_PATIENCE)
+        return self._worker.close()
 
     def report(self, report: Report) -> None:
         """Say what was written."""
         _, values = self.meter.take()
-        report.values.update(values, dropped=str(self._worker.dropped), folder=str(self.folder))
-        if self._recorder is not None:
+        report.values.update(values, waiting_dropped=str(self._worker.dropped))
+        recorder = self._recorder
+        if recorder is not None:
             report.values.update(
-                written=str(self._recorder.written),
-                lost=str(self._recorder.dropped),
-                bag=str(self._recorder.path or ''),
+                written=str(recorder.written),
+                lost=str(recorder.dropped),
+                bag=str(recorder.path or self.folder),
             )
+            if recorder.path is not None:
+                self._problem = None
         if self._problem is not None:
             report.say(ERROR, str(self._problem))
-        elif not self._enabled:
-            report.say(OK, 'paused')
 
-    def _on_message(self, name: str, data: bytes) -> None:
-        if not self._enabled or len(data) > _LARGEST:
+    def _add(self, topic: str, name: str) -> None:
+        resolved = self.resolve_topic_name(name)
+        self._types[resolved] = TOPIC_TABLE[topic].type
+        self.add_input(topic, partial(self._on_message, topic, resolved), raw=True, name=name)
+
+    def _on_message(self, topic: str, resolved: str, data: bytes) -> None:
+        if len(data) > _LARGEST:
+            self.refuse(f'messages of {topic}', {f'more than {_LARGEST} bytes': 1})
             return
-        now = time.monotonic()
-        if name == 'faces/tracks':
-            if now - self._last.get(name, float('-inf')) < 0.9 / self.parameters.track_rate:
+        if topic == 'faces/tracks':
+            now = time.monotonic()
+            if now - self._last_track < 0.9 / self.parameters.track_rate:
                 return
-            self._last[name] = now
-        self._worker.submit((self._resolved[name], bytes(data), time.time_ns()))
-
-    def _on_record(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        if not request.data:
-            self._worker.submit(None)
-        response.success = True
-        response.message = 'recording' if request.data else 'paused'
-        return response
-
-    def _on_timer(self) -> None:
-        if self._problem is not None and self._recorder is not None and self._recorder.path:
-            self._problem = None
+            self._last_track = now
+        self._worker.submit((resolved, bytes(data), time.time_ns()))
 
     # The worker's thread.
 
-    def _write(self, work: tuple[str, bytes, int] | None) -> None:
-        if work is None:
+    def _write(self, work: tuple[str, bytes, int] | threading.Event) -> None:
+        if isinstance(work, threading.Event):
             self._finish()
-            return
-        recorder = self._open()
-        if recorder is not None:
-            recorder.write(*work)
-
-    def _open(self) -> BagRecorder | None:
-        if self._recorder is None and time.monotonic() >= self._retry_at:
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-            topics = {self._resolved[name]: kind for name, kind in self._types.items()}
-            self._recorder = BagRecorder(self.folder, topics, self.parameters.limits())
-            self._problem = None
-        return self._recorder
+            work.set()
+        elif self._recorder is not None:
+            try:
+                self._recorder.write(*work)
+            except UserError as error:
+                self._note(error)
 
     def _finish(self) -> None:
         if self._recorder is not None:
             try:
                 self._recorder.close()
             except UserError as error:
-                self._fail(error)
+                self._note(error)
 
-    def _fail(self, error: Exception) -> None:
-        self.meter.count('failures')
-        if isinstance(error, UserError):
-            self._problem = error
+    def _note(self, error: UserError) -> None:
+        self._problem = error
         self.log_throttled(error)
 
 

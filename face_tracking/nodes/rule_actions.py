@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from rclpy.publisher import Publisher
 from std_msgs.msg import String
 
 from face_tracking.errors import UserError
@@ -24,11 +25,11 @@ from face_tracking.events.actions import (
 )
 from face_tracking.events.command_runner import CommandRunner
 from face_tracking.events.event import FaceEvent
-from face_tracking.nodes.node_base import RELIABLE, FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.smart_home.output_pins import OutputPins
 from face_tracking.speech.sentence import Sentence, sentence_to_message
 
-SAY_TOPIC, MQTT_TOPIC = 'faces/say', 'faces/mqtt'
+_DEPTH = 10  # messages that wait for a slow subscriber
 
 
 class RuleActions:
@@ -36,15 +37,19 @@ class RuleActions:
 
     :param node: publishes and calls.
     :param config: people, commands and rules; publishers and clients are made for its actions.
+    :param sentences: publishes what is spoken.
+    :param mqtt: publishes what goes to the MQTT broker.
     :raises UserError: a message type of a rule does not exist, or its fields do not fit.
     """
 
-    def __init__(self, node: FaceNode[Any], config: ActionConfig):
+    def __init__(
+        self, node: FaceNode[Any], config: ActionConfig, sentences: Publisher, mqtt: Publisher
+    ):
         self._node = node
         self._config = config
-        self._sentences = node.create_publisher(String, SAY_TOPIC, RELIABLE)
-        self._mqtt = node.create_publisher(String, MQTT_TOPIC, RELIABLE)
-        self._publishers: dict[PublishMessage | tuple[str, str], Any] = {}
+        self._sentences = sentences
+        self._mqtt = mqtt
+        self._publishers: dict[tuple[str, str], Any] = {}
         self._clients: dict[tuple[str, str], Any] = {}
         self._commands = CommandRunner(config.commands, node.log_throttled)
         self._pins = OutputPins(node.log_throttled)
@@ -76,7 +81,7 @@ class RuleActions:
         """End commands, switch pins off, and remove publishers and clients."""
         self._commands.close()
         self._pins.close()
-        for publisher in {self._sentences, self._mqtt, *self._publishers.values()}:
+        for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         for client in self._clients.values():
             self._node.destroy_client(client)
@@ -91,7 +96,7 @@ class RuleActions:
                 raise UserError(f'rule {rule}: {error.problem}', error.remedy) from None
             key = action.topic, action.type
             if key not in self._publishers:
-                self._publishers[key] = self._node.create_publisher(kind, action.topic, RELIABLE)
+                self._publishers[key] = self._node.create_publisher(kind, action.topic, _DEPTH)
         elif isinstance(action, CallService):
             key = action.service, action.type
             if key not in self._clients:

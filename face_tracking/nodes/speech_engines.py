@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from std_msgs.msg import String
 
 from face_tracking.errors import UserError
@@ -21,12 +22,11 @@ _POLL = 0.05
 class TopicEngine:
     """Publishes sentences as ``std_msgs/String``, which speech nodes expect on ``/say``.
 
-    :param node: publishes.
-    :param topic: name of the topic.
+    :param publisher: publishes them.
     """
 
-    def __init__(self, node: Node, topic: str):
-        self._publisher = node.create_publisher(String, topic, 10)
+    def __init__(self, publisher: Publisher):
+        self._publisher = publisher
 
     def speak(self, sentence: Sentence, stop: threading.Event) -> None:
         """Publish, then wait about as long as the sentence takes: nobody reports its end."""

@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -20,13 +18,13 @@ from face_tracking.events.action_file import ActionConfig, read_action_file
 from face_tracking.events.actions import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
-from face_tracking.nodes.bounded_subscription import BoundedSubscription
-from face_tracking.nodes.diagnostics import ERROR, OK, Report
-from face_tracking.nodes.node_base import RELIABLE, FaceNode
-from face_tracking.nodes.rule_actions import SAY_TOPIC
+from face_tracking.nodes.diagnostics import OK, Report
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ActionFileOptions
 from face_tracking.nodes.speech_engines import ActionEngine, TopicEngine
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import Throttle
+from face_tracking.nodes.topics import SERVICES
 from face_tracking.options import option
 from face_tracking.speech.audio_player import AudioEngine
 from face_tracking.speech.greetings import LANGUAGES, Greeter
@@ -34,8 +32,6 @@ from face_tracking.speech.sentence import Sentence, sentence_from_message
 from face_tracking.speech.speaker import Speaker
 from face_tracking.speech.speech_engine import SYNTHESIZERS, SpeechEngine, create_synthesizer
 from face_tracking.time_window import TimeWindow
-
-_LONGEST_PAUSE = 60.0  # seconds between attempts to start the engine
 
 
 @dataclass(frozen=True)
@@ -98,17 +94,16 @@ class SpeechNode(FaceNode[SpeechParameters]):
     def __init__(self, **options: Any):
         super().__init__('speech_node', SpeechParameters, **options)
         self._speaker: Speaker | None = None
-        self._problem: UserError | None = None
-        self._retry_at, self._pause = 0.0, 1.0
-        self._spoken = self.create_publisher(String, 'faces/spoken', RELIABLE)
+        self._spoken = self.publisher('faces/spoken')
         self._greeter = Greeter()
         self._config = self._read_people()
         self._make_greeter()
-        self._start_engine()
-        BoundedSubscription(self, String, SAY_TOPIC, self._on_sentence)
-        BoundedSubscription(self, String, 'faces/events/json', self._on_event)
-        self.create_service(Trigger, '~/hush', self._on_hush)
-        self.create_timer(0.5, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        for topic, handle in (
+            ('faces/say', self._on_sentence),
+            ('faces/events/json', self._on_event),
+        ):
+            self.add_input(topic, Throttle(self, String, handle, topic), raw=True)
+        self.create_service(Trigger, SERVICES['~/hush'].name, self._on_hush)
         self.start()
 
     def apply(self, changed: set[str]) -> None:
@@ -119,9 +114,34 @@ class SpeechNode(FaceNode[SpeechParameters]):
         if any(name.startswith(('greet', 'language')) for name in changed):
             self._make_greeter()
 
+    def configure(self) -> None:
+        """Start the engine; tried again where it is not installed yet."""
+        self._speaker = Speaker(
+            self._make_engine(),
+            self.log_throttled,
+            self._on_spoken,
+            parse_windows(self.parameters.quiet_hours),
+            self.parameters.volume,
+        )
+
+    def deactivate(self) -> None:
+        """End the sentence that is being spoken."""
+        if self._speaker is not None:
+            self._speaker.hush()
+
+    def cleanup(self) -> None:
+        """Release the engine."""
+        self.close()
+        self._speaker = None
+
     def close(self) -> bool:
         """End the sentence that is being spoken."""
         return self._speaker is None or self._speaker.close()
+
+    def tick(self) -> None:
+        """Greet those who have waited long enough without a name."""
+        if self.active and self.parameters.greet:
+            self._greet(self._greeter.poll(time.monotonic(), datetime.now()))
 
     def report(self, report: Report) -> None:
         """Say what is spoken with, and how much."""
@@ -131,9 +151,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             report.values.update(
                 spoken=str(self._speaker.spoken), unspoken=str(self._speaker.dropped)
             )
-        if self._problem is not None:
-            report.say(ERROR, str(self._problem))
-        elif self.parameters.volume == 0:
+        if self.parameters.volume == 0:
             report.say(OK, 'silent')
 
     def _read_people(self) -> ActionConfig:
@@ -154,31 +172,10 @@ class SpeechNode(FaceNode[SpeechParameters]):
             values.greet_again_after,
         )
 
-    def _start_engine(self) -> None:
-        try:
-            engine = self._make_engine()
-        except UserError as error:
-            if str(error) != str(self._problem):
-                self.get_logger().error(str(error))
-            self._problem = error
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-            return
-        if self._problem is not None:
-            self.get_logger().info(f'{self.parameters.engine} can be used now')
-        self._problem = None
-        self._speaker = Speaker(
-            engine,
-            self.log_throttled,
-            self._on_spoken,
-            parse_windows(self.parameters.quiet_hours),
-            self.parameters.volume,
-        )
-
     def _make_engine(self) -> SpeechEngine:
         values = self.parameters
         makers: dict[str, Callable[[], SpeechEngine]] = {
-            'topic': lambda: TopicEngine(self, values.say_topic),
+            'topic': lambda: TopicEngine(self.publisher('/say', values.say_topic)),
             'action': lambda: ActionEngine(self, values.say_action, values.say_action_type),
         }
         if values.engine in makers:
@@ -194,13 +191,6 @@ class SpeechNode(FaceNode[SpeechParameters]):
         event: FaceEvent = event_from_json(message.data)
         if self.parameters.greet:
             self._greet(self._greeter.take(event, time.monotonic(), datetime.now()))
-
-    def _on_timer(self) -> None:
-        now = time.monotonic()
-        if self._speaker is None and now >= self._retry_at:
-            self._start_engine()
-        if self.parameters.greet:
-            self._greet(self._greeter.poll(now, datetime.now()))
 
     def _greet(self, greeting: Say | None) -> None:
         if greeting is not None:

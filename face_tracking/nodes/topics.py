@@ -64,13 +64,17 @@ class ServiceRow:
     nodes: tuple[str, ...]
 
 
+VIEWERS = ('web_node', 'rtsp_node', 'mqtt_node', 'anonymizer_node')
+"""The nodes that show images."""
+_EVENT_BYTES = 64_000
+
 _TOPICS = (
     Topic(
         'camera/image_raw',
         'sensor_msgs/msg/Image',
         'Images of the camera, bgr8',
         ('camera_node',),
-        ('detector_node', 'tracker_node', 'recognizer_node'),
+        ('detector_node', 'tracker_node', 'recognizer_node', *VIEWERS),
         SENSOR,
         max_bytes=0,
     ),
@@ -79,7 +83,8 @@ _TOPICS = (
         'sensor_msgs/msg/CompressedImage',
         'The same images as JPEG, encoded only while there is a subscriber',
         ('camera_node',),
-        qos=SENSOR,
+        ('recorder_node',),
+        SENSOR,
         max_bytes=0,
     ),
     Topic(
@@ -87,7 +92,7 @@ _TOPICS = (
         'sensor_msgs/msg/CameraInfo',
         'Intrinsics of the camera with the stamp of each image',
         ('camera_node',),
-        ('tracker_node', 'pan_tilt_node'),
+        ('tracker_node', 'pan_tilt_node', 'events_node', 'web_node'),
         SENSOR,
     ),
     Topic(
@@ -135,7 +140,10 @@ _TOPICS = (
         'vision_msgs/msg/Detection2DArray',
         'Tracked faces at the stamp of each image, with stable ids; boxes in pixels',
         ('tracker_node',),
-        ('detector_node', 'pan_tilt_node', 'recognizer_node'),
+        (
+            *('detector_node', 'pan_tilt_node', 'recognizer_node', 'events_node'),
+            *('recorder_node', *VIEWERS),
+        ),
     ),
     Topic(
         'faces/people',
@@ -143,7 +151,7 @@ _TOPICS = (
         'Who the tracked faces are: id is the track id, results are hypotheses person:NAME, the '
         'best first, or unknown',
         ('recognizer_node',),
-        ('tracker_node', 'pan_tilt_node'),
+        ('tracker_node', 'pan_tilt_node', 'events_node', 'recorder_node', *VIEWERS),
     ),
     Topic(
         'faces/tracks_predicted',
@@ -181,6 +189,75 @@ _TOPICS = (
         max_bytes=0,
     ),
     Topic(
+        'faces/attention',
+        'vision_msgs/msg/Detection2DArray',
+        'Whether people look at the camera: id = track id, hypothesis looking with its '
+        'probability',
+        (),
+        ('events_node', 'web_node'),
+    ),
+    Topic(
+        'faces/events',
+        'vision_msgs/msg/Detection2DArray',
+        'Events: id = track id, hypotheses: the event, then person:<name> or unknown, then '
+        'zone:<name> where there is one',
+        ('events_node',),
+        ('recorder_node',),
+    ),
+    Topic(
+        'faces/events/json',
+        'std_msgs/msg/String',
+        'The same events as JSON, one each message (config/event.schema.json)',
+        ('events_node',),
+        ('speech_node', 'web_node', 'mqtt_node', 'recorder_node'),
+        max_bytes=_EVENT_BYTES,
+    ),
+    Topic(
+        'faces/say',
+        'std_msgs/msg/String',
+        'Sentences to speak: plain text, or JSON with text, language and volume',
+        ('events_node',),
+        ('speech_node',),
+        max_bytes=_EVENT_BYTES,
+    ),
+    Topic(
+        'faces/spoken',
+        'std_msgs/msg/String',
+        'Sentences that were spoken, at their end',
+        ('speech_node',),
+    ),
+    Topic(
+        '/say',
+        'std_msgs/msg/String',
+        'Sentences for another speech node, with engine topic',
+        ('speech_node',),
+        name_parameter='say_topic',
+    ),
+    Topic(
+        'faces/mqtt',
+        'std_msgs/msg/String',
+        'What rules publish on MQTT: JSON with topic, payload and retain',
+        ('events_node',),
+        ('mqtt_node',),
+        max_bytes=_EVENT_BYTES,
+    ),
+    Topic(
+        'faces/anonymized',
+        'sensor_msgs/msg/Image',
+        'Images with hidden faces, computed only while there is a subscriber',
+        ('anonymizer_node',),
+        qos=SENSOR,
+        max_bytes=0,
+    ),
+    Topic(
+        'faces/anonymized/compressed',
+        'sensor_msgs/msg/CompressedImage',
+        'The same images as JPEG',
+        ('anonymizer_node',),
+        qos=SENSOR,
+        max_bytes=0,
+    ),
+    Topic(
         'faces/gaze_target',
         'geometry_msgs/msg/PointStamped',
         'The face that the head follows, in meters in the optical frame of the camera',
@@ -197,7 +274,7 @@ _TOPICS = (
         'sensor_msgs/msg/JointState',
         'Angles (rad) and velocities (rad/s) of the pan and tilt joints',
         ('pan_tilt_node',),
-        ('camera_node', 'tracker_node', 'pan_tilt_node'),
+        ('camera_node', 'tracker_node', 'pan_tilt_node', 'web_node'),
         SENSOR,
     ),
     Topic(
@@ -226,6 +303,7 @@ _TOPICS = (
         'diagnostic_msgs/msg/DiagnosticArray',
         'State of each node, once per second',
         ALL_NODES,
+        ('web_node',),
     ),
 )
 TOPICS = {topic.name: topic for topic in _TOPICS}
@@ -279,6 +357,18 @@ _SERVICES = (
         'std_srvs/srv/Trigger',
         'Return the names of the people as a JSON list in the message',
         ('recognizer_node',),
+    ),
+    ServiceRow(
+        '~/reload',
+        'std_srvs/srv/Trigger',
+        'Read actions_file again; a file with a mistake changes nothing',
+        ('events_node',),
+    ),
+    ServiceRow(
+        '~/hush',
+        'std_srvs/srv/Trigger',
+        'End the sentence that is being spoken and drop those that wait',
+        ('speech_node',),
     ),
 )
 SERVICES = {row.name: row for row in _SERVICES}

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
@@ -24,11 +22,10 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
-from face_tracking.nodes.bounded_subscription import BoundedSubscription
-from face_tracking.nodes.diagnostics import ERROR, Report
+from face_tracking.nodes.diagnostics import Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.messages import tracks_from_message
-from face_tracking.nodes.node_base import RELIABLE, SENSOR_DATA, FaceNode
+from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.page_parameters import PageParameters
 from face_tracking.nodes.people_client import NODE as RECOGNIZER
 from face_tracking.nodes.people_client import PeopleClient
@@ -41,6 +38,7 @@ from face_tracking.nodes.people_messages import (
 from face_tracking.nodes.service_caller import ServiceCaller
 from face_tracking.nodes.shared_options import JpegOptions, token_path
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
 from face_tracking.web.access_control import is_loopback, read_token
 from face_tracking.web.web_options import WebServerOptions, start_web_server
@@ -52,7 +50,6 @@ _EVENTS = 50  # that the page lists
 _NODES = 30  # whose diagnostics are shown
 _TEXT = 200  # characters of a value in diagnostics
 _HOLD = 2.0  # seconds for which faces, names and joints are shown
-_LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,6 @@ class WebNode(FaceNode[WebParameters]):
     def __init__(self, **options: Any):
         super().__init__('web_node', WebParameters, **options)
         self._server: WebServer | None = None
-        self._problem: UserError | None = None
-        self._retry_at, self._pause = 0.0, 1.0
         self._lock = threading.Lock()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self._diagnostics: dict[str, dict[str, Any]] = {}
@@ -98,15 +93,12 @@ class WebNode(FaceNode[WebParameters]):
         self._image_size: list[int] | None = None
         self._people: list[str] | None = None
         self._followed = False
-        self._state_inputs: list[BoundedSubscription[Any]] = []
         caller = ServiceCaller(self)
         self._page_parameters = PageParameters(self, caller)
         self._people_client = PeopleClient(caller)
-        self._switch = self.create_guard_condition(self._follow)
+        self._switch = self.create_guard_condition(self.update_inputs)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
-        BoundedSubscription(self, String, 'faces/events/json', self._on_event)
-        self._open()
-        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._listen()
         self.start()
 
     @property
@@ -118,21 +110,46 @@ class WebNode(FaceNode[WebParameters]):
         """Take over what is shown."""
         self._view.options = self.store.get(ViewOptions)
 
+    def configure(self) -> None:
+        """Start the server; tried again where the port is taken."""
+        values = self.parameters
+        here = is_loopback(values.web_host)
+        path = token_path(values.web_token_file)
+        self._server = start_web_server(
+            self,
+            WebServerOptions(
+                values.web_host,
+                values.web_port,
+                None if here else read_token(path),
+                values.web_max_connections,
+                values.web_max_viewers,
+            ),
+        )
+        host = 'localhost' if here else values.web_host
+        secret = '' if here else f', token in {path}'
+        self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
+
+    def deactivate(self) -> None:
+        """Drop the images that wait."""
+        self._view.clear()
+
+    def cleanup(self) -> None:
+        """End all connections."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
     def close(self) -> bool:
         """End all connections."""
-        ended = [self._view.close()]
-        if self._server is not None:
-            ended.append(self._server.close())
-            self._server = None
+        server, self._server = self._server, None
+        ended = [self._view.close(), server is None or server.close()]
         return all(ended)
 
     def report(self, report: Report) -> None:
         """Say who watches."""
         _, values = self.meter.take()
         report.values.update(values)
-        if self._problem is not None:
-            report.say(ERROR, str(self._problem))
-        elif self._server is not None:
+        if self._server is not None:
             report.values.update(viewers=str(self._server.viewers), port=str(self._server.port))
 
     # What the server calls, in threads of its own (RobotPort).
@@ -160,6 +177,8 @@ class WebNode(FaceNode[WebParameters]):
         """Begin or stop to receive faces and diagnostics."""
         self._followed = wanted
         self._switch.trigger()
+        if wanted:
+            threading.Thread(target=self._read_people, name='people', daemon=True).start()
 
     def page_parameters(self) -> list[dict[str, Any]]:
         """Return the parameters that the page offers."""
@@ -177,64 +196,23 @@ class WebNode(FaceNode[WebParameters]):
 
     # Called in the executor.
 
-    def _open(self) -> None:
-        values = self.parameters
-        try:
-            here = is_loopback(values.web_host)
-            token = None if here else read_token(token_path(values.web_token_file))
-            self._server = start_web_server(
-                self,
-                WebServerOptions(
-                    values.web_host,
-                    values.web_port,
-                    token,
-                    values.web_max_connections,
-                    values.web_max_viewers,
-                ),
-            )
-        except UserError as error:
-            if str(error) != str(self._problem):
-                self.get_logger().error(str(error))
-            self._problem = error
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-            return
-        self._problem = None
-        host = 'localhost' if is_loopback(values.web_host) else values.web_host
-        secret = '' if here else f', token in {token_path(values.web_token_file)}'
-        self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
-
-    def _follow(self) -> None:
-        if self._followed == bool(self._state_inputs):
-            return
-        if not self._followed:
-            for subscription in self._state_inputs:
-                subscription.close()
-            self._state_inputs = []
-            return
+    def _listen(self) -> None:
         detections = Detection2DArray
-        self._state_inputs = [
-            BoundedSubscription(self, detections, 'faces/tracks', self._on_tracks, period=0.2),
-            BoundedSubscription(self, detections, 'faces/people', self._on_names, period=0.2),
-            BoundedSubscription(
-                self, detections, 'faces/attention', self._on_attention, period=0.2
-            ),
-            BoundedSubscription(
-                self, JointState, 'joint_states', self._on_joints, SENSOR_DATA, period=0.2
-            ),
-            BoundedSubscription(
-                self,
-                CameraInfo,
+        self.add_input(
+            'faces/events/json', Throttle(self, String, self._on_event, 'events'), raw=True
+        )
+        for topic, throttle in (
+            ('faces/tracks', Throttle(self, detections, self._on_tracks, 'tracks', 0.2)),
+            ('faces/people', Throttle(self, detections, self._on_names, 'names', 0.2)),
+            ('faces/attention', Throttle(self, detections, self._on_attention, 'attention', 0.2)),
+            ('joint_states', Throttle(self, JointState, self._on_joints, 'joint_states', 0.2)),
+            (
                 'camera/camera_info',
-                self._on_camera_info,
-                SENSOR_DATA,
-                period=1.0,
+                Throttle(self, CameraInfo, self._on_camera_info, 'camera_info', 1.0),
             ),
-            BoundedSubscription(
-                self, DiagnosticArray, '/diagnostics', self._on_diagnostics, RELIABLE
-            ),
-        ]
-        threading.Thread(target=self._read_people, name='people', daemon=True).start()
+            ('/diagnostics', Throttle(self, DiagnosticArray, self._on_diagnostics, 'diagnostics')),
+        ):
+            self.add_input(topic, throttle, raw=True, needed=lambda: self._followed)
 
     def _read_people(self) -> None:
         """Ask who is enrolled; None without a recognizer."""
@@ -243,10 +221,6 @@ class WebNode(FaceNode[WebParameters]):
             self._people = self._people_client.names() if RECOGNIZER in running else None
         except UserError as error:
             self.log_throttled(error)
-
-    def _on_timer(self) -> None:
-        if self._server is None and time.monotonic() >= self._retry_at:
-            self._open()
 
     def _on_event(self, message: String) -> None:
         event = json.loads(event_to_json(event_from_json(message.data)))
@@ -292,8 +266,9 @@ class WebNode(FaceNode[WebParameters]):
     def _on_view(self, view: View) -> None:
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.parameters.jpeg_quality]
         _, jpeg = cv2.imencode('.jpg', view.image, quality)
-        if self._server is not None:
-            self._server.show_image(jpeg.tobytes())
+        server = self._server
+        if server is not None:
+            server.show_image(jpeg.tobytes())
         self.meter.add({'latency': self.age(view.frame.stamp)})
 
 

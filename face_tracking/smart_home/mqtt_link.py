@@ -69,7 +69,10 @@ class MqttLink:
         self._handlers: dict[str, Callable[[str, bytes], None]] = {}
         self._connected = threading.Event()
         self._client = self._make_client()
-        self._client.connect_async(options.host, self._port, _KEEPALIVE)
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._client.connect_async(self._options.host, self._port, _KEEPALIVE)
         self._client.loop_start()
 
     @property

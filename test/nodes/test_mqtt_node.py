@@ -99,7 +99,8 @@ def test_rule_reaches_the_broker(mqtt, probe, listener):
         publisher.publish(String(data=garbage))
     publisher.publish(String(data='{"topic": "hall/light", "payload": "ON"}'))
     probe.until(lambda: listener.heard.get('hall/light') == b'ON')
-    probe.until(lambda: probe.value('mqtt_node', 'unusable messages') == '7', 20)
+    refused = 'refused faces/mqtt: a request that cannot be published was received on faces/mqtt'
+    probe.until(lambda: probe.value('mqtt_node', refused) == '7', 20)
 
 
 def test_image_is_sent_while_people_are_in_view(mqtt, probe, listener):

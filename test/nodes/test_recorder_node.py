@@ -9,7 +9,6 @@ import pytest
 from action_messages import tracks
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
-from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray
 
 pytest.importorskip('rosbags', reason='needs rosbags')
@@ -34,15 +33,13 @@ def test_tracks_events_and_images_are_recorded(probe, make, tmp_path):
 
 def test_recording_is_paused_and_continued(probe, make, tmp_path):
     make(RecorderNode, record_folder=str(tmp_path))
-    publisher = probe.publisher(String, 'faces/events/json')
-    publisher.publish(String(data='one'))
+    probe.publisher(String, 'faces/events/json').publish(String(data='one'))
     probe.until(lambda: probe.value('recorder_node', 'written') == '1')
-    assert probe.call(SetBool, '/recorder_node/record', data=False).message == 'paused'
-    publisher.publish(String(data='two'))
-    probe.until(lambda: probe.says('recorder_node') == (0, 'paused'), 20)
+    assert probe.enable('recorder_node', False).message == 'paused'
+    probe.until(lambda: list(tmp_path.glob('*/metadata.yaml')), 20)
     assert [message.data[8:11] for message in read_messages(tmp_path)] == [b'one']
-    assert probe.call(SetBool, '/recorder_node/record', data=True).success
-    publisher.publish(String(data='three'))
+    assert probe.enable('recorder_node', True).success
+    probe.publisher(String, 'faces/events/json').publish(String(data='three'))
     probe.until(lambda: probe.value('recorder_node', 'written') == '2')
 
 
@@ -68,6 +65,5 @@ def test_full_disk_is_an_error_and_is_survived(probe, make, tmp_path):
 
 def test_folder_that_cannot_be_made_is_one_clear_line(probe, make, tmp_path):
     (tmp_path / 'file').touch()
-    make(RecorderNode, record_folder=str(tmp_path / 'file' / 'sub'))
-    probe.publisher(String, 'faces/events/json').publish(String(data='one'))
+    make(RecorderNode, wait=False, record_folder=str(tmp_path / 'file' / 'sub'))
     probe.until(lambda: 'cannot be made' in probe.says('recorder_node')[1], 20)

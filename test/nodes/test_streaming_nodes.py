@@ -228,7 +228,7 @@ class TestPage:
         with socket.socket() as taken:
             taken.bind(('127.0.0.1', 0))
             taken.listen()
-            node = make(WebNode, web_port=taken.getsockname()[1])
+            node = make(WebNode, wait=False, web_port=taken.getsockname()[1])
             probe.until(lambda: 'cannot listen' in probe.says('web_node')[1], 20)
         probe.until(lambda: node.port, 20)
 

@@ -220,8 +220,9 @@ def test_people_can_be_exported_and_imported(gallery, tmp_path):
         assert other.match(unit(0, 1))[0].name == 'Ben'
         other.import_people(file)
         assert len(other.people()) == 2
-    with Gallery(tmp_path / 'third', 'c' * 64, 0.5) as third, pytest.raises(
-        UserError, match='of another network'
+    with (
+        Gallery(tmp_path / 'third', 'c' * 64, 0.5) as third,
+        pytest.raises(UserError, match='of another network'),
     ):
         third.import_people(file)
 

@@ -55,6 +55,7 @@ def link_to():
             problems.append,
         )
         links.append(link)
+        link.start()
         return link, connected, problems
 
     yield make

@@ -76,7 +76,7 @@ def newest(probe):
 
 
 def test_a_face_gets_an_id_under_the_header_of_the_image(probe, tracker, feed, faces_of):
-    tracker()
+    tracker(sure_score_threshold=1.0)
     assert list(feed(lambda: probe.heard[TRACKS])[0].detections) == []
     feed(lambda: newest(probe).detections)
     ((number, score, (x, y, width, _height)),) = faces_of(newest(probe))
@@ -162,11 +162,22 @@ def test_weak_candidates_keep_a_track_but_begin_none(probe, tracker, feed):
     feed(lambda: next(shown) == 8, found=candidates)
     assert not any(message.detections for message in probe.heard[TRACKS])
     score['now'] = 0.9
-    feed(lambda: newest(probe).detections, found=candidates)
+    shown = iter(range(60))
+    feed(lambda: next(shown) == 40, found=candidates)
     score['now'] = 0.4
+    # Longer than max_time_since_update, so that the weak detections keep the track.
     shown = iter(range(30))
-    feed(lambda: next(shown) == 25, found=candidates)
+    feed(lambda: next(shown) == 12, found=candidates)
     assert [face.id for face in newest(probe).detections] == ['1']
+
+
+def test_weak_candidates_alone_do_not_keep_a_track_for_ever(probe, tracker, feed):
+    def weak(stamp, box):
+        return message_of(stamp, box, score=0.4)
+
+    tracker(max_time_since_update=0.3, visual_tracker='none')
+    feed(lambda: newest(probe).detections)
+    feed(lambda: not newest(probe).detections, found=weak)
 
 
 def test_a_pause_frees_the_subscriptions(probe, tracker, feed):

@@ -109,6 +109,25 @@ ROBOT = (
         'Start a process again when it dies; not after an error in its configuration',
     ),
 )
+ACTIONS = (
+    Argument(
+        'actions_file',
+        '',
+        'Zones, people, commands and rules (YAML, as config/actions.yaml); empty = none',
+    ),
+    boolean('greet', False, 'Greet everyone once per visit, by name where it is known'),
+    boolean('speech', False, 'Speak the sentences of rules; greet:=true does that, too'),
+    boolean('web', False, "Serve the robot's page, http://localhost:8080"),
+    boolean('rtsp', False, 'Serve the annotated image, rtsp://localhost:8554/faces'),
+    Argument(
+        'listen',
+        '127.0.0.1',
+        'Address on which page and stream listen; 0.0.0.0 = every network, with a token',
+    ),
+    Argument('mqtt', '', 'Host of an MQTT broker, for Home Assistant and others; empty = none'),
+    boolean('anonymize', False, 'Offer faces/anonymized, images with hidden faces'),
+    boolean('record', False, 'Record tracks and events as MCAP bags'),
+)
 RVIZ = (boolean('rviz', False, 'Start RViz on this machine'),)
 CAMERA_TF = (
     Argument(

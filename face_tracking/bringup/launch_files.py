@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from face_tracking.bringup.arguments import (
+    ACTIONS,
     CAMERA_TF,
     HEAD,
     PERCEPTION,
@@ -25,6 +26,7 @@ from face_tracking.bringup.arguments import (
 )
 from face_tracking.bringup.processes import (
     Process,
+    actions,
     camera_ros,
     camera_transform,
     head,
@@ -49,7 +51,12 @@ class LaunchFile:
 
 
 def _pi5(chosen: Chosen) -> list[Process]:
-    return [*perception(chosen), *camera_transform(chosen), *rviz(chosen, with_head=False)]
+    return [
+        *perception(chosen),
+        *actions(chosen),
+        *camera_transform(chosen),
+        *rviz(chosen, with_head=False),
+    ]
 
 
 def _camera_ros(chosen: Chosen) -> list[Process]:
@@ -58,11 +65,11 @@ def _camera_ros(chosen: Chosen) -> list[Process]:
 
 def _pan_tilt(chosen: Chosen) -> list[Process]:
     nodes = perception_with_head if chosen.flag('perception') else head
-    return [*nodes(chosen), *rviz(chosen, with_head=True)]
+    return [*nodes(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
 
 
 def _simulation(chosen: Chosen) -> list[Process]:
-    return [*perception_with_head(chosen), *rviz(chosen, with_head=True)]
+    return [*perception_with_head(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
 
 
 def _view(chosen: Chosen) -> list[Process]:
@@ -72,7 +79,7 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
@@ -84,6 +91,7 @@ LAUNCH_FILES = {
             ),
             Argument('width', '640', 'Width of the images in pixels'),
             Argument('height', '480', 'Height of the images in pixels'),
+            *ACTIONS,
             *ROBOT,
             *RVIZ,
             *CAMERA_TF,
@@ -96,6 +104,7 @@ LAUNCH_FILES = {
             *PERCEPTION,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
+            *ACTIONS,
             *ROBOT,
             *RVIZ,
         ),
@@ -104,7 +113,8 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *HEAD, *ROBOT, *RVIZ), head_params_file=config_file('simulation.yaml')
+            (*PERCEPTION, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
+            head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,
     ),

@@ -16,6 +16,15 @@ PACKAGE = 'face_tracking'
 OPTICAL_FRAME = 'camera_optical_frame'
 PERCEPTION_NODES = ('camera_node', 'detector_node', 'tracker_node')
 HEAD_NODE = 'pan_tilt_node'
+ACTION_NODES = (
+    'events_node',
+    'speech_node',
+    'web_node',
+    'rtsp_node',
+    'mqtt_node',
+    'anonymizer_node',
+    'recorder_node',
+)
 LARGEST_SIDE = 10_000
 STATE_RATE = 100.0
 """Transforms per second: at the 20 of robot_state_publisher's default, RViz receives a marker
@@ -82,6 +91,40 @@ def head(chosen: Chosen) -> list[Process]:
     :raises UserError: a parameter file or the description cannot be used.
     """
     return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
+
+
+def actions(chosen: Chosen) -> list[Process]:
+    """Return the process of the nodes that act on what is seen; none if none is wanted.
+
+    :raises UserError: a parameter file or actions_file does not exist.
+    """
+    speech = chosen.flag('greet') or chosen.flag('speech')
+    wanted = {
+        'speech': speech,
+        'web': chosen.flag('web'),
+        'rtsp': chosen.flag('rtsp'),
+        'mqtt': bool(chosen.text('mqtt')),
+        'anonymizer': chosen.flag('anonymize'),
+        'recorder': chosen.flag('record'),
+    }
+    parts = [part for part, is_wanted in wanted.items() if is_wanted]
+    rules = bool(chosen.text('actions_file'))
+    if not parts and not rules:
+        return []
+    if rules or {'speech', 'web', 'mqtt', 'recorder'} & set(parts):
+        parts.insert(0, 'events')
+    parameters: dict[str, Value] = {
+        f'{part}_host': chosen.text('listen') for part in ('web', 'rtsp') if part in parts
+    }
+    if rules:
+        parameters['actions_file'] = str(chosen.path('actions_file'))
+    if chosen.text('mqtt'):
+        parameters['mqtt_host'] = chosen.text('mqtt')
+    if speech:
+        parameters['greet'] = chosen.flag('greet')
+    if chosen.flag('use_sim_time'):
+        parameters['use_sim_time'] = True
+    return [_node(chosen, 'actions', [chosen.path('params_file')], parameters, tuple(parts))]
 
 
 def camera_ros(chosen: Chosen) -> list[Process]:
@@ -170,7 +213,7 @@ def _perception_nodes(chosen: Chosen) -> tuple[str, ...]:
 
 def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[Process]:
     for path in files:
-        check_parameter_file(path, (*PERCEPTION_NODES, HEAD_NODE))
+        check_parameter_file(path, (*PERCEPTION_NODES, HEAD_NODE, *ACTION_NODES))
     overrides = overridden(chosen, nodes)
     if len(nodes) == 1 or not chosen.flag('composed'):
         return [_node(chosen, name, files, overrides[name]) for name in nodes]

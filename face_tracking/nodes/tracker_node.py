@@ -84,6 +84,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
+        self._late_before = 0
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
@@ -171,9 +172,19 @@ class TrackerNode(FaceNode[TrackerParameters]):
             dropped=str(self._worker.dropped),
             faces=str(self._followed),
             visual_tracker=self.parameters.visual_tracker,
+            late_rounds=str(self._tracker.too_late),
         )
         if not self.active:
             return
+        if self._tracker.too_late > self._late_before:
+            self._late_before = self._tracker.too_late
+            error = UserError(
+                f'detections arrive {self._tracker.lateness:.1f} s after their images, too late '
+                'to be used',
+                'use a faster detector or a smaller input size, and check the clocks',
+            )
+            self.log_throttled(error)
+            report.say(WARN, str(error))
         if rate == 0:
             report.say(WARN, 'no images received')
         elif self._infos is not None and self._infos.subscribed and self._camera is None:

@@ -20,7 +20,7 @@ LAYERS = (
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (
-        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'tracking'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'spatial', 'tracking'),
         'visualization',
     ),
     ('recording', 'smart_home', 'speech', 'streaming', 'web'),

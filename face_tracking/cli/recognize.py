@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recognize(recognizer: FaceRecognizer, detector: FaceDetector, file: Path) -> dict[str, Any]:
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
 
     image = read_image(file)
     found = detector.detect(image)

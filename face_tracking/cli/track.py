@@ -215,10 +215,10 @@ def _follow(camera, args) -> Record:
         with progress(ahead, total=total, unit='frame') as frames:
             for frame in frames:
                 if record.frames % args.detect_interval == 0:
-                    tracker.add_detections(detector.detect(frame.image, frame.stamp))
+                    tracker.add_detections(detector.detect(frame, frame.stamp))
                     for stage, spent in detector.timings.items():
                         record.time(stage, spent)
-                tracks = tracker.step(frame.image, frame.stamp)
+                tracks = tracker.step(frame, frame.stamp)
                 record.time('track', tracker.timings['total'])
                 record.add(frame, tracks)
                 if video:

@@ -329,7 +329,7 @@ class _Reader:
         return float(value.reshape(()))
 
     def _read_gemm(self, node, inputs, attributes):
-        """A dense layer behind a flattened map is a convolution as large as the map."""
+        """Read a dense layer behind a flattened map as a convolution as large as the map."""
         source, weights, *bias = inputs
         plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
         if source not in self.flat or not plain or attributes.get('transA', 0):
@@ -449,7 +449,7 @@ class _Reader:
         return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
 
     def _crop_enlarged(self, name: str, wanted: Shape) -> None:
-        """Crop the last row or column of a doubled map if the map it is added to has an odd side."""
+        """Crop the last row or column of a doubled map that is added to one with an odd side."""
         layer, shape = self.layers.get(name), self.shapes[name]
         if isinstance(layer, Upsample) and all(
             0 <= have - want < layer.factor

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_tracking.camera.image_folder import read_image
+from face_tracking.camera.image_file import read_image
 from face_tracking.evaluation.detection_metrics import (
     Curve,
     Matches,

@@ -26,9 +26,7 @@ class CalibrationService:
     :param use: called with the calibration after it was written.
     """
 
-    def __init__(
-        self, node: Node, path: Callable[[], Path], use: Callable[[CameraModel], None]
-    ):
+    def __init__(self, node: Node, path: Callable[[], Path], use: Callable[[CameraModel], None]):
         self._node = node
         self._path = path
         self._use = use

@@ -87,9 +87,7 @@ def aligned(image: ImageArray, landmarks: Array) -> ImageArray | None:
     if not np.isfinite(landmarks).all():
         return None
     target = (_ALIGNED * CROP_SIZE).astype(np.float32)
-    matrix, _ = cv2.estimateAffinePartial2D(
-        landmarks.astype(np.float32), target, method=cv2.LMEDS
-    )
+    matrix, _ = cv2.estimateAffinePartial2D(landmarks.astype(np.float32), target, method=cv2.LMEDS)
     if matrix is None:
         return None
     return np.asarray(cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE)), np.uint8)

@@ -139,7 +139,9 @@ class HriNode(FaceNode[HriParameters]):
         if frame is None or not self.parameters.crops:
             return
         if publishers['cropped'].get_subscription_count():
-            publishers['cropped'].publish(to_image(self._convert.cropped(frame.image, box), header))
+            publishers['cropped'].publish(
+                to_image(self._convert.cropped(frame.image, box), header)
+            )
         if publishers['aligned'].get_subscription_count():
             upright = self._convert.aligned(frame.image, landmarks)
             if upright is not None:

@@ -28,7 +28,7 @@ from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.people_messages import attention_from_message, Names, names_from_message
+from face_tracking.nodes.people_messages import Names, attention_from_message, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.steady_clock import SteadyClock

@@ -31,17 +31,23 @@ SWITCHES = ('--pan-tilt', '--recognize', '--no-camera', '--no-detector')
 def compose(
     camera: CameraNode | None, detector: DetectorNode | None, tracker: TrackerNode
 ) -> None:
-    """Connect the nodes; the tracker gets an image first, since its latency matters most.
+    """Connect the nodes.
+
+    The detector gets an image first: it announces the size at which it needs color, from which
+    the tracker then derives its gray image.
 
     :param camera: None if the tracker subscribes to images, which it then passes on.
     :param detector: None if the tracker subscribes to detections.
     """
     if camera is not None:
+        if detector is not None:
+            camera.on_frame.append(detector.submit)
         camera.on_frame.append(tracker.submit)
         camera.on_camera_model.append(tracker.set_camera_model)
+    elif detector is not None:
+        tracker.on_frame.append(detector.submit)
     if detector is None:
         return
-    (camera or tracker).on_frame.append(detector.submit)
     detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)
 
@@ -78,12 +84,11 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     given = sys.argv if switches is None else switches
     camera = None if '--no-camera' in given else CameraNode()
     detector = None if '--no-detector' in given else DetectorNode(subscribe=False)
-    tracker = TrackerNode(
-        subscribe=(
-            *(('images',) if camera is None else ()),
-            *(('detections',) if detector is None else ()),
-        )
+    subscribed = (
+        *(('images',) if camera is None else ()),
+        *(('detections',) if detector is None else ()),
     )
+    tracker = TrackerNode(subscribe=subscribed)
     compose(camera, detector, tracker)
     nodes: list[FaceNode[Any]] = [node for node in (camera, detector, tracker) if node is not None]
     recognizer = join_recognizer(tracker) if '--recognize' in given else None

@@ -81,9 +81,10 @@ _TOPICS = (
     Topic(
         'camera/image_raw/compressed',
         'sensor_msgs/msg/CompressedImage',
-        'The same images as JPEG, encoded only while there is a subscriber',
+        'The same images as JPEG, only while there is a subscriber: as the camera compressed '
+        'them, otherwise encoded',
         ('camera_node',),
-        ('recorder_node',),
+        ('detector_node', 'tracker_node', 'recorder_node'),
         SENSOR,
         max_bytes=0,
     ),

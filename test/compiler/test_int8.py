@@ -289,7 +289,7 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys)
     model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
     shutil.copy(calibrated.with_name('made' + calibration_file.SUFFIX), tmp_path)
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match='belongs to other weights than made.onnx'):
+    with pytest.raises(UserError, match=r'belongs to other weights than made.onnx'):
         calibration_file.find_calibration(model, digest)
     # int8 was not requested: floating point is used.
     assert calibration_file.find_calibration(model, digest, 'auto') is None

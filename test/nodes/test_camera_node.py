@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from sensor_msgs.srv import SetCameraInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.srv import SetCameraInfo
 
 from face_tracking.camera import factory
 from face_tracking.camera.base import CameraLostError, CameraSource

@@ -50,9 +50,10 @@ def test_faces_have_the_topics_of_the_rep(probe, hri):
     probe.hear(hri_msgs.FacialLandmarks, '/humans/faces/f00007/landmarks')
     publisher = probe.publisher(PointCloud2, 'faces/landmarks')
     probe.until(
-        lambda: publisher.publish(landmarks_at(10**9)) or len(
-            [topic for topic, heard in probe.heard.items() if heard]
-        ) == 3
+        lambda: (
+            publisher.publish(landmarks_at(10**9))
+            or len([topic for topic, heard in probe.heard.items() if heard]) == 3
+        )
     )
     assert probe.heard['/humans/faces/tracked'][-1].ids == ['f00007']
     roi = probe.heard['/humans/faces/f00007/roi'][-1]
@@ -114,7 +115,9 @@ def test_recognized_person_points_to_the_face(probe, hri):
     hypothesis = ObjectHypothesis(class_id=f'{PERSON}Ada L.', score=0.9)
     message = Detection2DArray(
         header=to_header(10**9, 'camera_optical_frame'),
-        detections=[Detection2D(id='7', results=[ObjectHypothesisWithPose(hypothesis=hypothesis)])],
+        detections=[
+            Detection2D(id='7', results=[ObjectHypothesisWithPose(hypothesis=hypothesis)])
+        ],
     )
     publisher = probe.publisher(Detection2DArray, 'faces/people')
     probe.until(lambda: publisher.publish(message) or probe.heard['face'])

@@ -13,8 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
     ('errors', 'exit_codes'),
-    ('__init__', 'arrays', 'backoff', 'child_process', 'files', 'options'),
-    ('time_window',),
+    ('__init__', 'arrays', 'backoff', 'child_process', 'files', 'options', 'time_window'),
     ('boxes',),
     ('camera_model', 'faces', 'frame', 'system_health'),
     ('load_shedder',),
@@ -27,6 +26,7 @@ LAYERS = (
     ('compiler',),
     ('runtimes',),
     ('detector', 'multi_size_detector'),
+    # A face embedding is a network as well.
     ('recognition',),
     ('camera',),
     ('simulation',),

@@ -32,8 +32,8 @@ class YuNet:
     """YuNet's twelve outputs: cls, obj, bbox and kps, each for all strides S.
 
     cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) as
-    in `families.anchor_free.AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S. Cells are
-    row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
+    in `families.anchor_free.AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S.
+    Cells are row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from face_tracking.bringup.arguments import (
     ACTIONS,
     CAMERA_TF,
+    EXTRAS,
     HEAD,
     PERCEPTION,
     ROBOT,
@@ -30,6 +31,7 @@ from face_tracking.bringup.processes import (
     camera_ros,
     camera_transform,
     head,
+    offboard,
     perception,
     perception_with_head,
 )
@@ -79,13 +81,14 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *EXTRAS, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
         'The Raspberry Pi camera on Ubuntu through the package camera_ros, detector and tracker',
         (
             *with_defaults(PERCEPTION, start_camera='false'),
+            *EXTRAS,
             Argument(
                 'camera_params', '', 'Parameters of the node of camera_ros (YAML); empty = none'
             ),
@@ -102,6 +105,7 @@ LAUNCH_FILES = {
         'The same with a pan-tilt head that turns to faces, and its description for TF',
         (
             *PERCEPTION,
+            *EXTRAS,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
             *ACTIONS,
@@ -113,10 +117,22 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
+            (*PERCEPTION, *EXTRAS, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
             head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,
+    ),
+    'offboard': LaunchFile(
+        'Camera, tracker and head on the robot, the detector on another machine',
+        (
+            Argument('side', 'robot', 'Which part to start', ('robot', 'pc')),
+            *(row for row in PERCEPTION if row.name not in ('start_camera', 'image_transport')),
+            *EXTRAS,
+            boolean('head', True, 'Start the node that turns the head, on the side robot'),
+            *HEAD,
+            *ROBOT,
+        ),
+        offboard,
     ),
     'view': LaunchFile(
         'RViz on what a robot sees, on any machine',

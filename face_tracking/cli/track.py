@@ -202,9 +202,9 @@ def _follow(camera, args) -> Record:
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
     from face_tracking.detector import create_detector
-    from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.recognition.cue import embedding_cues
     from face_tracking.tracking import appearance
+    from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.tracking.tracker_options import TrackerOptions
     from face_tracking.visualization import Trails, annotate
 

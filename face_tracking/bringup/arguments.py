@@ -109,6 +109,7 @@ ROBOT = (
         'Start a process again when it dies; not after an error in its configuration',
     ),
 )
+RECOGNITION = (boolean('recognition', False, 'Recognize people (nothing is stored of others)'),)
 ACTIONS = (
     Argument(
         'actions_file',

@@ -16,6 +16,7 @@ from face_tracking.bringup.arguments import (
     CAMERA_TF,
     HEAD,
     PERCEPTION,
+    RECOGNITION,
     ROBOT,
     RVIZ,
     Argument,
@@ -64,8 +65,9 @@ def _camera_ros(chosen: Chosen) -> list[Process]:
 
 
 def _pan_tilt(chosen: Chosen) -> list[Process]:
-    nodes = perception_with_head if chosen.flag('perception') else head
-    return [*nodes(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
+    alone = not chosen.flag('perception')
+    nodes = head if alone else perception_with_head
+    return [*nodes(chosen), *actions(chosen, with_events=alone), *rviz(chosen, with_head=True)]
 
 
 def _simulation(chosen: Chosen) -> list[Process]:
@@ -79,7 +81,7 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
@@ -91,6 +93,7 @@ LAUNCH_FILES = {
             ),
             Argument('width', '640', 'Width of the images in pixels'),
             Argument('height', '480', 'Height of the images in pixels'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -104,6 +107,7 @@ LAUNCH_FILES = {
             *PERCEPTION,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -113,7 +117,7 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
+            (*PERCEPTION, *HEAD, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ),
             head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,

@@ -5,9 +5,10 @@
 
 A camera shows 30 images of 640x480 each second, in which a face moves. ``off`` is the executable
 ``pipeline`` alone, ``events`` the same with ``--events``. ``on`` adds the executable ``actions``
-with speech, page, RTSP, MQTT and anonymizer, without viewers, as the launch files do. ``watched`` is the same with one viewer of the live view. The
-modes take turns. Processor time is that of all processes of a mode, the broker left out, for each
-image that was tracked: a busy machine tracks fewer.
+with speech, page, RTSP, MQTT and anonymizer, without viewers, as the launch files do. ``watched``
+is the same with one viewer of the live view. The modes take turns. Processor time is that of all
+processes of a mode, the broker left out, for each image that was tracked: a busy machine tracks
+fewer.
 """
 
 from __future__ import annotations

@@ -354,9 +354,9 @@ def test_optional_nodes_start_on_request():
 
 
 def test_recognizer_joins_the_process_of_the_others():
-    (pipeline,) = plan('pi5', recognize='yes')
+    (pipeline,) = plan('pi5', recognition='yes')
     assert '--recognize' in pipeline.arguments
-    assert 'recognizer_node' in names(plan('pi5', recognize='yes', composed='no'))
+    assert 'recognizer_node' in names(plan('pi5', recognition='yes', composed='no'))
 
 
 def test_offboard_splits_the_nodes_between_robot_and_pc():

@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from face_tracking.cli import arguments
+from face_tracking.cli import arguments, evaluate_recognition
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
 FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou')
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         'sequences',
         nargs='*',
         metavar='SEQUENCE',
-        help='names in config/sequences, YAML files, or folders of clips (default: all sequences)',
+        help='names in config/sequences, YAML files, or folders of clips (default: all '
+        'sequences); or the word recognition, to score face recognition on Labeled Faces in the '
+        'Wild instead',
     )
     parser.add_argument(
         '--followers',
@@ -104,10 +106,13 @@ def add_arguments(parser: argparse.ArgumentParser):
         help="size of the network's input (default: that of the model)",
     )
     arguments.add_detector_arguments(parser)
+    evaluate_recognition.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score the trackers, print the tables and write the files."""
+    if args.sequences == ['recognition']:
+        return evaluate_recognition.run(args)
     from face_tracking.detector import create_detector
     from face_tracking.evaluation.tracking_metrics import metrics_library
 

@@ -101,7 +101,6 @@ PERCEPTION = (
     ),
 )
 EXTRAS = (
-    boolean('recognize', False, 'Recognize enrolled people'),
     boolean('attention', False, 'Estimate head poses and who looks at the robot'),
     boolean('tracks_3d', False, 'Publish faces/tracks_3d, with the distance of each face'),
     Argument(
@@ -126,6 +125,7 @@ ROBOT = (
         'Start a process again when it dies; not after an error in its configuration',
     ),
 )
+RECOGNITION = (boolean('recognition', False, 'Recognize people (nothing is stored of others)'),)
 ACTIONS = (
     Argument(
         'actions_file',

@@ -17,6 +17,7 @@ from face_tracking.bringup.arguments import (
     EXTRAS,
     HEAD,
     PERCEPTION,
+    RECOGNITION,
     ROBOT,
     RVIZ,
     Argument,
@@ -66,8 +67,9 @@ def _camera_ros(chosen: Chosen) -> list[Process]:
 
 
 def _pan_tilt(chosen: Chosen) -> list[Process]:
-    nodes = perception_with_head if chosen.flag('perception') else head
-    return [*nodes(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
+    alone = not chosen.flag('perception')
+    nodes = head if alone else perception_with_head
+    return [*nodes(chosen), *actions(chosen, with_events=alone), *rviz(chosen, with_head=True)]
 
 
 def _simulation(chosen: Chosen) -> list[Process]:
@@ -81,7 +83,7 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *EXTRAS, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *EXTRAS, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
@@ -94,6 +96,7 @@ LAUNCH_FILES = {
             ),
             Argument('width', '640', 'Width of the images in pixels'),
             Argument('height', '480', 'Height of the images in pixels'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -108,6 +111,7 @@ LAUNCH_FILES = {
             *EXTRAS,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -117,7 +121,7 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *EXTRAS, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
+            (*PERCEPTION, *EXTRAS, *HEAD, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ),
             head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,

@@ -18,6 +18,7 @@ PACKAGE = 'face_tracking'
 OPTICAL_FRAME = 'camera_optical_frame'
 PERCEPTION_NODES = ('camera_node', 'detector_node', 'tracker_node')
 HEAD_NODE = 'pan_tilt_node'
+RECOGNIZER_NODE = 'recognizer_node'
 ACTION_NODES = (
     'events_node',
     'speech_node',
@@ -34,7 +35,6 @@ before the transform of its stamp and drops it."""
 _QUARTER_TURN = '1.5707963267948966'
 # Launch argument -> (node, parameter) that it replaces; an empty argument replaces nothing.
 EXTRA_NODES = {
-    'recognize': 'recognizer_node',
     'attention': 'attention_node',
     'tracks_3d': 'tracks_3d_node',
     'hri': 'hri_node',
@@ -45,6 +45,7 @@ OVERRIDES = {
     'model': ('detector_node', 'model'),
     'runtime': ('detector_node', 'runtime'),
     'output': ('pan_tilt_node', 'output'),
+    'actions_file': ('events_node', 'actions_file'),
 }
 
 
@@ -103,7 +104,7 @@ def extras(chosen: Chosen, files: Sequence[Path]) -> list[Process]:
     return [
         _node(chosen, executable, files, _time(chosen))
         for argument, executable in EXTRA_NODES.items()
-        if chosen.flag(argument) and not (argument == 'recognize' and chosen.flag('composed'))
+        if chosen.flag(argument)
     ]
 
 
@@ -157,9 +158,10 @@ def head(chosen: Chosen) -> list[Process]:
     return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
 
 
-def actions(chosen: Chosen) -> list[Process]:
+def actions(chosen: Chosen, with_events: bool = False) -> list[Process]:
     """Return the process of the nodes that act on what is seen; none if none is wanted.
 
+    :param with_events: the events node is among them; otherwise perception has it.
     :raises UserError: a parameter file or actions_file does not exist.
     """
     speech = chosen.flag('greet') or chosen.flag('speech')
@@ -172,15 +174,14 @@ def actions(chosen: Chosen) -> list[Process]:
         'recorder': chosen.flag('record'),
     }
     parts = [part for part, is_wanted in wanted.items() if is_wanted]
-    rules = bool(chosen.text('actions_file'))
-    if not parts and not rules:
-        return []
-    if rules or {'speech', 'web', 'mqtt', 'recorder'} & set(parts):
+    if with_events and wants_events(chosen):
         parts.insert(0, 'events')
+    if not parts:
+        return []
     parameters: dict[str, Value] = {
         f'{part}_host': chosen.text('listen') for part in ('web', 'rtsp') if part in parts
     }
-    if rules:
+    if chosen.text('actions_file') and {'events', 'speech', 'mqtt'} & set(parts):
         parameters['actions_file'] = str(chosen.path('actions_file'))
     if chosen.text('mqtt'):
         parameters['mqtt_host'] = chosen.text('mqtt')
@@ -271,14 +272,34 @@ def camera_transform(chosen: Chosen) -> list[Process]:
     ]
 
 
+def wants_events(chosen: Chosen) -> bool:
+    """Return whether something needs events.
+
+    :raises UserError: actions_file does not exist.
+    """
+    if chosen.text('actions_file'):
+        chosen.path('actions_file')
+        return True
+    flags = ('greet', 'speech', 'web', 'record')
+    return bool(chosen.text('mqtt')) or any(map(chosen.flag, flags))
+
+
 def _perception_nodes(chosen: Chosen) -> tuple[str, ...]:
-    return PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]
+    return (
+        *(PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]),
+        *((RECOGNIZER_NODE,) if chosen.flag('recognition') else ()),
+        *(ACTION_NODES[:1] if wants_events(chosen) else ()),
+    )
 
 
 def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[Process]:
     for path in files:
         check_parameter_file(
-            path, (*PERCEPTION_NODES, HEAD_NODE, *ACTION_NODES, *EXTRA_NODES.values())
+            path,
+            (
+                *(*PERCEPTION_NODES, RECOGNIZER_NODE, HEAD_NODE),
+                *(*ACTION_NODES, *EXTRA_NODES.values()),
+            ),
         )
     overrides = overridden(chosen, nodes)
     if len(nodes) == 1 or not chosen.flag('composed'):
@@ -286,7 +307,8 @@ def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[
     every = {name: value for own in overrides.values() for name, value in own.items()}
     switches = (
         *(('--pan-tilt',) if HEAD_NODE in nodes else ()),
-        *(('--recognize',) if chosen.flag('recognize') else ()),
+        *(('--recognize',) if RECOGNIZER_NODE in nodes else ()),
+        *(('--events',) if ACTION_NODES[0] in nodes else ()),
         *(() if 'camera_node' in nodes else ('--no-camera',)),
         *(() if 'detector_node' in nodes else ('--no-detector',)),
     )

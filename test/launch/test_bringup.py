@@ -300,8 +300,10 @@ def test_one_process_has_all_nodes_that_act_on_faces(name):
     processes = plan(name, mqtt='broker.local', listen='0.0.0.0', **given)
     (process,) = [each for each in processes if each.executable == 'actions']
     assert process.arguments == (
-        'events', 'speech', 'web', 'rtsp', 'mqtt', 'anonymizer', 'recorder',
+        'speech', 'web', 'rtsp', 'mqtt', 'anonymizer', 'recorder',
     )  # fmt: skip
+    (pipeline,) = [each for each in processes if each.executable == 'pipeline']
+    assert '--events' in pipeline.arguments
     assert process.parameters == {
         'web_host': '0.0.0.0', 'rtsp_host': '0.0.0.0', 'mqtt_host': 'broker.local', 'greet': True,
     }  # fmt: skip
@@ -313,20 +315,23 @@ def test_parts_of_launch_files_are_parts_of_the_executable():
 
     assert tuple(module for module, _ in PARTS.values()) == ACTION_NODES
     given = dict.fromkeys(('greet', 'web', 'rtsp', 'anonymize', 'record'), 'true')
-    processes = plan('pi5', mqtt='x', **given)
+    processes = plan('pan_tilt', mqtt='x', perception='false', description='none', **given)
     assert set(processes[1].arguments) == set(PARTS)
 
 
 def test_stream_alone_needs_no_events():
     processes = plan('pi5', rtsp='true')
     assert processes[1].arguments == ('rtsp',)
+    assert '--events' not in processes[0].arguments
 
 
 def test_rules_are_read_from_a_file_that_exists():
     path = ROOT / 'config' / 'actions.yaml'
-    processes = plan('pi5', actions_file=str(path))
-    assert processes[1].arguments == ('events',)
-    assert processes[1].parameters == {'actions_file': str(path)}
+    (pipeline,) = plan('pi5', actions_file=str(path))
+    assert '--events' in pipeline.arguments
+    assert pipeline.parameters['actions_file'] == str(path)
+    processes = plan('pi5', actions_file=str(path), composed='false', recognition='true')
+    assert names(processes)[-2:] == ['recognizer_node', 'events_node']
     with pytest.raises(UserError, match='did you mean'):
         plan('pi5', actions_file=str(path.with_name('action.yaml')))
 
@@ -349,9 +354,9 @@ def test_optional_nodes_start_on_request():
 
 
 def test_recognizer_joins_the_process_of_the_others():
-    (pipeline,) = plan('pi5', recognize='yes')
+    (pipeline,) = plan('pi5', recognition='yes')
     assert '--recognize' in pipeline.arguments
-    assert 'recognizer_node' in names(plan('pi5', recognize='yes', composed='no'))
+    assert 'recognizer_node' in names(plan('pi5', recognition='yes', composed='no'))
 
 
 def test_offboard_splits_the_nodes_between_robot_and_pc():

@@ -95,10 +95,10 @@ def run_bare(options: argparse.Namespace, note) -> int:
     tracker = FaceTracker()
 
     def detect(frame):
-        tracker.add_detections(detector.detect(frame.image, frame.stamp))
+        tracker.add_detections(detector.detect(frame, frame.stamp))
 
     def track(frame):
-        note(frame, tracker.step(frame.image, frame.stamp))
+        note(frame, tracker.step(frame, frame.stamp))
 
     def fail(error):
         raise error
@@ -107,9 +107,10 @@ def run_bare(options: argparse.Namespace, note) -> int:
     with open_camera(options.album, CaptureOptions(frame_rate=RATE, loop=True)) as camera:
         for number in range(10**9):
             frame = camera.read()
-            tracking.submit(frame)
             if number % INTERVAL == 0:
+                detector.expect(frame)
                 detecting.submit(frame)
+            tracking.submit(frame)
     return 0
 
 

@@ -25,7 +25,8 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_math
-from face_tracking.camera.image_folder import find_images, read_image
+from face_tracking.camera.image_file import read_image
+from face_tracking.camera.image_folder import find_images
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD

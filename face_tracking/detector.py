@@ -16,6 +16,7 @@ from face_tracking.detection.postprocess import NumpyPostProcessor
 from face_tracking.detection.suppression import VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.frame import Frame
 from face_tracking.runtimes.base import DEFAULT, Runtime, create_runtime
 
 DEFAULTS = PostProcessOptions()
@@ -62,12 +63,19 @@ class FaceDetector:
             create_decoder(model), vote_iou_threshold
         )
 
-    def detect(self, image: ImageArray, stamp: int = 0) -> Detections:
+    def expect(self, frame: Frame) -> None:
+        """Announce a frame that will be passed to :meth:`detect`; callable from any thread.
+
+        What other users of the frame request meanwhile is then derived from the same image.
+        """
+        frame.expect_bgr(*self._letterbox.inner_size(frame.width, frame.height))
+
+    def detect(self, image: ImageArray | Frame, stamp: int = 0) -> Detections:
         """Return the faces in ``image``, best first, with their boxes cut to the image.
 
-        :param image: uint8 (H, W, 3), BGR.
+        :param image: a frame, or uint8 (H, W, 3) BGR.
         :param stamp: of the image in nanoseconds; copied to the result.
-        :raises UserError: ``image`` is something else.
+        :raises UserError: ``image`` is something else or damaged.
         """
         started = perf_counter()
         fitted, fit = self._letterbox(image)

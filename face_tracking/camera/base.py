@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from face_tracking.camera.controls import CameraControls
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.options import Options, option
+from face_tracking.options import option
+from face_tracking.pixel_formats import EncodedImage
 
 
 class CameraLostError(UserError):
@@ -22,7 +24,7 @@ class CameraLostError(UserError):
 
 
 @dataclass(frozen=True)
-class CaptureSettings(Options):
+class CaptureSettings(CameraControls):
     """What a user may ask of a camera; what the source grants is in the source's attributes."""
 
     width: int = option(
@@ -42,7 +44,6 @@ class CaptureSettings(Options):
         False,
         'Mirror the image top to bottom; with flip_horizontal, for a camera mounted upside down',
     )
-    exposure: float = option(0.0, 'Exposure time in milliseconds; 0 = automatic', 0.0, 10000.0)
     read_timeout: float = option(
         3.0, 'Seconds without an image after which a live camera counts as lost', 0.1, 60.0
     )
@@ -118,31 +119,43 @@ class CameraSource(ABC):
     def close(self) -> None:
         """Give the device back; a ``read`` waiting in another thread returns None."""
 
+    def set_controls(self, controls: CameraControls) -> None:
+        """Adjust the camera while it captures; sources without controls ignore it.
+
+        :raises UserError: the camera lacks a control or refuses a value.
+        """
+
     def __enter__(self) -> CameraSource:
         return self
 
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _frame(self, image: np.ndarray, stamp: int, sequence: int) -> Frame:
-        """Make a frame of a BGR image: flipped as asked, and its size noted."""
-        image = _flipped(image, self.options)
-        self.height, self.width = image.shape[:2]
-        return Frame(image, int(stamp), self.options.frame_id, sequence)
+    def _frame(self, image: np.ndarray | EncodedImage, stamp: int, sequence: int) -> Frame:
+        """Return a frame of an image, which is mirrored as the options ask when it is used."""
+        frame = Frame(image, int(stamp), self.options.frame_id, sequence)
+        frame.source.flip = _flip_code(self.options)
+        self.width, self.height = frame.width, frame.height
+        return frame
 
 
-def _flipped(image: np.ndarray, options: CaptureOptions) -> np.ndarray:
+def _flip_code(options: CaptureOptions) -> int | None:
+    """Return the code of ``cv2.flip`` for the options, None if the image is not mirrored."""
     if options.flip_horizontal and options.flip_vertical:
-        return cv2.flip(image, -1)
+        return -1
     if options.flip_horizontal:
-        return cv2.flip(image, 1)
-    if options.flip_vertical:
-        return cv2.flip(image, 0)
-    return image
+        return 1
+    return 0 if options.flip_vertical else None
 
 
-def fitted(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Return the image scaled to (width, height), or as it is where none is asked for."""
+def fitted(
+    image: np.ndarray | EncodedImage, size: tuple[int, int] | None
+) -> np.ndarray | EncodedImage:
+    """Return the image scaled to (width, height); as it is if no size is requested."""
+    if isinstance(image, EncodedImage):
+        if size is None or (image.width, image.height) == size:
+            return image
+        image = image.bgr(image.divisor_for(*size))
     if size is None or (image.shape[1], image.shape[0]) == size:
         return image
     smaller = size[0] < image.shape[1]

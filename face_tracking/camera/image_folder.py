@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import logging
-import struct
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
+from face_tracking.camera.image_file import read_encoded
 from face_tracking.camera.pacing import Pacer
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
+from face_tracking.pixel_formats import EncodedImage
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
 DEFAULT_RATE = 5.0
@@ -26,49 +24,6 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES and path.is_file()
     )
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return an image file as uint8 (height, width, 3) BGR, turned upright as its EXIF says.
-
-    :raises UserError: when it cannot be read or decoded.
-    """
-    try:
-        data = np.frombuffer(_without_color_profile(path.read_bytes()), np.uint8)
-    except OSError as error:
-        raise UserError(
-            f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'
-        ) from error
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UserError(f'{path} is not an image that OpenCV can read', 'check that it is whole')
-    return image
-
-
-def _without_color_profile(data: bytes) -> bytes:
-    """Return a PNG without its ICC profile: OpenCV ignores it, but libpng complains aloud."""
-    if not data.startswith(b'\x89PNG\r\n\x1a\n'):
-        return data
-    position = 8
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from('>I4s', data, position)
-        if kind == b'iCCP':
-            return data[:position] + data[position + size + 12 :]
-        if kind == b'IDAT':
-            break
-        position += size + 12
-    return data
-
-
-def _cut_short(content: bytes) -> bool:
-    """Tell whether the end of a JPEG or PNG file is missing: OpenCV would pad it with gray."""
-    if content.startswith(b'\xff\xd8\xff'):
-        # The end of image follows the last start of scan; a thumbnail's lies before it.
-        return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
-    return content.startswith(b'\x89PNG') and b'IEND' not in content[-64:]
 
 
 class ImageFolder(CameraSource):
@@ -112,7 +67,7 @@ class ImageFolder(CameraSource):
         if self._pacer is not None:
             self._pacer.stop()
 
-    def _next_image(self) -> np.ndarray | None:
+    def _next_image(self) -> EncodedImage | None:
         failures = 0
         while failures < len(self.images):
             if self._position == len(self.images) and self.options.loop and self.current:
@@ -122,7 +77,7 @@ class ImageFolder(CameraSource):
             path = self.images[self._position]
             self._position += 1
             try:
-                image = read_image(path)
+                image = read_encoded(path)
             except UserError as error:
                 failures += 1
                 self._skip(error)

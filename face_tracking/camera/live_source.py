@@ -11,6 +11,7 @@ import numpy as np
 
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
 from face_tracking.frame import Frame
+from face_tracking.pixel_formats import EncodedImage
 
 
 class LiveSource(CameraSource):
@@ -25,14 +26,14 @@ class LiveSource(CameraSource):
     def __init__(self, uri: str, options: CaptureOptions):
         super().__init__(uri, options)
         self._changed = threading.Condition()
-        self._newest: tuple[np.ndarray, int, int] | None = None
+        self._newest: tuple[np.ndarray | EncodedImage, int, int] | None = None
         self._failure: CameraLostError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f'grab {uri}', daemon=True)
 
     @abstractmethod
-    def _grab(self) -> tuple[np.ndarray, int]:
-        """Wait for the device's next image; return it in BGR, with its stamp.
+    def _grab(self) -> tuple[np.ndarray | EncodedImage, int]:
+        """Wait for the next image of the device; return it, as BGR or encoded, with its stamp.
 
         :raises CameraLostError: when there will be none.
         """

@@ -8,6 +8,7 @@ import numpy as np
 
 from face_tracking.camera.base import CameraLostError, CaptureOptions, fitted
 from face_tracking.camera.live_source import LiveSource
+from face_tracking.pixel_formats import EncodedImage
 
 
 class OpenCvCamera(LiveSource):
@@ -24,16 +25,21 @@ class OpenCvCamera(LiveSource):
         self.rate = capture.get(cv2.CAP_PROP_FPS) or options.frame_rate
         self._start()
 
-    def _grab(self) -> tuple[np.ndarray, int]:
+    def _grab(self) -> tuple[np.ndarray | EncodedImage | None, int]:
         ok, image = self._capture.read()
         if not ok or image is None or not image.size:
             raise CameraLostError(
-                f'{self.uri} gives no images any more',
-                'check its cable and power; it is opened again once it is back',
+                f'{self.uri} delivers no images any more',
+                'check its cable and power; it is opened again as soon as it is back',
             )
-        # The V4L2 driver's own time of exposure, CLOCK_MONOTONIC; other backends tell none.
+        # The V4L2 driver's own time of exposure in CLOCK_MONOTONIC; other backends have none.
         stamp = self._stamp_of_monotonic(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        return fitted(image, self.options.size), stamp
+        encoded = self._encoded(image)
+        return None if encoded is None else fitted(encoded, self.options.size), stamp
+
+    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage | None:
+        """Return what the capture read in its own form; None if it is to be skipped."""
+        return image
 
     def _release(self) -> None:
         self._capture.release()

@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
+from typing import Any
 
 import cv2
 import numpy as np
 
 from face_tracking.camera.base import CaptureOptions, fitted
+from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
+from face_tracking.pixel_formats import ArrayImage, EncodedImage, SemiPlanarImage
 
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FORMAT = 'RGB888'
 # libcamera names formats as a number reads, highest byte first: its RGB888 lies in memory as BGR.
 _TO_BGR = {
     'RGB888': None,
-    'BGR888': cv2.COLOR_RGB2BGR,
-    'XRGB8888': cv2.COLOR_BGRA2BGR,
-    'XBGR8888': cv2.COLOR_RGBA2BGR,
-    'YUV420': cv2.COLOR_YUV2BGR_I420,
+    'BGR888': (cv2.COLOR_RGB2BGR, cv2.COLOR_RGB2GRAY),
+    'XRGB8888': (cv2.COLOR_BGRA2BGR, cv2.COLOR_BGRA2GRAY),
+    'XBGR8888': (cv2.COLOR_RGBA2BGR, cv2.COLOR_RGBA2GRAY),
+    'YUV420': None,
 }
 
 
@@ -40,6 +44,7 @@ class PiCamera(LiveSource):
                 f'picamera2 frames in "{pixel_format}" are not understood',
                 f'give one of {", ".join(_TO_BGR)}',
             )
+        self._pixel_format = pixel_format
         self._conversion = _TO_BGR[pixel_format]
         self.width, self.height = options.size or DEFAULT_SIZE
         self._camera = _open(number)
@@ -68,9 +73,27 @@ class PiCamera(LiveSource):
         finally:
             request.release()
         # A driver may pad rows or round the size; the request's array has the image's size.
-        image = image if self._conversion is None else cv2.cvtColor(image, self._conversion)
-        image = fitted(image, (self.width, self.height))
-        return image, self._stamp_of_boot_time(exposed)
+        return fitted(self._encoded(image), (self.width, self.height)), (
+            self._stamp_of_boot_time(exposed)
+        )
+
+    def set_controls(self, controls: CameraControls) -> None:
+        """Adjust the camera while it captures.
+
+        :raises UserError: it lacks a control or refuses a value.
+        """
+        wanted = _adjustments(controls, self._camera.camera_controls)
+        try:
+            self._camera.set_controls(wanted)
+        except Exception as error:  # libcamera's bindings raise several types
+            raise UserError(
+                f'the Pi camera refuses {wanted} ({error})', 'choose other values'
+            ) from error
+
+    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage:
+        if self._pixel_format == 'YUV420':
+            return _of_planes(image, self.width, self.height)
+        return image if self._conversion is None else ArrayImage(image, *self._conversion)
 
     def _stamp_of_boot_time(self, exposed: int | None) -> int:
         """Return the stamp of libcamera's SensorTimestamp, nanoseconds of CLOCK_BOOTTIME."""
@@ -118,11 +141,62 @@ def _open(number: int):
         ) from error
 
 
-def _controls(options: CaptureOptions) -> dict:
-    controls = {}
+def _of_planes(planes: np.ndarray, width: int, height: int) -> SemiPlanarImage:
+    """Return the image of an I420 buffer, whose rows may be padded."""
+    stride = planes.shape[1]
+    luma = planes[:height, :width]
+    quarter = height // 4 * stride + (height % 4) * stride // 4
+    rest = planes.reshape(-1)[height * stride :]
+    u, v = (
+        rest[begin : begin + quarter].reshape(height // 2, stride // 2)[:, : width // 2]
+        for begin in (0, quarter)
+    )
+    return SemiPlanarImage(luma, cv2.merge([u, v]))
+
+
+def _controls(options: CaptureOptions) -> dict[str, Any]:
+    controls: dict[str, Any] = {}
     if options.frame_rate:
         microseconds = round(1e6 / options.frame_rate)
         controls['FrameDurationLimits'] = (microseconds, microseconds)
-    if options.exposure:
-        controls.update(AeEnable=False, ExposureTime=round(options.exposure * 1000))
+    for name in CameraControls.AUTOMATIC:
+        if (value := options.value_of(name)) is not None:
+            controls.update(_manual(name, value))
     return controls
+
+
+def _adjustments(controls: CameraControls, available: Container[str]) -> dict[str, Any]:
+    """Return libcamera's controls for those of a user.
+
+    :param available: the names of the controls that the camera has.
+    :raises UserError: the camera lacks one that is to have a value.
+    """
+    wanted: dict[str, Any] = {}
+    for name in CameraControls.AUTOMATIC:
+        value = controls.value_of(name)
+        adjusted = _AUTOMATIC[name] if value is None else _manual(name, value)
+        missing = [key for key in adjusted if key not in available]
+        if missing and value is not None:
+            raise UserError(
+                f'the Pi camera has no control {missing[0]}, which {name} needs',
+                f'set {name} to {CameraControls.AUTOMATIC[name]:g}',
+            )
+        wanted.update({key: adjusted[key] for key in adjusted if key in available})
+    return wanted
+
+
+_AUTOMATIC: dict[str, dict[str, Any]] = {
+    'exposure': {'AeEnable': True, 'ExposureTime': 0},
+    'gain': {'AnalogueGain': 0.0},
+    'white_balance': {'AwbEnable': True},
+    'focus': {'AfMode': 2},
+}
+
+
+def _manual(name: str, value: float) -> dict[str, Any]:
+    return {
+        'exposure': {'AeEnable': False, 'ExposureTime': round(value * 1000)},
+        'gain': {'AnalogueGain': value},
+        'white_balance': {'AwbEnable': False, 'ColourTemperature': round(value)},
+        'focus': {'AfMode': 0, 'LensPosition': value},
+    }[name]

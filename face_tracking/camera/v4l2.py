@@ -9,18 +9,35 @@ import stat
 from pathlib import Path
 
 import cv2
+import numpy as np
 
-from face_tracking.camera.base import CaptureOptions
+from face_tracking.camera import v4l2_controls
+from face_tracking.camera.base import CameraLostError, CaptureOptions
+from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.opencv_capture import OpenCvCamera
 from face_tracking.errors import UserError
+from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
+from face_tracking.pixel_formats import (
+    EncodedImage,
+    JpegImage,
+    PackedYuvImage,
+    SemiPlanarImage,
+)
 
-# V4L2_CID_EXPOSURE_AUTO: V4L2_EXPOSURE_MANUAL and V4L2_EXPOSURE_APERTURE_PRIORITY, which is what
-# webcams call automatic.
-_MANUAL, _AUTOMATIC = 1, 3
+_MOST_DAMAGED = 30
+"""JPEG images in a row that a camera may deliver damaged before it counts as lost."""
+
+# Formats that are taken over as the camera delivers them; OpenCV converts the others to BGR.
+_JPEG = ('MJPG', 'JPEG')
+_PACKED = {'YUYV': True, 'UYVY': False}
+_SEMI_PLANAR = {'NV12': False, 'NV21': True}
+_UNDECODED = (*_JPEG, *_PACKED, *_SEMI_PLANAR)
 
 
 class V4l2Camera(OpenCvCamera):
-    """Captures from ``/dev/videoN`` through OpenCV's V4L2 backend.
+    """Captures from ``/dev/videoN`` through OpenCV's V4L2 backend, without its conversion to BGR.
+
+    JPEG images that arrive damaged are skipped.
 
     :param device: a path, or a bare number N.
     :raises UserError: when there is no such device, it may not be opened, another program holds
@@ -30,13 +47,47 @@ class V4l2Camera(OpenCvCamera):
     def __init__(self, device: str, options: CaptureOptions):
         path = Path(f'/dev/video{device or 0}' if (device or '0').isdecimal() else device)
         _check(path)
+        self._path = path
+        self.damaged = 0
         capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
         try:
             _set_up(capture, path, options)
+            v4l2_controls.set_controls(path, options)
         except UserError:
             capture.release()
             raise
+        self._format = _keep_undecoded(capture)
         super().__init__(f'v4l2://{path}', options, capture)
+
+    def set_controls(self, controls: CameraControls) -> None:
+        """Adjust the device while it captures.
+
+        :raises UserError: it lacks a control or refuses a value.
+        """
+        v4l2_controls.set_controls(self._path, controls)
+
+    def _grab(self) -> tuple[np.ndarray | EncodedImage, int]:
+        for _ in range(_MOST_DAMAGED):
+            image, stamp = super()._grab()
+            if image is not None:
+                return image, stamp
+            self.damaged += 1
+        raise CameraLostError(
+            f'{self.uri} delivered {_MOST_DAMAGED} damaged images in a row', 'check its cable'
+        )
+
+    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage | None:
+        """Return an image in the form of the device; None if it is damaged."""
+        if self._format in _JPEG:
+            return _jpeg(image)
+        if self._format in _PACKED and image.ndim == 3 and image.shape[2] == 2:
+            return PackedYuvImage(image, _PACKED[self._format])
+        if self._format in _SEMI_PLANAR and (image.ndim == 2 or image.shape[2] == 1):
+            height, width = image.shape[0] * 2 // 3, image.shape[1]
+            rows = image.reshape(image.shape[:2])
+            chroma = rows[height:].reshape(height // 2, width // 2, 2)
+            return SemiPlanarImage(rows[:height], chroma, _SEMI_PLANAR[self._format])
+        return image
 
 
 def devices() -> list[str]:
@@ -95,7 +146,27 @@ def _set_up(capture: cv2.VideoCapture, path: Path, options: CaptureOptions) -> N
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height)
     if options.frame_rate:
         capture.set(cv2.CAP_PROP_FPS, options.frame_rate)
-    _expose(capture, path, options.exposure)
+
+
+def _keep_undecoded(capture: cv2.VideoCapture) -> str:
+    """Turn OpenCV's conversion off where the format is understood; return the format, else ''."""
+    name = _fourcc(capture)
+    if name not in _UNDECODED or not capture.set(cv2.CAP_PROP_CONVERT_RGB, 0):
+        return ''
+    return name
+
+
+def _fourcc(capture: cv2.VideoCapture) -> str:
+    number = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    return number.to_bytes(4, 'little').decode('ascii', 'replace')
+
+
+def _jpeg(image: np.ndarray) -> JpegImage | None:
+    data = image.tobytes()
+    header = read_header(data, LARGEST_LIVE_IMAGE)
+    if header is None or header.format != 'jpeg':
+        return None
+    return JpegImage(data, header.width, header.height)
 
 
 def _choose_format(capture: cv2.VideoCapture, path: Path, pixel_format: str) -> None:
@@ -106,25 +177,9 @@ def _choose_format(capture: cv2.VideoCapture, path: Path, pixel_format: str) -> 
         )
     wanted = cv2.VideoWriter.fourcc(*pixel_format)
     capture.set(cv2.CAP_PROP_FOURCC, wanted)
-    granted = int(capture.get(cv2.CAP_PROP_FOURCC))
-    if granted != wanted:
-        name = granted.to_bytes(4, 'little').decode('ascii', 'replace')
+    granted = _fourcc(capture)
+    if granted != pixel_format:
         raise UserError(
-            f'{path} does not deliver {pixel_format} but {name}',
+            f'{path} does not deliver {pixel_format} but {granted}',
             f'choose from what v4l2-ctl -d {path} --list-formats-ext lists',
-        )
-
-
-def _expose(capture: cv2.VideoCapture, path: Path, milliseconds: float) -> None:
-    if not milliseconds:
-        capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, _AUTOMATIC)
-        return
-    # V4L2_CID_EXPOSURE_ABSOLUTE counts in units of 100 microseconds.
-    granted = capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, _MANUAL) and capture.set(
-        cv2.CAP_PROP_EXPOSURE, milliseconds * 10
-    )
-    if not granted:
-        raise UserError(
-            f'{path} takes no exposure of {milliseconds:g} ms',
-            f'see its range with v4l2-ctl -d {path} --list-ctrls, or give 0',
         )

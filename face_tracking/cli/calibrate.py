@@ -65,7 +65,7 @@ def _some_images(folder: Path, most: int) -> list[Path]:
 
 def _fitted(paths: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Yield the images that can be read, letterboxed as the detector does."""
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
     from face_tracking.detection.letterbox import Letterbox
 
     fit, used = Letterbox(*size), 0

@@ -80,7 +80,7 @@ class _Broken(Exception):
 
 
 def _detect(detector, path: Path, name: str, args, bar) -> dict:
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
     from face_tracking.cli.output import faces_to_list, write_image
     from face_tracking.visualization import annotate
 

@@ -31,6 +31,9 @@ COMMANDS = {
     'evaluate-detector': 'measure detectors by labeled images, in one table',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
+    'record': 'record tracks, names and events as MCAP bags that never fill the disk',
+    'play': 'publish a recording again',
+    'presence': 'show from a recording who was there when, as a table and a plot',
     'fetch-model': 'download a published detector and check it',
     'doctor': 'say what is installed, what works, and what to do about the rest',
 }

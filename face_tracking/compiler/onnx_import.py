@@ -329,7 +329,7 @@ class _Reader:
         return float(value.reshape(()))
 
     def _read_gemm(self, node, inputs, attributes):
-        """A dense layer behind a flattened map is a convolution as large as the map."""
+        """Read a dense layer behind a flattened map as a convolution as large as the map."""
         source, weights, *bias = inputs
         plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
         if source not in self.flat or not plain or attributes.get('transA', 0):

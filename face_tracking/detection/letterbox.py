@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from face_tracking.errors import UserError
+from face_tracking.frame import Frame
 
 Downscaler = Callable[[np.ndarray, np.ndarray], None]
 """Writes the mean of each 2x2 pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
@@ -77,12 +78,24 @@ class Letterbox:
         self._is_twice = False
         self._halves: dict[tuple[int, int], np.ndarray] = {}
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
+    def __call__(self, image: np.ndarray | Frame) -> tuple[np.ndarray, Fit]:
         """Return the scaled image, uint8 (height, width, 3), and the scale that maps back.
 
-        :param image: uint8 (H, W, 3).
-        :raises UserError: ``image`` is something else, or has no pixels.
+        :param image: a frame, of which only a reduced image is made if that suffices; or uint8
+            (H, W, 3).
+        :raises UserError: ``image`` is something else, has no pixels or is damaged.
         """
+        if not isinstance(image, Frame):
+            return self._fit_array(image)
+        fitted, _ = self._fit_array(image.scaled_bgr(*self.inner_size(image.width, image.height)))
+        # A reduced side is rounded up, so the scale is that to the frame itself.
+        return fitted, Fit(image.width / self._inner[0], image.height / self._inner[1])
+
+    def inner_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) to which an image of this size is scaled."""
+        return fitted_size((width, height), (self.width, self.height), self.long_side)
+
+    def _fit_array(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
         if image.shape != self._shape or image.dtype != np.uint8:
             self._prepare_for(image)
         if self._inner == image.shape[1::-1] == (self.width, self.height):
@@ -108,7 +121,7 @@ class Letterbox:
             )
         height, width = image.shape[:2]
         self._shape = image.shape
-        self._inner = fitted_size((width, height), (self.width, self.height), self.long_side)
+        self._inner = self.inner_size(width, height)
         self._fit = Fit(width / self._inner[0], height / self._inner[1])
         self._is_twice = self._inner == (self.width, self.height) and (height, width) == (
             2 * self.height,

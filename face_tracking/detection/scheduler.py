@@ -16,6 +16,7 @@ import numpy as np
 
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
 
 SECOND = 1_000_000_000
 
@@ -76,10 +77,10 @@ class DetectionScheduler:
         self._detected: int | None = None
         self._thumbnail: np.ndarray | None = None
 
-    def wants(self, image: np.ndarray, stamp: int, tracks: Tracks | None = None) -> bool:
+    def wants(self, image: np.ndarray | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
         """Say whether to detect in this image; if so, :meth:`spent` is expected to follow.
 
-        :param image: uint8 (height, width, 3), BGR.
+        :param image: a frame, or uint8 (height, width, 3) BGR.
         :param stamp: nanoseconds; when the clock is set back the bucket stays as it is.
         :param tracks: the newest there are, None where nobody follows faces.
         """
@@ -137,8 +138,11 @@ def _weakness(tracks: Tracks | None) -> float:
     return float(np.clip(np.maximum(doubt, haste), 0, 1).max())
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
+def _thumbnail(image: np.ndarray | Frame) -> np.ndarray:
     """Return the image as float32 gray (30, 40)."""
+    if isinstance(image, Frame):
+        gray = cv2.resize(image.small_gray(), _THUMBNAIL, interpolation=cv2.INTER_AREA)
+        return gray.astype(np.float32)
     # Every few pixels first: averaging all of a large image would cost more than it tells.
     height, width = image.shape[:2]
     step = max(min(height // (4 * _THUMBNAIL[1]), width // (4 * _THUMBNAIL[0])), 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_tracking.camera.image_folder import read_image
+from face_tracking.camera.image_file import read_image
 from face_tracking.files import share_dir
 from face_tracking.simulation.scene import Cutout
 from face_tracking.simulation.scene_file import scene_of

@@ -7,15 +7,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from face_tracking.backoff import Retry
 from face_tracking.camera import CaptureOptions, ReconnectingCamera, open_camera
 from face_tracking.camera.base import CaptureSettings
+from face_tracking.camera.controls import CameraControls
+from face_tracking.camera.factory import without_password
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
@@ -35,7 +39,8 @@ class CameraParameters(CaptureSettings, JpegOptions):
     camera: str = option(
         'v4l2:///dev/video0',
         'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, '
-        'picamera2, file:///path/video.mp4, folder:///path, virtual or virtual:SCENE',
+        'picamera2, file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
+        'virtual or virtual:SCENE',
         source=True,
     )
     width: int = with_default(CaptureSettings, 'width', 640)
@@ -58,7 +63,11 @@ class CameraParameters(CaptureSettings, JpegOptions):
     )
 
 
-_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} | {'camera', 'frame_prefix'}
+_CONTROLS = {row.name for row in rows_of(CameraControls)}
+_OF_THE_SOURCE = {row.name for row in rows_of(CaptureSettings)} - _CONTROLS | {
+    'camera',
+    'frame_prefix',
+}
 _OF_THE_MODEL = {'camera_info_url', 'horizontal_fov'}
 
 
@@ -86,6 +95,8 @@ class CameraNode(FaceNode[CameraParameters]):
         self._compressed = self.publisher('camera/image_raw/compressed')
         self._infos = self.publisher('camera/camera_info')
         self._model: CameraModel | None = None
+        self._committed: CameraModel | None = None
+        CalibrationService(self, self._calibration_file, self._use_calibration)
         self._calibration = Retry()
         self._failure = ''
         self._sequence = -1
@@ -113,9 +124,12 @@ class CameraNode(FaceNode[CameraParameters]):
     def apply(self, changed: set[str]) -> None:
         """Open the camera again if its parameters have changed."""
         if changed & (_OF_THE_MODEL | _OF_THE_SOURCE):
+            self._committed = None
             self._calibration.request()
         if changed & _OF_THE_SOURCE:
             self._replace_camera()
+        elif changed & _CONTROLS:
+            self._set_controls()
 
     def close(self) -> bool:
         """Stop reading and close the camera."""
@@ -130,7 +144,9 @@ class CameraNode(FaceNode[CameraParameters]):
         rate, values = self.meter.take()
         camera = self._camera
         report.values.update(
-            values, camera=self.parameters.camera, **{'times lost': str(camera.losses)}
+            values,
+            camera=without_password(self.parameters.camera),
+            **{'times lost': str(camera.losses)},
         )
         if camera.source is not None:
             source = camera.source
@@ -156,10 +172,21 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _new_camera(self) -> ReconnectingCamera:
         uri = self.parameters.camera
+        return ReconnectingCamera(lambda: open_camera(uri, self._capture_options()))
+
+    def _capture_options(self) -> CaptureOptions:
         values = as_dict(self.parameters)
         values['frame_id'] = f'{self.parameters.frame_prefix}{self.parameters.frame_id}'
-        options = pick(CaptureOptions, values, clock=self.now, mount=self.mount)
-        return ReconnectingCamera(lambda: open_camera(uri, options))
+        return pick(CaptureOptions, values, clock=self.now, mount=self.mount)
+
+    def _set_controls(self) -> None:
+        """Adjust an open camera; one that is opened later is adjusted then."""
+        source = self._camera.source
+        try:
+            if source is not None:
+                source.set_controls(self._capture_options())
+        except UserError as error:
+            self.get_logger().error(str(error))
 
     def _replace_camera(self) -> None:
         old, self._camera = self._camera, self._new_camera()
@@ -218,11 +245,13 @@ class CameraNode(FaceNode[CameraParameters]):
 
     def _log_recovery(self, logged: UserError | None) -> None:
         if logged is not None:
-            self.get_logger().info(f'{self.parameters.camera} delivers images again')
+            self.get_logger().info(
+                f'{without_password(self.parameters.camera)} delivers images again'
+            )
         self._failure = ''
 
     def _end(self) -> None:
-        self.get_logger().info(f'{self.parameters.camera} has ended')
+        self.get_logger().info(f'{without_password(self.parameters.camera)} has ended')
         for hook in self.on_end:
             hook()
 
@@ -248,12 +277,25 @@ class CameraNode(FaceNode[CameraParameters]):
         for hook in self.on_camera_model:
             hook(model)
 
+    def _calibration_file(self) -> Path:
+        return calibration_file(self.parameters.camera_info_url, self.parameters.camera)
+
+    def _use_calibration(self, model: CameraModel) -> None:
+        self._committed = model
+        self._calibration.request()
+
     def _read_model(self, width: int, height: int) -> CameraModel:
         """Read the calibration; the field of view serves until that succeeds."""
         self._calibration.begin()  # before the parameters are read, which may change meanwhile
         url, fov = self.parameters.camera_info_url, self.parameters.horizontal_fov
         try:
-            model = CameraModel.from_yaml(url) if url else CameraModel.from_fov(width, height, fov)
+            kept = self._calibration_file()
+            if self._committed is not None:
+                model = self._committed
+            elif url or kept.is_file():
+                model = CameraModel.from_yaml(url or kept)
+            else:
+                model = CameraModel.from_fov(width, height, fov)
         except UserError as error:
             if self._calibration.failed(error):
                 self.get_logger().error(f'{error}; horizontal_fov is used meanwhile')
@@ -269,9 +311,7 @@ class CameraNode(FaceNode[CameraParameters]):
         if self._infos.get_subscription_count():
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
-            self._compressed.publish(
-                to_compressed(frame.image, header, self.parameters.jpeg_quality)
-            )
+            self._compressed.publish(to_compressed(frame, header, self.parameters.jpeg_quality))
 
 
 def build() -> list[FaceNode]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.backoff import Retry
@@ -23,19 +22,20 @@ from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 
 
 @dataclass(frozen=True)
-class DetectorParameters(DetectorOptions):
+class DetectorParameters(DetectorOptions, ImageInputOptions):
     """The parameters of the detector node."""
 
     low_score_threshold: float = option(
@@ -82,8 +82,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
         self._followed: Tracks | None = None
         self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
+        self._image_topic, self._image_type = image_topic(self.parameters.image_transport)
         if subscribe:
-            self.add_input('camera/image_raw', self._on_message, raw=True)
+            self.add_input(self._image_topic, self._on_message, raw=True)
             self.add_input(
                 'faces/tracks',
                 self._on_tracks,
@@ -94,7 +95,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active and self._count_and_test() and self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
         """Take what is followed already, which needs fewer looks. Callable from any thread."""
@@ -152,6 +153,12 @@ class DetectorNode(FaceNode[DetectorParameters]):
         elif self.active and rate == 0:
             report.say(WARN, 'no images received')
 
+    def _detect_later(self, frame: Frame) -> None:
+        detector = self._detector
+        if detector is not None:
+            detector.expect(frame)
+        self._worker.submit(frame)
+
     def _count_and_test(self) -> bool:
         """Count an image that has come; return whether its number is one to look at."""
         interval = self.parameters.detect_interval
@@ -163,7 +170,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a look, where that decides."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame.image, frame.stamp, self._followed
+            frame, frame.stamp, self._followed
         )
 
     def _on_tracks(self, message: Detection2DArray) -> None:
@@ -175,12 +182,12 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if not self._count_and_test():
             return
         try:
-            frame = read_image(deserialize_message(serialized, Image), self.now())
+            frame = read_image(deserialize_message(serialized, self._image_type), self.now())
         except UserError as error:
             self.refuse_message('images', error)
             return
         if self._claim_detection_slot(frame):
-            self._worker.submit(frame)
+            self._detect_later(frame)
 
     def _work(self, frame: Frame | None) -> None:
         if not self._model_wanted:
@@ -190,7 +197,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if frame is None or self._detector is None:
             return
         started, spent = time.perf_counter(), time.thread_time()
-        detections = self._detector.detect(frame.image, frame.stamp)
+        detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
         for hook in self.on_detections:

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.images import from_image
-from face_tracking.nodes.log_limiter import describe, shorten
+from face_tracking.nodes.images import from_compressed, from_image
+from face_tracking.nodes.log_limiter import shorten
 
 LARGEST_SIDE = 8192
 """Pixels in a row or a column of an image."""
@@ -18,25 +16,29 @@ LONGEST_NAME = 256
 """Characters of an encoding or a frame id."""
 
 
-def read_image(message: Image, now: int) -> Frame:
+def image_topic(transport: str) -> tuple[str, type[Image] | type[CompressedImage]]:
+    """Return the name and type of the topic of the input images.
+
+    :param transport: ``raw`` or ``compressed``.
+    """
+    if transport == 'compressed':
+        return 'camera/image_raw/compressed', CompressedImage
+    return 'camera/image_raw', Image
+
+
+def read_image(message: Image | CompressedImage, now: int) -> Frame:
     """Return the image of a message.
 
-    :param message: in any encoding that :func:`from_image` supports.
+    :param message: in any encoding that :func:`from_image` supports, or compressed.
     :param now: the stamp in nanoseconds of an image that has none (zero).
     :raises UserError: the image is too large, damaged or of an unknown encoding.
     """
-    check_image(message)
-    try:
+    if isinstance(message, CompressedImage):
+        frame = from_compressed(message)
+    else:
+        check_image(message)
         frame = from_image(message)
-    except UserError:
-        raise
-    except Exception as error:  # OpenCV has conditions of its own, as an even width
-        raise UserError(
-            f'an image of {message.width}x{message.height} pixels in {message.encoding} cannot '
-            f'be converted ({describe(error)})',
-            'make the camera driver publish bgr8, or an even width and height',
-        ) from error
-    return replace(frame, stamp=now) if frame.stamp == 0 else frame
+    return frame.with_stamp(now) if frame.stamp == 0 else frame
 
 
 def check_image(message: Image) -> None:

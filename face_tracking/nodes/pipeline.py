@@ -5,6 +5,7 @@ Switches in front of the ROS arguments choose the nodes:
 
 ``--pan-tilt``     the node that turns the head, too
 ``--recognize``    the node that recognizes people, too
+``--events``       the node that turns tracks and names into events, too
 ``--no-camera``    images of another camera node, subscribed to once for all nodes
 ``--no-detector``  detections of another machine, subscribed to
 """
@@ -22,29 +23,33 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
+    from face_tracking.nodes.events_node import EventsNode
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.recognizer_node import RecognizerNode
 
-SWITCHES = ('--pan-tilt', '--recognize', '--no-camera', '--no-detector')
+SWITCHES = ('--pan-tilt', '--recognize', '--events', '--no-camera', '--no-detector')
 
 
 def compose(
     camera: CameraNode | None, detector: DetectorNode | None, tracker: TrackerNode
 ) -> None:
-    """Connect the nodes; the tracker gets an image first, since its latency matters most.
+    """Connect the nodes.
+
+    The detector gets an image first: it announces the size at which it needs color, from which
+    the tracker then derives its gray image.
 
     :param camera: None if the tracker subscribes to images, which it then passes on.
     :param detector: None if the tracker subscribes to detections.
     """
     if camera is not None:
+        if detector is not None:
+            camera.on_frame.append(detector.submit)
         camera.on_frame.append(tracker.submit)
         camera.on_camera_model.append(tracker.set_camera_model)
+    elif detector is not None:
+        tracker.on_frame.append(detector.submit)
     if detector is None:
         return
-    if camera is not None:
-        camera.on_frame.append(detector.submit)
-    else:
-        tracker.on_frame.append(detector.submit)
     detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)
 
@@ -73,6 +78,17 @@ def join_recognizer(tracker: TrackerNode) -> RecognizerNode:
     return recognizer
 
 
+def join_events(tracker: TrackerNode, recognizer: RecognizerNode | None) -> EventsNode:
+    """Return an events node that takes tracks and names by reference."""
+    from face_tracking.nodes.events_node import EventsNode
+
+    events = EventsNode(subscribe=False)
+    tracker.on_tracks.append(events.submit)
+    if recognizer is not None:
+        recognizer.on_people.append(events.set_people)
+    return events
+
+
 def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     """Return the nodes, connected.
 
@@ -91,6 +107,8 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     recognizer = join_recognizer(tracker) if '--recognize' in given else None
     if recognizer is not None:
         nodes.append(recognizer)
+    if '--events' in given:
+        nodes.append(join_events(tracker, recognizer))
     if '--pan-tilt' in given:
         head = join_head(camera, tracker)
         nodes.insert(0, head)

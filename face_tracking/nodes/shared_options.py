@@ -31,6 +31,19 @@ class JpegOptions(Options):
 
 
 @dataclass(frozen=True)
+class ImageInputOptions(Options):
+    """How a node receives its images."""
+
+    image_transport: str = option(
+        'raw',
+        'Transport of the input images: raw subscribes to camera/image_raw, compressed to '
+        'camera/image_raw/compressed (JPEG is decoded at a reduced size, which costs less)',
+        choices=('raw', 'compressed'),
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True)
 class ActionFileOptions(Options):
     """Where zones, people, commands and rules are described."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
@@ -18,7 +18,7 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_compressed, to_header, to_image
 from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.joint_states import JointStateListener
@@ -27,7 +27,7 @@ from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, add_names, names_from_message
-from face_tracking.nodes.shared_options import FaceSizeOptions, JpegOptions
+from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
@@ -40,7 +40,7 @@ from face_tracking.visualization import Trails, annotate
 
 
 @dataclass(frozen=True)
-class TrackerParameters(TrackerOptions, FaceSizeOptions, JpegOptions):
+class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, JpegOptions):
     """The parameters of the tracker node."""
 
     use_joint_states: bool = option(
@@ -84,6 +84,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
+        self._late_before = 0
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
@@ -114,7 +115,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 needed=lambda: self._landmarks.get_subscription_count() > 0,
             )
         if 'images' in taken:
-            self.add_input('camera/image_raw', self._on_image)
+            topic, _ = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
@@ -170,9 +172,19 @@ class TrackerNode(FaceNode[TrackerParameters]):
             dropped=str(self._worker.dropped),
             faces=str(self._followed),
             visual_tracker=self.parameters.visual_tracker,
+            late_rounds=str(self._tracker.too_late),
         )
         if not self.active:
             return
+        if self._tracker.too_late > self._late_before:
+            self._late_before = self._tracker.too_late
+            error = UserError(
+                f'detections arrive {self._tracker.lateness:.1f} s after their images, too late '
+                'to be used',
+                'use a faster detector or a smaller input size, and check the clocks',
+            )
+            self.log_throttled(error)
+            report.say(WARN, str(error))
         if rate == 0:
             report.say(WARN, 'no images received')
         elif self._infos is not None and self._infos.subscribed and self._camera is None:
@@ -195,7 +207,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _on_people(self, message: Detection2DArray) -> None:
         self.set_people(names_from_message(message))
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         try:
             self.submit(read_image(message, self.now()))
         except UserError as error:
@@ -226,7 +238,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self.refuse_message('camera_info', error)
 
     def _track(self, frame: Frame) -> None:
-        tracks = self._tracker.step(frame.image, frame.stamp, self._camera_motion(frame))
+        tracks = self._tracker.step(frame, frame.stamp, self._camera_motion(frame))
         tracks.landmarks = self._track_landmarks.update(tracks)
         tracked = time.perf_counter()
         for hook in self.on_tracks:

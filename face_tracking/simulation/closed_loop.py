@@ -184,7 +184,7 @@ class ClosedLoop:
             )
 
     def _track(self, frame: Frame, truth) -> None:
-        tracks = self.tracker.step(frame.image, frame.stamp)
+        tracks = self.tracker.step(frame, frame.stamp)
         self._identify(tracks, truth)
         self.head.observe(tracks, self.model, frame.stamp + round(self.timing.latency * SECOND))
         if self._on_frame is not None:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import yaml
 
-from face_tracking.camera.image_folder import read_image
+from face_tracking.camera.image_file import read_image
 from face_tracking.errors import UserError
 from face_tracking.files import share_dir
 from face_tracking.simulation import room_painter

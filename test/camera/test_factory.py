@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which source a URI means, and what is said where there is none."""
 
+import os
+
 import pytest
 
 from face_tracking.camera import CaptureOptions, open_camera
-from face_tracking.camera.factory import split_uri
+from face_tracking.camera.factory import split_uri, without_password
 from face_tracking.errors import UserError
 
 
@@ -25,6 +27,12 @@ from face_tracking.errors import UserError
         ('films/walk.mp4', ('file', 'films/walk.mp4')),
         ('folder:///pictures', ('folder', '/pictures')),
         ('virtual:', ('virtual', '')),
+        ('virtual', ('virtual', '')),
+        ('picamera2', ('picamera2', '')),
+        ('2', ('v4l2', '2')),
+        (' 2 ', ('v4l2', '2')),
+        ('rtsp://user:secret@host:554/s', ('rtsp', 'rtsp://user:secret@host:554/s')),
+        ('https://host/video?a=b', ('https', 'https://host/video?a=b')),
         ('virtual:crossing', ('virtual', 'crossing')),
         ('virtual:/scenes/mine.yaml', ('virtual', '/scenes/mine.yaml')),
     ],
@@ -41,7 +49,7 @@ def test_bare_path_of_a_folder_is_a_folder(tmp_path):
     ('uri', 'words'),
     [
         ('', 'no camera is given'),
-        ('rtsp://host/stream', 'no camera source "rtsp"'),
+        ('rtmp://host/stream', 'no camera source "rtmp"'),
         ('v4l2:///dev/video97', 'there is no camera /dev/video97: attach it'),
         ('/no/such/video.mp4', 'there is no video /no/such/video.mp4'),
         ('folder:///no/such/folder', 'there is no folder /no/such/folder'),
@@ -55,11 +63,30 @@ def test_what_cannot_be_opened_is_said_in_one_line(uri, words):
     assert '\n' not in str(caught.value)
 
 
+def test_what_blocks_when_it_is_opened_is_refused(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    for uri in (str(tmp_path / 'pipe'), f'file:{tmp_path}/pipe', '/dev/zero', 'file:/dev/zero'):
+        with pytest.raises(
+            UserError, match='not a regular file|not a video device|cannot be|does'
+        ):
+            open_camera(uri)
+
+
+def test_overlong_uri_is_refused_in_short():
+    with pytest.raises(UserError, match='camera of 100000 characters') as caught:
+        open_camera('x' * 100_000)
+    assert len(str(caught.value)) < 400
+
+
+def test_password_is_not_shown():
+    assert without_password('rtsp://user:secret@host/s') == 'rtsp://***@host/s'
+    assert without_password('v4l2:///dev/video0') == 'v4l2:///dev/video0'
+
+
 @pytest.mark.parametrize(
     'options',
     [
         {'width': -1, 'height': 4},
-        {'width': 640},
         {'frame_rate': float('nan')},
         {'exposure': -2.0},
         {'horizontal_fov': 4.0},

@@ -2,6 +2,7 @@
 """Live cameras: the newest image wins, and every way to fail is one line."""
 
 import stat
+import struct
 import threading
 import time
 
@@ -10,9 +11,17 @@ import numpy as np
 import pytest
 
 from face_tracking.backoff import Backoff
-from face_tracking.camera import CameraLostError, CaptureOptions, ReconnectingCamera, v4l2
+from face_tracking.camera import (
+    CameraLostError,
+    CaptureOptions,
+    ReconnectingCamera,
+    v4l2,
+    v4l2_controls,
+)
+from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.errors import UserError
+from face_tracking.pixel_formats import JpegImage, PackedYuvImage, SemiPlanarImage
 
 SIZE = (64, 48)
 
@@ -25,7 +34,12 @@ class Webcam:
         self.streaming = False
         self.opens = True
         self.formats = {cv2.VideoWriter.fourcc(*'YUYV'), cv2.VideoWriter.fourcc(*'MJPG')}
-        self.takes_exposure = True
+        self.formats |= {cv2.VideoWriter.fourcc(*name) for name in ('NV12', 'GREY')}
+        # Ranges of the controls by number: exposure, gain, white balance, focus.
+        self.ranges = {0x9A0902: (1, 5000), 0x980913: (0, 255), 0x98091A: (2800, 6500)}
+        self.switches = {0x9A0901, 0x98090C}
+        self.controls = {}
+        self.picture = None
         self.settings = []
         self.captures = []
         self.frames = 0
@@ -36,6 +50,21 @@ class Webcam:
         with self.changed:
             self.frames += 1
             self.changed.notify_all()
+
+    def ioctl(self, handle, request, data):
+        """Answer as the driver does."""
+        assert handle == 99
+        if request == 0xC0445624:
+            number = struct.unpack_from('=I', data)[0]
+            if number not in self.ranges:
+                raise OSError(22, 'Invalid argument')
+            low, high = self.ranges[number]
+            return struct.pack('=II32siiiiI8x', number, 1, b'control', low, high, 1, low, 0)
+        number, value = struct.unpack('=Ii', data)
+        if number not in self.ranges and number not in self.switches:
+            raise OSError(22, 'Invalid argument')
+        self.controls[number] = value
+        return data
 
     def unplug(self):
         with self.changed:
@@ -66,8 +95,6 @@ class FakeCapture:
         self.webcam.settings.append((prop, value))
         if prop == cv2.CAP_PROP_FOURCC and value not in self.webcam.formats:
             return False
-        if prop == cv2.CAP_PROP_EXPOSURE and not self.webcam.takes_exposure:
-            return False
         self.values[prop] = value
         return True
 
@@ -88,7 +115,28 @@ class FakeCapture:
             if not webcam.plugged or webcam.frames == self.taken:
                 return False, None
             self.taken += 1
-            return True, np.full((SIZE[1], SIZE[0], 3), self.taken, np.uint8)
+            return True, self.picture()
+
+    def picture(self):
+        """Return what OpenCV does for the format, converted to BGR or not."""
+        code = int(self.values[cv2.CAP_PROP_FOURCC]).to_bytes(4, 'little').decode()
+        bgr = np.full((SIZE[1], SIZE[0], 3), self.taken, np.uint8)
+        if self.values.get(cv2.CAP_PROP_CONVERT_RGB, 1):
+            return bgr
+        if code == 'MJPG':
+            data = (
+                cv2.imencode('.jpg', bgr)[1]
+                if self.webcam.picture is None
+                else (self.webcam.picture(self.taken))
+            )
+            return np.frombuffer(bytes(data), np.uint8).reshape(1, -1)
+        if code == 'NV12':
+            planes = np.full((SIZE[1] * 3 // 2, SIZE[0]), 128, np.uint8)
+            planes[: SIZE[1]] = 16 + self.taken
+            return planes
+        yuyv = np.full((SIZE[1], SIZE[0], 2), 128, np.uint8)
+        yuyv[..., 0] = 16 + self.taken
+        return yuyv
 
     def release(self):
         self.released = True
@@ -112,6 +160,7 @@ def webcam(monkeypatch, tmp_path):
     monkeypatch.setattr(v4l2.Path, 'stat', fake_stat)
     monkeypatch.setattr(v4l2.os, 'open', lambda path, flags: 99)
     monkeypatch.setattr(v4l2.os, 'close', lambda handle: None)
+    monkeypatch.setattr(v4l2_controls.fcntl, 'ioctl', webcam.ioctl)
     monkeypatch.setattr(
         v4l2.cv2, 'VideoCapture', lambda path, backend: FakeCapture(webcam, path, backend)
     )
@@ -137,7 +186,7 @@ def test_slow_reader_gets_the_newest_image_and_sees_the_gap(webcam):
         await_grabs(webcam, 6)
         time.sleep(0.02)  # the grabbing thread has counted the sixth; now it must be handed over
         frame = camera.read()
-        assert frame.image[0, 0, 0] == 6
+        assert frame.image[0, 0, 0] == 7  # 6 of 219 levels of video
         assert frame.sequence == 5
         assert camera.live and camera.rate == 30
 
@@ -156,8 +205,8 @@ def test_options_reach_the_driver(webcam):
     assert settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*'MJPG')
     assert settings[cv2.CAP_PROP_FRAME_WIDTH] == 64
     assert settings[cv2.CAP_PROP_FPS] == 15
-    assert settings[cv2.CAP_PROP_AUTO_EXPOSURE] == 1
-    assert settings[cv2.CAP_PROP_EXPOSURE] == 80  # in units of 100 microseconds
+    assert webcam.controls[0x9A0901] == 1  # manual
+    assert webcam.controls[0x9A0902] == 80  # in units of 100 microseconds
     assert webcam.captures[-1].released
 
 
@@ -173,7 +222,7 @@ def test_camera_that_dies_and_comes_back(webcam):
     assert read_until(camera, lambda frame: frame is not None)
     webcam.unplug()
     assert read_until(camera, lambda frame: camera.problem is not None)
-    assert 'gives no images any more' in str(camera.problem)
+    assert 'delivers no images any more' in str(camera.problem)
     assert webcam.captures[-1].released
     assert read_until(camera, lambda frame: 'there is no camera' in str(camera.problem))
     webcam.plugged = True
@@ -193,8 +242,8 @@ def read_until(camera, condition) -> bool:
 
 
 def test_silent_camera_is_lost_after_the_timeout(webcam):
-    with open_webcam(read_timeout=0.05) as camera:
-        with pytest.raises(CameraLostError, match='has given no image for 0.05 s'):
+    with open_webcam(read_timeout=0.1) as camera:
+        with pytest.raises(CameraLostError, match='has given no image for 0.1 s'):
             camera.read()
 
 
@@ -246,10 +295,65 @@ def test_format_the_camera_lacks(webcam):
         open_webcam(pixel_format='RGB')
 
 
-def test_exposure_the_camera_refuses(webcam):
-    webcam.takes_exposure = False
-    with pytest.raises(UserError, match='takes no exposure of 8 ms'):
-        open_webcam(exposure=8)
+@pytest.mark.parametrize(
+    ('controls', 'words'),
+    [
+        ({'exposure': 800.0}, 'takes no exposure of 800 ms: set it from 0.1 to 500'),
+        ({'white_balance': 100.0}, 'no white_balance of 100 K: set it from 2800 to 6500'),
+        ({'focus': 3.0}, 'has no control for focus: set focus to -1'),
+    ],
+)
+def test_control_that_the_camera_lacks_or_refuses(webcam, controls, words):
+    with pytest.raises(UserError, match=words):
+        open_webcam(**controls)
+    assert webcam.captures[-1].released
+
+
+def test_controls_change_while_the_camera_runs(webcam):
+    with open_webcam() as camera:
+        assert webcam.controls == {0x9A0901: 3, 0x98090C: 1}  # automatic, where there is a switch
+        camera.set_controls(CameraControls(exposure=4.0, gain=12.0, white_balance=4000.0))
+        assert webcam.controls == {
+            0x9A0901: 1,
+            0x9A0902: 40,
+            0x980913: 12,
+            0x98090C: 0,
+            0x98091A: 4000,
+        }
+        camera.set_controls(CameraControls())
+        assert (webcam.controls[0x9A0901], webcam.controls[0x98090C]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ('pixel_format', 'kind'),
+    [('MJPG', JpegImage), ('YUYV', PackedYuvImage), ('NV12', SemiPlanarImage)],
+)
+def test_image_is_taken_over_as_the_camera_delivers_it(webcam, pixel_format, kind):
+    with open_webcam(pixel_format=pixel_format) as camera:
+        webcam.expose()
+        frame = camera.read()
+    assert type(frame.source) is kind
+    assert (frame.width, frame.height) == SIZE
+    assert abs(int(frame.image[0, 0, 0]) - 1) <= 1
+    assert frame.small_gray().shape == (48, 64)
+
+
+def test_damaged_jpeg_of_the_camera_is_skipped(webcam):
+    whole = cv2.imencode('.jpg', np.full((SIZE[1], SIZE[0], 3), 200, np.uint8))[1].tobytes()
+    webcam.picture = lambda taken: whole if taken % 3 == 0 else whole[5:]
+    webcam.streaming = True
+    with open_webcam(pixel_format='MJPG') as camera:
+        for _ in range(4):
+            assert camera.read().image[0, 0, 0] > 190
+        assert camera.damaged >= 2
+
+
+def test_camera_that_delivers_only_damaged_images_is_lost(webcam):
+    webcam.picture = lambda taken: b'nothing'
+    webcam.streaming = True
+    with open_webcam(pixel_format='MJPG') as camera:
+        with pytest.raises(CameraLostError, match='30 damaged images in a row'):
+            camera.read()
 
 
 def test_whatever_a_binding_throws_reaches_the_reader():

@@ -127,3 +127,32 @@ def test_a_chain_ends_where_two_read_its_result(tmp_path):
     for group in groups:
         assert set(group.inputs()) <= done
         done.add(group.output)
+
+
+def test_prelu_without_a_convolution_before_it_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('MaxPool', sketch.convolve('image', 3, 8), kernel_shape=[2, 2])
+    slopes = sketch.constant(np.ones((8, 1, 1), np.float32))
+    path = sketch.finish(
+        tmp_path / 'prelu.onnx', 16, 16, {'head': sketch.add('PRelu', value, slopes)}
+    )
+    with pytest.raises(UserError, match=r'PRelu .* does not follow a convolution'):
+        read_network(path)
+
+
+def test_dense_layer_over_something_else_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('Flatten', sketch.convolve('image', 3, 8))
+    weights = sketch.constant(np.ones((5, 128), np.float32))
+    value = sketch.add('Gemm', value, weights, transB=1, alpha=2.0)
+    path = sketch.finish(tmp_path / 'dense.onnx', 4, 4, {'head': value})
+    with pytest.raises(UserError, match='no dense layer over a whole feature map'):
+        read_network(path)
+
+
+def test_arithmetic_inside_the_network_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('Mul', sketch.convolve('image', 3, 8), sketch.constant(np.float32([2])))
+    path = sketch.finish(tmp_path / 'mul.onnx', 16, 16, {'head': value})
+    with pytest.raises(UserError, match='other than one number applied to the image'):
+        read_network(path)

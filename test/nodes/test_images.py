@@ -7,10 +7,15 @@ import cv2
 import numpy as np
 import pytest
 from cv_bridge import CvBridge
-from sensor_msgs.msg import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
+from face_tracking.frame import Frame
 from face_tracking.nodes.images import (
+    ENCODINGS,
+    from_compressed,
     from_image,
     from_time,
     to_compressed,
@@ -160,3 +165,161 @@ def test_compressed_is_a_jpeg_of_the_quality_asked_for(astronaut):
     again = cv2.imdecode(np.frombuffer(fine.data, np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(again.astype(int) - astronaut).mean() < 4
     assert 'jpeg' in fine.format and fine.header == HEADER
+
+
+def planes_message(encoding, planes, width, height, step):
+    """Return a message whose rows, of ``step`` bytes, hold several planes."""
+    message = Image(header=HEADER, height=height, width=width, encoding=encoding, step=step)
+    message.data = array.array('B', planes.tobytes())
+    return message
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21', 'nv24'])
+@pytest.mark.parametrize('padding', [0, 16])
+def test_semi_planar_yuv_gives_the_color_back(encoding, padding):
+    # Pure red in BT.601 video levels.
+    luma, u, v = 81, 90, 240
+    width, height, step = 16, 8, 16 + padding
+    chroma = [v, u] if encoding == 'nv21' else [u, v]
+    if encoding == 'nv24':
+        planes = np.full((3 * height, step), luma, np.uint8)
+        planes[height:] = np.tile(chroma, (2 * height, step // 2))
+    else:
+        planes = np.full((height * 3 // 2, step), luma, np.uint8)
+        planes[height:] = np.tile(chroma, (height // 2, step // 2))
+    frame = from_image(planes_message(encoding, planes, width, height, step))
+    assert frame.image.shape == (height, width, 3)
+    assert np.abs(frame.image.astype(int) - [0, 0, 255]).max() <= 4
+    assert np.abs(frame.scaled_bgr(8, 4).astype(int) - [0, 0, 255]).max() <= 4
+
+
+@pytest.mark.parametrize('order', ['bgr', 'rgb', 'bgra', 'rgba'])
+@pytest.mark.parametrize('big', [0, 1])
+def test_color_of_16_bits_keeps_its_high_bytes(photo, order, big):
+    code = {'rgb': cv2.COLOR_BGR2RGB, 'bgra': cv2.COLOR_BGR2BGRA, 'rgba': cv2.COLOR_BGR2RGBA}
+    pixels = cv2.cvtColor(photo, code[order]) if order in code else photo
+    wide = (pixels.astype(np.uint16) << 8) + 33
+    message = image_message(f'{order}16', wide.astype('>u2' if big else '<u2'), is_bigendian=big)
+    assert (from_image(message).image == photo).all()
+
+
+def test_bayer_of_16_bits_is_that_of_8():
+    mosaic = np.random.default_rng(0).integers(0, 256, (12, 16), np.uint8)
+    wide = mosaic.astype('<u2') << 8
+    one = from_image(image_message('bayer_rggb8', mosaic)).image
+    assert (from_image(image_message('bayer_rggb16', wide)).image == one).all()
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1', '8UC2', '64FC4', 'h264', '8SC3'])
+def test_what_cv_bridge_does_not_convert_is_one_line(encoding):
+    message = image_message(encoding, np.zeros((4, 4, 32), np.uint8))
+    with pytest.raises(UserError) as caught:
+        from_image(message)
+    assert encoding in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('encoding', ['yuyv', 'uyvy', 'nv12', 'nv21', 'nv24', 'bayer_rggb8'])
+def test_odd_sides_of_subsampled_encodings_are_one_line(encoding):
+    message = image_message(encoding, np.zeros((3, 3, 6), np.uint8))
+    with pytest.raises(UserError, match=f'3x3 pixels in {encoding!r} cannot be converted'):
+        from_image(message)
+
+
+def test_everything_in_a_message_is_bounded(photo):
+    message = to_image(photo, HEADER)
+    message.encoding = 'x' * 1_000_000
+    with pytest.raises(UserError) as caught:
+        from_image(message)
+    assert len(str(caught.value)) < 500
+    message = to_image(photo, to_header(1, 'y' * 1_000_000))
+    with pytest.raises(UserError, match='frame_id of 1000000 characters'):
+        from_image(message)
+    for width, height in ((2**32 - 1, 2**32 - 1), (100_000, 1), (1, 100_000), (8000, 8000)):
+        message = Image(width=width, height=height, encoding='mono8', step=width)
+        with pytest.raises(UserError, match='more than'):
+            from_image(message)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([*ENCODINGS, '16UC1', 'unknown', '8UC2']),
+    st.integers(0, 24),
+    st.integers(0, 24),
+    st.integers(0, 40),
+    st.integers(-2, 40),
+    st.booleans(),
+)
+def test_every_message_is_a_frame_or_one_line(encoding, width, height, extra, more, big):
+    step = width * 3 + extra
+    data = array.array('B', bytes(max(step * height * 3 + more, 0)))
+    message = Image(
+        header=HEADER,
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=step,
+        is_bigendian=int(big),
+    )
+    message.data = data
+    for cut in (len(data), step * height, step * max(height - 1, 0) + width, 3, 0):
+        message.data = data[:cut]
+        try:
+            frame = from_image(message)
+        except UserError as error:
+            assert '\n' not in str(error)
+            continue
+        # What was accepted can be used in every way.
+        assert frame.image.shape == (height, width, 3)
+        assert frame.small_gray().shape == (height, width)
+        assert frame.scaled_bgr(1, 1).size and frame.reduced(4, 4).scaled_bgr(1, 1).size
+
+
+def compressed_message(data: bytes, name='jpeg') -> CompressedImage:
+    message = CompressedImage(header=HEADER, format=name)
+    message.data = array.array('B', data)
+    return message
+
+
+def test_compressed_jpeg_is_not_decoded_until_it_is_used(photo):
+    message = to_compressed(photo, HEADER, 100)
+    frame = from_compressed(message, sequence=3)
+    assert frame.jpeg() == bytes(message.data)
+    assert (frame.stamp, frame.frame_id, frame.sequence) == (
+        1_700_000_000_123_456_789,
+        'optical',
+        3,
+    )
+    assert frame.image.shape == photo.shape
+
+
+def test_jpeg_of_the_camera_is_published_as_it_is(photo):
+    frame = from_compressed(to_compressed(photo, HEADER, 60))
+    again = to_compressed(frame, HEADER, 100)
+    assert bytes(again.data) == frame.jpeg()
+    # Another image is encoded.
+    assert from_compressed(to_compressed(Frame(photo), HEADER, 80)).image.shape == photo.shape
+
+
+def test_compressed_png_is_read(photo):
+    data = cv2.imencode('.png', photo)[1].tobytes()
+    assert (from_compressed(compressed_message(data, 'bgr8; png compressed')).image == photo).all()
+
+
+def test_png_that_claims_too_many_pixels_is_refused(photo):
+    data = bytearray(cv2.imencode('.png', photo)[1].tobytes())
+    data[16:24] = (40_000).to_bytes(4, 'big') * 2
+    with pytest.raises(UserError, match='40000x40000 pixels, more than'):
+        from_compressed(compressed_message(bytes(data)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(['.jpg', '.png']), st.integers(0, 700), st.binary(max_size=60))
+def test_mutated_compressed_message_is_a_frame_or_one_line(suffix, at, garbage):
+    image = np.random.default_rng(1).integers(0, 256, (10, 14, 3), np.uint8)
+    data = bytearray(cv2.imencode(suffix, image)[1].tobytes())
+    data[at : at + len(garbage)] = garbage
+    try:
+        frame = from_compressed(compressed_message(bytes(data)))
+        assert frame.image.ndim == 3 and frame.small_gray().ndim == 2
+    except UserError as error:
+        assert '\n' not in str(error)

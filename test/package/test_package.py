@@ -139,3 +139,23 @@ def test_share_folder_is_complete(tmp_path):
     assert list((tmp_path / 'prefix').rglob('face_tracking/py.typed'))
     for name in ('camera_node', 'detector_node', 'tracker_node', 'pipeline'):
         assert (tmp_path / 'prefix/lib/face_tracking' / name).is_file()
+
+
+def test_rosdep_keys_have_the_versions_of_the_requirements():
+    import yaml
+
+    keys = yaml.safe_load((ROOT / 'rosdep/face_tracking.yaml').read_text())
+    pinned = (ROOT / 'requirements.txt').read_text().splitlines()
+    for systems in keys.values():
+        for system in systems.values():
+            assert set(system['pip']['packages']) <= set(pinned)
+
+
+@pytest.mark.parametrize(('value', 'wanted'), [('1', True), ('', False)])
+def test_rosdep_installs_by_pip_on_request_only(value, wanted):
+    catkin_package = pytest.importorskip('catkin_pkg.package', reason='needs catkin_pkg')
+    package = catkin_package.parse_package(str(ROOT / 'package.xml'))
+    package.evaluate_conditions({'FACE_TRACKING_PIP': value})
+    needed = {depend.name for depend in package.exec_depends if depend.evaluated_condition}
+    assert ('face_tracking_python' in needed) is wanted
+    assert 'vision_msgs' in needed

@@ -16,7 +16,8 @@ from network_reference import feature_maps
 from synthetic_networks import ROOT, Sketch, random_image, reference
 
 from face_tracking import boxes as box_math
-from face_tracking.camera.image_folder import find_images, read_image
+from face_tracking.camera.image_file import read_image
+from face_tracking.camera.image_folder import find_images
 from face_tracking.cli.main import main
 from face_tracking.cli.output import faces_to_list
 from face_tracking.compiler.graph import Network

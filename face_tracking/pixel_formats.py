@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms in which cameras deliver images, each reduced before it is converted.
+
+A form can be had in color or in gray at its full size divided by 1, 2, 4 or 8. JPEG is decoded at
+the reduced size (libjpeg-turbo computes smaller inverse transforms), YUV is averaged before the
+conversion, and gray is the luma that YUV and JPEG have already.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import cv2
+import numpy as np
+
+from face_tracking.arrays import ImageArray
+from face_tracking.errors import UserError
+
+DIVISORS = (8, 4, 2, 1)
+
+_REDUCED_COLOR = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_REDUCED_GRAY = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+# BT.601 video levels: 16 to 235 are black to white.
+_BLACK, _GAIN = 16, 255 / 219
+
+
+class EncodedImage(ABC):
+    """An image in the form of its camera.
+
+    :ivar width: of the image in pixels; so ``height``.
+    :ivar flip: how it is mirrored after decoding: a code of ``cv2.flip``, None for not at all.
+    :ivar has_luma: gray is made without the detour by color.
+    """
+
+    has_luma = True
+
+    def __init__(self, width: int, height: int, flip: int | None = None):
+        self.width = width
+        self.height = height
+        self.flip = flip
+
+    def divisor_for(self, width: int, height: int) -> int:
+        """Return the largest divisor that leaves at least so many pixels, 1 if none does."""
+        return next(
+            (
+                divisor
+                for divisor in DIVISORS
+                if -(-self.width // divisor) >= width
+                and -(-self.height // divisor) >= height
+                and self.allows(divisor)
+            ),
+            1,
+        )
+
+    def allows(self, divisor: int) -> bool:
+        """Return whether the image reduced by this divisor shows just the whole image."""
+        return True
+
+    def bgr(self, divisor: int) -> ImageArray:
+        """Return uint8 (ceil(height / divisor), ceil(width / divisor), 3), BGR.
+
+        :raises UserError: the image is damaged.
+        """
+        return self._flipped(self._bgr(divisor))
+
+    def gray(self, divisor: int) -> ImageArray:
+        """Return uint8 (ceil(height / divisor), ceil(width / divisor)).
+
+        :raises UserError: the image is damaged.
+        """
+        return self._flipped(self._gray(divisor))
+
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return an image that takes little memory and still has that many pixels."""
+        divisor = self.divisor_for(width, height)
+        return self if divisor == 1 else ArrayImage(self.bgr(divisor))
+
+    @abstractmethod
+    def _bgr(self, divisor: int) -> ImageArray:
+        """Return :meth:`bgr` before it is mirrored."""
+
+    @abstractmethod
+    def _gray(self, divisor: int) -> ImageArray:
+        """Return :meth:`gray` before it is mirrored."""
+
+    def _flipped(self, image: ImageArray) -> ImageArray:
+        return image if self.flip is None else cv2.flip(image, self.flip)
+
+
+class ArrayImage(EncodedImage):
+    """Pixels in an array, which are converted after they have been reduced.
+
+    :param pixels: uint8 (height, width) or (height, width, channels).
+    :param to_bgr: the conversion of ``cv2.cvtColor`` to BGR; None if the pixels are BGR.
+    :param to_gray: that to gray; None if the pixels are gray.
+    """
+
+    has_luma = False
+
+    def __init__(
+        self,
+        pixels: ImageArray,
+        to_bgr: int | None = None,
+        to_gray: int | None = cv2.COLOR_BGR2GRAY,
+        flip: int | None = None,
+    ):
+        super().__init__(pixels.shape[1], pixels.shape[0], flip)
+        self.pixels = pixels
+        self._to_bgr = to_bgr
+        self._to_gray = to_gray
+
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return the pixels scaled to that size, if they are more."""
+        if self.width <= width and self.height <= height:
+            return self
+        pixels = halve_towards(self.pixels, width, height)
+        return ArrayImage(pixels, self._to_bgr, self._to_gray, self.flip)
+
+    def _bgr(self, divisor: int) -> ImageArray:
+        return _converted(divide(self.pixels, divisor), self._to_bgr)
+
+    def _gray(self, divisor: int) -> ImageArray:
+        return _converted(divide(self.pixels, divisor), self._to_gray)
+
+
+class JpegImage(EncodedImage):
+    """A JPEG file, decoded at the size that is asked for.
+
+    :param data: the file.
+    :param width: the size that its header states; so ``height``.
+    """
+
+    def __init__(self, data: bytes, width: int, height: int, flip: int | None = None):
+        super().__init__(width, height, flip)
+        self.data = data
+
+    def allows(self, divisor: int) -> bool:
+        """Return whether it divides both sides: the decoder pads the last block otherwise."""
+        return self.width % divisor == 0 and self.height % divisor == 0
+
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return this image: compressed, it takes less memory than any other form."""
+        return self
+
+    def _bgr(self, divisor: int) -> ImageArray:
+        return self._decoded(_REDUCED_COLOR[divisor])
+
+    def _gray(self, divisor: int) -> ImageArray:
+        return self._decoded(_REDUCED_GRAY[divisor])
+
+    def _decoded(self, mode: int) -> ImageArray:
+        data = np.frombuffer(self.data, np.uint8)
+        try:
+            image = cv2.imdecode(data, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error:
+            image = None
+        if image is None:
+            raise UserError(
+                f'a JPEG image of {self.width}x{self.height} pixels cannot be decoded',
+                'check the camera and its cable',
+            )
+        return image
+
+
+class YuvImage(EncodedImage):
+    """Luma with chroma for each second pixel of each second row, or of each row.
+
+    Sides that a divisor does not divide are converted at full size and then reduced.
+    """
+
+    def _bgr(self, divisor: int) -> ImageArray:
+        if divisor == 1:
+            return self._full_bgr()
+        if not self._divides(2 * divisor):
+            return divide(self._full_bgr(), divisor)
+        return cv2.cvtColorTwoPlane(
+            np.ascontiguousarray(self._luma(divisor)),
+            np.ascontiguousarray(self._chroma(2 * divisor)),
+            cv2.COLOR_YUV2BGR_NV12,
+        )
+
+    def _gray(self, divisor: int) -> ImageArray:
+        luma = self._luma(divisor) if self._divides(divisor) else divide(self._luma(1), divisor)
+        # One weighted sum stretches video levels to 0..255, as the conversion to BGR does.
+        return cv2.addWeighted(luma, _GAIN, luma, 0, -_BLACK * _GAIN)
+
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return the reduced luma and chroma, which are converted only if they are used."""
+        divisor = self.divisor_for(width, height)
+        if divisor == 1 or not self._divides(2 * divisor):
+            return super().reduced(width, height)
+        return SemiPlanarImage(
+            np.ascontiguousarray(self._luma(divisor)),
+            np.ascontiguousarray(self._chroma(2 * divisor)),
+            flip=self.flip,
+        )
+
+    def _divides(self, divisor: int) -> bool:
+        return self.width % divisor == 0 and self.height % divisor == 0
+
+    @abstractmethod
+    def _full_bgr(self) -> ImageArray:
+        """Return the image at full size in BGR."""
+
+    @abstractmethod
+    def _luma(self, divisor: int) -> ImageArray:
+        """Return Y of blocks of ``divisor`` pixels square, (height / divisor, width / divisor)."""
+
+    @abstractmethod
+    def _chroma(self, divisor: int) -> ImageArray:
+        """Return U and V of such blocks, (height / divisor, width / divisor, 2)."""
+
+
+class PackedYuvImage(YuvImage):
+    """YUV 4:2:2 with the samples of two pixels together: YUYV or UYVY.
+
+    :param pixels: uint8 (height, width, 2); the width is even.
+    :param luma_first: YUYV if true, UYVY if not.
+    """
+
+    def __init__(self, pixels: ImageArray, luma_first: bool = True, flip: int | None = None):
+        super().__init__(pixels.shape[1], pixels.shape[0], flip)
+        if self.width % 2:
+            raise ValueError(f'YUV 4:2:2 has no odd width, such as {self.width}')
+        self._pixels = np.ascontiguousarray(pixels)
+        self._first = luma_first
+
+    def _full_bgr(self) -> ImageArray:
+        code = cv2.COLOR_YUV2BGR_YUY2 if self._first else cv2.COLOR_YUV2BGR_UYVY
+        return cv2.cvtColor(self._pixels, code)
+
+    def _luma(self, divisor: int) -> ImageArray:
+        if divisor <= 2:
+            return divide(cv2.extractChannel(self._pixels, 0 if self._first else 1), divisor)
+        # Pairs of pixels as pixels of four channels: averaging them in both directions gives the
+        # two lumas of a pair, each over its own columns, and their mean is that of the block.
+        pairs = divide(self._pairs, divisor // 2).view(np.uint32)[..., 0]
+        if not self._first:
+            pairs = pairs >> 8
+        lumas = (pairs & 0xFF) + (pairs >> 16 & 0xFF)
+        return ((lumas[::2] + lumas[1::2] + 2) >> 2).astype(np.uint8)
+
+    def _chroma(self, divisor: int) -> ImageArray:
+        # Every second row of blocks stands for both.
+        pairs = divide(self._pairs, divisor // 2)[::2]
+        return pairs[..., 1::2] if self._first else pairs[..., ::2]
+
+    @property
+    def _pairs(self) -> ImageArray:
+        return self._pixels.reshape(self.height, self.width // 2, 4)
+
+
+class SemiPlanarImage(YuvImage):
+    """YUV 4:2:0 with the luma in one plane and the chroma in another: NV12, NV21, I420.
+
+    :param luma: uint8 (height, width); both are even.
+    :param chroma: uint8 (height / 2, width / 2, 2), U and V.
+    :param v_first: V comes before U, as in NV21.
+    """
+
+    def __init__(
+        self,
+        luma: ImageArray,
+        chroma: ImageArray,
+        v_first: bool = False,
+        flip: int | None = None,
+    ):
+        super().__init__(luma.shape[1], luma.shape[0], flip)
+        if self.width % 2 or self.height % 2:
+            raise ValueError(f'YUV 4:2:0 has no odd sides, such as {self.width}x{self.height}')
+        self._y = luma
+        self._uv = chroma
+        self._v_first = v_first
+
+    def _full_bgr(self) -> ImageArray:
+        code = cv2.COLOR_YUV2BGR_NV21 if self._v_first else cv2.COLOR_YUV2BGR_NV12
+        luma, chroma = map(np.ascontiguousarray, (self._y, self._uv))
+        return cv2.cvtColorTwoPlane(luma, chroma, code)
+
+    def _luma(self, divisor: int) -> ImageArray:
+        return divide(self._y, divisor)
+
+    def _chroma(self, divisor: int) -> ImageArray:
+        step = divisor // 2
+        chroma = self._uv[::step, ::step]
+        return chroma[..., ::-1] if self._v_first else chroma
+
+
+def divide(image: ImageArray, divisor: int) -> ImageArray:
+    """Return an image with its sides divided, rounded up, every pixel averaged in."""
+    height, width = -(-image.shape[0] // divisor), -(-image.shape[1] // divisor)
+    return halve_towards(image, width, height)
+
+
+def halve_towards(image: ImageArray, width: int, height: int) -> ImageArray:
+    """Return an image scaled down to a size, every pixel averaged in.
+
+    Halving comes first: OpenCV has a fast way to average pixels for that factor only.
+    """
+    rows, columns = image.shape[:2]
+    while columns >= 2 * width and rows >= 2 * height and columns % 2 == 0 and rows % 2 == 0:
+        columns, rows = columns // 2, rows // 2
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    if (columns, rows) != (width, height):
+        smaller = columns >= width and rows >= height
+        way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        image = cv2.resize(image, (width, height), interpolation=way)
+    return image
+
+
+def _converted(pixels: ImageArray, code: int | None) -> ImageArray:
+    return pixels if code is None else cv2.cvtColor(pixels, code)

@@ -136,13 +136,18 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, tuple[
 
 
 def count(model: Model, image: np.ndarray) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Return the instructions of one inference by engine and class, and of halving an image."""
+    """Return the instructions of one inference by engine and class, and of halving an image.
+
+    :param only: count only engines whose name contains this.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tasks = tasks_for(model, image, folder)
         np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
         found = {}
         for label, (engine, file, data) in tqdm(tasks.items(), unit='engine'):
+            if only not in label:
+                continue
             words = [SCRIPT, engine, str(file), str(folder / f'{data}.npy')]
             found[label] = emulator.instruction_classes([*words, str(folder / 'result.npy')])
         downscaling = {
@@ -164,6 +169,12 @@ def main() -> int:
     )
     parser.add_argument('--model', default=None, help='a path or a name; default: the bundled one')
     parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
+    parser.add_argument(
+        '--only',
+        default='',
+        metavar='WORD',
+        help='count only engines whose name contains this, for example tvm',
+    )
     parser.add_argument('--json', type=Path, help='write the rows here as well')
     args = parser.parse_args()
     try:
@@ -173,7 +184,7 @@ def main() -> int:
         image = np.random.default_rng(0).integers(
             0, 256, (model.height, model.width, 3), dtype=np.uint8
         )
-        counts, downscaling = count(model, image)
+        counts, downscaling = count(model, image, args.only)
     except UserError as error:
         print(f'benchmarks.instructions: {error}', file=sys.stderr)
         return 2

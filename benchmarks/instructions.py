@@ -4,15 +4,15 @@
     python -m face_tracking.compiler.tuning.emulator                    # once
     face_tracking bench instructions --json a76.json
 
-The first column counts executed instructions; no noise disturbs it, and loading is excluded. It is
-not a time: it ignores caches and instructions that take longer. The second column is a model of
-the time on a Raspberry Pi 5, not a measurement: the cycles of the busiest pipe of the core
-(`face_tracking.compiler.tuning.port_model`). All engines use one thread and begin with the input in
-their own format. Instructions for halving an image before the network are printed as well.
+The first column counts executed instructions; no noise disturbs it, and loading is excluded. It
+is not a time: it ignores caches and instructions that take longer. The second column is a model
+of the time on a Raspberry Pi 5, not a measurement: the cycles of the busiest pipe of the core
+(`face_tracking.compiler.tuning.port_model`). All engines use one thread and begin with the input
+in their own format. Instructions for halving an image before the network are printed as well.
 
-OpenCV, ncnn, MNN and LiteRT are compiled for any arm64 processor and choose their code at run time.
-ONNX Runtime's and OpenVINO's wheels for aarch64 do not run in the emulator. ncnn in int8 needs tools
-that no wheel contains.
+OpenCV, ncnn, MNN and LiteRT are compiled for any arm64 processor and choose their code at run
+time. ONNX Runtime's and OpenVINO's wheels for aarch64 do not run in the emulator. ncnn in int8
+needs tools that no wheel contains.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, tuple[
     return tasks
 
 
-def count(model: Model, image: np.ndarray) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+def count(
+    model: Model, image: np.ndarray, only: str = ''
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Return the instructions of one inference by engine and class, and of halving an image.
 
     :param only: count only engines whose name contains this.

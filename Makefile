@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 IN_ENV := source scripts/env.sh &&
 
-.PHONY: help setup demo test lint emulator test-training bench clean
+.PHONY: help setup demo test lint image-test emulator fuzz test-training bench chaos soak clean
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,7 +20,11 @@ test: setup  ## Run the whole test suite
 lint: setup  ## Check style, format and types of the code
 	@$(IN_ENV) ruff check .
 	@$(IN_ENV) ruff format --check --quiet .
+	@$(IN_ENV) hadolint docker/Dockerfile .devcontainer/Dockerfile
 	@$(IN_ENV) PYRIGHT_PYTHON_IGNORE_WARNINGS=1 pyright
+
+image-test: setup  ## Build the container with buildah and start its nodes (root; some minutes)
+	@docker/test_image.sh
 
 emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which some tests use
 	@$(IN_ENV) python -m face_tracking.compiler.tuning.emulator
@@ -28,10 +32,19 @@ emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which so
 test-training:  ## Install what training needs and run its tests
 	@training/setup.sh && .venv-training/bin/python -m pytest training/test
 
+fuzz: setup  ## Mutate files at every reader for ten minutes; FUZZ='--seconds 60 --seed 1'
+	@$(IN_ENV) cd test && python fuzzing.py --output ../fuzz_out $(FUZZ)
+
 bench: setup  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite and TVM; BENCH='--threads 2'
 	@training/setup.sh
-	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.rivals
+	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.baselines
 	@$(IN_ENV) face_tracking bench engines $(BENCH)
+
+chaos: setup  ## Inject 200 random faults into running nodes, minutes; CHAOS='--faults 500 --seed 7'
+	@$(IN_ENV) python -m benchmarks.chaos $(CHAOS)
+
+soak: setup  ## Run the pipeline with the head for two hours and check that nothing grows; SOAK='--minutes 10'
+	@$(IN_ENV) python -m benchmarks.soak $(SOAK)
 
 clean:  ## Remove everything that set-up and demo made
 	rm -rf .venv .venv-training .overlay build install log demo_out runs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error of the head pose on rendered heads whose pose is known.
 
-    python -m benchmarks.head_pose [--distance 0.8]
+    python -m benchmarks.head_pose [--distance 0.8] [--model FILE]
 
 Two portraits of the public domain become reliefs: the portrait is laid over an ellipsoid with a
 nose, turned, and seen through a pinhole camera. The bundled detector finds the landmarks, and the
@@ -136,8 +136,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--distance', type=float, default=0.8, help='meters to the head')
+    parser.add_argument('--model', help='another detector, with five landmarks')
     args = parser.parse_args()
-    detector = create_detector(score_threshold=0.5, max_faces=1)
+    detector = create_detector(args.model, score_threshold=0.5, max_faces=1)
     tables = []
     for _, portrait in portraits():
         landmarks = create_detector(max_faces=1).detect(portrait).landmarks[0]

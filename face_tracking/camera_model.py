@@ -209,7 +209,7 @@ def distortion_of(
     name = _OTHER_NAMES.get(model.strip().lower(), model)
     sizes = DISTORTION_SIZES.get(name)
     is_zero = not any(values)
-    if sizes is None and not is_zero:
+    if sizes is None:
         raise UserError(
             f'{source} has the unknown distortion model {model[:40]!r}',
             f'give one of {", ".join(DISTORTION_SIZES)}',

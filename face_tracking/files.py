@@ -64,6 +64,17 @@ def cache_dir() -> Path:
         ) from error
 
 
+def provide_home() -> None:
+    """Let the cache be the home folder of a user who has none; TVM's compiler cannot do without.
+
+    :raises UserError: see :func:`cache_dir`.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ['HOME'] = str(cache_dir())
+
+
 def data_dir() -> Path:
     """Return the folder for what a user wants kept: people, tokens, recordings (XDG folders).
 

@@ -140,6 +140,35 @@ def feature_pyramid(path: Path, width: int, height: int) -> Path:
     )
 
 
+def embedding_network(path: Path, side: int = 16) -> Path:
+    """Write a network with the layers of SFace: image side x side to 12 numbers.
+
+    It prepares its input itself, has PReLU behind dense and depthwise convolutions, batch norm
+    behind a PReLU, and a dense layer over the last map.
+    """
+    sketch = Sketch()
+
+    def prelu(value: str, channels: int) -> str:
+        slopes = sketch.random.normal(0.2, 0.3, (channels, 1, 1)).astype(np.float32)
+        return sketch.add('PRelu', value, sketch.constant(slopes))
+
+    def norm(value: str, channels: int) -> str:
+        numbers = [sketch.random.uniform(0.5, 1.5, channels).astype(np.float32) for _ in range(4)]
+        return sketch.add('BatchNormalization', value, *map(sketch.constant, numbers))
+
+    value = sketch.add('Sub', 'image', sketch.constant(np.float32([127.5])))
+    value = sketch.add('Mul', value, sketch.constant(np.float32([1 / 128])))
+    value = prelu(norm(sketch.convolve(value, 3, 20, 3, relu=False), 20), 20)
+    value = prelu(norm(sketch.convolve(value, 20, 20, 3, 2, 20, relu=False), 20), 20)
+    value = norm(prelu(sketch.convolve(value, 20, 36, relu=False), 36), 36)
+    value = sketch.add('Flatten', sketch.add('Dropout', value))
+    size = 36 * (side // 2) ** 2
+    weights = sketch.random.normal(0, 0.05, (12, size)).astype(np.float32)
+    bias = sketch.random.normal(0, 1, 12).astype(np.float32)
+    value = sketch.add('Gemm', value, sketch.constant(weights), sketch.constant(bias), transB=1)
+    return sketch.finish(path, side, side, {'embedding': norm(value, 12)})
+
+
 def compile_apart(model: Path, width: int, height: int, **job) -> Path:
     """Compile in a child process, as a node does; ``job`` adds to what is asked for."""
     from face_tracking.compiler.artifact import host_request

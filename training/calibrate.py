@@ -3,7 +3,7 @@
 
 How high a network scores depends on its losses, and a threshold that fits one training would
 not fit the next. This shifts the score logit of all cells by one number: of those that keep
-false alarms in images without people below a limit, the one with the best F1 at the threshold,
+wrong detections below a limit, the one with the best F1 at the threshold,
 on images that training held out and canvases composed of them. The order of the scores in a
 image hardly changes, and with it the average precision.
 """
@@ -89,21 +89,15 @@ def f1(result: Result) -> float:
     return 2 * result.precision_at * result.recall_at / both if both > 0 else 0.0
 
 
-def chosen(found: list[Result], most_alarms: float) -> int:
-    """Return which of ``found`` is best with at most so many alarms in an empty image.
+def chosen(found: list[Result], most_wrong: float) -> int:
+    """Return which of ``found`` is best with at most so many wrong detections per image.
 
     Where none is that quiet, the quietest.
     """
-    quiet = [
-        k
-        for k, result in enumerate(found)
-        if result.false_alarms <= most_alarms * result.empty_images
-    ]
-    return (
-        max(quiet, key=lambda k: f1(found[k]))
-        if quiet
-        else int(np.argmin([result.false_alarms for result in found]))
-    )
+    quiet = [k for k, result in enumerate(found) if result.wrong_at <= most_wrong]
+    if not quiet:
+        return int(np.argmin([result.wrong_at for result in found]))
+    return max(quiet, key=lambda k: f1(found[k]))
 
 
 def _shifted(outputs: list[np.ndarray], by: float) -> list[np.ndarray]:
@@ -143,8 +137,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         '--alarms',
         type=float,
-        default=0.02,
-        help='most false alarms, on average, in an image without people (default: %(default)s)',
+        default=0.05,
+        help='most wrong detections per image, on average (default: %(default)s)',
     )
     return found
 
@@ -167,6 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     for k, (shift, result) in enumerate(zip(SHIFTS, found, strict=True)):
         print(
             f'{shift:+.2f}  precision {result.precision_at:.4f}  recall {result.recall_at:.4f}'
+            f'  wrong per image {result.wrong_at:.4f}'
             f'  false alarms {result.false_alarms} in {result.empty_images}'
             + ('  <- chosen' if k == best else '')
         )

@@ -39,6 +39,7 @@ class Result:
     :param empty_images: images without any label.
     :param false_alarms: detections in them at the threshold.
     :param precision_at, recall_at: of all faces, at the threshold.
+    :param wrong_at: wrong detections per image at the threshold.
     """
 
     average_precision: float
@@ -51,6 +52,7 @@ class Result:
     false_alarms: int
     precision_at: float
     recall_at: float
+    wrong_at: float
 
 
 def measure(
@@ -93,4 +95,5 @@ def measure(
         alarms,
         whole.precision_at(threshold),
         whole.recall_at(threshold),
+        whole.false_alarms_at(threshold),
     )

@@ -89,10 +89,26 @@ PERCEPTION = (
     boolean('start_camera', True, 'Start camera_node; false = another node publishes image_topic'),
     Argument('image_topic', 'camera/image_raw', 'Topic of the images'),
     Argument('camera_info_topic', 'camera/camera_info', 'Topic of the intrinsics of the camera'),
+    Argument(
+        'image_transport',
+        'raw',
+        'Transport of the images between processes, as image_transport calls it',
+        ('raw', 'compressed'),
+    ),
     boolean('composed', True, 'Run all nodes in one process, which passes images by reference'),
     boolean(
         'annotated', True, 'Offer faces/annotated, which is drawn only while it has subscribers'
     ),
+)
+EXTRAS = (
+    boolean('attention', False, 'Estimate head poses and who looks at the robot'),
+    boolean('tracks_3d', False, 'Publish faces/tracks_3d, with the distance of each face'),
+    Argument(
+        'depth_topic',
+        'camera/depth/image_raw',
+        'Depth image for tracks_3d, registered to the color image',
+    ),
+    boolean('hri', False, 'Publish the topics of REP 155 (ROS4HRI); needs hri_msgs'),
 )
 ROBOT = (
     Argument('namespace', '', 'Namespace of nodes and topics; give each robot its own'),
@@ -108,6 +124,26 @@ ROBOT = (
         True,
         'Start a process again when it dies; not after an error in its configuration',
     ),
+)
+RECOGNITION = (boolean('recognition', False, 'Recognize people (nothing is stored of others)'),)
+ACTIONS = (
+    Argument(
+        'actions_file',
+        '',
+        'Zones, people, commands and rules (YAML, as config/actions.yaml); empty = none',
+    ),
+    boolean('greet', False, 'Greet everyone once per visit, by name where it is known'),
+    boolean('speech', False, 'Speak the sentences of rules; greet:=true does that, too'),
+    boolean('web', False, "Serve the robot's page, http://localhost:8080"),
+    boolean('rtsp', False, 'Serve the annotated image, rtsp://localhost:8554/faces'),
+    Argument(
+        'listen',
+        '127.0.0.1',
+        'Address on which page and stream listen; 0.0.0.0 = every network, with a token',
+    ),
+    Argument('mqtt', '', 'Host of an MQTT broker, for Home Assistant and others; empty = none'),
+    boolean('anonymize', False, 'Offer faces/anonymized, images with hidden faces'),
+    boolean('record', False, 'Record tracks and events as MCAP bags'),
 )
 RVIZ = (boolean('rviz', False, 'Start RViz on this machine'),)
 CAMERA_TF = (
@@ -198,6 +234,7 @@ def _checked(row: Argument, value: str) -> str:
         ('namespace', _NAMESPACE),
         ('image_topic', _TOPIC),
         ('camera_info_topic', _TOPIC),
+        ('depth_topic', _TOPIC),
         ('frame_prefix', _FRAME_PREFIX),
     ):
         if row.name == name and not pattern.fullmatch(value) and (value or name != 'namespace'):

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from face_tracking.bringup.arguments import (
+    ACTIONS,
     CAMERA_TF,
+    EXTRAS,
     HEAD,
     PERCEPTION,
+    RECOGNITION,
     ROBOT,
     RVIZ,
     Argument,
@@ -25,9 +28,11 @@ from face_tracking.bringup.arguments import (
 )
 from face_tracking.bringup.processes import (
     Process,
+    actions,
     camera_ros,
     camera_transform,
     head,
+    offboard,
     perception,
     perception_with_head,
 )
@@ -49,7 +54,12 @@ class LaunchFile:
 
 
 def _pi5(chosen: Chosen) -> list[Process]:
-    return [*perception(chosen), *camera_transform(chosen), *rviz(chosen, with_head=False)]
+    return [
+        *perception(chosen),
+        *actions(chosen),
+        *camera_transform(chosen),
+        *rviz(chosen, with_head=False),
+    ]
 
 
 def _camera_ros(chosen: Chosen) -> list[Process]:
@@ -57,12 +67,13 @@ def _camera_ros(chosen: Chosen) -> list[Process]:
 
 
 def _pan_tilt(chosen: Chosen) -> list[Process]:
-    nodes = perception_with_head if chosen.flag('perception') else head
-    return [*nodes(chosen), *rviz(chosen, with_head=True)]
+    alone = not chosen.flag('perception')
+    nodes = head if alone else perception_with_head
+    return [*nodes(chosen), *actions(chosen, with_events=alone), *rviz(chosen, with_head=True)]
 
 
 def _simulation(chosen: Chosen) -> list[Process]:
-    return [*perception_with_head(chosen), *rviz(chosen, with_head=True)]
+    return [*perception_with_head(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
 
 
 def _view(chosen: Chosen) -> list[Process]:
@@ -72,18 +83,21 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *EXTRAS, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
         'The Raspberry Pi camera on Ubuntu through the package camera_ros, detector and tracker',
         (
             *with_defaults(PERCEPTION, start_camera='false'),
+            *EXTRAS,
             Argument(
                 'camera_params', '', 'Parameters of the node of camera_ros (YAML); empty = none'
             ),
             Argument('width', '640', 'Width of the images in pixels'),
             Argument('height', '480', 'Height of the images in pixels'),
+            *RECOGNITION,
+            *ACTIONS,
             *ROBOT,
             *RVIZ,
             *CAMERA_TF,
@@ -94,8 +108,11 @@ LAUNCH_FILES = {
         'The same with a pan-tilt head that turns to faces, and its description for TF',
         (
             *PERCEPTION,
+            *EXTRAS,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
+            *RECOGNITION,
+            *ACTIONS,
             *ROBOT,
             *RVIZ,
         ),
@@ -104,9 +121,22 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *HEAD, *ROBOT, *RVIZ), head_params_file=config_file('simulation.yaml')
+            (*PERCEPTION, *EXTRAS, *HEAD, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ),
+            head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,
+    ),
+    'offboard': LaunchFile(
+        'Camera, tracker and head on the robot, the detector on another machine',
+        (
+            Argument('side', 'robot', 'Which part to start', ('robot', 'pc')),
+            *(row for row in PERCEPTION if row.name not in ('start_camera', 'image_transport')),
+            *EXTRAS,
+            boolean('head', True, 'Start the node that turns the head, on the side robot'),
+            *HEAD,
+            *ROBOT,
+        ),
+        offboard,
     ),
     'view': LaunchFile(
         'RViz on what a robot sees, on any machine',

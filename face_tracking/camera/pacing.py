@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 NANOSECONDS = 1_000_000_000
+_LONGEST_STEP = 5 * NANOSECONDS  # between two readings of a clock that was not set
 
 
 class Pacer:
@@ -28,7 +29,9 @@ class Pacer:
         self.rate = rate
         self.start = clock()
         self._realtime = realtime
-        self._clock = lambda: clock() - round(latency * NANOSECONDS)
+        self._clock = clock
+        self._latency = round(latency * NANOSECONDS)
+        self._last = self.start
         self._next = 0
         self._stopped = threading.Event()
 
@@ -40,8 +43,9 @@ class Pacer:
         """Wait until a frame is due and return its number; None once stopped."""
         index = self._next
         if self._realtime:
-            index = max(index, int((self._clock() - self.start) * self.rate / NANOSECONDS))
-            while (ahead := self.stamp(index) - self._clock()) > 0:
+            now = self._now()
+            index = max(index, int((now - self.start) * self.rate / NANOSECONDS))
+            while (ahead := self.stamp(index) - self._now()) > 0:
                 # Simulated clocks run at another pace than the wall's, hence short waits.
                 if self._stopped.wait(min(ahead / NANOSECONDS, 0.05)):
                     break
@@ -49,6 +53,18 @@ class Pacer:
             return None
         self._next = index + 1
         return index
+
+    def _now(self) -> int:
+        """Return the clock less the latency; the start follows a clock that was set.
+
+        Otherwise a clock set back by an hour would mean an hour without frames.
+        """
+        now = self._clock()
+        step = now - self._last
+        if not 0 <= step <= _LONGEST_STEP:
+            self.start += step
+        self._last = now
+        return now - self._latency
 
     def stop(self) -> None:
         """End a wait in another thread, for good."""

@@ -4,10 +4,10 @@
 engines: every engine that can run the detector, on the same weights and images, taking turns in
 one process; medians, ratios and a plot. "make bench" installs those that are missing, in an
 environment of their own, which this command uses from then on. nodes: what ROS costs, the pipeline
-composed, in separate processes and without ROS. start: time and memory until the first detection.
-stages: letterbox, decoding and suppression beside the network. threads: what a second thread
-gains. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and
-OpenCV.
+composed, in separate processes and without ROS. actions: what events, speech, page, streams and
+MQTT cost beside the pipeline. start: time and memory until the first detection. stages:
+letterbox, decoding and suppression beside the network. threads: what a second thread gains.
+instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -31,6 +31,7 @@ MODULES = {
     'instructions': 'instructions',
     'threads': 'threads',
     'start': 'starting',
+    'actions': 'actions_cost',
 }
 
 PREPARED = '.baselines'

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what is installed, what works, and what to do about the rest.
+"""Report what is installed, what works, and how to install the rest.
 
-Appearance at this machine, the Python packages, ROS 2, the detector with each engine, and the cameras,
-and tries what can be tried: every engine runs the model once, every camera is asked for an image.
+It examines this machine, the Python packages, ROS 2, the detector with each engine, and the
+cameras: every engine runs the model once, and every camera is asked for an image.
 
-Exit code 1: something is missing that the nodes cannot do without.
+Exit code 1: something is missing that the nodes need.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class Finding:
     remedy: str = ''
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument('--model', metavar='FILE|NAME', help='try this detector')
-    parser.add_argument('--no-cameras', action='store_true', help='leave the cameras alone')
+    parser.add_argument('--model', metavar='FILE|NAME', help='the detector to try')
+    parser.add_argument('--no-cameras', action='store_true', help='do not open the cameras')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,11 +80,14 @@ def run(args: argparse.Namespace) -> int:
             print(f'  {finding.state:<4}  {finding.subject:<22} {finding.text}', flush=True)
             if finding.remedy:
                 print(f'{"":>31}-> {finding.remedy}', flush=True)
-    print(f'\n{failed} FAIL above: see to it first' if failed else '\nall that is needed works')
+    summary = f'{failed} FAIL above: correct that first' if failed else 'all that is needed works'
+    print(f'\n{summary}')
     return 1 if failed else 0
 
 
 def _machine() -> Iterator[Finding]:
+    from face_tracking.compiler.targets import machine_name
+
     version = platform.python_version_tuple()
     supported = (3, 10) <= (int(version[0]), int(version[1])) <= (3, 13)
     yield Finding(
@@ -95,24 +98,8 @@ def _machine() -> Iterator[Finding]:
     )
     yield Finding(OK, 'system', f'{platform.system()} {platform.release()} {platform.machine()}')
     cores = len(os.sched_getaffinity(0))
-    yield Finding(OK, 'processor', f'{_processor()}, {cores} cores')
+    yield Finding(OK, 'processor', f'{machine_name()}, {cores} cores')
     yield from _board()
-
-
-def _processor() -> str:
-    """Return the processor's name as Linux tells it; on Arm boards that is the board's."""
-    for path, key in (('/proc/device-tree/model', None), ('/proc/cpuinfo', 'model name')):
-        try:
-            with open(path) as file:
-                text = file.read()
-        except OSError:
-            continue
-        if key is None:
-            return text.strip('\0\n')
-        for line in text.splitlines():
-            if line.startswith(key):
-                return line.partition(':')[2].strip()
-    return platform.machine()
 
 
 def _board() -> Iterator[Finding]:
@@ -125,7 +112,7 @@ def _board() -> Iterator[Finding]:
             NOTE if hot else OK,
             'temperature',
             f'{board.temperature:.0f} degrees',
-            'cool it: a Raspberry Pi slows down from 80 degrees on' if hot else '',
+            'cool it: a Raspberry Pi slows down above 80 degrees' if hot else '',
         )
     if board.throttling is not None or board.throttled_before:
         reasons = [
@@ -222,10 +209,12 @@ def _try_runtime(name: str, model) -> Finding:
 
 
 def _graphics() -> Iterator[Finding]:
-    """Say which graphics processors the runtime tvm can use, by its parameter ``device``."""
+    """Report which GPUs the runtime tvm can use by its parameter ``device``."""
     try:
-        importlib.import_module('face_tracking.runtimes.tvm')
-    except ImportError:  # the packages' section has said so
+        from face_tracking.runtimes.tvm_loader import load_runtime
+
+        load_runtime()
+    except ImportError:  # reported in the section on packages
         return
     from face_tracking.compiler.gpu import gpu_devices
 
@@ -266,7 +255,7 @@ def _try_camera(uri: str) -> Finding:
     except UserError as error:
         return Finding(NOTE, uri, error.problem, error.remedy)
     if frame is None:
-        return Finding(NOTE, uri, 'opens, but gives no image')
+        return Finding(NOTE, uri, 'opens, but delivers no image')
     return Finding(OK, uri, f'{frame.width}x{frame.height}, {camera.rate:g} frames per second')
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from face_tracking.cli import arguments
+from face_tracking.cli import arguments, evaluate_recognition
 
 FOLLOWERS = ('ours', 'sort', 'bytetrack', 'article')
 _HELD_OUT_SEED = 1000
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser):
         'sequences',
         nargs='*',
         metavar='SEQUENCE',
-        help='names in config/sequences, or YAML files (default: all of them)',
+        help='names in config/sequences, or YAML files (default: all of them); or the word '
+        'recognition, to score face recognition on Labeled Faces in the Wild instead',
     )
     parser.add_argument(
         '--followers',
@@ -85,10 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser):
         'as MOT challenge text, and the images as videos',
     )
     arguments.add_detector_arguments(parser)
+    evaluate_recognition.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score everybody, print the tables, write what is asked for."""
+    if args.sequences == ['recognition']:
+        return evaluate_recognition.run(args)
     from face_tracking.detector import create_detector
     from face_tracking.evaluation.tracking_metrics import metrics_library
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Download a published detector into the cache.
 
-The file is checked against its SHA-256 and stored whole or not at all. From then on "--model
-NAME" and the nodes' parameter "model" find it by its name. A model that is there already and
-right is not fetched again.
+The file is checked against its SHA-256 and stored completely or not at all. Afterwards "--model
+NAME" and the nodes' parameter "model" find it by its name. A model that is already there and
+undamaged is not downloaded again. Only https addresses and files are accepted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from face_tracking.detection.published_models import PUBLISHED
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     listed = '; '.join(f'{name} ({model.license})' for name, model in PUBLISHED.items())
     parser.add_argument('name', help=listed)
@@ -22,15 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--from',
         dest='source',
         metavar='FILE|URL',
-        help='take it from there instead, e.g. on a robot without a network',
+        help='take it from this file or https address instead, e.g. on a robot without a network',
     )
     parser.add_argument(
-        '--output', type=Path, metavar='FOLDER', help='put it there instead of into the cache'
+        '--output', type=Path, metavar='FOLDER', help='store it there instead of in the cache'
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, check, and say where it is."""
+    """Download, check, and print the path."""
     from face_tracking.cli.output import progress
     from face_tracking.detection.model_zoo import fetch_model
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ COMMANDS = {
     'evaluate-detector': 'measure detectors by labeled images, in one table',
     'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
+    'record': 'record tracks, names and events as MCAP bags that never fill the disk',
+    'play': 'publish a recording again',
+    'presence': 'show from a recording who was there when, as a table and a plot',
     'fetch-model': 'download a published detector and check it',
     'doctor': 'say what is installed, what works, and what to do about the rest',
 }
@@ -51,6 +55,7 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.WARNING, format='face_tracking: %(message)s')
     try:
         parser, command = _parser(argv)
         return _run(command, parser.parse_args(argv))

@@ -121,7 +121,7 @@ def _enroll_files(
     files: list[Path],
     force: bool,
 ) -> int:
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
     from face_tracking.recognition.enrollment import enroll_images
 
     def images() -> Iterator[tuple[str, ImageArray]]:

@@ -60,7 +60,7 @@ def opened_detector() -> Iterator[FaceDetector]:
     """Open the bundled detector for still images, and close it again."""
     from face_tracking.detector import create_detector
 
-    detector = create_detector(threads=1, score_threshold=0.5, max_faces=0)
+    detector = create_detector(threads=1, score_threshold=0.6, max_faces=0)
     try:
         yield detector
     finally:

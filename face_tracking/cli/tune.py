@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how the compiler's kernels are best cut, for one processor.
+"""Find the fastest tilings of the compiler's kernels for one processor.
 
 For each kind of convolution in the detector, candidates are measured in turns with the compiler's
-own choice, and the best is recorded. face_tracking compile and the nodes use the records from then
-on. Weights play no part: records hold for every network with such layers. Interrupt it when you
-like; the next run goes on where this one stopped.
+default tiling, and the best one is recorded. face_tracking compile and the nodes then use the
+records. They do not depend on the weights: they are valid for every network with such layers. The
+command can be interrupted at any time; the next run continues where it stopped.
 
-Measured is on this machine, in a process of its own; with --rpc on a robot, where TVM's runtime
-suffices (docs/compiler.md); with --emulator by the instructions that an emulated Cortex-A76
-executes.
+By default it measures on this machine, in a separate process; with --rpc on a robot, where TVM's
+runtime suffices (docs/compiler.md); with --emulator it counts the instructions of an emulated
+Cortex-A76.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from face_tracking import files
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
 RPC_PORT = 9090
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
         '--target',
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         type=arguments.positive,
         default=24,
         metavar='N',
-        help='most candidates for each kind of layer (default: %(default)s)',
+        help='maximum number of candidates for each kind of layer (default: %(default)s)',
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -74,8 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--output',
         type=Path,
         metavar='FILE',
-        help='also write the best records into a file, as they ship with the '
-        'package, beside those that it holds',
+        help='also write the best records into a file like those of the package, '
+        'beside the records that it contains',
     )
 
 
@@ -90,8 +91,9 @@ def address(text: str) -> tuple[str, int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tune, and print what was found."""
-    # TVM would import PyTorch where that is installed: many seconds, for nothing.
+    """Tune, and print the results."""
+    files.provide_home()
+    # Where PyTorch is installed TVM would import it: many seconds for nothing.
     sys.modules.setdefault('torch', None)
     from face_tracking.compiler.targets import best_precision, find_machine
 
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _workloads(args: argparse.Namespace, precision: str) -> dict:
-    """Return the arithmetic of each kind of convolution in all models."""
+    """Return the multiply-adds of each kind of convolution in all models."""
     from face_tracking.compiler.tuning.conv_trials import conv_shapes_of
     from face_tracking.detection.model import load_model
 
@@ -127,7 +129,7 @@ def _workloads(args: argparse.Namespace, precision: str) -> dict:
 
 
 def _device(args: argparse.Namespace, machine):
-    """Return what to measure on."""
+    """Return the device to measure on."""
     from face_tracking.compiler.tuning import measurement_devices
 
     if args.rpc:
@@ -142,7 +144,7 @@ def _device(args: argparse.Namespace, machine):
     if not measurement_devices.runs_here(machine):
         raise UserError(
             f'kernels for {machine.cpu} do not run on this machine',
-            'measure on one of that kind with --rpc HOST, or for pi5 with --emulator',
+            'measure on such a machine with --rpc HOST, or for pi5 with --emulator',
         )
     return measurement_devices.LocalDevice()
 

@@ -79,6 +79,7 @@ def compile_model(
         support, the target is unknown, or there is no C compiler.
     :raises TransientError: the disk is full.
     """
+    files.provide_home()
     from face_tracking.compiler.onnx_import import model_input_size
     from face_tracking.compiler.targets import best_precision, find_machine, integer_cpu
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,6 @@ from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
 from face_tracking.compiler.tir_builder import T
-import itertools
 
 PARTS = 64
 """Fractions of a row in the integer arithmetic that divides rows among threads."""
@@ -31,7 +31,7 @@ PARTS = 64
 
 @dataclass(frozen=True)
 class Pixels:
-    """Normalization of the image: (value - mean) * scale, the means in the image's channel order."""
+    """Normalization of the image: (value - mean) * scale, means in the image's channel order."""
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: float = 1.0
@@ -120,13 +120,13 @@ class GroupFunction:
             weights = buffers.pop(len(inputs))
             names = [*inputs, self.group.output]
             planes = {
-                name: Plane(buffer, self.network.shapes[name], self._dtype(name))
-                for name, buffer in zip(names, buffers, strict=False)
+                source: Plane(buffer, self.network.shapes[source], self._dtype(source))
+                for source, buffer in zip(names, buffers, strict=False)
             }
-            for (name, line_buffer), buffer in zip(
+            for (stage, line_buffer), buffer in zip(
                 self._line_buffers.items(), buffers[len(names) :], strict=True
             ):
-                planes[name] = replace(line_buffer, buffer=buffer)
+                planes[stage] = replace(line_buffer, buffer=buffer)
             self._kernels = self._make_kernels(weights, one)
             # TVM needs the device on which a called function keeps its variables: 1 is the CPU.
             with T.attr({'device_id': 0, 'device_type': 1}):
@@ -216,7 +216,7 @@ class GroupFunction:
         return line_buffers
 
     def _steps(self, planes: dict[str, Plane], begin, end) -> None:
-        """Compute rows ``begin`` to ``end`` of the last stage, with each stage ahead of the next."""
+        """Compute rows ``begin`` to ``end`` of the last stage, each stage ahead of the next."""
         stages, row_ranges = self.group.stages, self._row_ranges
         for stage, reader in itertools.pairwise(stages):
             self._kernels.pad_columns(planes[stage.name], self._border(reader))

@@ -308,9 +308,7 @@ class _Reader:
         if source == IMAGE:
             self._fail(node, 'is applied to the image itself')
         weights = gain.astype(np.float32).reshape(1, 1, -1)
-        layer = Convolution(
-            node.output[0], (source,), Window(), weights, shift.astype(np.float32)
-        )
+        layer = Convolution(node.output[0], (source,), Window(), weights, shift.astype(np.float32))
         return self._add(layer, self.shapes[source], node)
 
     def _read_sub(self, node, inputs, attributes):
@@ -331,7 +329,7 @@ class _Reader:
         return float(value.reshape(()))
 
     def _read_gemm(self, node, inputs, attributes):
-        """A dense layer behind a flattened map is a convolution as large as the map."""
+        """Read a dense layer behind a flattened map as a convolution as large as the map."""
         source, weights, *bias = inputs
         plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
         if source not in self.flat or not plain or attributes.get('transA', 0):
@@ -451,7 +449,7 @@ class _Reader:
         return self._add(Add(node.output[0], sources), self.shapes[sources[0]], node)
 
     def _crop_enlarged(self, name: str, wanted: Shape) -> None:
-        """Crop the last row or column of a doubled map if the map it is added to has an odd side."""
+        """Crop the last row or column of a doubled map that is added to one with an odd side."""
         layer, shape = self.layers.get(name), self.shapes[name]
         if isinstance(layer, Upsample) and all(
             0 <= have - want < layer.factor

@@ -136,9 +136,9 @@ def postprocess_function(
     """Return the TIR function ``find_faces(tensors..., params, rows)``.
 
     It takes the tensors that the program's ``main`` returns and the numbers of
-    `PostProcessParam`, and writes rows of `NUMBERS`. The first row begins with the number of faces,
-    which follow, best first. All numbers are float32. There must be room for one row more than
-    there are cells.
+    `PostProcessParam`, and writes rows of `NUMBERS`. The first row begins with the number of
+    faces, which follow, best first. All numbers are float32. There must be room for one row more
+    than there are cells.
 
     :param sizes: of the tensors.
     :param places: for each output the index of its tensor, and of its first number there.

@@ -156,7 +156,7 @@ def relax_passes() -> tvm.transform.Pass:
 
 
 def register_lowering() -> None:
-    """Register the passes for the functions of this package with TVM, under the name `LOWERING`."""
+    """Register the passes for the functions of this package with TVM, as `LOWERING`."""
     register_tir_pipeline(LOWERING, _lowering)
 
 

@@ -64,7 +64,7 @@ def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[i
 
 
 def pack_dense(weights: np.ndarray, lanes: int, choice: TilingConfig) -> np.ndarray:
-    """Return dense weights (kh, kw, in, out) in the order in which `RowKernels.dense` reads them."""
+    """Return dense weights (kh, kw, in, out) in the order of `RowKernels.dense`."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
     panels = []
@@ -201,7 +201,7 @@ class RowKernels:
         )
 
     def _products_by_lane(self, source, row, window, column, panel, group, sums) -> None:
-        """Add all products of a tile; each row of its inputs is loaded once and used lane by lane."""
+        """Add all products of a tile; each input row is loaded once and used lane by lane."""
         channels, pixels = source.shape.channels, len(sums[0])
         apart = window.stride[1] * channels
         terms = window.size[1] * channels
@@ -299,7 +299,7 @@ class RowKernels:
         activation: Activation,
         choice: TilingConfig,
     ) -> None:
-        """Emit a convolution of each channel separately; a loaded input is used for all its taps."""
+        """Emit a convolution of each channel separately; an input is loaded once for all taps."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))

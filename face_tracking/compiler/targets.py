@@ -85,7 +85,7 @@ class Machine:
 
 
 def host_cpu() -> str:
-    """Return LLVM's name for the processor, or the level of the instruction set, of this machine."""
+    """Return LLVM's name of this machine's processor, or the level of its instruction set."""
     if platform.machine() == 'aarch64':
         return ARM_PARTS.get(_cpu_field('CPU part'), 'generic')
     flags = set(_cpu_field('flags').split())

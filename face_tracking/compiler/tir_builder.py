@@ -81,7 +81,7 @@ def for_vectors(count: int, lanes: int, body) -> None:
 
 
 def tiled(count: int, tile: int, body) -> None:
-    """Call ``body(first, size)`` over ``count`` items: a loop of full tiles, then the remainder."""
+    """Call ``body(first, size)`` over ``count`` items: a loop of tiles, then the remainder."""
     whole = count // tile
     if whole > 1:
         with serial(whole) as step:

@@ -20,8 +20,8 @@ from face_tracking.errors import UserError
 SHIPPED = Path(__file__).with_name('tuned')
 FORMAT = 1
 KERNEL_VERSION = 1
-"""Raise this by one when the convolution kernels change so much that earlier measurements no longer
-hold; `face_tracking tune` then measures again."""
+"""Raise this by one when the convolution kernels change so much that earlier measurements no
+longer hold; `face_tracking tune` then measures again."""
 LARGEST_LOG = 64 << 20
 LARGEST_TILE = 64
 _log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def _checked(record: Record) -> Record:
 
 
 def best_of(records: list[Record]) -> dict[str, Record]:
-    """Return the best final record of each shape, of the newest kernels that it was measured with."""
+    """Return the best final record of each shape, of the newest kernels."""
     best: dict[str, Record] = {}
     for record in records:
         if not record.final:

@@ -5,39 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
+from face_tracking.spatial.face_positions import positions_by_height
+from face_tracking.visualization import track_color
 
 # Should the tracker fall silent, its last faces do not hang in the air for ever.
 _LIFETIME = Duration(sec=1)
+_GAZE_LIFETIME = Duration(nanosec=500_000_000)
 _UPRIGHT = Quaternion(w=1.0)
-
-
-def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.ndarray:
-    """Return where faces are, float64 (N, 3), in meters in the optical frame.
-
-    The direction is that of the box's center; the distance follows from the angle that the box's
-    height subtends, for people's faces differ little in height and it stays when a head turns.
-
-    :param boxes: (N, 4) in pixels of the camera's image.
-    :param face_height: of a face's box in meters.
-    """
-    rows = to_center_size(np.asarray(boxes, np.float64).reshape(-1, 4))
-    ends = np.repeat(rows[:, None, :2], 2, axis=1)
-    ends[:, 0, 1] -= rows[:, 3] / 2
-    ends[:, 1, 1] += rows[:, 3] / 2
-    rays = camera.rays(ends.reshape(-1, 2)).reshape(-1, 2, 3)
-    cosine = np.clip((rays[:, 0] * rays[:, 1]).sum(axis=1), -1, 1)
-    half_angle = np.maximum(np.arccos(cosine) / 2, 1e-4)
-    distance = face_height / 2 / np.tan(half_angle)
-    return camera.rays(rows[:, :2]) * distance[:, None]
 
 
 def to_markers(
@@ -49,9 +30,8 @@ def to_markers(
 ) -> MarkerArray:
     """Return a sphere and an id for each face, after word to remove those of before."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    for number, place in zip(
-        tracks.ids.tolist(), positions(tracks.boxes, camera, face_height).tolist(), strict=True
-    ):
+    places = positions_by_height(tracks.boxes, camera, face_height)
+    for number, place in zip(tracks.ids.tolist(), places.tolist(), strict=True):
         markers.append(_marker(header, number, place, face_height))
         text = (names or {}).get(number, str(number))
         markers.append(_label(header, number, place, face_height, text))
@@ -68,9 +48,36 @@ def _marker(header: Header, number: int, place: list[float], height: float) -> M
         action=Marker.ADD,
         pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
         scale=Vector3(x=0.75 * height, y=height, z=height),
-        color=ColorRGBA(r=1.0, g=0.7, b=0.2, a=0.8),
+        color=_color(number, 0.8),
         lifetime=_LIFETIME,
     )
+
+
+def to_gaze_marker(place: tuple[float, float, float], header: Header, height: float) -> Marker:
+    """Return a translucent sphere around the face that the head follows.
+
+    It disappears by itself when no new one is received, which a PointStamped in RViz does not.
+
+    :param place: the face in meters in the frame of ``header``.
+    :param height: of a face in meters.
+    """
+    x, y, z = place
+    return Marker(
+        header=header,
+        ns='gaze',
+        type=Marker.SPHERE,
+        action=Marker.ADD,
+        pose=Pose(position=Point(x=x, y=y, z=z), orientation=_UPRIGHT),
+        scale=Vector3(x=1.4 * height, y=1.4 * height, z=1.4 * height),
+        color=ColorRGBA(r=0.3, g=0.85, b=1.0, a=0.3),
+        lifetime=_GAZE_LIFETIME,
+    )
+
+
+def _color(number: int, alpha: float) -> ColorRGBA:
+    """Return the color of a track in the annotated image."""
+    blue, green, red = track_color(number)
+    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)
 
 
 def _label(header: Header, number: int, place: list[float], height: float, text: str) -> Marker:

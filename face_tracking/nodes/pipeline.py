@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Camera, detector and tracker in one process: an image is handed on by reference.
 
-With ``--pan-tilt`` the head's controller joins them, with ``--recognize`` the recognizer.
+Switches in front of the ROS arguments choose the nodes:
+
+``--pan-tilt``     the node that turns the head, too
+``--recognize``    the node that recognizes people, too
+``--events``       the node that turns tracks and names into events, too
+``--no-camera``    images of another camera node, subscribed to once for all nodes
+``--no-detector``  detections of another machine, subscribed to
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
@@ -16,26 +23,43 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
+    from face_tracking.nodes.events_node import EventsNode
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.recognizer_node import RecognizerNode
 
+SWITCHES = ('--pan-tilt', '--recognize', '--events', '--no-camera', '--no-detector')
 
-def compose(camera: CameraNode, detector: DetectorNode, tracker: TrackerNode) -> None:
-    """Connect three nodes.
 
-    The detector gets an image first: it announces the size at which it needs color, from which the
-    tracker then derives its gray image.
+def compose(
+    camera: CameraNode | None, detector: DetectorNode | None, tracker: TrackerNode
+) -> None:
+    """Connect the nodes.
+
+    The detector gets an image first: it announces the size at which it needs color, from which
+    the tracker then derives its gray image.
+
+    :param camera: None if the tracker subscribes to images, which it then passes on.
+    :param detector: None if the tracker subscribes to detections.
     """
-    camera.on_frame += [detector.submit, tracker.submit]
-    camera.on_camera_model.append(tracker.set_camera_model)
+    if camera is not None:
+        if detector is not None:
+            camera.on_frame.append(detector.submit)
+        camera.on_frame.append(tracker.submit)
+        camera.on_camera_model.append(tracker.set_camera_model)
+    elif detector is not None:
+        tracker.on_frame.append(detector.submit)
+    if detector is None:
+        return
     detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)
 
 
-def join_head(camera: CameraNode, tracker: TrackerNode) -> PanTiltNode:
-    """Return a pan-tilt node that follows the tracks; a scene's camera stands on its joints."""
+def join_head(camera: CameraNode | None, tracker: TrackerNode) -> PanTiltNode:
+    """Return a pan-tilt node that follows the tracks; the camera of a scene is on its joints."""
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
 
+    if camera is None:
+        return PanTiltNode()
     head = PanTiltNode(subscribe=False)
     tracker.on_tracks.append(head.submit)
     camera.on_camera_model.append(head.set_camera_model)
@@ -54,19 +78,38 @@ def join_recognizer(tracker: TrackerNode) -> RecognizerNode:
     return recognizer
 
 
-def build() -> list[FaceNode]:
-    """Return the nodes, connected."""
-    camera, detector, tracker = (
-        CameraNode(),
-        DetectorNode(subscribe=False),
-        TrackerNode(subscribe=False),
+def join_events(tracker: TrackerNode, recognizer: RecognizerNode | None) -> EventsNode:
+    """Return an events node that takes tracks and names by reference."""
+    from face_tracking.nodes.events_node import EventsNode
+
+    events = EventsNode(subscribe=False)
+    tracker.on_tracks.append(events.submit)
+    if recognizer is not None:
+        recognizer.on_people.append(events.set_people)
+    return events
+
+
+def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
+    """Return the nodes, connected.
+
+    :param switches: some of :data:`SWITCHES`; None reads the command line.
+    """
+    given = sys.argv if switches is None else switches
+    camera = None if '--no-camera' in given else CameraNode()
+    detector = None if '--no-detector' in given else DetectorNode(subscribe=False)
+    subscribed = (
+        *(('images',) if camera is None else ()),
+        *(('detections',) if detector is None else ()),
     )
+    tracker = TrackerNode(subscribe=subscribed)
     compose(camera, detector, tracker)
-    nodes: list[FaceNode] = [camera, detector, tracker]
-    recognizer = join_recognizer(tracker) if '--recognize' in sys.argv else None
+    nodes: list[FaceNode[Any]] = [node for node in (camera, detector, tracker) if node is not None]
+    recognizer = join_recognizer(tracker) if '--recognize' in given else None
     if recognizer is not None:
         nodes.append(recognizer)
-    if '--pan-tilt' in sys.argv:
+    if '--events' in given:
+        nodes.append(join_events(tracker, recognizer))
+    if '--pan-tilt' in given:
         head = join_head(camera, tracker)
         nodes.insert(0, head)
         if recognizer is not None:

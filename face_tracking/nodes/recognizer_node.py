@@ -57,7 +57,7 @@ _AT_ONCE = {
     for options in (IdentityOptions, QualityOptions, RateOptions)
     for row in rows_of(options)
 } | {'keep_images', 'max_views'}
-_WAITING_IMAGES = 4  # kept until the tracks of the same stamp are received
+_WAITING_IMAGES = 6  # kept until the tracks of the same stamp are received
 Hook = Callable[[Names], None]
 
 
@@ -79,6 +79,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._tracks = Tracks()
         self._width, self._height = 0, 0
         self._images: OrderedDict[int, Image] = OrderedDict()
+        self._waiting: Tracks | None = None
         self._reload = True
         if subscribe:
             self.add_input('camera/image_raw', self._on_image)
@@ -146,14 +147,20 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._images[from_time(message.header.stamp)] = message
         while len(self._images) > _WAITING_IMAGES:
             self._images.popitem(last=False)
+        self._pair()
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        tracks, refused = tracks_from_message(message)
+        self._waiting, refused = tracks_from_message(message)
         self.refuse('entries of faces/tracks', refused)
-        image = self._images.pop(tracks.stamp, None)
-        if image is None:
-            self.meter.count('tracks without image')
+        self._pair()
+
+    def _pair(self) -> None:
+        """Hand the newest tracks on with the image of their stamp, whichever came first."""
+        tracks = self._waiting
+        image = self._images.pop(tracks.stamp, None) if tracks is not None else None
+        if tracks is None or image is None:
             return
+        self._waiting = None
         try:
             self.submit(read_image(image, self.now()), tracks)
         except UserError as error:

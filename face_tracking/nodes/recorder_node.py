@@ -96,6 +96,11 @@ class RecorderNode(FaceNode[RecordingOptions]):
         chosen = self.parameters.record_folder
         return Path(chosen).expanduser() if chosen else data_dir() / 'recordings'
 
+    @property
+    def written(self) -> int:
+        """Number of messages written."""
+        return self._recorder.written if self._recorder is not None else 0
+
     def configure(self) -> None:
         """Open the recording; tried again where the folder cannot be made."""
         self._recorder = BagRecorder(self.folder, self._types, self.parameters.limits())

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.track_landmarks import TrackLandmarks
-from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
 
@@ -65,6 +65,7 @@ class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, Jpeg
 
 _OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
 _FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
@@ -72,14 +73,18 @@ class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; detections join when they come.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`.
+        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
+        topics: ``images`` (with the intrinsics), ``detections``.
+    :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
 
-    def __init__(self, subscribe: bool = True, **options: Any):
+    def __init__(self, subscribe: bool | Collection[str] = True, **options: Any):
         super().__init__('tracker_node', TrackerParameters, **options)
+        self.on_frame: list[Callable[[Frame], None]] = []
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
+        self._late_before = 0
         self._tracks = self.publisher('faces/tracks')
         self._predicted = self.publisher('faces/tracks_predicted')
         self._motion = self.publisher('faces/track_states')
@@ -100,9 +105,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
-        if subscribe:
-            topic, _ = image_topic(self.parameters.image_transport)
-            self.add_input(topic, self._on_image)
+        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
+        if 'detections' in taken:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
             self.add_input(
@@ -110,6 +114,9 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 self._on_landmarks,
                 needed=lambda: self._landmarks.get_subscription_count() > 0,
             )
+        if 'images' in taken:
+            topic, _ = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image)
             self._infos = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
@@ -119,6 +126,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
         if self.active:
+            for hook in self.on_frame:
+                hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
@@ -163,9 +172,19 @@ class TrackerNode(FaceNode[TrackerParameters]):
             dropped=str(self._worker.dropped),
             faces=str(self._followed),
             visual_tracker=self.parameters.visual_tracker,
+            late_rounds=str(self._tracker.too_late),
         )
         if not self.active:
             return
+        if self._tracker.too_late > self._late_before:
+            self._late_before = self._tracker.too_late
+            error = UserError(
+                f'detections arrive more than {HISTORY_SECONDS:g} s after their images and are '
+                'not used',
+                'use a faster detector or a smaller input size, and check the clocks',
+            )
+            self.log_throttled(error)
+            report.say(WARN, str(error))
         if rate == 0:
             report.say(WARN, 'no images received')
         elif self._infos is not None and self._infos.subscribed and self._camera is None:

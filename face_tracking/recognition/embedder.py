@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from face_tracking.arrays import FloatArray, ImageArray
-from face_tracking.detection.families import EMBEDDING
+from face_tracking.detection.families.embedding import EMBEDDING
 from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
 from face_tracking.recognition.alignment import CROP_SIDE, align_face

@@ -19,7 +19,7 @@ from face_tracking.recognition.recognizer import FaceRecognizer, FaceView
 YAW_STEP = np.radians(18)
 """How far the views of a guided enrollment are apart."""
 MIN_GUIDED_VIEWS = 3
-_SECOND_FACE = 0.5  # of the largest face's side: a smaller one is in the background
+_SECOND_FACE = 0.4  # of the largest face's side: a smaller one is in the background
 
 
 @dataclass(frozen=True)

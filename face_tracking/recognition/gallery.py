@@ -27,7 +27,7 @@ import numpy as np
 
 from face_tracking.arrays import FloatArray
 from face_tracking.errors import UserError
-from face_tracking.files import data_dir, write_text
+from face_tracking.files import data_dir, expand, os_error
 
 FILE = 'people.db'
 FORMAT = 1
@@ -134,7 +134,7 @@ class Gallery:
         keep_images: bool = False,
         max_views: int = 12,
     ):
-        self.folder = Path(folder).expanduser() if folder else data_dir()
+        self.folder = expand(folder) if folder else data_dir()
         self.path = self.folder / FILE
         self.threshold, self.keep_images, self.max_views = threshold, keep_images, max_views
         self._model_sha256 = model_sha256
@@ -293,7 +293,7 @@ class Gallery:
                     }
                 )
         content = {'format': FORMAT, 'model_sha256': self._model_sha256, 'people': people}
-        write_text(path, json.dumps(content, indent=1) + '\n', private=True)
+        _write_private(path, json.dumps(content, indent=1) + '\n')
         return len(people)
 
     @_locked
@@ -571,6 +571,24 @@ def _make_folder(folder: Path, private: bool) -> None:
         raise UserError(
             f'cannot make the folder {folder} for the database of people ({error.strerror})',
             'set gallery to a folder that can be written',
+        ) from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(os.open(partial, flags, 0o600), 'w') as file:
+                file.write(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise os_error(
+            f'cannot write {path}', error, 'check the folder, its permissions and the space left'
         ) from error
 
 

@@ -19,6 +19,7 @@ class EmbeddingOptions(Options):
         BUNDLED_MODEL,
         'Path or name of the embedding network: face_embedding (bundled), sface '
         '(face_tracking fetch-model sface), or a description file',
+        source=True,
     )
     recognition_runtime: str = option(
         'tvm', 'Engine that runs the embedding network: tvm, onnxruntime or opencv'
@@ -45,7 +46,7 @@ class QualityOptions(Options):
         0.6, 'Minimum detection score of a face that is recognized, 0 to 1', 0.0, 1.0
     )
     min_sharpness: float = option(
-        0.15,
+        0.3,
         'Minimum sharpness of a face that is recognized (0 = uniformly blurred, 1 = every '
         'detail at the resolution of the network)',
         0.0,
@@ -124,6 +125,7 @@ class GalleryOptions(Options):
         'Folder of the database of people; empty = face_tracking in the data folder of the user '
         '(~/.local/share)',
         read_only=True,
+        source=True,
     )
     keep_images: bool = option(
         False,

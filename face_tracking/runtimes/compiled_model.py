@@ -26,7 +26,7 @@ from face_tracking.errors import UserError
 from face_tracking.runtimes.tvm_loader import load_network, load_runtime
 
 LEAST_OVERLAP = 2.0**-25
-"""Smallest IoU threshold: OpenCV subtracts the IoU from 1 in float32, where smaller ones vanish."""
+"""Smallest IoU threshold. OpenCV subtracts it from 1 in float32, where smaller ones vanish."""
 
 
 class CompiledModel:

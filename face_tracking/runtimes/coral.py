@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Coral Edge TPU as an engine (https://coral.ai), through TensorFlow Lite.
 
-It runs what ``edgetpu_compiler`` makes of the int8 file: docs/accelerators.md.
+It runs the file that ``edgetpu_compiler`` makes from the int8 file: docs/accelerators.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CoralRuntime(TfliteRuntime):
         kind, _, number = self.device.partition(':')
         if kind not in ('auto', 'usb', 'pci') or not (number or '0').isdigit():
             raise UserError(
-                f'a Coral is not at "{self.device}"',
+                f'the runtime coral has no device "{self.device[:80]}"',
                 'use device auto, usb, pci, or one with a number such as usb:1',
             )
         _find_library()
@@ -43,12 +43,12 @@ class CoralRuntime(TfliteRuntime):
         except ValueError as error:
             raise UserError(
                 f'{LIBRARY} finds no Edge TPU ({self.device})',
-                f'attach it, and check that the user may open it ({GUIDE})',
+                f'attach it, and check that the user has the permission to open it ({GUIDE})',
             ) from error
 
 
 def _find_library() -> None:
-    # LiteRT's own attempt leaves an object behind that complains when it is collected.
+    # LiteRT's own attempt leaves an object behind that fails when it is collected.
     try:
         ctypes.CDLL(LIBRARY)
     except OSError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Hailo accelerator as an engine (https://hailo.ai), through HailoRT's Python API.
 
-It runs the HEF that Hailo's Dataflow Compiler makes of the ONNX file: docs/accelerators.md.
+It runs the HEF that Hailo's Dataflow Compiler makes from the ONNX file: docs/accelerators.md.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ TIMEOUT_MS = 1000
 
 
 class HailoRuntime(Runtime):
-    """Runs on a Hailo-8, 8L or 10H, and shares it with other processes' networks.
+    """Runs on a Hailo-8, 8L or 10H, which other processes may use at the same time.
 
-    HailoRT turns the outputs back into float32. Normalization is part of the HEF.
+    HailoRT converts the outputs to float32. Normalization is part of the HEF.
     """
 
     name = 'hailo'
@@ -31,30 +31,31 @@ class HailoRuntime(Runtime):
         super().__init__(model, threads, device)
         try:
             import hailo_platform
-        except Exception as error:  # it also fails with errors of its own, of versions that differ
+        except Exception as error:  # with differing versions it raises its own errors as well
             raise UserError(
                 f"HailoRT's Python package hailo_platform is missing ({error})",
                 'on a Raspberry Pi: apt install hailo-all; elsewhere the package from '
                 "Hailo's developer zone, of the driver's version",
             ) from error
         if device != 'auto':
-            raise UserError(f'the runtime hailo has no device "{device}"', 'use device auto')
+            raise UserError(f'the runtime hailo has no device "{device[:80]}"', 'use device auto')
         path = find_file(model, '.hef', f"make it with Hailo's Dataflow Compiler ({GUIDE})")
         self._failure = hailo_platform.HailoRTException
-        self._holds = ExitStack()
+        self._resources = ExitStack()
         try:
             self._open(hailo_platform, str(path))
         except self._failure as error:
-            self._holds.close()
+            self._resources.close()
             raise UserError(
                 f'HailoRT cannot run {path} ({error})',
                 'check the device with hailortcli scan, and that the HEF was compiled for it',
             ) from error
         except BaseException:
-            self._holds.close()
+            self._resources.close()
             raise
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        """Run the network on one image, see :meth:`Runtime.infer`."""
         if self.model.description.color == 'rgb':
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=self._image)
         else:
@@ -67,13 +68,14 @@ class HailoRuntime(Runtime):
             ) from error
         return [result.transpose(2, 0, 1)[None] for result in self._results]
 
-    def close(self):
-        self._holds.close()
+    def close(self) -> None:
+        """Release the device."""
+        self._resources.close()
 
     def _open(self, hailo, path: str):
         parameters = hailo.VDevice.create_params()
         parameters.scheduling_algorithm = hailo.HailoSchedulingAlgorithm.ROUND_ROBIN
-        device = self._holds.enter_context(hailo.VDevice(parameters))
+        device = self._resources.enter_context(hailo.VDevice(parameters))
         network = device.create_infer_model(path)
         network.input().set_format_type(hailo.FormatType.UINT8)
         if tuple(network.input().shape) != (self.model.height, self.model.width, 3):
@@ -86,7 +88,7 @@ class HailoRuntime(Runtime):
         )
         for name in names:
             network.output(name).set_format_type(hailo.FormatType.FLOAT32)
-        self._network = self._holds.enter_context(network.configure())
+        self._network = self._resources.enter_context(network.configure())
         self._image = np.empty((self.model.height, self.model.width, 3), np.uint8)
         self._results = [np.empty(tuple(network.output(name).shape), np.float32) for name in names]
         self._bindings = self._network.create_bindings()
@@ -97,7 +99,7 @@ class HailoRuntime(Runtime):
     def _output_names(self, path: str, found: dict[str, tuple[int, ...]]) -> list[str]:
         """Return the HEF's names of the outputs, in the model's order.
 
-        Its compiler names them anew; what they keep is their shape, height, width, channels.
+        Its compiler renames the outputs, so they are identified by height, width and channels.
         """
         from face_tracking.compiler.onnx_import import read_network
 

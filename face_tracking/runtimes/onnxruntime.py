@@ -22,7 +22,7 @@ class OnnxRuntime(Runtime):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # A thread that spins between images takes its core from the tracker.
+        # Threads that spin between images would take cores from the tracker.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             self._session = onnxruntime.InferenceSession(
@@ -46,12 +46,14 @@ class OnnxRuntime(Runtime):
             )
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        """Run the network on one image, see :meth:`Runtime.infer`."""
         description = self.model.description
         return self._session.run(
             list(description.outputs), {self._input: to_tensor(image, description)}
         )
 
-    def close(self):
+    def close(self) -> None:
+        """Release the session."""
         del self._session
 
 
@@ -62,5 +64,7 @@ def _providers(device: str) -> list[str]:
         'cuda': ['CUDAExecutionProvider'],
     }.get(device)
     if not wanted or not set(wanted) <= set(onnxruntime.get_available_providers()):
-        raise UserError(f'ONNX Runtime has no device "{device}" here', 'use cpu')
+        raise UserError(
+            f'ONNX Runtime has no device "{device[:80]}" on this machine', 'use device cpu'
+        )
     return wanted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenCV's own network module as an engine: nothing to install beside OpenCV."""
+"""OpenCV's module for networks as an engine, which needs nothing beside OpenCV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from face_tracking.runtimes.base import Runtime, to_tensor
 class OpenCvRuntime(Runtime):
     """Runs ``cv2.dnn`` on the CPU, or on OpenCL with ``device: opencl``.
 
-    The number of threads is OpenCV's own and holds for the whole process.
+    The number of threads is that of OpenCV in the whole process.
     """
 
     name = 'opencv'
@@ -45,6 +45,7 @@ class OpenCvRuntime(Runtime):
             cv2.setNumThreads(threads)
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        """Run the network on one image, see :meth:`Runtime.infer`."""
         description = self.model.description
         self._net.setInput(to_tensor(image, description))
         return list(self._net.forward(list(description.outputs)))
@@ -55,4 +56,4 @@ def _target(device: str) -> int:
         return cv2.dnn.DNN_TARGET_CPU
     if device == 'opencl' and cv2.ocl.haveOpenCL():
         return cv2.dnn.DNN_TARGET_OPENCL
-    raise UserError(f'OpenCV has no device "{device}" here', 'use cpu')
+    raise UserError(f'OpenCV has no device "{device[:80]}" on this machine', 'use device cpu')

@@ -17,7 +17,7 @@ from face_tracking.errors import UserError
 from face_tracking.runtimes.accelerator_files import find_file
 from face_tracking.runtimes.base import Runtime
 
-# Who installed the older of the two did it on purpose: for a delegate that is built for it.
+# The older package comes first: it is installed for delegates that were built for it.
 MODULES = 'tflite_runtime.interpreter', 'ai_edge_litert.interpreter'
 
 
@@ -44,14 +44,16 @@ class TfliteRuntime(Runtime):
         self._input, self._outputs = self._tensors(path)
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
-        # A pixel value less 128, as int8, has the same bits as the value with the top one turned.
+        """Run the network on one image, see :meth:`Runtime.infer`."""
+        # A pixel value minus 128, as int8, has the bits of the value with the highest one flipped.
         view = self._interpreter.tensor(self._input)()
         np.bitwise_xor(image[None], 128, out=view.view(np.uint8))
-        del view  # the interpreter does not run while anybody holds its memory
+        del view  # the interpreter does not run while its memory is referenced
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(output) for output in self._outputs]
 
-    def close(self):
+    def close(self) -> None:
+        """Release the interpreter."""
         del self._interpreter
 
     def _file(self) -> Path:
@@ -63,10 +65,10 @@ class TfliteRuntime(Runtime):
         )
 
     def _delegates(self, library: ModuleType) -> list:
-        """Return what computes instead of the interpreter's own kernels."""
+        """Return the delegates that replace the interpreter's own kernels."""
         if self.device not in ('auto', 'cpu'):
             raise UserError(
-                f'the runtime tflite computes on the processor, not on "{self.device}"',
+                f'the runtime tflite computes on the processor, not on "{self.device[:80]}"',
                 'use device auto or cpu, or runtime coral',
             )
         return []
@@ -85,7 +87,7 @@ class TfliteRuntime(Runtime):
             or not set(names) <= set(found)
         ):
             raise UserError(
-                f'{path} takes or gives other tensors than {self.model.name} does',
+                f'{path} has other tensors than {self.model.name}',
                 'make it again with face_tracking compile',
             )
         return image['index'], [found[name] for name in names]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from face_tracking.tracking.arrays import Floats
+from face_tracking.arrays import FloatArray
 from face_tracking.tracking.cue import Cue
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
@@ -40,7 +40,7 @@ _DARKNESS = 20  # gray levels added to a cell's sum: dark cells have no color
 _BATCH = 16  # faces: their patches then stay in the cache
 
 
-def _patch_grid() -> Floats:
+def _patch_grid() -> FloatArray:
     """Return x, y and 1 for each pixel of a patch one wide and high, float32 (3, pixels)."""
     steps = (np.arange(_SIDE) + 0.5) / _SIDE - 0.5
     x, y = np.meshgrid(steps, steps)
@@ -58,7 +58,7 @@ _GRID = _patch_grid()
 _FIRST_BINS = _first_bins()
 
 
-def roll_angles(landmarks: Floats) -> Floats:
+def roll_angles(landmarks: FloatArray) -> FloatArray:
     """Return the roll of heads in radians, (N,): the angle of the line through the eyes.
 
     :param landmarks: float (N, 5, 2), the eyes first; a head without landmarks (NaN) is upright.
@@ -68,7 +68,7 @@ def roll_angles(landmarks: Floats) -> Floats:
     return np.where(np.abs(angle) < _MAX_ROLL, angle, 0.0)  # a comparison with NaN is False
 
 
-def extract_descriptors(pyramid: ImagePyramid, boxes: Floats, rolls: Floats) -> Floats:
+def extract_descriptors(pyramid: ImagePyramid, boxes: FloatArray, rolls: FloatArray) -> FloatArray:
     """Return the descriptors of faces, float32 (N, SIZE).
 
     :param boxes: float (N, 4), pixels of the full image.
@@ -83,7 +83,7 @@ def extract_descriptors(pyramid: ImagePyramid, boxes: Floats, rolls: Floats) -> 
     return descriptors.reshape(len(boxes), SIZE)
 
 
-def distance(first: Floats, second: Floats) -> Floats:
+def distance(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return the distances of descriptors (N, SIZE) to others (N, SIZE), row by row, float32 (N,).
 
     The distance is near 0 for the same face and about 1 for different people.
@@ -95,7 +95,7 @@ def distance(first: Floats, second: Floats) -> Floats:
     return cells[:, :half].sum(axis=1) / np.float32(_HALF_DISTANCE)
 
 
-def _patches(pyramid: ImagePyramid, boxes: Floats, rolls: Floats) -> Floats:
+def _patches(pyramid: ImagePyramid, boxes: FloatArray, rolls: FloatArray) -> FloatArray:
     """Return the pixels of faces, float32 (N * side, side, 3), one patch below the other."""
     x1, y1, x2, y2 = (boxes * pyramid.scale).T
     width, height = _MARGIN * (x2 - x1), _MARGIN * (y2 - y1)
@@ -111,7 +111,7 @@ def _patches(pyramid: ImagePyramid, boxes: Floats, rolls: Floats) -> Floats:
     return pixels.reshape(-1, _SIDE, 3).astype(np.float32)
 
 
-def _edges(patches: Floats) -> Floats:
+def _edges(patches: FloatArray) -> FloatArray:
     """Return the histogram of edge directions of each cell, normalized, (N, cells, 8)."""
     gray = cv2.cvtColor(patches, cv2.COLOR_BGR2GRAY).reshape(-1, _SIDE, _SIDE)
     count = len(gray)
@@ -127,7 +127,7 @@ def _edges(patches: Floats) -> Floats:
     return np.sqrt(cells).reshape(count, _CELLS**2, _DIRECTIONS)
 
 
-def _colors(patches: Floats) -> Floats:
+def _colors(patches: FloatArray) -> FloatArray:
     """Return the chromaticity of each cell, the shares of blue and red less 1/3, (N, cells, 2)."""
     mean = cv2.resize(
         patches, (_CELLS, len(patches) * _CELLS // _SIDE), interpolation=cv2.INTER_AREA
@@ -136,7 +136,7 @@ def _colors(patches: Floats) -> Floats:
     return ((share - 1 / 3) * _COLOR_SCALE).reshape(-1, _CELLS**2, 2)
 
 
-def _extract(pyramid: ImagePyramid, boxes: Floats, landmarks: Floats) -> Floats:
+def _extract(pyramid: ImagePyramid, boxes: FloatArray, landmarks: FloatArray) -> FloatArray:
     return extract_descriptors(pyramid, boxes, roll_angles(landmarks))
 
 

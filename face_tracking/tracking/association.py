@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.tracking.arrays import Bools, Floats, Ints
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 
@@ -24,21 +24,21 @@ _FORBIDDEN = 1e6
 _UNKNOWN_DISTANCE = 0.4  # what an appearance distance that is not known counts as
 _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected position
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
-_MAX_SPEED = 8.0  # face sizes per second beyond the expected motion
+_MAX_ERROR, _MAX_SPEED = 0.5, 16.0  # beyond the expected motion: sizes, sizes per second
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
 
 
-def within_reach(states: States, boxes: Floats, seconds: Floats) -> Bools:
+def within_reach(states: States, boxes: FloatArray, seconds: FloatArray) -> BoolArray:
     """Return which faces (N,) can have moved to which boxes (M, 4) in a time (N,), bool (N, M).
 
     :param states: where the faces are expected.
     :param seconds: since they were last seen.
     """
     expected = states.boxes()
-    size = np.sqrt(box_arithmetic.area(expected))
-    centers, others = (rows[:, :2] + rows[:, 2:] for rows in (expected, boxes))
-    away = np.hypot(*(centers[:, None] - others).T).T / 2
-    return away <= (size * (1 + _MAX_SPEED * seconds))[:, None]
+    reach = np.sqrt(box_arithmetic.area(expected)) * (_MAX_ERROR + _MAX_SPEED * seconds)
+    centers, others = ((rows[:, :2] + rows[:, 2:]) / 2 for rows in (expected, boxes))
+    x, y = (centers[:, None] - others).transpose(2, 0, 1)
+    return np.hypot(x, y) <= reach[:, None]
 
 
 class SpatialCost:
@@ -47,6 +47,7 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
+    :param unseen: seconds since each track was last detected, float (N,).
     :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
@@ -54,32 +55,39 @@ class SpatialCost:
     def __init__(
         self,
         states: States,
-        boxes: Floats,
+        boxes: FloatArray,
         iou_threshold: float,
-        displaced: Bools | None = None,
+        unseen: FloatArray,
+        displaced: BoolArray,
     ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
-        self._displaced = np.zeros(len(states), bool) if displaced is None else displaced
+        self._unseen, self._displaced = unseen, displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
-        self.iou[self._displaced] = 0.0
+        self.iou[displaced] = 0.0
 
     @cached_property
-    def distance(self) -> Floats:
+    def distance(self) -> FloatArray:
         """The squared Mahalanobis distance of each pair, float (N, M)."""
         return self._states.distances(self._boxes)
 
     @cached_property
-    def gate(self) -> Bools:
+    def gate(self) -> BoolArray:
         """Which pairs are plausible, bool (N, M)."""
         gate = (self.distance < GATE) | (self.iou >= max(self._iou_threshold, 1e-6))
         return gate & ~self._displaced[:, None]
 
     @cached_property
-    def cost(self) -> Floats:
+    def cost(self) -> FloatArray:
         """What each pair costs, float (N, M), 0 to 1.5."""
         return np.minimum(self.distance / GATE, 1.0) + 0.5 * (1 - self.iou)
 
-    def unambiguous_pairs(self, visible: Bools) -> tuple[Ints, Ints] | None:
+    @property
+    def reachable(self) -> BoolArray:
+        """Where tracks can have moved since they were last detected, bool (N, M)."""
+        reachable = within_reach(self._states, self._boxes, self._unseen)
+        return reachable | self._displaced[:, None]
+
+    def unambiguous_pairs(self, visible: BoolArray) -> tuple[IntArray, IntArray] | None:
         """Return the tracks and detections that match when their overlap leaves no doubt.
 
         That is so when each detection overlaps one track of its own, one of the ``visible`` ones
@@ -94,7 +102,7 @@ class SpatialCost:
             return rows, columns
         return None
 
-    def confirmed(self, tracks: Bools) -> Bools:
+    def confirmed(self, tracks: BoolArray) -> BoolArray:
         """Return the detections whose track is certain by position alone, bool (M,).
 
         :param tracks: bool (N,), the tracks that may be certain.
@@ -118,15 +126,15 @@ class Matches:
         than expected.
     """
 
-    tracks: Ints
-    detections: Ints
-    reid: Bools
+    tracks: IntArray
+    detections: IntArray
+    reid: BoolArray
 
     def __len__(self) -> int:
         return len(self.tracks)
 
 
-def assign(cost: Floats, allowed: Bools) -> tuple[Ints, Ints]:
+def assign(cost: FloatArray, allowed: BoolArray) -> tuple[IntArray, IntArray]:
     """Pair rows with columns: as many allowed pairs as possible, at the smallest total cost.
 
     The problem is the one of H. W. Kuhn, "The Hungarian Method for the Assignment Problem", 1955.
@@ -146,12 +154,11 @@ def assign(cost: Floats, allowed: Bools) -> tuple[Ints, Ints]:
 def associate(
     spatial: SpatialCost,
     cues: CueSet,
-    tracks: Floats,
-    detections: Floats,
-    lost: Bools,
-    reachable: Bools,
-    strong: Bools,
-    certain: Bools,
+    tracks: FloatArray,
+    detections: FloatArray,
+    visible: BoolArray,
+    lost: BoolArray,
+    strong: BoolArray,
     threshold: float,
 ) -> Matches:
     """Match M detections to N tracks in three rounds.
@@ -164,16 +171,17 @@ def associate(
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
-    :param lost: bool (N,), tracks that are not visible: their position alone is not enough.
-    :param reachable: bool (N, M), where tracks can have moved since they were last seen.
+    :param visible: bool (N,), tracks that the round before found; if the position of one is
+        certain, it keeps its detection whatever the appearance.
+    :param lost: bool (N,), tracks that are not published any more: their position alone is not
+        enough.
     :param strong: bool (M,), detections with a score that may spawn a track.
-    :param certain: bool (M,), detections whose track is certain by position alone.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
     free = _Free(*spatial.gate.shape)
     candidates = spatial.gate & strong
     distance = cues.distances(tracks, detections, candidates)
-    unknown = np.isnan(distance)
+    unknown, certain = np.isnan(distance), spatial.confirmed(visible)
     limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
     allowed = candidates & (certain | np.where(unknown, ~lost[:, None], distance < limit))
     free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
@@ -182,7 +190,9 @@ def associate(
     free.match(spatial.cost, allowed)
 
     by_position = free.match_of.copy()
-    remaining = free.pairs() & strong & reachable
+    plausible = spatial.reachable & strong
+    free.exchange(cues, tracks, detections, plausible, threshold)
+    remaining = free.pairs() & plausible
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
         free.match(distance, distance < threshold)
@@ -196,24 +206,49 @@ class _Free:
         self._tracks = np.ones(tracks, bool)
         self.match_of = np.full(detections, -1)  # the track of each detection
 
-    def pairs(self) -> Bools:
+    def pairs(self) -> BoolArray:
         """Return the pairs that are free, bool (N, M)."""
         return self._tracks[:, None] & (self.match_of < 0)
 
-    def match(self, cost: Floats, allowed: Bools) -> None:
+    def match(self, cost: FloatArray, allowed: BoolArray) -> None:
         """Match what is free and allowed, bool (N, M), at the smallest cost."""
         rows, columns = assign(cost, allowed & self.pairs())
         self._tracks[rows] = False
         self.match_of[columns] = rows
 
-    def matches(self, by_position: Ints) -> Matches:
-        """Return the matches; those that are not in ``by_position`` are by appearance."""
+    def exchange(
+        self,
+        cues: CueSet,
+        tracks: FloatArray,
+        detections: FloatArray,
+        allowed: BoolArray,
+        threshold: float,
+    ) -> None:
+        """Take tracks off detections of other people where their own face is free.
+
+        When two faces meet, the one in front may have taken the track of the one behind.
+        """
+        columns = np.flatnonzero(self.match_of >= 0)
+        own = np.full(len(tracks), np.nan)
+        own[self.match_of[columns]] = cues.distance(
+            tracks[self.match_of[columns]], detections[columns]
+        )
+        allowed = allowed & (own > threshold)[:, None] & (self.match_of < 0)
+        if allowed.any():
+            distance = cues.distances(tracks, detections, allowed)
+            better = distance < np.minimum(own - threshold, threshold)[:, None]
+            rows, columns = assign(distance, better)
+            self.match_of[np.isin(self.match_of, rows)] = -1
+            self.match_of[columns] = rows
+
+    def matches(self, by_position: IntArray) -> Matches:
+        """Return the matches; those that differ from ``by_position`` are by appearance."""
         detections = np.flatnonzero(self.match_of >= 0)
         detections = detections[np.argsort(self.match_of[detections])]
         tracks = self.match_of[detections]
-        return Matches(tracks, detections, by_position[detections] < 0)
+        return Matches(tracks, detections, by_position[detections] != tracks)
 
 
-def _one_to_one(rows: Ints, columns: Ints) -> bool:
+def _one_to_one(rows: IntArray, columns: IntArray) -> bool:
     """Return whether no row and no column occurs twice."""
     return len(set(rows.tolist())) == len(rows) == len(set(columns.tolist()))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from face_tracking.tracking.arrays import Bools, Floats
+from face_tracking.arrays import BoolArray, FloatArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
 
-def running_mean(old: Floats, new: Floats, share: Floats) -> Floats:
+def running_mean(old: FloatArray, new: FloatArray, share: FloatArray) -> FloatArray:
     """Return the mean of descriptors (K, size) after new ones with a ``share`` (K, 1) of it."""
     return old + share * (new - old)
 
@@ -44,9 +44,9 @@ class Cue:
 
     name: str
     size: int
-    extract: Callable[[ImagePyramid, Floats, Floats], Floats]
-    distance: Callable[[Floats, Floats], Floats]
-    update: Callable[[Floats, Floats, Floats], Floats] = running_mean
+    extract: Callable[[ImagePyramid, FloatArray, FloatArray], FloatArray]
+    distance: Callable[[FloatArray, FloatArray], FloatArray]
+    update: Callable[[FloatArray, FloatArray, FloatArray], FloatArray] = running_mean
     interval: float = 0.2
     weight: float = 1.0
 
@@ -72,17 +72,17 @@ class CueSet:
     def __len__(self) -> int:
         return len(self.cues)
 
-    def unknown(self, count: int) -> Floats:
+    def unknown(self, count: int) -> FloatArray:
         """Return the descriptors of ``count`` faces of which nothing is known, (count, size)."""
         return np.full((count, self.size), np.nan, np.float32)
 
-    def known(self, descriptors: Floats) -> Bools:
+    def known(self, descriptors: FloatArray) -> BoolArray:
         """Return which cues describe which faces, bool (N, C)."""
         return ~np.isnan(descriptors[:, self._firsts])
 
     def extract(
-        self, pyramid: ImagePyramid, boxes: Floats, landmarks: Floats, wanted: Bools
-    ) -> Floats:
+        self, pyramid: ImagePyramid, boxes: FloatArray, landmarks: FloatArray, wanted: BoolArray
+    ) -> FloatArray:
         """Return the descriptors of faces, float32 (N, size).
 
         :param wanted: bool (N, C), which cues to measure; the others are NaN.
@@ -94,7 +94,7 @@ class CueSet:
                 descriptors[rows, part] = cue.extract(pyramid, boxes[rows], landmarks[rows])
         return descriptors
 
-    def distance(self, first: Floats, second: Floats) -> Floats:
+    def distance(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """Return the distances of descriptors (N, size) to others (N, size), row by row, (N,).
 
         NaN where no cue describes both.
@@ -110,7 +110,7 @@ class CueSet:
         with np.errstate(invalid='ignore'):
             return total / weight
 
-    def distances(self, first: Floats, second: Floats, pairs: Bools) -> Floats:
+    def distances(self, first: FloatArray, second: FloatArray, pairs: BoolArray) -> FloatArray:
         """Return the distances of descriptors (N, size) to others (M, size), float32 (N, M).
 
         :param pairs: bool (N, M), which to compare; the others are NaN.
@@ -121,7 +121,7 @@ class CueSet:
             distances[rows, columns] = self.distance(first[rows], second[columns])
         return distances
 
-    def update(self, old: Floats, new: Floats, shares: Floats) -> Floats:
+    def update(self, old: FloatArray, new: FloatArray, shares: FloatArray) -> FloatArray:
         """Return descriptors (N, size) after new ones were measured.
 
         :param new: NaN where a cue was not measured; the old ones then stay.

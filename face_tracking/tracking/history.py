@@ -15,7 +15,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from face_tracking.tracking.arrays import Floats, Ints
+from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
@@ -38,13 +38,13 @@ class Snapshot:
 
     stamp: int
     flow: Flow
-    flow_keys: Ints
+    flow_keys: IntArray
     pyramid: ImagePyramid | None = None
     seconds: float = 0.0
-    keys: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    keys: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     states: States = field(default_factory=States.empty)
 
-    def states_of(self, keys: Ints) -> States:
+    def states_of(self, keys: IntArray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are in this snapshot."""
         return self.states[find_rows(self.keys, keys)[0]]
 
@@ -53,7 +53,7 @@ class Snapshot:
         """Whether the camera is known to have moved since the snapshot before."""
         return self.flow.warp not in (None, Warp.none()) and self.seconds > 0
 
-    def camera_velocity(self, points: Floats) -> Floats:
+    def camera_velocity(self, points: FloatArray) -> FloatArray:
         """Return how fast the camera's motion moves points (2, N), pixels per second (2, N)."""
         if self.flow.warp is None or not self.camera_moves:
             return np.zeros_like(points)
@@ -64,7 +64,7 @@ class Snapshot:
         self.seconds = (self.stamp - before.stamp) / SECOND
         self.keys, self.states = before.keys, self.propagate(before.keys, before.states)
 
-    def propagate(self, keys: Ints, states: States) -> States:
+    def propagate(self, keys: IntArray, states: States) -> States:
         """Return the states of the tracks ``keys`` (N,), given at the snapshot before, at this."""
         if not len(keys):
             return states
@@ -80,17 +80,22 @@ class Snapshot:
             states = states.moved(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 
-    def delete(self, remaining: Ints) -> None:
+    def delete(self, remaining: IntArray) -> None:
         """Delete the tracks that are not among the keys ``remaining``, rising."""
         rows, _ = find_rows(self.keys, remaining)
         self.keys, self.states = self.keys[rows], self.states[rows]
 
 
 class StateHistory:
-    """The snapshots of the last ``seconds``, oldest first."""
+    """The snapshots of the last seconds, oldest first.
 
-    def __init__(self, seconds: float):
+    :param seconds: for which snapshots are kept.
+    :param image_seconds: for which their images are kept, too, since these need memory.
+    """
+
+    def __init__(self, seconds: float, image_seconds: float):
         self._duration = int(seconds * SECOND)
+        self._image_duration = int(image_seconds * SECOND)
         self._snapshots: list[Snapshot] = []
 
     def __len__(self) -> int:
@@ -107,6 +112,9 @@ class StateHistory:
     def append(self, snapshot: Snapshot) -> None:
         """Add a snapshot later than all others and delete those that are too old."""
         self._snapshots.append(snapshot)
+        oldest = self.find(snapshot.stamp - self._image_duration)
+        if oldest is not None:
+            self._snapshots[oldest].pyramid = None
         while self._snapshots[0].stamp < snapshot.stamp - self._duration:
             del self._snapshots[0]
 
@@ -124,7 +132,7 @@ class StateHistory:
             return after - 1
         return after
 
-    def correct_and_replay(self, index: int, keys: Ints, states: States) -> None:
+    def correct_and_replay(self, index: int, keys: IntArray, states: States) -> None:
         """Replace the states at ``index`` and propagate them to the newest snapshot again.
 
         Tracks of a later snapshot that are not among ``keys`` keep their states there.
@@ -136,7 +144,9 @@ class StateHistory:
             snapshot.keys, snapshot.states = keys, states
 
 
-def _with_later_tracks(keys: Ints, states: States, snapshot: Snapshot) -> tuple[Ints, States]:
+def _with_later_tracks(
+    keys: IntArray, states: States, snapshot: Snapshot
+) -> tuple[IntArray, States]:
     """Return keys and states with those of a snapshot that are not among them."""
     later = np.ones(len(snapshot.keys), bool)
     later[find_rows(snapshot.keys, keys)[0]] = False
@@ -147,7 +157,7 @@ def _with_later_tracks(keys: Ints, states: States, snapshot: Snapshot) -> tuple[
     return joined[order], states.joined(snapshot.states[later])[order]
 
 
-def find_rows(keys: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+def find_rows(keys: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
     """Find ``wanted`` keys (W,) among rising ``keys`` (N,).
 
     :returns: their rows in ``keys``, int (F,), and their positions in ``wanted``, int (F,).

@@ -16,20 +16,20 @@ import math
 
 import numpy as np
 
-from face_tracking.tracking.arrays import Floats, Rows
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.tracking.optical_flow import Warp
 
 
-def _column(center: float, size: float) -> Floats:
+def _column(center: float, size: float) -> FloatArray:
     """Return a constant for each component, (4, 1)."""
     return np.array([[center], [center], [size], [size]])
 
 
 # Units: face sizes (the square root of the area) for the center, logarithms for the size.
 RATE_DECAY = _column(1.0, 0.5)  # time constant, seconds
-RATE_NOISE = _column(3.0, 0.6)  # standard deviation gained in one second, per second
-INITIAL_RATE = _column(1.5, 0.3)  # standard deviation, per second
-DETECTION_NOISE = _column(0.04, 0.06)
+RATE_NOISE = _column(3.0, 1.2)  # standard deviation gained in one second, per second
+INITIAL_RATE = _column(1.5, 0.8)  # standard deviation, per second
+DETECTION_NOISE = _column(0.02, 0.04)
 _GATE_NOISE = _column(0.12, 0.15)
 
 _SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0  # seconds
@@ -50,10 +50,10 @@ class States:
 
     __slots__ = ('_boxes', 'covariance', 'mean')
 
-    def __init__(self, mean: Floats, covariance: Floats):
+    def __init__(self, mean: FloatArray, covariance: FloatArray):
         self.mean = mean
         self.covariance = covariance
-        self._boxes: Floats | None = None
+        self._boxes: FloatArray | None = None
 
     @classmethod
     def empty(cls) -> States:
@@ -61,7 +61,7 @@ class States:
         return cls(np.zeros((2, 4, 0)), np.zeros((3, 4, 0)))
 
     @classmethod
-    def from_boxes(cls, boxes: Floats) -> States:
+    def from_boxes(cls, boxes: FloatArray) -> States:
         """Return the initial states of faces detected at ``boxes`` (N, 4)."""
         values = _values(boxes)
         units = _units(values)
@@ -72,21 +72,21 @@ class States:
     def __len__(self) -> int:
         return self.mean.shape[-1]
 
-    def __getitem__(self, rows: Rows) -> States:
+    def __getitem__(self, rows: IntArray | BoolArray | slice) -> States:
         """Pick faces by index array, mask or slice."""
         return States(self.mean[..., rows], self.covariance[..., rows])
 
     @property
-    def values(self) -> Floats:
+    def values(self) -> FloatArray:
         """The expected center x, center y (pixels), log width and log height, float64 (4, N)."""
         return self.mean[0]
 
     @property
-    def rates(self) -> Floats:
+    def rates(self) -> FloatArray:
         """The expected change of the values per second, float64 (4, N)."""
         return self.mean[1]
 
-    def boxes(self) -> Floats:
+    def boxes(self) -> FloatArray:
         """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
         if self._boxes is None:
             center, half = self.values[:2], np.exp(self.values[2:]) / 2
@@ -100,7 +100,7 @@ class States:
             np.concatenate([self.covariance, other.covariance], axis=-1),
         )
 
-    def replaced(self, rows: Rows, other: States) -> States:
+    def replaced(self, rows: IntArray | BoolArray | slice, other: States) -> States:
         """Return these states with those of ``other`` in ``rows``."""
         mean, covariance = self.mean.copy(), self.covariance.copy()
         mean[..., rows], covariance[..., rows] = other.mean, other.covariance
@@ -121,7 +121,7 @@ class States:
         covariance[2] = decay**2 * rate_variance + noise
         return States(mean, covariance)
 
-    def detected(self, boxes: Floats, noise: Floats | float = 1.0) -> States:
+    def detected(self, boxes: FloatArray, noise: FloatArray | float = 1.0) -> States:
         """Return the states after each face was detected at its row of ``boxes`` (N, 4).
 
         :param noise: factor on the standard deviation of a detection, scalar or (N,).
@@ -129,7 +129,7 @@ class States:
         variance = (DETECTION_NOISE * noise) ** 2 * _units(self.values)
         return self._corrected(_values(boxes), variance, 0)
 
-    def moved(self, motion: Floats, seconds: float, deviation: Floats) -> States:
+    def moved(self, motion: FloatArray, seconds: float, deviation: FloatArray) -> States:
         """Return the states before a prediction in which a motion was measured in the images.
 
         The measurement corrects the rates, so that the prediction reproduces it.
@@ -142,7 +142,7 @@ class States:
         _, reach = _decay(min(max(seconds, _SHORTEST_PREDICTION), _LONGEST_PREDICTION))
         return self._corrected(motion.T / reach, (deviation.T / reach) ** 2, 1)
 
-    def distances(self, boxes: Floats) -> Floats:
+    def distances(self, boxes: FloatArray) -> FloatArray:
         """Return the squared Mahalanobis distance of each detection (M, 4) to each face, (N, M).
 
         The noise of a detection is taken larger than it is, because the box of a partly occluded
@@ -161,7 +161,7 @@ class States:
         mean[0, 2:] += math.log(warp.zoom)
         return States(mean, self.covariance)
 
-    def shifted(self, shift: Floats) -> States:
+    def shifted(self, shift: FloatArray) -> States:
         """Return the states with the centers moved by ``shift`` (2, N), pixels."""
         mean = self.mean.copy()
         mean[0, :2] += shift
@@ -174,7 +174,7 @@ class States:
         mean[0, 2:] += np.log([[across], [down]])
         return States(mean, self.covariance * factors**2)
 
-    def _corrected(self, measured: Floats, variance: Floats, which: int) -> States:
+    def _corrected(self, measured: FloatArray, variance: FloatArray, which: int) -> States:
         """Return the states after values (``which`` 0) or rates (1) were measured, (4, N).
 
         :param variance: of the measurement; infinite where nothing was measured.
@@ -189,19 +189,19 @@ class States:
         return States(mean, covariance)
 
 
-def _decay(seconds: float) -> tuple[Floats, Floats]:
+def _decay(seconds: float) -> tuple[FloatArray, FloatArray]:
     """Return what is left of a rate after a time, and how far a rate of 1 gets, (4, 1) each."""
     decay = np.exp(-seconds / RATE_DECAY)
     return decay, RATE_DECAY * (1 - decay)
 
 
-def _values(boxes: Floats) -> Floats:
+def _values(boxes: FloatArray) -> FloatArray:
     """Return center x, center y, log width and log height, float64 (4, N), of boxes (N, 4)."""
     low, high = boxes[:, :2].T, boxes[:, 2:].T
     return np.concatenate([(low + high) / 2, np.log(high - low)])
 
 
-def _units(values: Floats) -> Floats:
+def _units(values: FloatArray) -> FloatArray:
     """Return the squared unit of each component, float64 (4, N): for the center, the area."""
     units = np.ones(values.shape)
     units[:2] = np.exp(values[2] + values[3])

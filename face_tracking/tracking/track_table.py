@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from face_tracking.tracking.arrays import Bools, Floats, Ints, Rows
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
@@ -41,18 +41,18 @@ class TrackStatus:
         self._table = table
         self._unseen = stamp - table.updated
         self._displaced = (table.updated < table.cut) & (stamp >= table.cut)
-        self._overdue = self._unseen > options.max_time_since_update * SECOND
+        self._overdue = self._unseen > max(options.max_time_since_update * SECOND, table.patience)
         self._overdue |= self._displaced
         self._missed = table.misses > 0
         self._named = table.ids > 0
 
     @property
-    def displaced(self) -> Bools:
+    def displaced(self) -> BoolArray:
         """Tracks whose position is not known, bool (N,), because the camera jumped since."""
         return self._displaced
 
     @property
-    def convincing(self) -> Bools:
+    def convincing(self) -> BoolArray:
         """Tracks whose mean score is that of a face, bool (N,).
 
         A false alarm that is strong once and weak ever after is not.
@@ -60,28 +60,28 @@ class TrackStatus:
         return self._table.mean_scores >= self._options.score_threshold - _SCORE_MARGIN
 
     @property
-    def visible(self) -> Bools:
+    def visible(self) -> BoolArray:
         """Tracks that the last round of detection found, bool (N,)."""
         return ~(self._missed | self._overdue)
 
     @property
-    def propagated(self) -> Bools:
+    def propagated(self) -> BoolArray:
         """Tracks whose motion is measured, bool (N,): not that of what occludes a face."""
         followed = ~self._table.occluded & (self._table.misses <= self._options.max_misses)
         return followed & ~self._displaced
 
     @property
-    def lost(self) -> Bools:
+    def lost(self) -> BoolArray:
         """Tracks that have an id but are not visible any more, bool (N,)."""
         return self._named & (self._overdue | (self._missed & ~self.propagated))
 
     @property
-    def published(self) -> Bools:
+    def published(self) -> BoolArray:
         """Tracks that have an id and are not lost, bool (N,)."""
         return self._named & ~self.lost & self.convincing
 
     @property
-    def retained(self) -> Bools:
+    def retained(self) -> BoolArray:
         """Tracks that stay in the table, bool (N,).
 
         A tentative track may not miss a round; a lost one is kept as long as it can be
@@ -115,6 +115,8 @@ class TrackTable:
     :ivar descriptors: float32 (N, size), see :class:`~face_tracking.tracking.cue.CueSet`.
     :ivar weights: float64 (N, C), of the detections behind each cue's descriptor; 0 for none.
     :ivar described: int64 (N, C), stamp of the last of them.
+    :ivar patience: nanoseconds without a detection that mean nothing, because so much time passes
+        between rounds of detection; see ``max_time_since_update``.
     :ivar cut: stamp of the image since which no earlier position holds, nanoseconds.
     """
 
@@ -134,6 +136,7 @@ class TrackTable:
         self.descriptors = cues.unknown(0)
         self.weights = np.zeros((0, len(cues)))
         self.described = np.zeros((0, len(cues)), np.int64)
+        self.patience = 0
         self.cut = _NEVER
         self._last_key = 0
         self._last_id = 0
@@ -145,7 +148,7 @@ class TrackTable:
         """Return the status of the tracks at ``stamp``."""
         return TrackStatus(self, stamp, options)
 
-    def spawn(self, stamp: int, scores: Floats) -> Ints:
+    def spawn(self, stamp: int, scores: FloatArray) -> IntArray:
         """Add a tentative track for each of ``scores`` (K,); return their keys (K,)."""
         count = len(scores)
         keys = self._last_key + 1 + np.arange(count)
@@ -159,7 +162,9 @@ class TrackTable:
         self.descriptors[new] = self.landmarks[new] = np.nan
         return keys
 
-    def mark_matched(self, rows: Ints, stamp: int, scores: Floats, landmarks: Floats) -> None:
+    def mark_matched(
+        self, rows: IntArray, stamp: int, scores: FloatArray, landmarks: FloatArray
+    ) -> None:
         """Note that the tracks in ``rows`` were detected."""
         self.hits[rows] += 1
         self.misses[rows] = 0
@@ -173,12 +178,12 @@ class TrackTable:
         self.scores[rows] = scores
         self.landmarks[rows] = landmarks
 
-    def mark_missed(self, rows: Rows) -> None:
+    def mark_missed(self, rows: IntArray | BoolArray | slice) -> None:
         """Note that a round of detection did not find the tracks in ``rows``."""
         self.misses[rows] += 1
 
     def update_appearance(
-        self, rows: Ints, stamp: int, descriptors: Floats, scores: Floats
+        self, rows: IntArray, stamp: int, descriptors: FloatArray, scores: FloatArray
     ) -> None:
         """Update the descriptors of the tracks in ``rows`` by those of their detections.
 
@@ -196,7 +201,7 @@ class TrackTable:
         self.descriptors[rows] = self.cues.update(self.descriptors[rows], descriptors, share)
         self.weights[rows], self.described[rows] = total, now
 
-    def update_occlusion(self, rows: Ints, descriptors: Floats) -> None:
+    def update_occlusion(self, rows: IntArray, descriptors: FloatArray) -> None:
         """Compare what is seen where tracks are expected with their descriptors."""
         distance = self.cues.distance(descriptors, self.descriptors[rows])
         self.occluded[rows] = distance > _OCCLUDED_DISTANCE
@@ -207,11 +212,11 @@ class TrackTable:
         return not (self.misses.any() or self.occluded.any())
 
     @property
-    def known(self) -> Bools:
+    def known(self) -> BoolArray:
         """Which tracks have a descriptor, bool (N,)."""
         return (self.weights > 0).any(axis=1)
 
-    def appearance_fresh(self, stamp: int) -> Bools:
+    def appearance_fresh(self, stamp: int) -> BoolArray:
         """Return which descriptors need no new measurement, bool (N, C)."""
         return (self.weights > 0) & (self.described > stamp - self.cues.intervals)
 
@@ -237,8 +242,8 @@ class TrackTable:
             displaced = self.status_at(stamp, options).displaced[absent]
             new, old = assign(distance, (distance < threshold) & (near | displaced))
             self._take_over(due[new], absent[old])
-            unsure = ~(distance >= _SIMILAR * threshold) | ~self._reliable(due)[:, None]
-            doubtful = (unsure & near & ~displaced).any(axis=1)
+            different = distance >= _SIMILAR * threshold  # False where not known
+            doubtful = (~different & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))
@@ -264,7 +269,7 @@ class TrackTable:
         self._take_over(new[young], old[young])
         self.ids[old] = _REPLACED
 
-    def prune(self, rows: Rows) -> None:
+    def prune(self, rows: IntArray | BoolArray | slice) -> None:
         """Delete the tracks outside ``rows``; their ids are not given again."""
         for name, column in self._columns():
             setattr(self, name, column[rows])
@@ -276,16 +281,16 @@ class TrackTable:
         self.described += nanoseconds
         self.cut += nanoseconds
 
-    def _distances(self, first: Ints, second: Ints) -> Floats:
+    def _distances(self, first: IntArray, second: IntArray) -> FloatArray:
         """Return the appearance distance of each pair of tracks, float32 (N, M)."""
         pairs = np.ones((len(first), len(second)), bool)
         return self.cues.distances(self.descriptors[first], self.descriptors[second], pairs)
 
-    def _reliable(self, rows: Ints) -> Bools:
+    def _reliable(self, rows: IntArray) -> BoolArray:
         """Return which of the tracks in ``rows`` have been described well, bool (K,)."""
         return (self.weights[rows] >= _MIN_WEIGHT).any(axis=1)
 
-    def _take_over(self, new: Ints, old: Ints) -> None:
+    def _take_over(self, new: IntArray, old: IntArray) -> None:
         """Give the tracks in rows ``new`` the identity of those in rows ``old``."""
         for column in (self.ids, self.spawned, self.descriptors, self.weights):
             column[new] = column[old]

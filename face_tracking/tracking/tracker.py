@@ -20,23 +20,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
-from face_tracking.tracking.arrays import Bools, Floats, Ints
-from face_tracking.tracking.association import Matches, SpatialCost, associate, within_reach
+from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.round_timing import RoundTiming
 from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-_HISTORY_SECONDS = 1.5
+HISTORY_SECONDS = 3.0
+"""Seconds by which detections may be late."""
+_IMAGE_SECONDS = 1.5
 _MIN_SIDE = 2.0  # pixels of a box
 _MAX_SIDE = 2.0  # image sizes
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
@@ -59,11 +62,11 @@ class _Candidates:
     :ivar lost: bool (N,), those that are not published any more.
     """
 
-    rows: Ints
+    rows: IntArray
     states: States
-    displaced: Bools
-    visible: Bools
-    lost: Bools
+    displaced: BoolArray
+    visible: BoolArray
+    lost: BoolArray
 
 
 class FaceTracker:
@@ -78,7 +81,8 @@ class FaceTracker:
     :ivar timings: milliseconds that the last :meth:`step` took, by stage: ``motion`` (image
         pyramid, visual tracker and camera motion), ``appearance`` (descriptors), ``association``
         (all the rest) and ``total``.
-    :ivar refused: number of boxes and of late rounds of detection that could not be used.
+    :ivar refused: number of boxes that cannot be those of faces.
+    :ivar too_late: number of rounds of detection that arrived after their image was forgotten.
     """
 
     def __init__(
@@ -86,12 +90,15 @@ class FaceTracker:
     ):
         self.timings: dict[str, float] = {}
         self.refused = 0
+        self.too_late = 0
         self._options = options or TrackerOptions()
         self._cues = CueSet(cues)
         self._table = TrackTable(self._cues)
-        self._history = StateHistory(_HISTORY_SECONDS)
+        self._history = StateHistory(HISTORY_SECONDS, _IMAGE_SECONDS)
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
+        self._timing = RoundTiming()
+        self._table.patience = self._timing.patience
         self._last_round = -1
         self._last_occlusion_check = -SECOND
         self._shape: tuple[int, int] | None = None
@@ -207,8 +214,10 @@ class FaceTracker:
             if newest < detections.stamp <= newest + SECOND:
                 self._queue.append(detections)
             elif index is None:
-                self.refused += 1
+                self.too_late += 1
             else:
+                self._timing.add(detections.stamp, newest)
+                self._table.patience = self._timing.patience
                 self._process_round(self._usable(detections), index)
 
     def _process_round(self, detections: Detections, index: int) -> None:
@@ -252,7 +261,7 @@ class FaceTracker:
 
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
-    ) -> tuple[Matches, Floats]:
+    ) -> tuple[Matches, FloatArray]:
         """Match detections with tracks.
 
         Where the positions leave no doubt, appearance is measured only to keep the descriptors
@@ -261,8 +270,13 @@ class FaceTracker:
         :returns: the matches, and the descriptors of the detections as far as they were measured.
         """
         options, rows = self._options, candidates.rows
+        unseen = (detections.stamp - self._table.updated[rows]) / SECOND
         spatial = SpatialCost(
-            candidates.states, detections.boxes, options.iou_threshold, candidates.displaced
+            candidates.states,
+            detections.boxes,
+            options.iou_threshold,
+            unseen,
+            candidates.displaced,
         )
         known = self._table.descriptors[rows]
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
@@ -274,35 +288,28 @@ class FaceTracker:
             wanted[found] = ~fresh[tracks]
             matches = Matches(tracks, found, np.zeros(len(found), bool))
             return matches, self._describe(pyramid, detections, wanted)
-        certain = spatial.confirmed(candidates.visible)
         confirmed = spatial.confirmed(candidates.visible & fresh.all(axis=1))
-        wanted[strong & ~confirmed] = True
+        newcomers = (strong & ~spatial.gate[candidates.visible].any(axis=0)).any()
+        wanted[strong & (newcomers | ~confirmed)] = True
         descriptors = self._describe(pyramid, detections, wanted)
         matches = associate(
             spatial,
             self._cues,
             known,
             descriptors,
+            candidates.visible,
             candidates.lost,
-            self._reachable(candidates, detections),
             strong,
-            certain,
             options.appearance_threshold,
         )
         return matches, descriptors
-
-    def _reachable(self, candidates: _Candidates, detections: Detections) -> Bools:
-        """Return which tracks can have moved to which detections, bool (N, M)."""
-        unseen = (detections.stamp - self._table.updated[candidates.rows]) / SECOND
-        reach = within_reach(candidates.states, detections.boxes, unseen)
-        return reach | candidates.displaced[:, None]
 
     def _update(
         self,
         candidates: _Candidates,
         matches: Matches,
         detections: Detections,
-        descriptors: Floats,
+        descriptors: FloatArray,
     ) -> States:
         """Note the matches in the table; return the states of the candidates after them."""
         if not len(matches):
@@ -320,8 +327,8 @@ class FaceTracker:
         return candidates.states.replaced(matches.tracks, updated)
 
     def _spawn(
-        self, matches: Matches, detections: Detections, descriptors: Floats
-    ) -> tuple[Ints, States]:
+        self, matches: Matches, detections: Detections, descriptors: FloatArray
+    ) -> tuple[IntArray, States]:
         """Begin a tentative track for each strong detection that is not matched.
 
         :returns: the keys of the new tracks and their states.
@@ -337,7 +344,7 @@ class FaceTracker:
         self._note(rows, new, descriptors[chosen])
         return keys, States.from_boxes(new.boxes)
 
-    def _note(self, rows: Ints, detections: Detections, descriptors: Floats) -> None:
+    def _note(self, rows: IntArray, detections: Detections, descriptors: FloatArray) -> None:
         """Enter detections (K,) and their descriptors into the table's ``rows`` (K,)."""
         self._table.mark_matched(rows, detections.stamp, detections.scores, detections.landmarks)
         described = self._cues.known(descriptors).any(axis=1)
@@ -350,8 +357,8 @@ class FaceTracker:
             )
 
     def _describe(
-        self, pyramid: ImagePyramid | None, detections: Detections, wanted: Bools
-    ) -> Floats:
+        self, pyramid: ImagePyramid | None, detections: Detections, wanted: BoolArray
+    ) -> FloatArray:
         """Return the descriptors of detections, float32 (M, size); NaN where not measured.
 
         A face at the edge of the image or behind another cannot be described.
@@ -398,7 +405,7 @@ class FaceTracker:
             seen = self._cues.extract(newest.pyramid, boxes, table.landmarks[rows], wanted)
             table.update_occlusion(rows, seen)
 
-    def _reinitialize(self, keys: Ints) -> None:
+    def _reinitialize(self, keys: IntArray) -> None:
         """Initialize the visual trackers of tracks that were detected or spawned."""
         newest = self._history.newest
         if self._motion_estimator.needs_reinitialization and newest.pyramid is not None:
@@ -464,6 +471,7 @@ class FaceTracker:
         self._table.shift(shift)
         newest.stamp += shift
         self._history.restart()
+        self._timing.restart()
         self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
         self._last_round = -1
 
@@ -493,7 +501,7 @@ class FaceTracker:
         self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
 
-def _possible(boxes: Floats, scores: Floats, shape: tuple[float, float]) -> Bools:
+def _possible(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float]) -> BoolArray:
     """Return which boxes (N, 4) with scores (N,) can be those of faces, bool (N,).
 
     :param shape: height and width of the image.

@@ -46,7 +46,11 @@ class TrackerOptions(Options):
         100,
     )
     max_time_since_update: float = option(
-        1.0, 'Seconds without a matched detection after which a track is lost', 0.0, 60.0
+        1.0,
+        'Seconds without a matched detection after which a track is lost; longer if rounds of '
+        'detection arrive less often',
+        0.0,
+        60.0,
     )
     reid_timeout: float = option(
         30.0, 'Seconds for which a lost track can be re-identified by appearance', 0.0, 3600.0

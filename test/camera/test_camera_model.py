@@ -2,13 +2,15 @@
 """The pinhole model and its calibration files."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from face_tracking.camera_model import CameraModel, resolve_url
+from face_tracking.camera_model import CameraModel, distortion_of, resolve_url
 from face_tracking.errors import UserError
 
 CALIBRATION = """
@@ -102,18 +104,18 @@ def test_urls(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        (': : not yaml [', 'is not YAML'),
-        ('just words', 'lacks'),
-        ('image_width: 640', 'lacks camera_matrix'),
+        (': : not yaml [', 'is not valid YAML'),
+        ('just words', 'is not a YAML mapping'),
+        ('image_width: 640', 'no valid camera_matrix'),
         (
             CALIBRATION.replace('MODEL', 'magic').replace('DATA', '[]').replace('COUNT', '0'),
-            'unknown distortion model "magic"',
+            "unknown distortion model 'magic'",
         ),
         (
             CALIBRATION.replace('MODEL', 'plumb_bob')
             .replace('DATA', '[1, 2]')
             .replace('COUNT', '2'),
-            '2 numbers where',
+            '2 coefficients',
         ),
         (
             CALIBRATION.replace('MODEL', 'plumb_bob')
@@ -126,7 +128,7 @@ def test_urls(tmp_path):
             .replace('DATA', '[]')
             .replace('COUNT', '0')
             .replace('[500, 0, 310', '[-5, 0, 310'),
-            'not above 0',
+            'focal lengths of -5',
         ),
     ],
 )
@@ -146,3 +148,69 @@ def test_missing_calibration_is_said_in_one_line(tmp_path):
 def test_impossible_field_of_view():
     with pytest.raises(UserError, match='between 0 and pi'):
         CameraModel.from_fov(640, 480, 3.2)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('camera_matrix: {data: [1, 0, 1, 0, 1, 1, 0, 0, 1]}', 'image_width'),
+        ('image_width: 1e999\nimage_height: 480', 'camera_matrix'),
+        (
+            'image_width: 99999999999\nimage_height: 480\ncamera_matrix: {data: MATRIX}',
+            'image size',
+        ),
+        ('image_width: 640\nimage_height: 480\ncamera_matrix: {data: [1, 2]}', 'of 2 numbers'),
+        ('image_width: 640\nimage_height: 480\ncamera_matrix: 7', 'camera_matrix'),
+        ('image_width: 2001-99-99', 'not valid YAML'),
+        ('[' * 5000, 'not valid YAML'),
+        (
+            'image_width: 640\nimage_height: 480\ncamera_matrix: {data: [99999999999999999999999, 0,'
+            ' 1, 0, 1, 1, 0, 0, 1]}',
+            'focal lengths',
+        ),
+    ],
+)
+def test_malformed_calibration_is_refused_with_its_reason(tmp_path, content, words):
+    path = tmp_path / 'ost.yaml'
+    path.write_text(content.replace('MATRIX', '[500, 0, 310, 0, 505, 245, 0, 0, 1]'))
+    with pytest.raises(UserError) as caught:
+        CameraModel.from_yaml(path)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'endless', 'folder', 'large'])
+def test_a_calibration_that_is_not_a_small_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / 'ost.yaml'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'folder':
+        path.mkdir()
+    elif kind == 'large':
+        path.write_bytes(b' ' * 1_000_001)
+    else:
+        path = Path('/dev/null' if kind == 'device' else '/dev/zero')
+    with pytest.raises(UserError, match='is not a file|more than 1000000|cannot be read'):
+        CameraModel.from_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ('model', 'coefficients', 'expected'),
+    [
+        ('pinhole', [], ('plumb_bob', ())),
+        ('none', [0.0] * 5, ('plumb_bob', ())),
+        ('', [0.0] * 8, ('plumb_bob', ())),
+        ('plumb_bob', [0.1, 0, 0, 0], ('plumb_bob', (0.1, 0, 0, 0))),
+        ('fisheye', [0.0] * 4, ('equidistant', (0.0,) * 4)),
+        ('fisheye', [0.0] * 5, ('equidistant', (0.0,) * 4)),
+        ('Fisheye', [0.1, 0, 0, 0], ('equidistant', (0.1, 0, 0, 0))),
+    ],
+)
+def test_names_of_other_drivers_and_zeros_are_accepted(model, coefficients, expected):
+    assert distortion_of(model, coefficients, 'it') == expected
+
+
+def test_an_equidistant_lens_without_distortion_is_not_a_pinhole():
+    camera = CameraModel(640, 480, 300, 300, 319.5, 239.5, (0.0,) * 4, 'equidistant')
+    (ray,) = camera.rays(np.array([[320 + 300 * 0.9, 240]]))
+    assert math.acos(ray[2]) == pytest.approx(0.9, abs=1e-3)
+    assert camera.project(ray[None]) == pytest.approx(np.array([[590, 240]]), abs=0.01)

@@ -348,3 +348,20 @@ def test_close_ends_a_wait(video):
     camera.close()
     thread.join(5)
     assert result == [None]
+
+
+@pytest.mark.parametrize('jump', [-3600.0, -0.5, 3600.0, 86400.0 * 365])
+def test_a_clock_that_is_set_does_not_stop_the_frames(jump):
+    now = [10**18]
+
+    def clock():
+        now[0] += 4_000_000
+        return now[0]
+
+    pacer = Pacer(100.0, True, clock)
+    for number in range(100):
+        if number == 50:
+            now[0] += round(jump * 1e9)
+        index = pacer.advance()
+        assert abs(pacer.stamp(index) - now[0]) <= 30_000_000
+    assert index <= 160

@@ -28,6 +28,7 @@ from face_tracking.runtimes.compiled_model import CompiledModel
 LOADED = """
 import sys, json, numpy, psutil
 from pathlib import Path
+from face_tracking.runtimes.compiled_model import CompiledModel
 network = CompiledModel(Path(sys.argv[1]))
 width, height = network.input_size
 network.run(numpy.zeros((height, width, 3), numpy.uint8))

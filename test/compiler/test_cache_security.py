@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from synthetic_networks import compile_apart, random_image, small_network
@@ -36,9 +38,16 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope='module')
+def compiled(small, tmp_path_factory):
+    return compile_apart(small, 64, 48, output=tmp_path_factory.mktemp('compiled') / 'small.so')
+
+
 @pytest.fixture
-def library(small, cache):
-    return compile_apart(small, 64, 48)
+def library(compiled, cache):
+    """Return a library in the cache."""
+    folder = files.make_private_folder(cache / 'compiled')
+    return Path(shutil.copy(compiled, folder / 'small.so'))
 
 
 @pytest.fixture
@@ -123,9 +132,14 @@ def test_planted_library_beside_an_unsafe_model_is_ignored(planted, tmp_path, ca
     shutil.copy(path, folder / 'a.so')
     folder.chmod(0o777)
     request = artifact.Request(**_request_of(path))
+    assert artifact.TrustedLibrary(path).description['request'] == _json(request)
     assert artifact.find_library(model, request) is None
     assert 'its folder can be written by other users' in caplog.text
     assert not trace.exists()
+
+
+def _json(request):
+    return json.loads(json.dumps(asdict(request)))
 
 
 def _request_of(path):
@@ -166,10 +180,10 @@ def test_file_that_was_checked_is_the_one_that_is_loaded(planted, library):
     assert not trace.exists()
 
 
-def test_two_libraries_are_told_apart_by_the_loader(small, cache, tmp_path):
+def test_two_libraries_are_told_apart_by_the_loader(library, tmp_path):
     """The loader knows libraries by path, and descriptors are numbered alike."""
     other = small_network(tmp_path / 'other.onnx', 96, 48)
-    first = CompiledModel(compile_apart(small, 64, 48))
+    first = CompiledModel(library)
     second = CompiledModel(compile_apart(other, 96, 48))
     assert first.run(random_image(64, 48))['head'].shape == (1, 20, 24, 32)
     assert second.run(random_image(96, 48))['head'].shape == (1, 20, 24, 48)

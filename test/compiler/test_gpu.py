@@ -137,9 +137,9 @@ def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
     with pytest.raises(UserError, match='knows no device "npu"'):
         create_runtime('tvm', model, device='npu')
     monkeypatch.setattr(gpu, '_runtime_loaded', lambda kind: False)
-    with pytest.raises(UserError, match='no runtime for OpenCL here.*build_opencl_runtime'):
+    with pytest.raises(UserError, match=r'no runtime for OpenCL here.*build_opencl_runtime'):
         create_runtime('tvm', model, device='opencl')
-    with pytest.raises(UserError, match='no runtime for Vulkan here.*USE_VULKAN=ON'):
+    with pytest.raises(UserError, match=r'no runtime for Vulkan here.*USE_VULKAN=ON'):
         create_runtime('tvm', model, device='vulkan')
 
 

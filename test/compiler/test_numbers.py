@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic_networks import compile_apart, feature_pyramid, random_image, reference
+from synthetic_networks import (
+    compile_apart,
+    embedding_network,
+    feature_pyramid,
+    random_image,
+    reference,
+)
 
 from face_tracking.detection.model import load_model
 from face_tracking.runtimes.compiled_model import CompiledModel
@@ -30,6 +36,15 @@ def test_every_layer_at_even_and_odd_sizes(tmp_path, size):
     expected = reference(model.read_bytes(), image, scale=1 / 64)
     for threads in (1, 2, 5):
         assert_agree(library, expected, image, threads)
+
+
+def test_layers_of_an_embedding_network(tmp_path):
+    model = embedding_network(tmp_path / 'embedding.onnx')
+    image = random_image(16, 16)
+    library = compile_apart(model, 16, 16, color='rgb')
+    expected = reference(model.read_bytes(), image, rgb=True)
+    assert expected['embedding'].shape == (1, 12)
+    assert_agree(library, expected, image)
 
 
 def test_images_may_lie_anywhere_and_be_read_only(small):

@@ -43,7 +43,7 @@ def test_missing_truncated_and_other_files(tmp_path, small):
 def test_the_child_process_passes_the_error_on(tmp_path):
     path = tmp_path / 'text.onnx'
     path.write_text('hello')
-    with pytest.raises(UserError, match='text.onnx'):
+    with pytest.raises(UserError, match=r'text.onnx'):
         compile_in_child(path, host_request('', (64, 48)))
 
 
@@ -51,7 +51,7 @@ def test_unknown_layers_are_named(tmp_path):
     sketch = Sketch()
     value = sketch.add('Tanh', sketch.convolve('image', 3, 8))
     path = sketch.finish(tmp_path / 'tanh.onnx', 32, 32, {'head': value})
-    with pytest.raises(UserError, match='tanh.onnx: Tanh .* runtime onnxruntime'):
+    with pytest.raises(UserError, match=r'tanh.onnx: Tanh .* runtime onnxruntime'):
         read_network(path)
 
 
@@ -64,7 +64,7 @@ def test_grouped_convolutions_are_refused(tmp_path):
 
 
 def test_too_small_an_image(small):
-    with pytest.raises(UserError, match='has nothing left to work on at input size 0x0|open'):
+    with pytest.raises(UserError, match=r'open'):
         read_network(small, (0, 0))
 
 
@@ -127,3 +127,32 @@ def test_a_chain_ends_where_two_read_its_result(tmp_path):
     for group in groups:
         assert set(group.inputs()) <= done
         done.add(group.output)
+
+
+def test_prelu_without_a_convolution_before_it_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('MaxPool', sketch.convolve('image', 3, 8), kernel_shape=[2, 2])
+    slopes = sketch.constant(np.ones((8, 1, 1), np.float32))
+    path = sketch.finish(
+        tmp_path / 'prelu.onnx', 16, 16, {'head': sketch.add('PRelu', value, slopes)}
+    )
+    with pytest.raises(UserError, match=r'PRelu .* does not follow a convolution'):
+        read_network(path)
+
+
+def test_dense_layer_over_something_else_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('Flatten', sketch.convolve('image', 3, 8))
+    weights = sketch.constant(np.ones((5, 128), np.float32))
+    value = sketch.add('Gemm', value, weights, transB=1, alpha=2.0)
+    path = sketch.finish(tmp_path / 'dense.onnx', 4, 4, {'head': value})
+    with pytest.raises(UserError, match='no dense layer over a whole feature map'):
+        read_network(path)
+
+
+def test_arithmetic_inside_the_network_is_refused(tmp_path):
+    sketch = Sketch()
+    value = sketch.add('Mul', sketch.convolve('image', 3, 8), sketch.constant(np.float32([2])))
+    path = sketch.finish(tmp_path / 'mul.onnx', 16, 16, {'head': value})
+    with pytest.raises(UserError, match='other than one number applied to the image'):
+        read_network(path)

@@ -136,7 +136,7 @@ def test_yunet(shared_dir, astronaut):
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
-def test_outputs_that_do_not_fit_their_decoder_are_named():
+def test_outputs_of_another_shape_than_the_decoder_expects_are_reported():
     model = load_model(None, SIZE)
     head = OutputLayout.of(model.description)
     for wrong in (
@@ -144,5 +144,5 @@ def test_outputs_that_do_not_fit_their_decoder_are_named():
         replace(head, outputs=('head_8', 'head_16', 'nose')),
     ):
         request = host_request(model.sha256, SIZE, 'float32', layout=wrong)
-        with pytest.raises(UserError, match='the decoder anchor_free of the strides'):
+        with pytest.raises(UserError, match='the decoder anchor_free with strides'):
             compile_in_child(model.path, request)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -44,10 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header('Content-Length', str(length))
         self.end_headers()
-        try:
+        with contextlib.suppress(ConnectionError):  # the client may have stopped reading
             self.wfile.write(body)
-        except ConnectionError:
-            pass  # the client has stopped reading
 
     def log_message(self, *_):
         """Keep the tests' output clean."""

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 import rclpy
-from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter as RosParameter
 
 from face_tracking.errors import UserError
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.parameters import warn_about_unknown_parameters
+from face_tracking.nodes.parameters import (
+    warn_about_unknown_nodes,
+    warn_about_unknown_parameters,
+)
 from face_tracking.options import Options, option
 
 
@@ -23,6 +28,7 @@ class SampleParameters(Options):
     interval: int = option(5, 'Every Nth image', 1, 100)
     engine: str = option('tvm', 'Engine', choices=('tvm', 'opencv'))
     loop: bool = option(True, 'Start again')
+    address: str = option('', 'Address')
     serial: str = option('', 'Serial number of the device', read_only=True)
     output: str = option('servos', 'Output', choices=('servos', 'none'), required=True)
 
@@ -30,6 +36,13 @@ class SampleParameters(Options):
         """Refuse a pair of values that are each allowed."""
         if self.interval == 50 and self.engine == 'opencv':
             raise UserError('opencv does not support interval 50', 'set it to 49')
+
+
+@dataclass(frozen=True)
+class OtherParameters(Options):
+    """One option that no other node has."""
+
+    speed: float = option(1.0, 'Speed')
 
 
 class Sample(FaceNode):
@@ -170,3 +183,53 @@ def test_a_parameter_of_a_sibling_is_not_misspelled(make, capfd):
     warn_about_unknown_parameters([(node, node.store) for node in nodes])
     assert 'does not exist' not in capfd.readouterr().err
     assert nodes[1].parameters.speed == 2.0 and rclpy.ok()
+
+
+def test_an_empty_text_is_accepted_as_ros2_param_load_sends_it(probe, make):
+    node = make(Sample, engine='opencv')
+    nothing = ParameterMessage(name='address', value=ParameterValue())
+    address = ParameterMessage(
+        name='address', value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='x')
+    )
+    for message, value in ((address, 'x'), (nothing, '')):
+        (result,) = probe.call(
+            SetParameters, '/sample/set_parameters', parameters=[message]
+        ).results
+        assert result.successful, result.reason
+        assert node.parameters.address == value
+
+
+@pytest.mark.parametrize(('given', 'expected'), [(2, '2'), ('2', '2'), ('virtual', 'virtual')])
+def test_a_number_serves_as_a_name(probe, make, given, expected):
+    node = make(Sample, address=given)
+    assert node.parameters.address == expected and not node.store.problems
+    assert probe.set('sample', address=7)[0].successful
+    assert node.parameters.address == '7'
+
+
+@pytest.mark.parametrize('value', ['x' * 5000, '\x1b[2J'])
+def test_text_is_bounded_and_printable(probe, sample, value):
+    (result,) = probe.set('sample', address=value)
+    assert not result.successful and len(result.reason) < 250 and result.reason.isprintable()
+
+
+def test_a_misspelled_name_is_reported_under_the_node_that_it_belongs_to(make, capfd):
+    class Other(FaceNode):
+        def __init__(self, **options):
+            super().__init__('other', OtherParameters, **options)
+
+    nodes = [make(Other, treshold=0.5), make(Sample, treshold=0.5)]
+    warn_about_unknown_parameters([(node, node.store) for node in nodes])
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if 'treshold' in line]
+    assert '[sample]' in line and 'did you mean threshold?' in line
+
+
+def test_a_misspelled_node_in_a_parameter_file_is_reported(make, capfd, tmp_path, monkeypatch):
+    path = tmp_path / 'robot.yaml'
+    path.write_text('detectr_node: {ros__parameters: {threads: 1}}\n/**: {}\nother_package: {}\n')
+    monkeypatch.setattr('sys.argv', ['x', '--ros-args', '--params-file', str(path)])
+    node = make(Sample)
+    warn_about_unknown_nodes(node.get_logger(), ['sample'])
+    logged = capfd.readouterr().err
+    assert logged.count('detectr_node') == 1 and 'did you mean detector_node?' in logged
+    assert 'other_package' not in logged

@@ -10,7 +10,7 @@ from visualization_msgs.msg import MarkerArray
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time
-from face_tracking.nodes.pipeline import compose
+from face_tracking.nodes.pipeline import build, compose
 from face_tracking.nodes.tracker_node import TrackerNode
 
 RELIABLE = ReliabilityPolicy.RELIABLE
@@ -134,3 +134,42 @@ def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, mak
     assert not any(message.detections for message in probe.heard['faces/tracks'])
     assert probe.set('detector_node', model=model)[0].successful
     probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))
+
+
+def test_images_of_another_camera_node_are_received_once_for_all_nodes(
+    probe, make, model, portrait
+):
+    detector = make(DetectorNode, wait=False, subscribe=False, model=model, detect_interval=2)
+    tracker = make(TrackerNode, wait=False, subscribe=('images',))
+    compose(None, detector, tracker)
+    probe.hear(Detection2DArray, 'faces/tracks')
+    probe.show_until(
+        lambda: any(message.detections for message in probe.heard['faces/tracks']), portrait
+    )
+    infos = probe.node.get_subscriptions_info_by_topic('camera/image_raw')
+    assert [info.node_name for info in infos] == ['tracker_node']
+
+
+def test_detections_of_another_machine_are_received(probe, make, model, album, portrait):
+    camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
+    tracker = make(TrackerNode, wait=False, subscribe=('detections',))
+    compose(camera, None, tracker)
+    make(DetectorNode, wait=False, model=model, detect_interval=1)
+    probe.hear(Detection2DArray, 'faces/tracks')
+    probe.until(lambda: any(message.detections for message in probe.heard['faces/tracks']))
+
+
+@pytest.mark.parametrize(
+    ('switches', 'names'),
+    [
+        ((), ['camera_node', 'detector_node', 'tracker_node']),
+        (('--no-camera',), ['detector_node', 'tracker_node']),
+        (('--no-detector', '--pan-tilt'), ['pan_tilt_node', 'camera_node', 'tracker_node']),
+        (('--no-camera', '--pan-tilt'), ['pan_tilt_node', 'detector_node', 'tracker_node']),
+    ],
+)
+def test_switches_choose_the_nodes(probe, switches, names):
+    nodes = build(switches)
+    for node in nodes:
+        probe.add(node)
+    assert [node.get_name() for node in nodes] == names

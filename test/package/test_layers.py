@@ -13,18 +13,21 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
     ('errors', 'exit_codes'),
-    ('__init__', 'arrays', 'backoff', 'files', 'options', 'time_window'),
-    ('boxes',),
+    ('__init__', 'arrays', 'backoff', 'child_process', 'files', 'options', 'time_window'),
+    ('boxes', 'image_header', 'pixel_formats'),
     ('camera_model', 'faces', 'frame', 'system_health'),
+    ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (
-        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'recognition'),
-        *('tracking', 'visualization'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'spatial', 'tracking'),
+        'visualization',
     ),
     ('recording', 'smart_home', 'speech', 'streaming', 'web'),
     ('compiler',),
     ('runtimes',),
     ('detector', 'multi_size_detector'),
+    # A face embedding is a network as well.
+    ('recognition',),
     ('camera',),
     ('simulation',),
     ('evaluation',),

@@ -31,6 +31,8 @@ KNOWN_BY = {
     'psutil': 'python3-psutil',
 }
 # From PyPI, pinned in requirements.txt: rosdep has no key for them.
+OPTIONAL = {'hri_msgs'}
+"""Packages that a node imports only where they are installed, and does without elsewhere."""
 FROM_PYPI = {'tvm', 'tvm_ffi', 'onnx'}
 
 
@@ -87,7 +89,7 @@ def test_every_ros_import_is_a_dependency(manifest):
     pattern = re.compile(r'^\s*(?:from|import)\s+([a-z_0-9]+)', re.MULTILINE)
     for path in [*ROOT.glob('face_tracking/nodes/*.py'), *ROOT.glob('launch/*.py')]:
         for module in pattern.findall(path.read_text()):
-            if module in sys.stdlib_module_names or module in FROM_PYPI:
+            if module in sys.stdlib_module_names or module in {*FROM_PYPI, *OPTIONAL}:
                 continue
             if module == 'face_tracking':
                 continue
@@ -139,3 +141,23 @@ def test_share_folder_is_complete(tmp_path):
     assert list((tmp_path / 'prefix').rglob('face_tracking/py.typed'))
     for name in ('camera_node', 'detector_node', 'tracker_node', 'pipeline'):
         assert (tmp_path / 'prefix/lib/face_tracking' / name).is_file()
+
+
+def test_rosdep_keys_have_the_versions_of_the_requirements():
+    import yaml
+
+    keys = yaml.safe_load((ROOT / 'rosdep/face_tracking.yaml').read_text())
+    pinned = (ROOT / 'requirements.txt').read_text().splitlines()
+    for systems in keys.values():
+        for system in systems.values():
+            assert set(system['pip']['packages']) <= set(pinned)
+
+
+@pytest.mark.parametrize(('value', 'wanted'), [('1', True), ('', False)])
+def test_rosdep_installs_by_pip_on_request_only(value, wanted):
+    catkin_package = pytest.importorskip('catkin_pkg.package', reason='needs catkin_pkg')
+    package = catkin_package.parse_package(str(ROOT / 'package.xml'))
+    package.evaluate_conditions({'FACE_TRACKING_PIP': value})
+    needed = {depend.name for depend in package.exec_depends if depend.evaluated_condition}
+    assert ('face_tracking_python' in needed) is wanted
+    assert 'vision_msgs' in needed

@@ -1,52 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README says what the code does: every parameter, topic, service and command is in it."""
+"""The README is short, its links lead somewhere, and its subscriber runs."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from face_tracking.nodes.node_table import node_parameters
-
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text()
-NODES = ('camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node')
+PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('models/*.md')])
 
 
-def table_after(heading: str) -> dict[str, list[str]]:
-    """Return the rows of the first table below a heading, by the name in their first cell."""
-    below = README[README.index(heading) :]
-    rows = re.findall(r'^\|(.+)\|\s*$', below[: below.index('\n\n', below.index('\n|'))], re.M)
-    cells = [[cell.strip() for cell in row.split('|')] for row in rows[2:]]
-    return {row[0].strip('`~/ '): row[1:] for row in cells}
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r'^#+ (.+)$', path.read_text(), re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
-def written(default) -> str:
-    """Return a default as the README writes it."""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, float):
-        return f'{default:.4g}'
-    return str(default)
+def test_readme_is_short():
+    assert len(README.encode()) <= 8192
 
 
-@pytest.mark.parametrize('node', NODES)
-def test_parameters(node):
-    declared = {row.name: row.default for row in node_parameters(node)}
-    shown = table_after(f'### `{node}`')
-    assert list(shown) == list(declared)
-    for name, default in declared.items():
-        assert shown[name][0].strip('`') == written(default), name
+def test_animated_image_is_small():
+    image = ROOT / re.search(r'\]\((docs/images/demo\.\w+)\)', README).group(1)
+    assert image.stat().st_size < 2_000_000
 
 
-def test_commands():
-    from face_tracking.cli.main import COMMANDS
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(path):
+    for target in re.findall(r'\]\(([^)\s]+)\)', path.read_text()):
+        if re.match(r'\w+:', target):
+            continue
+        name, _, anchor = target.partition('#')
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f'{path.name} links to {target}'
+        if anchor and file.suffix == '.md':
+            assert anchor in anchors(file), f'{path.name} links to {target}'
 
-    assert set(table_after('## Commands')) == set(COMMANDS)
+
+def test_subscriber_is_complete_python_of_eight_lines():
+    (code,) = re.findall(r'```python\n(.+?)```', README, re.DOTALL)
+    ast.parse(code)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 8
 
 
-def test_files_named_exist():
-    for path in re.findall(r'\]\(([\w./-]+)\)', README):
-        assert (ROOT / path).exists(), path
+def test_badges_are_true():
+    classifiers = (ROOT / 'scripts/setup.sh').read_text()
+    assert '3.10 to 3.13' in classifiers and '3.10%20to%203.13' in README
+    assert '"typeCheckingMode": "strict"' in (ROOT / 'pyrightconfig.json').read_text()
+    assert 'Apache License' in (ROOT / 'LICENSE').read_text()

@@ -23,8 +23,8 @@ def test_generated_pages_are_up_to_date():
 
 
 def test_bloom_can_read_the_changelog():
-    catkin_pkg = pytest.importorskip('catkin_pkg.changelog', reason='needs catkin_pkg and docutils')
-    pytest.importorskip('docutils', reason='needs docutils, which catkin_pkg reads changelogs with')
+    catkin_pkg = pytest.importorskip('catkin_pkg.changelog', reason='needs catkin_pkg')
+    pytest.importorskip('docutils', reason='needs docutils')
     from catkin_pkg.package import parse_package
 
     changelog = catkin_pkg.get_changelog_from_path(str(ROOT))

@@ -8,6 +8,7 @@ from synthetic_embeddings import MODEL, near, unit
 
 from face_tracking.recognition.gallery import Gallery, View
 
+
 @pytest.fixture
 def open_gallery(tmp_path):
     """Return a function that opens the gallery of this test; all are closed."""

@@ -32,9 +32,7 @@ def test_known_track_is_embedded_at_the_given_rate():
 
 
 def test_budget_is_kept_with_many_faces_and_a_slow_network():
-    scheduler = EmbeddingScheduler(
-        RateOptions(recognition_rate=30.0, recognition_cpu_budget=0.05)
-    )
+    scheduler = EmbeddingScheduler(RateOptions(recognition_rate=30.0, recognition_cpu_budget=0.05))
     counts = run(scheduler, list(range(20)), 20, cost=0.02)
     assert sum(counts.values()) * 0.02 <= 20 * 0.05 + 3 * 0.02
     assert sum(counts.values()) * 0.02 >= 0.8 * 20 * 0.05

@@ -148,7 +148,7 @@ def test_unusable_embedding_is_refused(gallery, bad):
 
 
 def test_embeddings_of_another_network_are_refused(gallery, open_gallery):
-    with pytest.raises(UserError, match='another embedding network .*aaaaaaaa'):
+    with pytest.raises(UserError, match=r'another embedding network .*aaaaaaaa'):
         open_gallery('b' * 64)
     assert [person.name for person in gallery.people()] == ['Anna', 'Ben']
 
@@ -180,7 +180,7 @@ def test_full_disk_leaves_the_gallery_as_it_was(gallery):
     gallery._database.execute(f'PRAGMA max_page_count = {pages}')
     gallery.max_views = 10_000
     views = [View(near(unit(0, 0, 1), 0.9, seed)) for seed in range(400)]
-    with pytest.raises(UserError, match='full.*make room'):
+    with pytest.raises(UserError, match=r'full.*make room'):
         gallery.enroll('Carla', views)
     assert [person.name for person in gallery.people()] == ['Anna', 'Ben']
     assert gallery.match(unit(1))[0].name == 'Anna'
@@ -220,8 +220,9 @@ def test_people_can_be_exported_and_imported(gallery, tmp_path):
         assert other.match(unit(0, 1))[0].name == 'Ben'
         other.import_people(file)
         assert len(other.people()) == 2
-    with Gallery(tmp_path / 'third', 'c' * 64, 0.5) as third, pytest.raises(
-        UserError, match='of another network'
+    with (
+        Gallery(tmp_path / 'third', 'c' * 64, 0.5) as third,
+        pytest.raises(UserError, match='of another network'),
     ):
         third.import_people(file)
 
@@ -243,7 +244,7 @@ def test_broken_export_is_refused(gallery, tmp_path, change):
     rows = json.loads(file.read_text())
     change(rows)
     file.write_text(json.dumps(rows))
-    with pytest.raises(UserError, match='is no export of people|cannot be named'):
+    with pytest.raises(UserError, match=r'is no export of people|cannot be named'):
         gallery.import_people(file)
 
 

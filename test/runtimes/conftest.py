@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixtures of a detector made by hand."""
+"""The fixtures of a small detector."""
 
 from synthetic_models import described, make_squares, squares  # noqa: F401

@@ -34,7 +34,10 @@ def test_assignment_is_the_best_of_all(seed):
 
 def spatial_cost(tracks, detections):
     tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
-    return SpatialCost(States.from_boxes(tracks), detections, iou_threshold=0.2)
+    count = len(tracks)
+    return SpatialCost(
+        States.from_boxes(tracks), detections, 0.2, np.full(count, 5.0), np.zeros(count, bool)
+    )
 
 
 def match(tracks, detections, known=None, seen=None, strong=True, lost=False):
@@ -44,6 +47,7 @@ def match(tracks, detections, known=None, seen=None, strong=True, lost=False):
         CUES,
         CUES.unknown(len(tracks)) if known is None else known,
         CUES.unknown(len(detections)) if seen is None else seen,
+        np.full(len(tracks), not lost),
         np.full(len(tracks), lost),
         np.zeros(len(detections), bool) | strong,
         threshold=0.35,

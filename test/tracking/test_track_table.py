@@ -6,6 +6,7 @@ import pytest
 
 from face_tracking.tracking import appearance
 from face_tracking.tracking.cue import CueSet
+from face_tracking.tracking.kalman import States
 from face_tracking.tracking.track_table import SECOND, TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -20,9 +21,14 @@ def table():
     return TrackTable(CueSet([appearance.CUE]))
 
 
+def confirm(table):
+    boxes = np.tile([10.0, 10, 60, 70], (len(table), 1))
+    table.confirm(START, States.from_boxes(boxes), OPTIONS)
+
+
 def matched(table, rows, stamp):
     rows = np.atleast_1d(rows)
-    table.mark_matched(rows, stamp, np.full(len(rows), 0.9), np.zeros((len(rows), 5, 2)))
+    table.mark_matched(rows, stamp, np.full(len(rows), 0.8), np.zeros((len(rows), 5, 2)))
 
 
 def confirmed(table, count):
@@ -30,7 +36,7 @@ def confirmed(table, count):
     table.spawn(START, np.full(count, 0.9))
     for _ in range(OPTIONS.min_hits):
         matched(table, np.arange(count), START)
-    table.confirm(START, OPTIONS)
+    confirm(table)
 
 
 def status(table, seconds):
@@ -38,17 +44,17 @@ def status(table, seconds):
 
 
 def test_a_track_gets_an_id_after_min_hits(table):
-    table.spawn(START, np.full(1, 0.9))
+    table.spawn(START, np.full(1, 0.8))
     matched(table, 0, START)
-    table.confirm(START, OPTIONS)
+    confirm(table)
     assert table.ids.tolist() == [0]
     matched(table, 0, START)
-    table.confirm(START, OPTIONS)
+    confirm(table)
     assert table.ids.tolist() == [1]
 
 
 def test_a_tentative_track_that_misses_a_round_is_not_retained(table):
-    table.spawn(START, np.full(1, 0.9))
+    table.spawn(START, np.full(1, 0.8))
     matched(table, 0, START)
     assert status(table, 0.1).retained.all()
     table.mark_missed(slice(None))

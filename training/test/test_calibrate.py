@@ -11,14 +11,14 @@ from training import calibrate, checkpoint, dataset, labels
 from training.metrics import Result
 from training.network import FaceNetwork, deployed
 
-QUIET = Result(0.9, 0.9, 100, 0.1, 0.1, 90, 50, 0, 0.9, 0.6)
+QUIET = Result(0.9, 0.9, 100, 0.1, 0.1, 90, 50, 0, 0.9, 0.6, 0.0)
 
 
 def test_the_quiet_one_with_the_best_f1_is_chosen():
     found = [
         QUIET,
-        dataclasses.replace(QUIET, recall_at=0.8, false_alarms=1),
-        dataclasses.replace(QUIET, recall_at=0.9, false_alarms=5),
+        dataclasses.replace(QUIET, recall_at=0.8, wrong_at=0.02),
+        dataclasses.replace(QUIET, recall_at=0.9, wrong_at=0.1),
     ]
     assert calibrate.chosen(found, 0.02) == 1
     assert calibrate.chosen(found, 0.1) == 2

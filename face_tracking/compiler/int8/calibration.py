@@ -61,8 +61,8 @@ def calibrate(
     moments = {name: np.zeros((len(peaks[name]),) * 2) for name in errors}
     for image in images():
         maps = run(image)
-        for name, error in errors.items():
-            error += _clipping_errors(maps[name], peaks[name])
+        for name in errors:
+            errors[name] += _clipping_errors(maps[name], peaks[name])
             moments[name] += maps[name].T @ maps[name] / len(maps[name])
     clips = {
         name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)] for name, error in errors.items()

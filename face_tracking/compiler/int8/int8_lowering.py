@@ -7,6 +7,7 @@ signed bytes, its ``float32`` as float16 if the processor computes with that twi
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,6 @@ from face_tracking.compiler.row_kernels import Plane, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import TilingChooser
 from face_tracking.compiler.tir_builder import T
-import itertools
 
 ALIGNED = 64
 """Alignment of the constants of each type in bytes."""

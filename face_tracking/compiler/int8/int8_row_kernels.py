@@ -419,12 +419,14 @@ class IntegerKernels(RowKernels):
                 self._write_pairs(values, gains, group, target, at, positive)
             else:
                 for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
-                    value = tir_builder.let(self.arithmetic.rescaled(value, gain, lanes, positive))
+                    scaled = tir_builder.let(
+                        self.arithmetic.rescaled(value, gain, lanes, positive)
+                    )
                     low = 0 if positive else np.iinfo(target.dtype).min
                     tir_builder.store(
                         target.buffer,
                         at + offset,
-                        self.arithmetic.clipped(value, 'int32', target.dtype, lanes, low),
+                        self.arithmetic.clipped(scaled, 'int32', target.dtype, lanes, low),
                         lanes,
                     )
 
@@ -459,9 +461,9 @@ class IntegerKernels(RowKernels):
         at = at + group[0][0]
         if target.dtype == 'int16':
             for whole, (offset, lanes) in zip(wholes, vectors, strict=True):
-                if positive:
-                    whole = tirx.max(whole, tir_builder.constant(0, 'int16', lanes))
-                tir_builder.store(target.buffer, at + offset, whole, lanes)
+                zero = tir_builder.constant(0, 'int16', lanes)
+                value = tirx.max(whole, zero) if positive else whole
+                tir_builder.store(target.buffer, at + offset, value, lanes)
             return
         narrow = [
             self._narrowed(whole, lanes) for whole, (_, lanes) in zip(wholes, vectors, strict=True)

@@ -3,13 +3,14 @@
 
 Dense convolutions multiply 8-bit numbers and sum the products in 32 bits, as the dot product
 instructions of the processors do. Depthwise convolutions and additions, for which no such
-instruction exists, compute with 16 bits; the values between a dense convolution and one of them are
-never rounded to 8 bits. The last convolutions, from which the outputs are read, stay in float32.
+instruction exists, compute with 16 bits; the values between a dense convolution and one of them
+are never rounded to 8 bits. The last convolutions, from which the outputs are read, stay in
+float32.
 
 Every channel of every map has its own scale: a number ``q`` represents ``q * scale``. That costs
-nothing, because the scales of a layer's inputs become part of its weights (Nagel et al., "Data-Free
-Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are shared
-between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
+nothing, because the scales of a layer's inputs become part of its weights (Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are
+shared between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
 channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018).
 """

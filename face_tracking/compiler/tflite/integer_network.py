@@ -8,8 +8,8 @@ channel of a map, and 16 bits for some maps. Accelerators support neither. Two o
 better use of eight bits here:
 
 - With ReLU a channel can be scaled by any positive number if the next kernel is divided by it, so
-  that all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through Weight
-  Equalization and Bias Correction", 2019).
+  that all channels of a map use its whole range (Nagel et al., "Data-Free Quantization Through
+  Weight Equalization and Bias Correction", 2019).
 - The channels of a detector's last convolution are logits, offsets and log sizes. Each of them is
   scaled to -1 .. 1, and `IntegerNetwork.ends` contains the factors that undo it in float.
 """
@@ -165,9 +165,11 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
         producer = layers.get(name)
         if not _may_be_scaled(producer, users):
             continue
-        users = [layers[user.output] for user in users]
+        readers = [layers[user.output] for user in users]
         factors = reach[name] / reach[name].max()
-        dense = [np.abs(user.weights).max(axis=(0, 1, 3)) for user in users if not user.depthwise]
+        dense = [
+            np.abs(user.weights).max(axis=(0, 1, 3)) for user in readers if not user.depthwise
+        ]
         if dense:
             weight = np.max(dense, axis=0)
             weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
@@ -175,7 +177,7 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
         layers[name] = replace(
             producer, weights=producer.weights / factors, bias=producer.bias / factors
         )
-        for user in users:
+        for user in readers:
             inverse = factors if user.depthwise else factors[:, None]
             layers[user.output] = replace(user, weights=user.weights * inverse)
         reach[name] = reach[name] / factors
@@ -202,9 +204,10 @@ def _with_even_ends(network: Network, reach: Reach) -> tuple[Network, Reach, Rea
             and all(isinstance(user, Output) for user in uses[name])
         ):
             ends[name] = reach[name]
-            layer = replace(
-                layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name]
-            )
             reach[name] = np.ones_like(ends[name])
-        layers.append(layer)
+            layers.append(
+                replace(layer, weights=layer.weights / ends[name], bias=layer.bias / ends[name])
+            )
+        else:
+            layers.append(layer)
     return replace(network, layers=layers), reach, ends

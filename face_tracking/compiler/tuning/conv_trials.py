@@ -61,7 +61,7 @@ class Trial:
         self.rows = rows
 
     def arguments(self, choice: TilingConfig) -> list[np.ndarray]:
-        """Return the arguments of the function with the tiling ``choice``; the output comes last."""
+        """Return the arguments of the function with a tiling; the last one is the output."""
         random = np.random.default_rng(1)
         shapes = self._network.shapes
         source = random.normal(0, 1, shapes['source'].numbers).astype(self.workload.dtype)

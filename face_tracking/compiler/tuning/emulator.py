@@ -77,7 +77,7 @@ def folder() -> Path:
 
 
 def missing() -> str:
-    """Return a sentence about what is missing to run programs in the emulator, '' if nothing is."""
+    """Return what is missing to run programs in the emulator, '' if nothing is."""
     if shutil.which('qemu-aarch64') is None:
         return 'qemu-aarch64 is missing (apt install qemu-user)'
     if not (folder() / 'ready').is_file():

@@ -209,7 +209,7 @@ class EmulatedA76(Device):
         np.savez(data, **arrays)
         lines = self._ask([str(named), str(data), len(choices)])
         marks = [int(line.split()[1]) for line in lines if line.startswith('mark ')]
-        # There is a mark before and after each call; the first pair encloses a call without effect.
+        # A mark precedes and follows each call; the first pair encloses a call without effect.
         spent = [after - before for before, after in zip(marks[::2], marks[1::2], strict=True)]
         return [float(count - spent[0]) for count in spent[1:]]
 

@@ -22,7 +22,16 @@ from face_tracking.detection.families.base import Decoder, Family, Shapes
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (yunet, anchor_free, ultra_light, scrfd, retinaface, yolo_face, blazeface, embedding)
+    for module in (
+        yunet,
+        anchor_free,
+        ultra_light,
+        scrfd,
+        retinaface,
+        yolo_face,
+        blazeface,
+        embedding,
+    )
 }
 """The families by the name of their decoder, in the order in which networks are recognized."""
 

@@ -6,9 +6,9 @@ They are listed here so that one file format describes all networks.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
-from face_tracking.detection.families.base import Decoder, Family, Shapes
+from face_tracking.detection.families.base import Family, Shapes
 from face_tracking.errors import UserError
 
 EMBEDDING = 'embedding'
@@ -16,7 +16,7 @@ SFACE_THRESHOLD = 0.363
 """Cosine from which OpenCV takes two of SFace's embeddings for one person."""
 
 
-def _no_decoder(width: int, height: int, **_: Any) -> Decoder:
+def _no_decoder(width: int, height: int, **_: Any) -> NoReturn:
     raise UserError(
         'the network embeds aligned faces, it does not detect any',
         'give it as recognition_model, and a face detector as model',

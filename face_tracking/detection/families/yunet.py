@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.compiled_form import (
     CellGeometry,
     CellMath,
@@ -32,14 +33,14 @@ class YuNet:
     """YuNet's twelve outputs: cls, obj, bbox and kps, each for all strides S.
 
     cls and obj (1, cells, 1) are probabilities, score = sqrt(cls obj); bbox (1, cells, 4) as
-    in `families.anchor_free.AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S. Cells are
-    row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
+    in `families.anchor_free.AnchorFree`; kps (1, cells, 10), landmark = (column + x, row + y) S.
+    Cells are row-major. Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023.
     """
 
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._places = [grid(width, height, stride) for stride in strides]
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         levels = len(self._places)
         bound = score_threshold**2

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Publish a recording again, at its pace or another.
+
+Takes a folder of "face_tracking record", or any single rosbag2 bag (MCAP or SQLite) whose message
+types are installed.
+
+Exit code 1: there was nothing to publish.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from face_tracking.errors import UserError
+from face_tracking.recording.bag_reader import RecordedMessage, read_messages
+
+_LONGEST_PAUSE = 10.0  # seconds between two messages that are waited for, at the recorded pace
+_DISCOVERY = 1.0  # seconds for subscribers to find a new publisher
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Add this command's arguments."""
+    parser.add_argument('folder', type=Path, help='a bag, or the folder of a recording')
+    parser.add_argument(
+        '--rate', type=_rate, default=1.0, metavar='X', help='speed, 1 is as it was recorded'
+    )
+    parser.add_argument('--loop', action='store_true', help='begin again at the end')
+    parser.add_argument(
+        '--topic', action='append', metavar='NAME', help='publish this topic only (repeatable)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publish the messages."""
+    import rclpy
+
+    rclpy.init()
+    node = rclpy.create_node('face_tracking_play')
+    player = Player(node, args.rate)
+    try:
+        while True:
+            player.play(read_messages(args.folder, set(args.topic) if args.topic else None))
+            if not args.loop or not player.published:
+                break
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    print(f'{player.published} messages were published')
+    return 0 if player.published else 1
+
+
+class Player:
+    """Publishes recorded messages.
+
+    :param node: publishes.
+    :param rate: speed, 1 is the recorded one.
+    :ivar published: number of messages published.
+    """
+
+    def __init__(self, node: Any, rate: float):
+        self.published = 0
+        self._node = node
+        self._rate = rate
+        self._publishers: dict[str, Any] = {}
+
+    def play(self, messages: Iterator[RecordedMessage]) -> None:
+        """Publish messages, waiting between them as their stamps say."""
+        due, last = time.monotonic(), None
+        for message in messages:
+            publisher = self._publisher(message)
+            if last is not None:
+                pause = max(message.stamp - last, 0) / 1e9
+                due += min(pause, _LONGEST_PAUSE) / self._rate
+            else:
+                due = time.monotonic()
+            last = message.stamp
+            time.sleep(max(due - time.monotonic(), 0.0))
+            publisher.publish(message.data)
+            self.published += 1
+
+    def _publisher(self, message: RecordedMessage) -> Any:
+        if message.topic not in self._publishers:
+            from face_tracking.nodes.qos import interface_class
+
+            try:
+                kind = interface_class(message.type)
+            except (ImportError, AttributeError, ValueError):
+                raise UserError(
+                    f'the type {message.type} of {message.topic} is not installed',
+                    f'install {message.type.partition("/")[0]}, or choose topics with --topic',
+                ) from None
+            publisher = self._node.create_publisher(kind, message.topic, 10)
+            self._publishers[message.topic] = publisher
+            end = time.monotonic() + _DISCOVERY
+            while not publisher.get_subscription_count() and time.monotonic() < end:
+                time.sleep(0.02)
+            if not publisher.get_subscription_count():
+                print(f'{message.topic} has no subscriber', file=sys.stderr)
+        return self._publishers[message.topic]
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0.01 and 1000')
+    return value

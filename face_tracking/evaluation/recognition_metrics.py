@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well embeddings tell people apart: verification of pairs, and identification with strangers.
+
+Verification follows Labeled Faces in the Wild (G. B. Huang et al., 2007): pairs of images show one
+person or two. Open-set identification follows P. J. Phillips, P. Grother and R. Micheals
+("Evaluation methods in face recognition", Handbook of Face Recognition, 2011): some people are
+enrolled, and strangers are looked up, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
+
+GALLERY_SIZES = (5, 10, 50)
+"""People who are enrolled in each trial: a couple, a family, an office."""
+ENROLLED_VIEWS = 2
+TRIALS = 200
+KNOWN_RATE = 0.9
+"""The share of the faces of enrolled people that get the right name, where strangers count."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Scores of pairs.
+
+    :ivar accuracy: at the best threshold for these pairs.
+    :ivar threshold: that threshold.
+    :ivar accuracy_given: at the threshold of the network.
+    :ivar true_rates: share of pairs of one person that are accepted, by the share of pairs of two
+        that are.
+    """
+
+    accuracy: float
+    threshold: float
+    accuracy_given: float
+    true_rates: dict[float, float]
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Scores of an open-set identification.
+
+    :ivar people: how many are enrolled in each trial.
+    :ivar threshold: at which 90 % of the faces of enrolled people get the right name.
+    :ivar false_names: share of strangers who get a name at that threshold.
+    :ivar named_given: share of the faces of enrolled people that get the right name at the
+        network's own threshold.
+    :ivar false_names_given: share of strangers who get a name at that threshold.
+    """
+
+    people: int
+    threshold: float
+    false_names: float
+    named_given: float
+    false_names_given: float
+
+
+def verify(similarities: FloatArray, same: BoolArray, threshold: float) -> Verification:
+    """Return the scores of pairs.
+
+    :param similarities: (N,), of each pair.
+    :param same: (N,), whether it shows one person.
+    :param threshold: of the network.
+    """
+    edges = np.unique(similarities)
+    accuracies = np.array([((similarities >= edge) == same).mean() for edge in edges])
+    best = int(accuracies.argmax())
+    return Verification(
+        float(accuracies[best]),
+        float(edges[best]),
+        float(((similarities >= threshold) == same).mean()),
+        {rate: true_rate(similarities, same, rate) for rate in (0.01, 0.001)},
+    )
+
+
+def true_rate(similarities: FloatArray, same: BoolArray, false_rate: float) -> float:
+    """Return the share of pairs of one person accepted where ``false_rate`` of the others are."""
+    others = np.sort(similarities[~same])[::-1]
+    edge = others[min(int(false_rate * len(others)), len(others) - 1)]
+    return float((similarities[same] > edge).mean())
+
+
+def roc(similarities: FloatArray, same: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Return the shares of other pairs and of pairs of one person accepted, at all thresholds."""
+    order = np.argsort(-similarities, kind='stable')
+    hits = np.cumsum(same[order])
+    misses = np.cumsum(~same[order])
+    return misses / max(int(misses[-1]), 1), hits / max(int(hits[-1]), 1)
+
+
+def all_pairs(embeddings: FloatArray, people: Sequence[str]) -> tuple[FloatArray, BoolArray]:
+    """Return the similarities of all pairs of images, and whether each shows one person.
+
+    :param embeddings: (N, D), of length 1.
+    """
+    rows, columns = np.triu_indices(len(embeddings), 1)
+    names = np.array(people)
+    return (embeddings @ embeddings.T)[rows, columns], names[rows] == names[columns]
+
+
+def identify(
+    embeddings: FloatArray, people: Sequence[str], enrolled: int, threshold: float, seed: int = 0
+) -> Identification:
+    """Return the scores of looking up faces of enrolled people and of strangers.
+
+    In each of many trials, ``enrolled`` people with more than two images are drawn; two images of
+    each are enrolled and the others are looked up. One image of every other person is a stranger.
+    A face gets the name of the most similar enrolled view if that reaches the threshold.
+
+    :param embeddings: (N, D), of length 1.
+    :param people: the names, (N,).
+    :param threshold: of the network.
+    """
+    random = np.random.default_rng(seed)
+    images: dict[str, IntArray] = {}
+    names = np.array(people)
+    for name in sorted(set(people)):
+        images[name] = np.flatnonzero(names == name)
+    candidates = [name for name, rows in images.items() if len(rows) > ENROLLED_VIEWS]
+    enrolled = min(enrolled, len(candidates))
+    known: list[tuple[float, bool]] = []
+    strangers: list[float] = []
+    for _ in range(TRIALS):
+        chosen = set(random.choice(candidates, enrolled, replace=False).tolist())
+        gallery, owners, probes = [], [], []
+        for name in sorted(chosen):
+            rows = random.permutation(images[name])
+            gallery += rows[:ENROLLED_VIEWS].tolist()
+            owners += [name] * ENROLLED_VIEWS
+            probes += rows[ENROLLED_VIEWS:].tolist()
+        others = [int(random.choice(rows)) for name, rows in images.items() if name not in chosen]
+        vectors, owner = embeddings[gallery], np.array(owners)
+        found = embeddings[probes] @ vectors.T
+        best = found.argmax(1)
+        right = owner[best] == names[probes]
+        known += list(zip(found.max(1).tolist(), right.tolist(), strict=True))
+        strangers += (embeddings[others] @ vectors.T).max(1).tolist()
+    scores = np.array([score for score, _ in known])
+    right = np.array([is_right for _, is_right in known])
+    unknown = np.array(strangers)
+    # A wrong name is never right, whatever the threshold.
+    ranked = np.sort(np.where(right, scores, -1.0))[::-1]
+    edge = float(ranked[max(int(np.ceil(KNOWN_RATE * len(ranked))) - 1, 0)])
+    return Identification(
+        enrolled,
+        edge,
+        float((unknown >= edge).mean()),
+        float((right & (scores >= threshold)).mean()),
+        float((unknown >= threshold).mean()),
+    )

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``record``, ``play`` and ``presence`` as processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import rclpy
+from action_messages import detections, tracks
+from std_msgs.msg import String
+from vision_msgs.msg import Detection2DArray
+
+pytest.importorskip('rosbags', reason='needs rosbags')
+
+
+@pytest.fixture
+def node(ros_domain):
+    rclpy.init(domain_id=ros_domain)
+    node = rclpy.create_node('recording_test')
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'face_tracking.cli.main', *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+
+
+def wait_for(condition, node, seconds=60):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end
+        rclpy.spin_once(node, timeout_sec=0.02)
+    return value
+
+
+def test_recording_is_played_again_and_drawn(node, tmp_path):
+    folder = tmp_path / 'recording'
+    people = node.create_publisher(Detection2DArray, 'faces/people', 10)
+    faces = node.create_publisher(Detection2DArray, 'faces/tracks', 10)
+    record = start('record', folder, '--minimum-free-mb', 1)
+    wait_for(lambda: people.get_subscription_count() and faces.get_subscription_count(), node)
+    for number in range(20):
+        stamp = time.time_ns()
+        people.publish(detections(stamp, ('1', 'person:Ada', 0.9)))
+        faces.publish(tracks(stamp, str(number + 1)))
+        time.sleep(0.06)
+    time.sleep(0.5)
+    record.send_signal(signal.SIGINT)
+    out, errors = record.communicate(timeout=30)
+    assert record.returncode == 0, errors
+    assert '40 messages' in out
+
+    heard = []
+    node.create_subscription(
+        Detection2DArray, 'faces/tracks', lambda message: heard.append(message), 100
+    )
+    play = start('play', folder, '--topic', '/faces/tracks', '--rate', 2)
+    wait_for(lambda: len(heard) == 20, node)
+    assert [message.detections[0].id for message in heard] == [
+        str(number + 1) for number in range(20)
+    ]
+    out, errors = play.communicate(timeout=30)
+    assert play.returncode == 0 and '20 messages were published' in out, errors
+
+    plot = tmp_path / 'day.svg'
+    done = start('presence', folder, '--plot', plot)
+    out, errors = done.communicate(timeout=30)
+    assert done.returncode == 0 and 'Ada' in out, errors
+    assert 'Ada' in [item.text for item in ElementTree.parse(plot).getroot().findall('.//{*}text')]
+
+
+def test_nothing_received_is_said(node, tmp_path):
+    publisher = node.create_publisher(String, 'faces/events/json', 10)
+    record = start('record', tmp_path / 'r')
+    wait_for(publisher.get_subscription_count, node)
+    record.send_signal(signal.SIGINT)
+    out, _ = record.communicate(timeout=30)
+    assert record.returncode == 1 and '0 messages' in out
+
+
+@pytest.mark.parametrize('command', ['play', 'presence'])
+def test_missing_recording_is_one_clear_line(tmp_path, command):
+    done = start(command, tmp_path / 'nowhere')
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 2
+    assert 'holds no recording' in errors and 'Traceback' not in errors

@@ -13,7 +13,9 @@ QUALITY = 90
 """JPEG quality: 60 to 70 kB an image of 640x480, as a webcam delivers."""
 
 
-def draw(portrait: np.ndarray, width: int, height: int, faces: int, count: int) -> list[np.ndarray]:
+def draw(
+    portrait: np.ndarray, width: int, height: int, faces: int, count: int
+) -> list[np.ndarray]:
     """Return ``count`` images, uint8 BGR, in which portraits sway before a textured wall.
 
     :param portrait: uint8 BGR, a head with some of its surroundings.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +113,24 @@ def load_images(folder: Path, form: str) -> list[Any]:
         return images
     width, height = map(int, (folder / 'size').read_text().split())
     return [(image.tobytes(), width, height) for image in images]
+
+
+class Timer:
+    """Sums the CPU time of each stage.
+
+    :ivar spent: seconds by stage.
+    """
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begin = time.thread_time()
+        try:
+            yield
+        finally:
+            self.spent[name] += time.thread_time() - begin
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +148,8 @@ names: list[str] = []
 
 
 def _mark() -> None:
-    try:
+    with suppress(OSError):
         os.getpriority(MARK, 0)
-    except OSError:
-        pass
 
 
 class LibraryDetector:
@@ -201,4 +199,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     main()

@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='engines, pipeline: draw the table')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help='engines, pipeline: draw the table'
+    )
 
 
 def run(args: argparse.Namespace) -> int:

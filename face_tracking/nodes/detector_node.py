@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
+from face_tracking.runtimes.base import DEFAULT_THREADS
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
 
 
 _LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
-_MOST_CORES = 4  # that engines take by themselves
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
 
@@ -218,7 +217,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _cores(self) -> int:
         """Return over how many threads, as busy as the worker's own, the engine spreads."""
-        return self.parameters.threads or min(_MOST_CORES, os.cpu_count() or 1)
+        return self.parameters.threads or DEFAULT_THREADS
 
     def _load(self) -> None:
         """Load the model; the previous one stays in use if that fails."""

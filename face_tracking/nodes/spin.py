@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import cv2
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -38,6 +39,8 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     :returns: the exit code; see :mod:`face_tracking.exit_codes`.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    # The images are too small for OpenCV's threads to gain what waking them costs.
+    cv2.setNumThreads(1)
     configure_shared_memory()
     initialized = threading.Event()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt could be raised

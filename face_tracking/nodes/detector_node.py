@@ -62,7 +62,7 @@ _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_thres
 
 
 class DetectorNode(FaceNode[DetectorParameters]):
-    """Finds faces in a thread of its own; an image that comes while it is busy replaces the last.
+    """Finds faces in a thread of its own; an image received while it is busy replaces the one that waits.
 
     :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
     :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,
@@ -160,7 +160,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.submit(frame)
 
     def _count_and_test(self) -> bool:
-        """Count an image that has come; return whether its number is one to look at."""
+        """Count a received image; return whether detection is due by its number."""
         interval = self.parameters.detect_interval
         self._received += 1
         if self.load_level >= LoadLevel.HALF_DETECTIONS:
@@ -168,7 +168,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
-        """Return whether the scene needs a look, where that decides."""
+        """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
             frame, frame.stamp, self._followed
         )

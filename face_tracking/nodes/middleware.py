@@ -15,7 +15,7 @@ _FILES_IT_FINDS = ('DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xm
 
 
 def configure_shared_memory() -> None:
-    """Make Fast DDS use ``config/fastdds.xml``, unless somebody has configured it already.
+    """Make Fast DDS use ``config/fastdds.xml``, unless it is configured already.
 
     To be called before rclpy is; other middlewares take no notice.
     """

@@ -32,7 +32,7 @@ _PAUSE_AFTER_ERROR = 0.05  # seconds, so that an error in each callback does not
 
 
 def run(build: Callable[[], list[FaceNode]]) -> int:
-    """Run nodes until the process is told to stop.
+    """Run nodes until the process is asked to stop.
 
     :param build: makes the nodes, in the order in which they are to be stopped.
     :returns: the exit code; see :mod:`face_tracking.exit_codes`.
@@ -65,7 +65,7 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     except Exception:
         if rclpy.ok():
             raise
-        # Told to stop while it was being built: what failed, failed for that reason.
+        # Asked to stop while it was being built: what failed, failed for that reason.
     finally:
         notify('STOPPING=1')
         _stop(nodes)

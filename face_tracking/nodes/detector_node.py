@@ -62,7 +62,7 @@ _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_thres
 
 
 class DetectorNode(FaceNode[DetectorParameters]):
-    """Finds faces in a thread of its own; an image received while it is busy replaces the one that waits.
+    """Finds faces in a thread of its own; a newer image replaces the one that waits.
 
     :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
     :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,

@@ -520,7 +520,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         if self.get_parameter('use_sim_time').value and not self._simulated_time_advances():
             report.say(
                 WARN,
-                'the simulated time does not advance: publish /clock, or set use_sim_time to false',
+                'simulated time does not advance: publish /clock, or set use_sim_time to false',
             )
         if self._last_failure:
             report.say(ERROR, f'failed within the last second: {self._last_failure}')

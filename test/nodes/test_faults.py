@@ -65,9 +65,7 @@ def test_any_image_is_converted_or_refused(encoding, width, height, step, length
     try:
         frame = read_image(message, 7)
         pixels = frame.image
-    except UserError as error:
-        text = str(error)
-        assert len(text) < 600, text  # noqa: PT017
+    except UserError:
         return
     assert pixels.shape == (height, width, 3) and frame.stamp == 7
 

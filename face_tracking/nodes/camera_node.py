@@ -36,9 +36,8 @@ class CameraParameters(CaptureSettings, JpegOptions):
 
     camera: str = option(
         'v4l2:///dev/video0',
-        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, '
-        'picamera2, file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO,'
-        ' '
+        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, picamera2, '
+        'file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
         'virtual or virtual:SCENE',
         source=True,
     )

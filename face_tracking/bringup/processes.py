@@ -16,6 +16,7 @@ PACKAGE = 'face_tracking'
 OPTICAL_FRAME = 'camera_optical_frame'
 PERCEPTION_NODES = ('camera_node', 'detector_node', 'tracker_node')
 HEAD_NODE = 'pan_tilt_node'
+RECOGNIZER_NODE = 'recognizer_node'
 ACTION_NODES = (
     'events_node',
     'speech_node',
@@ -31,11 +32,18 @@ STATE_RATE = 100.0
 before the transform of its stamp and drops it."""
 _QUARTER_TURN = '1.5707963267948966'
 # Launch argument -> (node, parameter) that it replaces; an empty argument replaces nothing.
+EXTRA_NODES = {
+    'attention': 'attention_node',
+    'tracks_3d': 'tracks_3d_node',
+    'hri': 'hri_node',
+}
+"""The executable that each of these arguments starts."""
 OVERRIDES = {
     'camera': ('camera_node', 'camera'),
     'model': ('detector_node', 'model'),
     'runtime': ('detector_node', 'runtime'),
     'output': ('pan_tilt_node', 'output'),
+    'actions_file': ('events_node', 'actions_file'),
 }
 
 
@@ -73,7 +81,8 @@ def perception(chosen: Chosen) -> list[Process]:
 
     :raises UserError: a parameter file cannot be used.
     """
-    return _nodes(chosen, _perception_nodes(chosen), [chosen.path('params_file')])
+    files = [chosen.path('params_file')]
+    return [*_nodes(chosen, _perception_nodes(chosen), files), *extras(chosen, files)]
 
 
 def perception_with_head(chosen: Chosen) -> list[Process]:
@@ -82,7 +91,35 @@ def perception_with_head(chosen: Chosen) -> list[Process]:
     :raises UserError: a parameter file or the description cannot be used.
     """
     files = [chosen.path('params_file'), chosen.path('head_params_file')]
-    return [*describe(chosen), *_nodes(chosen, (*_perception_nodes(chosen), HEAD_NODE), files)]
+    nodes = (*_perception_nodes(chosen), HEAD_NODE)
+    return [*describe(chosen), *_nodes(chosen, nodes, files), *extras(chosen, files)]
+
+
+def extras(chosen: Chosen, files: Sequence[Path]) -> list[Process]:
+    """Return the optional nodes that are asked for, each in a process of its own."""
+    return [
+        _node(chosen, executable, files, _time(chosen))
+        for argument, executable in EXTRA_NODES.items()
+        if chosen.flag(argument)
+    ]
+
+
+def offboard(chosen: Chosen) -> list[Process]:
+    """Return the part of one side: the robot's without the detector, or the detector alone.
+
+    :raises UserError: a parameter file or the description cannot be used.
+    """
+    files = [chosen.path('params_file')]
+    if chosen.text('side') == 'pc':
+        parameters = {**overridden(chosen, ('detector_node',))['detector_node']}
+        parameters['image_transport'] = 'compressed'
+        return [_node(chosen, 'detector_node', files, parameters)]
+    nodes: tuple[str, ...] = ('camera_node', 'tracker_node')
+    if chosen.flag('head'):
+        nodes = (*nodes, HEAD_NODE)
+        files.append(chosen.path('head_params_file'))
+    described = describe(chosen) if chosen.flag('head') else []
+    return [*described, *_nodes(chosen, nodes, files), *extras(chosen, files)]
 
 
 def head(chosen: Chosen) -> list[Process]:
@@ -93,9 +130,10 @@ def head(chosen: Chosen) -> list[Process]:
     return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
 
 
-def actions(chosen: Chosen) -> list[Process]:
+def actions(chosen: Chosen, with_events: bool = False) -> list[Process]:
     """Return the process of the nodes that act on what is seen; none if none is wanted.
 
+    :param with_events: the events node is among them; otherwise perception has it.
     :raises UserError: a parameter file or actions_file does not exist.
     """
     speech = chosen.flag('greet') or chosen.flag('speech')
@@ -108,15 +146,14 @@ def actions(chosen: Chosen) -> list[Process]:
         'recorder': chosen.flag('record'),
     }
     parts = [part for part, is_wanted in wanted.items() if is_wanted]
-    rules = bool(chosen.text('actions_file'))
-    if not parts and not rules:
-        return []
-    if rules or {'speech', 'web', 'mqtt', 'recorder'} & set(parts):
+    if with_events and wants_events(chosen):
         parts.insert(0, 'events')
+    if not parts:
+        return []
     parameters: dict[str, Value] = {
         f'{part}_host': chosen.text('listen') for part in ('web', 'rtsp') if part in parts
     }
-    if rules:
+    if chosen.text('actions_file') and {'events', 'speech', 'mqtt'} & set(parts):
         parameters['actions_file'] = str(chosen.path('actions_file'))
     if chosen.text('mqtt'):
         parameters['mqtt_host'] = chosen.text('mqtt')
@@ -207,20 +244,45 @@ def camera_transform(chosen: Chosen) -> list[Process]:
     ]
 
 
+def wants_events(chosen: Chosen) -> bool:
+    """Return whether something needs events.
+
+    :raises UserError: actions_file does not exist.
+    """
+    if chosen.text('actions_file'):
+        chosen.path('actions_file')
+        return True
+    flags = ('greet', 'speech', 'web', 'record')
+    return bool(chosen.text('mqtt')) or any(map(chosen.flag, flags))
+
+
 def _perception_nodes(chosen: Chosen) -> tuple[str, ...]:
-    return PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]
+    return (
+        *(PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]),
+        *((RECOGNIZER_NODE,) if chosen.flag('recognition') else ()),
+        *(ACTION_NODES[:1] if wants_events(chosen) else ()),
+    )
 
 
 def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[Process]:
     for path in files:
-        check_parameter_file(path, (*PERCEPTION_NODES, HEAD_NODE, *ACTION_NODES))
+        check_parameter_file(
+            path,
+            (
+                *(*PERCEPTION_NODES, RECOGNIZER_NODE, HEAD_NODE),
+                *(*ACTION_NODES, *EXTRA_NODES.values()),
+            ),
+        )
     overrides = overridden(chosen, nodes)
     if len(nodes) == 1 or not chosen.flag('composed'):
         return [_node(chosen, name, files, overrides[name]) for name in nodes]
     every = {name: value for own in overrides.values() for name, value in own.items()}
     switches = (
         *(('--pan-tilt',) if HEAD_NODE in nodes else ()),
+        *(('--recognize',) if RECOGNIZER_NODE in nodes else ()),
+        *(('--events',) if ACTION_NODES[0] in nodes else ()),
         *(() if 'camera_node' in nodes else ('--no-camera',)),
+        *(() if 'detector_node' in nodes else ('--no-detector',)),
     )
     return [_node(chosen, 'pipeline', files, every, switches)]
 
@@ -235,10 +297,16 @@ def overridden(chosen: Chosen, nodes: Sequence[str]) -> dict[str, dict[str, Valu
         parameters['tracker_node']['annotate'] = chosen.flag('annotated')
     if chosen.frame_prefix and 'camera_node' in parameters:
         parameters['camera_node']['frame_prefix'] = chosen.frame_prefix
-    if chosen.flag('use_sim_time'):
-        for own in parameters.values():
-            own['use_sim_time'] = True
+    transport = chosen.text('image_transport')
+    for node, own in parameters.items():
+        if node in ('detector_node', 'tracker_node') and transport not in ('', 'raw'):
+            own['image_transport'] = transport
+        own.update(_time(chosen))
     return parameters
+
+
+def _time(chosen: Chosen) -> dict[str, Value]:
+    return {'use_sim_time': True} if chosen.flag('use_sim_time') else {}
 
 
 def _node(
@@ -263,10 +331,12 @@ def _node(
 
 
 def _remappings(chosen: Chosen) -> tuple[tuple[str, str], ...]:
-    image, info = chosen.text('image_topic'), chosen.text('camera_info_topic')
+    image = chosen.text('image_topic') or 'camera/image_raw'
+    info = chosen.text('camera_info_topic') or 'camera/camera_info'
     pairs = (
         ('camera/image_raw', image),
         ('camera/image_raw/compressed', f'{image}/compressed'),
         ('camera/camera_info', info),
+        ('camera/depth/image_raw', chosen.text('depth_topic') or 'camera/depth/image_raw'),
     )
     return tuple((default, name) for default, name in pairs if default != name)

@@ -17,8 +17,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_tracking.cli import arguments
+
+if TYPE_CHECKING:
+    from face_tracking.evaluation.detector_report import Sets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sets(args: argparse.Namespace):
+def _sets(args: argparse.Namespace) -> Sets:
     from face_tracking.errors import UserError
     from face_tracking.evaluation.detector_report import Sets
 
@@ -103,7 +107,9 @@ LEAST_SCORE = 0.02
 """Average precision needs the detections of low scores as well."""
 
 
-def _measure(name: str | None, long_side: int, sets, args: argparse.Namespace):
+def _measure(
+    name: str | None, long_side: int, sets: Sets, args: argparse.Namespace
+) -> tuple[str, dict[str, float]]:
     """Return the name of a row and its figures."""
     from face_tracking.evaluation.detector_report import report
     from face_tracking.multi_size_detector import MultiSizeDetector

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--mot', metavar='FILE', help='write MOT challenge text; - is the standard output'
     )
+    parser.add_argument(
+        '--embedding-cue',
+        metavar='MODEL',
+        help='re-identify people by this embedding network (face_embedding or sface), too',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the tracks as JSON')
     parser.add_argument('--video', metavar='FILE', help='write an annotated video (.mp4)')
     parser.add_argument(
@@ -197,11 +202,14 @@ def _follow(camera, args) -> Record:
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
     from face_tracking.detector import create_detector
+    from face_tracking.recognition.cue import embedding_cues
+    from face_tracking.tracking import appearance
     from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.tracking.tracker_options import TrackerOptions
     from face_tracking.visualization import Trails, annotate
 
-    tracker = FaceTracker(pick(TrackerOptions, vars(args)))
+    cues = (appearance.CUE, *embedding_cues(args.embedding_cue))
+    tracker = FaceTracker(pick(TrackerOptions, vars(args)), cues)
     chosen = arguments.detector_options(args)
     chosen['score_threshold'] = min(args.score_threshold, args.low_score_threshold)
     detector = create_detector(input_size=args.input_size, **chosen)

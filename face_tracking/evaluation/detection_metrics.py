@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_math
+from face_tracking.arrays import Array
 from face_tracking.faces import Detections
 
 MATCH_IOU = 0.5
@@ -31,9 +32,9 @@ class Labels:
     :ivar landmarks: float32 (N, 5, 2) in pixels, NaN where unknown.
     """
 
-    boxes: np.ndarray
-    counts: np.ndarray
-    landmarks: np.ndarray
+    boxes: Array
+    counts: Array
+    landmarks: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +50,12 @@ class Matches:
         labeled eyes, NaN where either side has no landmarks.
     """
 
-    scores: np.ndarray
-    labels: np.ndarray
-    excused: np.ndarray
-    found_at: np.ndarray
-    counts: np.ndarray
-    landmark_errors: np.ndarray
+    scores: Array
+    labels: Array
+    excused: Array
+    found_at: Array
+    counts: Array
+    landmark_errors: Array
 
 
 def match(labels: Labels, found: Detections, min_side: float = 0.0) -> Matches:
@@ -80,7 +81,7 @@ def match(labels: Labels, found: Detections, min_side: float = 0.0) -> Matches:
     return Matches(found.scores, matched, excused, found_at, labels.counts, errors)
 
 
-def _landmark_errors(labels: Labels, found: Detections, matched: np.ndarray) -> np.ndarray:
+def _landmark_errors(labels: Labels, found: Detections, matched: Array) -> Array:
     errors = np.full(len(matched), np.nan, np.float32)
     rows = np.flatnonzero(matched >= 0)
     wanted = labels.landmarks[matched[rows]]
@@ -101,9 +102,9 @@ class Curve:
     :ivar images: how many images there are.
     """
 
-    scores: np.ndarray
-    right: np.ndarray
-    wrong: np.ndarray
+    scores: Array
+    right: Array
+    wrong: Array
     faces: int
     images: int
 
@@ -143,7 +144,7 @@ class Curve:
         loud = np.flatnonzero(self.wrong > most * self.images)
         return float(self.scores[loud[0]]) if len(loud) else 0.0
 
-    def _at(self, values: np.ndarray, threshold: float) -> float:
+    def _at(self, values: Array, threshold: float) -> float:
         above = int((self.scores >= threshold).sum())
         return float(values[above - 1]) if above else 0.0
 
@@ -158,7 +159,7 @@ def curve(matches: Sequence[Matches]) -> Curve:
     return Curve(scores[order], np.cumsum(right), np.cumsum(1 - right), faces, len(matches))
 
 
-def recall_of(matches: Sequence[Matches], groups: Sequence[np.ndarray], threshold: float) -> float:
+def recall_of(matches: Sequence[Matches], groups: Sequence[Array], threshold: float) -> float:
     """Return the share of the faces of a group that are found, NaN of none.
 
     :param groups: bool (N,) for each image, which of its labels belong to the group; those that

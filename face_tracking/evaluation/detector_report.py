@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.image_file import read_image
 from face_tracking.evaluation.detection_metrics import (
     Curve,
@@ -23,7 +25,7 @@ from face_tracking.evaluation.detection_metrics import (
 from face_tracking.evaluation.labeled_images import SUBSETS, LabeledImage, read_labels
 from face_tracking.faces import Detections
 
-Detect = Callable[[np.ndarray], Detections]
+Detect = Callable[[Array], Detections]
 """From an image, uint8 (H, W, 3) BGR, to its faces in its pixels."""
 
 MIN_SIDE = 12.0
@@ -81,7 +83,7 @@ def report(detect: Detect, frames: Detect, sets: Sets, threshold: float) -> dict
 
 
 Searched = list[tuple[LabeledImage, Detections]]
-Counts = Callable[[LabeledImage], np.ndarray]
+Counts = Callable[[LabeledImage], Array]
 """From an image to which of its labels are to be found, bool (N,)."""
 
 
@@ -89,11 +91,11 @@ def _search(detect: Detect, folder: Path | None) -> Searched:
     return [(row, detect(read_image(row.path))) for row in read_labels(folder)] if folder else []
 
 
-def _all(row: LabeledImage) -> np.ndarray:
+def _all(row: LabeledImage) -> Array:
     return np.ones(len(row.boxes), bool)
 
 
-def _large_enough(row: LabeledImage) -> np.ndarray:
+def _large_enough(row: LabeledImage) -> Array:
     return row.shorter_sides(REFERENCE_SIDE) >= MIN_SIDE
 
 
@@ -112,15 +114,13 @@ def _curve(searched: Searched, counts: Counts) -> Curve:
 def _wider_figures(searched: Searched, threshold: float) -> dict[str, float]:
     figures = {'WIDER AP': _curve(searched, _large_enough).average_precision}
     for index, name in enumerate(SUBSETS):
-        listed = _matches(
-            searched, lambda row, top=index: (row.subset >= 0) & (row.subset <= top), False
-        )
+        listed = _matches(searched, partial(_listed, top=index), False)
         figures[f'{name}'] = curve(listed).average_precision
     for low, high in HEIGHTS:
-        sized = _curve(searched, lambda row, low=low, high=high: _between(row, low, high))
+        sized = _curve(searched, partial(_between, low=low, high=high))
         figures[f'{low}-{high} px' if high < 1000 else f'from {low} px'] = sized.average_precision
     matches = _matches(searched, _large_in_image)
-    groups = {
+    groups: dict[str, Counts] = {
         'turned': lambda row: row.pose == 1,
         'occluded': lambda row: row.occlusion > 0,
         'blurred': lambda row: row.blur > 0,
@@ -132,12 +132,16 @@ def _wider_figures(searched: Searched, threshold: float) -> dict[str, float]:
     return figures
 
 
-def _between(row: LabeledImage, low: float, high: float) -> np.ndarray:
+def _listed(row: LabeledImage, top: int) -> Array:
+    return (row.subset >= 0) & (row.subset <= top)
+
+
+def _between(row: LabeledImage, low: float, high: float) -> Array:
     sides = row.shorter_sides(REFERENCE_SIDE)
     return (sides >= low) & (sides < high)
 
 
-def _large_in_image(row: LabeledImage) -> np.ndarray:
+def _large_in_image(row: LabeledImage) -> Array:
     return row.shorter_sides(max(row.width, row.height)) >= LARGE
 
 
@@ -165,7 +169,7 @@ def _robot_figures(
     }
 
 
-def as_frame(image: np.ndarray) -> tuple[np.ndarray, float]:
+def as_frame(image: Array) -> tuple[Array, float]:
     """Return an image scaled into a black frame of 640x480, top left, and by how much."""
     height, width = image.shape[:2]
     scale = min(FRAME[0] / width, FRAME[1] / height)

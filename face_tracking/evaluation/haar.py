@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 
@@ -36,7 +37,7 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(str(path))
         self._long_side = long_side
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def detect(self, image: Array) -> Detections:
         """Return the faces in ``image``, uint8 (H, W, 3) BGR, in its pixels.
 
         The scores are the sums of the last stage, squeezed into 0 to 1, so that they can be

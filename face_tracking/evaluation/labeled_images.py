@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.evaluation.detection_metrics import Labels
 
@@ -41,20 +43,20 @@ class LabeledImage:
     path: Path
     width: int
     height: int
-    boxes: np.ndarray
-    faces: np.ndarray
-    landmarks: np.ndarray
-    pose: np.ndarray
-    occlusion: np.ndarray
-    blur: np.ndarray
-    subset: np.ndarray
+    boxes: Array
+    faces: Array
+    landmarks: Array
+    pose: Array
+    occlusion: Array
+    blur: Array
+    subset: Array
 
-    def shorter_sides(self, long_side: float) -> np.ndarray:
+    def shorter_sides(self, long_side: float) -> Array:
         """Return the boxes' shorter sides with the image scaled to ``long_side``, in pixels."""
         scale = long_side / max(self.width, self.height)
         return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1, initial=np.inf) * scale
 
-    def labels(self, counts: np.ndarray) -> Labels:
+    def labels(self, counts: Array) -> Labels:
         """Return the labels of which those of the mask ``counts`` are to be found."""
         return Labels(self.boxes, self.faces & counts, self.landmarks)
 
@@ -79,7 +81,7 @@ def read_labels(folder: Path) -> list[LabeledImage]:
         ) from error
 
 
-def _read(folder: Path, row: dict) -> LabeledImage:
+def _read(folder: Path, row: dict[str, Any]) -> LabeledImage:
     faces = row['faces']
     boxes = np.array([face['box'] for face in faces], np.float32).reshape(-1, 4)
     if not np.isfinite(boxes).all():
@@ -87,6 +89,10 @@ def _read(folder: Path, row: dict) -> LabeledImage:
     boxes[:, 2:] += boxes[:, :2]
     points = [face.get('landmarks') or [np.nan] * 10 for face in faces]
     subsets = {name: index for index, name in enumerate(SUBSETS)}
+
+    def grades(name: str) -> Array:
+        return np.array([face.get(name, -1) for face in faces], np.int64)
+
     return LabeledImage(
         folder / row['file'],
         int(row['width']),
@@ -94,9 +100,8 @@ def _read(folder: Path, row: dict) -> LabeledImage:
         boxes,
         np.array([face.get('score', 1.0) >= FACE_SCORE for face in faces], bool),
         np.array(points, np.float32).reshape(-1, 5, 2),
-        *(
-            np.array([face.get(name, -1) for face in faces], np.int64)
-            for name in ('pose', 'occlusion', 'blur')
-        ),
+        grades('pose'),
+        grades('occlusion'),
+        grades('blur'),
         np.array([subsets.get(face.get('subset'), -1) for face in faces], np.int64),
     )

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from face_tracking.backoff import Retry
@@ -18,6 +19,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
@@ -93,6 +95,8 @@ class CameraNode(FaceNode[CameraParameters]):
         self._compressed = self.publisher('camera/image_raw/compressed')
         self._infos = self.publisher('camera/camera_info')
         self._model: CameraModel | None = None
+        self._committed: CameraModel | None = None
+        CalibrationService(self, self._calibration_file, self._use_calibration)
         self._calibration = Retry()
         self._failure = ''
         self._sequence = -1
@@ -120,6 +124,7 @@ class CameraNode(FaceNode[CameraParameters]):
     def apply(self, changed: set[str]) -> None:
         """Open the camera again if its parameters have changed."""
         if changed & (_OF_THE_MODEL | _OF_THE_SOURCE):
+            self._committed = None
             self._calibration.request()
         if changed & _OF_THE_SOURCE:
             self._replace_camera()
@@ -272,12 +277,25 @@ class CameraNode(FaceNode[CameraParameters]):
         for hook in self.on_camera_model:
             hook(model)
 
+    def _calibration_file(self) -> Path:
+        return calibration_file(self.parameters.camera_info_url, self.parameters.camera)
+
+    def _use_calibration(self, model: CameraModel) -> None:
+        self._committed = model
+        self._calibration.request()
+
     def _read_model(self, width: int, height: int) -> CameraModel:
         """Read the calibration; the field of view serves until that succeeds."""
         self._calibration.begin()  # before the parameters are read, which may change meanwhile
         url, fov = self.parameters.camera_info_url, self.parameters.horizontal_fov
         try:
-            model = CameraModel.from_yaml(url) if url else CameraModel.from_fov(width, height, fov)
+            kept = self._calibration_file()
+            if self._committed is not None:
+                model = self._committed
+            elif url or kept.is_file():
+                model = CameraModel.from_yaml(url or kept)
+            else:
+                model = CameraModel.from_fov(width, height, fov)
         except UserError as error:
             if self._calibration.failed(error):
                 self.get_logger().error(f'{error}; horizontal_fov is used meanwhile')

@@ -242,8 +242,8 @@ class TrackTable:
             displaced = self.status_at(stamp, options).displaced[absent]
             new, old = assign(distance, (distance < threshold) & (near | displaced))
             self._take_over(due[new], absent[old])
-            unsure = ~(distance >= _SIMILAR * threshold) | ~self._reliable(due)[:, None]
-            doubtful = (unsure & near & ~displaced).any(axis=1)
+            different = distance >= _SIMILAR * threshold  # False where not known
+            doubtful = (~different & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))

@@ -37,7 +37,9 @@ from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-_HISTORY_SECONDS, _IMAGE_SECONDS = 3.0, 1.5
+HISTORY_SECONDS = 3.0
+"""Seconds by which detections may be late."""
+_IMAGE_SECONDS = 1.5
 _MIN_SIDE = 2.0  # pixels of a box
 _MAX_SIDE = 2.0  # image sizes
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
@@ -80,7 +82,6 @@ class FaceTracker:
         (all the rest) and ``total``.
     :ivar refused: number of boxes that cannot be those of faces.
     :ivar too_late: number of rounds of detection that arrived after their image was forgotten.
-    :ivar lateness: seconds by which the last of these was behind the newest image.
     """
 
     def __init__(
@@ -89,11 +90,10 @@ class FaceTracker:
         self.timings: dict[str, float] = {}
         self.refused = 0
         self.too_late = 0
-        self.lateness = 0.0
         self._options = options or TrackerOptions()
         self._cues = CueSet(cues)
         self._table = TrackTable(self._cues)
-        self._history = StateHistory(_HISTORY_SECONDS, _IMAGE_SECONDS)
+        self._history = StateHistory(HISTORY_SECONDS, _IMAGE_SECONDS)
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
         self._timing = RoundTiming()
@@ -212,7 +212,6 @@ class FaceTracker:
                 self._queue.append(detections)
             elif index is None:
                 self.too_late += 1
-                self.lateness = (newest - detections.stamp) / SECOND
             else:
                 self._timing.add(detections.stamp, newest)
                 self._table.patience = self._timing.patience

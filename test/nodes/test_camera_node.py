@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.srv import SetCameraInfo
 
 from face_tracking.camera import factory
 from face_tracking.camera.base import CameraLostError, CameraSource
+from face_tracking.camera_model import CameraModel
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.images import from_image, from_time
 
@@ -221,3 +223,20 @@ def test_frame_id_gets_the_prefix(probe, make, album):
     make(CameraNode, camera=str(album), frame_prefix='robot1/', width=0, height=0)
     probe.until(lambda: probe.heard['camera/image_raw'])
     assert probe.heard['camera/image_raw'][0].header.frame_id == 'robot1/camera_optical_frame'
+
+
+def test_committed_calibration_is_used_and_kept(probe, make, album, tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_HOME', str(tmp_path))
+    probe.hear(CameraInfo, 'camera/camera_info')
+    make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
+    info = probe.until(lambda: probe.heard['camera/camera_info'])[0]
+    info.k[0] = info.k[4] = 321.0
+    answer = probe.call(SetCameraInfo, '/camera_node/set_camera_info', camera_info=info)
+    assert answer.success, answer.status_message
+    probe.until(lambda: probe.heard['camera/camera_info'][-1].k[0] == 321.0)
+    (written,) = (tmp_path / 'camera_info').glob('*.yaml')
+    assert CameraModel.from_yaml(written).fx == 321.0
+    info.k[0] = float('nan')
+    answer = probe.call(SetCameraInfo, '/camera_node/set_camera_info', camera_info=info)
+    assert not answer.success
+    assert CameraModel.from_yaml(written).fx == 321.0

@@ -13,12 +13,13 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.images import to_header
-from face_tracking.nodes.markers import positions, to_markers
+from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import (
     detections_from_message,
     detections_to_message,
     tracks_to_message,
 )
+from face_tracking.spatial.face_positions import positions_by_height
 
 HEADER = to_header(5_000_000_007, 'optical')
 BOXES = np.array([[10, 20, 40, 80], [100, 0, 130.5, 20]], np.float32)
@@ -151,7 +152,7 @@ def test_a_face_is_placed_where_it_is(place):
     camera, height = CameraModel.from_fov(640, 480, 1.2), 0.2
     half = np.array([0.08, height / 2, 0])
     corners = camera.project(np.array([place - half, place + half]))
-    found = positions(corners.reshape(1, 4), camera, height)[0]
+    found = positions_by_height(corners.reshape(1, 4), camera, height)[0]
     assert np.linalg.norm(found - place) < 0.04 * np.linalg.norm(place)
 
 

@@ -120,7 +120,10 @@ def own_file(model_sha256: str) -> Path:
 def find_calibration(
     model: Path, model_sha256: str, precision: str = 'int8'
 ) -> CalibrationFile | None:
-    """Return a model's calibration: the user's own, else the one beside the model.
+    """Return a model's calibration: the user's own, the one beside the model, or the package's.
+
+    The package ships calibrations of detectors that others publish, and that are fetched to a
+    folder of the user's.
 
     :param model: path of the ONNX file.
     :param precision: the requested one; with ``auto`` a calibration of other weights is ignored
@@ -133,6 +136,7 @@ def find_calibration(
             own_file(model_sha256),
             model.with_name(model.stem + SUFFIX),
             model.with_name(stem + SUFFIX),
+            files.share_dir() / 'models' / (model.stem + SUFFIX),
         ]
     ):
         if not path.is_file():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.compiled_form import (
     CellGeometry,
     CellMath,
@@ -43,7 +44,7 @@ class AnchorFree:
     def __init__(self, width: int, height: int, strides: Sequence[int]):
         self._places = [grid(width, height, stride) for stride in strides]
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         # The quality is at most 1, so the squared threshold bounds the first factor alone.
         bound = score_threshold**2

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE, LEAST_LOGIT, CompiledForm
 from face_tracking.errors import UserError
 
@@ -28,12 +29,12 @@ class Candidates(NamedTuple):
     NaN where the network has none.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    landmarks: np.ndarray
+    boxes: Array
+    scores: Array
+    landmarks: Array
 
 
-Decoder = Callable[[Sequence[np.ndarray], float], Candidates]
+Decoder = Callable[[Sequence[Array], float], Candidates]
 """Takes a network's outputs and the least score, returns all candidates that reach it."""
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -75,18 +76,18 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def grid(width: int, height: int, stride: int) -> np.ndarray:
+def grid(width: int, height: int, stride: int) -> Array:
     """Return column, row and stride of a grid's cells, float32 (3, cells), row-major."""
     rows, columns = np.indices((math.ceil(height / stride), math.ceil(width / stride)))
     return np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)]).astype(np.float32)
 
 
-def joined(found: list[np.ndarray]) -> np.ndarray:
+def joined(found: list[Array]) -> Array:
     """Put together what was found at each stride; most often there is just one."""
     return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
-def placed(cells: np.ndarray, places: np.ndarray, bound: float, from_box: bool) -> Candidates:
+def placed(cells: Array, places: Array, bound: float, from_box: bool) -> Candidates:
     """Turn cells' numbers into candidates, in place.
 
     :param cells: float32 (15, n): squared score, dx, dy, log w, log h, five landmarks x, y.
@@ -114,7 +115,7 @@ def placed(cells: np.ndarray, places: np.ndarray, bound: float, from_box: bool) 
     return Candidates(cells[1:5].T, cells[0], points.transpose(2, 0, 1))
 
 
-def priors(width: int, height: int, stride: int, sides: Sequence[float]) -> np.ndarray:
+def priors(width: int, height: int, stride: int, sides: Sequence[float]) -> Array:
     """Return priors [cx, cy, w, h], float32 (cells * sides, 4), in pixels, row-major."""
     rows, columns, which = np.indices(
         (math.ceil(height / stride), math.ceil(width / stride), len(sides))
@@ -148,9 +149,7 @@ def cells(width: int, height: int, stride: int) -> int:
     return math.ceil(width / stride) * math.ceil(height / stride)
 
 
-def prior_boxes(
-    priors: np.ndarray, offsets: np.ndarray, variances: tuple[float, float]
-) -> np.ndarray:
+def prior_boxes(priors: Array, offsets: Array, variances: tuple[float, float]) -> Array:
     """Return boxes, float32 (N, 4), of priors (N, 4) and a network's offsets (N, 4).
 
     Center and size after Liu et al., "SSD: Single Shot MultiBox Detector", 2016.

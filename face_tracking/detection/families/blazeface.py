@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -49,7 +50,7 @@ class BlazeFace:
             axis=1,
         ).T.astype(np.float32)
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         logits = np.clip(outputs[1][0, :, 0], -LARGEST_LOGIT, LARGEST_LOGIT)
         require_rows('blazeface', len(logits), len(self._anchors))

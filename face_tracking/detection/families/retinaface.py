@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -48,7 +49,7 @@ class RetinaFace:
         )
         self._variances = center_variance, size_variance
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         offsets, scores, points = outputs[0][0], outputs[1][0, :, 1], outputs[2][0]
         require_rows('retinaface', len(scores), len(self._priors))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -48,7 +49,7 @@ class Scrfd:
         ]
         self._landmarks = landmarks
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         levels = len(self._levels)
         found = []
@@ -65,7 +66,7 @@ class Scrfd:
         return Candidates(*(np.concatenate(values) for values in zip(*found, strict=True)))
 
 
-def _placed(places, scores, distances, points) -> Candidates:
+def _placed(places: Array, scores: Array, distances: Array, points: Array | None) -> Candidates:
     strides = places[:, 2:]
     anchors = places[:, :2] * strides
     boxes = np.concatenate(

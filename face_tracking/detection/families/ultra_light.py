@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -44,7 +45,7 @@ class UltraLight:
         )
         self._variances = center_variance, size_variance
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
         scores, offsets = outputs[0][0, :, 1], outputs[1][0]
         require_rows('ultra_light', len(scores), len(self._priors))

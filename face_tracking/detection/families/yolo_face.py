@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families.base import (
     Candidates,
     Family,
@@ -32,7 +33,7 @@ class YoloFace:
     def __init__(self, width: int, height: int, strides: Sequence[int] = STRIDES):
         self._count = sum(cells(width, height, stride) for stride in strides)
 
-    def __call__(self, outputs: Sequence[np.ndarray], score_threshold: float) -> Candidates:
+    def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's output that reach the score."""
         table = outputs[0][0]
         require_rows('yolo_face', table.shape[1], self._count)

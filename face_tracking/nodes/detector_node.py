@@ -107,6 +107,10 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._loading.request()
         self._worker.submit(None)
 
+    def deactivate(self) -> None:
+        """Drop the image that waits."""
+        self._worker.clear()
+
     def cleanup(self) -> None:
         """Have the worker release the model."""
         self._model_wanted = False
@@ -200,6 +204,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
         detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
+        if not self.active:
+            return  # paused while it was detecting
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)

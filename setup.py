@@ -32,7 +32,7 @@ setup(
     package_data={
         PACKAGE: ['py.typed'],
         f'{PACKAGE}.web': ['static/*'],
-        f'{PACKAGE}.compiler': ['tuned/*.json'],
+        f'{PACKAGE}.compiler': ['tuned/*.json', 'tuning/*.c'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),

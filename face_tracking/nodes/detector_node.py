@@ -46,7 +46,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
         1.0,
     )
     detect_interval: int = option(
-        5,
+        2,
         'Detect in every Nth image; 0 = as often as the scene needs and cpu_budget allows',
         0,
         1000,
@@ -76,6 +76,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._candidates = self.publisher('faces/detections_low_confidence')
         self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
+        self._model_at_start = self.parameters.model
         self._loading = Retry()
         self._model_wanted = False
         self._received = 0
@@ -130,6 +131,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def close(self) -> bool:
         """Stop the worker and give back what the engine holds."""
+        from face_tracking.compiler.driver import stop_compilers
+
+        stop_compilers()
         if not self._worker.close():
             return False
         self._release()
@@ -258,6 +262,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
             values.threads,
             values.device,
             values.precision,
+            # A peer on the network may set the parameter to a folder that it can write to.
+            trusted_folder=values.model == self._model_at_start,
             vote_iou_threshold=values.vote_iou_threshold,
         )
 

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector node: faces found by a real model, and what it outlives."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.detection.model import find_model
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
+from face_tracking.nodes import detector_node
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.messages import (
@@ -241,3 +245,22 @@ def test_a_value_out_of_range_is_refused(probe, detector, name, value):
     detector()
     (result,) = probe.set('detector_node', **{name: value})
     assert not result.successful and name in result.reason
+
+
+def test_libraries_beside_a_model_are_loaded_only_if_it_was_named_at_start(
+    probe, detector, tmp_path, monkeypatch
+):
+    trusted = []
+
+    def create(model, *arguments, trusted_folder, **options):
+        trusted.append((model, trusted_folder))
+        return plain(model, *arguments, trusted_folder=trusted_folder, **options)
+
+    plain = detector_node.create_detector
+    monkeypatch.setattr(detector_node, 'create_detector', create)
+    model = str(shutil.copy(find_model('face_tracking_160x120'), tmp_path / 'other.onnx'))
+    detector(subscribe=False, runtime='onnxruntime', allow_remote_sources=True)
+    probe.until(lambda: trusted)
+    assert probe.set('detector_node', model=model)[0].successful
+    probe.until(lambda: trusted[-1][0] == model)
+    assert trusted[0][1] is True and trusted[-1] == (model, False)

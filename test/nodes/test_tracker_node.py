@@ -191,7 +191,9 @@ def test_the_annotated_image_is_drawn_only_for_subscribers(
 
     drawn = []
     monkeypatch.setattr(
-        module, 'annotate', lambda *args, real=module.annotate: drawn.append(1) or real(*args)
+        module,
+        'annotate',
+        lambda *args, real=module.annotate, **named: drawn.append(1) or real(*args, **named),
     )
     tracker()
     feed(lambda: newest(probe).detections)

@@ -61,7 +61,7 @@ _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_thres
 
 
 class DetectorNode(FaceNode[DetectorParameters]):
-    """Finds faces in a thread of its own; an image that comes while it is busy replaces the last.
+    """Finds faces in a thread of its own; a newer image replaces the one that waits.
 
     :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
     :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,
@@ -106,6 +106,10 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._model_wanted = True
         self._loading.request()
         self._worker.submit(None)
+
+    def deactivate(self) -> None:
+        """Drop the image that waits."""
+        self._worker.clear()
 
     def cleanup(self) -> None:
         """Have the worker release the model."""
@@ -163,7 +167,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.submit(frame)
 
     def _count_and_test(self) -> bool:
-        """Count an image that has come; return whether its number is one to look at."""
+        """Count a received image; return whether detection is due by its number."""
         interval = self.parameters.detect_interval
         self._received += 1
         if self.load_level >= LoadLevel.HALF_DETECTIONS:
@@ -171,7 +175,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
-        """Return whether the scene needs a look, where that decides."""
+        """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
             frame, frame.stamp, self._followed
         )
@@ -203,6 +207,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
         detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
+        if not self.active:
+            return  # paused while it was detecting
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)

@@ -21,6 +21,7 @@ LAUNCH_FILES = {
     'camera_ros': ('detector_node', 'tracker_node'),
     'pan_tilt': (*_PIPELINE, 'pan_tilt_node'),
     'simulation': (*_PIPELINE, 'pan_tilt_node'),
+    'offboard': (*_PIPELINE, 'pan_tilt_node', 'recognizer_node'),
     'all_nodes': tuple(NODES),
 }
 """The nodes of each launch file that a policy exists for."""

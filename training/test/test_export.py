@@ -151,7 +151,7 @@ def test_the_commands_write_each_form(made_folder, tmp_path, capsys, monkeypatch
 
 
 def test_the_comparison_is_a_table(made_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr('training.compare.CALIBRATION_PICTURES', 4)
+    monkeypatch.setattr('training.compare.CALIBRATION_IMAGES', 4)
     table = compare(
         compare_parser().parse_args(
             ['--data', str(made_folder), '--size', '96x64', '--images', '3', '--rounds', '3']

@@ -81,7 +81,12 @@ def run(args: argparse.Namespace) -> int:
     """Track to the end of the source or until interrupted, then write and print the results."""
     from face_tracking.camera.base import CaptureOptions
     from face_tracking.camera.factory import open_camera
+    from face_tracking.cli.output import check_outputs
 
+    check_outputs(
+        [('--mot', args.mot), ('--json', args.json), ('--video', args.video)],
+        [args.source.removeprefix('file://').removeprefix('file:')],
+    )
     width, height = args.size or (0, 0)
     capture = CaptureOptions(
         width=width, height=height, frame_rate=args.rate, realtime=args.realtime

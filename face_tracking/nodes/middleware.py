@@ -15,7 +15,7 @@ _FILES_IT_FINDS = ('DEFAULT_FASTRTPSPROFILES.xml', 'DEFAULT_FASTDDSPROFILES.xml'
 
 
 def configure_shared_memory() -> None:
-    """Make Fast DDS use ``config/fastdds.xml``, unless somebody has configured it already.
+    """Make Fast DDS use ``config/fastdds.xml``, unless it is configured already.
 
     To be called before rclpy is; other middlewares take no notice.
     """

@@ -83,7 +83,10 @@ def estimate_head_pose(landmarks: Array, camera: CameraModel) -> HeadPose | None
     size = float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
     if size < 1e-6:
         return None
-    solution = _solve(points)
+    try:
+        solution = _solve(points)
+    except cv2.error:  # points on a line or on one another
+        return None
     if solution is None:
         return None
     relative, position, error = solution

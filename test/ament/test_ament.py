@@ -38,7 +38,7 @@ def test_flake8(tmp_path):
 
 @pytest.mark.pep257
 def test_pep257():
-    conventions = 'D100 D103 D104 D105 D107 D203 D212 D213 D401 D402 D404 D413'.split()
+    conventions = [f'D{n}' for n in (100, 103, 104, 105, 107, 203, 212, 213, 401, 402, 404, 413)]
     argv = [str(ROOT / 'face_tracking'), '--ignore', *conventions]
     assert linter('ament_pep257')(argv=argv) == 0
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from hri_msgs.msg import (
@@ -87,7 +89,10 @@ def aligned(image: ImageArray, landmarks: Array) -> ImageArray | None:
     if not np.isfinite(landmarks).all():
         return None
     target = (_ALIGNED * CROP_SIZE).astype(np.float32)
-    matrix, _ = cv2.estimateAffinePartial2D(landmarks.astype(np.float32), target, method=cv2.LMEDS)
-    if matrix is None:
+    found: Any = cv2.estimateAffinePartial2D(
+        landmarks.astype(np.float32), target, method=cv2.LMEDS
+    )
+    matrix = found[0]
+    if matrix is None:  # the points do not determine one
         return None
     return np.asarray(cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE)), np.uint8)

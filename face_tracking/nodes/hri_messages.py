@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faces as the messages of REP 155 (``hri_msgs``); imported only where that package is installed."""
+"""Faces as the messages of REP 155; imported only where ``hri_msgs`` is installed."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'face_tracking'
-SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks')
+SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks', 'policies', 'packaging')
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:

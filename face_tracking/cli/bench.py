@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
     )
+    parser.add_argument(
+        '--only', metavar='WORD', help='instructions: only engines whose name contains this'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument(
         '--plot', type=Path, metavar='FILE', help='engines, pipeline: draw the table'
@@ -83,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     """Run the script that measures it, in a process of its own."""
     command = [_python(args.what), '-m', f'benchmarks.{MODULES[args.what]}']
-    for name in ('input_size', 'threads', 'rounds', 'json', 'plot'):
+    for name in ('input_size', 'threads', 'rounds', 'only', 'json', 'plot'):
         value = getattr(args, name)
         if value is not None:
             command += [f'--{name.replace("_", "-")}', str(value)]

@@ -98,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
 def _python(what: str) -> str:
     """Return the interpreter for a benchmark: for the engines, that which has all of them."""
     prepared = files.share_dir() / '.venv-training'
-    if what == 'engines' and (prepared / PREPARED).is_file():
+    if what in ('engines', 'instructions') and (prepared / PREPARED).is_file():
         return str(prepared / 'bin' / 'python')
     return sys.executable

@@ -46,7 +46,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
         1.0,
     )
     detect_interval: int = option(
-        5,
+        2,
         'Detect in every Nth image; 0 = as often as the scene needs and cpu_budget allows',
         0,
         1000,
@@ -61,7 +61,7 @@ _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_thres
 
 
 class DetectorNode(FaceNode[DetectorParameters]):
-    """Finds faces in a thread of its own; an image that comes while it is busy replaces the last.
+    """Finds faces in a thread of its own; a newer image replaces the one that waits.
 
     :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
     :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,
@@ -75,6 +75,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._candidates = self.publisher('faces/detections_low_confidence')
         self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
+        self._model_at_start = self.parameters.model
         self._loading = Retry()
         self._model_wanted = False
         self._received = 0
@@ -106,6 +107,10 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._loading.request()
         self._worker.submit(None)
 
+    def deactivate(self) -> None:
+        """Drop the image that waits."""
+        self._worker.clear()
+
     def cleanup(self) -> None:
         """Have the worker release the model."""
         self._model_wanted = False
@@ -125,6 +130,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def close(self) -> bool:
         """Stop the worker and give back what the engine holds."""
+        from face_tracking.compiler.driver import stop_compilers
+
+        stop_compilers()
         if not self._worker.close():
             return False
         self._release()
@@ -159,7 +167,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.submit(frame)
 
     def _count_and_test(self) -> bool:
-        """Count an image that has come; return whether its number is one to look at."""
+        """Count a received image; return whether detection is due by its number."""
         interval = self.parameters.detect_interval
         self._received += 1
         if self.load_level >= LoadLevel.HALF_DETECTIONS:
@@ -167,7 +175,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
-        """Return whether the scene needs a look, where that decides."""
+        """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
             frame, frame.stamp, self._followed
         )
@@ -199,6 +207,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
         detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
+        if not self.active:
+            return  # paused while it was detecting
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)
@@ -251,6 +261,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
             values.threads,
             values.device,
             values.precision,
+            # A peer on the network may set the parameter to a folder that it can write to.
+            trusted_folder=values.model == self._model_at_start,
             vote_iou_threshold=values.vote_iou_threshold,
         )
 

@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from face_tracking.arrays import FloatArray
+from face_tracking.arrays import FloatArray as Floats
 from face_tracking.recognition.alignment import align_face
 from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
 from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
@@ -47,7 +47,7 @@ def embedding_cue(
     cosines = (0.0, embedder.threshold, 1.0)
     distances = (1.0, _AT_THRESHOLD, 0.0)
 
-    def describe(image: FloatArray, box: FloatArray, landmarks: FloatArray) -> FloatArray | None:
+    def describe(image: Floats, box: Floats, landmarks: Floats) -> Floats | None:
         if not np.isfinite(landmarks).all():
             found = refiner.find(np.asarray(image, np.uint8), box)
             if found is None:
@@ -60,9 +60,9 @@ def embedding_cue(
         seen = assess_face(crop, landmarks, box, 1.0, image.shape, options)
         return embedder.embed(crop) if seen.good else None
 
-    def extract(pyramid: ImagePyramid, boxes: FloatArray, landmarks: FloatArray) -> FloatArray:
+    def extract(pyramid: ImagePyramid, boxes: Floats, landmarks: Floats) -> Floats:
         descriptors = np.full((len(boxes), _SIZE), np.nan, np.float32)
-        image = cast('FloatArray | None', pyramid.image)  # None once it was released
+        image = cast('Floats | None', pyramid.image)  # None once it was released
         if image is None:
             return descriptors
         for row in range(len(boxes)):
@@ -71,11 +71,11 @@ def embedding_cue(
                 descriptors[row] = found
         return descriptors
 
-    def distance(first: FloatArray, second: FloatArray) -> FloatArray:
+    def distance(first: Floats, second: Floats) -> Floats:
         cosine = (first * second).sum(axis=1)
         return np.interp(cosine, cosines, distances).astype(np.float32)
 
-    def update(old: FloatArray, new: FloatArray, share: FloatArray) -> FloatArray:
+    def update(old: Floats, new: Floats, share: Floats) -> Floats:
         mean = old + share * (new - old)
         return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'face_tracking'
-SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks')
+SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks', 'policies', 'packaging')
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:
@@ -32,7 +32,7 @@ setup(
     package_data={
         PACKAGE: ['py.typed'],
         f'{PACKAGE}.web': ['static/*'],
-        f'{PACKAGE}.compiler': ['tuned/*.json'],
+        f'{PACKAGE}.compiler': ['tuned/*.json', 'tuning/*.c'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),

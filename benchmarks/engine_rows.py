@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines that `benchmarks.engines` compares, each with the fastest conversion of the image."""
+"""The engines that `benchmarks.engines` compares, each with the fastest image conversion."""
 
 from __future__ import annotations
 

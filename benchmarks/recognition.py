@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an embedding costs: milliseconds on one thread here, instructions on an emulated Cortex-A76.
+"""What an embedding costs: milliseconds on one thread, instructions on an emulated Cortex-A76.
 
     python -m benchmarks.recognition                        # the bundled network
     python -m benchmarks.recognition --model sface --a76    # SFace, in the emulator as well

@@ -20,7 +20,7 @@ from face_tracking.visualization import annotate
 
 TILE = 200
 SHEET_COLUMNS = 10
-SHEET_PICTURES = 80
+SHEET_IMAGES = 80
 
 
 def curves(table: Path, out: Path):
@@ -65,7 +65,7 @@ def curves(table: Path, out: Path):
 
 def sheet(samples, found, out: Path, threshold: float):
     """Draw up to 80 images, evenly chosen, with the faces found in them."""
-    chosen = np.unique(np.linspace(0, len(samples) - 1, SHEET_PICTURES).astype(int))
+    chosen = np.unique(np.linspace(0, len(samples) - 1, SHEET_IMAGES).astype(int))
     tiles = []
     for k in chosen if samples else []:
         image = samples[k].levels[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera node: images from any source, published and handed over by reference."""
+"""The camera node: images from any source, published and passed by reference."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class CameraParameters(CaptureSettings, JpegOptions):
 
     camera: str = option(
         'v4l2:///dev/video0',
-        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, '
-        'picamera2, file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
+        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, picamera2, '
+        'file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
         'virtual or virtual:SCENE',
         source=True,
     )
@@ -140,7 +140,7 @@ class CameraNode(FaceNode[CameraParameters]):
         return not self._thread.is_alive()
 
     def report(self, report: Report) -> None:
-        """Say whether images come, how many, and from where."""
+        """Report whether images are received, how many, and from where."""
         rate, values = self.meter.take()
         camera = self._camera
         report.values.update(
@@ -216,7 +216,7 @@ class CameraNode(FaceNode[CameraParameters]):
                 started = time.perf_counter()
                 frame = self._read(camera)
                 if frame is not None:
-                    self._hand_on(frame, 1e3 * (time.perf_counter() - started))
+                    self._publish_frame(frame, 1e3 * (time.perf_counter() - started))
                     problem = self._log_recovery(problem)
                     continue
             except Exception as error:  # a driver's own: the node outlives it
@@ -255,18 +255,18 @@ class CameraNode(FaceNode[CameraParameters]):
         for hook in self.on_end:
             hook()
 
-    def _hand_on(self, frame: Frame, waited: float) -> None:
+    def _publish_frame(self, frame: Frame, waited: float) -> None:
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
             self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
         if self.load_level >= LoadLevel.HALF_IMAGES and frame.sequence % 2:
             return
         self._refresh_camera_model(frame)
-        handed = time.perf_counter()
+        published = time.perf_counter()
         for hook in self.on_frame:
             hook(frame)
         self._publish(frame)
-        self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - handed)})
+        self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - published)})
 
     def _refresh_camera_model(self, frame: Frame) -> None:
         model = self._model

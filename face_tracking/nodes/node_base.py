@@ -517,10 +517,10 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
             report.say(
                 WARN, f'{self._shedder.reason}: load is shed ({DESCRIPTIONS[self.load_level]})'
             )
-        if self.get_clock().ros_time_is_active and not self._simulated_time_advances():
+        if self.get_parameter('use_sim_time').value and not self._simulated_time_advances():
             report.say(
                 WARN,
-                'the simulated time does not advance: publish /clock, or set use_sim_time to false',
+                'simulated time does not advance: publish /clock, or set use_sim_time to false',
             )
         if self._last_failure:
             report.say(ERROR, f'failed within the last second: {self._last_failure}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, detector and tracker in one process: an image is handed on by reference.
+"""Camera, detector and tracker in one process: an image is passed by reference.
 
 Switches in front of the ROS arguments choose the nodes:
 

@@ -28,6 +28,7 @@ LAUNCH_FILES = {
     'camera_ros': (*_PIPELINE[1:], *_ADDED),
     'pan_tilt': (*_PIPELINE, 'pan_tilt_node', *_ADDED),
     'simulation': (*_PIPELINE, 'pan_tilt_node', *_ADDED),
+    'offboard': (*_PIPELINE, 'pan_tilt_node', 'recognizer_node'),
     'all_nodes': tuple(NODES),
 }
 """The nodes of each launch file that a policy exists for."""

@@ -70,7 +70,7 @@ _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
 class TrackerNode(FaceNode[TrackerParameters]):
-    """Tracks in a thread of its own, every image in order; detections join when they come.
+    """Tracks in a thread of its own, every image in order; late detections are fused.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
         :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from

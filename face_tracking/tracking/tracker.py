@@ -46,6 +46,7 @@ _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never receive
 _USUAL_INTERVAL = SECOND // 30
 _LONGEST_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
 _OCCLUSION_INTERVAL = SECOND // 8
+_UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that may be occluded
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
 _QUEUE = 16  # rounds of detection
 
@@ -185,6 +186,8 @@ class FaceTracker:
         keys = self._table.keys[status.propagated]
         with self._timed('motion'):
             pyramid = None if image is None else ImagePyramid(image)
+            if pyramid is not None and self._is_occlusion_check_due(stamp):
+                pyramid.expect_color()
             if pyramid is None or before is None or before.pyramid is None:
                 flow = Flow.unknown(len(keys), hint)
             else:
@@ -375,17 +378,23 @@ class FaceTracker:
             )
         return descriptors
 
+    def _is_occlusion_check_due(self, stamp: int) -> bool:
+        """Return whether some track was neither confirmed nor checked for a while."""
+        if (
+            not self._options.appearance
+            or abs(stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
+        ):
+            return False
+        return bool((self._table.updated <= stamp - _UNCONFIRMED).any())
+
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
         newest, table = self._history.newest, self._table
-        if (
-            newest.pyramid is None
-            or not self._options.appearance
-            or abs(newest.stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
-        ):
+        if newest.pyramid is None or not self._is_occlusion_check_due(newest.stamp):
             return
         lost = table.status_at(newest.stamp, self._options).lost
-        rows = np.flatnonzero((table.updated < newest.stamp) & table.known & ~lost)
+        unconfirmed = table.updated <= newest.stamp - _UNCONFIRMED
+        rows = np.flatnonzero(unconfirmed & table.known & ~lost)
         if not len(rows):
             return
         self._last_occlusion_check = newest.stamp

@@ -365,7 +365,14 @@ def test_offboard_splits_the_nodes_between_robot_and_pc():
     assert set(robot[0].arguments) == {'--pan-tilt', '--no-detector'}
     (pc,) = plan('offboard', side='pc', model='yunet')
     assert pc.executable == 'detector_node'
-    assert dict(pc.parameters) == {'image_transport': 'compressed', 'model': 'yunet'}
+    assert dict(pc.parameters) == {
+        'model': 'yunet',
+        'image_transport': 'compressed',
+        'detect_interval': 1,
+        'qos_overrides./camera/image_raw/compressed.subscription.reliability': 'reliable',
+    }
+    (pc,) = plan('offboard', side='pc', namespace='robot')
+    assert any(name.startswith('qos_overrides./robot/camera/') for name in pc.parameters)
     assert set(names(plan('offboard', head='no', composed='no'))) == {
         'camera_node',
         'tracker_node',
@@ -386,4 +393,5 @@ def test_planned_parameters_exist(composed):
                 continue
             nodes = NODES if process.executable == 'pipeline' else (process.executable,)
             declared = {row.name for node in nodes for row in node_parameters(node)}
-            assert set(process.parameters) <= declared | {'use_sim_time'}
+            given_names = {n for n in process.parameters if not n.startswith('qos_overrides.')}
+            assert given_names <= declared | {'use_sim_time'}

@@ -41,7 +41,7 @@ def test_detections_survive():
     assert found.scores == pytest.approx([0.9, 0.5]) and found.stamp == 5_000_000_007
 
 
-def test_a_box_is_told_by_center_and_size():
+def test_a_box_is_its_center_and_size():
     message = detections_to_message(detections(), HEADER)
     face = message.detections[0]
     place = face.bbox.center.position
@@ -50,7 +50,7 @@ def test_a_box_is_told_by_center_and_size():
     assert face.header == HEADER == message.header and face.id == ''
 
 
-def test_tracks_bear_their_ids():
+def test_tracks_have_their_ids():
     tracks = Tracks(1, np.array([3, 12345678901]), BOXES, np.array([0.9, 0.5], np.float32))
     message = tracks_to_message(tracks, HEADER)
     assert [face.id for face in message.detections] == ['3', '12345678901']
@@ -107,7 +107,7 @@ def test_an_unusable_box_is_left_out_and_counted(what):
     assert useless.total() == 1 and (found.boxes == BOXES[1:]).all()
 
 
-def test_the_best_comes_first():
+def test_the_best_detection_is_first():
     found, _ = detections_from_message(detections_to_message(detections()[::-1], HEADER))
     assert (found.boxes == BOXES).all() and found.scores[0] > found.scores[1]
 
@@ -156,7 +156,7 @@ def test_a_face_is_placed_where_it_is(place):
     assert np.linalg.norm(found - place) < 0.04 * np.linalg.norm(place)
 
 
-def test_markers_replace_those_of_before():
+def test_markers_replace_the_previous_ones():
     tracks = Tracks(1, np.array([4, 9]), BOXES, np.ones(2, np.float32))
     message = to_markers(tracks, CameraModel.from_fov(640, 480, 1.2), HEADER, 0.2)
     first, *others = message.markers

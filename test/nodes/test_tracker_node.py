@@ -173,7 +173,7 @@ def test_weak_detections_keep_a_track_for_a_bounded_time_but_spawn_none(probe, t
     assert not newest(probe).detections
 
 
-def test_a_pause_frees_the_subscriptions(probe, tracker, feed):
+def test_a_paused_node_has_no_subscriptions(probe, tracker, feed):
     node = tracker()
     feed(lambda: newest(probe).detections)
     assert probe.enable('tracker_node', False).message == 'paused'
@@ -184,14 +184,16 @@ def test_a_pause_frees_the_subscriptions(probe, tracker, feed):
     feed(lambda: newest(probe).detections)
 
 
-def test_the_annotated_image_is_drawn_when_somebody_looks(
+def test_the_annotated_image_is_drawn_only_for_subscribers(
     probe, tracker, feed, portrait, monkeypatch
 ):
     import face_tracking.nodes.tracker_node as module
 
     drawn = []
     monkeypatch.setattr(
-        module, 'annotate', lambda *args, real=module.annotate: drawn.append(1) or real(*args)
+        module,
+        'annotate',
+        lambda *args, real=module.annotate, **named: drawn.append(1) or real(*args, **named),
     )
     tracker()
     feed(lambda: newest(probe).detections)
@@ -206,7 +208,7 @@ def test_the_annotated_image_is_drawn_when_somebody_looks(
     assert probe.set('tracker_node', annotate=False)[0].successful
 
 
-def test_markers_stand_where_the_face_is(probe, tracker, feed):
+def test_markers_are_at_the_position_of_the_face(probe, tracker, feed):
     camera = CameraModel.from_fov(320, 240, 1.0)
     tracker(face_height=0.2)
     probe.hear(MarkerArray, 'faces/markers')
@@ -225,7 +227,7 @@ def test_markers_stand_where_the_face_is(probe, tracker, feed):
     assert place.x == pytest.approx((139.5 - 160) / camera.fx * place.z, abs=0.02)
 
 
-def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tracker, feed):
+def test_track_states_have_velocities_and_ages(probe, tracker, feed):
     tracker()
     probe.hear(PointCloud2, 'faces/track_states')
     feed(lambda: probe.heard['faces/track_states'] and probe.heard['faces/track_states'][-1].width)
@@ -239,7 +241,7 @@ def test_subscribers_learn_how_the_faces_move_and_when_they_were_seen(probe, tra
     assert message.header.frame_id == 'camera_optical_frame'
 
 
-def test_where_the_faces_are_now_is_told_on_request(probe, tracker, feed):
+def test_predicted_tracks_are_published_for_subscribers(probe, tracker, feed):
     tracker()
     probe.hear(Detection2DArray, 'faces/tracks_predicted')
     feed(
@@ -279,13 +281,13 @@ def test_options_change_while_ids_stay(probe, tracker, feed):
         ('face_height', 0.0),
     ],
 )
-def test_out_of_range_is_refused(probe, tracker, name, value):
+def test_a_value_out_of_range_is_refused(probe, tracker, name, value):
     tracker()
     (result,) = probe.set('tracker_node', **{name: value})
     assert not result.successful and result.reason
 
 
-def test_where_nothing_can_be_seen_the_joints_tell_how_the_image_moved(tracker, feed, probe):
+def test_the_joints_predict_the_motion_of_an_image_without_texture(tracker, feed, probe):
     tracker(use_joint_states=True)
     camera = CameraModel.from_fov(320, 240, math.radians(60))
     blank = np.full((240, 320, 3), 128, np.uint8)

@@ -7,8 +7,8 @@ import pytest
 from scripted_scene import INTERVAL, detections
 
 from face_tracking.faces import Detections
-from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 from face_tracking.tracking.track_table import SECOND
+from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 
 SIZE = (640, 480)
 WIDTH, HEIGHT = 90, 113
@@ -19,7 +19,9 @@ def rooms():
     """Return two backgrounds that have nothing in common."""
     rng = np.random.default_rng(0)
     return [
-        cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), SIZE, interpolation=cv2.INTER_CUBIC)
+        cv2.resize(
+            rng.integers(0, 255, (12, 16, 3), np.uint8), SIZE, interpolation=cv2.INTER_CUBIC
+        )
         for _ in range(2)
     ]
 
@@ -39,9 +41,7 @@ def turned(head, degrees):
     far = 0.5 * np.sin(np.radians(degrees))
     corners = np.float32([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]])
     narrow = WIDTH * np.cos(np.radians(degrees))
-    moved = np.float32(
-        [[0, 0], [narrow, far * 50], [narrow, HEIGHT - far * 50], [0, HEIGHT]]
-    )
+    moved = np.float32([[0, 0], [narrow, far * 50], [narrow, HEIGHT - far * 50], [0, HEIGHT]])
     warp = cv2.getPerspectiveTransform(corners, moved)
     return cv2.warpPerspective(head, warp, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
 
@@ -194,8 +194,9 @@ def test_the_box_follows_a_fast_approach(rooms, heads):
             tracker.add_detections(detections(k * INTERVAL, box))
         tracks = tracker.step(draw(rooms[0], (heads[0], box)), k * INTERVAL)
         if k > 10:
-            low, high = np.maximum(tracks.boxes[0][:2], box[:2]), np.minimum(
-                tracks.boxes[0][2:], box[2:]
+            low, high = (
+                np.maximum(tracks.boxes[0][:2], box[:2]),
+                np.minimum(tracks.boxes[0][2:], box[2:]),
             )
             shared = np.prod(high - low)
             areas = [np.prod(b[2:] - b[:2]) for b in (tracks.boxes[0], box)]

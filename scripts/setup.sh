@@ -61,7 +61,7 @@ fi
   die "$python cannot make virtual environments: apt install python3-venv"
 
 overlay_sources() { find dev/overlay -type f | LC_ALL=C sort | xargs cat; }
-wanted=$({ cat scripts/setup.sh setup.py package.xml requirements.txt dev/requirements*.txt
+wanted=$({ cat scripts/setup.sh setup.py package.xml requirements*.txt dev/requirements*.txt
            overlay_sources; } | sha256sum | cut -d' ' -f1)
 wanted="$wanted $root ${ROS_DISTRO:-wheels} $ros $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ')"
 if [ -f "$venv/.set-up" ] && [ "$(cat "$venv/.set-up")" = "$wanted" ]; then

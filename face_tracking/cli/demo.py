@@ -8,6 +8,7 @@ Leaves in the output folder:
   annotated.mp4   what the nodes saw, with boxes, ids, scores and trails
   tracks.json     the faces in every image
   still.png       one image of the video
+  page.png        the robot's page, where Chromium and aiohttp are installed
 
 With --camera it takes your own camera or video instead. The first time, the detector is compiled
 for this machine.
@@ -108,12 +109,24 @@ def run(args: argparse.Namespace) -> int:
         watcher = TopicRecorder(namespace)
         with _nodes(namespace, args) as process:
             _watch(watcher, process, args)
+            _picture_page(namespace, args)
         watcher.destroy_node()
     finally:
         rclpy.try_shutdown()
     _write(watcher, args)
     _log_once(watcher)
     return 0 if watcher.ids else 1
+
+
+def _picture_page(namespace: str, args: argparse.Namespace) -> None:
+    """Leave a screenshot of the page, where a browser and a web server are installed."""
+    from face_tracking.cli.page_screenshot import take_screenshot
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        take_screenshot(namespace, args.output / 'page.png', sandbox=os.geteuid() != 0)
+    except UserError as error:
+        print(f'no page.png: {error}', file=sys.stderr)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from face_tracking.cli import arguments
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     }
     nodes: list[RecorderNode] = []
 
-    def build() -> list[FaceNode]:
+    def build() -> list[FaceNode[Any]]:
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         nodes.append(RecorderNode(parameter_overrides=overrides, namespace=args.namespace or None))
         return [*nodes]

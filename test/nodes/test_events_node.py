@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from action_messages import detections, tracks
 from sensor_msgs.msg import CameraInfo
@@ -249,3 +250,48 @@ def test_missing_service_is_one_line_and_the_next_action_is_done(stage, probe, m
     stage.ids = ('1',)
     stage.until(lambda: probe.heard['faces/say'])
     probe.until(lambda: probe.value('events_node', 'failed actions') == '1', 10)
+
+
+def test_tracks_and_names_are_taken_by_reference(probe, make, tmp_path):
+    from face_tracking.faces import Tracks
+    from face_tracking.frame import Frame
+
+    node = make(
+        EventsNode,
+        subscribe=False,
+        **QUICK,
+        actions_file=write(
+            tmp_path,
+            'zones: {left: {rectangle: [0, 0, 0.5, 1]}}\n'
+            'rules: [{when: arrived, zone: left, do: [say: on the left]}]',
+        ),
+    )
+    probe.hear(String, 'faces/events/json', 'faces/say')
+    assert probe.node.count_subscribers('faces/tracks') == 0
+    image = np.zeros((240, 320, 3), np.uint8)
+
+    def show():
+        stamp = time.time_ns()
+        node.set_people({'7': ('Ada', 0.9)})
+        node.submit(
+            Frame(image, stamp),
+            Tracks(stamp, np.array([7]), np.array([[10, 10, 60, 70]], np.float32)),
+        )
+        probe.executor.spin_once(timeout_sec=0.02)
+        return probe.heard['faces/say']
+
+    probe.until(show, 30)
+    probe.until(
+        lambda: (
+            'Ada'
+            in [json.loads(event.data)['person'] for event in probe.heard['faces/events/json']]
+        ),
+        20,
+    )
+    probe.until(
+        lambda: (
+            'left'
+            in [json.loads(event.data)['event'] for event in probe.heard['faces/events/json']]
+        ),
+        20,
+    )

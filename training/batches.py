@@ -16,6 +16,10 @@ from training.photometric import degrade
 from training.teacher import Teacher
 
 
+NATURAL_SPARED = 0.5
+"""How many natural canvases are not made worse by light, blur, noise and JPEG."""
+
+
 @dataclasses.dataclass
 class Batch:
     """What one step learns from.
@@ -76,7 +80,8 @@ class Batches(Dataset):
             random = np.random.default_rng((self.seed, int(number), k))
             canvas = composer.draw(random)
             rows = canvas.labels()
-            images.append(degrade(canvas.image, rows[0], random))
+            spares = composer.natural and random.random() < NATURAL_SPARED
+            images.append(canvas.image if spares else degrade(canvas.image, rows[0], random))
             labels.append(rows)
         images = np.stack(images)
         opinion = None

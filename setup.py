@@ -7,7 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = 'face_tracking'
-SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks')
+SHARED = ('launch', 'config', 'models', 'urdf', 'benchmarks', 'policies', 'packaging')
 
 
 def share(folder: str) -> list[tuple[str, list[str]]]:
@@ -32,7 +32,7 @@ setup(
     package_data={
         PACKAGE: ['py.typed'],
         f'{PACKAGE}.web': ['static/*'],
-        f'{PACKAGE}.compiler': ['tuned/*.json'],
+        f'{PACKAGE}.compiler': ['tuned/*.json', 'tuning/*.c'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
@@ -76,6 +76,9 @@ setup(
             'mqtt_node = face_tracking.entry_points:mqtt_node',
             'anonymizer_node = face_tracking.entry_points:anonymizer_node',
             'recorder_node = face_tracking.entry_points:recorder_node',
+            'attention_node = face_tracking.entry_points:attention_node',
+            'hri_node = face_tracking.entry_points:hri_node',
+            'tracks_3d_node = face_tracking.entry_points:tracks_3d_node',
             'actions = face_tracking.entry_points:actions',
         ],
     },

@@ -4,10 +4,11 @@
     source scripts/env.sh && face_tracking bench actions
 
 A camera shows 30 images of 640x480 each second, in which a face moves. ``off`` is the executable
-``pipeline`` alone. ``on`` adds the executable ``actions`` with events, speech, page, RTSP, MQTT
-and anonymizer, without viewers. ``watched`` is the same with one viewer of the live view. The
-modes take turns. Processor time is that of all processes of a mode, the broker left out, for each
-image that was tracked: a busy machine tracks fewer.
+``pipeline`` alone, ``events`` the same with ``--events``. ``on`` adds the executable ``actions``
+with speech, page, RTSP, MQTT and anonymizer, without viewers, as the launch files do. ``watched``
+is the same with one viewer of the live view. The modes take turns. Processor time is that of all
+processes of a mode, the broker left out, for each image that was tracked: a busy machine tracks
+fewer.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 
 RATE = 30.0
-MODES = ('off', 'on', 'watched')
-PARTS = ('events', 'speech', 'web', 'rtsp', 'mqtt', 'anonymizer')
+MODES = ('off', 'events', 'on', 'watched')
+PARTS = ('speech', 'web', 'rtsp', 'mqtt', 'anonymizer')
 SETTLING = 3.0  # seconds after the start of all processes
 PATIENCE = 120.0  # seconds for a process to be ready; a model may have to be compiled
 START = 'import sys; from face_tracking.nodes.{} import main; sys.exit(main())'
@@ -135,9 +136,10 @@ def take_turn(
             camera['model'] = options.model
         if options.detect_interval:
             camera['detect_interval'] = options.detect_interval
-        processes = {'pipeline': start('pipeline', (), camera, stack)}
+        events = () if mode == 'off' else ('--events',)
+        processes = {'pipeline': start('pipeline', events, camera, stack)}
         port = free_port()
-        if mode != 'off':
+        if mode in ('on', 'watched'):
             processes['actions'] = start(
                 'actions',
                 PARTS,
@@ -151,7 +153,7 @@ def take_turn(
                 stack,
             )
         wait_until_ready(stack.enter_context(log('pipeline')), 'loaded')
-        if mode != 'off':
+        if mode in ('on', 'watched'):
             wait_until_ready(stack.enter_context(log('actions')), 'http://')
         if mode == 'watched':
             stop = threading.Event()

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside the emulator: one engine, some inferences, the last result into a file.
 
-    emulated_engine.py tvm LIBRARY PICTURE RESULT TIMES
+    emulated_engine.py tvm LIBRARY IMAGE RESULT TIMES
     emulated_engine.py opencv ONNX TENSOR RESULT TIMES
     emulated_engine.py ncnn|ncnn-fp32 PARAM TENSOR RESULT TIMES
-    emulated_engine.py downscale LIBRARY PICTURE RESULT TIMES
-    emulated_engine.py resize - PICTURE RESULT TIMES
-    emulated_engine.py faces LIBRARY PICTURE RESULT SETTING...
+    emulated_engine.py mnn|mnn-fp16 MNN TENSOR RESULT TIMES
+    emulated_engine.py litert TFLITE TENSOR RESULT TIMES
+    emulated_engine.py downscale LIBRARY IMAGE RESULT TIMES
+    emulated_engine.py resize - IMAGE RESULT TIMES
+    emulated_engine.py faces LIBRARY IMAGE RESULT PARAMETER...
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
-PICTURE is uint8 (H, W, 3), TENSOR float32 (1, 3, H, W), both .npy. It imports nothing of this
-package, so that the emulated Python needs little. `downscale` and `resize` shrink the image to half,
-with the library's own function and with OpenCV. `faces` writes what the library's own selection
-finds, told the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for our own head.
-`serve` reads images from its input, each height x width x 3 bytes, and answers each with the
-number of tensors, then each one's length and its float32 numbers; a number is 8 bytes, the least
-first.
+IMAGE is uint8 (H, W, 3), TENSOR the engine's input, both .npy. This script imports nothing of the
+package, so that the emulated Python needs little. `downscale` and `resize` halve the image, with
+the function of the library and with OpenCV. `faces` writes what the postprocessing of the library
+finds with the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for the
+family of the bundled detector. `serve` reads images from its input, each height x width x 3 bytes,
+and answers each with the number of tensors, then each one's length and its float32 numbers; a
+number is 8 bytes, little-endian.
 """
 
 import sys
@@ -48,7 +50,7 @@ def arrays(tensors):
     return [np.from_dlpack(tensor) for tensor in tensors]
 
 
-def faces(library, photo, result, *settings):
+def faces(library, photo, result, *parameters):
     import tvm
     import tvm_ffi
 
@@ -56,7 +58,7 @@ def faces(library, photo, result, *settings):
     cells = sum(tensor.size for tensor in arrays(tensors)) // 16
     rows = np.zeros((cells + 1) * 15, np.float32)
     find_faces = tvm.runtime.load_module(library).get_function('find_faces', query_imports=True)
-    find_faces(*tensors, *map(tvm_ffi.from_dlpack, (np.array(settings, np.float32), rows)))
+    find_faces(*tensors, *map(tvm_ffi.from_dlpack, (np.array(parameters, np.float32), rows)))
     np.save(result, rows)
 
 
@@ -118,6 +120,46 @@ def ncnn(param, tensor, half=True):
     return run
 
 
+def mnn(path, tensor, half=False):
+    import MNN
+
+    interpreter = MNN.Interpreter(path)
+    precision = 'low' if half else 'high'
+    session = interpreter.createSession({'numThread': 1, 'backend': 'CPU', 'precision': precision})
+    source = interpreter.getSessionInput(session)
+    layout = MNN.Tensor_DimensionType_Caffe
+
+    def run():
+        host = MNN.Tensor(tensor.shape, MNN.Halide_Type_Float, tensor, layout)
+        source.copyFrom(host)
+        interpreter.runSession(session)
+        found = []
+        for _, output in sorted(interpreter.getSessionOutputAll(session).items()):
+            shape = output.getShape()
+            copy = MNN.Tensor(shape, MNN.Halide_Type_Float, np.zeros(shape, np.float32), layout)
+            output.copyToHostTensor(copy)
+            found.append(np.array(copy.getNumpyData(), copy=True).ravel())
+        return np.concatenate(found)
+
+    return run
+
+
+def litert(path, tensor):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]['index']
+    outputs = [row['index'] for row in interpreter.get_output_details()]
+
+    def run():
+        interpreter.set_tensor(source, tensor)
+        interpreter.invoke()
+        return np.concatenate([interpreter.get_tensor(index).ravel() for index in outputs])
+
+    return run
+
+
 def serve(library, width, height):
     run = load(library)
     photo = np.zeros((int(height), int(width), 3), np.uint8)
@@ -142,6 +184,9 @@ def main():
         'resize': resize,
         'opencv': opencv,
         'ncnn': ncnn,
+        'mnn': mnn,
+        'mnn-fp16': lambda *given: mnn(*given, half=True),
+        'litert': litert,
         'ncnn-fp32': lambda *given: ncnn(*given, half=False),
     }[engine]
     run = prepare(model, data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines that `benchmarks.engines` compares, each with the fastest conversion of the image."""
+"""The engines that `benchmarks.engines` compares, each with the fastest image conversion."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class OnnxRuntimeInt8(OnnxRuntime):
 
 
 class OpenVino(Engine):
-    """OpenVINO, which converts the image itself.
+    """Intel's OpenVINO.
 
     :param precision: of the arithmetic, None for what it chooses (bf16 where there is AMX or
         AVX512_BF16).
@@ -184,7 +184,6 @@ class OpenVino(Engine):
         """Load the model, see :meth:`Engine.load`."""
         try:
             import openvino
-            from openvino.preprocess import ColorFormat, PrePostProcessor
 
             content = quantized_onnx(model) if self._integers else model.onnx_bytes()
         except ImportError as error:
@@ -197,22 +196,7 @@ class OpenVino(Engine):
         }
         if self._precision:
             settings['INFERENCE_PRECISION_HINT'] = self._precision
-        plain = core.read_model(content)
-        network = core.compile_model(plain, 'CPU', settings)
-        # The same with the conversion of the image inside, as OpenVINO's guide recommends.
-        steps = PrePostProcessor(core.read_model(content))
-        source = steps.input()
-        source.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout('NHWC'))
-        source.tensor().set_color_format(ColorFormat.BGR)
-        source.model().set_layout(openvino.Layout('NCHW'))
-        chain = source.preprocess().convert_element_type(openvino.Type.f32)
-        if pixels.color == 'rgb':
-            chain.convert_color(ColorFormat.RGB)
-        if any(pixels.mean):
-            chain.mean(list(pixels.mean))
-        if pixels.scale != 1:
-            chain.scale(1 / pixels.scale)
-        del steps  # measured: slower than the conversion in NumPy, which is used instead
+        network = core.compile_model(core.read_model(content), 'CPU', settings)
         request = network.create_infer_request()
         ports = [network.output(name) for name in pixels.outputs]
 
@@ -247,21 +231,21 @@ class Mnn(Engine):
         session = interpreter.createSession({'numThread': threads, 'backend': 'CPU'})
         image = interpreter.getSessionInput(session)
         shape = (1, 3, model.height, model.width)
-        host = MNN.Tensor(
-            shape, MNN.Halide_Type_Float, np.zeros(shape, np.float32), MNN.Tensor_DimensionType_Caffe
-        )
         sizes = {}
         for name in model.description.outputs:
             output = interpreter.getSessionOutput(session, name)
-            sizes[name] = output, MNN.Tensor(
-                output.getShape(),
-                MNN.Halide_Type_Float,
-                np.zeros(output.getShape(), np.float32),
-                MNN.Tensor_DimensionType_Caffe,
+            sizes[name] = (
+                output,
+                MNN.Tensor(
+                    output.getShape(),
+                    MNN.Halide_Type_Float,
+                    np.zeros(output.getShape(), np.float32),
+                    MNN.Tensor_DimensionType_Caffe,
+                ),
             )
 
         def infer(tensor: np.ndarray) -> list[np.ndarray]:
-            host.fromNumpy(tensor)
+            host = MNN.Tensor(shape, MNN.Halide_Type_Float, tensor, MNN.Tensor_DimensionType_Caffe)
             image.copyFrom(host)
             interpreter.runSession(session)
             found = []
@@ -482,6 +466,8 @@ def _converted_by_pnnx(pnnx: Any, model: Model, folder: Path) -> list[str]:
         check=False,
     )
     if not (folder / 'model.ncnn.bin').is_file():
-        raise NotAvailableError(f'pnnx cannot convert it ({done.stderr.strip().splitlines()[-1:]})')
+        raise NotAvailableError(
+            f'pnnx cannot convert it ({done.stderr.strip().splitlines()[-1:]})'
+        )
     names = [output.name for output in onnx_model.graph.output]
     return [f'out{names.index(name)}' for name in model.description.outputs]

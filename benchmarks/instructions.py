@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executed instructions of one inference on an emulated Cortex-A76, each engine on its own.
-
-Also those of shrinking an image of twice the input's size before it.
+"""Instructions of one inference on an emulated Cortex-A76, for each engine.
 
     python -m face_tracking.compiler.tuning.emulator                    # once
-    python -m benchmarks.instructions --model models/face_tracking.yaml --json a76.json
+    face_tracking bench instructions --json a76.json
 
-No noise disturbs this figure, and loading is left out. It is no time: it knows nothing of caches
-and of instructions that take longer. OpenCV and ncnn are compiled for any arm64 processor and
-choose their code at run time; ONNX Runtime's wheel for aarch64 does not run in the emulation.
+The first column counts executed instructions; no noise disturbs it, and loading is excluded. It
+is not a time: it ignores caches and instructions that take longer. The second column is a model
+of the time on a Raspberry Pi 5, not a measurement: the cycles of the busiest pipe of the core
+(`face_tracking.compiler.tuning.port_model`). All engines use one thread and begin with the input
+in their own format. Instructions for halving an image before the network are printed as well.
+
+OpenCV, ncnn, MNN and LiteRT are compiled for any arm64 processor and choose their code at run
+time. ONNX Runtime's and OpenVINO's wheels for aarch64 do not run in the emulator. ncnn in int8
+needs tools that no wheel contains.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from tqdm import tqdm
 from face_tracking.cli import arguments
 from face_tracking.compiler.artifact import compiler_version
 from face_tracking.compiler.int8.calibration_file import find_calibration
-from face_tracking.compiler.tuning import emulator
+from face_tracking.compiler.tuning import emulator, port_model
 from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import to_tensor
@@ -86,36 +90,78 @@ def convert_for_ncnn(model: Model, folder: Path) -> Path:
     return folder / 'model.ncnn.param'
 
 
-def count(model: Model, image: np.ndarray) -> tuple[dict[str, float], dict[str, float]]:
-    """Return millions of instructions of one inference, and of downscaling an image, by engine."""
+def convert_for_mnn(model: Model, folder: Path) -> Path:
+    """Convert with MNN's converter, without the package around it that installs others."""
+    try:
+        import _tools
+    except ImportError as error:
+        raise UserError(
+            'MNN, which converts models for itself, is missing',
+            'pip install --no-deps -r benchmarks/requirements.txt',
+        ) from error
+    target = folder / 'model.mnn'
+    words = ['-f', 'ONNX', '--modelFile', str(folder / 'model.onnx'), '--MNNModel', str(target)]
+    _tools.mnnconvert(['mnnconvert', *words, '--bizCode', 'face_tracking'])
+    return target
+
+
+def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, tuple[str, Path, str]]:
+    """Return engine, file and input of each row."""
+    from benchmarks.float_tflite import float_tflite
+    from face_tracking.compiler.tflite.tflite_export import export_tflite
+
+    np.save(folder / 'image.npy', image)
+    tensor = np.ascontiguousarray(to_tensor(image, model.description))
+    np.save(folder / 'planar.npy', tensor)
+    np.save(folder / 'interleaved.npy', np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)))
+    np.save(folder / 'signed.npy', (image[None].astype(np.int16) - 128).astype(np.int8))
+    (folder / 'model.onnx').write_bytes(model.onnx_bytes())
+    (folder / 'model.tflite').write_bytes(float_tflite(model))
+    param, mnn = convert_for_ncnn(model, folder), convert_for_mnn(model, folder)
+    tasks = {
+        'tvm float32': ('tvm', compile_for('pi5', model, 'float32', folder), 'image'),
+        'tvm float16': ('tvm', compile_for('pi5', model, 'float16', folder), 'image'),
+        'ncnn fp32': ('ncnn-fp32', param, 'planar'),
+        'ncnn (fp16)': ('ncnn', param, 'planar'),
+        'mnn fp32': ('mnn', mnn, 'planar'),
+        'mnn fp16': ('mnn-fp16', mnn, 'planar'),
+        'litert fp32': ('litert', folder / 'model.tflite', 'interleaved'),
+        'opencv fp32': ('opencv', folder / 'model.onnx', 'planar'),
+    }
+    if find_calibration(model.path, model.sha256, 'auto'):
+        tasks['tvm int8'] = 'tvm', compile_for('pi5', model, 'int8', folder), 'image'
+        int8 = export_tflite(model, folder / 'int8.tflite')
+        tasks['litert int8'] = 'litert', int8, 'signed'
+    return tasks
+
+
+def count(
+    model: Model, image: np.ndarray, only: str = ''
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Return the instructions of one inference by engine and class, and of halving an image.
+
+    :param only: count only engines whose name contains this.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / 'picture.npy', image)
-        np.save(folder / 'tensor.npy', np.ascontiguousarray(to_tensor(image, model.description)))
-        (folder / 'model.onnx').write_bytes(model.onnx_bytes())
-        param = convert_for_ncnn(model, folder)
-        tasks = {
-            'tvm float32': ('tvm', compile_for('pi5', model, 'float32', folder), 'picture.npy'),
-            'tvm float16': ('tvm', compile_for('pi5', model, 'float16', folder), 'picture.npy'),
-            **(
-                {'tvm int8': ('tvm', compile_for('pi5', model, 'int8', folder), 'picture.npy')}
-                if find_calibration(model.path, model.sha256, 'auto')
-                else {}
-            ),
-            'ncnn fp32': ('ncnn-fp32', param, 'tensor.npy'),
-            'ncnn (fp16)': ('ncnn', param, 'tensor.npy'),
-            'opencv': ('opencv', folder / 'model.onnx', 'tensor.npy'),
-            'tvm downscaling': ('downscale', folder / 'float32.so', 'large.npy'),
-            'opencv downscaling': ('resize', '-', 'large.npy'),
-        }
+        tasks = tasks_for(model, image, folder)
         np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
-        counts = {
+        found = {}
+        for label, (engine, file, data) in tqdm(tasks.items(), unit='engine'):
+            if only not in label:
+                continue
+            words = [SCRIPT, engine, str(file), str(folder / f'{data}.npy')]
+            found[label] = emulator.instruction_classes([*words, str(folder / 'result.npy')])
+        downscaling = {
             label: emulator.instructions(
-                [SCRIPT, engine, str(file), str(folder / data), str(folder / 'result.npy')]
+                [SCRIPT, engine, file, str(folder / 'large.npy'), str(folder / 'result.npy')]
             )
-            for label, (engine, file, data) in tqdm(tasks.items(), unit='engine')
+            for label, engine, file in (
+                ('tvm', 'downscale', str(tasks['tvm float32'][1])),
+                ('opencv', 'resize', '-'),
+            )
         }
-        return counts, {label: counts.pop(f'{label} downscaling') for label in ('tvm', 'opencv')}
+        return found, downscaling
 
 
 def main() -> int:
@@ -125,6 +171,12 @@ def main() -> int:
     )
     parser.add_argument('--model', default=None, help='a path or a name; default: the bundled one')
     parser.add_argument('--input-size', type=arguments.size, metavar='WxH')
+    parser.add_argument(
+        '--only',
+        default='',
+        metavar='WORD',
+        help='count only engines whose name contains this, for example tvm',
+    )
     parser.add_argument('--json', type=Path, help='write the rows here as well')
     args = parser.parse_args()
     try:
@@ -134,37 +186,49 @@ def main() -> int:
         image = np.random.default_rng(0).integers(
             0, 256, (model.height, model.width, 3), dtype=np.uint8
         )
-        counts, downscaling = count(model, image)
+        counts, downscaling = count(model, image, args.only)
     except UserError as error:
         print(f'benchmarks.instructions: {error}', file=sys.stderr)
         return 2
+    rows = [
+        {
+            'engine': label,
+            'model': model.name,
+            'width': model.width,
+            'height': model.height,
+            'million_instructions': round(sum(classes.values()) / 1e6, 3),
+            'modeled_ms': round(port_model.milliseconds(classes), 3),
+        }
+        for label, classes in counts.items()
+    ]
+    show(model, rows)
     print(
-        f'{model.name} at {model.width}x{model.height}, Cortex-A76, one thread: millions of '
-        'instructions for each inference'
-    )
-    for label, millions in sorted(counts.items(), key=lambda item: item[1]):
-        print(
-            f'{label:<14}{millions:8.1f}   {millions / counts["ncnn fp32"]:5.2f} of ncnn fp32'
-            f'   {millions / counts["ncnn (fp16)"]:5.2f} of ncnn as it comes'
-        )
-    print(
-        f'downscaling an image before that: tvm {downscaling["tvm"]:.2f}, opencv {downscaling["opencv"]:.2f}'
+        'halving an image before that, million instructions: '
+        f'tvm {downscaling["tvm"]:.2f}, opencv {downscaling["opencv"]:.2f}'
     )
     if args.json:
-        rows = [
-            {
-                'engine': label,
-                'model': model.name,
-                'width': model.width,
-                'height': model.height,
-                'million_instructions': round(millions, 3),
-            }
-            for label, millions in counts.items()
-        ]
-        args.json.write_text(
-            json.dumps({'compiler': compiler_version(), 'rows': rows}, indent=1) + '\n'
-        )
+        content = {'compiler': compiler_version(), 'rows': rows}
+        args.json.write_text(json.dumps(content, indent=1) + '\n')
     return 0
+
+
+def show(model: Model, rows: list[dict]) -> None:
+    """Print the table, floating point and int8 separately."""
+    print(
+        f'{model.name} at {model.width}x{model.height}, Cortex-A76, one thread, for each inference'
+    )
+    print(f'{"engine":<16}{"million instructions":>22}{"ratio":>8}{"modeled ms":>12}{"ratio":>8}')
+    for kind in ('float', 'int8'):
+        own = [row for row in rows if row['engine'].endswith('int8') == (kind == 'int8')]
+        others = [row for row in own if not row['engine'].startswith('tvm')]
+        print(f'{kind}: ratio to the best of the others')
+        for row in sorted(own, key=lambda row: row['million_instructions']):
+            text = f'  {row["engine"]:<14}'
+            for key, width in (('million_instructions', 22), ('modeled_ms', 12)):
+                best = min((other[key] for other in others), default=None)
+                ratio = f'{row[key] / best:>8.2f}' if best else f'{"-":>8}'
+                text += f'{row[key]:>{width}.2f}{ratio}'
+            print(text)
 
 
 if __name__ == '__main__':

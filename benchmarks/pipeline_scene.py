@@ -13,7 +13,9 @@ QUALITY = 90
 """JPEG quality: 60 to 70 kB an image of 640x480, as a webcam delivers."""
 
 
-def draw(portrait: np.ndarray, width: int, height: int, faces: int, count: int) -> list[np.ndarray]:
+def draw(
+    portrait: np.ndarray, width: int, height: int, faces: int, count: int
+) -> list[np.ndarray]:
     """Return ``count`` images, uint8 BGR, in which portraits sway before a textured wall.
 
     :param portrait: uint8 BGR, a head with some of its surroundings.
@@ -24,14 +26,14 @@ def draw(portrait: np.ndarray, width: int, height: int, faces: int, count: int) 
     wall = cv2.resize(wall, (width, height), interpolation=cv2.INTER_CUBIC)
     columns = int(np.ceil(np.sqrt(faces * width / height)))
     rows = -(-faces // columns)
-    side = int(min(width / columns, height / rows) * 0.8)
+    side = int(min(width / columns, height / rows) * 0.6)
     head = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
     images = []
     for number in range(count):
         image = wall.copy()
         for face in range(faces):
             row, column = divmod(face, columns)
-            sway = 0.1 * side * np.sin(2 * np.pi * number / 60 + face)
+            sway = 0.05 * side * np.sin(2 * np.pi * number / 60 + face)
             x = int((column + 0.5) * width / columns - side / 2 + sway)
             y = int((row + 0.5) * height / rows - side / 2)
             x, y = min(max(x, 0), width - side), min(max(y, 0), height - side)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,24 @@ def load_images(folder: Path, form: str) -> list[Any]:
     return [(image.tobytes(), width, height) for image in images]
 
 
+class Timer:
+    """Sums the CPU time of each stage.
+
+    :ivar spent: seconds by stage.
+    """
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begin = time.thread_time()
+        try:
+            yield
+        finally:
+            self.spent[name] += time.thread_time() - begin
+
+
 @contextmanager
 def marked(name: str) -> Iterator[None]:
     """Mark the begin and end of a stage for the counting plugin, and name it."""
@@ -129,10 +148,8 @@ names: list[str] = []
 
 
 def _mark() -> None:
-    try:
+    with suppress(OSError):
         os.getpriority(MARK, 0)
-    except OSError:
-        pass
 
 
 class LibraryDetector:
@@ -182,4 +199,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     main()

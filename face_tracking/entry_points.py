@@ -80,6 +80,21 @@ def recorder_node() -> int:
     return _run('recorder_node')
 
 
+def attention_node() -> int:
+    """Run `nodes.attention_node`."""
+    return _run('attention_node')
+
+
+def hri_node() -> int:
+    """Run `nodes.hri_node`."""
+    return _run('hri_node')
+
+
+def tracks_3d_node() -> int:
+    """Run `nodes.tracks_3d_node`."""
+    return _run('tracks_3d_node')
+
+
 def actions() -> int:
     """Run `nodes.actions`."""
     return _run('actions')

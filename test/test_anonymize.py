@@ -124,3 +124,25 @@ def test_own_detector_finds_no_hidden_face(portraits):
         assert len(detector.detect(image)) == 1
         assert len(detector.detect(hide_faces(image, [box]))) == 0
     detector.close()
+
+
+def test_own_recognizer_does_not_know_a_hidden_face(portraits):
+    """A hidden face is as far from the same person as a stranger, even with the right landmarks."""
+    from face_tracking.detector import create_detector
+    from face_tracking.recognition.embedder import create_embedder
+
+    detector, embedder = create_detector(score_threshold=0.5), create_embedder()
+    open_views, hidden_views = [], []
+    for image, _ in portraits:
+        found = detector.detect(image)
+        shown, hidden = image, hide_faces(image, found.boxes[:1])
+        lighter = np.clip(1.15 * image, 0, 255).astype(np.uint8)
+        open_views.append(
+            [embedder.embed_face(view, found.landmarks[0]) for view in (shown, lighter)]
+        )
+        hidden_views.append(embedder.embed_face(hidden, found.landmarks[0]))
+    detector.close()
+    for (shown, lighter), hidden in zip(open_views, hidden_views, strict=True):
+        assert float(shown @ lighter) > embedder.threshold
+        assert float(shown @ hidden) < embedder.threshold
+    embedder.close()

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from face_tracking.evaluation.baselines import FaceTrackerFollower, LibraryFollower
+from face_tracking.evaluation.baselines import OwnTracker, LibraryTracker
 from face_tracking.faces import Detections
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -83,8 +83,8 @@ class Crowd:
 def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) -> None:
     """Print a block of the table."""
     crowd = Crowd(count, sway)
-    ours = FaceTrackerFollower(TrackerOptions(max_tracks=200))
-    baselines = {'sort': LibraryFollower('sort'), 'bytetrack': LibraryFollower('bytetrack')}
+    ours = OwnTracker(TrackerOptions(max_tracks=200))
+    baselines = {'sort': LibraryTracker('sort'), 'bytetrack': LibraryTracker('bytetrack')}
     spent = defaultdict(list)
     for index in range(images):
         image = crowd.render(index)

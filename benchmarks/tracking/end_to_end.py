@@ -2,7 +2,7 @@
 """Frames per second and HOTA of the whole loop, ours beside the article's scheme.
 
 Both loops get the same 640x480 videos with several faces, detect in every 5th image and take
-turns image by image in one process, one CPU thread each. FaceTrackerFollower is that of "face_tracking
+turns image by image in one process, one CPU thread each. OwnTracker is that of "face_tracking
 track": the default model, runtime and tracker. The article's detects with the same weights,
 unquantized, through ONNX Runtime and follows with KCF in between. Told are frames per second
 without the time for decoding, and with it counted to both, though "face_tracking track" decodes in
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from face_tracking.cli.video_writer import VideoWriter
 from face_tracking.detector import create_detector
 from face_tracking.evaluation.actors import find_people
-from face_tracking.evaluation.baselines import DetectAndTrackFollower, FaceTrackerFollower
+from face_tracking.evaluation.baselines import DetectAndTrack, OwnTracker
 from face_tracking.evaluation.sequences import Sequence, load_script
 from face_tracking.evaluation.tracking_metrics import Sheet, score
 from face_tracking.runtimes.base import DEFAULT
@@ -48,11 +48,11 @@ def main() -> None:
     loops = {
         'ours': (
             create_detector(args.model, args.runtime, threads=args.threads, score_threshold=0.3),
-            FaceTrackerFollower,
+            OwnTracker,
         ),
         'article': (
             create_detector(args.model, 'onnxruntime', threads=args.threads),
-            DetectAndTrackFollower,
+            DetectAndTrack,
         ),
     }
     sheets = {name: [] for name in loops}

@@ -98,6 +98,7 @@ def _node(process: Process) -> Node:
         remappings=list(process.remappings),
         ros_arguments=['--log-level', process.log_level] if process.log_level else None,
         output=process.output,
+        additional_env=dict(process.environment) or None,
         prefix=_prefix(),
         respawn=process.respawn,
         respawn_delay=RESPAWN_DELAY,

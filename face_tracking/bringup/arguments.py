@@ -89,10 +89,26 @@ PERCEPTION = (
     boolean('start_camera', True, 'Start camera_node; false = another node publishes image_topic'),
     Argument('image_topic', 'camera/image_raw', 'Topic of the images'),
     Argument('camera_info_topic', 'camera/camera_info', 'Topic of the intrinsics of the camera'),
+    Argument(
+        'image_transport',
+        'raw',
+        'Transport of the images between processes, as image_transport calls it',
+        ('raw', 'compressed'),
+    ),
     boolean('composed', True, 'Run all nodes in one process, which passes images by reference'),
     boolean(
         'annotated', True, 'Offer faces/annotated, which is drawn only while it has subscribers'
     ),
+)
+EXTRAS = (
+    boolean('attention', False, 'Estimate head poses and who looks at the robot'),
+    boolean('tracks_3d', False, 'Publish faces/tracks_3d, with the distance of each face'),
+    Argument(
+        'depth_topic',
+        'camera/depth/image_raw',
+        'Depth image for tracks_3d, registered to the color image',
+    ),
+    boolean('hri', False, 'Publish the topics of REP 155 (ROS4HRI); needs hri_msgs'),
 )
 ROBOT = (
     Argument('namespace', '', 'Namespace of nodes and topics; give each robot its own'),
@@ -109,6 +125,7 @@ ROBOT = (
         'Start a process again when it dies; not after an error in its configuration',
     ),
 )
+RECOGNITION = (boolean('recognition', False, 'Recognize people (nothing is stored of others)'),)
 ACTIONS = (
     Argument(
         'actions_file',
@@ -217,6 +234,7 @@ def _checked(row: Argument, value: str) -> str:
         ('namespace', _NAMESPACE),
         ('image_topic', _TOPIC),
         ('camera_info_topic', _TOPIC),
+        ('depth_topic', _TOPIC),
         ('frame_prefix', _FRAME_PREFIX),
     ):
         if row.name == name and not pattern.fullmatch(value) and (value or name != 'namespace'):

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from face_tracking.bringup.arguments import (
     ACTIONS,
     CAMERA_TF,
+    EXTRAS,
     HEAD,
     PERCEPTION,
+    RECOGNITION,
     ROBOT,
     RVIZ,
     Argument,
@@ -30,6 +32,7 @@ from face_tracking.bringup.processes import (
     camera_ros,
     camera_transform,
     head,
+    offboard,
     perception,
     perception_with_head,
 )
@@ -64,8 +67,9 @@ def _camera_ros(chosen: Chosen) -> list[Process]:
 
 
 def _pan_tilt(chosen: Chosen) -> list[Process]:
-    nodes = perception_with_head if chosen.flag('perception') else head
-    return [*nodes(chosen), *actions(chosen), *rviz(chosen, with_head=True)]
+    alone = not chosen.flag('perception')
+    nodes = head if alone else perception_with_head
+    return [*nodes(chosen), *actions(chosen, with_events=alone), *rviz(chosen, with_head=True)]
 
 
 def _simulation(chosen: Chosen) -> list[Process]:
@@ -79,18 +83,20 @@ def _view(chosen: Chosen) -> list[Process]:
 LAUNCH_FILES = {
     'pi5': LaunchFile(
         'Camera, detector and tracker on a robot',
-        (*PERCEPTION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
+        (*PERCEPTION, *EXTRAS, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ, *CAMERA_TF),
         _pi5,
     ),
     'camera_ros': LaunchFile(
         'The Raspberry Pi camera on Ubuntu through the package camera_ros, detector and tracker',
         (
             *with_defaults(PERCEPTION, start_camera='false'),
+            *EXTRAS,
             Argument(
                 'camera_params', '', 'Parameters of the node of camera_ros (YAML); empty = none'
             ),
             Argument('width', '640', 'Width of the images in pixels'),
             Argument('height', '480', 'Height of the images in pixels'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -102,8 +108,10 @@ LAUNCH_FILES = {
         'The same with a pan-tilt head that turns to faces, and its description for TF',
         (
             *PERCEPTION,
+            *EXTRAS,
             *HEAD,
             boolean('perception', True, 'Start camera, detector and tracker; false = head alone'),
+            *RECOGNITION,
             *ACTIONS,
             *ROBOT,
             *RVIZ,
@@ -113,10 +121,22 @@ LAUNCH_FILES = {
     'simulation': LaunchFile(
         'The head without hardware: a camera on simulated servos looks into a scene of photos',
         with_defaults(
-            (*PERCEPTION, *HEAD, *ACTIONS, *ROBOT, *RVIZ),
+            (*PERCEPTION, *EXTRAS, *HEAD, *RECOGNITION, *ACTIONS, *ROBOT, *RVIZ),
             head_params_file=config_file('simulation.yaml'),
         ),
         _simulation,
+    ),
+    'offboard': LaunchFile(
+        'Camera, tracker and head on the robot, the detector on another machine',
+        (
+            Argument('side', 'robot', 'Which part to start', ('robot', 'pc')),
+            *(row for row in PERCEPTION if row.name not in ('start_camera', 'image_transport')),
+            *EXTRAS,
+            boolean('head', True, 'Start the node that turns the head, on the side robot'),
+            *HEAD,
+            *ROBOT,
+        ),
+        offboard,
     ),
     'view': LaunchFile(
         'RViz on what a robot sees, on any machine',

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from face_tracking.bringup.arguments import Chosen
+from face_tracking.bringup.arguments import Chosen, config_file
 from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.errors import UserError
+from face_tracking.nodes.middleware import PROFILES
 from face_tracking.options import Value
 
 PACKAGE = 'face_tracking'
 OPTICAL_FRAME = 'camera_optical_frame'
 PERCEPTION_NODES = ('camera_node', 'detector_node', 'tracker_node')
 HEAD_NODE = 'pan_tilt_node'
+RECOGNIZER_NODE = 'recognizer_node'
 ACTION_NODES = (
     'events_node',
     'speech_node',
@@ -31,11 +34,18 @@ STATE_RATE = 100.0
 before the transform of its stamp and drops it."""
 _QUARTER_TURN = '1.5707963267948966'
 # Launch argument -> (node, parameter) that it replaces; an empty argument replaces nothing.
+EXTRA_NODES = {
+    'attention': 'attention_node',
+    'tracks_3d': 'tracks_3d_node',
+    'hri': 'hri_node',
+}
+"""The executable that each of these arguments starts."""
 OVERRIDES = {
     'camera': ('camera_node', 'camera'),
     'model': ('detector_node', 'model'),
     'runtime': ('detector_node', 'runtime'),
     'output': ('pan_tilt_node', 'output'),
+    'actions_file': ('events_node', 'actions_file'),
 }
 
 
@@ -53,6 +63,7 @@ class Process:
     :ivar respawn: start it again when it dies.
     :ivar log_level: lowest severity; '' leaves it to the executable.
     :ivar output: ``screen`` or ``log``.
+    :ivar environment: variables that are set besides those of the launch.
     """
 
     package: str
@@ -66,6 +77,7 @@ class Process:
     respawn: bool = False
     log_level: str = ''
     output: str = 'screen'
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def perception(chosen: Chosen) -> list[Process]:
@@ -73,7 +85,8 @@ def perception(chosen: Chosen) -> list[Process]:
 
     :raises UserError: a parameter file cannot be used.
     """
-    return _nodes(chosen, _perception_nodes(chosen), [chosen.path('params_file')])
+    files = [chosen.path('params_file')]
+    return [*_nodes(chosen, _perception_nodes(chosen), files), *extras(chosen, files)]
 
 
 def perception_with_head(chosen: Chosen) -> list[Process]:
@@ -82,7 +95,59 @@ def perception_with_head(chosen: Chosen) -> list[Process]:
     :raises UserError: a parameter file or the description cannot be used.
     """
     files = [chosen.path('params_file'), chosen.path('head_params_file')]
-    return [*describe(chosen), *_nodes(chosen, (*_perception_nodes(chosen), HEAD_NODE), files)]
+    nodes = (*_perception_nodes(chosen), HEAD_NODE)
+    return [*describe(chosen), *_nodes(chosen, nodes, files), *extras(chosen, files)]
+
+
+def extras(chosen: Chosen, files: Sequence[Path]) -> list[Process]:
+    """Return the optional nodes that are asked for, each in a process of its own."""
+    return [
+        _node(chosen, executable, files, _time(chosen))
+        for argument, executable in EXTRA_NODES.items()
+        if chosen.flag(argument)
+    ]
+
+
+def offboard(chosen: Chosen) -> list[Process]:
+    """Return the part of one side: the robot's without the detector, or the detector alone.
+
+    :raises UserError: a parameter file or the description cannot be used.
+    """
+    files = [chosen.path('params_file')]
+    if chosen.text('side') == 'pc':
+        parameters = {**overridden(chosen, ('detector_node',))['detector_node']}
+        parameters |= _over_the_network(chosen)
+        return _on_the_network([_node(chosen, 'detector_node', files, parameters)])
+    nodes: tuple[str, ...] = ('camera_node', 'tracker_node')
+    if chosen.flag('head'):
+        nodes = (*nodes, HEAD_NODE)
+        files.append(chosen.path('head_params_file'))
+    described = describe(chosen) if chosen.flag('head') else []
+    ours = [*_nodes(chosen, nodes, files), *extras(chosen, files)]
+    return [*described, *_on_the_network(ours)]
+
+
+def _on_the_network(processes: Iterable[Process]) -> list[Process]:
+    """Return processes that use the profile of Fast DDS for networks with losses."""
+    profile = config_file('fastdds_network.xml')
+    environment = dict.fromkeys(PROFILES, profile)
+    return [dataclasses.replace(process, environment=environment) for process in processes]
+
+
+def _over_the_network(chosen: Chosen) -> dict[str, Value]:
+    """Return the parameters of a detector whose images cross a network.
+
+    A compressed image is some thirty packets: with best effort, 5 % of lost packets would lose
+    three images of four. The images that arrive are all used, since the robot pays for sending.
+    """
+    topic = f'{chosen.text("image_topic")}/compressed'
+    if not topic.startswith('/'):
+        topic = f'/{chosen.namespace}/{topic}' if chosen.namespace else f'/{topic}'
+    return {
+        'image_transport': 'compressed',
+        'detect_interval': 1,
+        f'qos_overrides.{topic}.subscription.reliability': 'reliable',
+    }
 
 
 def head(chosen: Chosen) -> list[Process]:
@@ -93,9 +158,10 @@ def head(chosen: Chosen) -> list[Process]:
     return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
 
 
-def actions(chosen: Chosen) -> list[Process]:
+def actions(chosen: Chosen, with_events: bool = False) -> list[Process]:
     """Return the process of the nodes that act on what is seen; none if none is wanted.
 
+    :param with_events: the events node is among them; otherwise perception has it.
     :raises UserError: a parameter file or actions_file does not exist.
     """
     speech = chosen.flag('greet') or chosen.flag('speech')
@@ -108,15 +174,14 @@ def actions(chosen: Chosen) -> list[Process]:
         'recorder': chosen.flag('record'),
     }
     parts = [part for part, is_wanted in wanted.items() if is_wanted]
-    rules = bool(chosen.text('actions_file'))
-    if not parts and not rules:
-        return []
-    if rules or {'speech', 'web', 'mqtt', 'recorder'} & set(parts):
+    if with_events and wants_events(chosen):
         parts.insert(0, 'events')
+    if not parts:
+        return []
     parameters: dict[str, Value] = {
         f'{part}_host': chosen.text('listen') for part in ('web', 'rtsp') if part in parts
     }
-    if rules:
+    if chosen.text('actions_file') and {'events', 'speech', 'mqtt'} & set(parts):
         parameters['actions_file'] = str(chosen.path('actions_file'))
     if chosen.text('mqtt'):
         parameters['mqtt_host'] = chosen.text('mqtt')
@@ -207,20 +272,45 @@ def camera_transform(chosen: Chosen) -> list[Process]:
     ]
 
 
+def wants_events(chosen: Chosen) -> bool:
+    """Return whether something needs events.
+
+    :raises UserError: actions_file does not exist.
+    """
+    if chosen.text('actions_file'):
+        chosen.path('actions_file')
+        return True
+    flags = ('greet', 'speech', 'web', 'record')
+    return bool(chosen.text('mqtt')) or any(map(chosen.flag, flags))
+
+
 def _perception_nodes(chosen: Chosen) -> tuple[str, ...]:
-    return PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]
+    return (
+        *(PERCEPTION_NODES if chosen.flag('start_camera') else PERCEPTION_NODES[1:]),
+        *((RECOGNIZER_NODE,) if chosen.flag('recognition') else ()),
+        *(ACTION_NODES[:1] if wants_events(chosen) else ()),
+    )
 
 
 def _nodes(chosen: Chosen, nodes: Sequence[str], files: Sequence[Path]) -> list[Process]:
     for path in files:
-        check_parameter_file(path, (*PERCEPTION_NODES, HEAD_NODE, *ACTION_NODES))
+        check_parameter_file(
+            path,
+            (
+                *(*PERCEPTION_NODES, RECOGNIZER_NODE, HEAD_NODE),
+                *(*ACTION_NODES, *EXTRA_NODES.values()),
+            ),
+        )
     overrides = overridden(chosen, nodes)
     if len(nodes) == 1 or not chosen.flag('composed'):
         return [_node(chosen, name, files, overrides[name]) for name in nodes]
     every = {name: value for own in overrides.values() for name, value in own.items()}
     switches = (
         *(('--pan-tilt',) if HEAD_NODE in nodes else ()),
+        *(('--recognize',) if RECOGNIZER_NODE in nodes else ()),
+        *(('--events',) if ACTION_NODES[0] in nodes else ()),
         *(() if 'camera_node' in nodes else ('--no-camera',)),
+        *(() if 'detector_node' in nodes else ('--no-detector',)),
     )
     return [_node(chosen, 'pipeline', files, every, switches)]
 
@@ -235,10 +325,16 @@ def overridden(chosen: Chosen, nodes: Sequence[str]) -> dict[str, dict[str, Valu
         parameters['tracker_node']['annotate'] = chosen.flag('annotated')
     if chosen.frame_prefix and 'camera_node' in parameters:
         parameters['camera_node']['frame_prefix'] = chosen.frame_prefix
-    if chosen.flag('use_sim_time'):
-        for own in parameters.values():
-            own['use_sim_time'] = True
+    transport = chosen.text('image_transport')
+    for node, own in parameters.items():
+        if node in ('detector_node', 'tracker_node') and transport not in ('', 'raw'):
+            own['image_transport'] = transport
+        own.update(_time(chosen))
     return parameters
+
+
+def _time(chosen: Chosen) -> dict[str, Value]:
+    return {'use_sim_time': True} if chosen.flag('use_sim_time') else {}
 
 
 def _node(
@@ -263,10 +359,12 @@ def _node(
 
 
 def _remappings(chosen: Chosen) -> tuple[tuple[str, str], ...]:
-    image, info = chosen.text('image_topic'), chosen.text('camera_info_topic')
+    image = chosen.text('image_topic') or 'camera/image_raw'
+    info = chosen.text('camera_info_topic') or 'camera/camera_info'
     pairs = (
         ('camera/image_raw', image),
         ('camera/image_raw/compressed', f'{image}/compressed'),
         ('camera/camera_info', info),
+        ('camera/depth/image_raw', chosen.text('depth_topic') or 'camera/depth/image_raw'),
     )
     return tuple((default, name) for default, name in pairs if default != name)

@@ -7,7 +7,10 @@ environment of their own, which this command uses from then on. nodes: what ROS 
 composed, in separate processes and without ROS. actions: what events, speech, page, streams and
 MQTT cost beside the pipeline. start: time and memory until the first detection. stages:
 letterbox, decoding and suppression beside the network. threads: what a second thread gains.
-instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn and OpenCV.
+contention: a detection and a tracker step beside other busy processes. pipeline: CPU time
+and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside the
+usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn
+and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -30,6 +33,8 @@ MODULES = {
     'stages': 'detector_stages',
     'instructions': 'instructions',
     'threads': 'threads',
+    'pipeline': 'pipeline',
+    'contention': 'contention',
     'start': 'starting',
     'actions': 'actions_cost',
 }
@@ -70,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='engines: draw the table')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help='engines, pipeline: draw the table'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
 def _python(what: str) -> str:
     """Return the interpreter for a benchmark: for the engines, that which has all of them."""
     prepared = files.share_dir() / '.venv-training'
-    if what == 'engines' and (prepared / PREPARED).is_file():
+    if what in ('engines', 'instructions') and (prepared / PREPARED).is_file():
         return str(prepared / 'bin' / 'python')
     return sys.executable

@@ -17,10 +17,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from face_tracking.multi_size_detector import MultiSizeDetector
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -47,17 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 def run(args: argparse.Namespace) -> int:
     """Detect, write, and tell how much was found."""
-    from face_tracking.cli.output import progress, write_rows
+    from face_tracking.cli.output import check_outputs, progress, write_rows
     from face_tracking.multi_size_detector import MultiSizeDetector
 
     files = _files(args.images)
+    outputs = _output_paths(args.annotate, [name for _, name in files])
+    check_outputs(
+        [('--json', args.json), *(('--annotate', path) for path in outputs)],
+        [path for path, _ in files],
+    )
     detector = MultiSizeDetector(long_side=args.long_side, **arguments.detector_options(args))
     rows, broken = [], 0
     try:
         with progress(files, unit='image') as bar:
-            for path, name in bar:
+            for (path, name), output in zip(bar, outputs or [None] * len(files), strict=True):
                 try:
-                    rows.append(_detect(detector, path, name, args, bar))
+                    rows.append(_detect(detector, path, name, output, args, bar))
                 except _Broken as error:
                     broken += 1
                     bar.write(f'skipped: {error}', file=sys.stderr)
@@ -79,7 +91,14 @@ class _Broken(Exception):
     """An image that cannot be read."""
 
 
-def _detect(detector, path: Path, name: str, args, bar) -> dict:
+def _detect(
+    detector: MultiSizeDetector,
+    path: Path,
+    name: str,
+    output: Path | None,
+    args: argparse.Namespace,
+    bar: tqdm[Any],
+) -> dict[str, Any]:
     from face_tracking.camera.image_file import read_image
     from face_tracking.cli.output import faces_to_list, write_image
     from face_tracking.visualization import annotate
@@ -95,8 +114,8 @@ def _detect(detector, path: Path, name: str, args, bar) -> dict:
         'height': image.shape[0],
         'faces': faces_to_list(found),
     }
-    if args.annotate:
-        write_image(args.annotate / _relative(name), annotate(image, found))
+    if output is not None:
+        write_image(output, annotate(image, found))
     if not args.json and not args.annotate:
         for face in row['faces']:
             numbers = ' '.join(f'{value:.1f}' for value in face['box'])
@@ -108,7 +127,7 @@ def _files(arguments: list[Path]) -> list[tuple[Path, str]]:
     """Return each image's path, and its name for the output: relative to its folder."""
     from face_tracking.camera.image_folder import find_images
 
-    files = []
+    files: list[tuple[Path, str]] = []
     for argument in arguments:
         if argument.is_dir():
             files += [
@@ -123,7 +142,24 @@ def _files(arguments: list[Path]) -> list[tuple[Path, str]]:
             'there are no images in ' + ', '.join(map(str, arguments)),
             'give image files, or a folder that holds some',
         )
-    return files
+    # Folders may hold images of the same name: these get their whole path.
+    counts = Counter(name for _, name in files)
+    return [(path, name if counts[name] == 1 else str(path)) for path, name in files]
+
+
+def _output_paths(folder: Path | None, names: list[str]) -> list[Path]:
+    """Return where each image is written, no two in the same place; empty without a folder."""
+    if folder is None:
+        return []
+    paths: dict[Path, None] = {}
+    for name in names:
+        wanted, number = folder / _relative(name), 1
+        path = wanted
+        while path in paths:
+            number += 1
+            path = wanted.with_stem(f'{wanted.stem}_{number}')
+        paths[path] = None
+    return list(paths)
 
 
 def _relative(name: str) -> Path:

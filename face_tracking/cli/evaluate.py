@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score the tracker, and others beside it, on sequences with truth.
+"""Score the tracker and baselines on sequences with ground truth (HOTA, IDF1, MOTA).
 
-Every sequence is drawn, and every image searched by the detector, once; then all followers get
-the same images and detections, in turns, image by image. The table tells HOTA, IDF1 and
-MOTA in per cent, identity switches, fragmentations and milliseconds per image.
+SEQUENCE is the name of a synthetic sequence in config/sequences, a YAML file like these, a folder
+of a video clip (clip.mp4 or img/ with gt.txt in the MOT challenge's format), or a folder of such
+folders. Each image is rendered or read, and searched by the detector, once; then all trackers get
+the same images and detections, in turns, image by image. The table shows HOTA, IDF1 and MOTA in
+per cent, identity switches, fragmentations and milliseconds per image.
 
-Followers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none
-(by what carries a face between detections), sort and bytetrack (package trackers), and article
-(detect, then KCF until the next detection, no motion model).
+Trackers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none (by
+the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), and article
+(detect, then KCF until the next detection, without a motion model).
 
-With --cases N it also tells how many ids survive a second of full occlusion, and an absence of
-three seconds of one of two people, in N cases each.
+With --cases N, also in how many of N cases an id survives one second of full occlusion, and an
+absence of three seconds of one of two people.
 
-The tracker's thresholds were chosen on the sequences of config/sequences. With --held-out it
-scores those of config/sequences/held_out instead, on which nothing was ever tuned, played by
-people who act in none of the others (where there are enough photographs); its cases are others.
+The options of the tracker were chosen on the sequences of config/sequences. With --held-out, those
+of config/sequences/held_out are used instead, on which nothing was tuned, with people who are in
+none of the others (where there are enough photographs), and with other cases.
 
-The photographs of ../shared/faces/dev act where that folder is present, otherwise the two
-portraits that come with scikit-image and matplotlib.
+The people are those of the photographs in ../shared/faces/dev where that folder exists, otherwise
+the two portraits that come with scikit-image and matplotlib.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from pathlib import Path
 
 from face_tracking.cli import arguments, evaluate_recognition
 
-FOLLOWERS = ('ours', 'sort', 'bytetrack', 'article')
+DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
+FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou')
 _HELD_OUT_SEED = 1000
-CARRIERS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
+MOTION_ESTIMATORS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -38,16 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser):
         'sequences',
         nargs='*',
         metavar='SEQUENCE',
-        help='names in config/sequences, or YAML files (default: all of them); or the word '
-        'recognition, to score face recognition on Labeled Faces in the Wild instead',
+        help='names in config/sequences, YAML files, or folders of clips (default: all '
+        'sequences); or the word recognition, to score face recognition on Labeled Faces in the '
+        'Wild instead',
     )
     parser.add_argument(
         '--followers',
         nargs='+',
-        default=FOLLOWERS,
+        default=DEFAULT_TRACKERS,
         metavar='NAME',
-        choices=(*FOLLOWERS, *(f'ours-{name}' for name in CARRIERS)),
-        help='whom to score (default: %(default)s)',
+        choices=(
+            *DEFAULT_TRACKERS,
+            *FURTHER_TRACKERS,
+            *(f'ours-{name}' for name in MOTION_ESTIMATORS),
+        ),
+        help='the trackers to score (default: %(default)s)',
     )
     parser.add_argument(
         '--detect-interval',
@@ -62,44 +70,56 @@ def add_arguments(parser: argparse.ArgumentParser):
         type=arguments.fraction,
         default=0.3,
         metavar='X',
-        help='let the followers see faces from this score on; --score-threshold '
-        'is what may begin a track (default: %(default)s)',
+        help='minimum score of the detections that the trackers get; --score-threshold is the '
+        'minimum to spawn a track (default: %(default)s)',
     )
     parser.add_argument(
         '--held-out',
         action='store_true',
-        help='take the sequences, people and cases on which nothing was tuned',
+        help='use the sequences, people and cases on which nothing was tuned',
     )
     parser.add_argument(
         '--cases',
         type=arguments.count,
         default=0,
         metavar='N',
-        help='also try N occlusions and N absences',
+        help='also evaluate N occlusions and N absences',
     )
     parser.add_argument('--plot', metavar='FILE', help='draw the scores (.png, .svg, .pdf)')
     parser.add_argument('--json', metavar='FILE', help='write the scores as JSON')
     parser.add_argument(
         '--mot',
         metavar='FOLDER',
-        help='write the truth and what was followed '
-        'as MOT challenge text, and the images as videos',
+        help='write ground truth and tracks in the format of the MOT challenge, and the images '
+        'of synthetic sequences as videos',
+    )
+    parser.add_argument(
+        '--failures',
+        metavar='FOLDER',
+        help='draw contact sheets of the failures of each tracker: faces missed, ids stolen, '
+        'ghosts (tracks without a face)',
+    )
+    parser.add_argument(
+        '--input-size',
+        type=arguments.size,
+        metavar='WxH',
+        help="size of the network's input (default: that of the model)",
     )
     arguments.add_detector_arguments(parser)
     evaluate_recognition.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score everybody, print the tables, write what is asked for."""
+    """Score the trackers, print the tables and write the files."""
     if args.sequences == ['recognition']:
         return evaluate_recognition.run(args)
     from face_tracking.detector import create_detector
     from face_tracking.evaluation.tracking_metrics import metrics_library
 
-    metrics_library()  # says at once when it is missing
+    metrics_library()  # reports at once that it is missing
     chosen = arguments.detector_options(args)
     chosen['score_threshold'] = min(args.score_threshold, args.low_score_threshold)
-    detector = create_detector(**chosen)
+    detector = create_detector(input_size=args.input_size, **chosen)
     try:
         tables = _score_sequences(args, detector)
         for interval, table in tables.items():
@@ -122,24 +142,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _makers(args):
     from face_tracking.evaluation.baselines import (
-        DetectAndTrackFollower,
-        FaceTrackerFollower,
-        LibraryFollower,
+        LIBRARY_TRACKERS,
+        DetectAndTrack,
+        LibraryTracker,
+        OwnTracker,
     )
     from face_tracking.tracking.tracker_options import TrackerOptions
 
     def make(name):
         if name == 'article':
-            return lambda: DetectAndTrackFollower(args.score_threshold)
-        if name in ('sort', 'bytetrack'):
-            return lambda: LibraryFollower(name, args.score_threshold)
+            return lambda: DetectAndTrack(args.score_threshold)
+        if name in LIBRARY_TRACKERS:
+            return lambda: LibraryTracker(name, args.score_threshold)
         changes = {'visual_tracker': name[5:]} if name != 'ours' else {}
         chosen = TrackerOptions(
             score_threshold=args.score_threshold,
             low_score_threshold=args.low_score_threshold,
             **changes,
         )
-        return lambda: FaceTrackerFollower(chosen)
+        return lambda: OwnTracker(chosen)
 
     return {name: make(name) for name in args.followers}
 
@@ -151,31 +172,41 @@ def _people(args):
     return held_out_people(find_people()) if args.held_out else find_people()
 
 
+def _sequences(args):
+    """Yield the name, the images with ground truth and the rate of each sequence or clip."""
+    from face_tracking.evaluation.clips import Clip, find_clips
+    from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
+
+    people = None
+    for name in args.sequences or sequence_names(args.held_out):
+        if Path(name).expanduser().is_dir():
+            for folder in find_clips(Path(name).expanduser()):
+                clip = Clip(folder)
+                yield clip.name, clip, clip.rate
+        else:
+            script = load_script(name, args.held_out)
+            people = people or _people(args)
+            yield script.name, Sequence(script, people), script.rate
+
+
 def _score_sequences(args, detector):
-    """Return ``{interval: {follower: {sequence or "all": Scores}}}``."""
+    """Return ``{interval: {tracker: {sequence or "all": Scores}}}``."""
     from face_tracking.cli.output import progress
     from face_tracking.evaluation.runner import follow, watch
-    from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
     from face_tracking.evaluation.tracking_metrics import score
 
-    names = args.sequences or sequence_names(args.held_out)
-    scripts, people = [load_script(name, args.held_out) for name in names], _people(args)
     makers = _makers(args)
     sheets = {(interval, name): {} for interval in args.detect_interval for name in makers}
-    with progress(total=len(scripts) * (1 + len(args.detect_interval)), unit='pass') as bar:
-        for script in scripts:
-            sequence = Sequence(script, people)
-            bar.set_description(script.name)
-            watched = watch(sequence, detector)
-            bar.update()
+    with progress(_sequences(args), unit='sequence') as sequences:
+        for name, images, rate in sequences:
+            watched = watch(images, detector)
             for interval in args.detect_interval:
-                files = _MotFiles(args.mot, script, interval) if args.mot else None
-                found = follow(watched, interval, makers, files and files.add)
-                for name, sheet in found.items():
-                    sheets[interval, name][script.name] = sheet
-                if files:
-                    files.write(watched)
-                bar.update()
+                listeners = _listeners(args, name, interval, watched, rate)
+                found = follow(watched, interval, makers, [each.add for each in listeners])
+                for tracker, sheet in found.items():
+                    sheets[interval, tracker][name] = sheet
+                for each in listeners:
+                    each.write()
     return {
         interval: {
             name: {
@@ -188,13 +219,20 @@ def _score_sequences(args, detector):
     }
 
 
-class _MotFiles:
-    """Collects what is followed in one sequence; truth and video are written along with it."""
+def _listeners(args, name, interval, watched, rate):
+    listeners = []
+    if args.mot:
+        listeners.append(_MotFiles(Path(args.mot) / name, interval, watched, rate))
+    if args.failures:
+        listeners.append(_Failures(Path(args.failures), name, interval, watched))
+    return listeners
 
-    def __init__(self, folder: str, script, interval: int):
-        self._folder = Path(folder) / script.name
-        self._rate = script.rate
-        self._interval = interval
+
+class _MotFiles:
+    """Writes the tracks of one sequence, and its ground truth and video."""
+
+    def __init__(self, folder: Path, interval: int, watched, rate: float):
+        self._folder, self._interval, self._watched, self._rate = folder, interval, watched, rate
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name, frame, ids, boxes):
@@ -202,7 +240,7 @@ class _MotFiles:
 
         self._lines.setdefault(name, []).extend(track_lines(frame.sequence + 1, ids, boxes))
 
-    def write(self, watched):
+    def write(self):
         from face_tracking.cli.video_writer import VideoWriter
         from face_tracking.evaluation import mot_format
         from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
@@ -213,18 +251,40 @@ class _MotFiles:
             self._folder / 'gt' / 'gt.txt',
             (
                 line
-                for frame, truth, _ in watched
+                for frame, truth, _ in self._watched
                 for line in mot_format.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)
             ),
         )
         video = VideoWriter(self._folder / f'{self._folder.name}.mp4', self._rate)
-        for frame, _, _ in watched:
+        for frame, _, _ in self._watched:
             video.write(frame.image)
         video.close()
 
 
+class _Failures:
+    """Draws the failures of each tracker on one sequence."""
+
+    def __init__(self, folder: Path, name: str, interval: int, watched):
+        self._folder, self._prefix = folder, f'{name}-every-{interval}'
+        self._truths = {frame.sequence: truth for frame, truth, _ in watched}
+        self._sheets = {}
+
+    def add(self, name, frame, ids, boxes):
+        from face_tracking.evaluation.failures import FailureSheets
+
+        sheets = self._sheets.setdefault(name, FailureSheets())
+        truth = self._truths[frame.sequence]
+        sheets.add(frame.sequence, frame.image, truth, ids, boxes)
+
+    def write(self):
+        for name, sheets in self._sheets.items():
+            sheets.write(self._folder, f'{self._prefix}-{name}')
+            counts = ', '.join(f'{count} {kind}' for kind, count in sheets.counts.items())
+            print(f'{self._prefix} {name}: {counts}')
+
+
 def _try_cases(args, detector):
-    """Yield a line for each follower and kind of case."""
+    """Yield a line for each tracker and kind of case."""
     from face_tracking.cli.output import progress
     from face_tracking.evaluation.id_survival import absence, judge, occlusion
     from face_tracking.evaluation.runner import every, watch
@@ -262,7 +322,7 @@ def _print(interval, table):
         f'\ndetection in every {interval}. image' if interval > 1 else '\ndetection in every image'
     )
     print(
-        f'{"sequence":{longest}}  {"follower":{width}}  HOTA  IDF1  MOTA  switches  '
+        f'{"sequence":{longest}}  {"tracker":{width}}  HOTA  IDF1  MOTA  switches  '
         'fragmentations  ms/image'
     )
     for sequence in next(iter(table.values())):

@@ -113,7 +113,7 @@ def _embed(
     embedder: FaceEmbedder, refiner: LandmarkRefiner, folder: Path, files: list[str]
 ) -> tuple[FloatArray, int, dict[str, float]]:
     """Return embeddings (N, D), zero where no face was found, how many those are, and the cost."""
-    from face_tracking.camera.image_folder import read_image
+    from face_tracking.camera.image_file import read_image
     from face_tracking.cli.output import progress
     from face_tracking.recognition.alignment import align_face
 

@@ -29,7 +29,7 @@ COMMANDS = {
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their baselines',
     'evaluate-detector': 'measure detectors by labeled images, in one table',
-    'evaluate': 'score the tracker on sequences with truth (HOTA, IDF1, MOTA)',
+    'evaluate': 'score the tracker on sequences or clips with ground truth (HOTA, IDF1, MOTA)',
     'simulate': 'try the pan-tilt head in a closed loop with simulated servos',
     'record': 'record tracks, names and events as MCAP bags that never fill the disk',
     'play': 'publish a recording again',

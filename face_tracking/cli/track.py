@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow the faces in a video, a folder of images or a camera.
+"""Track the faces in a video, a folder of images or a camera.
 
-Every image goes through the tracker, every Nth one also through the detector. At the end it
-tells frames, faces, ids, frames per second and the milliseconds that each stage took.
+Every image is processed by the tracker, every Nth one also by the detector. At the end the number
+of frames, faces and ids, the frames per second and the milliseconds of each stage are printed.
 
 SOURCE is a video's path, a folder, /dev/video0, or a camera's URI: v4l2:///dev/video0,
 gstreamer:PIPELINE, picamera2:, file:///video.mp4, folder:///images, virtual:SCENE. Videos,
@@ -11,7 +11,7 @@ folders and scenes are read as fast as they can be, unless --realtime is given.
 The MOT challenge text has a line "frame,id,x,y,w,h,score,-1,-1,-1" for each face, frames counted
 from 1. The JSON has the same with stamps, velocities (pixels per second) and ages (seconds).
 
-Exit code 1: nobody was followed.
+Exit code 1: no face was tracked.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--mot', metavar='FILE', help='write MOT challenge text; - is the standard output'
     )
+    parser.add_argument(
+        '--embedding-cue',
+        metavar='MODEL',
+        help='re-identify people by this embedding network (face_embedding or sface), too',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the tracks as JSON')
     parser.add_argument('--video', metavar='FILE', help='write an annotated video (.mp4)')
     parser.add_argument(
@@ -55,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--detect-interval',
         type=arguments.positive,
-        default=5,
+        default=2,
         metavar='N',
         help='detect in every Nth frame (default: %(default)s)',
     )
@@ -73,10 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Track to the end of the source or until interrupted, then write and tell."""
+    """Track to the end of the source or until interrupted, then write and print the results."""
     from face_tracking.camera.base import CaptureOptions
     from face_tracking.camera.factory import open_camera
+    from face_tracking.cli.output import check_outputs
 
+    check_outputs(
+        [('--mot', args.mot), ('--json', args.json), ('--video', args.video)],
+        [args.source.removeprefix('file://').removeprefix('file:')],
+    )
     width, height = args.size or (0, 0)
     capture = CaptureOptions(
         width=width, height=height, frame_rate=args.rate, realtime=args.realtime
@@ -101,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class Record:
-    """What has been seen so far."""
+    """The results so far."""
 
     rate: float = 0.0
     size: tuple[int, int] = (0, 0)
@@ -197,11 +207,14 @@ def _follow(camera, args) -> Record:
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
     from face_tracking.detector import create_detector
+    from face_tracking.recognition.cue import embedding_cues
+    from face_tracking.tracking import appearance
     from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.tracking.tracker_options import TrackerOptions
     from face_tracking.visualization import Trails, annotate
 
-    tracker = FaceTracker(pick(TrackerOptions, vars(args)))
+    cues = (appearance.CUE, *embedding_cues(args.embedding_cue))
+    tracker = FaceTracker(pick(TrackerOptions, vars(args)), cues)
     chosen = arguments.detector_options(args)
     chosen['score_threshold'] = min(args.score_threshold, args.low_score_threshold)
     detector = create_detector(input_size=args.input_size, **chosen)

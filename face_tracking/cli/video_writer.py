@@ -5,120 +5,170 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from face_tracking.cli.output import whole_file
 from face_tracking.errors import UserError
 
 
 class VideoWriter:
-    """Writes frames to an mp4 file; the first one decides the size.
+    """Writes frames to an mp4 file, which appears when it is complete and can be read again.
+
+    The first frame decides the size. After an error nothing is left, and a file that was there
+    before is kept.
 
     :param rate: frames per second of the video.
-    :raises UserError: on the first frame, if the file cannot be written.
+    :raises UserError: on the first frame or at the end, if the file cannot be written.
     """
 
     def __init__(self, path: str | Path, rate: float):
         self.path = Path(path)
         self._rate = rate
-        self._sink: _Ffmpeg | cv2.VideoWriter | None = None
+        self._sink: _Ffmpeg | _OpenCv | None = None
+        self._file = ExitStack()
+        self._partial = self.path
         self._size = (0, 0)
 
-    def write(self, image: np.ndarray):
+    def write(self, image: np.ndarray) -> None:
         """Append a frame, uint8 (H, W, 3) BGR; one of another size is scaled to the first's."""
         if self._sink is None:
             # H.264 stores color for blocks of 2x2 pixels, so its sides are even.
             self._size = tuple(max(side // 2 * 2, 2) for side in image.shape[1::-1])
-            self._sink = _open(self.path, self._size, self._rate)
+            self._open()
         if self._size != image.shape[1::-1]:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        self._sink.write(image)
+        try:
+            self._sink.write(image)
+        except BaseException:
+            self.cancel()
+            raise
 
-    def close(self):
-        """Finish the file."""
-        if self._sink is not None:
-            self._sink.release()
-            self._sink = None
+    def close(self) -> None:
+        """Finish the file.
+
+        :raises UserError: it is not complete.
+        """
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        with self._file:
+            sink.release()
+            _check(self._partial, self.path)
+
+    def cancel(self) -> None:
+        """Stop, and leave no file."""
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            with suppress(UserError):
+                sink.release()
+        with suppress(_Cancelled), self._file:
+            raise _Cancelled
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.cancel()
+
+    def _open(self) -> None:
+        self._partial = self._file.enter_context(whole_file(self.path))
+        try:
+            self._sink = _sink(self._partial, self.path, self._size, self._rate)
+        except BaseException:
+            self.cancel()
+            raise
+
+
+class _Cancelled(Exception):
+    """The file is not wanted any more."""
 
 
 class _Ffmpeg:
     """Frames through a pipe into ffmpeg, which encodes in its own process."""
 
-    def __init__(self, program: str, path: Path, size: tuple[int, int], rate: float):
-        self._path = path
+    def __init__(self, program: str, path: Path, shown: Path, size: tuple[int, int], rate: float):
+        self._shown = shown
+        source = f'-f rawvideo -pix_fmt bgr24 -s {size[0]}x{size[1]} -r {rate:.6g} -i -'
+        target = '-c:v libx264 -preset veryfast -crf 23 -pix_fmt yuv420p -movflags +faststart'
         self._process = subprocess.Popen(
             [
-                program,
-                '-y',
-                '-loglevel',
-                'error',
-                '-f',
-                'rawvideo',
-                '-pix_fmt',
-                'bgr24',
-                '-s',
-                f'{size[0]}x{size[1]}',
-                '-r',
-                f'{rate:.6g}',
-                '-i',
-                '-',
-                '-c:v',
-                'libx264',
-                '-preset',
-                'veryfast',
-                '-crf',
-                '23',
-                '-pix_fmt',
-                'yuv420p',
-                '-movflags',
-                '+faststart',
-                str(path),
+                *(program, '-y', '-xerror', '-loglevel', 'error'),
+                *source.split(),
+                *target.split(),
+                f'file:{path}',
             ],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
-    def write(self, image: np.ndarray):
+    def write(self, image: np.ndarray) -> None:
         try:
             self._process.stdin.write(np.ascontiguousarray(image).data)
         except BrokenPipeError:
             self.release()
+            raise _incomplete(self._shown, 'ffmpeg has ended') from None
 
-    def release(self):
-        _, complaint = self._process.communicate()
+    def release(self) -> None:
+        _, messages = self._process.communicate()
         if self._process.returncode:
-            reason = complaint.decode(errors='replace').strip().splitlines()[-1:]
-            raise UserError(
-                f'cannot write the video {self._path} ({" ".join(reason)})',
-                'check the folder and the space left',
-            )
+            lines = messages.decode(errors='replace').strip().splitlines()
+            reason = lines[-1] if lines else f'ffmpeg ended with {self._process.returncode}'
+            raise _incomplete(self._shown, reason)
 
 
-def _open(path: Path, size: tuple[int, int], rate: float) -> _Ffmpeg | cv2.VideoWriter:
+class _OpenCv:
+    """Frames into OpenCV's writer, which reports no errors: the file is checked afterwards."""
+
+    def __init__(self, path: Path, shown: Path, size: tuple[int, int], rate: float):
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+        if not self._writer.isOpened():
+            raise UserError(f'OpenCV cannot write the video {shown}', 'name it .mp4')
+
+    def write(self, image: np.ndarray) -> None:
+        self._writer.write(image)
+
+    def release(self) -> None:
+        self._writer.release()
+
+
+def _sink(path: Path, shown: Path, size: tuple[int, int], rate: float) -> _Ffmpeg | _OpenCv:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
         raise UserError(
-            f'cannot write the video {path} ({error.strerror})',
+            f'cannot write the video {shown} ({error.strerror})',
             'check the folder and its permissions',
         ) from error
     program = find_ffmpeg()
     if program and path.suffix == '.mp4':
-        return _Ffmpeg(program, path, size, rate)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, size)
-    if not writer.isOpened():
-        path.unlink()
-        raise UserError(f'OpenCV cannot write the video {path}', 'name it .mp4')
-    return writer
+        return _Ffmpeg(program, path, shown, size, rate)
+    return _OpenCv(path, shown, size, rate)
+
+
+def _check(path: Path, shown: Path) -> None:
+    """Read the first frame of a video: encoders do not report every error.
+
+    :raises UserError: it cannot be read.
+    """
+    capture = cv2.VideoCapture(f'file:{path.absolute()}', cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened() or not capture.grab():
+            raise _incomplete(shown, 'it cannot be read again')
+    finally:
+        capture.release()
+
+
+def _incomplete(path: Path, reason: str) -> UserError:
+    return UserError(
+        f'cannot write the video {path} ({reason})', 'check the folder and the space left'
+    )
 
 
 def find_ffmpeg() -> str | None:

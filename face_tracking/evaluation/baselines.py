@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who follows the faces of a sequence: our tracker, and those it is measured against.
+"""The trackers that are evaluated: this package's own, and the baselines beside it.
 
-Each is a :class:`Follower`: it gets every image, and with some of them what the detector found
-there, and says who is where. None of them renders, detects or looks at the truth.
+Each is an :class:`EvaluatedTracker`: it gets every image, and with some of them the detections,
+and returns ids and boxes. None of them renders, detects or sees the ground truth.
 """
 
 from __future__ import annotations
@@ -22,59 +22,71 @@ from face_tracking.tracking.tracker_options import TrackerOptions
 
 INSTALL = 'install it: pip install --no-deps -r dev/requirements-evaluation.txt'
 
+_CLASSES = {
+    'sort': 'SORTTracker',
+    'bytetrack': 'ByteTrackTracker',
+    'ocsort': 'OCSORTTracker',
+    'botsort': 'BoTSORTTracker',
+    'cbiou': 'CBIoUTracker',
+}
+LIBRARY_TRACKERS = tuple(_CLASSES)
+"""Names of the trackers of the package ``trackers`` that need no network."""
 
-class Follower(ABC):
-    """Somebody who follows faces from image to image."""
+
+class EvaluatedTracker(ABC):
+    """A tracker as the evaluation uses it."""
 
     @abstractmethod
     def step(
         self, image: np.ndarray, stamp: int, found: Detections | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Take the next image.
+        """Process the next image.
 
         :param image: uint8 (height, width, 3), BGR.
         :param stamp: nanoseconds.
-        :param found: what the detector found in it; None where it did not look.
+        :param found: the detections in it; None where the detector did not run.
         :returns: ids, int (N,), and boxes, float (N, 4).
         """
 
 
-class FaceTrackerFollower(Follower):
+class OwnTracker(EvaluatedTracker):
     """This package's tracker."""
 
     def __init__(self, options: TrackerOptions | None = None):
         self.tracker = FaceTracker(options)
 
     def step(self, image, stamp, found):
-        """Fuse what was found, if anything, and move on to the image."""
+        """Add the detections, if any, and process the image."""
         if found is not None:
             self.tracker.add_detections(found)
         tracks = self.tracker.step(image, stamp)
         return tracks.ids, tracks.boxes
 
 
-class LibraryFollower(Follower):
-    """SORT or ByteTrack as the package ``trackers`` has them, with their own default settings.
+class LibraryTracker(EvaluatedTracker):
+    """A tracker of the package ``trackers`` with its own default settings.
 
-    Both expect detections with every image. Where there are none, because the detector looks
-    only at every Nth, their boxes are carried on at the speed they last had, which does better
-    than leaving them where they were and much better than telling them that nobody is there.
+    SORT: A. Bewley et al., 2016. ByteTrack: Y. Zhang et al., 2022. OC-SORT: J. Cao et al., 2023.
+    BoT-SORT: N. Aharon et al., 2022, with camera motion compensation and without appearance.
+    C-BIoU: F. Yang et al., 2023. All expect detections with every image. In images without, their
+    boxes are moved on with their last velocity, which is better than to leave them in place and
+    much better than to report that no face was found.
 
-    :param kind: ``sort`` or ``bytetrack``.
-    :param score_threshold: score from which a detection may begin a track, as with ours.
+    :param kind: one of :data:`LIBRARY_TRACKERS`.
+    :param score_threshold: minimum score of a detection that spawns a track, as in this package.
     """
 
     def __init__(self, kind: str, score_threshold: float = 0.7):
         library, self._records = _import_trackers()
-        maker = {'sort': library.SORTTracker, 'bytetrack': library.ByteTrackTracker}[kind]
-        self._tracker = maker(track_activation_threshold=score_threshold)
+        threshold = 'high_conf_det_threshold' if kind == 'ocsort' else 'track_activation_threshold'
+        self._tracker = getattr(library, _CLASSES[kind])(**{threshold: score_threshold})
         self._before = (0, np.zeros(0, int), np.zeros((0, 4)))
         self._last = self._before
 
     def step(self, image, stamp, found):
-        """Update with what was found, or carry on."""
+        """Update with the detections, or extrapolate."""
         if found is None:
-            return self._carry_on(stamp)
+            return self._extrapolated(stamp)
         record = self._records.Detections(
             xyxy=found.boxes.astype(np.float32).reshape(-1, 4),
             confidence=found.scores.astype(np.float32),
@@ -82,60 +94,62 @@ class LibraryFollower(Follower):
         )
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            tracked = self._tracker.update(record, timestamp=stamp / 1e9)
+            tracked = self._tracker.update(record, frame=image, timestamp=stamp / 1e9)
         known = np.asarray(tracked.tracker_id) >= 0
         self._before = self._last
         self._last = stamp, np.asarray(tracked.tracker_id)[known], tracked.xyxy[known]
         return self._last[1:]
 
-    def _carry_on(self, stamp):
+    def _extrapolated(self, stamp):
         (before, old_ids, old_boxes), (last, ids, boxes) = self._before, self._last
         _, old, new = np.intersect1d(old_ids, ids, return_indices=True)
         if not len(new):
             return ids, boxes
         boxes = boxes.astype(float)
-        speed = (boxes[new] - old_boxes[old]) / (last - before)
-        boxes[new] += speed * (stamp - last)
+        velocity = (boxes[new] - old_boxes[old]) / (last - before)
+        boxes[new] += velocity * (stamp - last)
         return ids, boxes
 
 
-class DetectAndTrackFollower(Follower):
-    """The scheme of the article this package grew from: detect, then KCF until the next time.
+class DetectAndTrack(EvaluatedTracker):
+    """The scheme of the article this package started from: detect, then KCF until the next time.
 
-    There is no motion model. A detection that overlaps a followed box takes over its id;
-    otherwise it gets the next one, and a face that the detector does not confirm is dropped.
+    There is no motion model. A detection that overlaps a tracked box takes over its id; otherwise
+    it gets the next one, and a face that the detector does not confirm is dropped.
     """
 
-    def __init__(self, score_threshold: float = 0.7, overlap: float = 0.3):
+    def __init__(self, score_threshold: float = 0.7, iou_threshold: float = 0.3):
         self._score_threshold = score_threshold
-        self._overlap = overlap
+        self._iou_threshold = iou_threshold
         self._last_id = 0
-        self._followed: dict[int, tuple[object, np.ndarray]] = {}
+        self._tracked: dict[int, tuple[object, np.ndarray]] = {}
 
     def step(self, image, stamp, found):
-        """Follow with KCF, or begin anew from what was found."""
-        self._follow(image)
+        """Track with KCF, or initialize KCF with the detections."""
+        self._track(image)
         if found is not None:
             boxes = found.boxes[found.scores >= self._score_threshold]
-            self._begin(image, self._named(boxes), boxes)
-        ids = np.array(list(self._followed), int)
-        return ids, np.array([box for _, box in self._followed.values()]).reshape(-1, 4)
+            self._initialize(image, self._ids_of(boxes), boxes)
+        ids = np.array(list(self._tracked), int)
+        return ids, np.array([box for _, box in self._tracked.values()]).reshape(-1, 4)
 
-    def _follow(self, image):
+    def _track(self, image):
         after = {}
-        for identity, (tracker, _) in self._followed.items():
+        for identity, (tracker, _) in self._tracked.items():
             good, (x, y, width, height) = tracker.update(image)
             if good:
                 after[identity] = tracker, np.array([x, y, x + width, y + height], float)
-        self._followed = after
+        self._tracked = after
 
-    def _named(self, boxes):
-        ids = list(self._followed)
-        old = np.array([box for _, box in self._followed.values()]).reshape(-1, 4)
+    def _ids_of(self, boxes):
+        ids = list(self._tracked)
+        old = np.array([box for _, box in self._tracked.values()]).reshape(-1, 4)
         overlap = box_arithmetic.iou(old, boxes)
         names = {
             column: ids[row]
-            for row, column in zip(*assign(1 - overlap, overlap >= self._overlap), strict=True)
+            for row, column in zip(
+                *assign(1 - overlap, overlap >= self._iou_threshold), strict=True
+            )
         }
         for column in range(len(boxes)):
             if column not in names:
@@ -143,15 +157,15 @@ class DetectAndTrackFollower(Follower):
                 names[column] = self._last_id
         return [names[column] for column in range(len(boxes))]
 
-    def _begin(self, image, ids, boxes):
-        self._followed = {}
+    def _initialize(self, image, ids, boxes):
+        self._tracked = {}
         height, width = image.shape[:2]
         for identity, box in zip(ids, box_arithmetic.clip(boxes, width, height), strict=True):
             x1, y1, x2, y2 = (round(side) for side in box.tolist())
             if x2 - x1 >= 4 and y2 - y1 >= 4:
                 tracker = cv2.TrackerKCF_create()
                 tracker.init(image, (x1, y1, x2 - x1, y2 - y1))
-                self._followed[identity] = tracker, box
+                self._tracked[identity] = tracker, box
 
 
 def _import_trackers():

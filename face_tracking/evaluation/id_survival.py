@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.evaluation.baselines import Follower
+from face_tracking.evaluation.baselines import EvaluatedTracker
 from face_tracking.evaluation.sequences import Person, Pillar, Script
 from face_tracking.faces import Detections
 from face_tracking.frame import Frame
@@ -83,7 +83,7 @@ class Outcome:
 def judge(
     sequence: Iterable[tuple[Frame, GroundTruth]],
     found: Iterable[Detections | None],
-    follower: Follower,
+    follower: EvaluatedTracker,
 ) -> Outcome:
     """Let a follower watch one case through.
 

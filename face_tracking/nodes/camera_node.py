@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera node: images from any source, published and handed over by reference."""
+"""The camera node: images from any source, published and passed by reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from face_tracking.backoff import Retry
@@ -18,6 +19,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
+from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import to_compressed, to_header, to_image
@@ -36,8 +38,8 @@ class CameraParameters(CaptureSettings, JpegOptions):
 
     camera: str = option(
         'v4l2:///dev/video0',
-        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, '
-        'picamera2, file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
+        'Source of the images: v4l2:///dev/video0, gstreamer:PIPELINE, picamera2, '
+        'file:///path/video.mp4, folder:///path, rtsp://HOST/STREAM, http://HOST/VIDEO, '
         'virtual or virtual:SCENE',
         source=True,
     )
@@ -93,6 +95,8 @@ class CameraNode(FaceNode[CameraParameters]):
         self._compressed = self.publisher('camera/image_raw/compressed')
         self._infos = self.publisher('camera/camera_info')
         self._model: CameraModel | None = None
+        self._committed: CameraModel | None = None
+        CalibrationService(self, self._calibration_file, self._use_calibration)
         self._calibration = Retry()
         self._failure = ''
         self._sequence = -1
@@ -120,6 +124,7 @@ class CameraNode(FaceNode[CameraParameters]):
     def apply(self, changed: set[str]) -> None:
         """Open the camera again if its parameters have changed."""
         if changed & (_OF_THE_MODEL | _OF_THE_SOURCE):
+            self._committed = None
             self._calibration.request()
         if changed & _OF_THE_SOURCE:
             self._replace_camera()
@@ -135,7 +140,7 @@ class CameraNode(FaceNode[CameraParameters]):
         return not self._thread.is_alive()
 
     def report(self, report: Report) -> None:
-        """Say whether images come, how many, and from where."""
+        """Report whether images are received, how many, and from where."""
         rate, values = self.meter.take()
         camera = self._camera
         report.values.update(
@@ -211,7 +216,7 @@ class CameraNode(FaceNode[CameraParameters]):
                 started = time.perf_counter()
                 frame = self._read(camera)
                 if frame is not None:
-                    self._hand_on(frame, 1e3 * (time.perf_counter() - started))
+                    self._publish_frame(frame, 1e3 * (time.perf_counter() - started))
                     problem = self._log_recovery(problem)
                     continue
             except Exception as error:  # a driver's own: the node outlives it
@@ -250,18 +255,18 @@ class CameraNode(FaceNode[CameraParameters]):
         for hook in self.on_end:
             hook()
 
-    def _hand_on(self, frame: Frame, waited: float) -> None:
+    def _publish_frame(self, frame: Frame, waited: float) -> None:
         if frame.sequence > self._sequence + 1 and self._sequence >= 0:
             self.meter.count('dropped', frame.sequence - self._sequence - 1)
         self._sequence = frame.sequence
         if self.load_level >= LoadLevel.HALF_IMAGES and frame.sequence % 2:
             return
         self._refresh_camera_model(frame)
-        handed = time.perf_counter()
+        published = time.perf_counter()
         for hook in self.on_frame:
             hook(frame)
         self._publish(frame)
-        self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - handed)})
+        self.meter.add({'read': waited, 'publish': 1e3 * (time.perf_counter() - published)})
 
     def _refresh_camera_model(self, frame: Frame) -> None:
         model = self._model
@@ -272,12 +277,25 @@ class CameraNode(FaceNode[CameraParameters]):
         for hook in self.on_camera_model:
             hook(model)
 
+    def _calibration_file(self) -> Path:
+        return calibration_file(self.parameters.camera_info_url, self.parameters.camera)
+
+    def _use_calibration(self, model: CameraModel) -> None:
+        self._committed = model
+        self._calibration.request()
+
     def _read_model(self, width: int, height: int) -> CameraModel:
         """Read the calibration; the field of view serves until that succeeds."""
         self._calibration.begin()  # before the parameters are read, which may change meanwhile
         url, fov = self.parameters.camera_info_url, self.parameters.horizontal_fov
         try:
-            model = CameraModel.from_yaml(url) if url else CameraModel.from_fov(width, height, fov)
+            kept = self._calibration_file()
+            if self._committed is not None:
+                model = self._committed
+            elif url or kept.is_file():
+                model = CameraModel.from_yaml(url or kept)
+            else:
+                model = CameraModel.from_fov(width, height, fov)
         except UserError as error:
             if self._calibration.failed(error):
                 self.get_logger().error(f'{error}; horizontal_fov is used meanwhile')

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
+from face_tracking.runtimes.base import DEFAULT_THREADS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
         1.0,
     )
     detect_interval: int = option(
-        5,
+        2,
         'Detect in every Nth image; 0 = as often as the scene needs and cpu_budget allows',
         0,
         1000,
@@ -57,12 +57,11 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
 
 
 _LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
-_MOST_CORES = 4  # that engines take by themselves
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
 
 class DetectorNode(FaceNode[DetectorParameters]):
-    """Finds faces in a thread of its own; an image that comes while it is busy replaces the last.
+    """Finds faces in a thread of its own; a newer image replaces the one that waits.
 
     :param subscribe: take the images from ``camera/image_raw``; otherwise from :meth:`submit`.
     :ivar on_detections: called in that thread with the ``Detections`` of each image looked at,
@@ -76,6 +75,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._candidates = self.publisher('faces/detections_low_confidence')
         self._landmarks = self.publisher('faces/detection_landmarks')
         self._detector: FaceDetector | None = None
+        self._model_at_start = self.parameters.model
         self._loading = Retry()
         self._model_wanted = False
         self._received = 0
@@ -107,6 +107,10 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._loading.request()
         self._worker.submit(None)
 
+    def deactivate(self) -> None:
+        """Drop the image that waits."""
+        self._worker.clear()
+
     def cleanup(self) -> None:
         """Have the worker release the model."""
         self._model_wanted = False
@@ -126,6 +130,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def close(self) -> bool:
         """Stop the worker and give back what the engine holds."""
+        from face_tracking.compiler.driver import stop_compilers
+
+        stop_compilers()
         if not self._worker.close():
             return False
         self._release()
@@ -160,7 +167,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.submit(frame)
 
     def _count_and_test(self) -> bool:
-        """Count an image that has come; return whether its number is one to look at."""
+        """Count a received image; return whether detection is due by its number."""
         interval = self.parameters.detect_interval
         self._received += 1
         if self.load_level >= LoadLevel.HALF_DETECTIONS:
@@ -168,7 +175,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return interval == 0 or (self._received - 1) % interval == 0
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
-        """Return whether the scene needs a look, where that decides."""
+        """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
             frame, frame.stamp, self._followed
         )
@@ -200,6 +207,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
         detections = self._detector.detect(frame, frame.stamp)
         found, spent = time.perf_counter(), time.thread_time() - spent
         self._scheduler.spent(spent * self._cores())
+        if not self.active:
+            return  # paused while it was detecting
         for hook in self.on_detections:
             hook(detections)
         self._publish(detections, frame)
@@ -214,7 +223,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _cores(self) -> int:
         """Return over how many threads, as busy as the worker's own, the engine spreads."""
-        return self.parameters.threads or min(_MOST_CORES, os.cpu_count() or 1)
+        return self.parameters.threads or DEFAULT_THREADS
 
     def _load(self) -> None:
         """Load the model; the previous one stays in use if that fails."""
@@ -252,6 +261,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
             values.threads,
             values.device,
             values.precision,
+            # A peer on the network may set the parameter to a folder that it can write to.
+            trusted_folder=values.model == self._model_at_start,
             vote_iou_threshold=values.vote_iou_threshold,
         )
 

@@ -59,7 +59,7 @@ class Meter:
             return {what: str(number) for what, number in self._counts.items()}
 
     def take(self) -> tuple[float, dict[str, str]]:
-        """Return the rate since the last call, in hertz, and all figures by name; start anew."""
+        """Return the rate since the last call, in hertz, and all figures by name, and restart."""
         with self._lock:
             seconds = max(self._now() - self._since, 1e-6)
             rate = self._passed / seconds

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from face_tracking.events.event import FaceEvent, ObservedFace
 from face_tracking.events.event_detector import EventDetector, EventTiming
 from face_tracking.events.event_json import event_to_json
 from face_tracking.events.rules import RuleTable
+from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import tracks_from_message
@@ -35,6 +38,7 @@ from face_tracking.nodes.shared_options import ActionFileOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.nodes.topics import SERVICES
+from face_tracking.nodes.worker import Worker
 from face_tracking.options import Options, option
 
 _SILENCE = 1.0  # seconds without tracks after which nobody is seen
@@ -66,9 +70,13 @@ class EventsParameters(EventTimingOptions, ActionFileOptions):
 
 
 class EventsNode(FaceNode[EventsParameters]):
-    """Turns tracks, names and attention into events, and events into actions."""
+    """Turns tracks, names and attention into events, and events into actions.
 
-    def __init__(self, **options: Any):
+    :param subscribe: take tracks and names from topics; otherwise from :meth:`submit` and
+        :meth:`set_people`, and events are made in a thread of their own.
+    """
+
+    def __init__(self, subscribe: bool = True, **options: Any):
         super().__init__('events_node', EventsParameters, **options)
         self._typed = self.publisher('faces/events')
         self._json = self.publisher('faces/events/json')
@@ -77,6 +85,7 @@ class EventsNode(FaceNode[EventsParameters]):
         self._names: Names = {}
         self._attention: dict[str, bool] = {}
         self._heard = dict.fromkeys(('tracks', 'names', 'attention'), float('-inf'))
+        self._taken = float('-inf')
         self._image_size: tuple[int, int] | None = None
         self._problem: UserError | None = None
         self._last_event = ''
@@ -84,24 +93,44 @@ class EventsNode(FaceNode[EventsParameters]):
         self._rules = RuleTable()
         self._actions: RuleActions | None = None
         self._detector = EventDetector(self._timing())
+        self._lock = threading.Lock()
         self._load()
         period = 1 / self.parameters.event_rate
         detections = Detection2DArray
         self._tracks = Throttle(self, detections, self._on_tracks, 'tracks', period)
-        self.add_input('faces/tracks', self._tracks, raw=True)
-        for topic, handle in (
-            ('faces/people', self._on_names),
-            ('faces/attention', self._on_attention),
-        ):
-            self.add_input(topic, Throttle(self, detections, handle, topic, period), raw=True)
-        self.add_input(
-            'camera/camera_info',
-            Throttle(self, CameraInfo, self._on_camera_info, 'camera_info', 1.0),
-            raw=True,
-            needed=lambda: bool(self._config.zones),
-        )
+        self._worker: Worker[tuple[Frame, Tracks]] | None = None
+        attention = Throttle(self, detections, self._on_attention, 'faces/attention', period)
+        self.add_input('faces/attention', attention, raw=True)
+        if subscribe:
+            self.add_input('faces/tracks', self._tracks, raw=True)
+            names = Throttle(self, detections, self._on_names, 'faces/people', period)
+            self.add_input('faces/people', names, raw=True)
+            self.add_input(
+                'camera/camera_info',
+                Throttle(self, CameraInfo, self._on_camera_info, 'camera_info', 1.0),
+                raw=True,
+                needed=lambda: bool(self._config.zones),
+            )
+        else:
+            self._worker = self.worker(self._work, name='events')
         self.create_service(Trigger, SERVICES['~/reload'].name, self._on_reload)
         self.start()
+
+    def submit(self, frame: Frame, tracks: Tracks) -> None:
+        """Take the tracks of an image, by reference. Callable from any thread."""
+        now = time.monotonic()
+        if (
+            self._worker is None
+            or not self.active
+            or now - self._taken < 0.9 * self._tracks.period
+        ):
+            return
+        self._taken = now
+        self._worker.submit((frame, tracks))
+
+    def set_people(self, names: Names) -> None:
+        """Take the names of the tracks that have one. Callable from any thread."""
+        self._names, self._heard['names'] = names, time.monotonic()
 
     def apply(self, changed: set[str]) -> None:
         """Take over other times; visits go on."""
@@ -110,14 +139,16 @@ class EventsNode(FaceNode[EventsParameters]):
 
     def deactivate(self) -> None:
         """Forget the visits: who is there when the node goes on is not known."""
-        self._detector = EventDetector(self._timing(), self._config.zones)
+        with self._lock:
+            self._detector = EventDetector(self._timing(), self._config.zones)
 
     def close(self) -> bool:
         """End commands and switch pins off."""
+        ended = self._worker is None or self._worker.close()
         if self._actions is not None:
             self._actions.close()
             self._actions = None
-        return True
+        return ended
 
     def report(self, report: Report) -> None:
         """Say how many people are there and what happened last."""
@@ -154,10 +185,11 @@ class EventsNode(FaceNode[EventsParameters]):
             return
         if self._actions is not None:
             self._actions.close()
-        self._config, self._actions, self._problem = config, actions, None
-        self._rules = RuleTable(config.rules)
-        if config.zones != self._detector.zones:
-            self._detector = EventDetector(self._timing(), config.zones)
+        with self._lock:
+            self._config, self._actions, self._problem = config, actions, None
+            self._rules = RuleTable(config.rules)
+            if config.zones != self._detector.zones:
+                self._detector = EventDetector(self._timing(), config.zones)
         self.update_inputs()
 
     def _on_reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -178,14 +210,22 @@ class EventsNode(FaceNode[EventsParameters]):
         self._heard['attention'] = time.monotonic()
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        now = time.monotonic()
         tracks, refused = tracks_from_message(message)
         self.refuse('entries of faces/tracks', refused)
+        self._examine(tracks, message.header.frame_id)
+
+    def _work(self, work: tuple[Frame, Tracks]) -> None:
+        frame, tracks = work
+        self._image_size = frame.width, frame.height
+        self._examine(tracks, frame.frame_id)
+
+    def _examine(self, tracks: Tracks, frame_id: str) -> None:
+        now = time.monotonic()
         self._heard['tracks'] = now
         names = self._names if now - self._heard['names'] < _FORGET else {}
         attention = self._attention if now - self._heard['attention'] < _FORGET else {}
         faces = observed_faces(tracks, names, attention)
-        self._update(faces, now, max(tracks.stamp, 0), message.header.frame_id)
+        self._update(faces, now, max(tracks.stamp, 0), frame_id)
         self.meter.add(
             {'examine': 1e3 * (time.monotonic() - now), 'latency': self.age(tracks.stamp)}
         )
@@ -197,7 +237,8 @@ class EventsNode(FaceNode[EventsParameters]):
             self._update([], now, max(self.now(), 0), '')
 
     def _update(self, faces: list[ObservedFace], now: float, stamp: int, frame_id: str) -> None:
-        events = self._detector.update(faces, now, stamp, self._image_size)
+        with self._lock:
+            events = self._detector.update(faces, now, stamp, self._image_size)
         if not events:
             return
         self._typed.publish(events_to_message(events, to_header(stamp, frame_id)))

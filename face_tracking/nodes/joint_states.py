@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 from sensor_msgs.msg import JointState
 
@@ -29,9 +30,10 @@ def angles_from_message(
         raise UserError(
             f'joint_states has {len(message.name)} joints', f'publish at most {MOST_JOINTS}'
         )
-    if not all(name in message.name for name in joints):
+    names = list(message.name)
+    if not all(name in names for name in joints):
         return None
-    rows = [message.name.index(name) for name in joints]
+    rows = [names.index(name) for name in joints]
     if max(rows) >= len(message.position):
         raise UserError(
             'joint_states has fewer positions than names', 'check the publisher of joint_states'
@@ -52,7 +54,7 @@ class JointStateListener:
     :param joints: names of the pan and the tilt joint.
     """
 
-    def __init__(self, node: FaceNode, joints: tuple[str, str] = ('pan_joint', 'tilt_joint')):
+    def __init__(self, node: FaceNode[Any], joints: tuple[str, str] = ('pan_joint', 'tilt_joint')):
         self._node = node
         self._joints = joints
         self._history = JointHistory()

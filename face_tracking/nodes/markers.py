@@ -5,41 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
+from face_tracking.spatial.face_positions import positions_by_height
 from face_tracking.visualization import track_color
 
 # Should the tracker fall silent, its last faces do not hang in the air for ever.
 _LIFETIME = Duration(sec=1)
 _GAZE_LIFETIME = Duration(nanosec=500_000_000)
 _UPRIGHT = Quaternion(w=1.0)
-
-
-def positions(boxes: np.ndarray, camera: CameraModel, face_height: float) -> np.ndarray:
-    """Return where faces are, float64 (N, 3), in meters in the optical frame.
-
-    The direction is that of the box's center; the distance follows from the angle that the box's
-    height subtends, for people's faces differ little in height and it stays when a head turns.
-
-    :param boxes: (N, 4) in pixels of the camera's image.
-    :param face_height: of a face's box in meters.
-    """
-    rows = to_center_size(np.asarray(boxes, np.float64).reshape(-1, 4))
-    ends = np.repeat(rows[:, None, :2], 2, axis=1)
-    ends[:, 0, 1] -= rows[:, 3] / 2
-    ends[:, 1, 1] += rows[:, 3] / 2
-    rays = camera.rays(ends.reshape(-1, 2)).reshape(-1, 2, 3)
-    cosine = np.clip((rays[:, 0] * rays[:, 1]).sum(axis=1), -1, 1)
-    half_angle = np.maximum(np.arccos(cosine) / 2, 1e-4)
-    distance = face_height / 2 / np.tan(half_angle)
-    return camera.rays(rows[:, :2]) * distance[:, None]
 
 
 def to_markers(
@@ -51,9 +30,8 @@ def to_markers(
 ) -> MarkerArray:
     """Return a sphere and an id for each face, after word to remove those of before."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    for number, place in zip(
-        tracks.ids.tolist(), positions(tracks.boxes, camera, face_height).tolist(), strict=True
-    ):
+    places = positions_by_height(tracks.boxes, camera, face_height)
+    for number, place in zip(tracks.ids.tolist(), places.tolist(), strict=True):
         markers.append(_marker(header, number, place, face_height))
         text = (names or {}).get(number, str(number))
         markers.append(_label(header, number, place, face_height, text))

@@ -9,21 +9,21 @@ from pathlib import Path
 from face_tracking.files import share_dir
 
 # Fast DDS 2 (Jazzy) and 3 (Kilted) ask for different names.
-_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+PROFILES = ('FASTRTPS_DEFAULTPROFILES_FILE', 'FASTDDS_DEFAULTPROFILES_FILE')
 _OTHER_WISHES = ('FASTDDS_BUILTIN_TRANSPORTS',)
-_FILES_IT_FINDS = ('DEFAULT_FASTRTPS_PROFILES.xml', 'DEFAULT_FASTDDS_PROFILES.xml')
+_FILES_IT_FINDS = ('DEFAULT_FASTRTPSPROFILES.xml', 'DEFAULT_FASTDDSPROFILES.xml')
 
 
 def configure_shared_memory() -> None:
-    """Make Fast DDS use ``config/fastdds.xml``, unless somebody has configured it already.
+    """Make Fast DDS use ``config/fastdds.xml``, unless it is configured already.
 
     To be called before rclpy is; other middlewares take no notice.
     """
-    configured = any(os.environ.get(name) for name in _PROFILES + _OTHER_WISHES) or any(
+    configured = any(os.environ.get(name) for name in PROFILES + _OTHER_WISHES) or any(
         Path(name).exists() for name in _FILES_IT_FINDS
     )
     profiles = share_dir() / 'config' / 'fastdds.xml'
     if configured or not profiles.is_file():
         return
-    for name in _PROFILES:
+    for name in PROFILES:
         os.environ[name] = str(profiles)

@@ -54,6 +54,7 @@ from face_tracking.options import Options, OptionsT, option
 from face_tracking.system_health import BoardState
 
 Item = TypeVar('Item')
+_LONGEST_STANDSTILL = 5.0  # seconds of a simulated clock
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -121,6 +122,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self.meter = Meter()
         self.active = False
         self._log_limiter = LogLimiter()
+        self._last_time = (0, time.monotonic())  # ROS time, monotonic seconds
         self._last_failure = ''
         self._default_name = name
         self._inputs_of_node: list[Input] = []
@@ -459,6 +461,13 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
                 f'load is shed, {reason}: {DESCRIPTIONS[level]}' if level else 'full load again'
             )
 
+    def _simulated_time_advances(self) -> bool:
+        """Return whether the simulated time has changed within the last seconds."""
+        now, steady = self.now(), time.monotonic()
+        if now != self._last_time[0]:
+            self._last_time = now, steady
+        return steady - self._last_time[1] < _LONGEST_STANDSTILL
+
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data and not self.active:
             self._to_be_active = True
@@ -507,6 +516,11 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
             report.values['load shed'] = DESCRIPTIONS[self.load_level]
             report.say(
                 WARN, f'{self._shedder.reason}: load is shed ({DESCRIPTIONS[self.load_level]})'
+            )
+        if self.get_parameter('use_sim_time').value and not self._simulated_time_advances():
+            report.say(
+                WARN,
+                'simulated time does not advance: publish /clock, or set use_sim_time to false',
             )
         if self._last_failure:
             report.say(ERROR, f'failed within the last second: {self._last_failure}')

@@ -20,6 +20,9 @@ NODES = {
     'mqtt_node': ('MqttParameters',),
     'anonymizer_node': ('AnonymizerParameters',),
     'recorder_node': ('RecordingOptions',),
+    'attention_node': ('AttentionParameters',),
+    'tracks_3d_node': ('Tracks3dParameters',),
+    'hri_node': ('HriParameters',),
 }
 """The names of the option classes in the module of each node."""
 COMPOSED = {'pipeline': ('camera_node', 'detector_node', 'tracker_node', 'pan_tilt_node')}

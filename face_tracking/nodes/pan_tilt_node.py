@@ -25,10 +25,10 @@ from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
-from face_tracking.nodes.markers import positions, to_gaze_marker
+from face_tracking.nodes.markers import to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.people_messages import Names, names_from_message
+from face_tracking.nodes.people_messages import Names, attention_from_message, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.steady_clock import SteadyClock
@@ -38,6 +38,7 @@ from face_tracking.pan_tilt.controller import HeadController
 from face_tracking.pan_tilt.drivers.base import DriverContext, GuardedDriver
 from face_tracking.pan_tilt.drivers.registry import registered_drivers
 from face_tracking.pan_tilt.head_options import HeadOptions
+from face_tracking.spatial.face_positions import positions_by_height
 
 DRIVERS = registered_drivers(
     'face_tracking.nodes.pan_tilt_outputs', 'face_tracking.simulation.simulated_driver'
@@ -125,6 +126,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
                 needed=lambda: self.parameters.target == 'person',
             )
             self.add_input('faces/camera_info', self._on_scaled_camera_info)
+        # Also in one process with the tracker: the attention node runs on its own.
+        self.add_input(
+            'faces/attention',
+            self._on_attention,
+            needed=lambda: self.parameters.target == 'looking_at_me',
+        )
         for name, serve in (
             ('next_target', self._next),
             ('hold_target', self._hold),
@@ -156,6 +163,12 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
         with self._lock:
             self._head.set_people(people)
+
+    def _on_attention(self, message: Detection2DArray) -> None:
+        looking = attention_from_message(message)
+        ids = {int(track) for track, looks in looking.items() if looks and track.isdecimal()}
+        with self._lock:
+            self._head.set_attentive(ids)
 
     def set_camera_model(self, model: CameraModel) -> None:
         """Take the camera's intrinsics, which convert pixels to angles."""
@@ -286,11 +299,11 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         heard = self._gaze.get_subscription_count(), self._gaze_marker.get_subscription_count()
         if len(rows) == 0 or not any(heard):
             return
-        x, y, z = positions(tracks.boxes[rows[:1]], camera, self.parameters.face_height)[0]
+        size = self.parameters.face_height
+        x, y, z = positions_by_height(tracks.boxes[rows[:1]], camera, size)[0]
         header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
         self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
         if heard[1]:
-            size = self.parameters.face_height
             self._gaze_marker.publish(to_gaze_marker((x, y, z), header, size))
 
     def _run(self) -> None:

@@ -20,6 +20,8 @@ from face_tracking.errors import UserError
 from face_tracking.nodes.service_caller import ServiceCaller
 
 NODE = 'recognizer_node'
+SERVICES = ('enroll', 'rename', 'forget', 'list_people')
+"""Services of the recognizer that are called."""
 _SERVICES = {'enroll': 'enroll', 'rename': 'rename', 'forget': 'forget', 'list': 'list_people'}
 _PARAMETERS = {'name': 'person_name', 'id': 'person_id', 'new_name': 'person_new_name'}
 _MOST = 1000

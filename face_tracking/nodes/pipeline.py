@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, detector and tracker in one process: an image is handed on by reference.
+"""Camera, detector and tracker in one process: an image is passed by reference.
 
 Switches in front of the ROS arguments choose the nodes:
 
 ``--pan-tilt``     the node that turns the head, too
 ``--recognize``    the node that recognizes people, too
+``--events``       the node that turns tracks and names into events, too
 ``--no-camera``    images of another camera node, subscribed to once for all nodes
 ``--no-detector``  detections of another machine, subscribed to
 """
@@ -22,10 +23,11 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
+    from face_tracking.nodes.events_node import EventsNode
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.recognizer_node import RecognizerNode
 
-SWITCHES = ('--pan-tilt', '--recognize', '--no-camera', '--no-detector')
+SWITCHES = ('--pan-tilt', '--recognize', '--events', '--no-camera', '--no-detector')
 
 
 def compose(
@@ -76,6 +78,17 @@ def join_recognizer(tracker: TrackerNode) -> RecognizerNode:
     return recognizer
 
 
+def join_events(tracker: TrackerNode, recognizer: RecognizerNode | None) -> EventsNode:
+    """Return an events node that takes tracks and names by reference."""
+    from face_tracking.nodes.events_node import EventsNode
+
+    events = EventsNode(subscribe=False)
+    tracker.on_tracks.append(events.submit)
+    if recognizer is not None:
+        recognizer.on_people.append(events.set_people)
+    return events
+
+
 def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     """Return the nodes, connected.
 
@@ -94,6 +107,8 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     recognizer = join_recognizer(tracker) if '--recognize' in given else None
     if recognizer is not None:
         nodes.append(recognizer)
+    if '--events' in given:
+        nodes.append(join_events(tracker, recognizer))
     if '--pan-tilt' in given:
         head = join_head(camera, tracker)
         nodes.insert(0, head)

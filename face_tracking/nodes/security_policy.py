@@ -12,15 +12,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+from face_tracking.nodes.actions import PARTS
 from face_tracking.nodes.node_table import NODES
+from face_tracking.nodes.page_parameters import OFFERED
+from face_tracking.nodes.people_client import NODE as RECOGNIZER
+from face_tracking.nodes.people_client import SERVICES as PEOPLE_SERVICES
 from face_tracking.nodes.topics import ServiceRow, Topic, services_of, topics_of
 
+_ACTIONS = tuple(module for module, _ in PARTS.values())
+# What launch arguments add to every launch file of a robot.
+_ADDED = ('recognizer_node', *_ACTIONS)
 _PIPELINE = ('camera_node', 'detector_node', 'tracker_node')
 LAUNCH_FILES = {
-    'pi5': _PIPELINE,
-    'camera_ros': ('detector_node', 'tracker_node'),
-    'pan_tilt': (*_PIPELINE, 'pan_tilt_node'),
-    'simulation': (*_PIPELINE, 'pan_tilt_node'),
+    'pi5': (*_PIPELINE, *_ADDED),
+    'camera_ros': (*_PIPELINE[1:], *_ADDED),
+    'pan_tilt': (*_PIPELINE, 'pan_tilt_node', *_ADDED),
+    'simulation': (*_PIPELINE, 'pan_tilt_node', *_ADDED),
+    'offboard': (*_PIPELINE, 'pan_tilt_node', 'recognizer_node'),
     'all_nodes': tuple(NODES),
 }
 """The nodes of each launch file that a policy exists for."""
@@ -41,13 +49,25 @@ SERVED_BY_RCLPY = (
     '~/set_parameters_atomically',
 )
 """What rclpy adds to every managed node."""
+REQUESTS = {
+    'mqtt_node': ('detector_node/enable',),
+    'web_node': (
+        *(
+            f'{node}/{service}'
+            for node in OFFERED
+            for service in ('describe_parameters', 'get_parameters', 'set_parameters')
+        ),
+        *(f'{RECOGNIZER}/{service}' for service in PEOPLE_SERVICES),
+    ),
+}
+"""The services that nodes call; those of rules are the user's to add."""
 
 
 def policy(nodes: Iterable[str], namespace: str = '/') -> str:
     """Return the policy of a set of nodes as XML.
 
     Each node has an enclave of its own, for processes of one node; all together have the enclave
-    ``pipeline``, for a composed process.
+    ``pipeline``, for a composed process, and those that act on what is seen ``actions``.
 
     :param nodes: default names of the nodes.
     :param namespace: the namespace of the robot.
@@ -55,7 +75,13 @@ def policy(nodes: Iterable[str], namespace: str = '/') -> str:
     nodes = tuple(nodes)
     root = ElementTree.Element('policy', version='0.2.0')
     enclaves = ElementTree.SubElement(root, 'enclaves')
-    for name, members in (('pipeline', nodes), *((node, (node,)) for node in nodes)):
+    composed = (
+        ('pipeline', tuple(node for node in nodes if node not in _ACTIONS[1:])),
+        ('actions', tuple(node for node in nodes if node in _ACTIONS)),
+    )
+    for name, members in (*composed, *((node, (node,)) for node in nodes)):
+        if not members:
+            continue
         enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'/face_tracking/{name}')
         profiles = ElementTree.SubElement(enclave, 'profiles')
         for node in members:
@@ -74,6 +100,8 @@ def _fill(profile: ElementTree.Element, node: str) -> None:
     _allow(profile, 'topics', 'topic', 'publish', [*PUBLISHED_BY_RCLPY, *_names(published)])
     _allow(profile, 'topics', 'topic', 'subscribe', [*RECEIVED_BY_RCLPY, *_names(subscribed)])
     _allow(profile, 'services', 'service', 'reply', [*SERVED_BY_RCLPY, *_names(services_of(node))])
+    if node in REQUESTS:
+        _allow(profile, 'services', 'service', 'request', list(REQUESTS[node]))
 
 
 def _names(rows: Iterable[Topic | ServiceRow]) -> list[str]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
+import cv2
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -31,32 +32,34 @@ _SWITCH_INTERVAL = 0.0005
 _PAUSE_AFTER_ERROR = 0.05  # seconds, so that an error in each callback does not take a core
 
 
-def run(build: Callable[[], list[FaceNode]]) -> int:
-    """Run nodes until the process is told to stop.
+def run(build: Callable[[], list[FaceNode[Any]]]) -> int:
+    """Run nodes until the process is asked to stop.
 
     :param build: makes the nodes, in the order in which they are to be stopped.
     :returns: the exit code; see :mod:`face_tracking.exit_codes`.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    # The images are too small for OpenCV's threads to gain what waking them costs.
+    cv2.setNumThreads(1)
     configure_shared_memory()
-    initialized = threading.Event()
+    stop = _StopRequest()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt could be raised
     # anywhere besides: ros2 launch sends a second one while the first is still being handled.
     # rclpy calls these handlers after its own, so they are set before it is initialized.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: initialized.is_set() or os._exit(exit_codes.OK))
+        signal.signal(number, stop.on_signal)
     try:
         rclpy.init()
     except Exception as error:
         sys.stderr.write(f'the ROS arguments cannot be used: {_first_line(error)}\n')
         return exit_codes.CONFIGURATION
-    initialized.set()
-    nodes: list[FaceNode] = []
+    stop.initialized = True
+    nodes: list[FaceNode[Any]] = []
     try:
         nodes += build()
         warn_about_unknown_parameters((node, node.store) for node in nodes)
         warn_about_unknown_nodes(nodes[0].get_logger(), [node.get_name() for node in nodes])
-        _spin(nodes)
+        _spin(nodes, stop)
     except ExternalShutdownException:
         pass
     except (UserError, InvalidNamespaceException, InvalidNodeNameException) as error:
@@ -65,19 +68,42 @@ def run(build: Callable[[], list[FaceNode]]) -> int:
     except Exception:
         if rclpy.ok():
             raise
-        # Told to stop while it was being built: what failed, failed for that reason.
+        # Asked to stop while it was being built: what failed, failed for that reason.
     finally:
         notify('STOPPING=1')
         _stop(nodes)
     return exit_codes.OK
 
 
-def _spin(nodes: list[FaceNode]) -> None:
+class _StopRequest:
+    """A signal to stop, for the case that rclpy misses it.
+
+    A signal between the initialization of rclpy and the first wait is sometimes lost: the context
+    stays valid. The watchdog then shuts it down.
+    """
+
+    def __init__(self) -> None:
+        self.initialized = False
+        self._requested = False
+
+    def on_signal(self, *_: Any) -> None:
+        """Handle SIGINT and SIGTERM; only sets a flag, since locks may be held here."""
+        if not self.initialized:
+            os._exit(exit_codes.OK)
+        self._requested = True
+
+    def check(self) -> None:
+        """Shut rclpy down if that was requested and has not happened."""
+        if self._requested:
+            rclpy.try_shutdown()
+
+
+def _spin(nodes: list[FaceNode[Any]], stop: _StopRequest) -> None:
     executor = SingleThreadedExecutor()
     for node in nodes:
         executor.add_node(node)
     watchdog = Watchdog(
-        lambda: _pulses(nodes),
+        lambda: _observe(nodes, stop),
         lambda: notify('WATCHDOG=1'),
         lambda stall: _exit_stuck(nodes, stall),
     )
@@ -90,7 +116,7 @@ def _spin(nodes: list[FaceNode]) -> None:
         watchdog.close()
 
 
-def _spin_until_error(executor: SingleThreadedExecutor, node: FaceNode) -> None:
+def _spin_until_error(executor: SingleThreadedExecutor, node: FaceNode[Any]) -> None:
     """Spin; an error that no guard has caught, as one of rclpy's own, is logged and counted."""
     try:
         executor.spin()
@@ -102,11 +128,13 @@ def _spin_until_error(executor: SingleThreadedExecutor, node: FaceNode) -> None:
             time.sleep(_PAUSE_AFTER_ERROR)
 
 
-def _pulses(nodes: list[FaceNode]) -> list[tuple[Pulse, float]]:
+def _observe(nodes: list[FaceNode[Any]], stop: _StopRequest) -> list[tuple[Pulse, float]]:
+    """Return the threads to watch; a request to stop that rclpy has missed is served here."""
+    stop.check()
     return [(pulse, node.stall_timeout) for node in nodes for pulse in (node.heart, *node.pulses)]
 
 
-def _exit_stuck(nodes: list[FaceNode], stall: Stall) -> None:
+def _exit_stuck(nodes: list[FaceNode[Any]], stall: Stall) -> None:
     nodes[0].get_logger().fatal(
         f'the thread {stall.name} has not returned for {stall.seconds:.0f} s: the process exits '
         f'with code {exit_codes.STUCK}, to be started again'
@@ -121,7 +149,7 @@ def _exit_now(code: int) -> None:
     os._exit(code)
 
 
-def _stop(nodes: list[FaceNode]) -> None:
+def _stop(nodes: list[FaceNode[Any]]) -> None:
     _ignore_signals()
     ended = [node.close() for node in nodes]
     if not all(ended):

@@ -74,7 +74,7 @@ _TOPICS = (
         'sensor_msgs/msg/Image',
         'Images of the camera, bgr8',
         ('camera_node',),
-        ('detector_node', 'tracker_node', 'recognizer_node', *VIEWERS),
+        ('detector_node', 'tracker_node', 'recognizer_node', 'hri_node', *VIEWERS),
         SENSOR,
         max_bytes=0,
     ),
@@ -126,6 +126,7 @@ _TOPICS = (
         'left_eye, nose, right_mouth, left_mouth (px; right and left of the person), as last '
         'detected and moved with the box; NaN where not known',
         ('tracker_node',),
+        ('attention_node', 'hri_node'),
     ),
     Topic(
         'faces/camera_info',
@@ -133,7 +134,7 @@ _TOPICS = (
         'Intrinsics of the images that the tracks refer to: camera/camera_info with its region '
         'of interest and binning applied, scaled to the size of the images',
         ('tracker_node',),
-        ('pan_tilt_node',),
+        ('pan_tilt_node', 'attention_node', 'tracks_3d_node', 'hri_node'),
         LATCHED,
     ),
     Topic(
@@ -143,7 +144,7 @@ _TOPICS = (
         ('tracker_node',),
         (
             *('detector_node', 'pan_tilt_node', 'recognizer_node', 'events_node'),
-            *('recorder_node', *VIEWERS),
+            *('recorder_node', 'tracks_3d_node', 'hri_node', *VIEWERS),
         ),
     ),
     Topic(
@@ -152,7 +153,7 @@ _TOPICS = (
         'Who the tracked faces are: id is the track id, results are hypotheses person:NAME, the '
         'best first, or unknown',
         ('recognizer_node',),
-        ('tracker_node', 'pan_tilt_node', 'events_node', 'recorder_node', *VIEWERS),
+        ('tracker_node', 'pan_tilt_node', 'events_node', 'recorder_node', *VIEWERS, 'hri_node'),
     ),
     Topic(
         'faces/tracks_predicted',
@@ -192,10 +193,39 @@ _TOPICS = (
     Topic(
         'faces/attention',
         'vision_msgs/msg/Detection2DArray',
-        'Whether people look at the camera: id = track id, hypothesis looking with its '
-        'probability',
+        'Who looks at the robot: id = track id, hypothesis looking with its probability and the '
+        'pose of the head (x out of the face, z up) in the optical frame',
+        ('attention_node',),
+        ('pan_tilt_node', 'events_node', 'web_node', 'hri_node'),
+    ),
+    Topic(
+        'faces/tracks_3d',
+        'vision_msgs/msg/Detection3DArray',
+        'Tracked faces in meters in the optical frame; the covariance is small where a depth '
+        'image has measured the distance, large where it follows from face_height',
+        ('tracks_3d_node',),
+    ),
+    Topic(
+        '/humans/faces/tracked',
+        'hri_msgs/msg/IdsList',
+        'REP 155: ids of the tracked faces; each has /humans/faces/ID/roi, landmarks, cropped '
+        'and aligned',
+        ('hri_node',),
+    ),
+    Topic(
+        '/humans/persons/tracked',
+        'hri_msgs/msg/IdsList',
+        'REP 155: ids of the recognized people; each has /humans/persons/ID/face_id',
+        ('hri_node',),
+    ),
+    Topic(
+        'camera/depth/image_raw',
+        'sensor_msgs/msg/Image',
+        'Depth image registered to the color image, 16UC1 (mm) or 32FC1 (m)',
         (),
-        ('events_node', 'web_node'),
+        ('tracks_3d_node',),
+        SENSOR,
+        max_bytes=0,
     ),
     Topic(
         'faces/events',
@@ -316,6 +346,13 @@ _SERVICES = (
         'std_srvs/srv/SetBool',
         'Activate (true) or deactivate (false) the node, as the lifecycle transitions do',
         ALL_NODES,
+    ),
+    ServiceRow(
+        '~/set_camera_info',
+        'sensor_msgs/srv/SetCameraInfo',
+        'Use a calibration and write it to camera_info_url, as the button Commit of '
+        'camera_calibration does',
+        ('camera_node',),
     ),
     ServiceRow(
         '~/next_target',

@@ -34,7 +34,7 @@ from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.track_landmarks import TrackLandmarks
-from face_tracking.tracking.tracker import FaceTracker
+from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
 
@@ -70,7 +70,7 @@ _QUEUE = 4  # images that may wait while a slow one is tracked
 
 
 class TrackerNode(FaceNode[TrackerParameters]):
-    """Tracks in a thread of its own, every image in order; detections join when they come.
+    """Tracks in a thread of its own, every image in order; late detections are fused.
 
     :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
         :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
@@ -179,8 +179,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
         if self._tracker.too_late > self._late_before:
             self._late_before = self._tracker.too_late
             error = UserError(
-                f'detections arrive {self._tracker.lateness:.1f} s after their images, too late '
-                'to be used',
+                f'detections arrive more than {HISTORY_SECONDS:g} s after their images and are '
+                'not used',
                 'use a faster detector or a smaller input size, and check the clocks',
             )
             self.log_throttled(error)

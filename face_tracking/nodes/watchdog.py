@@ -77,7 +77,7 @@ class Stall:
     """A thread that is stuck.
 
     :ivar name: what it does.
-    :ivar seconds: for how long it has not come back.
+    :ivar seconds: for how long it has not returned.
     """
 
     name: str

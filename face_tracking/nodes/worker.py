@@ -63,7 +63,7 @@ class Worker(Generic[Item]):
         """Stop after the present item.
 
         :param timeout: seconds to wait for it; a thread deep in a library call is left behind as
-            a daemon, so that a process told to stop does stop.
+            a daemon, so that a process asked to stop does stop.
         :returns: whether the thread has ended.
         """
         with self._condition:

@@ -14,8 +14,8 @@ from typing import cast
 import numpy as np
 
 from face_tracking.recognition.alignment import align_face
-from face_tracking.recognition.embedder import FaceEmbedder
-from face_tracking.recognition.landmark_refiner import LandmarkRefiner
+from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
+from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
 from face_tracking.recognition.quality import assess_face
 from face_tracking.recognition.recognition_options import QualityOptions
 from face_tracking.tracking.arrays import Floats
@@ -80,3 +80,13 @@ def embedding_cue(
         return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
 
     return Cue('embedding', _SIZE, extract, distance, update, INTERVAL, weight)
+
+
+def embedding_cues(model: str | None) -> tuple[Cue, ...]:
+    """Return the cue of an embedding network, or none if ``model`` is None or empty.
+
+    :raises UserError: the network is not available.
+    """
+    if not model:
+        return ()
+    return (embedding_cue(create_embedder(model), create_landmark_refiner()),)

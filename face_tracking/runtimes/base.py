@@ -21,6 +21,10 @@ from face_tracking.detection.model import Model, ModelDescription
 from face_tracking.detection.postprocess import PostProcessor
 from face_tracking.errors import UserError
 
+DEFAULT_THREADS = 1
+"""CPU threads of an engine by default. A second one gains a tenth of a millisecond on an idle
+machine; beside other busy processes each waits for the other one to be scheduled, and a detection
+takes tens of milliseconds (``face_tracking bench contention``)."""
 DEFAULT = 'tvm'
 RUNTIMES = {
     'tvm': 'face_tracking.runtimes.tvm:TvmRuntime',
@@ -37,7 +41,7 @@ class Runtime(ABC):
     """One network, loaded by one engine at one input size.
 
     :param model: the network; the engine may read ``model.path`` or ``model.onnx_bytes()``.
-    :param threads: number of CPU threads; 0 leaves it to the engine.
+    :param threads: number of CPU threads; 0 takes :data:`DEFAULT_THREADS`.
     :param device: ``cpu``, or another that the engine supports; ``auto`` is the best of them.
     :cvar precisions: the precisions that it accepts.
     :raises UserError: the engine is not installed or cannot load the model.
@@ -48,7 +52,7 @@ class Runtime(ABC):
 
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
         self.model = model
-        self.threads = threads
+        self.threads = threads or DEFAULT_THREADS
         self.device = device
 
     @abstractmethod

@@ -19,7 +19,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
         super().__init__(model, threads, device)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin between images would take cores from the tracker.

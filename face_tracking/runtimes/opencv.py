@@ -41,8 +41,7 @@ class OpenCvRuntime(Runtime):
             )
         self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         self._net.setPreferableTarget(_target(device))
-        if threads:
-            cv2.setNumThreads(threads)
+        cv2.setNumThreads(self.threads)
 
     def infer(self, image: np.ndarray) -> list[np.ndarray]:
         """Run the network on one image, see :meth:`Runtime.infer`."""

@@ -33,7 +33,7 @@ class TfliteRuntime(Runtime):
         path = self._file()
         try:
             self._interpreter = library.Interpreter(
-                model_path=str(path), num_threads=threads or None, experimental_delegates=delegates
+                model_path=str(path), num_threads=self.threads, experimental_delegates=delegates
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -37,8 +37,6 @@ PRECISION = 'FACE_TRACKING_PRECISION'
 """Environment variable that replaces precision ``auto``."""
 TRIALS = 5
 """Images on which ``device: auto`` compares a GPU with the processor."""
-MOST_THREADS = 4
-"""Default number of threads: the rows of a small network divide no further."""
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +149,7 @@ class TvmRuntime(Runtime):
         return {'color': pixels.color, 'mean': tuple(pixels.mean), 'scale': pixels.scale}
 
     def _thread_count(self) -> int:
-        return self.threads or min(MOST_THREADS, os.cpu_count() or 1)
+        return self.threads
 
     def _library(self, request: Request, target: str) -> Path:
         """Return the library of a network in the cache; compile it if there is none."""

@@ -37,8 +37,8 @@ def _settings() -> dict[str, str]:
         'TVM_BIND_THREADS': '0',
         # TVM takes every second core for a hyperthread, which few robots have.
         'TVM_NUM_THREADS': str(os.cpu_count() or 1),
-        # Its threads would spin for milliseconds after an image while they wait for the next.
-        'TVM_THREAD_POOL_SPIN_COUNT': '2000',
+        # Threads that wait must not spin: the cores belong to other processes, too.
+        'TVM_THREAD_POOL_SPIN_COUNT': '0',
     }
 
 

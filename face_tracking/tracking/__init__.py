@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Tracking: which detection continues which track, and where faces are between detections."""

@@ -24,6 +24,7 @@ class ImagePyramid:
     :ivar shape: height and width of the image in pixels.
     :ivar scale: pixels of ``small`` per pixel, for the x1, y1, x2, y2 of a box, float64 (4,).
     :ivar gray_scale: pixels of ``gray`` per pixel, across and down, float64 (2,).
+    :ivar rested: for how many images in a row the background did not move.
     """
 
     def __init__(self, image: np.ndarray | Frame):
@@ -34,13 +35,18 @@ class ImagePyramid:
         self._gray_size = size_within(FLOW_SIDE, *full)
         self.scale = np.divide(2 * self._small_size, 2 * full)
         self.gray_scale = np.divide(self._gray_size, full)
+        self.rested = 0
         if not self._frame.source.has_luma:
-            self._frame.expect_bgr(*self._small_size)
+            self.expect_color()
 
     @property
     def image(self) -> np.ndarray:
         """The full-size image, uint8 (height, width, 3) BGR, until :meth:`release` is called."""
         return self._frame.bgr()
+
+    def expect_color(self) -> None:
+        """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
+        self._frame.expect_bgr(*self._small_size)
 
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""

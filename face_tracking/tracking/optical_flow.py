@@ -30,6 +30,7 @@ _FACE_PART = 0.3  # of the box, to either side of its center, that is surely fac
 _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
 _ROUNDS = 3  # of reweighting
+_RESTED = 5  # images in a row
 _STILL = 0.15  # pixels by which the points may seem to move before a camera at rest
 
 
@@ -109,31 +110,47 @@ def measure(
     centers = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
     sizes = (boxes[:, 2:] - boxes[:, :2]) * scale
     room = _background_points(shape, centers, sizes) if background else _NO_POINTS
-    split = len(room)
-    points = np.empty((split + len(boxes) * len(_FACE_POINTS_GRID) * faces, 2), np.float32)
-    points[:split] = room
+    face = _NO_POINTS
     if faces:
-        points[split:].reshape(-1, *_FACE_POINTS_GRID.shape)[:] = (
-            centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]
-        )
-    if not len(points):
-        return Flow.unknown(len(boxes))
-    guess = (
-        None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
-    )
-    places, good = _follow(before.gray, after.gray, points, guess)
-    points, moved = (places / scale).view(np.complex128)[..., 0]
-    warp = _similarity(points[:split], moved[:split], good[:split])
+        face = (centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]).reshape(-1, 2)
+    # Where the background rested, every second point is enough to see that it still does.
+    step = 2 if before.rested >= _RESTED else 1
+    warp, places, good = _follow_both(before, after, room[::step], face, hint)
+    if step > 1 and warp is not Warp.none():
+        warp, places, good = _follow_both(before, after, room, face, hint)
+    after.rested = before.rested + 1 if warp is Warp.none() else 0
     if not faces or not len(boxes):
         return Flow.unknown(len(boxes), warp)
     rows = len(boxes), len(_FACE_POINTS_GRID)
     motion, deviation = _face_motion(
-        points[split:].reshape(rows),
-        moved[split:].reshape(rows),
-        good[split:].reshape(rows),
-        boxes,
+        places[0].reshape(rows), places[1].reshape(rows), good.reshape(rows), boxes
     )
     return Flow(warp, motion, deviation)
+
+
+def _follow_both(
+    before: ImagePyramid,
+    after: ImagePyramid,
+    room: np.ndarray,
+    face: np.ndarray,
+    hint: Warp | None,
+) -> tuple[Warp | None, np.ndarray, np.ndarray]:
+    """Follow points of the background (B, 2) and of faces (F, 2) in one call.
+
+    :returns: the motion of the background; where the points of the faces were and went, complex
+        (2, F), pixels of the full image; and which of them can be trusted, bool (F,).
+    """
+    split, scale = len(room), before.gray_scale
+    points = np.concatenate([room, face], dtype=np.float32)
+    if not len(points):
+        return None, np.zeros((2, 0), complex), np.zeros(0, bool)
+    guess = (
+        None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
+    )
+    places, good = _follow(before.gray, after.gray, points, guess)
+    places = (places / scale).view(np.complex128)[..., 0]
+    warp = _similarity(places[0, :split], places[1, :split], good[:split])
+    return warp, places[:, split:], good[split:]
 
 
 _NO_POINTS = np.zeros((0, 2), np.float32)

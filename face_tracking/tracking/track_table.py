@@ -22,7 +22,7 @@ _SIMILAR = 2.0  # factor on the threshold: a newcomer as similar as this may wai
 _SAME = 0.6  # factor on the threshold: the same person beyond doubt
 _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
-_SCORE_MARGIN = 0.05  # below score_threshold: mean score down to which a track is a face
+_SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
 _LONGEST_REVISION = 3.0  # seconds after which a new id is final
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
@@ -242,8 +242,8 @@ class TrackTable:
             displaced = self.status_at(stamp, options).displaced[absent]
             new, old = assign(distance, (distance < threshold) & (near | displaced))
             self._take_over(due[new], absent[old])
-            unsure = ~(distance >= _SIMILAR * threshold) | ~self._reliable(due)[:, None]
-            doubtful = (unsure & near & ~displaced).any(axis=1)
+            different = distance >= _SIMILAR * threshold  # False where not known
+            doubtful = (~different & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))

@@ -37,13 +37,16 @@ from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-_HISTORY_SECONDS, _IMAGE_SECONDS = 3.0, 1.5
+HISTORY_SECONDS = 3.0
+"""Seconds by which detections may be late."""
+_IMAGE_SECONDS = 1.5
 _MIN_SIDE = 2.0  # pixels of a box
 _MAX_SIDE = 2.0  # image sizes
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
 _USUAL_INTERVAL = SECOND // 30
 _LONGEST_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
 _OCCLUSION_INTERVAL = SECOND // 8
+_UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that may be occluded
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
 _QUEUE = 16  # rounds of detection
 
@@ -80,7 +83,6 @@ class FaceTracker:
         (all the rest) and ``total``.
     :ivar refused: number of boxes that cannot be those of faces.
     :ivar too_late: number of rounds of detection that arrived after their image was forgotten.
-    :ivar lateness: seconds by which the last of these was behind the newest image.
     """
 
     def __init__(
@@ -89,11 +91,10 @@ class FaceTracker:
         self.timings: dict[str, float] = {}
         self.refused = 0
         self.too_late = 0
-        self.lateness = 0.0
         self._options = options or TrackerOptions()
         self._cues = CueSet(cues)
         self._table = TrackTable(self._cues)
-        self._history = StateHistory(_HISTORY_SECONDS, _IMAGE_SECONDS)
+        self._history = StateHistory(HISTORY_SECONDS, _IMAGE_SECONDS)
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
         self._timing = RoundTiming()
@@ -185,6 +186,8 @@ class FaceTracker:
         keys = self._table.keys[status.propagated]
         with self._timed('motion'):
             pyramid = None if image is None else ImagePyramid(image)
+            if pyramid is not None and self._is_occlusion_check_due(stamp):
+                pyramid.expect_color()
             if pyramid is None or before is None or before.pyramid is None:
                 flow = Flow.unknown(len(keys), hint)
             else:
@@ -212,7 +215,6 @@ class FaceTracker:
                 self._queue.append(detections)
             elif index is None:
                 self.too_late += 1
-                self.lateness = (newest - detections.stamp) / SECOND
             else:
                 self._timing.add(detections.stamp, newest)
                 self._table.patience = self._timing.patience
@@ -376,17 +378,23 @@ class FaceTracker:
             )
         return descriptors
 
+    def _is_occlusion_check_due(self, stamp: int) -> bool:
+        """Return whether some track was neither confirmed nor checked for a while."""
+        if (
+            not self._options.appearance
+            or abs(stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
+        ):
+            return False
+        return bool((self._table.updated <= stamp - _UNCONFIRMED).any())
+
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
         newest, table = self._history.newest, self._table
-        if (
-            newest.pyramid is None
-            or not self._options.appearance
-            or abs(newest.stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
-        ):
+        if newest.pyramid is None or not self._is_occlusion_check_due(newest.stamp):
             return
         lost = table.status_at(newest.stamp, self._options).lost
-        rows = np.flatnonzero((table.updated < newest.stamp) & table.known & ~lost)
+        unconfirmed = table.updated <= newest.stamp - _UNCONFIRMED
+        rows = np.flatnonzero(unconfirmed & table.known & ~lost)
         if not len(rows):
             return
         self._last_occlusion_check = newest.stamp

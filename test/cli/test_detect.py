@@ -173,3 +173,47 @@ def test_bundled_detector_reaches_its_average_precision(shared_dir, tmp_path, pr
         == 0
     )
     assert average_precision(shared_dir, found) >= 0.93
+
+
+def digests(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_inputs_are_never_overwritten(folder, words, capsys):
+    before = digests(folder)
+    assert main(['detect', str(folder), '--annotate', str(folder), *words]) == 2
+    assert 'is the input' in capsys.readouterr().err
+    image = folder / 'one.png'
+    assert main(['detect', str(image), '--json', str(image), *words]) == 2
+    link = folder.parent / 'link'
+    link.symlink_to(folder)
+    assert main(['detect', str(folder), '--annotate', str(link), *words]) == 2
+    hard = folder.parent / 'hard.png'
+    hard.hardlink_to(image)
+    assert main(['detect', str(image), '--json', str(hard), *words]) == 2
+    assert digests(folder) == before
+
+
+def test_images_of_the_same_name_stay_apart(folder, words, tmp_path):
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'one.png').write_bytes((folder / 'black.png').read_bytes())
+    out, found = tmp_path / 'out', tmp_path / 'found.json'
+    inputs = [str(folder / 'one.png'), str(other / 'one.png'), str(folder), str(other)]
+    main(['detect', *inputs, '--annotate', str(out), '--json', str(found), *words])
+    names = [row['file'] for row in json.loads(found.read_text())]
+    written = [path for path in out.rglob('*') if path.is_file()]
+    assert len(written) == len(names)
+    assert all(cv2.imread(str(path)) is not None for path in written)
+
+
+def test_full_disk_leaves_no_part_of_an_image(folder, words, tmp_path, capsys, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('pathlib.Path.write_bytes', full)
+    out = tmp_path / 'out'
+    assert main(['detect', str(folder / 'one.png'), '--annotate', str(out), *words]) == 2
+    assert 'No space left on device' in capsys.readouterr().err
+    assert list(out.iterdir()) == []

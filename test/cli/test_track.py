@@ -180,3 +180,18 @@ def test_camera_that_vanishes_leaves_what_was_seen(video, words, tmp_path, monke
     told = capsys.readouterr()
     assert '10 frames' in told.out and 'the camera is gone: plug it in' in told.err
     assert len(mot.read_text().splitlines()) >= 8
+
+
+def test_the_video_that_is_read_is_not_overwritten(tmp_path, capsys):
+    path = tmp_path / 'video.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
+    for _ in range(5):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    before = path.read_bytes()
+    for source in (str(path), f'file:{path}', f'file://{path}'):
+        assert main(['track', source, '--video', str(path)]) == 2
+        assert 'it would be overwritten' in capsys.readouterr().err
+    out = str(tmp_path / 'out.txt')
+    assert main(['track', str(path), '--mot', out, '--json', out]) == 2
+    assert path.read_bytes() == before and not (tmp_path / 'out.txt').exists()

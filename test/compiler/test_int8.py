@@ -20,11 +20,11 @@ from synthetic_networks import ROOT, Sketch, compile_apart, random_image, refere
 sys.path.insert(0, str(ROOT))
 
 from face_tracking import files
+from face_tracking.cli.calibrate import calibrate_on_folder
 from face_tracking.compiler.graph import Add, MaxPool, Upsample
 from face_tracking.compiler.int8 import calibration_file
 from face_tracking.compiler.int8.calibration import (
     calibrate,
-    calibrate_model,
     compensated,
     needed_maps,
 )
@@ -284,7 +284,7 @@ def test_without_a_calibration_it_says_how_to_make_one(tmp_path):
     assert 'was not calibrated for int8' in text and '--calibration FOLDER' in text
 
 
-def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys):
+def test_calibration_of_other_weights_is_refused(calibrated, tmp_path, caplog):
     model = tmp_path / 'made.onnx'
     model.write_bytes(calibrated.read_bytes() + b'\x32\x00')
     shutil.copy(calibrated.with_name('made' + calibration_file.SUFFIX), tmp_path)
@@ -293,28 +293,28 @@ def test_a_calibration_of_other_weights_is_refused(calibrated, tmp_path, capsys)
         calibration_file.find_calibration(model, digest)
     # int8 was not requested: floating point is used.
     assert calibration_file.find_calibration(model, digest, 'auto') is None
-    assert 'belongs to other weights' in capsys.readouterr().err
+    assert 'belongs to other weights' in caplog.text
 
 
-def test_a_calibration_of_another_version_is_passed_over(calibrated, tmp_path, capsys):
+def test_calibration_of_another_version_is_ignored(calibrated, tmp_path, caplog):
     model = shutil.copy(calibrated, tmp_path)
     digest = hashlib.sha256(calibrated.read_bytes()).hexdigest()
     (tmp_path / ('made' + calibration_file.SUFFIX)).write_text(
         json.dumps({'format': 0, 'models': {'made.onnx': digest}})
     )
     assert calibration_file.find_calibration(Path(model), digest, 'auto') is None
-    assert 'of another version' in capsys.readouterr().err
+    assert 'of another version' in caplog.text
 
 
 @pytest.mark.parametrize('content', ['', '{}', '{"format": 99, "models": {}}', '[1]'])
-def test_a_damaged_calibration_is_one_clear_line(tmp_path, content):
+def test_damaged_calibration_is_one_clear_line(tmp_path, content):
     path = tmp_path / 'damaged.int8.json'
     path.write_text(content)
-    with pytest.raises(UserError, match='cannot be used'):
+    with pytest.raises(UserError, match='is not a valid calibration'):
         calibration_file.read_calibration(path)
 
 
-def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
+def test_processor_without_the_instructions_is_reported(calibrated, tmp_path):
     text = compiled_problem(calibrated, target='pi4', output=tmp_path / 'detector.so')
     assert 'cortex-a72 has no instructions that sum products of bytes' in text
 
@@ -322,12 +322,12 @@ def test_a_processor_without_the_instructions_is_named(calibrated, tmp_path):
 @pytest.mark.parametrize(
     ('kind', 'words'),
     [
-        ('leaky', 'no activation but ReLU'),
-        ('concat', 'int8 knows no concatenate'),
-        ('odd', 'takes channels by fours'),
+        ('leaky', 'no activation except ReLU'),
+        ('concat', 'int8 does not support concatenate'),
+        ('odd', 'needs a multiple of 4 channels'),
     ],
 )
-def test_layers_without_an_integer_form_are_named(tmp_path, kind, words):
+def test_layers_without_an_integer_form_are_reported(tmp_path, kind, words):
     sketch = Sketch()
     value = sketch.convolve('image', 3, 8, kernel=3)
     if kind == 'leaky':
@@ -342,7 +342,7 @@ def test_layers_without_an_integer_form_are_named(tmp_path, kind, words):
         map_types(network)
 
 
-def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated():
+def test_best_precision_is_int8_for_calibrated_networks_on_processors_that_sum_bytes():
     assert best_precision('x86-64-v4', 'vnni', calibrated=True) == 'int8'
     assert best_precision('cortex-a76', 'sdot', calibrated=True) == 'int8'
     assert best_precision('x86-64-v4', 'vnni', calibrated=False) == 'float32'
@@ -352,7 +352,7 @@ def test_the_best_precision_is_int8_where_bytes_are_summed_and_it_is_calibrated(
     assert best_precision('cortex-a76', 'sdot', calibrated=False) == 'float16'
 
 
-def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
+def test_bundled_calibration_belongs_to_the_bundled_weights(bundled):
     for size in ((160, 120), (320, 240), (640, 480)):
         model = load_model(bundled, size)
         found = calibration_file.find_calibration(model.path, model.sha256)
@@ -360,7 +360,7 @@ def test_the_shipped_ranges_belong_to_the_bundled_weights(bundled):
 
 
 @needs_dots
-def test_a_precision_can_be_asked_for(calibrated, seen, monkeypatch):
+def test_precision_can_be_requested(calibrated, seen, monkeypatch):
     """By the node's parameter or a command's option; other engines leave no choice."""
     model = load_model(make_described(calibrated))
     whole, exact = (
@@ -368,14 +368,14 @@ def test_a_precision_can_be_asked_for(calibrated, seen, monkeypatch):
         for precision in ('int8', 'float32')
     )
     assert 0 < np.std(whole - exact) < 0.1 * np.std(exact)
-    with pytest.raises(UserError, match='the runtime onnxruntime knows no precision "int8"'):
+    with pytest.raises(UserError, match='the runtime onnxruntime has no precision "int8"'):
         create_runtime('onnxruntime', model, 1, precision='int8')
     monkeypatch.setenv('FACE_TRACKING_PRECISION', 'int7')
     with pytest.raises(UserError, match='there is no precision "int7"'):
         create_runtime('tvm', model, 1)
 
 
-def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
+def test_model_is_calibrated_on_a_folder_of_images(tmp_path, seen, monkeypatch):
     """`face_tracking compile --calibration`: the network's own compiler finds the ranges."""
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     model = made(tmp_path / 'own.onnx')
@@ -418,7 +418,7 @@ def test_a_folder_calibrates_a_model_of_ones_own(tmp_path, seen, monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'words'), [('empty', 'there are no images in'), ('missing', 'there is no folder')]
 )
-def test_a_folder_without_images_is_one_clear_line(calibrated, tmp_path, name, words):
+def test_folder_without_images_is_one_clear_line(calibrated, tmp_path, name, words):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match=words):
-        calibrate_model(load_model(make_described(calibrated)), tmp_path / name)
+        calibrate_on_folder(load_model(make_described(calibrated)), tmp_path / name)

@@ -125,3 +125,19 @@ def test_own_camera_delivers_frames(run):
     assert process.wait(120) == 0, process.said()
     assert len(process.said().splitlines()) == 5
     assert process.said().startswith('0 [[')
+
+
+def test_react_to_events(run, node):
+    from std_msgs.msg import String
+
+    from face_tracking.events.event import FaceEvent
+    from face_tracking.events.event_json import event_to_json
+
+    process = run('react_to_events.py')
+    publisher = node.create_publisher(String, 'faces/events/json', 10)
+    event = FaceEvent('left', 10**18, '3', 1, 'Ada', 0.9, duration=12.4)
+    end = time.monotonic() + 60
+    while 'Ada left after 12 s' not in process.said():
+        assert time.monotonic() < end, process.said()
+        publisher.publish(String(data=event_to_json(event)))
+        rclpy.spin_once(node, timeout_sec=0.1)

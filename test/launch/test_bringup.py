@@ -16,7 +16,7 @@ from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.bringup.processes import OVERRIDES, STATE_RATE, Process
 from face_tracking.bringup.rviz import adapted
 from face_tracking.errors import UserError
-from face_tracking.nodes.node_table import node_parameters
+from face_tracking.nodes.node_table import NODES, node_parameters
 from face_tracking.runtimes.base import RUNTIMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,8 +300,10 @@ def test_one_process_has_all_nodes_that_act_on_faces(name):
     processes = plan(name, mqtt='broker.local', listen='0.0.0.0', **given)
     (process,) = [each for each in processes if each.executable == 'actions']
     assert process.arguments == (
-        'events', 'speech', 'web', 'rtsp', 'mqtt', 'anonymizer', 'recorder',
+        'speech', 'web', 'rtsp', 'mqtt', 'anonymizer', 'recorder',
     )  # fmt: skip
+    (pipeline,) = [each for each in processes if each.executable == 'pipeline']
+    assert '--events' in pipeline.arguments
     assert process.parameters == {
         'web_host': '0.0.0.0', 'rtsp_host': '0.0.0.0', 'mqtt_host': 'broker.local', 'greet': True,
     }  # fmt: skip
@@ -313,20 +315,23 @@ def test_parts_of_launch_files_are_parts_of_the_executable():
 
     assert tuple(module for module, _ in PARTS.values()) == ACTION_NODES
     given = dict.fromkeys(('greet', 'web', 'rtsp', 'anonymize', 'record'), 'true')
-    processes = plan('pi5', mqtt='x', **given)
+    processes = plan('pan_tilt', mqtt='x', perception='false', description='none', **given)
     assert set(processes[1].arguments) == set(PARTS)
 
 
 def test_stream_alone_needs_no_events():
     processes = plan('pi5', rtsp='true')
     assert processes[1].arguments == ('rtsp',)
+    assert '--events' not in processes[0].arguments
 
 
 def test_rules_are_read_from_a_file_that_exists():
     path = ROOT / 'config' / 'actions.yaml'
-    processes = plan('pi5', actions_file=str(path))
-    assert processes[1].arguments == ('events',)
-    assert processes[1].parameters == {'actions_file': str(path)}
+    (pipeline,) = plan('pi5', actions_file=str(path))
+    assert '--events' in pipeline.arguments
+    assert pipeline.parameters['actions_file'] == str(path)
+    processes = plan('pi5', actions_file=str(path), composed='false', recognition='true')
+    assert names(processes)[-2:] == ['recognizer_node', 'events_node']
     with pytest.raises(UserError, match='did you mean'):
         plan('pi5', actions_file=str(path.with_name('action.yaml')))
 
@@ -339,3 +344,54 @@ def test_parameters_of_the_process_exist():
     }
     processes = plan('pi5', greet='true', web='true', rtsp='true', mqtt='x', use_sim_time='true')
     assert set(processes[1].parameters) <= known | {'use_sim_time'}
+
+
+def test_optional_nodes_start_on_request():
+    assert names(plan('pi5')) == ['pipeline']
+    processes = plan('pi5', attention='yes', tracks_3d='yes', hri='yes', depth_topic='/oak/depth')
+    assert names(processes) == ['pipeline', 'attention_node', 'tracks_3d_node', 'hri_node']
+    assert ('camera/depth/image_raw', '/oak/depth') in processes[2].remappings
+
+
+def test_recognizer_joins_the_process_of_the_others():
+    (pipeline,) = plan('pi5', recognition='yes')
+    assert '--recognize' in pipeline.arguments
+    assert 'recognizer_node' in names(plan('pi5', recognition='yes', composed='no'))
+
+
+def test_offboard_splits_the_nodes_between_robot_and_pc():
+    robot = plan('offboard', description='none')
+    assert names(robot) == ['pipeline']
+    assert set(robot[0].arguments) == {'--pan-tilt', '--no-detector'}
+    (pc,) = plan('offboard', side='pc', model='yunet')
+    assert pc.executable == 'detector_node'
+    assert dict(pc.parameters) == {
+        'model': 'yunet',
+        'image_transport': 'compressed',
+        'detect_interval': 1,
+        'qos_overrides./camera/image_raw/compressed.subscription.reliability': 'reliable',
+    }
+    (pc,) = plan('offboard', side='pc', namespace='robot')
+    assert any(name.startswith('qos_overrides./robot/camera/') for name in pc.parameters)
+    assert set(names(plan('offboard', head='no', composed='no'))) == {
+        'camera_node',
+        'tracker_node',
+    }
+
+
+def test_compressed_images_are_a_parameter_of_both_readers():
+    processes = plan('pi5', start_camera='no', image_transport='compressed', composed='no')
+    assert all(p.parameters['image_transport'] == 'compressed' for p in processes)
+
+
+@pytest.mark.parametrize('composed', ['yes', 'no'])
+def test_planned_parameters_exist(composed):
+    given = {'use_sim_time': 'yes', 'namespace': 'robot', 'composed': composed}
+    for name in (*ROBOTS, 'offboard'):
+        for process in plan(name, **given):
+            if process.package != 'face_tracking':
+                continue
+            nodes = NODES if process.executable == 'pipeline' else (process.executable,)
+            declared = {row.name for node in nodes for row in node_parameters(node)}
+            given_names = {n for n in process.parameters if not n.startswith('qos_overrides.')}
+            assert given_names <= declared | {'use_sim_time'}

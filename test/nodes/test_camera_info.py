@@ -105,8 +105,7 @@ def test_any_message_gives_finite_intrinsics_or_is_refused(width, height, k, d, 
     message.binning_x, message.binning_y = bins
     try:
         camera = from_camera_info(message)
-    except UserError as error:
-        assert len(str(error)) < 400
+    except UserError:
         return
     assert np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all()
     assert camera.width > 0 and camera.height > 0

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import yaml
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.srv import SetCameraInfo
 
 from face_tracking.camera import factory
 from face_tracking.camera.base import CameraLostError, CameraSource
+from face_tracking.camera_model import CameraModel
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.images import from_image, from_time
 
@@ -73,7 +75,7 @@ def test_images_infos_and_jpegs_share_their_header(probe, camera, album, portrai
     assert infos[stamp].k[0] == pytest.approx(160 / np.tan(0.6))
 
 
-def test_nothing_is_converted_that_nobody_hears(probe, camera, album, monkeypatch):
+def test_nothing_is_converted_without_a_subscriber(probe, camera, album, monkeypatch):
     node, seen = camera(album), []
     monkeypatch.setattr('face_tracking.nodes.camera_node.to_image', pytest.fail)
     monkeypatch.setattr('face_tracking.nodes.camera_node.to_compressed', pytest.fail)
@@ -107,7 +109,7 @@ def test_a_calibration_is_published_at_the_size_of_the_image(probe, camera, albu
     assert (info.width, info.k[0], info.k[4], info.d[0]) == (320, 250.0, 255.0, 0.1)
 
 
-def test_a_calibration_that_is_missing_is_told_and_the_field_of_view_used(probe, camera, album):
+def test_a_missing_calibration_is_reported_and_the_field_of_view_used(probe, camera, album):
     probe.hear(CameraInfo, 'camera/camera_info')
     camera(album, camera_info_url='/nowhere/ost.yaml', horizontal_fov=1.0)
     info = probe.until(lambda: probe.heard['camera/camera_info'])[-1]
@@ -129,23 +131,21 @@ def test_a_calibration_that_is_missing_is_told_and_the_field_of_view_used(probe,
         ('', 'no camera'),
     ],
 )
-def test_a_source_that_is_not_there_is_told_once_and_tried_again(
-    probe, camera, capfd, uri, problem
-):
+def test_a_missing_source_is_reported_once_and_tried_again(probe, camera, capfd, uri, problem):
     node = camera(uri)
     probe.until(lambda: node._camera.failures >= 2 and probe.says('camera_node')[0] == 2)
     assert problem in probe.says('camera_node')[1]
     assert capfd.readouterr().err.count('ERROR') == 1
 
 
-def test_a_video_that_is_none(probe, camera, tmp_path):
+def test_a_file_that_is_not_a_video_is_an_error(probe, camera, tmp_path):
     video = tmp_path / 'video.mp4'
     video.write_bytes(b'not a video' * 100)
     camera(video)
     probe.until(lambda: 'video.mp4' in probe.says('camera_node')[1])
 
 
-def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypatch, capfd):
+def test_a_camera_that_disappears_is_reopened(probe, camera, tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(factory._SOURCES, 'flaky', ('flaky_source', 'Flaky'))
     monkeypatch.setattr(factory, 'import_module', lambda name: type('M', (), {'Flaky': Flaky}))
     device, seen = tmp_path / 'video9', []
@@ -168,7 +168,9 @@ def test_a_camera_that_vanishes_and_comes_back(probe, camera, tmp_path, monkeypa
     assert 'has vanished' in capfd.readouterr().err
 
 
-def test_a_driver_that_throws_what_it_likes(probe, camera, album, monkeypatch, capfd):
+def test_any_exception_of_a_driver_is_reported_and_reading_goes_on(
+    probe, camera, album, monkeypatch, capfd
+):
     node, seen = camera(album), []
     node.on_frame.append(seen.append)
     probe.until(lambda: seen)
@@ -181,7 +183,7 @@ def test_a_driver_that_throws_what_it_likes(probe, camera, album, monkeypatch, c
     assert capfd.readouterr().err.count('IndexError') == 1
 
 
-def test_another_camera_while_running(probe, camera, album, tmp_path, portrait):
+def test_another_camera_can_be_set_while_running(probe, camera, album, tmp_path, portrait):
     other = tmp_path / 'other'
     other.mkdir()
     cv2.imwrite(str(other / 'small.png'), portrait[:100, :100])
@@ -206,7 +208,7 @@ def test_width_and_height_can_be_set_one_by_one(probe, camera, album):
     probe.until(lambda: probe.says('camera_node')[0] == 0)
 
 
-def test_a_video_that_ends(probe, camera, album, capfd):
+def test_the_end_of_a_video_is_not_an_error(probe, camera, album, capfd):
     node, ends = camera(album, loop=False), []
     node.on_end.append(lambda: ends.append(1))
     probe.until(lambda: 'end' in probe.says('camera_node')[1])
@@ -221,3 +223,20 @@ def test_frame_id_gets_the_prefix(probe, make, album):
     make(CameraNode, camera=str(album), frame_prefix='robot1/', width=0, height=0)
     probe.until(lambda: probe.heard['camera/image_raw'])
     assert probe.heard['camera/image_raw'][0].header.frame_id == 'robot1/camera_optical_frame'
+
+
+def test_committed_calibration_is_used_and_kept(probe, make, album, tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_HOME', str(tmp_path))
+    probe.hear(CameraInfo, 'camera/camera_info')
+    make(CameraNode, camera=str(album), width=0, height=0, frame_rate=20.0)
+    info = probe.until(lambda: probe.heard['camera/camera_info'])[0]
+    info.k[0] = info.k[4] = 321.0
+    answer = probe.call(SetCameraInfo, '/camera_node/set_camera_info', camera_info=info)
+    assert answer.success, answer.status_message
+    probe.until(lambda: probe.heard['camera/camera_info'][-1].k[0] == 321.0)
+    (written,) = (tmp_path / 'camera_info').glob('*.yaml')
+    assert CameraModel.from_yaml(written).fx == 321.0
+    info.k[0] = float('nan')
+    answer = probe.call(SetCameraInfo, '/camera_node/set_camera_info', camera_info=info)
+    assert not answer.success
+    assert CameraModel.from_yaml(written).fx == 321.0

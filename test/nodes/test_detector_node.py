@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector node: faces found by a real model, and what it outlives."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.detection.model import find_model
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
+from face_tracking.nodes import detector_node
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.images import from_time, to_header
 from face_tracking.nodes.messages import (
@@ -42,14 +46,14 @@ def test_a_face_is_found_under_the_header_of_its_image(probe, detector, portrait
     assert message.header.frame_id == 'camera_optical_frame'
 
 
-def test_no_face_is_heard_of_too(probe, detector):
+def test_an_image_without_a_face_is_published_too(probe, detector):
     probe.hear(Detection2DArray, FOUND)
     detector()
     message = probe.show_until(lambda: probe.heard[FOUND], np.zeros((120, 160, 3), np.uint8))[0]
     assert list(message.detections) == []
 
 
-def test_every_nth_image_is_looked_at(probe, detector, portrait):
+def test_every_nth_image_is_searched(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=5), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
     probe.until(lambda: probe.says('detector_node') == (1, 'no images received'))
@@ -63,7 +67,7 @@ def test_every_nth_image_is_looked_at(probe, detector, portrait):
     probe.until(lambda: found[-1] == 22)
 
 
-def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
+def test_the_scene_decides_if_the_interval_is_0(probe, detector, portrait):
     node, found = detector(subscribe=False, detect_interval=0, cpu_budget=64.0), []
     node.on_detections.append(lambda detections: found.append(detections.stamp))
     probe.until(lambda: probe.says('detector_node') == (1, 'no images received'))
@@ -83,7 +87,7 @@ def test_the_scene_decides_where_the_interval_is_0(probe, detector, portrait):
     assert float(probe.value('detector_node', 'urgency', '-1')) >= 0
 
 
-def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portrait):
+def test_tracks_are_received_only_if_they_decide_when_to_detect(probe, detector, portrait):
     node = detector(detect_interval=0)
     probe.until(lambda: node.count_subscribers('faces/tracks') == 1)
     tracks = Tracks(
@@ -103,7 +107,7 @@ def test_tracks_are_heard_while_they_decide_when_to_look(probe, detector, portra
     probe.until(lambda: node.count_subscribers('faces/tracks') == 0)
 
 
-def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, faces_of):
+def test_low_scores_are_published_for_the_tracker_only(probe, detector, portrait, faces_of):
     probe.hear(Detection2DArray, FOUND, CANDIDATES)
     detector(score_threshold=1.0, low_score_threshold=0.3)
     weak = probe.show_until(lambda: probe.heard[CANDIDATES], portrait)[0]
@@ -113,7 +117,7 @@ def test_weak_detections_go_to_the_tracker_alone(probe, detector, portrait, face
 
 
 @pytest.mark.parametrize('kind', ['missing', 'truncated', 'no model', 'wrong hash', 'folder'])
-def test_a_bad_model_is_told_and_another_taken_when_set(
+def test_a_bad_model_is_reported_and_another_loaded_when_set(
     probe, detector, model, portrait, tmp_path, kind, capfd
 ):
     path = tmp_path / 'model.onnx'
@@ -148,7 +152,7 @@ def real_weights(model):
     return load_model(model).path
 
 
-def test_an_unknown_runtime_is_told_and_another_taken(probe, detector, portrait):
+def test_an_unknown_runtime_is_reported_and_another_loaded_when_set(probe, detector, portrait):
     probe.hear(Detection2DArray, FOUND)
     detector(runtime='caffe')
     probe.until(lambda: probe.says('detector_node')[0] == 2)
@@ -158,7 +162,7 @@ def test_an_unknown_runtime_is_told_and_another_taken(probe, detector, portrait)
     probe.until(lambda: probe.value('detector_node', 'backend') == 'onnxruntime')
 
 
-def test_a_bad_model_leaves_the_good_one_at_work(probe, detector, portrait):
+def test_bad_model_is_reported_and_previous_one_kept(probe, detector, portrait):
     probe.hear(Detection2DArray, FOUND)
     detector(allow_remote_sources=True)
     probe.show_until(lambda: probe.heard[FOUND], portrait)
@@ -168,7 +172,7 @@ def test_a_bad_model_leaves_the_good_one_at_work(probe, detector, portrait):
     probe.show_until(lambda: probe.heard[FOUND], portrait)
 
 
-def test_bad_images_are_counted_and_the_next_good_one_is_looked_at(
+def test_bad_images_are_counted_and_the_next_good_one_is_searched(
     probe, detector, portrait, capfd
 ):
     probe.hear(Detection2DArray, FOUND)
@@ -187,13 +191,13 @@ def test_bad_images_are_counted_and_the_next_good_one_is_looked_at(
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 500), (2000, 10)])
-def test_images_of_odd_sizes(probe, detector, size):
+def test_images_of_unusual_sizes_are_searched(probe, detector, size):
     probe.hear(Detection2DArray, FOUND)
     detector()
     probe.show_until(lambda: probe.heard[FOUND], np.zeros((*size, 3), np.uint8))
 
 
-def test_a_pause_frees_the_subscription(probe, detector, portrait):
+def test_a_paused_node_has_no_subscription(probe, detector, portrait):
     probe.hear(Detection2DArray, FOUND)
     node = detector()
     probe.show_until(lambda: probe.heard[FOUND], portrait)
@@ -237,7 +241,26 @@ def test_the_status_names_model_backend_and_times(probe, detector, portrait):
         ('input_size', '320'),
     ],
 )
-def test_out_of_range_is_refused(probe, detector, name, value):
+def test_a_value_out_of_range_is_refused(probe, detector, name, value):
     detector()
     (result,) = probe.set('detector_node', **{name: value})
     assert not result.successful and name in result.reason
+
+
+def test_libraries_beside_a_model_are_loaded_only_if_it_was_named_at_start(
+    probe, detector, tmp_path, monkeypatch
+):
+    trusted = []
+
+    def create(model, *arguments, trusted_folder, **options):
+        trusted.append((model, trusted_folder))
+        return plain(model, *arguments, trusted_folder=trusted_folder, **options)
+
+    plain = detector_node.create_detector
+    monkeypatch.setattr(detector_node, 'create_detector', create)
+    model = str(shutil.copy(find_model('face_tracking_160x120'), tmp_path / 'other.onnx'))
+    detector(subscribe=False, runtime='onnxruntime', allow_remote_sources=True)
+    probe.until(lambda: trusted)
+    assert probe.set('detector_node', model=model)[0].successful
+    probe.until(lambda: trusted[-1][0] == model)
+    assert trusted[0][1] is True and trusted[-1] == (model, False)

@@ -16,11 +16,11 @@ def write(root, files):
         (root / path).write_text(content)
 
 
-def test_a_board_that_tells_nothing(tmp_path):
+def test_a_board_without_sensors(tmp_path):
     assert read_board(tmp_path) == BoardState(None, None, ())
 
 
-def test_a_pi_that_is_throttled(tmp_path):
+def test_a_throttled_pi_is_reported(tmp_path):
     write(
         tmp_path,
         {
@@ -37,7 +37,7 @@ def test_a_pi_that_is_throttled(tmp_path):
     )
 
 
-def test_a_firmware_that_is_asked_by_its_command(tmp_path):
+def test_the_firmware_is_read_by_its_command(tmp_path):
     command = tmp_path / 'usr/bin/vcgencmd'
     write(tmp_path, {'usr/bin/vcgencmd': '#!/bin/sh\necho "throttled=0x20002"\n'})
     command.chmod(0o755)
@@ -47,7 +47,7 @@ def test_a_firmware_that_is_asked_by_its_command(tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', 'hot', '-'])
-def test_a_sensor_that_talks_nonsense(tmp_path, content):
+def test_a_sensor_with_invalid_content_is_ignored(tmp_path, content):
     write(
         tmp_path,
         {
@@ -58,7 +58,7 @@ def test_a_sensor_that_talks_nonsense(tmp_path, content):
     assert read_board(tmp_path).temperature is None
 
 
-def test_the_meter_tells_rate_and_latencies_since_the_last_time():
+def test_the_meter_returns_rate_and_latencies_since_the_last_call():
     now = [0.0]
     meter = Meter(lambda: now[0])
     for milliseconds in (2.0, 4.0):
@@ -87,7 +87,7 @@ def test_the_worst_remark_is_the_message():
     assert (report.level, report.message) == (ERROR, 'dead')
 
 
-def test_a_hot_and_throttled_board_is_warned_of(probe):
+def test_a_hot_and_throttled_board_is_a_warning(probe):
     state = BoardState(85.0, ('throttled',), ('under-voltage',))
     node = probe.add(rclpy.create_node('warm', namespace='robot'))
     publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)

@@ -20,7 +20,7 @@ from vision_msgs.msg import (
 from face_tracking.errors import UserError
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.image_input import LARGEST_SIDE, read_image
-from face_tracking.nodes.images import _ENCODINGS, from_time, to_header
+from face_tracking.nodes.images import ENCODINGS, from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.messages import (
@@ -46,17 +46,14 @@ def face(x=160.0, y=120.0, size=60.0, score=0.9, class_id='face', identity=''):
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from(sorted(_ENCODINGS)),
+    st.sampled_from([*ENCODINGS, '32FC1', '64FC4', 'nonsense', '']),
     st.integers(0, 9),
     st.integers(0, 9),
-    st.integers(-2, 5),
-    st.integers(-3, 3),
+    st.integers(0, 80),
+    st.integers(0, 900),
     st.integers(0, 1),
 )
-def test_any_image_is_converted_or_refused(encoding, width, height, pad, extra, endian):
-    size = _ENCODINGS[encoding][0]
-    step = max(width * size + pad, 0)
-    length = max(step * max(height - 1, 0) + width * size + extra, 0)
+def test_any_image_is_converted_or_refused(encoding, width, height, step, length, endian):
     message = Image(
         width=width,
         height=height,
@@ -67,10 +64,10 @@ def test_any_image_is_converted_or_refused(encoding, width, height, pad, extra, 
     )
     try:
         frame = read_image(message, 7)
-    except UserError as error:
-        assert len(str(error)) < 600
+        pixels = frame.image
+    except UserError:
         return
-    assert (frame.width, frame.height, frame.stamp) == (width, height, 7)
+    assert pixels.shape == (height, width, 3) and frame.stamp == 7
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.images import to_header
-from face_tracking.nodes.markers import positions, to_markers
+from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import (
     detections_from_message,
     detections_to_message,
     tracks_to_message,
 )
+from face_tracking.spatial.face_positions import positions_by_height
 
 HEADER = to_header(5_000_000_007, 'optical')
 BOXES = np.array([[10, 20, 40, 80], [100, 0, 130.5, 20]], np.float32)
@@ -40,7 +41,7 @@ def test_detections_survive():
     assert found.scores == pytest.approx([0.9, 0.5]) and found.stamp == 5_000_000_007
 
 
-def test_a_box_is_told_by_center_and_size():
+def test_a_box_is_its_center_and_size():
     message = detections_to_message(detections(), HEADER)
     face = message.detections[0]
     place = face.bbox.center.position
@@ -49,7 +50,7 @@ def test_a_box_is_told_by_center_and_size():
     assert face.header == HEADER == message.header and face.id == ''
 
 
-def test_tracks_bear_their_ids():
+def test_tracks_have_their_ids():
     tracks = Tracks(1, np.array([3, 12345678901]), BOXES, np.array([0.9, 0.5], np.float32))
     message = tracks_to_message(tracks, HEADER)
     assert [face.id for face in message.detections] == ['3', '12345678901']
@@ -106,7 +107,7 @@ def test_an_unusable_box_is_left_out_and_counted(what):
     assert useless.total() == 1 and (found.boxes == BOXES[1:]).all()
 
 
-def test_the_best_comes_first():
+def test_the_best_detection_is_first():
     found, _ = detections_from_message(detections_to_message(detections()[::-1], HEADER))
     assert (found.boxes == BOXES).all() and found.scores[0] > found.scores[1]
 
@@ -151,11 +152,11 @@ def test_a_face_is_placed_where_it_is(place):
     camera, height = CameraModel.from_fov(640, 480, 1.2), 0.2
     half = np.array([0.08, height / 2, 0])
     corners = camera.project(np.array([place - half, place + half]))
-    found = positions(corners.reshape(1, 4), camera, height)[0]
+    found = positions_by_height(corners.reshape(1, 4), camera, height)[0]
     assert np.linalg.norm(found - place) < 0.04 * np.linalg.norm(place)
 
 
-def test_markers_replace_those_of_before():
+def test_markers_replace_the_previous_ones():
     tracks = Tracks(1, np.array([4, 9]), BOXES, np.ones(2, np.float32))
     message = to_markers(tracks, CameraModel.from_fov(640, 480, 1.2), HEADER, 0.2)
     first, *others = message.markers

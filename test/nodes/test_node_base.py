@@ -271,6 +271,8 @@ def test_topics_and_services_of_a_node_are_those_of_the_table(probe, make, name)
         if inspect.isclass(cls) and issubclass(cls, FaceNode) and cls.__module__ == module.__name__
     ]
     extra = {'camera': 'virtual'} if name == 'camera_node' else {}
+    if name == 'hri_node':
+        pytest.importorskip('hri_msgs', reason='needs hri_msgs')
     node = make(kind, autostart=False, **extra)
     published, _ = topics_of(name)
     declared = {node.resolve_topic_name(topic.name) for topic in published}

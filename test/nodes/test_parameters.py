@@ -69,7 +69,7 @@ def test_defaults_are_attributes(sample):
     assert (values.threshold, values.interval, values.engine, values.loop) == (0.7, 5, 'tvm', True)
 
 
-def test_descriptors_tell_ranges_and_choices(probe, sample):
+def test_descriptors_have_ranges_and_choices(probe, sample):
     answer = probe.call(
         DescribeParameters,
         '/sample/describe_parameters',
@@ -83,14 +83,14 @@ def test_descriptors_tell_ranges_and_choices(probe, sample):
     assert serial.read_only and threshold.description == 'Minimum score'
 
 
-def test_a_good_value_is_taken_over(probe, sample):
+def test_a_valid_value_is_used(probe, sample):
     results = probe.set('sample', threshold=0.5, engine='opencv')
     assert all(result.successful for result in results)
     assert (sample.parameters.threshold, sample.parameters.engine) == (0.5, 'opencv')
     assert {'threshold'} in sample.changes
 
 
-def test_a_whole_number_serves_as_a_float(probe, sample):
+def test_an_integer_is_accepted_for_a_float(probe, sample):
     assert probe.set('sample', threshold=1)[0].successful
     assert sample.parameters.threshold == 1.0
     assert sample.get_parameter('threshold').type_ == RosParameter.Type.DOUBLE
@@ -161,7 +161,7 @@ def test_a_bad_required_value_at_start_refuses_the_node(make):
         make(Sample, output='servo')
 
 
-def test_a_misspelled_name_is_warned_of_with_the_nearest(make, capfd):
+def test_a_misspelled_name_is_a_warning_with_the_nearest_name(make, capfd):
     node = make(Sample, treshold=0.5, zzz=1)
     warn_about_unknown_parameters([(node, node.store)])
     said = capfd.readouterr().err
@@ -200,7 +200,7 @@ def test_an_empty_text_is_accepted_as_ros2_param_load_sends_it(probe, make):
 
 
 @pytest.mark.parametrize(('given', 'expected'), [(2, '2'), ('2', '2'), ('virtual', 'virtual')])
-def test_a_number_serves_as_a_name(probe, make, given, expected):
+def test_a_number_is_accepted_for_a_name(probe, make, given, expected):
     node = make(Sample, address=given)
     assert node.parameters.address == expected and not node.store.problems
     assert probe.set('sample', address=7)[0].successful

@@ -26,7 +26,7 @@ def pipeline(make, model, album):
     return camera, detector, tracker
 
 
-def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, monkeypatch):
+def test_frames_are_passed_by_reference_and_not_converted(probe, pipeline, monkeypatch):
     for module in ('camera_node', 'detector_node', 'tracker_node'):
         for name in ('to_image', 'from_image', 'tracks_to_message', 'to_markers'):
             monkeypatch.setattr(
@@ -48,7 +48,7 @@ def test_the_very_frame_is_handed_on_and_nothing_is_converted(probe, pipeline, m
     assert all(probe.value(node, 'failures') == '0' for node in probe.status)
 
 
-def test_all_topics_speak_of_the_same_images(probe, pipeline):
+def test_all_topics_have_the_stamps_of_the_same_images(probe, pipeline):
     camera, _, _ = pipeline
     shown = []
     camera.on_frame.append(lambda frame: shown.append(frame.stamp))
@@ -115,7 +115,7 @@ def test_paused_nodes_do_nothing_and_go_on(probe, pipeline):
     probe.until(lambda: len(found) > before[0] and len(tracked) > before[1])
 
 
-def test_a_detector_without_a_model_leaves_camera_and_tracker_at_work(probe, make, album, model):
+def test_camera_and_tracker_work_without_a_model(probe, make, album, model):
     camera = make(CameraNode, wait=False, camera=str(album), width=0, height=0, frame_rate=20.0)
     detector = make(
         DetectorNode,

@@ -47,7 +47,7 @@ def test_an_image_comes_back_as_a_track_with_its_own_stamp(probe, launch, model,
     assert 'XML' not in detector.said()  # nor does Fast DDS find fault with config/fastdds.xml
 
 
-def test_two_robots_on_one_domain_do_not_mix(probe, launch, model, album, empty_album):
+def test_two_robots_on_one_domain_do_not_interfere(probe, launch, model, album, empty_album):
     for node, parameters in zip(
         NODES, (camera_of(album), {'model': model, 'detect_interval': 1}, {}), strict=True
     ):
@@ -112,7 +112,7 @@ def test_composed_has_the_nodes_topics_and_parameters_of_the_separate_ones(
     ('executable', 'name'),
     [*((node, signal.SIGINT) for node in (*NODES, 'pipeline')), ('pipeline', signal.SIGTERM)],
 )
-def test_told_to_stop_it_stops_without_a_traceback(probe, launch, model, album, executable, name):
+def test_a_signal_stops_it_without_a_traceback(probe, launch, model, album, executable, name):
     parameters = {
         'pipeline': {'model': model, **camera_of(album)},
         'detector_node': {'model': model},
@@ -143,9 +143,7 @@ def test_contradictory_values_end_it_with_the_code_that_respawn_does_not_answer(
     assert 'cannot be configured' in process.said() and 'Traceback' not in process.said()
 
 
-def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
-    launch, model, tmp_path, monkeypatch
-):
+def test_a_signal_during_compilation_leaves_no_process(launch, model, tmp_path, monkeypatch):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path))
     process = launch('detector_node', model=model, runtime='tvm')
     node = psutil.Process(process.pid)
@@ -159,7 +157,7 @@ def test_told_to_stop_while_it_compiles_it_leaves_nothing_running(
     assert 'Traceback' not in process.said()
 
 
-def test_a_slip_on_the_command_line_is_one_line(probe, launch, album, model):
+def test_a_mistake_on_the_command_line_is_one_line(probe, launch, album, model):
     process = launch('pipeline', model=model, score_treshold=0.5, max_faces=-3, **camera_of(album))
     probe.until(lambda: len(probe.status) == 3)
     said = process.said()
@@ -168,14 +166,14 @@ def test_a_slip_on_the_command_line_is_one_line(probe, launch, album, model):
     assert 'no parameter model' not in said
 
 
-def test_ros_arguments_that_cannot_be_read(launch):
+def test_invalid_ros_arguments_are_a_configuration_error(launch):
     process = launch('camera_node', remap=['no rule'])
     assert process.wait(timeout=60) == exit_codes.CONFIGURATION
     assert 'the ROS arguments cannot be used' in process.said().splitlines()[-1]
     assert 'Traceback' not in process.said()
 
 
-def test_a_namespace_that_cannot_be(launch):
+def test_an_invalid_namespace_is_a_configuration_error(launch):
     process = launch('tracker_node', namespace='1 robot')
     assert process.wait(timeout=60) == exit_codes.CONFIGURATION
     assert 'Traceback' not in process.said()

@@ -26,7 +26,7 @@ class Gate:
     ('capacity', 'handled', 'dropped'),
     [(1, [0, 5], 4), (3, [0, 3, 4, 5], 2), (5, [0, 1, 2, 3, 4, 5], 0)],
 )
-def test_the_oldest_gives_way(capacity, handled, dropped):
+def test_the_oldest_item_is_dropped_from_a_full_queue(capacity, handled, dropped):
     gate = Gate()
     worker = Worker(gate, pytest.fail, capacity)
     worker.submit(0)
@@ -40,7 +40,7 @@ def test_the_oldest_gives_way(capacity, handled, dropped):
     assert worker.close() and gate.handled == handled and worker.dropped == dropped
 
 
-def test_an_error_is_told_and_the_thread_carries_on():
+def test_an_error_is_reported_and_the_thread_goes_on():
     errors, done = [], threading.Event()
 
     def handle(item):
@@ -68,7 +68,7 @@ def test_close_does_not_wait_for_a_thread_that_is_stuck():
     assert worker.close(timeout=10) and gate.handled == [0]
 
 
-def test_clear_forgets_what_waits():
+def test_clear_removes_the_items_that_wait():
     gate = Gate()
     worker = Worker(gate, pytest.fail, capacity=3)
     for item in range(3):

@@ -19,8 +19,8 @@ LAYERS = (
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (
-        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt'),
-        *('tracking', 'visualization'),
+        *('anonymize', 'attention', 'detection', 'events', 'pan_tilt', 'spatial', 'tracking'),
+        'visualization',
     ),
     ('recording', 'smart_home', 'speech', 'streaming', 'web'),
     ('compiler',),

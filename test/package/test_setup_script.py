@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ('bash', 'sh', 'cat', 'cut', 'dirname', 'sha256sum', 'tr', 'uname', 'env', 'rm', 'mktemp')
+TOOLS = (
+    'find',
+    'sort',
+    'xargs','bash', 'sh', 'cat', 'cut', 'dirname', 'sha256sum', 'tr', 'uname', 'env', 'rm', 'mktemp')
 COMPILERS = ('gcc', 'g++', 'make', 'cmake')
 
 
@@ -130,3 +133,8 @@ def test_env_gives_the_commands(shell):
     *commands, path = done.stdout.split()
     assert len(commands) in ([6] if shell != 'sh' else [1, 6])  # dash names the first alone
     assert path.count('.venv/bin') == 1
+
+
+def test_unknown_distribution_is_refused(checkout, tools):
+    line = refuse(checkout, tools, FACE_TRACKING_ROS='foxy')
+    assert 'FACE_TRACKING_ROS=foxy is not a supported distribution' in line

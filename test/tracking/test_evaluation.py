@@ -5,6 +5,7 @@ import builtins
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,10 +14,12 @@ from face_tracking.errors import UserError
 from face_tracking.evaluation import tracking_metrics
 from face_tracking.evaluation.actors import find_people
 from face_tracking.evaluation.baselines import (
-    DetectAndTrackFollower,
-    FaceTrackerFollower,
-    LibraryFollower,
+    DetectAndTrack,
+    LibraryTracker,
+    OwnTracker,
 )
+from face_tracking.evaluation.clips import Clip, find_clips
+from face_tracking.evaluation.failures import FailureSheets
 from face_tracking.evaluation.id_survival import absence, judge, occlusion
 from face_tracking.evaluation.mot_format import track_lines, truth_lines
 from face_tracking.evaluation.runner import every, follow
@@ -194,10 +197,10 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
         video(script, people),
         5,
         {
-            'ours': FaceTrackerFollower,
-            'sort': lambda: LibraryFollower('sort'),
-            'bytetrack': lambda: LibraryFollower('bytetrack'),
-            'article': DetectAndTrackFollower,
+            'ours': OwnTracker,
+            'sort': lambda: LibraryTracker('sort'),
+            'bytetrack': lambda: LibraryTracker('bytetrack'),
+            'article': DetectAndTrack,
         },
     )
     scores = {name: score([sheet]) for name, sheet in sheets.items()}
@@ -212,7 +215,7 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
 def test_an_id_survives(script, people):
     watched = video(replace(script, size=SMALL), people)
     outcome = judge(
-        [(frame, truth) for frame, truth, _ in watched], every(5, watched), FaceTrackerFollower()
+        [(frame, truth) for frame, truth, _ in watched], every(5, watched), OwnTracker()
     )
     assert outcome.hidden >= (3 if 'absence' in script.name else 1)
     assert outcome.survived
@@ -241,3 +244,53 @@ def test_who_has_left_is_not_seen_before_their_time(people, seed):
     (first,) = np.flatnonzero(np.diff(there.astype(int)) == -1)[:1]
     assert not there[first + 1 : first + 1 + 3 * 30].any()
     assert there[-1]
+
+
+def write_clip(folder, people):
+    """Write a clip of one second as a folder of images with ground truth."""
+    folder.mkdir()
+    (folder / 'img').mkdir()
+    script = Script('clip', (Person('stay', reach=0),), duration=1.0, size=SMALL)
+    lines = []
+    for frame, truth in Sequence(script, people):
+        cv2.imwrite(str(folder / 'img' / f'{frame.sequence:05d}.png'), frame.image)
+        lines += truth_lines(frame.sequence + 1, truth, 0.5)
+    (folder / 'gt.txt').write_text(''.join(lines))
+    (folder / 'info.json').write_text('{"fps": 30}')
+
+
+def test_a_folder_of_clips_is_read_with_its_ground_truth(tmp_path, people):
+    write_clip(tmp_path / 'one', people)
+    assert [folder.name for folder in find_clips(tmp_path)] == ['one']
+    clip = Clip(find_clips(tmp_path / 'one')[0])
+    pairs = list(clip)
+    assert clip.rate == 30 and len(pairs) == 30
+    assert all(len(truth) == 1 and truth.visibility[0] == 1 for _, truth in pairs)
+    stamps = [frame.stamp for frame, _ in pairs]
+    assert np.diff(stamps).min() > 30e6
+
+
+@pytest.mark.parametrize('lines', ['1,2,three', '1,1,0,0,-5,5,1'])
+def test_ground_truth_that_cannot_be_read_is_reported(tmp_path, lines):
+    (tmp_path / 'img').mkdir()
+    (tmp_path / 'gt.txt').write_text(lines)
+    with pytest.raises(UserError, match='ground truth'):
+        Clip(tmp_path)
+    with pytest.raises(UserError, match='no clips were found'):
+        find_clips(tmp_path / 'img')
+
+
+def test_each_failure_gets_a_tile_on_its_sheet(tmp_path):
+    sheets, image = FailureSheets(), np.full((240, 320, 3), 90, np.uint8)
+    for k in range(10):
+        ids = np.array([4 if k < 5 else 5, 9])
+        boxes = np.array([LEFT, [100, 100, 140, 150]])
+        sheets.add(k, image, truth_of([1, 2], [LEFT, RIGHT], [1, 1]), ids, boxes)
+    assert sheets.counts == {'missed': 10, 'stolen': 1, 'ghost': 10}
+    written = sheets.write(tmp_path / 'sheets', 'clip')
+    assert sorted(path.name for path in written) == [
+        'clip-ghost.jpg',
+        'clip-missed.jpg',
+        'clip-stolen.jpg',
+    ]
+    assert cv2.imread(str(written[0])).shape[0] >= 200

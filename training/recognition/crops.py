@@ -145,6 +145,7 @@ def cut(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('output', type=Path, help='the .npz file to write')
     parser.add_argument('--labels', type=Path, nargs='+', help='folders with labels.json')

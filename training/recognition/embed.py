@@ -74,6 +74,7 @@ def crop_weights(names: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('run', type=Path, help='run folder with crops.npz')
     parser.add_argument('--teacher', type=Path, required=True, help='the SFace ONNX file')

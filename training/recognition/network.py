@@ -53,6 +53,7 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand[1].weight)
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Return feature maps of the same shape."""
         inner = torch.relu(self.filter(torch.relu(self.reduce(value))))
         return torch.relu(value + self.expand(inner))
 

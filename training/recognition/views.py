@@ -104,8 +104,11 @@ class ViewMaker:
         if smooth:
             size = int(self.random.integers(3, 7))
             field = self.random.normal(0, self.random.uniform(1, 3.5), (2, size, size))
-            for axis, values in zip((map_x, map_y), field.astype(np.float32), strict=True):
-                axis += cv2.resize(values, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+            across, down = (
+                cv2.resize(values, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+                for values in field.astype(np.float32)
+            )
+            map_x, map_y = map_x + across, map_y + down
         return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR)
 
     def _colors(self, image: np.ndarray) -> np.ndarray:

@@ -61,10 +61,10 @@ def written(integers: IntegerNetwork, description: str) -> bytes:
 
     :raises UserError: a layer or its padding does not exist in TensorFlow Lite.
     """
-    return _Writer(integers).write(description)
+    return Writer(integers).write(description)
 
 
-class _Writer:
+class Writer:
     """Collects tensors and operators; feature maps are tensors by name."""
 
     def __init__(self, integers: IntegerNetwork):
@@ -171,7 +171,7 @@ class _Writer:
             self._add_upsampling(layer)
         elif isinstance(layer, Add):
             options = schema.AddOptionsT()
-            options.fusedActivationFunction = _fused(layer.activation)
+            options.fusedActivationFunction = fused(layer.activation)
             self._operator(
                 Op.ADD,
                 [self._map(name) for name in layer.sources],
@@ -187,7 +187,7 @@ class _Writer:
         options.padding = padding
         options.strideH, options.strideW = layer.window.stride
         options.dilationHFactor, options.dilationWFactor = layer.window.dilation
-        options.fusedActivationFunction = _fused(layer.activation)
+        options.fusedActivationFunction = fused(layer.activation)
         kernel = self._integers.kernels[layer.output]
         weights = kernel.weights[None] if layer.depthwise else kernel.weights.transpose(3, 0, 1, 2)
         zeros = np.zeros(len(kernel.scales), np.int64)
@@ -365,7 +365,7 @@ class _Writer:
         return value
 
 
-def _fused(activation: Activation) -> int:
+def fused(activation: Activation) -> int:
     kinds = {
         NONE: schema.ActivationFunctionType.NONE,
         RELU: schema.ActivationFunctionType.RELU,

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A plugin for QEMU's user emulation that counts executed instructions and prints the sum at the
- * end: "executed 123456", and at each mark: "mark 123456". A mark is getpriority(0x7ACE, ...), which
- * no program calls for its own sake. Debian packages no header, so the few prototypes stand here, as QEMU's
- * documentation gives them (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
+ * A plugin for QEMU's user emulation that counts executed instructions. It prints the sum at the
+ * end, "executed 123456", and at each mark, "mark 123456". A mark is getpriority(0x7ACE, ...), which
+ * no other program calls. With the argument "classes=on" it also prints at the end how many
+ * instructions of each class were executed, "class load 1234": classes are defined by the pipes of
+ * a Cortex-A76 that they use, see port_model.py. Debian packages no header, so the few prototypes
+ * are repeated here (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
  */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 #define ADD_U64 0
@@ -17,6 +22,7 @@
 
 typedef uint64_t plugin_id;
 struct qemu_plugin_tb;
+struct qemu_plugin_insn;
 
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
@@ -25,16 +31,89 @@ void qemu_plugin_register_vcpu_syscall_cb(plugin_id, void (*)(plugin_id, unsigne
                                                               uint64_t, uint64_t, uint64_t, uint64_t,
                                                               uint64_t, uint64_t, uint64_t));
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *);
 
 EXPORTED int qemu_plugin_version = 1;
 
-static uint64_t executed;
+enum class { VECTOR, MULTIPLY, MULTIPLY_HALF, DIVIDE, SHIFT, LOAD, LOAD_PAIR, STORE, STORE_VECTOR,
+             BRANCH, INTEGER, CLASSES };
+static const char *const names[CLASSES] = {
+    "vector", "multiply", "multiply_half", "divide", "shift", "load", "load_pair", "store",
+    "store_vector", "branch", "integer"};
+
+static uint64_t executed, counts[CLASSES];
+static bool classify;
+
+static bool starts(const char *text, const char *const *beginnings)
+{
+    for (; *beginnings; beginnings++)
+        if (!strncmp(text, *beginnings, strlen(*beginnings)))
+            return true;
+    return false;
+}
+
+/* Return the class of a disassembled instruction such as "sqrdmlah v0.8h, v1.8h, v2.8h". */
+static enum class class_of(const char *text)
+{
+    static const char *const load_pairs[] = {"ldp", "ldnp", "ld1", "ld2", "ld3", "ld4", 0};
+    static const char *const loads[] = {"ld", "prfm", 0};
+    static const char *const stores[] = {"st", 0};
+    static const char *const branches[] = {"b ", "b.", "bl", "br", "ret", "cb", "tb", 0};
+    static const char *const divides[] = {"fdiv", "fsqrt", 0};
+    /* On one pipe; with vectors of 128 bits every other cycle. */
+    static const char *const multiplies[] = {"sqrdml", "sqrdmul", "sqdmul", "mul", "mla", "mls",
+                                             "fcvt", "scvtf", "ucvtf", "frint", "frecp", "frsq", 0};
+    static const char *const long_multiplies[] = {"smull", "umull", "smlal", "umlal", "sqdmlal", 0};
+    static const char *const shifts[] = {"sqxt", "uqxt", "sqrshr", "uqrshr", "sqshr", "shrn", "rshrn",
+                                         "sshr", "ushr", "shl", "sshl", "ushl", "srshr", "urshr",
+                                         "ssra", "usra", "sri", "sli", "saddlp", "uadalp", "sadalp",
+                                         "addv", "uaddlv", 0};
+    const char *operands = strchr(text, ' ');
+    while (operands && *operands == ' ')
+        operands++;
+    bool vector = operands && strchr("vqdsh{", *operands);
+    bool wide = operands && (strstr(operands, ".8h") || strstr(operands, ".4s") ||
+                             strstr(operands, ".16b") || strstr(operands, ".2d"));
+    if (starts(text, load_pairs))
+        return LOAD_PAIR;
+    if (starts(text, loads))
+        return LOAD;
+    if (starts(text, stores))
+        return vector ? STORE_VECTOR : STORE;
+    if (starts(text, branches))
+        return BRANCH;
+    if (!vector)
+        return INTEGER;
+    if (starts(text, divides))
+        return DIVIDE;
+    if (starts(text, long_multiplies))
+        return MULTIPLY;
+    if (starts(text, multiplies))
+        return wide ? MULTIPLY_HALF : MULTIPLY;
+    if (starts(text, shifts))
+        return SHIFT;
+    return VECTOR;
+}
 
 static void translated(plugin_id id, struct qemu_plugin_tb *block)
 {
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &executed,
-                                             qemu_plugin_tb_n_insns(block));
+    size_t size = qemu_plugin_tb_n_insns(block);
+    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &executed, size);
+    if (!classify)
+        return;
+    uint64_t found[CLASSES] = {0};
+    for (size_t index = 0; index < size; index++) {
+        char *text = qemu_plugin_insn_disas(qemu_plugin_tb_get_insn(block, index));
+        if (text)
+            found[class_of(text)]++;
+        free(text);
+    }
+    for (int number = 0; number < CLASSES; number++)
+        if (found[number])
+            qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &counts[number],
+                                                     found[number]);
 }
 
 static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t first, uint64_t a2,
@@ -50,13 +129,15 @@ static void ended(plugin_id id, void *data)
     (void)id;
     (void)data;
     fprintf(stderr, "executed %" PRIu64 "\n", executed);
+    for (int number = 0; classify && number < CLASSES; number++)
+        fprintf(stderr, "class %s %" PRIu64 "\n", names[number], counts[number]);
 }
 
 EXPORTED int qemu_plugin_install(plugin_id id, const void *info, int count, char **arguments)
 {
     (void)info;
-    (void)count;
-    (void)arguments;
+    for (int number = 0; number < count; number++)
+        classify |= !strcmp(arguments[number], "classes=on");
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
     qemu_plugin_register_vcpu_syscall_cb(id, called);
     qemu_plugin_register_atexit_cb(id, ended, NULL);

@@ -24,6 +24,8 @@ from face_tracking import files
 from face_tracking.errors import UserError
 
 PROCESSOR = 'cortex-a76'
+READY = 'ready-2'
+"""A file in the emulated system that is complete; its number rises with the contents."""
 _log = logging.getLogger(__name__)
 MANY = 9
 """Inferences in the longer run. Loading alone differs by two million instructions between runs."""
@@ -50,8 +52,15 @@ WHEELS = (
     'numpy==1.26.4',
     'apache-tvm==0.27.0.post1',
     'apache-tvm-ffi==0.1.14.post0',
-    'opencv-python-headless==4.11.0.86',
+    'opencv-contrib-python-headless==4.11.0.86',
+    'scipy==1.15.3',
+    'PyYAML==6.0.3',
+    'psutil==7.2.2',
     'ncnn==1.0.20261020',
+    'MNN==3.6.1',
+    'ai-edge-litert==2.3.0',
+    'backports.strenum==1.2.8',
+    'flatbuffers==25.12.19',
     'ml_dtypes==0.5.4',
     'typing_extensions==4.15.0',
 )
@@ -80,7 +89,7 @@ def missing() -> str:
     """Return what is missing to run programs in the emulator, '' if nothing is."""
     if shutil.which('qemu-aarch64') is None:
         return 'qemu-aarch64 is missing (apt install qemu-user)'
-    if not (folder() / 'ready').is_file():
+    if not (folder() / READY).is_file():
         return 'the emulated system is missing (python -m face_tracking.compiler.tuning.emulator)'
     return ''
 
@@ -132,7 +141,7 @@ def prepare() -> None:
         packages,
         dict(os.environ),
     )
-    (folder() / 'ready').touch()
+    (folder() / READY).touch()
     _log.info('ready: %s', folder())
 
 
@@ -196,15 +205,30 @@ def build_plugin() -> Path:
 def instructions(arguments: list[str]) -> float:
     """Return millions of instructions of one inference.
 
-    :param arguments: a script and its arguments; the number of inferences is added as the last.
+    :param arguments: a script and its arguments; the number of inferences is appended.
     """
+    return _difference(arguments, 'executed')['executed'] / 1e6
+
+
+def instruction_classes(arguments: list[str]) -> dict[str, float]:
+    """Return how many instructions of each class one inference executes.
+
+    The classes are those of `face_tracking.compiler.tuning.port_model`.
+
+    :param arguments: see :func:`instructions`.
+    """
+    return _difference(arguments, 'class', ',classes=on')
+
+
+def _difference(arguments: list[str], kind: str, option: str = '') -> dict[str, float]:
+    """Return for each count the increase by one inference; loading is in both runs."""
     plugin = build_plugin()
-    totals = [
-        int(re.findall(r'executed (\d+)', run([*arguments, str(times)], plugin))[-1])
-        for times in (1, MANY)
-    ]
-    # Both runs include the instructions of loading.
-    return (totals[1] - totals[0]) / (MANY - 1) / 1e6
+    found = []
+    for times in (1, MANY):
+        printed = run([*arguments, str(times)], Path(f'{plugin}{option}'))
+        pattern = r'class (\w+) (\d+)' if kind == 'class' else r'(executed) (\d+)'
+        found.append({name: int(count) for name, count in re.findall(pattern, printed)})
+    return {name: (count - found[0][name]) / (MANY - 1) for name, count in found[1].items()}
 
 
 def main() -> int:

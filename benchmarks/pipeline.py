@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image costs from the bytes of the camera to tracks: ``face_tracking bench pipeline``.
+
+Printed are CPU milliseconds of this machine and, where the emulator is set up (``make emulator``),
+millions of instructions of a Cortex-A76, by stage: decoding, detection in every fifth image,
+tracking, and drawing and JPEG for a viewer. ``ours`` is this package without ROS. ``article`` is
+the loop that articles show: every image in BGR by OpenCV, ONNX Runtime in every fifth image, a KCF
+tracker for each face between; in the emulation, where ONNX Runtime does not run, it detects with
+the compiled network as well. A second table shows how the cost grows with cameras, image size and
+faces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import pipeline_stages as stages
+from benchmarks.pipeline_scene import draw, to_jpeg, to_yuyv
+from face_tracking.cli import arguments
+from face_tracking.cli.output import write_text
+from face_tracking.compiler.tuning import emulator
+from face_tracking.detector import create_detector
+from face_tracking.errors import UserError
+
+LENGTH = 60
+"""Images of a scene on this machine; it is played forwards and backwards."""
+EMULATED = 25
+WARM_UP = 10
+"""Images left out, on either processor."""
+CASES = [
+    *(
+        (form, size, faces, False)
+        for form in ('jpeg', 'yuyv')
+        for size in ((640, 480), (1280, 720))
+        for faces in (1, 5)
+    ),
+    ('jpeg', (640, 480), 1, True),
+]
+SCALE = [
+    *(
+        ('image size', (width, height), 1, 1)
+        for width, height in ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
+    ),
+    *(('faces', (640, 480), faces, 1) for faces in (1, 5, 20, 50, 100)),
+    *(('cameras', (640, 480), 1, cameras) for cameras in (1, 2, 3, 4)),
+]
+
+
+def portrait() -> np.ndarray:
+    """Return the head that the scenes show."""
+    from skimage import data
+
+    return np.ascontiguousarray(data.astronaut()[:300, 80:380, ::-1])
+
+
+def encoded(form: str, size: tuple[int, int], faces: int, count: int) -> list[Any]:
+    """Return the images of a scene as the camera delivers them."""
+    images = draw(portrait(), *size, faces, count)
+    if form == 'yuyv':
+        return [to_yuyv(image) for image in images]
+    return [(to_jpeg(image), *size) for image in images]
+
+
+def there_and_back(images: list[Any], rounds: int) -> list[Any]:
+    """Return images played forwards and backwards, so that nothing jumps."""
+    return (images + images[::-1]) * rounds
+
+
+def on_this_machine(
+    method: str, images: list[Any], form: str, viewer: bool, model: str | None
+) -> dict[str, float]:
+    """Return CPU milliseconds an image by stage."""
+    runtime = 'tvm' if method == 'ours' else 'onnxruntime'
+    detector = create_detector(model, runtime, score_threshold=0.3, max_faces=0)
+    timer = stages.Timer()
+    try:
+        for number, _ in enumerate(stages.METHODS[method](images, form, viewer, detector, timer)):
+            if number + 1 == WARM_UP:
+                timer.spent = dict.fromkeys(stages.STAGES, 0.0)
+    finally:
+        detector.close()
+    return {name: 1e3 * spent / (len(images) - WARM_UP) for name, spent in timer.spent.items()}
+
+
+def in_emulation(
+    method: str, form: str, size: tuple[int, int], faces: int, viewer: bool, library: Path
+) -> dict[str, float]:
+    """Return millions of instructions an image by stage."""
+    images = encoded(form, size, faces, EMULATED)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        arrays = [
+            np.frombuffer(image[0], np.uint8) if form == 'jpeg' else image for image in images
+        ]
+        np.savez(folder / f'{form}.npz', **{f'{k:03}': array for k, array in enumerate(arrays)})
+        (folder / 'size').write_text(f'{size[0]} {size[1]}')
+        script = str(Path(__file__).with_name('pipeline_stages.py'))
+        words = [script, str(folder), str(library), form, str(int(viewer)), method]
+        output = emulator.run(words, emulator.build_plugin(), timeout=1200)
+    marks = [int(number) for number in re.findall(r'mark (\d+)', output)]
+    names = re.findall(r'stages (.*)', output)[0].split()
+    spent, image = dict.fromkeys(stages.STAGES, 0.0), -1
+    for name, begin, end in zip(names, marks[::2], marks[1::2], strict=True):
+        image += name == 'decode'
+        if image >= WARM_UP:
+            spent[name] += (end - begin) / 1e6
+    return {name: total / (EMULATED - WARM_UP) for name, total in spent.items()}
+
+
+def rows(model: str | None, library: Path | None) -> Iterator[dict[str, Any]]:
+    """Yield a row for each case and method."""
+    for form, size, faces, viewer in tqdm(CASES, unit='case', file=sys.stderr):
+        images = there_and_back(encoded(form, size, faces, LENGTH), 2)
+        for method in stages.METHODS:
+            row = {
+                'method': method,
+                'form': form,
+                'size': f'{size[0]}x{size[1]}',
+                'faces': faces,
+                'viewer': viewer,
+                'cpu_ms': on_this_machine(method, images, form, viewer, model),
+            }
+            if library is not None:
+                row['a76'] = in_emulation(method, form, size, faces, viewer, library)
+            yield row
+
+
+def scale_rows(model: str | None) -> Iterator[dict[str, Any]]:
+    """Yield how the CPU time of an image grows, JPEG for all."""
+    for what, size, faces, cameras in tqdm(SCALE, unit='case', file=sys.stderr):
+        images = there_and_back(encoded('jpeg', size, faces, LENGTH // 2), 2)
+        spent = [
+            sum(on_this_machine('ours', images, 'jpeg', False, model).values())
+            for _ in range(cameras)
+        ]
+        yield {
+            'what': what,
+            'size': f'{size[0]}x{size[1]}',
+            'faces': faces,
+            'cameras': cameras,
+            'cpu_ms': sum(spent),
+            'cores_at_30_hz': 30 * sum(spent) / 1e3,
+        }
+
+
+def cell(values: dict[str, float]) -> str:
+    """Return a total with its stages."""
+    parts = ', '.join(f'{name} {value:.2f}' for name, value in values.items() if value)
+    return f'{sum(values.values()):.2f} ({parts})'
+
+
+def plot(path: Path, found: list[dict[str, Any]]) -> None:
+    """Draw the table of scale."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(11, 3.2), sharey=False)
+    for axis, what in zip(axes, ('image size', 'faces', 'cameras'), strict=True):
+        part = [row for row in found if row['what'] == what]
+        key = {'image size': 'size', 'faces': 'faces', 'cameras': 'cameras'}[what]
+        axis.bar([str(row[key]) for row in part], [row['cpu_ms'] for row in part])
+        axis.set_xlabel(what)
+        axis.tick_params('x', rotation=30)
+    axes[0].set_ylabel('CPU ms for an image of each camera')
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> int:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--model', help='the detector (default: the bundled one)')
+    parser.add_argument('--rounds', type=arguments.positive, help=argparse.SUPPRESS)
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
+    parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the table of scale')
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            library = compiled(args.model, Path(name))
+            table = []
+            print('| camera | method | CPU ms an image | million A76 instructions an image |')
+            print('| --- | --- | --- | --- |')
+            for row in rows(args.model, library):
+                camera = f'{row["form"]} {row["size"]}, {row["faces"]} face(s)'
+                camera += ', viewer' * row['viewer']
+                counted = cell(row['a76']) if 'a76' in row else '-'
+                print(
+                    f'| {camera} | {row["method"]} | {cell(row["cpu_ms"])} | {counted} |',
+                    flush=True,
+                )
+                table.append(row)
+        scale = list(scale_rows(args.model))
+    except UserError as error:
+        print(f'pipeline: {error}', file=sys.stderr)
+        return 2
+    print('\n| grows with | size | faces | cameras | CPU ms | cores at 30 Hz |')
+    print('| --- | --- | ---: | ---: | ---: | ---: |')
+    for row in scale:
+        print(
+            f'| {row["what"]} | {row["size"]} | {row["faces"]} | {row["cameras"]} | '
+            f'{row["cpu_ms"]:.2f} | {row["cores_at_30_hz"]:.2f} |'
+        )
+    if args.json:
+        write_text(args.json, json.dumps({'stages': table, 'scale': scale}, indent=1) + '\n')
+    if args.plot:
+        plot(args.plot, scale)
+    return 0
+
+
+def compiled(model: str | None, folder: Path) -> Path | None:
+    """Compile the network for the emulated processor; None where there is no emulator."""
+    import subprocess
+
+    problem = emulator.missing()
+    if not problem and not (emulator.folder() / 'site' / 'scipy').is_dir():
+        problem = 'the emulated system lacks SciPy (make emulator)'
+    if problem:
+        print(f'pipeline: no instructions are counted: {problem}', file=sys.stderr)
+        return None
+    library = folder / 'a76.so'
+    command = [sys.executable, '-m', 'face_tracking.cli.main', 'compile', '--target', 'pi5']
+    command += ['--output', str(library), *(['--model', model] if model else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f'the network cannot be compiled ({done.stderr.strip()[-200:]})', '')
+    return library
+
+
+if __name__ == '__main__':
+    sys.exit(main())

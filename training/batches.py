@@ -15,7 +15,6 @@ from training.compose import Composer
 from training.photometric import degrade
 from training.teacher import Teacher
 
-
 NATURAL_SPARED = 0.5
 """How many natural canvases are not made worse by light, blur, noise and JPEG."""
 
@@ -100,7 +99,7 @@ def set_up_worker(_number: int):
 
 
 def _padded(labels):
-    most = max(1, max(len(rows[0]) for rows in labels))
+    most = max(1, *(len(rows[0]) for rows in labels))
     boxes = np.zeros((len(labels), most, 4), np.float32)
     landmarks = np.full((len(labels), most, 5, 2), np.nan, np.float32)
     valid = np.zeros((len(labels), most), bool)

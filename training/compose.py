@@ -340,9 +340,9 @@ class Composer:
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
                 continue
-            points = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
+            moved = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
             canvas.boxes.append(new)
-            canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
+            canvas.landmarks.append(moved[MIRRORED_LANDMARKS] if mirrored else moved)
             canvas.ignore.append(
                 bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
             )

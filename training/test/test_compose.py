@@ -10,8 +10,8 @@ import torch
 from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
-from training.photometric import degrade
 from training.dataset import Sample
+from training.photometric import degrade
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 IN_ENV := source scripts/env.sh &&
 
-.PHONY: help setup demo test lint image-test emulator fuzz test-training bench chaos soak clean
+.PHONY: help setup demo test lint image-test emulator fuzz test-training bench chaos soak clean docs
 
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,11 @@ lint: setup  ## Check style, format and types of the code
 image-test: setup  ## Build the container with buildah and start its nodes (root; some minutes)
 	@docker/test_image.sh
 
+docs:  ## Build the documentation with the API reference, without warnings, in site/
+	@[ -x .venv-docs/bin/mkdocs ] || { python3 -m venv .venv-docs && \
+	  .venv-docs/bin/pip install -q --disable-pip-version-check -r dev/requirements-docs.txt; }
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q --strict && echo 'ready: site/index.html'
+
 emulator: setup  ## Fetch an emulated Raspberry Pi 5 (needs qemu-user), which some tests use
 	@$(IN_ENV) python -m face_tracking.compiler.tuning.emulator
 
@@ -47,4 +52,4 @@ soak: setup  ## Run the pipeline with the head for two hours and check that noth
 	@$(IN_ENV) python -m benchmarks.soak $(SOAK)
 
 clean:  ## Remove everything that set-up and demo made
-	rm -rf .venv .venv-training .overlay build install log demo_out runs
+	rm -rf .venv .venv-docs .venv-training .overlay build install log demo_out runs site

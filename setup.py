@@ -48,6 +48,7 @@ setup(
     install_requires=['setuptools'],
     # requirements-actions.txt pins versions that agree with each other.
     extras_require={
+        'test': ['pytest'],  # by which colcon test runs pytest
         'web': ['aiohttp>=3.9'],
         'mqtt': ['paho-mqtt>=2.0'],
         'gpio': ['gpiozero>=2.0'],

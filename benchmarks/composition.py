@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ROS costs: the group composed, in separate processes, and without ROS, side by side.
+"""What ROS costs: the pipeline composed, in separate processes, and without ROS, side by side.
 
     source scripts/env.sh && python benchmarks/composition.py
 
@@ -7,7 +7,7 @@ On a machine that has other work to do as well, put ``sudo chrt -r 5`` in front.
 
 A camera shows images of a face that moves, 30 each second. ``bare`` reads it, detects in one
 thread and tracks in another, and that is all: what it takes is detection and tracking themselves.
-``composed`` is the executable ``group``, ``separate`` the three nodes in a process each. They
+``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each. They
 take turns, so that whatever else the machine does strikes all of them.
 
 Latency goes from an image's stamp to its tracks: where the tracker has them (``track``), and
@@ -38,8 +38,9 @@ RATE = 30.0
 INTERVAL = 5
 ROLES = {
     'bare': ('bare',),
-    'composed': ('group',),
+    'composed': ('pipeline',),
     'separate': ('camera_node', 'detector_node', 'tracker_node'),
+    'compressed': ('camera_node', 'detector_node', 'tracker_node'),
 }
 SETTLING = 2.0  # seconds after the first track, for caches and clocks to settle
 PATIENCE = 120.0  # seconds for the first track; a model may have to be compiled
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument('--play', help=argparse.SUPPRESS)
     parser.add_argument('--album', help=argparse.SUPPRESS)
     parser.add_argument('--log', type=Path, help=argparse.SUPPRESS)
+    parser.add_argument('--transport', default='raw', help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.play:
         return play(options)
@@ -128,9 +130,11 @@ def run_nodes(options: argparse.Namespace, note) -> int:
             'model': options.model,
             'runtime': options.runtime,
             'detect_interval': INTERVAL,
+            'image_transport': options.transport,
         },
+        'tracker_node': {'image_transport': options.transport},
     }
-    wanted = rules if options.play == 'group' else {options.play: rules.get(options.play, {})}
+    wanted = rules if options.play == 'pipeline' else {options.play: rules.get(options.play, {})}
     sys.argv = ['benchmark', '--ros-args'] + [
         part
         for parameters in wanted.values()
@@ -189,7 +193,8 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
     """Run a mode for a while; return latencies, and what it took of processor and memory."""
     with ExitStack() as stack:
         processes = [
-            psutil.Process(start(role, options, album, log, stack).pid) for role in ROLES[mode]
+            psutil.Process(start(role, mode, options, album, log, stack).pid)
+            for role in ROLES[mode]
         ]
         listener = stack.enter_context(Listener())
         wait_for_track(log, processes)
@@ -209,7 +214,9 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
     }
 
 
-def start(role: str, options: argparse.Namespace, album: Path, log: Path, stack: ExitStack):
+def start(
+    role: str, mode: str, options: argparse.Namespace, album: Path, log: Path, stack: ExitStack
+):
     """Start the process of a role; it is ended with the stack."""
     process = subprocess.Popen(
         [
@@ -217,6 +224,8 @@ def start(role: str, options: argparse.Namespace, album: Path, log: Path, stack:
             __file__,
             '--play',
             role,
+            '--transport',
+            'compressed' if mode == 'compressed' else 'raw',
             '--album',
             str(album),
             '--log',
@@ -324,7 +333,7 @@ def print_table(rows: list[dict]) -> None:
             f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
             f'{heard} | {figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |'
         )
-    bare, composed, separate = rows
+    bare, composed, separate, _ = rows
     print(
         f'\nBeyond detection and tracking themselves, the median latency to the track grows by '
         f'{composed["track_median_ms"] - bare["track_median_ms"]:.2f} ms composed and by '

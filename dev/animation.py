@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the animated image of the README from the video of ``make demo``.
 
-    make demo && python dev/animation.py demo_out/annotated.mp4 docs/images/demo.webp
+make demo && python dev/animation.py demo_out/annotated.mp4 docs/images/demo.webp
 """
 
 from __future__ import annotations

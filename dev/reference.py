@@ -18,12 +18,11 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS
-
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.cli import main as cli
 from face_tracking.files import share_dir
 from face_tracking.nodes.node_table import NODES, node_parameters
+from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS
 from face_tracking.options import Option
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +110,8 @@ def topics() -> str:
         '## Topics\n\n' + table(header, rows) + '\n'
         'QoS: *sensor* follows REP 2003: publishers use the system default (reliable), '
         'subscribers best effort. *reliable*: the last 10 messages. *latched*: the last message, '
-        'also for late subscribers. Each can be changed by the parameters `qos_overrides` of ROS.\n\n'
+        'also for late subscribers. Each can be changed by the parameters `qos_overrides` of '
+        'ROS.\n\n'
         '## Services\n\n' + table(('service', 'type', 'offered by', 'effect'), services)
     )
 

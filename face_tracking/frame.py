@@ -14,7 +14,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from face_tracking.arrays import ImageArray
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage, halve_towards
 
@@ -38,7 +38,7 @@ class Frame:
 
     def __init__(
         self,
-        image: ImageArray | EncodedImage,
+        image: Array | EncodedImage,
         stamp: int = 0,
         frame_id: str = 'camera_optical_frame',
         sequence: int = 0,
@@ -67,18 +67,18 @@ class Frame:
         return self.source.height, self.source.width, 3
 
     @property
-    def image(self) -> ImageArray:
+    def image(self) -> Array:
         """The full-size image, uint8 (height, width, 3) BGR."""
         return self.bgr()
 
-    def bgr(self) -> ImageArray:
+    def bgr(self) -> Array:
         """Return the full-size image, uint8 (height, width, 3) BGR.
 
         :raises UserError: the image is damaged.
         """
         return self._color(1)
 
-    def scaled_bgr(self, width: int, height: int) -> ImageArray:
+    def scaled_bgr(self, width: int, height: int) -> Array:
         """Return the smallest color image that is cheap to make and at least that large.
 
         :returns: uint8 (h, w, 3) BGR, the full size divided by 1, 2, 4 or 8; of the full size
@@ -92,14 +92,14 @@ class Frame:
         with self._lock:
             self._color_divisors.add(self.source.divisor_for(width, height))
 
-    def gray(self, width: int, height: int) -> ImageArray:
+    def gray(self, width: int, height: int) -> Array:
         """Return the image in gray at just that size, uint8 (height, width).
 
         :raises UserError: the image is damaged.
         """
         return self._make(('gray', width, height), lambda: self._gray(width, height))
 
-    def small_gray(self) -> ImageArray:
+    def small_gray(self) -> Array:
         """Return the image in gray with a long side of at most :data:`GRAY_SIDE`, uint8 (h, w).
 
         :raises UserError: the image is damaged.
@@ -130,12 +130,12 @@ class Frame:
         """Return the same image with another stamp."""
         return Frame(self.source, stamp, self.frame_id, self.sequence)
 
-    def _color(self, divisor: int) -> ImageArray:
+    def _color(self, divisor: int) -> Array:
         with self._lock:
             self._color_divisors.add(divisor)
         return self._make(('bgr', divisor), lambda: self.source.bgr(divisor))
 
-    def _gray(self, width: int, height: int) -> ImageArray:
+    def _gray(self, width: int, height: int) -> Array:
         with self._lock:
             divisors = [
                 d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
@@ -146,7 +146,7 @@ class Frame:
         gray = self.source.gray(self.source.divisor_for(width, height))
         return halve_towards(gray, width, height)
 
-    def _make(self, key: object, make: Callable[[], ImageArray]) -> ImageArray:
+    def _make(self, key: object, make: Callable[[], Array]) -> Array:
         """Return what ``make`` returned for this key, calling it once at most."""
         with self._lock:
             slot = self._slots.get(key)
@@ -166,10 +166,10 @@ class _Slot:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.value: ImageArray | None = None
+        self.value: Array | None = None
 
 
-def _of_array(image: ImageArray) -> ArrayImage:
+def _of_array(image: Array) -> ArrayImage:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(
             f'an image has the shape {image.shape} and the type {image.dtype}',
@@ -184,6 +184,6 @@ def size_within(long_side: int, width: int, height: int) -> tuple[int, int]:
     return max(round(width * ratio), 1), max(round(height * ratio), 1)
 
 
-def as_frame(image: ImageArray | Frame) -> Frame:
+def as_frame(image: Array | Frame) -> Frame:
     """Return a frame for an image, uint8 (height, width, 3) BGR; a frame is returned as it is."""
     return image if isinstance(image, Frame) else Frame(image)

@@ -14,7 +14,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from face_tracking.arrays import ImageArray
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 
 DIVISORS = (8, 4, 2, 1)
@@ -67,14 +67,14 @@ class EncodedImage(ABC):
         """Return whether the image reduced by this divisor shows just the whole image."""
         return True
 
-    def bgr(self, divisor: int) -> ImageArray:
+    def bgr(self, divisor: int) -> Array:
         """Return uint8 (ceil(height / divisor), ceil(width / divisor), 3), BGR.
 
         :raises UserError: the image is damaged.
         """
         return self._flipped(self._bgr(divisor))
 
-    def gray(self, divisor: int) -> ImageArray:
+    def gray(self, divisor: int) -> Array:
         """Return uint8 (ceil(height / divisor), ceil(width / divisor)).
 
         :raises UserError: the image is damaged.
@@ -87,14 +87,14 @@ class EncodedImage(ABC):
         return self if divisor == 1 else ArrayImage(self.bgr(divisor))
 
     @abstractmethod
-    def _bgr(self, divisor: int) -> ImageArray:
+    def _bgr(self, divisor: int) -> Array:
         """Return :meth:`bgr` before it is mirrored."""
 
     @abstractmethod
-    def _gray(self, divisor: int) -> ImageArray:
+    def _gray(self, divisor: int) -> Array:
         """Return :meth:`gray` before it is mirrored."""
 
-    def _flipped(self, image: ImageArray) -> ImageArray:
+    def _flipped(self, image: Array) -> Array:
         return image if self.flip is None else cv2.flip(image, self.flip)
 
 
@@ -110,7 +110,7 @@ class ArrayImage(EncodedImage):
 
     def __init__(
         self,
-        pixels: ImageArray,
+        pixels: Array,
         to_bgr: int | None = None,
         to_gray: int | None = cv2.COLOR_BGR2GRAY,
         flip: int | None = None,
@@ -127,10 +127,10 @@ class ArrayImage(EncodedImage):
         pixels = halve_towards(self.pixels, width, height)
         return ArrayImage(pixels, self._to_bgr, self._to_gray, self.flip)
 
-    def _bgr(self, divisor: int) -> ImageArray:
+    def _bgr(self, divisor: int) -> Array:
         return _converted(divide(self.pixels, divisor), self._to_bgr)
 
-    def _gray(self, divisor: int) -> ImageArray:
+    def _gray(self, divisor: int) -> Array:
         return _converted(divide(self.pixels, divisor), self._to_gray)
 
 
@@ -153,13 +153,13 @@ class JpegImage(EncodedImage):
         """Return this image: compressed, it takes less memory than any other form."""
         return self
 
-    def _bgr(self, divisor: int) -> ImageArray:
+    def _bgr(self, divisor: int) -> Array:
         return self._decoded(_REDUCED_COLOR[divisor])
 
-    def _gray(self, divisor: int) -> ImageArray:
+    def _gray(self, divisor: int) -> Array:
         return self._decoded(_REDUCED_GRAY[divisor])
 
-    def _decoded(self, mode: int) -> ImageArray:
+    def _decoded(self, mode: int) -> Array:
         data = np.frombuffer(self.data, np.uint8)
         try:
             image = cv2.imdecode(data, mode | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -179,7 +179,7 @@ class YuvImage(EncodedImage):
     Sides that a divisor does not divide are converted at full size and then reduced.
     """
 
-    def _bgr(self, divisor: int) -> ImageArray:
+    def _bgr(self, divisor: int) -> Array:
         if divisor == 1:
             return self._full_bgr()
         if not self._divides(2 * divisor):
@@ -190,7 +190,7 @@ class YuvImage(EncodedImage):
             cv2.COLOR_YUV2BGR_NV12,
         )
 
-    def _gray(self, divisor: int) -> ImageArray:
+    def _gray(self, divisor: int) -> Array:
         luma = self._luma(divisor) if self._divides(divisor) else divide(self._luma(1), divisor)
         # One weighted sum stretches video levels to 0..255, as the conversion to BGR does.
         return cv2.addWeighted(luma, _GAIN, luma, 0, -_BLACK * _GAIN)
@@ -206,15 +206,15 @@ class YuvImage(EncodedImage):
         return self.width % divisor == 0 and self.height % divisor == 0
 
     @abstractmethod
-    def _full_bgr(self) -> ImageArray:
+    def _full_bgr(self) -> Array:
         """Return the image at full size in BGR."""
 
     @abstractmethod
-    def _luma(self, divisor: int) -> ImageArray:
+    def _luma(self, divisor: int) -> Array:
         """Return Y of blocks of ``divisor`` pixels square, (height / divisor, width / divisor)."""
 
     @abstractmethod
-    def _chroma(self, divisor: int) -> ImageArray:
+    def _chroma(self, divisor: int) -> Array:
         """Return U and V of such blocks, (height / divisor, width / divisor, 2)."""
 
 
@@ -225,21 +225,21 @@ class PackedYuvImage(YuvImage):
     :param luma_first: YUYV if true, UYVY if not.
     """
 
-    def __init__(self, pixels: ImageArray, luma_first: bool = True, flip: int | None = None):
+    def __init__(self, pixels: Array, luma_first: bool = True, flip: int | None = None):
         super().__init__(pixels.shape[1], pixels.shape[0], flip)
         if self.width % 2:
             raise ValueError(f'YUV 4:2:2 has no odd width, such as {self.width}')
         self._pixels = np.ascontiguousarray(pixels)
         self._first = luma_first
 
-    def _full_bgr(self) -> ImageArray:
+    def _full_bgr(self) -> Array:
         code = cv2.COLOR_YUV2BGR_YUY2 if self._first else cv2.COLOR_YUV2BGR_UYVY
         return cv2.cvtColor(self._pixels, code)
 
-    def _luma(self, divisor: int) -> ImageArray:
+    def _luma(self, divisor: int) -> Array:
         return divide(self._full_luma, divisor)
 
-    def _chroma(self, divisor: int) -> ImageArray:
+    def _chroma(self, divisor: int) -> Array:
         # One sample stands for its block: averaging would cost more than all the rest.
         pairs = self._pixels.reshape(self.height, self.width // 2, 4)
         size = self.width // divisor, self.height // divisor
@@ -247,7 +247,7 @@ class PackedYuvImage(YuvImage):
         return samples[..., 1::2] if self._first else samples[..., ::2]
 
     @cached_property
-    def _full_luma(self) -> ImageArray:
+    def _full_luma(self) -> Array:
         # Both channels, since OpenCV has vector code for that and none to extract one.
         return cv2.split(self._pixels)[0 if self._first else 1]
 
@@ -262,8 +262,8 @@ class SemiPlanarImage(YuvImage):
 
     def __init__(
         self,
-        luma: ImageArray,
-        chroma: ImageArray,
+        luma: Array,
+        chroma: Array,
         v_first: bool = False,
         flip: int | None = None,
     ):
@@ -274,27 +274,27 @@ class SemiPlanarImage(YuvImage):
         self._uv = chroma
         self._v_first = v_first
 
-    def _full_bgr(self) -> ImageArray:
+    def _full_bgr(self) -> Array:
         code = cv2.COLOR_YUV2BGR_NV21 if self._v_first else cv2.COLOR_YUV2BGR_NV12
         luma, chroma = map(np.ascontiguousarray, (self._y, self._uv))
         return cv2.cvtColorTwoPlane(luma, chroma, code)
 
-    def _luma(self, divisor: int) -> ImageArray:
+    def _luma(self, divisor: int) -> Array:
         return divide(self._y, divisor)
 
-    def _chroma(self, divisor: int) -> ImageArray:
+    def _chroma(self, divisor: int) -> Array:
         step = divisor // 2
         chroma = self._uv[::step, ::step]
         return chroma[..., ::-1] if self._v_first else chroma
 
 
-def divide(image: ImageArray, divisor: int) -> ImageArray:
+def divide(image: Array, divisor: int) -> Array:
     """Return an image with its sides divided, rounded up, every pixel averaged in."""
     height, width = -(-image.shape[0] // divisor), -(-image.shape[1] // divisor)
     return halve_towards(image, width, height)
 
 
-def halve_towards(image: ImageArray, width: int, height: int) -> ImageArray:
+def halve_towards(image: Array, width: int, height: int) -> Array:
     """Return an image scaled down to a size, every pixel averaged in.
 
     Halving comes first: OpenCV has a fast way to average pixels for that factor only.
@@ -310,5 +310,5 @@ def halve_towards(image: ImageArray, width: int, height: int) -> ImageArray:
     return image
 
 
-def _converted(pixels: ImageArray, code: int | None) -> ImageArray:
+def _converted(pixels: Array, code: int | None) -> Array:
     return pixels if code is None else cv2.cvtColor(pixels, code)

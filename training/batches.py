@@ -15,6 +15,9 @@ from training.compose import Composer
 from training.photometric import degrade
 from training.teacher import Teacher
 
+NATURAL_SPARED = 0.5
+"""How many natural canvases are not made worse by light, blur, noise and JPEG."""
+
 
 @dataclasses.dataclass
 class Batch:
@@ -76,7 +79,8 @@ class Batches(Dataset):
             random = np.random.default_rng((self.seed, int(number), k))
             canvas = composer.draw(random)
             rows = canvas.labels()
-            images.append(degrade(canvas.image, rows[0], random))
+            spares = composer.natural and random.random() < NATURAL_SPARED
+            images.append(canvas.image if spares else degrade(canvas.image, rows[0], random))
             labels.append(rows)
         images = np.stack(images)
         opinion = None
@@ -95,7 +99,7 @@ def set_up_worker(_number: int):
 
 
 def _padded(labels):
-    most = max(1, max(len(rows[0]) for rows in labels))
+    most = max(1, *(len(rows[0]) for rows in labels))
     boxes = np.zeros((len(labels), most, 4), np.float32)
     landmarks = np.full((len(labels), most, 5, 2), np.nan, np.float32)
     valid = np.zeros((len(labels), most), bool)

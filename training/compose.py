@@ -29,6 +29,12 @@ MOST_IN_A_ROW = 6
 """
 EMPTY_SHARE = 0.2
 """How many of the whole images show no people: bars beside an image must not mean a face."""
+SHARES = (0.42, 0.28, 0.1, 0.05, 0.06, 0.09)
+"""How many canvases are part of an image, a whole one, four parts, a mosaic of heads, heads pasted
+over a scene, or heads of which the landmarks alone are known."""
+NATURAL_SHARES = (0.4, 0.46, 0.02, 0.0, 0.0, 0.12)
+"""The same for the end of a training, which is to see what a camera does (Ge et al., "YOLOX",
+2021, section 2.1, ends without mosaics, too)."""
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3]
 
 
@@ -68,6 +74,7 @@ class Composer:
     """Draws canvases of ``width`` x ``height`` from ``images``, reproducibly by generator.
 
     :param scene_share: how many of the images of a mosaic show no people.
+    :param natural: draw canvases as a camera sees them, without mosaics and pasted heads.
     :param hardness: how often each image without people is drawn beside the others, float
         (len(images),); None draws all alike.
     """
@@ -79,8 +86,10 @@ class Composer:
         height: int,
         scene_share: float = 0.15,
         hardness: np.ndarray | None = None,
+        natural: bool = False,
     ):
         self.samples = samples
+        self.natural = natural
         self.width, self.height = width, height
         self.scene_share = scene_share
         self.scenes = scenes(samples)
@@ -106,19 +115,11 @@ class Composer:
     def draw(self, random: np.random.Generator) -> Canvas:
         """Return one new canvas."""
         canvas = self._background(random)
-        kind = random.random()
-        if kind < 0.42:
-            self._crop(canvas, random)
-        elif kind < 0.7:
-            self._whole(canvas, random)
-        elif kind < 0.8:
-            self._quarters(canvas, random)
-        elif kind < 0.85:
-            self._mosaic(canvas, random)
-        elif kind < 0.91 or not self.heads:
-            self._paste(canvas, random)
-        else:
-            self._heads(canvas, random)
+        kinds = [self._crop, self._whole, self._quarters, self._mosaic, self._paste, self._heads]
+        shares = np.array(NATURAL_SHARES if self.natural else SHARES)
+        if not self.heads:
+            shares = shares * [1, 1, 1, 1, 1, 0]
+        kinds[random.choice(len(kinds), p=shares / shares.sum())](canvas, random)
         return canvas
 
     def _face(self, random) -> tuple[int, int]:
@@ -339,9 +340,9 @@ class Composer:
             shown = _shown(new, origin, inside)
             if shown < VISIBLE / 2:
                 continue
-            points = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
+            moved = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
             canvas.boxes.append(new)
-            canvas.landmarks.append(points[MIRRORED_LANDMARKS] if mirrored else points)
+            canvas.landmarks.append(moved[MIRRORED_LANDMARKS] if mirrored else moved)
             canvas.ignore.append(
                 bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
             )

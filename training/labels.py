@@ -203,10 +203,11 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
     kept = []
     for row in rows:
         name = f'{row.file.parent.name}/{row.file.stem}'
+        found = row
         if name in unsure:
-            row = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
+            found = dataclasses.replace(row, ignore=np.ones(len(row.boxes), bool))
         elif name in no_face:
-            row = dataclasses.replace(
+            found = dataclasses.replace(
                 row,
                 boxes=row.boxes[:0],
                 landmarks=row.landmarks[:0],
@@ -215,7 +216,7 @@ def corrected(rows: list[Annotated], corrections: dict) -> list[Annotated]:
             )
         elif row.file.parent.name in always and not (~row.ignore).any():
             continue
-        kept.append(row)
+        kept.append(found)
     return kept
 
 

@@ -102,7 +102,7 @@ def steadied(
     :returns: the row, and how many faces they agree on.
     """
     views = [[] for _ in row.boxes]
-    for annotator in annotators if len(views) else ():
+    for annotator in annotators if views else ():
         for boxes, points in annotator.views(image):
             overlap = box_math.iou(row.boxes, boxes)
             for k in np.flatnonzero(overlap.max(axis=1, initial=0) >= SAME):

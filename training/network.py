@@ -52,6 +52,7 @@ class Separable(nn.Module):
         self.skips_pointwise = inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the maps of ``x``, (N, C, H, W)."""
         y = self.depthwise_norm(self._depthwise_maps(x))
         x = functional.relu(y + x if self.skips_depthwise else y)
         y = self.pointwise_norm(self.pointwise(x))
@@ -127,6 +128,7 @@ class FaceNetwork(nn.Module):
         self._initialize()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the predictions for ``image``, as the class says."""
         x = functional.relu(self.stem_norm(self.stem(image * PIXEL_SCALE)), inplace=True)
         return self._from_stem(x)
 
@@ -170,6 +172,7 @@ class DeployedNetwork(FaceNetwork):
     """The same network with batch norm and the pixel scale folded into the convolutions."""
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the predictions for ``image``."""
         return self._from_stem(functional.relu(self.stem(image)))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One annotation file of several folders, filled in by teachers: ``python -m training.pseudo_labels``.
+r"""One annotation file of several folders, filled in by teachers.
 
 Each image is searched by a YuNet at several input sizes and mirrored, and by a RetinaFace, larger
 than the student will see it. What they find in one place is one answer. Then, by folder:
@@ -13,8 +13,8 @@ than the student will see it. What they find in one place is one answer. Then, b
 ``--points``
     Heads whose landmarks alone are a person's (``box_from_landmarks``): taken as they are.
 
-    python -m training.pseudo_labels --human faces/human/train --machine faces/train \\
-        --points faces/human/landmarks --corrections training/corrections.yaml \\
+    python -m training.pseudo_labels --human faces/human/train --machine faces/train \
+        --points faces/human/landmarks --corrections training/corrections.yaml \
         --yunet yunet_n_640_640.onnx --retinaface retinaface.onnx --out runs/data/labels.json
 """
 
@@ -53,7 +53,7 @@ OVERLAP = 0.45
 SAME = 0.45
 """Answers that overlap by this much are of one face."""
 WITHIN = 0.55
-"""An answer of which so much lies within a stronger one is a part of that face, seen too closely."""
+"""An answer of which so much lies within a stronger one is a part of that face."""
 FEWEST_VIEWS = 3
 WIDEST_SPREAD = 0.07
 """Landmarks are believed from so many views on, up to this mean distance from their median, as a
@@ -357,17 +357,17 @@ def corrected(rows: list[dict], corrections: dict) -> list[dict]:
     no_face, unsure, always = labels.corrected_names(corrections)
     kept = []
     for row in rows:
-        path = Path(row['file'])
+        path, faces = Path(row['file']), row['faces']
         name = f'{path.parent.name}/{path.stem}'
         if name in no_face:
-            row = row | {'faces': []}
+            faces = []
         elif name in unsure:
-            row = row | {'faces': [face | {'score': 0.5} for face in row['faces']]}
+            faces = [face | {'score': 0.5} for face in faces]
         elif path.parent.name in always and not any(
-            face['score'] >= labels.FACE_SCORE for face in row['faces']
+            face['score'] >= labels.FACE_SCORE for face in faces
         ):
             continue
-        kept.append(row)
+        kept.append(row | {'faces': faces})
     return kept
 
 

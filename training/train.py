@@ -79,6 +79,7 @@ class Options:
     device: str = 'auto'
     precision: str = 'float32'
     compile: bool = False
+    natural: bool = False
 
 
 def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
@@ -303,7 +304,7 @@ def train(
     )
     processes = run.processes
     batches = Batches(
-        [Composer(training, *size, hardness=hardness) for size in sizes],
+        [Composer(training, *size, hardness=hardness, natural=options.natural) for size in sizes],
         options.batch,
         options.seed,
         teacher,
@@ -441,6 +442,12 @@ def parser() -> argparse.ArgumentParser:
         '--compile',
         action='store_true',
         help='compile the network first (takes a minute, and several times faster on a CPU)',
+    )
+    add(
+        '--natural',
+        action='store_true',
+        help='for the end of a training: canvases without mosaics and pasted heads, half of them '
+        'not made worse',
     )
     return found
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from face_tracking.evaluation.baselines import OwnTracker, LibraryTracker
+from face_tracking.evaluation.baselines import LibraryTracker, OwnTracker
 from face_tracking.faces import Detections
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -56,8 +56,8 @@ class Crowd:
         """Return image ``index``, uint8 BGR."""
         image = np.roll(self._room, round(self._turned(index)), axis=1)
         height, width = self._face.shape[:2]
-        for x, y in (self._at(index) - self._size / 2).astype(int):
-            x, y = np.clip([x, y], 0, [WIDTH - width, HEIGHT - height])
+        corners = (self._at(index) - self._size / 2).astype(int)
+        for x, y in np.clip(corners, 0, [WIDTH - width, HEIGHT - height]):
             image[y : y + height, x : x + width] = self._face
         return image
 
@@ -107,8 +107,8 @@ def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) ->
     besides, everything = (
         np.mean(spent[f'ours: {name}'][WARM_UP:]) for name in ('besides', 'all')
     )
-    for name, times in spent.items():
-        times = times[WARM_UP:]
+    for name, all_times in spent.items():
+        times = all_times[WARM_UP:]
         ratio = (
             f'  ours is {everything / np.mean(times):.2f} times that, besides '
             f'{besides / np.mean(times):.2f}'

@@ -32,6 +32,7 @@ LANDMARKS = np.array(
         [0.025, 0.034, 0.012],
     ]
 )
+_NO_DISTORTION = np.zeros(4)
 LARGEST_ANGLE = math.radians(75)
 """Beyond this yaw or pitch one eye is hidden, so that the landmarks are a guess."""
 LARGEST_RESIDUAL = 0.25
@@ -81,9 +82,7 @@ def estimate_head_pose(landmarks: Array, camera: CameraModel) -> HeadPose | None
         return None
     points = seen[:, :2] / seen[:, 2:]
     size = float(np.linalg.norm(points[:2].mean(axis=0) - points[3:].mean(axis=0)))
-    if size < 1e-6:
-        return None
-    solution = _solve(points)
+    solution = _solve(points) if size > 1e-6 else None
     if solution is None:
         return None
     relative, position, error = solution
@@ -105,12 +104,17 @@ def _towards(ray: Array) -> Array:
 def _solve(points: Array) -> tuple[Array, Array, float] | None:
     """Return rotation, translation and root mean square error of points (5, 2) at depth 1."""
     identity = np.eye(3)
-    found, rotations, translations, _ = cv2.solvePnPGeneric(
-        LANDMARKS, points, identity, None, flags=cv2.SOLVEPNP_SQPNP
-    )
+    try:
+        found, rotations, translations, _ = cv2.solvePnPGeneric(
+            LANDMARKS, points, identity, _NO_DISTORTION, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:  # points on a line or on one another
+        return None
     best: tuple[Array, Array, float] | None = None
     for start, place in zip(rotations[:found], translations[:found], strict=True):
-        vector, position = cv2.solvePnPRefineLM(LANDMARKS, points, identity, None, start, place)
+        vector, position = cv2.solvePnPRefineLM(
+            LANDMARKS, points, identity, _NO_DISTORTION, start, place
+        )
         if not (np.isfinite(vector).all() and np.isfinite(position).all()) or position[2, 0] <= 0:
             continue
         rotation = cv2.Rodrigues(vector)[0]

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.controls import CameraControls
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
@@ -119,7 +119,7 @@ class CameraSource(ABC):
     def close(self) -> None:
         """Give the device back; a ``read`` waiting in another thread returns None."""
 
-    def set_controls(self, controls: CameraControls) -> None:
+    def set_controls(self, controls: CameraControls) -> None:  # noqa: B027  few have controls
         """Adjust the camera while it captures; sources without controls ignore it.
 
         :raises UserError: the camera lacks a control or refuses a value.
@@ -131,7 +131,7 @@ class CameraSource(ABC):
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _frame(self, image: np.ndarray | EncodedImage, stamp: int, sequence: int) -> Frame:
+    def _frame(self, image: Array | EncodedImage, stamp: int, sequence: int) -> Frame:
         """Return a frame of an image, which is mirrored as the options ask when it is used."""
         frame = Frame(image, int(stamp), self.options.frame_id, sequence)
         frame.source.flip = _flip_code(self.options)
@@ -148,9 +148,7 @@ def _flip_code(options: CaptureOptions) -> int | None:
     return 0 if options.flip_vertical else None
 
 
-def fitted(
-    image: np.ndarray | EncodedImage, size: tuple[int, int] | None
-) -> np.ndarray | EncodedImage:
+def fitted(image: Array | EncodedImage, size: tuple[int, int] | None) -> Array | EncodedImage:
     """Return the image scaled to (width, height); as it is if no size is requested."""
     if isinstance(image, EncodedImage):
         if size is None or (image.width, image.height) == size:

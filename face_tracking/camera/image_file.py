@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.image_header import UPRIGHT, ImageHeader, read_header
 from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage
@@ -21,7 +22,7 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 _ORIENTED = ('jpeg', 'png', 'webp')
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path) -> Array:
     """Return an image file as uint8 (height, width, 3) BGR, turned upright as its EXIF states.
 
     :raises UserError: it cannot be read or decoded, or it is too large.
@@ -65,7 +66,7 @@ def _read(path: Path) -> tuple[bytes, ImageHeader]:
     return data, header
 
 
-def _decoded(path: Path, data: bytes, header: ImageHeader) -> np.ndarray:
+def _decoded(path: Path, data: bytes, header: ImageHeader) -> Array:
     oriented = header.format in _ORIENTED
     mode = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if oriented else 0)
     pixels = np.frombuffer(_without_color_profile(data), np.uint8)
@@ -78,7 +79,7 @@ def _decoded(path: Path, data: bytes, header: ImageHeader) -> np.ndarray:
     return upright(image, header.orientation) if oriented else image
 
 
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+def upright(image: Array, orientation: int) -> Array:
     """Return an image turned as an EXIF orientation, 1 to 8, states."""
     if orientation >= 5:
         image = cv2.transpose(image)

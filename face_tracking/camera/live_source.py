@@ -7,8 +7,7 @@ import threading
 import time
 from abc import abstractmethod
 
-import numpy as np
-
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
 from face_tracking.frame import Frame
 from face_tracking.pixel_formats import EncodedImage
@@ -26,13 +25,13 @@ class LiveSource(CameraSource):
     def __init__(self, uri: str, options: CaptureOptions):
         super().__init__(uri, options)
         self._changed = threading.Condition()
-        self._newest: tuple[np.ndarray | EncodedImage, int, int] | None = None
+        self._newest: tuple[Array | EncodedImage, int, int] | None = None
         self._failure: CameraLostError | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f'grab {uri}', daemon=True)
 
     @abstractmethod
-    def _grab(self) -> tuple[np.ndarray | EncodedImage, int]:
+    def _grab(self) -> tuple[Array | EncodedImage, int]:
         """Wait for the next image of the device; return it, as BGR or encoded, with its stamp.
 
         :raises CameraLostError: when there will be none.

@@ -15,8 +15,8 @@ import urllib.request
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions, fitted
 from face_tracking.camera.factory import without_password
 from face_tracking.camera.live_source import LiveSource
@@ -97,7 +97,7 @@ class HttpJpegCamera(LiveSource):
         self.damaged = 0
         self._start()
 
-    def _grab(self) -> tuple[np.ndarray | EncodedImage, int]:
+    def _grab(self) -> tuple[Array | EncodedImage, int]:
         for _ in range(_MOST_DAMAGED):
             try:
                 data = self._next_part()

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CaptureOptions, fitted
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.pixel_formats import EncodedImage
@@ -25,7 +25,7 @@ class OpenCvCamera(LiveSource):
         self.rate = capture.get(cv2.CAP_PROP_FPS) or options.frame_rate
         self._start()
 
-    def _grab(self) -> tuple[np.ndarray | EncodedImage | None, int]:
+    def _grab(self) -> tuple[Array | EncodedImage | None, int]:
         ok, image = self._capture.read()
         if not ok or image is None or not image.size:
             raise CameraLostError(
@@ -37,7 +37,7 @@ class OpenCvCamera(LiveSource):
         encoded = self._encoded(image)
         return None if encoded is None else fitted(encoded, self.options.size), stamp
 
-    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage | None:
+    def _encoded(self, image: Array) -> Array | EncodedImage | None:
         """Return what the capture read in its own form; None if it is to be skipped."""
         return image
 

@@ -8,8 +8,8 @@ from collections.abc import Container
 from typing import Any
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CaptureOptions, fitted
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
@@ -65,7 +65,7 @@ class PiCamera(LiveSource):
             ) from error
         self._start()
 
-    def _grab(self) -> tuple[np.ndarray, int]:
+    def _grab(self) -> tuple[Array, int]:
         request = self._camera.capture_request()
         try:
             image = request.make_array('main')
@@ -90,7 +90,7 @@ class PiCamera(LiveSource):
                 f'the Pi camera refuses {wanted} ({error})', 'choose other values'
             ) from error
 
-    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage:
+    def _encoded(self, image: Array) -> Array | EncodedImage:
         if self._pixel_format == 'YUV420':
             return _of_planes(image, self.width, self.height)
         return image if self._conversion is None else ArrayImage(image, *self._conversion)
@@ -141,7 +141,7 @@ def _open(number: int):
         ) from error
 
 
-def _of_planes(planes: np.ndarray, width: int, height: int) -> SemiPlanarImage:
+def _of_planes(planes: Array, width: int, height: int) -> SemiPlanarImage:
     """Return the image of an I420 buffer, whose rows may be padded."""
     stride = planes.shape[1]
     luma = planes[:height, :width]

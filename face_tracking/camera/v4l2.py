@@ -9,8 +9,8 @@ import stat
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera import v4l2_controls
 from face_tracking.camera.base import CameraLostError, CaptureOptions
 from face_tracking.camera.controls import CameraControls
@@ -66,7 +66,7 @@ class V4l2Camera(OpenCvCamera):
         """
         v4l2_controls.set_controls(self._path, controls)
 
-    def _grab(self) -> tuple[np.ndarray | EncodedImage, int]:
+    def _grab(self) -> tuple[Array | EncodedImage, int]:
         for _ in range(_MOST_DAMAGED):
             image, stamp = super()._grab()
             if image is not None:
@@ -76,7 +76,7 @@ class V4l2Camera(OpenCvCamera):
             f'{self.uri} delivered {_MOST_DAMAGED} damaged images in a row', 'check its cable'
         )
 
-    def _encoded(self, image: np.ndarray) -> np.ndarray | EncodedImage | None:
+    def _encoded(self, image: Array) -> Array | EncodedImage | None:
         """Return an image in the form of the device; None if it is damaged."""
         if self._format in _JPEG:
             return _jpeg(image)
@@ -161,7 +161,7 @@ def _fourcc(capture: cv2.VideoCapture) -> str:
     return number.to_bytes(4, 'little').decode('ascii', 'replace')
 
 
-def _jpeg(image: np.ndarray) -> JpegImage | None:
+def _jpeg(image: Array) -> JpegImage | None:
     data = image.tobytes()
     header = read_header(data, LARGEST_LIVE_IMAGE)
     if header is None or header.format != 'jpeg':

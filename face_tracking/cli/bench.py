@@ -8,9 +8,9 @@ composed, in separate processes and without ROS. actions: what events, speech, p
 MQTT cost beside the pipeline. start: time and memory until the first detection. stages:
 letterbox, decoding and suppression beside the network. threads: what a second thread gains.
 contention: a detection and a tracker step beside other busy processes. pipeline: CPU time
-and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside the
-usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn
-and OpenCV.
+and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside
+the usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside
+ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.
@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
     )
+    parser.add_argument(
+        '--only', metavar='WORD', help='instructions: only engines whose name contains this'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument(
         '--plot', type=Path, metavar='FILE', help='engines, pipeline: draw the table'
@@ -83,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 def run(args: argparse.Namespace) -> int:
     """Run the script that measures it, in a process of its own."""
     command = [_python(args.what), '-m', f'benchmarks.{MODULES[args.what]}']
-    for name in ('input_size', 'threads', 'rounds', 'json', 'plot'):
+    for name in ('input_size', 'threads', 'rounds', 'only', 'json', 'plot'):
         value = getattr(args, name)
         if value is not None:
             command += [f'--{name.replace("_", "-")}', str(value)]

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             for (path, name), output in zip(bar, outputs or [None] * len(files), strict=True):
                 try:
                     rows.append(_detect(detector, path, name, output, args, bar))
-                except _Broken as error:
+                except _BrokenImageError as error:
                     broken += 1
                     bar.write(f'skipped: {error}', file=sys.stderr)
     finally:
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if faces else 1
 
 
-class _Broken(Exception):
+class _BrokenImageError(Exception):
     """An image that cannot be read."""
 
 
@@ -106,7 +106,7 @@ def _detect(
     try:
         image = read_image(path)
     except UserError as error:
-        raise _Broken(str(error)) from error
+        raise _BrokenImageError(str(error)) from error
     found = detector.detect(image)
     row = {
         'file': name,

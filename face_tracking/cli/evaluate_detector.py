@@ -16,10 +16,12 @@ frame at the score threshold.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from face_tracking.cli import arguments
+from face_tracking.errors import UserError
 
 if TYPE_CHECKING:
     from face_tracking.evaluation.detector_report import Sets
@@ -71,11 +73,18 @@ def run(args: argparse.Namespace) -> int:
     sets = _sets(args)
     jobs = [(None, side) for side in args.long_sides]
     jobs += [(name, side) for name in args.baselines for side in args.long_sides]
-    rows = []
+    rows: list[tuple[str, dict[str, float]]] = []
     with progress(jobs, unit='detector') as bar:
         for name, side in bar:
-            rows.append(_measure(name, side, sets, args))
-            bar.write(f'measured {rows[-1][0]}')
+            try:
+                rows.append(_measure(name, side, sets, args))
+            except UserError as error:
+                # One baseline that is missing does not cost the hours of the others.
+                if name is None:
+                    raise
+                bar.write(f'skipped {name} at {side}: {error}', file=sys.stderr)
+                continue
+            bar.write(f'measured {rows[-1][0]}', file=sys.stderr)
     print(markdown(rows))
     if args.json:
         import json
@@ -87,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sets(args: argparse.Namespace) -> Sets:
-    from face_tracking.errors import UserError
     from face_tracking.evaluation.detector_report import Sets
 
     folders = {

@@ -65,8 +65,8 @@ class VideoWriter:
         if sink is not None:
             with suppress(UserError):
                 sink.release()
-        with suppress(_Cancelled), self._file:
-            raise _Cancelled
+        with suppress(_CancelledError), self._file:
+            raise _CancelledError
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -86,7 +86,7 @@ class VideoWriter:
             raise
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     """The file is not wanted any more."""
 
 

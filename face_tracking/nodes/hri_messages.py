@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faces as the messages of REP 155 (``hri_msgs``); imported only where that package is installed."""
+"""Faces as the messages of REP 155; imported only where ``hri_msgs`` is installed."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -87,7 +89,10 @@ def aligned(image: ImageArray, landmarks: Array) -> ImageArray | None:
     if not np.isfinite(landmarks).all():
         return None
     target = (_ALIGNED * CROP_SIZE).astype(np.float32)
-    matrix, _ = cv2.estimateAffinePartial2D(landmarks.astype(np.float32), target, method=cv2.LMEDS)
-    if matrix is None:
+    found: Any = cv2.estimateAffinePartial2D(
+        landmarks.astype(np.float32), target, method=cv2.LMEDS
+    )
+    matrix = found[0]
+    if matrix is None:  # the points do not determine one
         return None
     return np.asarray(cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE)), np.uint8)

@@ -115,8 +115,8 @@ def from_compressed(message: CompressedImage, sequence: int = 0) -> Frame:
     header = read_header(data, LARGEST_LIVE_IMAGE)
     if header is None:
         raise UserError(
-            f'a compressed image of {len(data)} bytes in the format {message.format[:40]!r} is not '
-            'an image file',
+            f'a compressed image of {len(data)} bytes in the format {message.format[:40]!r} is '
+            'not an image file',
             'make the camera driver publish jpeg or png',
         )
     if header.format == 'jpeg' and header.orientation == UPRIGHT:
@@ -223,7 +223,8 @@ def _by_cv_bridge(message: Image) -> EncodedImage:
         raise UserError(
             f'an image with the encoding {message.encoding[:40]!r} was received, and cv_bridge, '
             f'which converts it, cannot be imported ({error})',
-            'make the camera driver publish bgr8, rgb8, mono8 or yuv422_yuy2, or install cv_bridge',
+            'make the camera driver publish bgr8, rgb8, mono8 or yuv422_yuy2, or install '
+            'cv_bridge',
         ) from error
     try:
         image = CvBridge().imgmsg_to_cv2(_packed(message), 'bgr8')

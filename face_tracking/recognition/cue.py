@@ -13,12 +13,12 @@ from typing import cast
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray as Floats
 from face_tracking.recognition.alignment import align_face
 from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
 from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
 from face_tracking.recognition.quality import assess_face
 from face_tracking.recognition.recognition_options import QualityOptions
-from face_tracking.tracking.arrays import Floats
 from face_tracking.tracking.cue import Cue
 from face_tracking.tracking.image_pyramid import ImagePyramid
 

@@ -72,13 +72,20 @@ class Snapshot:
         if self.flow.warp not in (None, Warp.none()):
             states = states.warped(self.flow.warp)
         if len(self.flow_keys):
-            motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)
-            rows, found = find_rows(self.flow_keys, keys)
-            motion[found], deviation[found] = self.flow.motion[rows], self.flow.deviation[rows]
-            # The camera's part of the motion is in the warped states already.
-            motion -= (states.values - before.values).T
+            motion, deviation = self._motion_of(keys)
+            if states is not before:  # the camera's part of the motion is in the states already
+                motion = motion - (states.values - before.values).T
             states = states.moved(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
+
+    def _motion_of(self, keys: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each."""
+        if np.array_equal(keys, self.flow_keys):
+            return self.flow.motion, self.flow.deviation
+        motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)
+        rows, found = find_rows(self.flow_keys, keys)
+        motion[found], deviation[found] = self.flow.motion[rows], self.flow.deviation[rows]
+        return motion, deviation
 
     def delete(self, remaining: IntArray) -> None:
         """Delete the tracks that are not among the keys ``remaining``, rising."""

@@ -29,6 +29,7 @@ class ImagePyramid:
 
     def __init__(self, image: np.ndarray | Frame):
         self._frame = as_frame(image)
+        self._released = False
         self.shape = self._frame.height, self._frame.width
         full = self._frame.width, self._frame.height
         self._small_size = size_within(LONG_SIDE, *full)
@@ -40,9 +41,9 @@ class ImagePyramid:
             self.expect_color()
 
     @property
-    def image(self) -> np.ndarray:
-        """The full-size image, uint8 (height, width, 3) BGR, until :meth:`release` is called."""
-        return self._frame.bgr()
+    def image(self) -> np.ndarray | None:
+        """The full-size image, uint8 (height, width, 3) BGR; None after :meth:`release`."""
+        return None if self._released else self._frame.bgr()
 
     def expect_color(self) -> None:
         """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
@@ -51,6 +52,7 @@ class ImagePyramid:
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""
         self._frame = self._frame.reduced(*self._small_size)
+        self._released = True
 
     @cached_property
     def small(self) -> np.ndarray:

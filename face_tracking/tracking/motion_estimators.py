@@ -8,6 +8,7 @@ be able to correct the past without the motion estimator.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ class MotionEstimator(ABC):
         :param hint: how the background is expected to move.
         """
 
-    def reinitialize(
+    def reinitialize(  # noqa: B027  (most estimators need none)
         self,
         keys: np.ndarray,
         boxes: np.ndarray,
@@ -84,7 +85,7 @@ class CorrelationTrackers(MotionEstimator):
     Correlation Filters", 2010. Only ``csrt`` measures size as well.
     """
 
-    _MAKERS = {
+    _MAKERS: ClassVar = {
         'kcf': cv2.TrackerKCF_create,
         'csrt': cv2.TrackerCSRT_create,
         'mosse': cv2.legacy.TrackerMOSSE_create,

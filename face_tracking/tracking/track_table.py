@@ -207,6 +207,11 @@ class TrackTable:
         self.occluded[rows] = distance > _OCCLUDED_DISTANCE
 
     @property
+    def any_tentative(self) -> bool:
+        """Whether a track has no id yet."""
+        return not self.ids.all()
+
+    @property
     def all_visible(self) -> bool:
         """Whether the last round of detection found every track."""
         return not (self.misses.any() or self.occluded.any())

@@ -242,8 +242,9 @@ class FaceTracker:
                 changed = np.concatenate([changed, spawned])
         self._history.correct_and_replay(index, keys, states)
         self._reinitialize(changed)
-        newest = self._history.newest
-        self._table.confirm(stamp, newest.states_of(self._table.keys), self._options)
+        if self._table.any_tentative:
+            states = self._history.newest.states_of(self._table.keys)
+            self._table.confirm(stamp, states, self._options)
         self._table.reidentify(stamp, self._options)
         self._prune(self._history.newest.stamp)
 

@@ -72,7 +72,15 @@ def test_noise_of_the_landmarks_causes_a_bounded_error():
     assert np.median(errors) < math.radians(6)
 
 
-@pytest.mark.parametrize('points', [np.full((5, 2), np.nan), np.zeros((5, 2)), np.zeros((4, 2))])
+DEGENERATE = (
+    np.full((5, 2), np.nan),
+    np.zeros((5, 2)),
+    np.zeros((4, 2)),
+    np.array([[0.0, 0.0]] * 4 + [[0.0, 1.0]]),
+)
+
+
+@pytest.mark.parametrize('points', DEGENERATE)
 def test_landmarks_without_a_pose_give_none(points):
     assert estimate_head_pose(points, CAMERA) is None
 

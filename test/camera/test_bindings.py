@@ -113,23 +113,23 @@ def test_pi_camera_gets_rate_and_exposure(picamera2):
 
 
 def test_pi_camera_failures_are_one_line_each(picamera2):
-    with pytest.raises(UserError, match='no Pi camera 1: check its ribbon.*0: imx708'):
+    with pytest.raises(UserError, match=r'no Pi camera 1: check its ribbon.*0: imx708'):
         open_camera('picamera2:1')
     with pytest.raises(UserError, match='not the number of a Pi camera'):
         open_camera('picamera2:left')
     with pytest.raises(UserError, match='in "MJPG" are not understood'):
         open_camera('picamera2:', CaptureOptions(pixel_format='MJPG'))
-    with pytest.raises(UserError, match='refuses 65x48 RGB888 .width must be even'):
+    with pytest.raises(UserError, match=r'refuses 65x48 RGB888 .width must be even'):
         open_camera('picamera2:', CaptureOptions(width=65, height=48))
     assert FakePicamera2.made[-1].closed
     picamera2.refuses = 'Camera __init__ sequence did not complete.'
-    with pytest.raises(UserError, match='cannot be opened .Camera __init__.*end the program'):
+    with pytest.raises(UserError, match=r'cannot be opened .Camera __init__.*end the program'):
         open_camera('picamera2:')
 
 
 def test_absent_picamera2_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, 'picamera2', None)
-    with pytest.raises(UserError, match='picamera2 cannot be imported: .*python3-picamera2'):
+    with pytest.raises(UserError, match=r'picamera2 cannot be imported: .*python3-picamera2'):
         open_camera('picamera2:')
 
 
@@ -255,9 +255,9 @@ def test_gstreamer_pipeline_is_completed(gst):
 def test_gstreamer_failures_are_one_line_each(gst):
     with pytest.raises(UserError, match='the GStreamer pipeline is empty'):
         open_camera('gstreamer: ! appsink')
-    with pytest.raises(UserError, match='does not run .no element "syntax".*gst-launch-1.0'):
+    with pytest.raises(UserError, match=r'does not run .no element "syntax".*gst-launch-1.0'):
         open_camera('gstreamer:syntax')
-    with pytest.raises(UserError, match='does not run .no device.'):
+    with pytest.raises(UserError, match=r'does not run .no device.'):
         open_camera('gstreamer:nosuchsrc')
     assert gst.pipelines[-1].state == 'NULL'
 

@@ -67,7 +67,7 @@ def test_what_blocks_when_it_is_opened_is_refused(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     for uri in (str(tmp_path / 'pipe'), f'file:{tmp_path}/pipe', '/dev/zero', 'file:/dev/zero'):
         with pytest.raises(
-            UserError, match='not a regular file|not a video device|cannot be|does'
+            UserError, match=r'not a regular file|not a video device|cannot be|does'
         ):
             open_camera(uri)
 

@@ -167,7 +167,9 @@ def test_video_over_http_is_read_by_ffmpeg(server, tmp_path):
 def test_server_that_refuses_or_is_absent_is_one_line(server):
     with pytest.raises(UserError, match='answers 404 Not Found: check path'):
         open_camera(server.url('/missing'), OPTIONS)
-    with pytest.raises(UserError, match='does not answer .*Connection refused.*check the address'):
+    with pytest.raises(
+        UserError, match=r'does not answer .*Connection refused.*check the address'
+    ):
         open_camera('http://127.0.0.1:9/video', OPTIONS)
     with pytest.raises(UserError, match=r'rtsp://\*\*\*@127.0.0.1:9/x delivers no video'):
         open_camera('rtsp://a:b@127.0.0.1:9/x', OPTIONS)

@@ -227,7 +227,7 @@ def test_another_server_is_one_line(small, own_cache):
         done = tune(small, '--rpc', f'127.0.0.1:{server.getsockname()[1]}')
         thread.join()
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and 'is no TVM RPC server' in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and 'is not a TVM RPC server' in done.stderr
 
 
 def test_kernels_of_another_processor_are_not_run_here(small, own_cache):

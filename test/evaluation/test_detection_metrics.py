@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of detections: by hand, and the same as the published yardstick's."""
 
 import importlib.util

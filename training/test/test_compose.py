@@ -10,8 +10,8 @@ import torch
 from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
-from training.photometric import degrade
 from training.dataset import Sample
+from training.photometric import degrade
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 
@@ -167,3 +167,18 @@ def test_the_teacher_answers_tiles_as_it_does_pictures(shared_dir):
     grid = whole[0, :1600].reshape(40, 40, 2)
     np.testing.assert_array_equal(quarters[1, :400].reshape(20, 20, 2), grid[:20, 20:])
     np.testing.assert_array_equal(quarters[2, :400].reshape(20, 20, 2), grid[20:, :20])
+
+
+def test_natural_canvases_are_no_mosaics(made):
+    composer = Composer(made, 96, 96, natural=True)
+    kinds = []
+    for name in ('_crop', '_whole', '_quarters', '_mosaic', '_paste', '_heads'):
+
+        def count(canvas, random, name=name):
+            kinds.append(name)
+
+        setattr(composer, name, count)
+    for seed in range(200):
+        composer.draw(np.random.default_rng(seed))
+    assert {'_crop', '_whole'} <= set(kinds)
+    assert not {'_mosaic', '_paste', '_heads'} & set(kinds)

@@ -55,7 +55,7 @@ def test_pictures_may_lie_in_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name, text',
+    ('name', 'text'),
     [
         ('broken.json', '{"images": [{'),
         ('number.json', '3'),

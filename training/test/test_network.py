@@ -27,7 +27,7 @@ def lively() -> FaceNetwork:
     return network.eval()
 
 
-@pytest.mark.parametrize('width, height', [(160, 120), (320, 240), (640, 480), (96, 64)])
+@pytest.mark.parametrize(('width', 'height'), [(160, 120), (320, 240), (640, 480), (96, 64)])
 def test_outputs_cover_the_picture(lively, width, height):
     outputs = lively(torch.zeros(1, 3, height, width))
     assert [tuple(output.shape) for output in outputs] == [

@@ -151,7 +151,10 @@ def count(
             if only not in label:
                 continue
             words = [SCRIPT, engine, str(file), str(folder / f'{data}.npy')]
-            found[label] = emulator.instruction_classes([*words, str(folder / 'result.npy')])
+            try:
+                found[label] = emulator.instruction_classes([*words, str(folder / 'result.npy')])
+            except RuntimeError as error:  # it crashed in the emulator
+                print(f'{label}: {str(error)[:200]}', file=sys.stderr)
         downscaling = {
             label: emulator.instructions(
                 [SCRIPT, engine, file, str(folder / 'large.npy'), str(folder / 'result.npy')]

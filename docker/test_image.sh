@@ -66,7 +66,7 @@ in_image() {  # runs a command in a container of the image
 make_root
 make_base
 say 'building docker/Dockerfile'
-"${build[@]}" build "${limits[@]}" --layers=false --build-arg "BASE=$base" \
+"${build[@]}" build "${limits[@]}" --format docker --layers=false --build-arg "BASE=$base" \
   --file docker/Dockerfile --tag "$image" .
 say 'the user is not root'
 [ "$(in_image id -u)" = 10001 ]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it is worth to tell the tracker how the head was told to turn.
 
-Our tracker follows the same images and detections twice: by what it sees alone, and handed the
-rotation of the camera between the images, as a node with "use_joint_states" does. The rotation is that
-of --delay seconds before, for servos lag behind what they are told, and is wrong by --error.
+The tracker processes the same images and detections twice: with image motion alone, and with the
+rotation of the camera between the images, as a node with "use_joint_states" uses it. The rotation
+is that of --delay seconds before, since servos lag behind commands, and is wrong by --error.
 
     python benchmarks/tracking/commanded_motion.py
 """

@@ -8,9 +8,9 @@ composed, in separate processes and without ROS. actions: what events, speech, p
 MQTT cost beside the pipeline. start: time and memory until the first detection. stages:
 letterbox, decoding and suppression beside the network. threads: what a second thread gains.
 contention: a detection and a tracker step beside other busy processes. pipeline: CPU time
-and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside the
-usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside ncnn
-and OpenCV.
+and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside
+the usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside
+ncnn and OpenCV.
 
 Other work on the machine makes every figure larger; the turns make it strike all rows alike, so
 trust the ratios more than the milliseconds.

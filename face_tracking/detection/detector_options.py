@@ -35,7 +35,10 @@ class EngineOptions(Options):
         "model's default",
     )
     threads: int = option(
-        0, 'Number of CPU threads of the engine; 0 = 1, the fastest number beside other processes', 0, 256
+        0,
+        'Number of CPU threads of the engine; 0 = 1, the fastest number beside other processes',
+        0,
+        256,
     )
     device: str = option('auto', 'Device of the engine: auto, cpu, or another that it supports')
     precision: str = option(

@@ -164,8 +164,8 @@ def test_impossible_field_of_view():
         ('image_width: 2001-99-99', 'not valid YAML'),
         ('[' * 5000, 'not valid YAML'),
         (
-            'image_width: 640\nimage_height: 480\ncamera_matrix: {data: [99999999999999999999999, 0,'
-            ' 1, 0, 1, 1, 0, 0, 1]}',
+            'image_width: 640\nimage_height: 480\n'
+            'camera_matrix: {data: [99999999999999999999999, 0, 1, 0, 1, 1, 0, 0, 1]}',
             'focal lengths',
         ),
     ],

@@ -27,7 +27,7 @@ def run(tmp_path, ros_domain):
     started = []
 
     def start(name: str, *words: str) -> subprocess.Popen:
-        output = open(tmp_path / f'{name}.txt', 'w')  # noqa: SIM115 - the process writes it
+        output = open(tmp_path / f'{name}.txt', 'w')
         command = [sys.executable, str(ROOT / 'examples' / name), *words]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=tmp_path)
         process.said = lambda: (tmp_path / f'{name}.txt').read_text()

@@ -75,7 +75,7 @@ def machines(tmp_path):
     environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'SUBNET'
 
     def start(machine: int, words: list[str]) -> subprocess.Popen:
-        log = open(tmp_path / f'{len(started)}.log', 'w')  # noqa: SIM115 - the process writes it
+        log = open(tmp_path / f'{len(started)}.log', 'w')
         process = subprocess.Popen(
             ['ip', 'netns', 'exec', names[machine], *words],
             env=environment,

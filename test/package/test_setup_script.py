@@ -15,7 +15,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
     'find',
     'sort',
-    'xargs','bash', 'sh', 'cat', 'cut', 'dirname', 'sha256sum', 'tr', 'uname', 'env', 'rm', 'mktemp')
+    'xargs',
+    'bash',
+    'sh',
+    'cat',
+    'cut',
+    'dirname',
+    'sha256sum',
+    'tr',
+    'uname',
+    'env',
+    'rm',
+    'mktemp',
+)
 COMPILERS = ('gcc', 'g++', 'make', 'cmake')
 
 

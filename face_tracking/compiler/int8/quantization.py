@@ -10,8 +10,8 @@ float32.
 Every channel of every map has its own scale: a number ``q`` represents ``q * scale``. That costs
 nothing, because the scales of a layer's inputs become part of its weights (Nagel et al.,
 "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, where they are
-shared between layers instead). Weights of dense convolutions are symmetric, with a scale for each output
-channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+shared between layers instead). Weights of dense convolutions are symmetric, with a scale for
+each output channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018).
 """
 

@@ -366,6 +366,7 @@ class Writer:
 
 
 def fused(activation: Activation) -> int:
+    """Return the code of an activation that is fused into an operator."""
     kinds = {
         NONE: schema.ActivationFunctionType.NONE,
         RELU: schema.ActivationFunctionType.RELU,

@@ -24,7 +24,7 @@ from face_tracking import files
 from face_tracking.errors import UserError
 
 PROCESSOR = 'cortex-a76'
-READY = 'ready-2'
+READY = 'ready-3'
 """A file in the emulated system that is complete; its number rises with the contents."""
 _log = logging.getLogger(__name__)
 MANY = 9
@@ -58,7 +58,8 @@ WHEELS = (
     'psutil==7.2.2',
     'ncnn==1.0.20261020',
     'MNN==3.6.1',
-    'ai-edge-litert==2.3.0',
+    # Version 2 crashes in QEMU 7.2.
+    'ai-edge-litert==1.4.0',
     'backports.strenum==1.2.8',
     'flatbuffers==25.12.19',
     'ml_dtypes==0.5.4',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that embed aligned faces; they detect nothing, and `face_tracking.recognition` uses them.
+"""Networks that embed aligned faces, which `face_tracking.recognition` uses.
 
 They are listed here so that one file format describes all networks.
 """

@@ -55,7 +55,8 @@ case "$1" in
     ;;
   runtime)
     # shellcheck disable=SC2046
-    install espeak-ng alsa-utils python3-gi gir1.2-gst-rtsp-server-1.0 \
+    # gcc links the networks that TVM compiles at the first start.
+    install gcc libc6-dev espeak-ng alsa-utils python3-gi gir1.2-gst-rtsp-server-1.0 \
       gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly libgl1 libglib2.0-0 $(ros_packages)
     ;;
   *)

@@ -69,6 +69,7 @@ class BagFolder:
         self._folder = folder
         self._limits = limits
         self._free_space = free_space
+        self._last_name, self._last_number = '', 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,12 +78,13 @@ class BagFolder:
             ) from None
 
     def new_path(self) -> Path:
-        """Return a path for the next bag, which does not exist."""
+        """Return a path for the next bag, which does not exist and sorts behind all others."""
         name = time.strftime('faces_%Y%m%dT%H%M%SZ', time.gmtime())
-        path, number = self._folder / name, 1
-        while path.exists():
+        # A number is not used again, even if its bag was removed meanwhile.
+        number = self._last_number + 1 if name == self._last_name else 1
+        while (path := self._folder / (f'{name}_{number}' if number > 1 else name)).exists():
             number += 1
-            path = self._folder / f'{name}_{number}'
+        self._last_name, self._last_number = name, number
         return path
 
     def make_room(self, current: Path | None, needed: int = 0) -> bool:

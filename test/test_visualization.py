@@ -46,7 +46,7 @@ def test_ids_keep_their_colors_and_neighbors_differ():
 def test_a_track_unseen_for_long_looks_fainter():
     image = np.zeros((240, 320, 3), np.uint8)
     fresh, stale = (
-        np.count_nonzero(annotate(image, tracks_of((1, 50, 50, 150, 150), time_since_update=age)))
+        np.count_nonzero(annotate(image, tracks_of((1, 50, 50, 150, 150), unseen=age)))
         for age in (0, 2)
     )
     assert stale < fresh

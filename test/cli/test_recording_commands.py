@@ -52,6 +52,7 @@ def test_recording_is_played_again_and_drawn(node, tmp_path):
     faces = node.create_publisher(Detection2DArray, 'faces/tracks', 10)
     record = start('record', folder, '--minimum-free-mb', 1)
     wait_for(lambda: people.get_subscription_count() and faces.get_subscription_count(), node)
+    time.sleep(1.0)  # a subscriber may need longer to discover the publisher than the reverse
     for number in range(20):
         stamp = time.time_ns()
         people.publish(detections(stamp, ('1', 'person:Ada', 0.9)))

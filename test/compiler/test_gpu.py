@@ -34,7 +34,7 @@ def library_for_opencl(small, tmp_path_factory):
 @pytest.fixture
 def opencl(monkeypatch):
     """Have OpenCL, or skip."""
-    monkeypatch.setattr(gpu.paths, 'cache_dir', lambda: USERS_CACHE)
+    monkeypatch.setattr(gpu.files, 'cache_dir', lambda: USERS_CACHE)
     try:
         gpu.check_device('opencl')
     except UserError as error:
@@ -76,7 +76,7 @@ def test_every_layer_on_opencl(opencl, tmp_path):
 
 
 def test_the_missing_runtime_is_told_from_the_missing_driver(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu.paths, 'cache_dir', lambda: tmp_path)
+    monkeypatch.setattr(gpu.files, 'cache_dir', lambda: tmp_path)
     monkeypatch.setattr(gpu, 'BOARD', tmp_path / 'model')
     (tmp_path / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
     code = """
@@ -104,7 +104,7 @@ except UserError as error:
     if child.stdout:
         problem, remedy = json.loads(child.stdout)
         assert 'Vulkan' in problem and ('USE_VULKAN=ON' in remedy or 'apt install' in remedy)
-    assert 'speaks Vulkan, not OpenCL' in gpu._driver('opencl')
+    assert 'supports Vulkan, not OpenCL' in gpu._driver('opencl')
     assert 'mesa-vulkan-drivers' in gpu._driver('vulkan')
 
 
@@ -132,7 +132,7 @@ def test_no_driver_is_said_in_one_line(opencl, small, library_for_opencl):
 
 
 def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu.paths, 'cache_dir', lambda: tmp_path)
+    monkeypatch.setattr(gpu.files, 'cache_dir', lambda: tmp_path)
     model = load_model(squares)
     with pytest.raises(UserError, match='has no device "npu"'):
         create_runtime('tvm', model, device='npu')

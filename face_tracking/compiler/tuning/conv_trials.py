@@ -81,7 +81,7 @@ class Trial:
             functions[band] = function.band(band.name_hint)
             functions[tvm.ir.GlobalVar(f'k{number}')] = function.entry(f'k{number}', band)
         register_lowering()
-        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, group=LOWERING)
+        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, pipeline=LOWERING)
         built.export_library(str(path), fcompile=linker(self.machine))
 
     def _function(self, choice: TilingConfig) -> GroupFunction:

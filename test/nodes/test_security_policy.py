@@ -7,7 +7,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from rclpy.node import NodeNameNonExistentError
 
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.security_policy import LAUNCH_FILES, policy
@@ -60,7 +59,7 @@ def rights_of(node, group, right):
 
 
 @pytest.mark.parametrize('name', NODES)
-def test_a_running_node_uses_what_it_is_granted_and_nothing_more(probe, make, name):
+def test_a_running_node_uses_what_it_is_granted_and_nothing_more(make, name):
     module = import_module(f'face_tracking.nodes.{name}')
     (kind,) = [
         cls
@@ -80,15 +79,7 @@ def test_a_running_node_uses_what_it_is_granted_and_nothing_more(probe, make, na
     received = {subscription.topic_name for subscription in node.subscriptions}
     assert received <= rights_of(node, 'topics', 'subscribe')
     reply = rights_of(node, 'services', 'reply')
-    probe.until(lambda: {service for service, _ in services(probe, name)} == reply)
-
-
-def services(probe, name):
-    """Return the services of a node, none before it is discovered."""
-    try:
-        return probe.node.get_service_names_and_types_by_node(name, '/')
-    except NodeNameNonExistentError:
-        return []
+    assert {service.service_name for service in node.services} == reply
 
 
 def test_every_topic_and_service_of_the_tables_is_granted_to_a_node():

@@ -21,6 +21,8 @@ from face_tracking.recording.bag_reader import RecordedMessage, read_messages
 
 _LONGEST_PAUSE = 10.0  # seconds between two messages that are waited for, at the recorded pace
 _DISCOVERY = 1.0  # seconds for subscribers to find a new publisher
+_SETTLING = 0.5  # seconds for a subscriber that was found to have found the publisher, too
+_QUEUE_SIZE = 1000  # messages kept for a slow subscriber
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -94,12 +96,14 @@ class Player:
                     f'the type {message.type} of {message.topic} is not installed',
                     f'install {message.type.partition("/")[0]}, or choose topics with --topic',
                 ) from None
-            publisher = self._node.create_publisher(kind, message.topic, 10)
+            publisher = self._node.create_publisher(kind, message.topic, _QUEUE_SIZE)
             self._publishers[message.topic] = publisher
             end = time.monotonic() + _DISCOVERY
             while not publisher.get_subscription_count() and time.monotonic() < end:
                 time.sleep(0.02)
-            if not publisher.get_subscription_count():
+            if publisher.get_subscription_count():
+                time.sleep(_SETTLING)
+            else:
                 print(f'{message.topic} has no subscriber', file=sys.stderr)
         return self._publishers[message.topic]
 

@@ -127,7 +127,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._stopping, self._followed = asyncio.Event(), asyncio.Event()
         self._images, self._states = LiveFeed(), LiveFeed()
         runner = web.AppRunner(
             self._application(),
@@ -166,15 +166,16 @@ class WebServer:
     async def _push_states(self) -> None:
         """Refresh the state while somebody reads it."""
         while True:
+            await self._followed.wait()
             await asyncio.sleep(_STATE_PERIOD)
-            if self._streams:
-                try:
-                    self._states.put(self._state_text())
-                except Exception:  # a state that cannot be shown must not end the page
-                    continue
+            try:
+                self._states.put(self._state_text())
+            except Exception:  # a state that cannot be shown must not end the page
+                continue
 
     async def _sweep(self) -> None:
         while True:
+            await self._guard.connected.wait()
             await asyncio.sleep(1.0)
             self._guard.sweep()
 
@@ -365,6 +366,7 @@ class WebServer:
         before, self._streams = self._streams, self._streams + change
         if (before > 0) != (self._streams > 0):
             self._robot.watch_state(self._streams > 0)
+            self._followed.set() if self._streams else self._followed.clear()
 
     async def _prepare(self, response: web.StreamResponse, request: web.Request) -> None:
         await response.prepare(request)

@@ -22,6 +22,7 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
+from face_tracking.listening import Access
 from face_tracking.nodes.diagnostics import Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.messages import tracks_from_message
@@ -36,11 +37,10 @@ from face_tracking.nodes.people_messages import (
     observed_faces,
 )
 from face_tracking.nodes.service_caller import ServiceCaller
-from face_tracking.nodes.shared_options import JpegOptions, token_path
+from face_tracking.nodes.shared_options import JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
-from face_tracking.web.access_control import is_loopback, read_token
 from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 if TYPE_CHECKING:
@@ -113,20 +113,19 @@ class WebNode(FaceNode[WebParameters]):
     def configure(self) -> None:
         """Start the server; tried again where the port is taken."""
         values = self.parameters
-        here = is_loopback(values.web_host)
-        path = token_path(values.web_token_file)
+        access = Access.on(values.web_host, values.web_token_file)
         self._server = start_web_server(
             self,
             WebServerOptions(
                 values.web_host,
                 values.web_port,
-                None if here else read_token(path),
+                access.token,
                 values.web_max_connections,
                 values.web_max_viewers,
             ),
         )
-        host = 'localhost' if here else values.web_host
-        secret = '' if here else f', token in {path}'
+        host = values.web_host if access.token else 'localhost'
+        secret = f', token in {access.token_file}' if access.token else ''
         self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
 
     def deactivate(self) -> None:

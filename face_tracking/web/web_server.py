@@ -14,7 +14,8 @@ from typing import Any, cast
 from aiohttp import web
 
 from face_tracking.errors import UserError
-from face_tracking.web.access_control import AccessControl, is_loopback
+from face_tracking.listening import is_loopback, require_token
+from face_tracking.web.access_control import AccessControl
 from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed
 from face_tracking.web.robot_port import PEOPLE_ACTIONS, RobotPort
@@ -55,11 +56,7 @@ class WebServer:
 
     def __init__(self, robot: RobotPort, options: WebServerOptions | None = None):
         self._options = options or WebServerOptions()
-        if self._options.token is None and not is_loopback(self._options.host):
-            raise UserError(
-                f'the page would be open to everyone on {self._options.host}',
-                'set a token, or listen on 127.0.0.1',
-            )
+        require_token('the page', self._options.host, self._options.token)
         self._robot = robot
         self._access = AccessControl(self._options.token)
         self._streams = 0

@@ -54,6 +54,15 @@ def test_image_moves_and_faces_are_listed(serve, browser):
     wait_for(lambda: seen.add(brightness(browser)) or {0, 255} <= seen)
 
 
+def test_missing_image_is_said(serve, browser):
+    robot, _, base = serve()
+    browser.get(base)
+    wait_for(lambda: 'Ada' in text_of(browser, 'faces'))
+    assert browser.find_element('id', 'no-image').text == ''
+    robot.frozen = True
+    wait_for(lambda: browser.find_element('id', 'no-image').text == 'No image is received.')
+
+
 def test_person_is_enrolled_renamed_and_forgotten(serve, browser):
     robot, _, base = serve()
     browser.get(base)

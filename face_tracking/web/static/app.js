@@ -144,6 +144,7 @@ function show(state) {
   showEvents(state.events);
   showDiagnostics(state.diagnostics);
   showHead(state.head);
+  byId('no-image').hidden = !state.image_is_old;
 }
 
 // Parameters.

@@ -96,12 +96,22 @@ def test_same_sentence_is_not_repeated_at_once(speak):
 
 
 def test_oldest_waiting_sentence_gives_way(speak):
-    speaker, engine, _ = speak(RecordingEngine(0.3))
-    for number in range(8):
+    gate = threading.Event()
+
+    class Waiting(RecordingEngine):
+        def speak(self, sentence, stop):
+            gate.wait(20)
+            super().speak(sentence, stop)
+
+    speaker, engine, _ = speak(Waiting())
+    speaker.say(Sentence('first'))
+    wait_for(lambda: not speaker._waiting)
+    for number in range(10):
         speaker.say(Sentence(str(number)))
-        time.sleep(0.01)
-    wait_for(lambda: len(engine.spoken) == 4)
-    assert [sentence.text for sentence, _, _ in engine.spoken] == ['0', '5', '6', '7']
+    gate.set()
+    wait_for(lambda: len(engine.spoken) == 7)
+    spoken = [sentence.text for sentence, _, _ in engine.spoken]
+    assert spoken == ['first', '4', '5', '6', '7', '8', '9'] and speaker.dropped == 4
 
 
 def test_nothing_is_spoken_in_quiet_hours(speak):

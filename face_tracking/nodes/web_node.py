@@ -183,6 +183,7 @@ class WebNode(FaceNode[WebParameters]):
 
     def watch_images(self, wanted: bool) -> None:
         """Begin or stop to receive images."""
+        self._image_at = time.monotonic()  # the first one needs a moment
         self._view.watch(wanted)
 
     def watch_state(self, wanted: bool) -> None:

@@ -5,7 +5,9 @@ SEQUENCE is the name of a synthetic sequence in config/sequences, a YAML file li
 of a video clip (clip.mp4 or img/ with gt.txt in the MOT challenge's format), or a folder of such
 folders. Each image is rendered or read, and searched by the detector, once; then all trackers get
 the same images and detections, in turns, image by image. The table shows HOTA, IDF1 and MOTA in
-per cent, identity switches, fragmentations and milliseconds per image.
+per cent, identity switches, fragmentations, recall (the share of faces that a track covers), ghosts
+(boxes on no face), the birth delay (images of a person before a track covers it, mean over all
+people) and milliseconds per image.
 
 Trackers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none (by
 the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), and article
@@ -165,28 +167,31 @@ def _makers(args):
     return {name: make(name) for name in args.followers}
 
 
-def _people(args):
-    from face_tracking.evaluation.actors import find_people
-    from face_tracking.evaluation.sequences import held_out_people
+def sequences_of(names, held_out=False):
+    """Yield the name, the images with ground truth and the rate of each sequence or clip.
 
-    return held_out_people(find_people()) if args.held_out else find_people()
-
-
-def _sequences(args):
-    """Yield the name, the images with ground truth and the rate of each sequence or clip."""
+    :param names: names and paths as on the command line; all synthetic sequences if there are none.
+    """
     from face_tracking.evaluation.clips import Clip, find_clips
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
 
     people = None
-    for name in args.sequences or sequence_names(args.held_out):
+    for name in names or sequence_names(held_out):
         if Path(name).expanduser().is_dir():
             for folder in find_clips(Path(name).expanduser()):
                 clip = Clip(folder)
                 yield clip.name, clip, clip.rate
         else:
-            script = load_script(name, args.held_out)
-            people = people or _people(args)
+            script = load_script(name, held_out)
+            people = people or _people(held_out)
             yield script.name, Sequence(script, people), script.rate
+
+
+def _people(held_out):
+    from face_tracking.evaluation.actors import find_people
+    from face_tracking.evaluation.sequences import held_out_people
+
+    return held_out_people(find_people()) if held_out else find_people()
 
 
 def _score_sequences(args, detector):
@@ -197,7 +202,7 @@ def _score_sequences(args, detector):
 
     makers = _makers(args)
     sheets = {(interval, name): {} for interval in args.detect_interval for name in makers}
-    with progress(_sequences(args), unit='sequence') as sequences:
+    with progress(sequences_of(args.sequences, args.held_out), unit='sequence') as sequences:
         for name, images, rate in sequences:
             watched = watch(images, detector)
             for interval in args.detect_interval:
@@ -290,7 +295,7 @@ def _try_cases(args, detector):
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
 
-    makers, interval, people = _makers(args), args.detect_interval[0], _people(args)
+    makers, interval, people = _makers(args), args.detect_interval[0], _people(args.held_out)
     seeds = (
         range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(args.cases)
     )
@@ -323,7 +328,7 @@ def _print(interval, table):
     )
     print(
         f'{"sequence":{longest}}  {"tracker":{width}}  HOTA  IDF1  MOTA  switches  '
-        'fragmentations  ms/image'
+        'fragmentations  recall  ghosts  birth delay  ms/image'
     )
     for sequence in next(iter(table.values())):
         for name, rows in table.items():
@@ -331,7 +336,8 @@ def _print(interval, table):
             print(
                 f'{sequence:{longest}}  {name:{width}}  {100 * row.hota:4.1f}  '
                 f'{100 * row.idf1:4.1f}  {100 * row.mota:4.1f}  {row.switches:8d}  '
-                f'{row.fragmentations:14d}  {row.milliseconds:10.2f}'
+                f'{row.fragmentations:14d}  {100 * row.recall:6.1f}  {row.ghosts:6d}  '
+                f'{row.birth_delay:11.1f}  {row.milliseconds:8.2f}'
             )
 
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,7 @@ from face_tracking.tracking.tracker_options import TrackerOptions
 FIRST_VERSION = 'f365eaf'
 """The last commit of the first version, before the modules were restructured."""
 
-THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
+THRESHOLDS = (0.6, 0.65, 0.7, 0.75)
 _ROOT = Path(__file__).resolve().parents[2]
 
 _SERVER = """
@@ -56,7 +57,7 @@ while True:
 
 
 class EarlierTracker(EvaluatedTracker):
-    """The tracker of an earlier version, in a process of its own.
+    """The tracker of an earlier version, in a process that ends with this object.
 
     :param folder: a checkout of that version.
     """
@@ -76,11 +77,6 @@ class EarlierTracker(EvaluatedTracker):
         pickle.dump((image, stamp, arrays), self._process.stdin)
         self._process.stdin.flush()
         return pickle.load(self._process.stdout)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.stdin.close()
-        self._process.wait(timeout=10)
 
 
 @contextlib.contextmanager
@@ -108,20 +104,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     detector = create_detector(score_threshold=0.3, threads=1)
     makers = {
-        threshold: (lambda chosen: lambda: OwnTracker(chosen))(
-            TrackerOptions(score_threshold=threshold)
-        )
+        threshold: partial(OwnTracker, TrackerOptions(score_threshold=threshold))
         for threshold in THRESHOLDS
     }
     sheets: dict = {}
     with checkout(args.commit) as folder:
         for _, images, _ in sequences_of(args.sequences):
-            earlier = EarlierTracker(folder)
             watched = watch(images, detector)
-            trackers = {'earlier': (lambda tracker: lambda: tracker)(earlier), **makers}
+            trackers = {'earlier': partial(EarlierTracker, folder), **makers}
             for name, sheet in follow(watched, args.detect_interval, trackers).items():
                 sheets.setdefault(name, []).append(sheet)
-            earlier.close()
     detector.close()
     report({name: score(rows) for name, rows in sheets.items()}, args.commit)
 

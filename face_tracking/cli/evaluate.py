@@ -5,13 +5,14 @@ SEQUENCE is the name of a synthetic sequence in config/sequences, a YAML file li
 of a video clip (clip.mp4 or img/ with gt.txt in the MOT challenge's format), or a folder of such
 folders. Each image is rendered or read, and searched by the detector, once; then all trackers get
 the same images and detections, in turns, image by image. The table shows HOTA, IDF1 and MOTA in
-per cent, identity switches, fragmentations, recall (the share of faces that a track covers), ghosts
-(boxes on no face), the birth delay (images of a person before a track covers it, mean over all
-people) and milliseconds per image.
+per cent, identity switches, fragmentations, recall (the share of faces that a track covers),
+ghosts (boxes on no face), the birth delay (images of a person before a track covers it, mean over
+all people) and milliseconds per image.
 
 Trackers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none (by
-the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), and article
-(detect, then KCF until the next detection, without a motion model).
+the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), article
+(detect, then KCF until the next detection, without a motion model), and ideal (the detections
+under the ids of the ground truth, the limit of all association; with --detect-interval 1).
 
 With --cases N, also in how many of N cases an id survives one second of full occlusion, and an
 absence of three seconds of one of two people.
@@ -32,7 +33,7 @@ from pathlib import Path
 from face_tracking.cli import arguments, evaluate_recognition
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
-FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou')
+FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou', 'ideal')
 _HELD_OUT_SEED = 1000
 MOTION_ESTIMATORS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
@@ -142,10 +143,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _makers(args):
+def _makers(args, watched):
+    """Return a function for each tracker that makes a new one for the sequence ``watched``."""
     from face_tracking.evaluation.baselines import (
         LIBRARY_TRACKERS,
         DetectAndTrack,
+        IdealAssociation,
         LibraryTracker,
         OwnTracker,
     )
@@ -154,6 +157,8 @@ def _makers(args):
     def make(name):
         if name == 'article':
             return lambda: DetectAndTrack(args.score_threshold)
+        if name == 'ideal':
+            return lambda: IdealAssociation(truth for _, truth, _ in watched)
         if name in LIBRARY_TRACKERS:
             return lambda: LibraryTracker(name, args.score_threshold)
         changes = {'visual_tracker': name[5:]} if name != 'ours' else {}
@@ -170,7 +175,7 @@ def _makers(args):
 def sequences_of(names, held_out=False):
     """Yield the name, the images with ground truth and the rate of each sequence or clip.
 
-    :param names: names and paths as on the command line; all synthetic sequences if there are none.
+    :param names: as on the command line; if there are none, all synthetic sequences.
     """
     from face_tracking.evaluation.clips import Clip, find_clips
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
@@ -200,11 +205,11 @@ def _score_sequences(args, detector):
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.tracking_metrics import score
 
-    makers = _makers(args)
-    sheets = {(interval, name): {} for interval in args.detect_interval for name in makers}
+    sheets = {(interval, name): {} for interval in args.detect_interval for name in args.followers}
     with progress(sequences_of(args.sequences, args.held_out), unit='sequence') as sequences:
         for name, images, rate in sequences:
             watched = watch(images, detector)
+            makers = _makers(args, watched)
             for interval in args.detect_interval:
                 listeners = _listeners(args, name, interval, watched, rate)
                 found = follow(watched, interval, makers, [each.add for each in listeners])
@@ -218,7 +223,7 @@ def _score_sequences(args, detector):
                 **{key: score([sheet]) for key, sheet in sheets[interval, name].items()},
                 'all': score(list(sheets[interval, name].values())),
             }
-            for name in makers
+            for name in args.followers
         }
         for interval in args.detect_interval
     }
@@ -295,16 +300,16 @@ def _try_cases(args, detector):
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
 
-    makers, interval, people = _makers(args), args.detect_interval[0], _people(args.held_out)
+    interval, people = args.detect_interval[0], _people(args.held_out)
     seeds = (
         range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(args.cases)
     )
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
-        outcomes = {name: [] for name in makers}
+        outcomes = {name: [] for name in args.followers}
         for seed in progress(seeds, desc=kind, unit='case'):
             watched = watch(Sequence(script_of(seed), people), detector, interval)
-            for name, make in makers.items():
+            for name, make in _makers(args, watched).items():
                 outcomes[name].append(
                     judge(
                         [(frame, truth) for frame, truth, _ in watched],

@@ -73,8 +73,8 @@ class Sheet:
     ) -> None:
         """Note one image of (width, height) ``size``.
 
-        Boxes are clipped to the image, those of the ground truth too. As in the MOT challenge, a box that
-        is on a face that hardly shows is set aside before anything is counted.
+        Boxes are clipped to the image, those of the ground truth too. As in the MOT challenge, a
+        box on a face that hardly shows is set aside before anything is counted.
         """
         overlap = box_arithmetic.iou(
             box_arithmetic.clip(truth.boxes.astype(float), *size),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processor time of tracking 5 and 100 faces, beside that of baselines.
 
-All trackers get the same images and detections, in turns, image by image, in one process. Printed
-are means, medians and fastest tenths (which other load disturbs least) of milliseconds of processor
-time per image. ``motion`` is the visual tracker with the camera's motion, ``appearance`` the
-descriptors, ``association`` all the rest; ``besides`` is the sum of the last two, ``all`` that of
-everything. The camera stands still, except in the last block, where it sways.
+All trackers get the same images and detections, in turns, image by image, in one process. The
+milliseconds of processor time per image are printed as means, medians and fastest tenths (which
+other load disturbs least). ``motion`` is the visual tracker with the camera's motion,
+``appearance`` the descriptors, ``association`` the rest; ``besides`` is the sum of the last two,
+``all`` that of everything. The camera stands still, except in the last block, where it sways.
 
     python benchmarks/tracking/cost.py
 """

@@ -114,7 +114,7 @@ class Frame:
     def reduced(self, width: int, height: int) -> Frame:
         """Return a frame that keeps little memory, to make an image of at most that size later.
 
-        What this frame has made already is reused.
+        What this frame has made already is reused. Its aspect ratio may differ.
         """
         with self._lock:
             divisor = self.source.divisor_for(width, height)

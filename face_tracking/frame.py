@@ -140,7 +140,7 @@ class Frame:
             divisors = [
                 d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
             ]
-        if divisors:
+        if divisors and self.source.gray_from_color:
             color = halve_towards(self._color(max(divisors)), width, height)
             return cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)
         gray = self.source.gray(self.source.divisor_for(width, height))

@@ -41,9 +41,13 @@ class EncodedImage(ABC):
     :ivar width: of the image in pixels; so ``height``.
     :ivar flip: how it is mirrored after decoding: a code of ``cv2.flip``, None for not at all.
     :ivar has_luma: gray is made without the detour by color.
+    :ivar gray_from_color: where a color image is made anyway, gray is cheaper made from that. The
+        motion of a camera at rest is then seen as up to a tenth of a pixel between an image whose
+        gray was made from color and one whose gray was not.
     """
 
     has_luma = True
+    gray_from_color = True
 
     def __init__(self, width: int, height: int, flip: int | None = None):
         self.width = width
@@ -181,6 +185,8 @@ class YuvImage(EncodedImage):
 
     Sides that a divisor does not divide are converted at full size and then reduced.
     """
+
+    gray_from_color = False
 
     def _bgr(self, divisor: int) -> Array:
         if divisor == 1:

@@ -7,8 +7,8 @@
 ``bare`` loads the bundled detector and detects in one image. ``node`` is the executable
 ``detector_node``, and what counts is when another process hears of its first detection; images
 of 640x480 come to it all the while. The compiled network is in the cache by then. ``cold`` is
-``bare`` with an empty cache: the network is compiled first. They take turns; printed are median and
-slowest: they differ by how soon the middleware introduces two processes.
+``bare`` with an empty cache: the network is compiled first. They take turns; median and slowest
+are printed: they differ by how soon the middleware introduces two processes.
 Memory is what is resident: all of it (``resident``), and with each page that other processes use
 as well counted by its share (``proportional``).
 """

@@ -226,6 +226,15 @@ def instruction_classes(arguments: list[str]) -> dict[str, float]:
 def _between_marks(arguments: list[str], option: str) -> dict[str, float]:
     """Return the counts of one inference: all instructions, and those of each class."""
     printed = run([*arguments, str(MANY)], Path(f'{build_plugin()}{option}'), timeout=1800)
+    return counts_between_marks(printed, MANY)
+
+
+def counts_between_marks(printed: str, divisor: float) -> dict[str, float]:
+    """Return what was executed between the two marks of a program: ``executed`` and each class.
+
+    :param printed: what the plugin printed.
+    :param divisor: the counts are divided by it.
+    """
     begin, end = (
         {
             'executed': int(block.split(maxsplit=1)[0]),
@@ -233,7 +242,7 @@ def _between_marks(arguments: list[str], option: str) -> dict[str, float]:
         }
         for block in printed.split('mark ')[1:]
     )
-    return {name: (count - begin[name]) / MANY for name, count in end.items()}
+    return {name: (count - begin[name]) / divisor for name, count in end.items()}
 
 
 def main() -> int:

@@ -28,8 +28,9 @@ class Attention:
     :ivar track: the id of the track.
     :ivar pose: the filtered pose.
     :ivar looking: whether the person looks at the robot.
-    :ivar confidence: 0 to 1, the share of a Gaussian error of :data:`ANGLE_STDDEV` on whose side
-        ``looking`` is right.
+    :ivar confidence: probability that ``looking`` is right, by a Gaussian error of
+        :data:`ANGLE_STDDEV`; at least :data:`LEAST_CONFIDENCE`, also where hysteresis keeps a
+        state on the other side of the threshold.
     :ivar since: stamp, in nanoseconds, of the last change of ``looking``.
     """
 
@@ -42,6 +43,8 @@ class Attention:
 
 ANGLE_STDDEV = math.radians(8)
 """Standard deviation of the measured angle; see docs/attention.md."""
+LEAST_CONFIDENCE = 0.51
+"""Above one half, so that a threshold of 0.5 on the probability gives the decision itself."""
 
 
 @dataclass
@@ -127,7 +130,8 @@ class AttentionEstimator:
         margin = self.options.attention_angle - state.pose.off_axis
         if not state.looking:
             margin = -margin
-        return 0.5 * (1 + math.erf(margin / ANGLE_STDDEV / math.sqrt(2)))
+        probability = 0.5 * (1 + math.erf(margin / ANGLE_STDDEV / math.sqrt(2)))
+        return max(probability, LEAST_CONFIDENCE)
 
     def _forget(self, stamp: int) -> None:
         self._states = {

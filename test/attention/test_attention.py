@@ -56,10 +56,17 @@ def test_angle_between_the_thresholds_changes_nothing():
     between = math.degrees(options.attention_angle + options.attention_hysteresis / 2)
     estimator = AttentionEstimator(options)
     _, stamp = run(estimator, 0, 1.0, 0)
-    assert run(estimator, stamp, 2.0, between)[0].looking
+    result, _ = run(estimator, stamp, 2.0, between)
+    assert result.looking
+    assert result.confidence > 0.5, 'the probability agrees with the state'
     estimator = AttentionEstimator(options)
     _, stamp = run(estimator, 0, 1.0, 60)
-    assert not run(estimator, stamp, 2.0, between)[0].looking
+    result, stamp = run(estimator, stamp, 2.0, between)
+    assert not result.looking
+    # At once inside the threshold, where the angle alone would say the contrary.
+    result, _ = run(estimator, stamp, 0.1, 5)
+    assert not result.looking
+    assert result.confidence > 0.5
 
 
 def test_small_faces_are_left_out():

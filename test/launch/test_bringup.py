@@ -362,19 +362,29 @@ def test_recognizer_joins_the_process_of_the_others():
 def test_offboard_splits_the_nodes_between_robot_and_pc():
     robot = plan('offboard', description='none')
     assert names(robot) == ['pipeline']
-    assert set(robot[0].arguments) == {'--pan-tilt', '--no-detector'}
+    assert set(robot[0].arguments) == {'--pan-tilt', '--standby'}
+    assert robot[0].parameters['standby'] > 0
+    (alone,) = plan('offboard', description='none', fallback='no')
+    assert set(alone.arguments) == {'--pan-tilt', '--no-detector'}
+    assert 'standby' not in alone.parameters
     (pc,) = plan('offboard', side='pc', model='yunet')
     assert pc.executable == 'detector_node'
     assert dict(pc.parameters) == {
         'model': 'yunet',
-        'image_transport': 'compressed',
+        'image_transport': 'small',
         'detect_interval': 1,
-        'qos_overrides./camera/image_raw/compressed.subscription.reliability': 'reliable',
     }
     (pc,) = plan('offboard', side='pc', namespace='robot')
-    assert any(name.startswith('qos_overrides./robot/camera/') for name in pc.parameters)
+    assert pc.namespace == 'robot/offboard', 'the robot has a detector_node, too'
+    assert ('camera/image_small/compressed', '/robot/camera/image_small/compressed') in (
+        pc.remappings
+    )
+    (robot,) = plan('offboard', description='none', namespace='robot')
+    overridden = [name for name in robot.parameters if name.startswith('qos_overrides.')]
+    assert 'qos_overrides./robot/faces/detections.subscription.reliability' in overridden
     assert set(names(plan('offboard', head='no', composed='no'))) == {
         'camera_node',
+        'detector_node',
         'tracker_node',
     }
 

@@ -188,7 +188,9 @@ def measure_people(folder: Path, detector: FaceDetector) -> tuple[np.ndarray, np
 def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
     """Print the linear fit of the true angles to the measured ones, and what remains."""
     print(f'{len(true)} heads')
-    print('| angle | deviation of the heads | correlation | gain | offset | rest | as measured |')
+    print(
+        '| angle | deviation of the heads | correlation | gain | mean, measured | rest | rest without the fit |'
+    )
     print('| --- | --- | --- | --- | --- | --- | --- |')
     for column, name in enumerate(('yaw', 'pitch', 'roll')):
         x, y = measured[:, column], true[:, column]
@@ -197,7 +199,7 @@ def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
         raw = np.sqrt(np.mean((y - x)[1::2] ** 2))
         print(
             f'| {name} | {y.std():.1f} | {np.corrcoef(x, y)[0, 1]:.2f} | {gain:.2f} | '
-            f'{np.mean(x) - np.mean(y):.1f} | {np.sqrt(np.mean(rest**2)):.1f} | {raw:.1f} |'
+            f'{x.mean():.1f} | {np.sqrt(np.mean(rest**2)):.1f} | {raw:.1f} |'
         )
 
 

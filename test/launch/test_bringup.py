@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from face_tracking.bringup.arguments import BOOLEANS, Chosen
+from face_tracking.bringup.arguments import BOOLEANS, Chosen, misspelled
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.bringup.processes import OVERRIDES, STATE_RATE, Process
@@ -405,3 +405,13 @@ def test_planned_parameters_exist(composed):
             declared = {row.name for node in nodes for row in node_parameters(node)}
             given_names = {n for n in process.parameters if not n.startswith('qos_overrides.')}
             assert given_names <= declared | {'use_sim_time'}
+
+
+@pytest.mark.parametrize(
+    ('given', 'near'), [('compose', 'composed'), ('namspace', 'namespace'), ('robot', None)]
+)
+def test_misspelled_argument_is_reported(given, near):
+    rows = LAUNCH_FILES['pi5'].arguments
+    lines = misspelled(['camera', given], rows)
+    assert len(lines) == (near is not None)
+    assert all(f'did you mean {near}?' in line for line in lines)

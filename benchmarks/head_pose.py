@@ -189,7 +189,7 @@ def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
     """Print the linear fit of the true angles to the measured ones, and what remains."""
     print(f'{len(true)} heads')
     print(
-        '| angle | deviation of the heads | correlation | gain | mean, measured | rest | rest without the fit |'
+        '| angle | deviation | correlation | gain | measured mean | rest | rest without the fit |'
     )
     print('| --- | --- | --- | --- | --- | --- | --- |')
     for column, name in enumerate(('yaw', 'pitch', 'roll')):

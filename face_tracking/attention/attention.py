@@ -53,8 +53,8 @@ class Attention:
 LEAST_CONFIDENCE = 0.51
 """Above one half, so that a threshold of 0.5 on the probability gives the decision itself."""
 _STEPS = np.linspace(-3, 3, 13)  # standard deviations
-_WEIGHTS = np.outer(*(np.exp(-(_STEPS**2) / 2),) * 2)
-_WEIGHTS /= _WEIGHTS.sum()
+_DENSITY = np.exp(-(_STEPS**2) / 2)
+_WEIGHTS = np.outer(_DENSITY, _DENSITY) / _DENSITY.sum() ** 2
 
 
 @dataclass

@@ -250,6 +250,23 @@ def test_a_quality_of_service_that_does_not_exist_falls_back(make, capfd):
     assert node.joints.subscribed and 'qos_overrides are not valid' in capfd.readouterr().err
 
 
+def test_node_whose_constructor_has_failed_can_be_destroyed(probe):
+    """As rclpy of Kilted does when the context is shut down."""
+
+    class Failing(FaceNode):
+        def __init__(self):
+            super().__init__('tracker_node', EmptyParameters)
+            raise UserError('this node cannot be built', 'do something else')
+
+        def close(self):
+            return self.thread.ended  # which the constructor would have made
+
+    node = Failing.__new__(Failing)
+    with pytest.raises(UserError, match='cannot be built'):
+        node.__init__()
+    node.destroy_node()
+
+
 def test_end_of_the_context_is_not_blamed_on_the_quality_of_service(capfd):
     context = rclpy.Context()
     rclpy.init(context=context)

@@ -15,7 +15,7 @@ LAYERS = (
     ('errors', 'exit_codes'),
     ('__init__', 'arrays', 'backoff', 'child_process', 'files', 'options', 'time_window'),
     ('boxes', 'image_header', 'listening', 'pixel_formats'),
-    ('camera_model', 'faces', 'frame', 'system_health'),
+    ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (

@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     add('--out', type=Path, required=True, help='where to write the best mean')
     add('--data', type=Path, required=True, help='the folder that training had')
     add('--held-out', type=float, default=0.05, help='the share that it held out')
+    add('--only', default='', metavar='TEXT', help='measure on images with this in their path')
     args = parser.parse_args(argv)
     try:
         return run(args)
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure each mean, write the best."""
     first, second = (checkpoint.load_network(name) for name in (args.first, args.second))
     rows = dataset.split(labels.read_folder(args.data, tqdm.write), args.held_out)[1]
+    rows = [row for row in rows if args.only in str(row.file)]
     shown = dataset.load(rows, tqdm.write, longest_side=None)
     sizes = [sample.levels[0].shape[1::-1] for sample in shown]
     found = []

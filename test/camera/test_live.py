@@ -257,7 +257,7 @@ def test_closing_wakes_a_waiting_reader(webcam):
     assert result == [None]
 
 
-def test_device_that_opens_but_does_not_capture(webcam):
+def test_device_that_opens_but_does_not_capture_is_reported(webcam):
     webcam.opens = False
     with pytest.raises(UserError, match='opens but does not capture: end the program'):
         open_webcam()
@@ -272,7 +272,7 @@ def test_device_that_opens_but_does_not_capture(webcam):
         (5, 'cannot be opened .Input/output error'),
     ],
 )
-def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
+def test_device_without_permission_is_reported(webcam, monkeypatch, number, words):
     def refuse(path, flags):
         raise OSError(number, __import__('os').strerror(number))
 
@@ -281,14 +281,14 @@ def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
         open_webcam()
 
 
-def test_plain_file_is_no_device(tmp_path):
+def test_plain_file_is_not_a_device(tmp_path):
     path = tmp_path / 'video.mp4'
     path.write_bytes(b'')
     with pytest.raises(UserError, match='is not a video device: for a video give file:'):
         v4l2.V4l2Camera(str(path), CaptureOptions())
 
 
-def test_format_the_camera_lacks(webcam):
+def test_format_that_the_camera_lacks_is_reported(webcam):
     with pytest.raises(UserError, match='does not deliver H264 but YUYV'):
         open_webcam(pixel_format='H264')
     with pytest.raises(UserError, match='not a FourCC'):

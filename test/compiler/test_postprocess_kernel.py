@@ -90,14 +90,14 @@ def test_random_heads(bundled, seed, spread, score, overlap, most):
     assert_same_faces(network, model, heads, (score, overlap, most))
 
 
-def test_of_equal_scores_the_first_stays(bundled):
+def test_first_of_equal_scores_is_kept(bundled):
     model, network = bundled
     heads = {name: np.zeros_like(head) for name, head in random_heads(0, 1).items()}
     assert assert_same_faces(network, model, heads, (0.1, 0.01, 0)) > 1
 
 
 @pytest.mark.parametrize('broken', [np.nan, np.inf, -np.inf, 1e30, -1e30])
-def test_broken_outputs_do_no_harm(bundled, broken):
+def test_broken_outputs_give_no_error(bundled, broken):
     _, network = bundled
     heads = random_heads(1, 1.0)
     random = np.random.default_rng(2)
@@ -109,14 +109,14 @@ def test_broken_outputs_do_no_harm(bundled, broken):
     assert (boxes <= [390, 280, 390, 280]).all()
 
 
-def test_nothing_there(bundled):
+def test_outputs_without_faces_give_no_rows(bundled):
     _model, network = bundled
     heads = {name: np.full_like(head, -9) for name, head in random_heads(0, 1).items()}
     postprocessor = CompiledPostProcessor(network)
     assert postprocessor.select(Told(network, heads), 0.7, 0.45, 5, *PICTURE).shape == (0, NUMBERS)
 
 
-def test_settings_may_change_between_images(bundled):
+def test_thresholds_may_change_between_images(bundled):
     _, network = bundled
     told, postprocessor = Told(network, random_heads(3, 1.0)), CompiledPostProcessor(network)
     every = postprocessor.select(told, 0.1, 1.0, 0, *PICTURE)

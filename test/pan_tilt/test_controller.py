@@ -169,7 +169,7 @@ class TestWithoutAnybody:
         assert world.commands[-1].state is State.TRACKING
         assert world.commands[-1].positions[0] == pytest.approx(-1.2, abs=1 * DEGREE)
 
-    def test_face_that_comes_back_under_a_new_id_is_the_same(self):
+    def test_face_that_returns_under_a_new_id_is_the_same(self):
         world = World()
         world.faces = {1: (0.3, 0.0, 60), 2: (-0.2, 0.0, 90)}
         world.head.configure(replace(world.head.options, target='id', target_id=1))
@@ -190,7 +190,7 @@ class TestWithoutAnybody:
         world.silent = False
         assert world.run(1.0).state is State.TRACKING
 
-    def test_braking_comes_to_rest(self):
+    def test_braking_ends_at_rest(self):
         world = World()
         world.faces = {1: (0.5, 0.0, 60)}
         world.run(0.3)

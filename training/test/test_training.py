@@ -193,7 +193,7 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert 'lacks' in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_broken_pictures_are_named_and_left_out(made_folder, tmp_path):
+def test_broken_images_are_reported_and_left_out(made_folder, tmp_path):
     folder = tmp_path / 'data'
     folder.mkdir()
     for path in made_folder.iterdir():
@@ -262,7 +262,7 @@ def test_every_command_explains_itself(command, capsys):
         ['export', 'onnx', '--out', '{out}', '--size', 'big'],
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
+def test_wrong_arguments_are_reported_in_one_line(arguments, made_folder, tmp_path, capfd):
     command = importlib.import_module(f'training.{arguments[0]}')
     filled = [text.format(data=made_folder, out=tmp_path / 'out') for text in arguments[1:]]
     assert command.main(filled) == 2
@@ -279,7 +279,7 @@ def test_a_network_is_widened_before_training_and_loaded_by_its_shapes(made_fold
     assert first.network.widths == (24, 48, 96)
 
 
-def test_the_clock_ends_a_run(made_folder, tmp_path):
+def test_time_limit_ends_a_run(made_folder, tmp_path):
     opts = options(made_folder, tmp_path, steps=1000, minutes=0.02)
     assert 0 < run(opts).step < 1000
     assert rows(tmp_path)[-1]['validation_ap'] != ''

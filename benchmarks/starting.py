@@ -5,7 +5,7 @@
     source scripts/env.sh && python -m benchmarks.starting        # or face_tracking bench start
 
 ``bare`` loads the bundled detector and detects in one image. ``node`` is the executable
-``detector_node``, and what counts is when another process hears of its first detection; images
+``detector_node``, measured until another process receives its first detection; images
 of 640x480 come to it all the while. The compiled network is in the cache by then. ``cold`` is
 ``bare`` with an empty cache: the network is compiled first. They take turns; median and slowest
 are printed: they differ by how soon the middleware introduces two processes.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 # Each test process speaks on a domain of its own, on this machine only, so that two runs side by
-# side, or a robot on the same network, stay strangers. Set before anything imports rclpy.
+# side, or a robot on the same network, do not find each other. Set before anything imports rclpy.
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 

@@ -50,7 +50,7 @@ class Clock:
 @pytest.fixture(scope='module')
 def video(tmp_path_factory) -> str:
     """Return a video of ten frames at 10 Hz; frame k has the gray level 20 k."""
-    path = str(tmp_path_factory.mktemp('film') / 'video.mp4')
+    path = str(tmp_path_factory.mktemp('video') / 'video.mp4')
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
     for k in range(10):
         writer.write(gray(20 * k))

@@ -224,7 +224,7 @@ def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypa
 
 
 def test_int8_error_is_small_beside_the_spread_of_the_outputs(calibrated, seen):
-    """The error of whole numbers, beside what the outputs vary by."""
+    """The rounding error relative to the standard deviation of the outputs."""
     network = integers(calibrated)
     expected = IntegerReference(network, fractions=False)
     for photo in (seen[1], seen[-1]):

@@ -24,7 +24,7 @@ def tracks(score=0.95, speed=0.0):
 
 
 def visitor(k):
-    """Return the room with somebody walking through it."""
+    """Return the room with a person walking through it."""
     image = ROOM.copy()
     x = 5 + 4 * k % 280
     image[50:150, x : x + 35] = 220

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image agrees with the truth about it."""
+"""The image agrees with its ground truth."""
 
 import math
 

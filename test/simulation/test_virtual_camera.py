@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual camera: repeatable images of real photographs, with truth."""
+"""The virtual camera: repeatable images of real photographs, with ground truth."""
 
 import numpy as np
 import pytest
@@ -189,7 +189,7 @@ def test_late_images_have_the_stamp_of_their_exposure():
     now = [7_000_000_000]
 
     def clock():
-        now[0] += 5_000_000  # time passes while somebody looks at the clock
+        now[0] += 5_000_000  # time passes between two readings of the clock
         return now[0]
 
     options = CaptureOptions(width=320, height=240, clock=clock, latency=0.2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A face looks like itself in other light, size and lean, half hidden too; a stranger does not."""
+"""Descriptors of one face agree in other light, size and roll, also half hidden."""
 
 import cv2
 import numpy as np

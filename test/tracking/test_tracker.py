@@ -166,7 +166,7 @@ def test_invalid_image_is_refused_and_tracks_are_kept(image):
 
 @pytest.mark.parametrize('kind', ['flow', 'kcf', 'csrt', 'mosse'])
 def test_a_visual_tracker_follows_what_the_motion_model_cannot_know(shifted_face, kind):
-    """After the last detection the face turns back; only the image tells."""
+    """After the last detection the face turns back; only the image shows it."""
     found = {}
     for name in (kind, 'none'):
         tracker = FaceTracker(TrackerOptions(visual_tracker=name))

@@ -179,8 +179,8 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     found.write_text(json.dumps(rows))
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
-    (elsewhere / 'labels.json').write_text(json.dumps(anew))
+    moved = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
+    (elsewhere / 'labels.json').write_text(json.dumps(moved))
     assert (
         evaluate.main(
             ['--data', str(elsewhere), '--images', str(made_folder), '--detections', str(found)]
@@ -255,7 +255,7 @@ def test_every_command_explains_itself(command, capsys):
         ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
         ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
         ['train', '--data', '{data}', '--out', '{out}', '--resume'],
-        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
+        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'missing.onnx'],
         ['evaluate', '--data', 'nowhere'],
         ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
         ['export', 'int8', '--out', '{out}'],

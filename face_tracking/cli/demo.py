@@ -13,7 +13,7 @@ Leaves in the output folder:
 With --camera it takes your own camera or video instead. The first time, the detector is compiled
 for this machine.
 
-Exit code 1: nobody was followed.
+Exit code 1: no face was tracked.
 """
 
 from __future__ import annotations

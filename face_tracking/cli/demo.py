@@ -83,13 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         metavar='HZ',
         help='images per second (default: %(default)s)',
     )
-    parser.add_argument(
-        '--detect-interval',
-        type=arguments.positive,
-        default=5,
-        metavar='N',
-        help='detect in every Nth image (default: %(default)s)',
-    )
+    arguments.add_detect_interval(parser)
     parser.add_argument('--model', default='', metavar='FILE|NAME', help='the detector')
     parser.add_argument(
         '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'

@@ -107,13 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='the servo_delay of the controller; 0.06 is correct (default: %(default)s)',
     )
-    parser.add_argument(
-        '--detect-interval',
-        type=arguments.positive,
-        default=5,
-        metavar='N',
-        help='detect in every Nth image (default: %(default)s)',
-    )
+    arguments.add_detect_interval(parser)
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector')
     parser.add_argument(
         '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'

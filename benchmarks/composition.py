@@ -355,8 +355,8 @@ def print_table(rows: list[dict]) -> None:
         )
         print(
             f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
-            f'{received if figures["received"] else "-"} | {figures["processor_ms_per_frame"]:.2f} | '
-            f'{figures["memory_mb"]:.0f} |'
+            f'{received if figures["received"] else "-"} | '
+            f'{figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |'
         )
     bare, composed, separate = rows[:3]
     print(

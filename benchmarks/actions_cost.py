@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes that act on what is seen cost: the pipeline without them, and with all of them.
+"""The cost of the nodes that act on events: the pipeline without them, and with all of them.
 
     source scripts/env.sh && face_tracking bench actions
 

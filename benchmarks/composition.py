@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ROS costs: the pipeline composed, in separate processes, and without ROS, side by side.
+"""The cost of ROS: the pipeline composed, in separate processes, and without ROS, side by side.
 
     source scripts/env.sh && python benchmarks/composition.py
 
@@ -13,7 +13,7 @@ executable ``pipeline``, in namespaces of their own. They take turns, so that ot
 machine affects all of them.
 
 Latency goes from an image's stamp to its tracks: where the tracker has them (``track``), and
-where a subscriber in another process hears of them (``heard``). Processor time and memory
+where a subscriber in another process receives them (``received``). Processor time and memory
 (proportional set size, so that what processes share counts once) are those of all the mode's
 processes together.
 """
@@ -218,10 +218,10 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
         spent = sum(map(processor_seconds, processes)) - spent
         memory = sum(process.memory_full_info().pss for process in processes) / 1e6
     track = [(at - stamp) / 1e6 for at, stamp in read_log(log) if begin <= at < end]
-    heard = [(at - stamp) / 1e6 for at, stamp in listener.heard if begin <= at < end]
+    received = [(at - stamp) / 1e6 for at, stamp in listener.received if begin <= at < end]
     return {
         'track': track,
-        'heard': heard,
+        'received': received,
         'processor': [1e3 * spent / max(len(track), 1)],
         'memory': [memory],
     }
@@ -286,9 +286,9 @@ def read_log(log: Path) -> list[tuple[int, int]]:
 
 
 class Listener:
-    """Hears the tracks, as any other node of a robot would.
+    """Receives the tracks, as any other node of a robot would.
 
-    :ivar heard: when tracks were heard of, and their image's stamp, in nanoseconds.
+    :ivar received: when tracks were received, and their image's stamp, in nanoseconds.
     """
 
     def __enter__(self):
@@ -297,13 +297,15 @@ class Listener:
 
         from face_tracking.nodes.images import from_time
 
-        self.heard: list[tuple[int, int]] = []
+        self.received: list[tuple[int, int]] = []
         rclpy.init()
         self._node = rclpy.create_node('listener')
         self._node.create_subscription(
             Detection2DArray,
             'faces/tracks',
-            lambda message: self.heard.append((time.time_ns(), from_time(message.header.stamp))),
+            lambda message: self.received.append(
+                (time.time_ns(), from_time(message.header.stamp))
+            ),
             10,
         )
         return self
@@ -329,8 +331,8 @@ class Listener:
 def row(mode: str, values: dict[str, list], shown: int) -> dict:
     """Return the figures of a mode to which ``shown`` images were shown."""
     figures = {'mode': mode, 'shown': shown, 'tracked': len(values['track'])}
-    figures['heard'] = len(values['heard'])
-    for name in ('track', 'heard'):
+    figures['received'] = len(values['received'])
+    for name in ('track', 'received'):
         times = values[name] or [float('nan')]
         figures[f'{name}_median_ms'] = round(float(np.median(times)), 2)
         figures[f'{name}_p99_ms'] = round(float(np.percentile(times, 99)), 2)
@@ -347,14 +349,14 @@ def print_table(rows: list[dict]) -> None:
     )
     print('| --- | ---: | ---: | ---: | ---: | ---: |')
     for figures in rows:
-        track, heard = (
+        track, received = (
             f'{figures[f"{name}_median_ms"]:.2f} ({figures[f"{name}_p99_ms"]:.2f})'
-            for name in ('track', 'heard')
+            for name in ('track', 'received')
         )
         print(
             f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
-            f'{heard if figures["heard"] else "-"} | {figures["processor_ms_per_frame"]:.2f} | '
-            f'{figures["memory_mb"]:.0f} |'
+            f'{received if figures["received"] else "-"} | '
+            f'{figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |'
         )
     bare, composed, separate = rows[:3]
     print(

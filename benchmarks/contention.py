@@ -2,8 +2,8 @@
 """Detection and tracking beside other busy processes: ``face_tracking bench contention``.
 
 Each row is measured on an idle machine, then beside one and two processes that never sleep. Images
-come at 30 Hz, as from a camera, so that threads sleep between them. Printed are the median and the
-95th percentile in milliseconds of wall-clock time, and the 95th percentile beside two busy
+arrive at 30 Hz, as from a camera, so that threads sleep between them. The table has the median and
+the 95th percentile in milliseconds of wall-clock time, and the 95th percentile beside two busy
 processes over the median without any.
 """
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What letterbox, decoding and suppression cost beside the network.
+"""The cost of letterbox, decoding and suppression relative to the network.
 
     source scripts/env.sh && python benchmarks/detector_stages.py
 

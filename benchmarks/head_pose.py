@@ -6,7 +6,7 @@
 Two portraits of the public domain become reliefs: the portrait is laid over an ellipsoid with a
 nose, turned, and seen through a pinhole camera. The bundled detector finds the landmarks, and the
 pose is estimated from them. Errors are relative to the pose that is estimated for the head that is
-not turned, since nobody knows how far the person has turned in the photograph; that offset is in
+not turned, because the pose of the person in the photograph is not known; that offset is in
 the last line. The shape of the relief is varied, as it is not that of the person.
 
 With ``--human``, heads of real people with human landmarks instead: ``labels.json`` of that folder

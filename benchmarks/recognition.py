@@ -56,10 +56,10 @@ def instructions(model, image: np.ndarray) -> dict[str, float]:
     """Return millions of instructions of one inference, by engine and precision."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / 'picture.npy', image)
+        np.save(folder / 'image.npy', image)
         np.save(folder / 'tensor.npy', np.ascontiguousarray(to_tensor(image, model.description)))
         tasks = {
-            f'tvm {precision}': ('tvm', compile_for('pi5', model, precision, folder), 'picture')
+            f'tvm {precision}': ('tvm', compile_for('pi5', model, precision, folder), 'image')
             for precision in ('float32', 'float16', 'int8')
             if precision != 'int8' or find_calibration(model.path, model.sha256, 'auto')
         }

@@ -5,8 +5,8 @@
     source scripts/env.sh && python -m benchmarks.starting        # or face_tracking bench start
 
 ``bare`` loads the bundled detector and detects in one image. ``node`` is the executable
-``detector_node``, and what counts is when another process hears of its first detection; images
-of 640x480 come to it all the while. The compiled network is in the cache by then. ``cold`` is
+``detector_node``, measured until another process receives its first detection; it
+receives images of 640x480 all the time. The compiled network is in the cache by then. ``cold`` is
 ``bare`` with an empty cache: the network is compiled first. They take turns; median and slowest
 are printed: they differ by how soon the middleware introduces two processes.
 Memory is what is resident: all of it (``resident``), and with each page that other processes use
@@ -134,7 +134,7 @@ class Robot:
         rclpy.init()
         self._spin = rclpy.spin_once
         self._node = rclpy.create_node('robot')
-        self._heard = False
+        self._received = False
         self._node.create_subscription(Detection2DArray, 'faces/detections', self._hear, 10)
         self._camera = self._node.create_publisher(
             Image, 'camera/image_raw', qos_profile_sensor_data
@@ -144,7 +144,7 @@ class Robot:
         self._node.create_timer(1 / 30, lambda: self._camera.publish(self._image))
 
     def _hear(self, _) -> None:
-        self._heard = True
+        self._received = True
 
     def start_node(self, model: str) -> dict:
         """Start the detector node and wait for its first detection."""
@@ -154,8 +154,8 @@ class Robot:
         started = time.perf_counter()
         process = subprocess.Popen(command)
         try:
-            self._heard = False
-            while not self._heard:
+            self._received = False
+            while not self._received:
                 self._spin(self._node, timeout_sec=0.05)
                 if process.poll() is not None or time.perf_counter() > started + PATIENCE:
                     raise SystemExit('the node did not come up: its message is above')

@@ -27,7 +27,7 @@ from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import create_runtime
 
-PICTURES = 10
+IMAGES = 10
 """Timed in one turn, after two to warm up."""
 
 
@@ -89,7 +89,7 @@ def measured(model: Model, counts: tuple[int, ...], rounds: int) -> list[dict]:
     products: dict[int, list[float]] = {count: [] for count in counts}
     for _ in progress(range(rounds), unit='round'):
         for count, runtime in runtimes.items():
-            for turn in range(PICTURES + 2):
+            for turn in range(IMAGES + 2):
                 started = perf_counter()
                 runtime.infer(image)
                 if turn >= 2:

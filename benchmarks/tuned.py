@@ -87,12 +87,12 @@ def seconds(libraries: dict, model: Model, rounds: int) -> dict[str, list[float]
 def instructions(libraries: dict, model: Model, folder: Path) -> dict[str, float]:
     """Return millions of instructions of one inference in the emulator."""
     np.save(
-        folder / 'picture.npy',
+        folder / 'image.npy',
         np.random.default_rng(0).integers(0, 256, (model.height, model.width, 3), dtype=np.uint8),
     )
     return {
         kind: emulator.instructions(
-            [SCRIPT, 'tvm', str(path), str(folder / 'picture.npy'), str(folder / 'result.npy')]
+            [SCRIPT, 'tvm', str(path), str(folder / 'image.npy'), str(folder / 'result.npy')]
         )
         for kind, path in libraries.items()
     }

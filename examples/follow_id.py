@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell the head to follow one id, wherever that person goes.
+"""Make the head follow one id, wherever that person goes.
 
 python3 examples/follow_id.py 7
 """

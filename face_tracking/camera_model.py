@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import yaml
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 
 # The names of sensor_msgs/distortion_models.h and how many coefficients each has.
@@ -106,7 +107,7 @@ class CameraModel:
         )
 
     @property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Array:
         """The camera matrix K, float64 (3, 3)."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
@@ -152,13 +153,13 @@ class CameraModel:
             cy=(self.cy + 0.5) * y - 0.5,
         )
 
-    def rays(self, points: np.ndarray) -> np.ndarray:
+    def rays(self, points: Array) -> Array:
         """Return the directions, float64 (N, 3) unit vectors, in which pixels (N, 2) look."""
         flat = self._undistorted(np.asarray(points, np.float64).reshape(-1, 2) - 0.5)
         rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
         return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Array) -> Array:
         """Return the pixels, float64 (N, 2), of points (N, 3) of the optical frame.
 
         A point at or behind the camera's plane has none: NaN.
@@ -174,13 +175,13 @@ class CameraModel:
         # Without distortion an equidistant lens is still not a pinhole.
         return self.distortion_model == 'equidistant' and bool(self.distortion)
 
-    def _undistorted(self, pixels: np.ndarray) -> np.ndarray:
+    def _undistorted(self, pixels: Array) -> Array:
         if not len(pixels) or not (any(self.distortion) or self._is_fisheye):
             return (pixels - [self.cx, self.cy]) / [self.fx, self.fy]
         undistort = cv2.fisheye.undistortPoints if self._is_fisheye else cv2.undistortPoints
         return undistort(pixels[:, None], self.matrix, np.array(self.distortion)).reshape(-1, 2)
 
-    def _distorted(self, flat: np.ndarray) -> np.ndarray:
+    def _distorted(self, flat: Array) -> Array:
         if not len(flat) or not (any(self.distortion) or self._is_fisheye):
             return flat
         if self._is_fisheye:
@@ -301,7 +302,7 @@ def _from_calibration(content: object, path: Path) -> CameraModel:
 
 def _side(content: Mapping[Any, Any], key: str, name: str) -> int:
     value = content.get(key)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise UserError(f'{name} has no valid {key}', _CALIBRATE_AGAIN)
     return int(value)
 

@@ -88,7 +88,7 @@ class FaceDetector:
             self.nms_threshold,
             self.max_faces,
             fit,
-            image.shape[1::-1],
+            (image.shape[1], image.shape[0]),
         )
         found = Detections(stamp, rows[:, 1:5], rows[:, 0], rows[:, 5:].reshape(-1, 5, 2))
         decoded = perf_counter()

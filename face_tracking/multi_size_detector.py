@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
+from face_tracking.arrays import Array
 from face_tracking.detection.letterbox import fitted_size
 from face_tracking.detection.model import ModelDescription, describe, find_model, load_model
 from face_tracking.detector import FaceDetector, create_detector
@@ -47,14 +46,14 @@ class MultiSizeDetector:
         self._shapes = network_shapes(description, self.long_side)
         self._detectors: dict[tuple[int, int], FaceDetector] = {}
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def detect(self, image: Array) -> Detections:
         """Return the faces in ``image``, uint8 (H, W, 3) BGR, best first, in its pixels.
 
         :raises UserError: ``image`` is something else.
         """
         if image.ndim < 2 or not image.size:
             raise UserError('the image has no pixels', 'give an image with at least one pixel')
-        shape = shape_for(image.shape[1::-1], self._shapes, self.long_side)
+        shape = shape_for((image.shape[1], image.shape[0]), self._shapes, self.long_side)
         detector = self._detector_at(shape)
         found = detector.detect(image)
         self.timings = detector.timings

@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+# On a loaded machine an example may take long; that is not a failure. A distribution may lack
+# hypothesis: then only its tests fail.
+with suppress(ImportError):
+    from hypothesis import settings
+
+    settings.register_profile('no_deadline', deadline=None)
+    settings.load_profile('no_deadline')
+
 # Each test process speaks on a domain of its own, on this machine only, so that two runs side by
-# side, or a robot on the same network, stay strangers. Set before anything imports rclpy.
+# side, or a robot on the same network, do not find each other. Set before anything imports rclpy.
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 

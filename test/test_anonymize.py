@@ -127,7 +127,7 @@ def test_own_detector_finds_no_hidden_face(portraits):
 
 
 def test_own_recognizer_does_not_know_a_hidden_face(portraits):
-    """A hidden face is as far from the same person as a stranger, even with true landmarks."""
+    """A hidden face is as far from its person as from another, even with exact landmarks."""
     from face_tracking.detector import create_detector
     from face_tracking.recognition.embedder import create_embedder
 

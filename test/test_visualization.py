@@ -89,13 +89,13 @@ def test_trails_follow_their_tracks_and_end_with_them():
     ],
 )
 @pytest.mark.parametrize('shape', [(1, 1, 3), (100, 120, 3)])
-def test_no_box_is_too_odd(box, shape):
+def test_impossible_boxes_are_drawn_without_error(box, shape):
     image = np.zeros(shape, np.uint8)
     drawn = annotate(image, tracks_of((1, *box)), {1: [(np.nan, 0), (np.inf, 5)]}, caption='ok')
     assert drawn.shape == shape
 
 
-def test_nobody_is_a_plain_copy():
+def test_image_without_tracks_is_a_plain_copy():
     image = np.full((10, 10, 3), 7, np.uint8)
     drawn = annotate(image, Tracks())
     assert (drawn == image).all() and drawn is not image

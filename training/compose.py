@@ -23,7 +23,7 @@ LARGEST_SCALE = 2.5
 """Blowing a small image up further teaches nothing but blur."""
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
-longer labelled."""
+longer labeled."""
 MOST_IN_A_ROW = 6
 """More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
 """

@@ -30,7 +30,7 @@ class Sample:
     :param ignore: bool (N,).
     :param weights: float32 (N,), how often each face is drawn beside others.
     :param points_only: the landmarks alone are a person's: the box is drawn from them, and other
-        faces in the image are not labelled.
+        faces in the image are not labeled.
     """
 
     file: Path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steady landmarks: ``python -m training.landmarks --data FOLDER --teacher YUNET --out FILE``.
 
-Landmarks that a network labelled carry its noise, and in masked or turned faces its guesses.
+Landmarks that a network labeled carry its noise, and in masked or turned faces its guesses.
 This asks the teacher again, at several scales and mirrored, and writes the annotations of
 ``FOLDER`` again, as scored JSON: each landmark the median of the views. A face about which they
 differ keeps the landmarks it had, or with ``--drop`` has none. Train on the folder that holds the
@@ -155,8 +155,8 @@ def main(argv: list[str] | None = None) -> int:
             if image is None:
                 tqdm.write(f'skipped image {row.file}: it is not there or cannot be decoded')
                 continue
-            anew, agreements = steadied(row, image, annotators, given.drop)
-            written.append(anew)
+            updated, agreements = steadied(row, image, annotators, given.drop)
+            written.append(updated)
             steady += agreements
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(written))

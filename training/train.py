@@ -400,7 +400,7 @@ def parser() -> argparse.ArgumentParser:
     add('--resume', action='store_true', help='continue the run in --out')
     add('--init', default='', help='weights to start from: "bundled" or a .safetensors file')
     add('--corrections', default='', help='YAML of what a person says against the labels')
-    add('--teacher', default='', help='YuNet in ONNX to imitate inside labelled faces')
+    add('--teacher', default='', help='YuNet in ONNX to imitate inside labeled faces')
     add('--steps', type=int, default=Options.steps)
     add(
         '--minutes',

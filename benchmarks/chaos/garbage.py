@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random messages that no publisher in its right mind sends."""
+"""Random messages with invalid content."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def detections(rng: random.Random, count: int) -> Detection2DArray:
 
 
 def camera_info(rng: random.Random) -> CameraInfo:
-    """Return intrinsics of no camera."""
+    """Return invalid intrinsics."""
     message = CameraInfo(
         width=rng.choice((0, 640, 2**32 - 1)),
         height=rng.choice((0, 480)),
@@ -82,7 +82,7 @@ def camera_info(rng: random.Random) -> CameraInfo:
 
 
 def joint_state(rng: random.Random) -> JointState:
-    """Return joint angles of no head."""
+    """Return impossible joint angles."""
     message = JointState(
         name=['pan_joint', 'tilt_joint'][: rng.randrange(3)],
         position=[number(rng) for _ in range(rng.randrange(4))],

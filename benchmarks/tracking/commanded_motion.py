@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What it is worth to tell the tracker how the head was told to turn.
+"""The benefit of giving the tracker the commanded motion of the head.
 
 The tracker processes the same images and detections twice: with image motion alone, and with the
 rotation of the camera between the images, as a node with "use_joint_states" uses it. The rotation

@@ -80,10 +80,10 @@ def main() -> None:
 
 def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[str, Sheet]:
     """Return each loop's sheet for one sequence; add the decoding times to ``reading``."""
-    truths = write_video(name, folder / f'{name}.mp4')
+    ground_truth = write_video(name, folder / f'{name}.mp4')
     capture = cv2.VideoCapture(str(folder / f'{name}.mp4'))
     running = {loop: (detector, make(), Sheet()) for loop, (detector, make) in loops.items()}
-    for index, truth in enumerate(truths):
+    for index, truth in enumerate(ground_truth):
         started = perf_counter()
         _, image = capture.read()
         if index >= WARM_UP:
@@ -101,14 +101,14 @@ def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[
 
 
 def write_video(name: str, path: Path) -> list:
-    """Write a sequence as a video and return its truths."""
+    """Write a sequence as a video and return its ground truth."""
     script = load_script(name)
-    video, truths = VideoWriter(path, script.rate), []
+    video, ground_truth = VideoWriter(path, script.rate), []
     for frame, truth in Sequence(script, find_people()):
         video.write(frame.image)
-        truths.append(truth)
+        ground_truth.append(truth)
     video.close()
-    return truths
+    return ground_truth
 
 
 if __name__ == '__main__':

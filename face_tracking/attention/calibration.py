@@ -55,9 +55,9 @@ def with_angles(pose: HeadPose, yaw: float, pitch: float, roll: float) -> HeadPo
 
 
 BUNDLED_DETECTOR = Calibration(
-    yaw_gain=1.18,
-    pitch_gain=1.75,
-    pitch_offset=math.radians(5),
+    yaw_gain=1.11,
+    pitch_gain=1.65,
+    pitch_offset=math.radians(4),
     yaw_stddev=math.radians(7),
     pitch_stddev=math.radians(12),
     roll_stddev=math.radians(6),

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import re
-from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
@@ -37,14 +38,17 @@ def open_gstreamer(pipeline: str, options: CaptureOptions) -> CameraSource:
     )
 
 
-def _import_gst() -> ModuleType | None:
+def _import_gst() -> Any:
+    """Return the module ``gi.repository.Gst``, initialized; None where it is not installed."""
     try:
-        import gi
+        import gi  # pyright: ignore[reportMissingImports]  not on PyPI
 
         gi.require_version('Gst', '1.0')
         gi.require_version('GstApp', '1.0')
+        from gi.repository import Gst  # pyright: ignore[reportMissingImports]
+
         # GstApp gives the sink its methods; nothing here names it.
-        from gi.repository import Gst, GstApp  # noqa: F401
+        from gi.repository import GstApp as _  # noqa: F401  # pyright: ignore[reportMissingImports]
     except (ImportError, ValueError):
         return None
     Gst.init(None)
@@ -85,7 +89,7 @@ class GstCamera(LiveSource):
     :param gst: the module ``gi.repository.Gst``, initialized.
     """
 
-    def __init__(self, description: str, options: CaptureOptions, gst: ModuleType):
+    def __init__(self, description: str, options: CaptureOptions, gst: Any):
         super().__init__(f'gstreamer:{description}', options)
         self._gst = gst
         try:
@@ -102,7 +106,7 @@ class GstCamera(LiveSource):
             raise _does_not_run(description, reason)
         self._start()
 
-    def _grab(self) -> tuple[np.ndarray, int]:
+    def _grab(self) -> tuple[Array, int]:
         sample = self._sink.try_pull_sample(round(self.options.read_timeout * self._gst.SECOND))
         if sample is None:
             reason = self._bus_error() or (
@@ -114,7 +118,7 @@ class GstCamera(LiveSource):
         buffer = sample.get_buffer()
         return _image(sample, buffer, self._gst), self._stamp(buffer)
 
-    def _stamp(self, buffer) -> int:
+    def _stamp(self, buffer: Any) -> int:
         clock = self._pipeline.get_clock()
         if clock is None or buffer.pts == self._gst.CLOCK_TIME_NONE:
             return self.options.clock()
@@ -129,7 +133,7 @@ class GstCamera(LiveSource):
         self._pipeline.set_state(self._gst.State.NULL)
 
 
-def _image(sample, buffer, gst: ModuleType) -> np.ndarray:
+def _image(sample: Any, buffer: Any, gst: Any) -> Array:
     """Return a buffer's image; GStreamer pads the rows to four bytes."""
     caps = sample.get_caps().get_structure(0)
     width, height = caps.get_value('width'), caps.get_value('height')

@@ -56,7 +56,9 @@ class ImageFolder(CameraSource):
         if self._pacer is None:
             self._pacer = Pacer(self.rate, self.options.realtime, self.options.clock)
         image = self._next_image()
-        index = None if image is None else self._pacer.advance()
+        if image is None:
+            return None
+        index = self._pacer.advance()
         if index is None:
             return None
         return self._frame(fitted(image, self.options.size), self._pacer.stamp(index), index)

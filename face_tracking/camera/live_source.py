@@ -52,7 +52,7 @@ class LiveSource(CameraSource):
             if self._newest:
                 newest, self._newest = self._newest, None
                 return self._frame(*newest)
-            if not arrived:
+            if not arrived or self._failure is None:
                 raise CameraLostError(
                     f'{self.uri} has given no image for {self.options.read_timeout:g} s',
                     'check its cable and power',

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 
 from face_tracking.arrays import Array
@@ -25,8 +27,16 @@ class OpenCvCamera(LiveSource):
         self.rate = capture.get(cv2.CAP_PROP_FPS) or options.frame_rate
         self._start()
 
-    def _grab(self) -> tuple[Array | EncodedImage | None, int]:
-        ok, image = self._capture.read()
+    def _grab(self) -> tuple[Array | EncodedImage, int]:
+        image, stamp = self._grab_once()
+        if image is None:
+            raise CameraLostError(f'{self.uri} delivered a damaged image', 'check its cable')
+        return image, stamp
+
+    def _grab_once(self) -> tuple[Array | EncodedImage | None, int]:
+        """Read an image, None where it is damaged, and its stamp."""
+        # An empty matrix of OpenCV is None in Python.
+        ok, image = cast('tuple[bool, Array | None]', self._capture.read())
         if not ok or image is None or not image.size:
             raise CameraLostError(
                 f'{self.uri} delivers no images any more',

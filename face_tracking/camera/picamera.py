@@ -65,7 +65,7 @@ class PiCamera(LiveSource):
             ) from error
         self._start()
 
-    def _grab(self) -> tuple[Array, int]:
+    def _grab(self) -> tuple[Array | EncodedImage, int]:
         request = self._camera.capture_request()
         try:
             image = request.make_array('main')
@@ -115,9 +115,9 @@ def _number(index: str) -> int:
     return int(index or 0)
 
 
-def _open(number: int):
+def _open(number: int) -> Any:
     try:
-        from picamera2 import Picamera2
+        from picamera2 import Picamera2  # pyright: ignore[reportMissingImports]  not on PyPI
     except ImportError as error:
         raise UserError(
             'picamera2 cannot be imported',

@@ -57,10 +57,13 @@ class ReconnectingCamera:
 
     def read(self) -> Frame | None:
         """Return the next frame, opening the camera first where that is due."""
-        if self.ended or (self.source is None and not self._reopen()):
+        if self.ended:
+            return None
+        source = self.source or self._reopen()
+        if source is None:
             return None
         try:
-            frame = self.source.read()
+            frame = source.read()
         except UserError as error:
             self.losses += 1
             self._fail(error)
@@ -78,16 +81,16 @@ class ReconnectingCamera:
         self.ended = True
         self._drop_source()
 
-    def _reopen(self) -> bool:
+    def _reopen(self) -> CameraSource | None:
         if self.retry_in > 0:
-            return False
+            return None
         try:
             self.source = self._open()
         except UserError as error:
             self._fail(error)
-            return False
+            return None
         self.problem = None
-        return True
+        return self.source
 
     def _fail(self, error: UserError) -> None:
         self._drop_source()

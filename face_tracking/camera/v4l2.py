@@ -68,7 +68,7 @@ class V4l2Camera(OpenCvCamera):
 
     def _grab(self) -> tuple[Array | EncodedImage, int]:
         for _ in range(_MOST_DAMAGED):
-            image, stamp = super()._grab()
+            image, stamp = self._grab_once()
             if image is not None:
                 return image, stamp
             self.damaged += 1

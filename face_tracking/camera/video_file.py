@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
@@ -56,8 +56,12 @@ class VideoFile(CameraSource):
         self._pending = self._grab()
         if not self._pending:
             raise UserError(f'no image can be decoded from {path}', 'check the file with ffprobe')
-        self._first: np.ndarray | None = self._retrieve()
-        self.height, self.width = fitted(self._first, options.size).shape[:2]
+        first = self._retrieve()
+        if first is None:
+            raise UserError(f'no image can be decoded from {path}', 'check the file with ffprobe')
+        self._first: Array | None = first
+        size = options.size or (first.shape[1], first.shape[0])
+        self.width, self.height = size
 
     def read(self) -> Frame | None:
         """Return the next frame of the video (in real time: the one due now), None at its end."""
@@ -140,7 +144,7 @@ class VideoFile(CameraSource):
                 break
         return False
 
-    def _retrieve(self) -> np.ndarray | None:
+    def _retrieve(self) -> Array | None:
         return self._reader.retrieve()
 
 
@@ -177,7 +181,7 @@ class _Reader:
         self.time = position if rises else self.time + 1 / self.rate
         return True
 
-    def retrieve(self) -> np.ndarray | None:
+    def retrieve(self) -> Array | None:
         if self.ended:
             return None
         ok, image = self._capture.retrieve()

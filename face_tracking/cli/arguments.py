@@ -70,6 +70,17 @@ def detector_options(args: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
+def add_detect_interval(parser: argparse.ArgumentParser) -> None:
+    """Add ``--detect-interval``."""
+    parser.add_argument(
+        '--detect-interval',
+        type=positive,
+        default=5,
+        metavar='N',
+        help='detect in every Nth image (default: %(default)s)',
+    )
+
+
 def fraction(text: str) -> float:
     """Read a number from 0 to 1."""
     value = float(text)

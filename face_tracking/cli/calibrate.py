@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress
 from face_tracking.detection.model import Model, load_model
@@ -41,7 +42,7 @@ def calibrate_on_folder(
     chosen = _some_images(folder, most)
     with progress(total=2 * len(chosen), unit='image') as bar:
 
-        def images() -> Iterator[np.ndarray]:
+        def images() -> Iterator[Array]:
             for image in _fitted(chosen, model.input_size):
                 bar.update()
                 yield image
@@ -63,7 +64,7 @@ def _some_images(folder: Path, most: int) -> list[Path]:
     return [found[index * len(found) // most] for index in range(most)]
 
 
-def _fitted(paths: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
+def _fitted(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
     """Yield the images that can be read, letterboxed as the detector does."""
     from face_tracking.camera.image_file import read_image
     from face_tracking.detection.letterbox import Letterbox

@@ -23,10 +23,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_tracking.cli import arguments
 from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from face_tracking.detection.model import Model
 
 HOST = 'host'
 TFLITE, CORAL = 'tflite', 'coral'
@@ -90,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _library(args: argparse.Namespace, model, report: Callable[[str], None]) -> Path:
+def _library(args: argparse.Namespace, model: Model, report: Callable[[str], None]) -> Path:
     """Compile with TVM."""
     from face_tracking.compiler.driver import LOCAL, compile_model
     from face_tracking.compiler.targets import best_precision, host_cpu
@@ -127,7 +131,7 @@ def _library(args: argparse.Namespace, model, report: Callable[[str], None]) -> 
     return path
 
 
-def _calibrate(args: argparse.Namespace, model, report: Callable[[str], None]) -> None:
+def _calibrate(args: argparse.Namespace, model: Model, report: Callable[[str], None]) -> None:
     """Write a calibration into the cache, where compiling for int8 finds it."""
     from face_tracking.cli.calibrate import calibrate_on_folder
 
@@ -141,7 +145,7 @@ def _calibrate(args: argparse.Namespace, model, report: Callable[[str], None]) -
         report(f'wrote {path}')
 
 
-def _integers(args: argparse.Namespace, model, report: Callable[[str], None]) -> Path:
+def _integers(args: argparse.Namespace, model: Model, report: Callable[[str], None]) -> Path:
     """Write a TensorFlow Lite file, and compile it for an Edge TPU if that is the target."""
     from face_tracking.compiler.artifact import cache_folder
     from face_tracking.compiler.tflite.tflite_export import compiled_for_edge_tpu, export_tflite

@@ -13,7 +13,7 @@ Leaves in the output folder:
 With --camera it takes your own camera or video instead. The first time, the detector is compiled
 for this machine.
 
-Exit code 1: nobody was followed.
+Exit code 1: no face was tracked.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import yaml
 
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    # It needs ROS 2, which the help does without.
+    from face_tracking.cli.topic_recorder import TopicRecorder
 
 PATIENCE = 300.0
 """Seconds for the nodes to come up; compiling on a slow board is most of it."""
@@ -78,13 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         metavar='HZ',
         help='images per second (default: %(default)s)',
     )
-    parser.add_argument(
-        '--detect-interval',
-        type=arguments.positive,
-        default=5,
-        metavar='N',
-        help='detect in every Nth image (default: %(default)s)',
-    )
+    arguments.add_detect_interval(parser)
     parser.add_argument('--model', default='', metavar='FILE|NAME', help='the detector')
     parser.add_argument(
         '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'
@@ -130,7 +129,7 @@ def _picture_page(namespace: str, args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Popen]:
+def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Popen[bytes]]:
     """Run the executable ``pipeline`` until the block ends."""
     parameters = {
         'camera_node': {'camera': args.camera, 'frame_rate': args.rate, 'loop': True},
@@ -171,7 +170,7 @@ def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Pope
             _stop(process)
 
 
-def _stop(process: subprocess.Popen):
+def _stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=10)
@@ -180,7 +179,9 @@ def _stop(process: subprocess.Popen):
         process.wait()
 
 
-def _watch(watcher, process: subprocess.Popen, args: argparse.Namespace):
+def _watch(
+    watcher: TopicRecorder, process: subprocess.Popen[bytes], args: argparse.Namespace
+) -> None:
     """Wait for the first detection, then take in as many seconds as were asked for."""
     from face_tracking.cli.output import progress
 
@@ -197,14 +198,20 @@ def _watch(watcher, process: subprocess.Popen, args: argparse.Namespace):
         )
 
 
-def _seconds(watcher) -> float:
+def _seconds(watcher: TopicRecorder) -> float:
     """Return how much time the tracks taken in cover, by their stamps."""
     if not watcher.tracks:
         return 0.0
     return (watcher.tracks[-1]['stamp'] - watcher.tracks[0]['stamp']) / 1e9
 
 
-def _spin_until(watcher, process: subprocess.Popen, reached, patience: float, show):
+def _spin_until(
+    watcher: TopicRecorder,
+    process: subprocess.Popen[bytes],
+    reached: Callable[[], bool],
+    patience: float,
+    show: Callable[[], object],
+) -> None:
     import rclpy
 
     ends = time.monotonic() + patience
@@ -225,7 +232,7 @@ def _spin_until(watcher, process: subprocess.Popen, reached, patience: float, sh
             )
 
 
-def _write(watcher, args: argparse.Namespace):
+def _write(watcher: TopicRecorder, args: argparse.Namespace) -> None:
     import cv2
     import numpy as np
 
@@ -247,14 +254,14 @@ def _write(watcher, args: argparse.Namespace):
             video.write(cv2.imdecode(watcher.images[row][1], cv2.IMREAD_COLOR))
 
 
-def _log_once(watcher):
+def _log_once(watcher: TopicRecorder) -> None:
     frames, seconds = len(watcher.tracks), _seconds(watcher)
     faces = sum(len(row['tracks']) for row in watcher.tracks)
     print(
         f'{frames} frames, {faces} faces, {len(watcher.ids)} ids, '
         f'{(frames - 1) / max(seconds, 1e-9):.1f} frames per second'
     )
-    averages = defaultdict(dict)
+    averages: dict[str, dict[str, float]] = defaultdict(dict)
     for node, stages in STAGES.items():
         for stage in stages:
             if watcher.figures[node, stage]:

@@ -108,16 +108,17 @@ def _detect(
     except UserError as error:
         raise _BrokenImageError(str(error)) from error
     found = detector.detect(image)
+    faces = faces_to_list(found)
     row = {
         'file': name,
         'width': image.shape[1],
         'height': image.shape[0],
-        'faces': faces_to_list(found),
+        'faces': faces,
     }
     if output is not None:
         write_image(output, annotate(image, found))
     if not args.json and not args.annotate:
-        for face in row['faces']:
+        for face in faces:
             numbers = ' '.join(f'{value:.1f}' for value in face['box'])
             bar.write(f'{name}\t{face["score"]:.3f}\t{numbers}', file=sys.stdout)
     return row

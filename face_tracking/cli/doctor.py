@@ -17,8 +17,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from face_tracking.detection.model import Model
 
 OK, NOTE, FAIL = 'ok', 'note', 'FAIL'
 
@@ -190,7 +194,7 @@ def _detector(name: str | None) -> Iterator[Finding]:
     yield from _graphics()
 
 
-def _try_runtime(name: str, model) -> Finding:
+def _try_runtime(name: str, model: Model) -> Finding:
     import numpy as np
 
     from face_tracking.runtimes.base import DEFAULT, create_runtime

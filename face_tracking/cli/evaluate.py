@@ -22,7 +22,7 @@ of config/sequences/held_out are used instead, on which nothing was tuned, with 
 none of the others (where there are enough photographs), and with other cases.
 
 The people are those of the photographs in ../shared/faces/dev where that folder exists, otherwise
-the two portraits that come with scikit-image and matplotlib.
+the two portraits of scikit-image and matplotlib.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Measure detectors by human labels and print one Markdown table.
 
 LABELS is a folder with the sets "wider", "fddb" and "landmarks", or some of them, each with its
-images and labels.json (docs/training.md says how it is written).
+images and labels.json (docs/training.md has the format).
 
 Columns: average precision at IoU 0.5 of WIDER FACE's faces from 12 px on (the shorter side, with
 the image scaled to a long side of 320 px), of its lists easy, medium and hard (whose smallest

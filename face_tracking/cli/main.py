@@ -23,7 +23,7 @@ COMMANDS = {
     'detect': 'find the faces in images; writes JSON and annotated images',
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
     'people': 'list, enroll, rename, forget, export and import the people who are recognized',
-    'recognize': 'say who is in images',
+    'recognize': 'recognize enrolled people in images',
     'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
@@ -35,7 +35,7 @@ COMMANDS = {
     'play': 'publish a recording again',
     'presence': 'show from a recording who was there when, as a table and a plot',
     'fetch-model': 'download a published detector and check it',
-    'doctor': 'say what is installed, what works, and what to do about the rest',
+    'doctor': 'report what is installed, what works, and how to install the rest',
 }
 """Each command and its line in the overview; the module's name has _ for -."""
 

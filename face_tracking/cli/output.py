@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 
@@ -96,7 +97,7 @@ def write_rows(path: str | Path, rows: Iterable[object]) -> None:
     write_text(path, f'[\n{lines}\n]\n' if lines else '[]\n')
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
+def write_image(path: Path, image: Array) -> None:
     """Write an image in the format of the file's suffix, complete or not at all.
 
     :raises UserError: it cannot be written.
@@ -111,7 +112,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         partial.write_bytes(data.tobytes())
 
 
-def box_to_list(box: np.ndarray) -> list[float]:
+def box_to_list(box: Array) -> list[float]:
     """Return ``[x, y, w, h]``, to a hundredth of a pixel, of a box ``[x1, y1, x2, y2]``."""
     x1, y1, x2, y2 = (float(side) for side in box)
     return [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]

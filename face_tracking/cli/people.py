@@ -14,7 +14,7 @@ touched by it.
   face_tracking people export people.json
   face_tracking people import people.json
 
-Exit code 1: "list" found nobody.
+Exit code 1: "list" found no people.
 """
 
 from __future__ import annotations

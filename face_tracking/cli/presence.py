@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show from a recording who was there when: a table, and a plot of a day.
 
-Exit code 1: nobody was there.
+Exit code 1: no person was there.
 """
 
 from __future__ import annotations

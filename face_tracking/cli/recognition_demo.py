@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo of recognition: two enrolled people and a stranger in a simulated scene."""
+"""The demo of recognition: two enrolled people and an unknown one in a simulated scene."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from face_tracking.simulation.scene import Scene
 
 NAMES = {1: 'Eileen', 2: 'Grace'}
-"""The names of the enrolled people by their id in the ground truth; all others are strangers."""
+"""The names of the enrolled people by their id in the ground truth; all others are unknown."""
 _RATE = 25.0
 _SIZE = (960, 540)
 _DETECT_INTERVAL = 4
@@ -137,5 +137,5 @@ def _judge(tracks: Tracks, identities: list[Identity], truth: GroundTruth) -> Co
         if identity.known:
             counts['right' if identity.name == expected else 'wrong'] += 1
         else:
-            counts['no name' if expected else 'stranger without a name'] += 1
+            counts['no name' if expected else 'unnamed'] += 1
     return counts

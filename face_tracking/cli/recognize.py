@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say who is in images.
+"""Recognize enrolled people in images.
 
 Takes image files and folders. Without --json it prints a line for each face: file, name,
-similarity, and x, y, width and height in pixels. The name is "unknown" for a face that is nobody's
-who is enrolled, and "unclear" for one that is not seen well enough, with the reason.
+similarity, and x, y, width and height in pixels. The name is "unknown" for a face that
+matches no enrolled person, and "unclear" for one that is not seen well enough, with the reason.
 
-With --demo it recognizes two people and a stranger in a simulated scene instead, and writes the
-video recognition.mp4 into the folder.
+With --demo it recognizes two enrolled people and an unknown one in a simulated scene instead, and
+writes the video recognition.mp4 into the folder.
 
-Exit code 1: nobody was recognized in any image; with --demo, a name was wrong.
+Exit code 1: no person was recognized in any image; with --demo, a name was wrong.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _play_demo(args: argparse.Namespace) -> int:
     known = counts['right'] + counts['wrong'] + counts['no name']
     print(
         f'{counts["right"]} of {known} views of enrolled people named, {counts["wrong"]} names '
-        f'wrong, {counts["stranger without a name"]} views of strangers without a name; '
+        f'wrong, {counts["unnamed"]} views of unknown people without a name; '
         f'see {args.demo / "recognition.mp4"}'
     )
     return 1 if counts['wrong'] else 0

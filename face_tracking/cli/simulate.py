@@ -21,16 +21,21 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
+from face_tracking.arrays import Array, ImageArray, IntArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.cli.video_writer import VideoWriter
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
+from face_tracking.faces import Tracks
+from face_tracking.frame import Frame
 from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.simulation import trials
 from face_tracking.simulation.closed_loop import ClosedLoop, Head, Log, Timing
@@ -38,6 +43,9 @@ from face_tracking.simulation.scene_file import load_scene
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 from face_tracking.visualization import Trails, annotate
+
+Results: TypeAlias = dict[str, Any]
+"""The figures of each trial, by the trial's name: `trials.StepResult` and its like."""
 
 FIELD_OF_VIEW = math.radians(70)
 SIZE = (640, 480)
@@ -99,13 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='S',
         help='the servo_delay of the controller; 0.06 is correct (default: %(default)s)',
     )
-    parser.add_argument(
-        '--detect-interval',
-        type=arguments.positive,
-        default=5,
-        metavar='N',
-        help='detect in every Nth image (default: %(default)s)',
-    )
+    arguments.add_detect_interval(parser)
     parser.add_argument('--model', metavar='FILE|NAME', help='the detector')
     parser.add_argument(
         '--runtime', default='tvm', metavar='NAME', help='its engine (default: %(default)s)'
@@ -165,7 +167,9 @@ class _Bench:
         self._trials = list(dict.fromkeys(args.trials))
         self.logs: dict[tuple[str, str], Log] = {}
 
-    def run_all(self, name: str, head: Callable[[], Head], video_path: Path | None = None) -> dict:
+    def run_all(
+        self, name: str, head: Callable[[], Head], video_path: Path | None = None
+    ) -> Results:
         """Run each trial once; return the figures by the trial's name."""
         return {
             trial: self._run(
@@ -195,7 +199,7 @@ class _Bench:
         return trial.measure(log)
 
 
-def _print_table(results: dict) -> None:
+def _print_table(results: dict[str, Results]) -> None:
     shown = [(trial, column) for trial, column in COLUMNS if trial in results[OURS]]
     rows = [('control', *(f'{trial}: {column[0]}' for trial, column in shown))]
     for name, row in results.items():
@@ -210,9 +214,9 @@ def _print_table(results: dict) -> None:
         )
 
 
-def _missed(ours: dict, baseline: dict) -> list[str]:
+def _missed(own: Results, baseline: Results) -> list[str]:
     """Return the requirements that the head missed."""
-    step, walk, crossing, hidden = map(ours.get, ('step', 'walk', 'crossing', 'hidden'))
+    step, walk, crossing, hidden = map(own.get, ('step', 'walk', 'crossing', 'hidden'))
     checks = []
     if step:
         checks += [
@@ -277,7 +281,7 @@ class TrialVideo:
         self._writer = VideoWriter(path, rate)
         self._trails = Trails(45)
 
-    def __call__(self, frame, tracks, log: Log) -> None:
+    def __call__(self, frame: Frame, tracks: Tracks, log: Log) -> None:
         """Add a frame."""
         view = annotate(frame.image, tracks, self._trails.add(tracks))
         cv2.drawMarker(
@@ -296,11 +300,11 @@ class TrialVideo:
         """Finish the file."""
         self._writer.close()
 
-    def _chart(self, log: Log, width: int) -> np.ndarray:
+    def _chart(self, log: Log, width: int) -> Array:
         """Draw the head's pan and tilt and the faces' pan."""
         chart = np.full((self.HEIGHT, width, 3), 32, np.uint8)
         for angle in (-30, 0, 30):
-            y = self._row(angle)
+            y = int(self._row(angle))
             cv2.line(chart, (0, y), (width, y), (70, 70, 70), 1)
             cv2.putText(
                 chart,
@@ -337,9 +341,16 @@ class TrialVideo:
         )
         return chart
 
-    def _row(self, angle):
+    def _row(self, angle: ArrayLike) -> IntArray:
         return np.round(self.HEIGHT / 2 - np.asarray(angle) * self.HEIGHT / 90).astype(int)
 
-    def _curve(self, chart, columns, angles, color, thickness=1) -> None:
+    def _curve(
+        self,
+        chart: ImageArray,
+        columns: Array,
+        angles: Array,
+        color: tuple[int, int, int],
+        thickness: int = 1,
+    ) -> None:
         points = np.stack([columns, self._row(angles)], axis=1).astype(np.int32)
         cv2.polylines(chart, [points], False, color, thickness, cv2.LINE_AA)

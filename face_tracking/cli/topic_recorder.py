@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.arrays import Array
 from face_tracking.nodes.qos import subscription_qos
 from face_tracking.nodes.topics import TOPICS
 
@@ -31,18 +35,18 @@ class TopicRecorder(Node):
         super().__init__('watcher', namespace=namespace)
         self.detector_ready = False
         self.recording = False
-        self.tracks: list[dict] = []
-        self.images: list[tuple[int, np.ndarray]] = []
+        self.tracks: list[dict[str, Any]] = []
+        self.images: list[tuple[int, Array]] = []
         self.ids: set[int] = set()
         self.figures: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.problem = ''
-        for kind, topic, callback in (
-            (Detection2DArray, 'faces/detections', self._on_detections),
-            (Detection2DArray, 'faces/tracks', self._on_tracks),
-            (CompressedImage, 'faces/annotated/compressed', self._on_image),
-            (DiagnosticArray, '/diagnostics', self._on_diagnostics),
-        ):
-            self.create_subscription(kind, topic, callback, subscription_qos(TOPICS[topic]))
+        self._subscribe(Detection2DArray, 'faces/detections', self._on_detections)
+        self._subscribe(Detection2DArray, 'faces/tracks', self._on_tracks)
+        self._subscribe(CompressedImage, 'faces/annotated/compressed', self._on_image)
+        self._subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics)
+
+    def _subscribe(self, kind: type[Any], topic: str, callback: Callable[[Any], None]) -> None:
+        self.create_subscription(kind, topic, callback, subscription_qos(TOPICS[topic]))
 
     def _on_detections(self, _message: Detection2DArray):
         self.detector_ready = True
@@ -83,5 +87,5 @@ class TopicRecorder(Node):
                     self.figures[node, value.key.removesuffix(' (ms)')].append(float(value.value))
 
 
-def _nanoseconds(header) -> int:
+def _nanoseconds(header: Header) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

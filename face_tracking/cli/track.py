@@ -48,14 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--realtime', action='store_true', help='play videos, folders and scenes at their own rate'
     )
     parser.add_argument(
-        '--size', type=arguments.size, metavar='WxH', help='ask the source for images of this size'
+        '--size', type=arguments.size, metavar='WxH', help='image size requested from the source'
     )
     parser.add_argument(
         '--rate',
         type=float,
         default=0,
         metavar='HZ',
-        help='ask the source for so many frames per second',
+        help='frames per second requested from the source',
     )
     parser.add_argument(
         '--detect-interval',

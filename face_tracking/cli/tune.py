@@ -16,10 +16,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from face_tracking import files
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    # TVM takes seconds to import, which the help does without.
+    from face_tracking.compiler.targets import Machine
+    from face_tracking.compiler.tiling import ConvShape
+    from face_tracking.compiler.tuning.measurement_devices import Device
+    from face_tracking.compiler.tuning_records import Record
 
 RPC_PORT = 9090
 
@@ -94,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     """Tune, and print the results."""
     files.provide_home()
     # Where PyTorch is installed TVM would import it: many seconds for nothing.
-    sys.modules.setdefault('torch', None)
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault('torch', None)
     from face_tracking.compiler.targets import best_precision, find_machine
 
     machine = find_machine(args.target)
@@ -114,12 +123,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _workloads(args: argparse.Namespace, precision: str) -> dict:
+def _workloads(args: argparse.Namespace, precision: str) -> dict[ConvShape, int]:
     """Return the multiply-adds of each kind of convolution in all models."""
     from face_tracking.compiler.tuning.conv_trials import conv_shapes_of
     from face_tracking.detection.model import load_model
 
-    found: dict = {}
+    found: dict[ConvShape, int] = {}
     for name in args.model or [None]:
         for size in args.input_size or [None]:
             model = load_model(name, size)
@@ -128,7 +137,7 @@ def _workloads(args: argparse.Namespace, precision: str) -> dict:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _device(args: argparse.Namespace, machine):
+def _device(args: argparse.Namespace, machine: Machine) -> Device:
     """Return the device to measure on."""
     from face_tracking.compiler.tuning import measurement_devices
 
@@ -149,7 +158,9 @@ def _device(args: argparse.Namespace, machine):
     return measurement_devices.LocalDevice()
 
 
-def _search(machine, device, workloads, trials: int) -> list:
+def _search(
+    machine: Machine, device: Device, workloads: dict[ConvShape, int], trials: int
+) -> list[Record]:
     from tqdm import tqdm
 
     from face_tracking.compiler.tuning.tiling_search import Search
@@ -159,9 +170,13 @@ def _search(machine, device, workloads, trials: int) -> list:
         f'{device.description}',
         file=sys.stderr,
     )
-    records = []
+    records: list[Record] = []
     with tqdm(unit='candidate') as bar:
-        search = Search(machine, device, trials, bar.update)
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        search = Search(machine, device, trials, advance)
         bar.reset(sum(len(search.candidates(workload)) for workload in workloads))
         for workload in workloads:
             bar.set_description(workload.key)
@@ -170,7 +185,7 @@ def _search(machine, device, workloads, trials: int) -> list:
     return records
 
 
-def _print_table(workloads: dict, records: list) -> None:
+def _print_table(workloads: dict[ConvShape, int], records: list[Record]) -> None:
     """Print what each kind of layer gained, and an estimate for all."""
     unit, factor = ('us', 1e6) if records[0].unit == 'seconds' else ('kinstr', 1e-3)
     print(f'{"layer":<36}{"share":>6}{"default, " + unit:>18}{"of default":>12}   best choice')

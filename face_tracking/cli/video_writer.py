@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO, cast
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.cli.output import whole_file
 from face_tracking.errors import UserError
 
@@ -33,16 +35,18 @@ class VideoWriter:
         self._partial = self.path
         self._size = (0, 0)
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: Array) -> None:
         """Append a frame, uint8 (H, W, 3) BGR; one of another size is scaled to the first's."""
-        if self._sink is None:
+        sink = self._sink
+        if sink is None:
             # H.264 stores color for blocks of 2x2 pixels, so its sides are even.
-            self._size = tuple(max(side // 2 * 2, 2) for side in image.shape[1::-1])
-            self._open()
+            height, width = (max(side // 2 * 2, 2) for side in image.shape[:2])
+            self._size = width, height
+            sink = self._open()
         if self._size != image.shape[1::-1]:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         try:
-            self._sink.write(image)
+            sink.write(image)
         except BaseException:
             self.cancel()
             raise
@@ -77,13 +81,14 @@ class VideoWriter:
         else:
             self.cancel()
 
-    def _open(self) -> None:
+    def _open(self) -> _Ffmpeg | _OpenCv:
         self._partial = self._file.enter_context(whole_file(self.path))
         try:
             self._sink = _sink(self._partial, self.path, self._size, self._rate)
         except BaseException:
             self.cancel()
             raise
+        return self._sink
 
 
 class _CancelledError(Exception):
@@ -107,10 +112,11 @@ class _Ffmpeg:
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self._input = cast('IO[bytes]', self._process.stdin)
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: Array) -> None:
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
+            self._input.write(np.ascontiguousarray(image).data)
         except BrokenPipeError:
             self.release()
             raise _incomplete(self._shown, 'ffmpeg has ended') from None
@@ -131,7 +137,7 @@ class _OpenCv:
         if not self._writer.isOpened():
             raise UserError(f'OpenCV cannot write the video {shown}', 'name it .mp4')
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: Array) -> None:
         self._writer.write(image)
 
     def release(self) -> None:

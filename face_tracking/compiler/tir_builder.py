@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-import tvm.tirx.script.builder as T  # noqa: N812  TVM's own name for it
+from typing import Any
+
+import tvm.tirx.script.builder
 from tvm import tirx
 from tvm.ir import Call, PrimType
 
 from face_tracking.errors import UserError
 
+T: Any = tvm.tirx.script.builder
+"""TVM's own name for it. Its annotations have no place for Python numbers, which it accepts."""
 serial, parallel, let = T.serial, T.parallel, T.Bind
 
 

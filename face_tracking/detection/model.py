@@ -25,7 +25,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from face_tracking import files
 from face_tracking.detection.families import recognize
@@ -259,9 +259,10 @@ def read_description(path: Path) -> ModelDescription:
         return _from_mapping(content, path.parent)
 
 
-def _from_mapping(content: Mapping[str, Any], folder: Path) -> ModelDescription:
+def _from_mapping(content: object, folder: Path) -> ModelDescription:
     if not isinstance(content, Mapping):
         raise TypeError('it is not a mapping')
+    content = cast('Mapping[str, Any]', content)
     decoder = dict(content['decoder'])
     pixels = dict(content.get('input') or {})
     rows, outputs = _sequence(content, 'files'), _sequence(content, 'outputs')

@@ -7,8 +7,9 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -135,7 +136,15 @@ def _check_address(address: str) -> None:
 class _SecureRedirects(HTTPRedirectHandler):
     """Follows redirections to https addresses alone."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> Request | None:
         """Return the request for the new address."""
         _check_address(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

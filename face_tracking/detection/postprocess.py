@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.families.base import Candidates, Decoder
 from face_tracking.detection.letterbox import Fit
@@ -65,7 +66,9 @@ class OutputLayout:
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> OutputLayout | None:
         """Return the layout that was stored as JSON, None where none was."""
-        return value and cls(value['kind'], tuple(value['strides']), tuple(value['outputs']))
+        if not value:
+            return None
+        return cls(value['kind'], tuple(value['strides']), tuple(value['outputs']))
 
     def grids(self, width: int, height: int) -> list[tuple[int, int]]:
         """Return columns and rows of each grid for an input of this size in pixels."""
@@ -82,13 +85,13 @@ class PostProcessor(ABC):
     @abstractmethod
     def select(
         self,
-        outputs: Sequence[np.ndarray],
+        outputs: Sequence[Array],
         score_threshold: float,
         nms_threshold: float,
         max_faces: int,
         fit: Fit,
         size: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> Array:
         """Return the faces, float32 (N, :data:`NUMBERS`), best first, in pixels of the image.
 
         :param outputs: of the network, raw, in the decoder's order.
@@ -116,13 +119,13 @@ class NumpyPostProcessor(PostProcessor):
 
     def select(
         self,
-        outputs: Sequence[np.ndarray],
+        outputs: Sequence[Array],
         score_threshold: float,
         nms_threshold: float,
         max_faces: int,
         fit: Fit,
         size: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> Array:
         """Return the faces, see :meth:`PostProcessor.select`."""
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
@@ -143,9 +146,7 @@ class NumpyPostProcessor(PostProcessor):
         inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
         return rows if inside.all() else rows[inside]
 
-    def _merged_places(
-        self, candidates: Candidates, kept: np.ndarray, nms_threshold: float
-    ) -> np.ndarray:
+    def _merged_places(self, candidates: Candidates, kept: Array, nms_threshold: float) -> Array:
         """Return boxes and landmarks of the kept candidates, float32 (K, 14), after box voting."""
         places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
         return blend(

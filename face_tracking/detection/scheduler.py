@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
@@ -75,9 +76,9 @@ class DetectionScheduler:
         self._cost = 0.0
         self._before: int | None = None
         self._detected: int | None = None
-        self._thumbnail: np.ndarray | None = None
+        self._thumbnail: Array | None = None
 
-    def wants(self, image: np.ndarray | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
+    def wants(self, image: Array | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
         """Say whether to detect in this image; if so, :meth:`spent` is expected to follow.
 
         :param image: a frame, or uint8 (height, width, 3) BGR.
@@ -112,12 +113,10 @@ class DetectionScheduler:
         shortest, longest = self.budget.shortest, self.budget.longest
         return shortest + (longest - shortest) * (1 - np.sqrt(self.urgency))
 
-    def _urgency(
-        self, thumbnail: np.ndarray, shape: tuple[int, ...], tracks: Tracks | None
-    ) -> float:
+    def _urgency(self, thumbnail: Array, shape: tuple[int, ...], tracks: Tracks | None) -> float:
         return max(self._news(thumbnail, shape, tracks), _weakness(tracks))
 
-    def _news(self, thumbnail: np.ndarray, shape: tuple[int, ...], tracks: Tracks | None) -> float:
+    def _news(self, thumbnail: Array, shape: tuple[int, ...], tracks: Tracks | None) -> float:
         """Return how much has changed since the last detection where no face is followed."""
         if self._thumbnail is None:
             return 1.0
@@ -138,7 +137,7 @@ def _weakness(tracks: Tracks | None) -> float:
     return float(np.clip(np.maximum(doubt, haste), 0, 1).max())
 
 
-def _thumbnail(image: np.ndarray | Frame) -> np.ndarray:
+def _thumbnail(image: Array | Frame) -> Array:
     """Return the image as float32 gray (30, 40)."""
     if isinstance(image, Frame):
         gray = cv2.resize(image.small_gray(), _THUMBNAIL, interpolation=cv2.INTER_AREA)
@@ -152,7 +151,7 @@ def _thumbnail(image: np.ndarray | Frame) -> np.ndarray:
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
 
 
-def _clear(changed: np.ndarray, boxes: np.ndarray, shape: tuple[int, ...]) -> None:
+def _clear(changed: Array, boxes: Array, shape: tuple[int, ...]) -> None:
     """Set aside what changed on and right around the faces that are followed."""
     scale = np.tile(np.array(_THUMBNAIL) / (shape[1], shape[0]), 2)
     margin = 0.3 * (boxes[:, 2:] - boxes[:, :2])

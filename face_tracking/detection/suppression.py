@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_math
+from face_tracking.arrays import Array, IntArray
 
 VOTE_IOU_THRESHOLD = 0.6
 """A suppressed box is averaged into the best one if their IoU is larger than this; boxes with a
@@ -24,7 +25,7 @@ LEAST_WEIGHT = 1e-30
 """Smallest weight in the mean; if all scores are 0, all boxes count equally."""
 
 
-def strongest(scores: np.ndarray, count: int = MAX_CANDIDATES) -> np.ndarray | slice:
+def strongest(scores: Array, count: int = MAX_CANDIDATES) -> IntArray | slice[None, None, None]:
     """Return the indices of the ``count`` highest of ``scores`` (N,), in their order.
 
     Of equal scores at the limit the earlier ones are taken.
@@ -34,9 +35,7 @@ def strongest(scores: np.ndarray, count: int = MAX_CANDIDATES) -> np.ndarray | s
     return np.sort(np.argsort(-scores, kind='stable')[:count])
 
 
-def suppress(
-    boxes: np.ndarray, scores: np.ndarray, iou_threshold: float, limit: int = 0
-) -> np.ndarray:
+def suppress(boxes: Array, scores: Array, iou_threshold: float, limit: int = 0) -> Array:
     """Return the indices of the boxes to keep, int64 (K,), best first.
 
     Greedy: the best box is kept and those with a larger IoU than ``iou_threshold`` are removed,
@@ -54,13 +53,13 @@ def suppress(
 
 
 def blend(
-    rows: np.ndarray,
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    kept: np.ndarray,
+    rows: Array,
+    boxes: Array,
+    scores: Array,
+    kept: Array,
     iou_threshold: float,
     vote_iou_threshold: float = VOTE_IOU_THRESHOLD,
-) -> np.ndarray:
+) -> Array:
     """Return the rows of the kept boxes, (K, M), each averaged over the boxes that agree with it.
 
     A kept box agrees with itself and with those of the boxes it suppressed whose IoU with it is

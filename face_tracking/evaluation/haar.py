@@ -31,9 +31,7 @@ class HaarDetector:
         folder = getattr(getattr(cv2, 'data', None), 'haarcascades', '')
         path = Path(folder) / CASCADE
         if not folder or not path.is_file():
-            raise UserError(
-                'this OpenCV comes without its Haar cascades', 'install opencv-contrib-python'
-            )
+            raise UserError('this OpenCV has no Haar cascades', 'install opencv-contrib-python')
         self._cascade = cv2.CascadeClassifier(str(path))
         self._long_side = long_side
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recognizer node: says who the tracked faces are, and enrolls people on request."""
+"""The recognizer node: publishes the names of the tracked faces, and enrolls people on request."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from face_tracking.arrays import Array
+
 FASTEST = 4.0  # rad/s: an upper bound for the motion of a person around the head
 FADE_TIME = 0.6  # seconds after which the velocity of an unseen face has dropped to a third
 LONGEST_GAP = 5.0  # seconds after which the previous velocity is discarded
@@ -27,12 +29,12 @@ class AngleFilter:
     :ivar created: time of the first image, nanoseconds.
     """
 
-    def __init__(self, angles: np.ndarray, stamp: int, noise: float, acceleration: float):
+    def __init__(self, angles: Array, stamp: int, noise: float, acceleration: float):
         self.created = stamp
         self._noise, self._acceleration = noise**2, acceleration**2
         self._reset(angles, stamp)
 
-    def update(self, angles: np.ndarray, stamp: int, motion_blur_noise: float = 0.0) -> None:
+    def update(self, angles: Array, stamp: int, motion_blur_noise: float = 0.0) -> None:
         """Correct the state with the angles measured in an image.
 
         A measurement that is not finite, or not later than the last one, is ignored.
@@ -57,7 +59,7 @@ class AngleFilter:
         self._covariance = covariance - np.outer(gain, covariance[0])
         self.stamp = stamp
 
-    def at(self, stamp: int) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, stamp: int) -> tuple[Array, Array]:
         """Return the angles (2,) and rates (2,) predicted for a time.
 
         The velocity fades: over the latency of the pipeline this is plain extrapolation, and a
@@ -69,7 +71,7 @@ class AngleFilter:
         distance = FADE_TIME * math.sqrt(math.pi) / 2 * math.erf(dt / FADE_TIME)
         return self.angles + distance * self.rates, fade * self.rates
 
-    def _reset(self, angles: np.ndarray, stamp: int) -> None:
+    def _reset(self, angles: Array, stamp: int) -> None:
         self.angles = np.nan_to_num(np.array(angles, float))
         self.rates = np.zeros(2)
         self.stamp = stamp

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.boxes import to_center_size
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
@@ -222,7 +223,7 @@ class HeadController:
 
     def _directions(
         self, tracks: Tracks, camera: CameraModel, joints: tuple[float, float]
-    ) -> tuple[list[int], np.ndarray, np.ndarray]:
+    ) -> tuple[list[int], Array, Array]:
         """Return ids (N), sizes (N,) in pixels and angles (N, 2) in radians of the valid boxes."""
         boxes = np.asarray(tracks.boxes, np.float64).reshape(-1, 4)
         rows = _valid_rows(boxes)
@@ -238,8 +239,8 @@ class HeadController:
     def _update_filters(
         self,
         ids: list[int],
-        sizes: np.ndarray,
-        angles: np.ndarray,
+        sizes: Array,
+        angles: Array,
         joints: tuple[float, float],
         stamp: int,
         commanded: int,
@@ -262,7 +263,7 @@ class HeadController:
         return in_view
 
     def _update_filter(
-        self, identity: int, angle: np.ndarray, stamp: int, head_rates: np.ndarray
+        self, identity: int, angle: Array, stamp: int, head_rates: Array
     ) -> AngleFilter:
         options = self._options
         face = self._filters.get(identity)
@@ -310,7 +311,7 @@ class HeadController:
 
     def _integrate(
         self,
-        angles: np.ndarray,
+        angles: Array,
         in_view: list[Candidate],
         joints: tuple[float, float],
         interval: float,
@@ -329,7 +330,7 @@ class HeadController:
         grown = np.clip(self._integral + near * error * interval, -limit, limit)
         self._integral = np.where(self._saturated(error), self._integral, grown)
 
-    def _saturated(self, error: np.ndarray) -> np.ndarray:
+    def _saturated(self, error: Array) -> Array:
         """Return which joints are at a limit of position or velocity, bool (2,)."""
         result = []
         for joint, off in zip(self._joints, error, strict=True):
@@ -392,13 +393,13 @@ class HeadController:
         distance = np.abs(np.array(self.positions) - self._home()).max()
         return bool(distance < ARRIVED) and self.at_rest
 
-    def _home(self) -> np.ndarray:
+    def _home(self) -> Array:
         home = (self._options.home_pan, self._options.home_tilt)
         return np.array(
             [joint.reachable(angle) for joint, angle in zip(self._joints, home, strict=True)]
         )
 
-    def _desired_velocities(self, now: int) -> np.ndarray:
+    def _desired_velocities(self, now: int) -> Array:
         """Return the desired velocities of pan and tilt, rad/s (2,)."""
         if self.state in (State.TRACKING, State.LOST):
             return self._follow(now)
@@ -408,7 +409,7 @@ class HeadController:
             return self._move_to(self._home())
         return np.zeros(2)
 
-    def _follow(self, now: int) -> np.ndarray:
+    def _follow(self, now: int) -> Array:
         """PID on the angle between the head and the predicted face, with feed-forward."""
         options = self._options
         execution = now + round(options.servo_delay * 1e9)
@@ -442,7 +443,7 @@ class HeadController:
         )
         return self._standing[axis]
 
-    def _move_to(self, angles: np.ndarray) -> np.ndarray:
+    def _move_to(self, angles: Array) -> Array:
         speed = self._options.search_speed
         result = []
         for joint, angle in zip(self._joints, angles, strict=True):
@@ -451,7 +452,7 @@ class HeadController:
             result.append(math.copysign(limit, error))
         return np.array(result)
 
-    def _sweep_end(self) -> np.ndarray:
+    def _sweep_end(self) -> Array:
         """Return the end of the range that the search moves to; it alternates."""
         pan = self._joints[0]
         middle = (pan.limits.lower + pan.limits.upper) / 2
@@ -467,7 +468,7 @@ def _is_plausible(pan: float, tilt: float) -> bool:
     return all(math.isfinite(angle) and abs(angle) <= LARGEST_ANGLE for angle in (pan, tilt))
 
 
-def _valid_rows(boxes: np.ndarray) -> np.ndarray:
+def _valid_rows(boxes: Array) -> Array:
     """Return the rows of boxes (N, 4) that are finite and have an area."""
     with np.errstate(invalid='ignore'):
         finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < LARGEST_PIXEL).all(axis=1)

@@ -15,10 +15,11 @@ from collections import deque
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera_model import CameraModel
 
 
-def optical_axes(pan: float, tilt: float) -> np.ndarray:
+def optical_axes(pan: float, tilt: float) -> Array:
     """Return the optical frame's axes x, y, z in the base's frame, the rows of (3, 3)."""
     sin_pan, cos_pan = math.sin(pan), math.cos(pan)
     sin_tilt, cos_tilt = math.sin(tilt), math.cos(tilt)
@@ -31,7 +32,7 @@ def optical_axes(pan: float, tilt: float) -> np.ndarray:
     )
 
 
-def joint_angles(points: np.ndarray, camera: CameraModel, pan: float, tilt: float) -> np.ndarray:
+def joint_angles(points: Array, camera: CameraModel, pan: float, tilt: float) -> Array:
     """Return pan and tilt, float64 (N, 2) radians, that point the camera at pixels (N, 2).
 
     :param pan: pan angle at the time of the image, radians.
@@ -80,7 +81,7 @@ class JointHistory:
         (pan, tilt), (pan_then, tilt_then) = self._angles[after - 1], self._angles[after]
         return pan + share * (pan_then - pan), tilt + share * (tilt_then - tilt)
 
-    def rates(self, stamp: int, over: float = 0.03) -> np.ndarray:
+    def rates(self, stamp: int, over: float = 0.03) -> Array:
         """Return the mean rates (2,) of pan and tilt over the ``over`` seconds before a time."""
         now, before = self.at(stamp), self.at(stamp - round(over * 1e9))
         return np.zeros(2) if now is None else (np.array(now) - before) / over

@@ -11,18 +11,19 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from face_tracking import boxes
+from face_tracking.arrays import Array
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.pan_tilt.command import Command
-from face_tracking.simulation.rendering import Renderer
+from face_tracking.simulation.rendering import GroundTruth, Renderer
 from face_tracking.simulation.scene import Pose, Scene, direction
 from face_tracking.simulation.servo_model import ServoRig
 
@@ -33,15 +34,17 @@ START = 10 * SECOND  # stamps are counted from here; none is 0
 class Detector(Protocol):
     """The interface of the detector."""
 
-    def detect(self, image: np.ndarray, stamp: int) -> Detections:
+    def detect(self, image: Array, stamp: int) -> Detections:
         """Return the faces in an image."""
+        ...
 
 
 class Tracker(Protocol):
     """The interface of the tracker."""
 
-    def step(self, image: np.ndarray, stamp: int) -> Tracks:
+    def step(self, image: Array | Frame, stamp: int) -> Tracks:
         """Return the tracks in the next image."""
+        ...
 
     def add_detections(self, detections: Detections) -> None:
         """Take the detections of an image, late as they may be."""
@@ -55,6 +58,7 @@ class Head(Protocol):
 
     def tick(self, now: int) -> Command:
         """Return the command for the joints."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ class Log:
     time: list[float] = field(default_factory=list)
     joints: list[tuple[float, float]] = field(default_factory=list)
     commands: list[tuple[float, float]] = field(default_factory=list)
-    faces: list[np.ndarray] = field(default_factory=list)
+    faces: list[Array] = field(default_factory=list)
     looked_at: list[int] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
 
-    def error(self, identity: int) -> np.ndarray:
+    def error(self, identity: int) -> Array:
         """Return the angle, radians (N,), between the view's middle and a person's face."""
         joints, faces = np.array(self.joints), np.array(self.faces)[:, identity - 1]
         cosine = [
@@ -134,7 +138,7 @@ class ClosedLoop:
     def run(
         self,
         duration: float | None = None,
-        progress=iter,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
         at: Mapping[float, Callable[[], None]] | None = None,
     ) -> Log:
         """Run for some seconds (the scene's duration by default) and return the log.
@@ -183,14 +187,14 @@ class ClosedLoop:
                 lambda: self.tracker.add_detections(found),
             )
 
-    def _track(self, frame: Frame, truth) -> None:
+    def _track(self, frame: Frame, truth: GroundTruth) -> None:
         tracks = self.tracker.step(frame, frame.stamp)
         self._identify(tracks, truth)
         self.head.observe(tracks, self.model, frame.stamp + round(self.timing.latency * SECOND))
         if self._on_frame is not None:
             self._on_frame(frame, tracks, self.log)
 
-    def _identify(self, tracks: Tracks, truth) -> None:
+    def _identify(self, tracks: Tracks, truth: GroundTruth) -> None:
         """Record the person that each track is on."""
         overlap = boxes.iou(tracks.boxes, truth.boxes)
         for row, identity in enumerate(tracks.ids.tolist()):
@@ -207,5 +211,5 @@ class ClosedLoop:
         log.joints.append(self.rig.angles_at(now))
         log.commands.append(command.positions)
         log.faces.append(np.array([actor.path.at(t)[:2] * [1, -1] for actor in people]))
-        log.looked_at.append(self.who.get(command.target, 0))
+        log.looked_at.append(0 if command.target is None else self.who.get(command.target, 0))
         log.states.append(str(getattr(command.state, 'value', command.state)))

@@ -40,10 +40,11 @@ class PixelProportionalController:
         self._target = int(tracks.ids[row])
         x, y = to_center_size(tracks.boxes)[row, :2]
         off = (camera.width / 2 - x, y - camera.height / 2)
-        self._positions = tuple(
+        pan, tilt = (
             limit.clamp(position + self.gain * pixels)
             for limit, position, pixels in zip(self._limits, self._positions, off, strict=True)
         )
+        self._positions = pan, tilt
 
     def tick(self, now: int) -> Command:
         """Return the last command."""

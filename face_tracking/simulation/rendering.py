@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.camera_model import CameraModel
 from face_tracking.simulation.scene import Actor, Backdrop, Pose, Scene, direction
 
@@ -34,9 +36,9 @@ class GroundTruth:
     """
 
     stamp: int
-    ids: np.ndarray
-    boxes: np.ndarray
-    visibility: np.ndarray
+    ids: Array
+    boxes: Array
+    visibility: Array
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -70,7 +72,7 @@ class Renderer:
 
     def render(
         self, pose: Pose, t: float, index: int = 0, turning: tuple[float, float] = (0.0, 0.0)
-    ) -> np.ndarray:
+    ) -> Array:
         """Return the image, uint8 (height, width, 3) BGR.
 
         :param t: seconds of the scene's time.
@@ -107,7 +109,7 @@ class Renderer:
             tuple(row[3] for row in rows),
         )
 
-    def _draw_backdrop(self, pose: Pose, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_backdrop(self, pose: Pose, axes: Array) -> tuple[Array, Array]:
         """Return the empty scene, and the canvas row that each pixel shows."""
         grid_height, grid_width = self._grid.shape[:2]
         points = _on_sphere(self._grid.reshape(-1, 3) @ axes, pose, self.scene.backdrop.radius)
@@ -123,7 +125,11 @@ class Renderer:
         )
         maps = maps[GRID : GRID + self.model.height, GRID : GRID + self.model.width]
         image = cv2.remap(
-            self._backdrop, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            self._backdrop,
+            maps,
+            cast('Array', None),  # one map of both coordinates
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
         return image, cv2.extractChannel(maps, 1)
 
@@ -131,10 +137,10 @@ class Renderer:
         self,
         actor: Actor,
         pose: Pose,
-        axes: np.ndarray,
+        axes: Array,
         t: float,
-        image: np.ndarray,
-        canvas_rows: np.ndarray,
+        image: Array,
+        canvas_rows: Array,
     ) -> None:
         homography = self._homography(actor, pose, axes, t)
         texture = actor.cutout.levels[0]
@@ -151,7 +157,7 @@ class Renderer:
             return
         level, scale = _level(actor.cutout.levels, homography, actor.cutout.anchor)
         # Pixel centers are at halves in boxes and in the homography, at whole numbers in OpenCV.
-        shifted = (
+        shifted: Array = (
             np.array([[1, 0, -0.5 - x1], [0, 1, -0.5 - y1], [0, 0, 1.0]])
             @ homography
             @ np.array([[scale, 0, 0.5 * scale], [0, scale, 0.5 * scale], [0, 0, 1.0]])
@@ -161,7 +167,7 @@ class Renderer:
             layer = cv2.bitwise_and(layer, layer, mask=above)
         _lay_over(image[y1:y2, x1:x2], layer)
 
-    def _above_ledge(self, canvas_rows: np.ndarray) -> np.ndarray:
+    def _above_ledge(self, canvas_rows: Array) -> Array:
         """Return the mask of a window above the ledge, uint8 0 or 255.
 
         The lower rows of the window that show nothing above the ledge are cut off.
@@ -170,13 +176,13 @@ class Renderer:
         if ledge is None or not canvas_rows.size:
             return canvas_rows
         row = (self.scene.backdrop.top - ledge) * self._density - 0.5
-        above = cv2.compare(canvas_rows, row, cv2.CMP_LT)
+        above = cv2.compare(canvas_rows, cast('Array', row), cv2.CMP_LT)
         filled = cv2.reduce(above, 1, cv2.REDUCE_MAX)[:, 0]
         return above[: len(filled) - int(np.argmax(filled[::-1]))] if filled.any() else above[:0]
 
     def _as_sensed(
-        self, image: np.ndarray, t: float, index: int, turning: tuple[float, float]
-    ) -> np.ndarray:
+        self, image: Array, t: float, index: int, turning: tuple[float, float]
+    ) -> Array:
         look = self.scene.look
         motion_blur_noise = np.abs(turning) * look.exposure * self.model.fx
         if (motion_blur_noise >= 1.5).any():
@@ -197,7 +203,7 @@ class Renderer:
         there = [actor for actor in self.scene.actors if actor.present[0] <= t < actor.present[1]]
         return sorted(there, key=lambda actor: -actor.path.at(t)[2])
 
-    def _homography(self, actor: Actor, pose: Pose, axes: np.ndarray, t: float) -> np.ndarray:
+    def _homography(self, actor: Actor, pose: Pose, axes: Array, t: float) -> Array:
         """Return the (3, 3) matrix from the cutout's pixels to the image's."""
         azimuth, elevation, distance, roll, turn = actor.path.at(t)
         ahead = direction(azimuth, 0)
@@ -222,14 +228,15 @@ class Renderer:
     def _visibility(
         self,
         actor: Actor,
-        homography: np.ndarray,
+        homography: Array,
         nearer: list[Actor],
         pose: Pose,
-        axes: np.ndarray,
+        axes: Array,
         t: float,
     ) -> float:
         """Return the share of a face's ellipse that is in the image and behind nothing."""
-        points = _through(homography, _ellipse_points(actor.cutout.face))
+        face = actor.cutout.face
+        points = None if face is None else _through(homography, _ellipse_points(face))
         if points is None:
             return 0.0
         seen = ((points >= 0) & (points < [self.model.width, self.model.height])).all(axis=1)
@@ -243,7 +250,7 @@ class Renderer:
         return float(seen.mean())
 
 
-def _ray_grid(model: CameraModel) -> np.ndarray:
+def _ray_grid(model: CameraModel) -> Array:
     """Return unit rays (h, w, 3), one cell more than the image on each side."""
     columns = (np.arange(-(-model.width // GRID) + 2) - 0.5) * GRID
     rows = (np.arange(-(-model.height // GRID) + 2) - 0.5) * GRID
@@ -252,7 +259,7 @@ def _ray_grid(model: CameraModel) -> np.ndarray:
     return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
-def _sharp_enough(backdrop: Backdrop, model: CameraModel) -> tuple[np.ndarray, float]:
+def _sharp_enough(backdrop: Backdrop, model: CameraModel) -> tuple[Array, float]:
     """Return the smallest canvas that is not coarser than the image, and its density."""
     level, density = 0, backdrop.density
     while level + 1 < len(backdrop.levels) and density / 2 >= model.fx:
@@ -260,7 +267,7 @@ def _sharp_enough(backdrop: Backdrop, model: CameraModel) -> tuple[np.ndarray, f
     return backdrop.levels[level], density
 
 
-def _noise_tile(scene: Scene, model: CameraModel) -> np.ndarray | None:
+def _noise_tile(scene: Scene, model: CameraModel) -> Array | None:
     """Return noise, int16, larger than an image: each frame takes another part of it."""
     if scene.look.noise <= 0:
         return None
@@ -269,7 +276,7 @@ def _noise_tile(scene: Scene, model: CameraModel) -> np.ndarray | None:
     return np.round(noise * scene.look.noise).astype(np.int16)
 
 
-def _on_sphere(rays: np.ndarray, pose: Pose, radius: float) -> np.ndarray:
+def _on_sphere(rays: Array, pose: Pose, radius: float) -> Array:
     """Return where rays (N, 3) from the camera meet the sphere around the origin."""
     start = np.asarray(pose.position)
     along = rays @ start
@@ -277,15 +284,15 @@ def _on_sphere(rays: np.ndarray, pose: Pose, radius: float) -> np.ndarray:
     return start + length[:, None] * rays
 
 
-def _wrapped(angle: np.ndarray) -> np.ndarray:
+def _wrapped(angle: Array) -> Array:
     return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
-def _corners(width: int, height: int) -> np.ndarray:
+def _corners(width: int, height: int) -> Array:
     return np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
 
 
-def _through(homography: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+def _through(homography: Array, points: Array) -> Array | None:
     """Return points (N, 2) mapped, None where one is not in front of the camera."""
     mapped = np.c_[points, np.ones(len(points))] @ homography.T
     if (mapped[:, 2] < NEAREST).any():
@@ -293,9 +300,7 @@ def _through(homography: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     return mapped[:, :2] / mapped[:, 2:]
 
 
-def _level(
-    levels: tuple[np.ndarray, ...], homography: np.ndarray, anchor: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _level(levels: tuple[Array, ...], homography: Array, anchor: Array) -> tuple[Array, float]:
     """Return the level to draw from and how many full pixels one of its pixels is wide."""
     near = _through(homography, anchor + np.array([[0, 0], [0, 1.0]]))
     size = 1.0 if near is None else float(np.linalg.norm(near[1] - near[0]))
@@ -303,7 +308,7 @@ def _level(
     return levels[index], levels[0].shape[1] / levels[index].shape[1]
 
 
-def _lay_over(image: np.ndarray, layer: np.ndarray) -> None:
+def _lay_over(image: Array, layer: Array) -> None:
     """Blend a premultiplied layer (H, W, 4) over an image (H, W, 3), in place."""
     color, alpha = cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), cv2.extractChannel(layer, 3)
     clear = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2BGR)
@@ -311,7 +316,7 @@ def _lay_over(image: np.ndarray, layer: np.ndarray) -> None:
     cv2.add(image, color, image)
 
 
-def _face_box(homography: np.ndarray, face: np.ndarray) -> np.ndarray | None:
+def _face_box(homography: Array, face: Array) -> Array | None:
     """Return the box (4,) around the ellipse that the face's box encloses."""
     angles = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -319,14 +324,14 @@ def _face_box(homography: np.ndarray, face: np.ndarray) -> np.ndarray | None:
     return None if points is None else np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _ellipse_points(face: np.ndarray) -> np.ndarray:
+def _ellipse_points(face: Array) -> Array:
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES * 2 - 1
     square = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     disc = square[(square**2).sum(axis=1) <= 1]
     return (face[:2] + face[2:]) / 2 + disc * (face[2:] - face[:2]) / 2
 
 
-def _covers(actor: Actor, homography: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _covers(actor: Actor, homography: Array, points: Array) -> Array:
     """Return which points (N, 2) of the image an actor hides."""
     texture = actor.cutout.levels[0]
     if _through(homography, _corners(texture.shape[1], texture.shape[0])) is None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
+from face_tracking.arrays import Array
 from face_tracking.simulation.scene import Backdrop
 
 DEGREE = math.pi / 180
@@ -25,7 +27,7 @@ class Framed:
     :ivar width: radians; its height follows from the photograph.
     """
 
-    image: np.ndarray
+    image: Array
     azimuth: float
     elevation: float
     width: float
@@ -51,7 +53,7 @@ class Room:
     wall: tuple[float, float, float] = (150, 168, 176)
 
 
-def paint(room: Room, photographs: Sequence[Framed], wood: np.ndarray, seed: int) -> Backdrop:
+def paint(room: Room, photographs: Sequence[Framed], wood: Array, seed: int) -> Backdrop:
     """Return the room.
 
     :param wood: a photograph of wood, uint8 (H, W, 3) BGR, for the parapet.
@@ -82,7 +84,7 @@ def _column(room: Room, azimuth: float) -> int:
     return round((room.half_width - azimuth) * room.density)
 
 
-def _plaster(room: Room, rows: int, columns: int, seed: int) -> np.ndarray:
+def _plaster(room: Room, rows: int, columns: int, seed: int) -> Array:
     """Return the bare wall, float32, lit from above."""
     rng = np.random.default_rng(seed)
     grain = cv2.GaussianBlur(rng.standard_normal((rows // 2, columns // 2), np.float32), (0, 0), 1)
@@ -129,7 +131,7 @@ def _place(room: Room, photograph: Framed) -> _Place:
     )
 
 
-def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int) -> np.ndarray:
+def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int) -> Array:
     """Return a spot of light over each photograph and a shadow under it, float32 factors."""
     small = (rows // _COARSE, columns // _COARSE)
     light, shadow = np.ones(small, np.float32), np.zeros(small, np.float32)
@@ -142,15 +144,12 @@ def _lighting(room: Room, photographs: Sequence[Framed], rows: int, columns: int
         light += 0.2 * down[:, None] * across
         left, top, width, height = place.grown(place.frame + place.mount)
         offset = (place.frame + place.mount) // 2
-        _fill(
-            shadow,
-            [round(value / _COARSE) for value in (left + offset, top + offset, width, height)],
-            0.45,
-        )
+        left, top = round((left + offset) / _COARSE), round((top + offset) / _COARSE)
+        _fill(shadow, (left, top, round(width / _COARSE), round(height / _COARSE)), 0.45)
     return cv2.resize(light * (1 - cv2.GaussianBlur(shadow, (0, 0), 2.5)), (columns, rows))
 
 
-def _hang(canvas: np.ndarray, place: _Place, image: np.ndarray) -> None:
+def _hang(canvas: Array, place: _Place, image: Array) -> None:
     """Put a photograph on the wall: a frame, a mount, the image."""
     _fill(canvas, place.grown(place.frame + place.mount), (28, 38, 48))
     _fill(canvas, place.grown(place.mount), (214, 222, 226))
@@ -161,12 +160,12 @@ def _hang(canvas: np.ndarray, place: _Place, image: np.ndarray) -> None:
     )
 
 
-def _fill(canvas: np.ndarray, rectangle: tuple[int, int, int, int], value) -> None:
+def _fill(canvas: Array, rectangle: tuple[int, int, int, int], value: ArrayLike) -> None:
     x, y, width, height = rectangle
     canvas[y : y + height, x : x + width] = value
 
 
-def _ceil(canvas: np.ndarray, room: Room) -> None:
+def _ceil(canvas: Array, room: Room) -> None:
     """Paint the ceiling, and the moulding below it."""
     end = _row(room, room.ceiling)
     fade = np.linspace(0.55, 0.8, end, dtype=np.float32)[:, None, None]
@@ -178,7 +177,7 @@ def _ceil(canvas: np.ndarray, room: Room) -> None:
     below *= np.linspace(0.78, 1, len(below), dtype=np.float32)[:, None, None]
 
 
-def _build_parapet(canvas: np.ndarray, room: Room, wood: np.ndarray) -> None:
+def _build_parapet(canvas: Array, room: Room, wood: Array) -> None:
     """Cover everything below the ledge with wood, a rail on top."""
     top = _row(room, room.ledge)
     rows = canvas.shape[0] - top

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
+from face_tracking.arrays import Array
 from face_tracking.simulation.waypoints import Path
 
 
@@ -26,12 +29,12 @@ class Cutout:
     :ivar face: ``[x1, y1, x2, y2]`` in pixels of the full image; None where it shows none.
     """
 
-    levels: tuple[np.ndarray, ...]
-    anchor: np.ndarray
-    face: np.ndarray | None = None
+    levels: tuple[Array, ...]
+    anchor: Array
+    face: Array | None = None
 
     @classmethod
-    def from_image(cls, image: np.ndarray, alpha: np.ndarray, face=None) -> Cutout:
+    def from_image(cls, image: Array, alpha: Array, face: ArrayLike | None = None) -> Cutout:
         """Return the cutout of an image, uint8 (H, W, 3) BGR, and a mask, uint8 (H, W)."""
         face = None if face is None else np.asarray(face, float)
         anchor = np.array(image.shape[1::-1]) / 2 if face is None else (face[:2] + face[2:]) / 2
@@ -39,7 +42,7 @@ class Cutout:
         full = np.concatenate(
             [np.round(image * weights).astype(np.uint8), alpha[..., None]], axis=2
         )
-        levels = [full]
+        levels: list[Array] = [full]
         while min(levels[-1].shape[:2]) > 32:
             levels.append(
                 cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -82,7 +85,7 @@ class Backdrop:
         parapet); None without.
     """
 
-    levels: tuple[np.ndarray, ...]
+    levels: tuple[Array, ...]
     left: float
     top: float
     density: float
@@ -91,10 +94,10 @@ class Backdrop:
 
     @classmethod
     def from_canvas(
-        cls, canvas: np.ndarray, left: float, top: float, density: float, **more
+        cls, canvas: Array, left: float, top: float, density: float, **more: Any
     ) -> Backdrop:
         """Return the backdrop of a full canvas."""
-        levels = [canvas]
+        levels: list[Array] = [canvas]
         while min(levels[-1].shape[:2]) > 100:
             levels.append(cv2.pyrDown(levels[-1]))
         return cls(tuple(levels), left, top, density, **more)
@@ -156,10 +159,10 @@ class Pose:
     @classmethod
     def along(cls, path: Path, t: float) -> Pose:
         """Return the pose at ``t`` seconds of a camera's path."""
-        azimuth, elevation, roll, *position = (float(value) for value in path.at(t))
-        return cls(azimuth, elevation, roll, tuple(position))
+        azimuth, elevation, roll, x, y, z = (float(value) for value in path.at(t))
+        return cls(azimuth, elevation, roll, (x, y, z))
 
-    def axes(self) -> np.ndarray:
+    def axes(self) -> Array:
         """Return the optical frame's axes x, y, z in the scene's frame, the rows of (3, 3)."""
         forward = direction(self.azimuth, self.elevation)
         right = np.array([math.sin(self.azimuth), -math.cos(self.azimuth), 0.0])
@@ -168,7 +171,7 @@ class Pose:
         return np.stack([cos * right + sin * down, cos * down - sin * right, forward])
 
 
-def direction(azimuth: float, elevation: float) -> np.ndarray:
+def direction(azimuth: float, elevation: float) -> Array:
     """Return the unit vector (3,) of a direction in the scene's frame."""
     cos = math.cos(elevation)
     return np.array([cos * math.cos(azimuth), cos * math.sin(azimuth), math.sin(elevation)])

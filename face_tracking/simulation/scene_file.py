@@ -11,11 +11,13 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path as FilePath
+from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 
+from face_tracking.arrays import Array
 from face_tracking.camera.image_file import read_image
 from face_tracking.errors import UserError
 from face_tracking.files import share_dir
@@ -57,7 +59,7 @@ def load_scene(name: str = DEFAULT_SCENE) -> Scene:
     return scene_of(_read_yaml(path), path)
 
 
-def scene_of(content: Mapping, path: FilePath = FilePath('scene.yaml')) -> Scene:
+def scene_of(content: Mapping[str, Any], path: FilePath = FilePath('scene.yaml')) -> Scene:
     """Return the scene that a scene file's content describes; ``path`` names it in errors."""
     try:
         return _Reader(content, path).scene()
@@ -75,7 +77,7 @@ def scene_of(content: Mapping, path: FilePath = FilePath('scene.yaml')) -> Scene
         ) from error
 
 
-def _read_yaml(path: FilePath) -> Mapping:
+def _read_yaml(path: FilePath) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -94,14 +96,14 @@ def _read_yaml(path: FilePath) -> Mapping:
 
 
 @lru_cache(maxsize=1)
-def _library() -> Mapping:
+def _library() -> Mapping[str, Any]:
     return _read_yaml(scenes_dir() / 'library.yaml')
 
 
 class _Reader:
     """Turns one scene file's content into a scene."""
 
-    def __init__(self, content: Mapping, path: FilePath):
+    def __init__(self, content: Mapping[str, Any], path: FilePath):
         self._content = content
         self._path = path
         _known(content, {'seed', 'duration', 'room', 'camera', 'people', 'occluders', 'look'})
@@ -125,7 +127,7 @@ class _Reader:
             name=self._path.stem,
         )
 
-    def _person(self, entry: Mapping, identity: int) -> Actor:
+    def _person(self, entry: Mapping[str, Any], identity: int) -> Actor:
         _known(
             entry,
             {
@@ -146,7 +148,8 @@ class _Reader:
             float(entry.get('gain', 1.0)),
             bool(entry.get('mirror', False)),
         )
-        pixel_size = float(entry.get('face_width', FACE_WIDTH)) / (cutout.face[2] - cutout.face[0])
+        left, _, right, _ = np.zeros(4) if cutout.face is None else cutout.face
+        pixel_size = float(entry.get('face_width', FACE_WIDTH)) / (right - left)
         return Actor(
             cutout,
             pixel_size,
@@ -156,7 +159,7 @@ class _Reader:
             _present(entry),
         )
 
-    def _occluder(self, entry: Mapping) -> Actor:
+    def _occluder(self, entry: Mapping[str, Any]) -> Actor:
         _known(
             entry,
             {'image', 'color', 'width', 'height', 'present', 'path', 'interpolation', 'sway'},
@@ -175,7 +178,7 @@ class _Reader:
         return Actor(cutout, width / size[0], _path(entry, ACTOR_KEYS), present=_present(entry))
 
 
-def load_photo(name: str, folder: FilePath = FilePath('.')) -> np.ndarray:
+def load_photo(name: str, folder: FilePath = FilePath('.')) -> Array:
     """Return a photograph, uint8 (H, W, 3) BGR.
 
     :param name: ``skimage:FILE`` or ``matplotlib:FILE`` for a photograph of these packages,
@@ -225,10 +228,9 @@ def _backdrop(room: str, folder: FilePath, seed: int) -> Backdrop:
     ]
     x1, y1, x2, y2 = content['wood']['crop']
     wood = load_photo(content['wood']['image'], folder)[y1:y2, x1:x2]
-    room = room_painter.Room(
-        wall=tuple(content['wall'][::-1]), ledge=math.radians(content['ledge'])
-    )
-    return room_painter.paint(room, photographs, wood, seed)
+    red, green, blue = content['wall']
+    walls = room_painter.Room(wall=(blue, green, red), ledge=math.radians(content['ledge']))
+    return room_painter.paint(walls, photographs, wood, seed)
 
 
 @lru_cache(maxsize=16)
@@ -239,7 +241,7 @@ def _portrait(name: str, folder: FilePath, gain: float, mirror: bool) -> Cutout:
     entry = library[name]
     image = load_photo(entry['image'], folder)
     alpha = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(alpha, [np.array(entry['outline'], np.int32)], 255)
+    cv2.fillPoly(alpha, [np.array(entry['outline'], np.int32)], (255,))
     # Cut a little inside the outline, so that the old background leaves no edge.
     alpha = cv2.erode(alpha, np.ones((3, 3), np.uint8))
     alpha = cv2.GaussianBlur(alpha, (0, 0), SOFTNESS, borderType=cv2.BORDER_REPLICATE)
@@ -253,11 +255,11 @@ def _portrait(name: str, folder: FilePath, gain: float, mirror: bool) -> Cutout:
     return Cutout.from_image(image, alpha, (x1, y1, x2, y2))
 
 
-def _extended(layer: np.ndarray, below: int, rows: int) -> np.ndarray:
+def _extended(layer: Array, below: int, rows: int) -> Array:
     return cv2.copyMakeBorder(layer[:below], 0, rows, 0, 0, cv2.BORDER_REPLICATE)
 
 
-def _path(entry: Mapping, keys: Mapping[str, float], phase: float = 0.0) -> Path:
+def _path(entry: Mapping[str, Any], keys: Mapping[str, float], phase: float = 0.0) -> Path:
     """Return a path from waypoints; values that a waypoint omits stay unchanged."""
     waypoints = entry.get('path') or [{'t': 0}]
     values, rows = dict(keys), []
@@ -286,19 +288,19 @@ def _si(values: Mapping[str, float], keys: Mapping[str, float]) -> list[float]:
     return [float(values[key]) if key in LENGTHS else math.radians(values[key]) for key in keys]
 
 
-def _duration(content: Mapping) -> float:
+def _duration(content: Mapping[str, Any]) -> float:
     duration = float(content.get('duration', 20.0))
     if not 0 < duration < math.inf:
         raise ValueError(f'a duration of {duration} s')
     return duration
 
 
-def _present(entry: Mapping) -> tuple[float, float]:
+def _present(entry: Mapping[str, Any]) -> tuple[float, float]:
     start, end = entry.get('present', (-math.inf, math.inf))
     return float(start), float(end)
 
 
-def _known(entry: Mapping, keys: set[str]) -> None:
+def _known(entry: Mapping[str, Any], keys: set[str]) -> None:
     for key in entry:
         if key not in keys:
             raise KeyError(key)

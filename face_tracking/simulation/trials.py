@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,11 +82,13 @@ def look_at(loop: ClosedLoop, person: int) -> None:
     identity = next((track for track, who in loop.who.items() if who == person), 0)
     if isinstance(loop.head, HeadController):
         loop.head.configure(replace(loop.head.options, target='id', target_id=identity))
-    else:
+    elif isinstance(loop.head, PixelProportionalController):
         loop.head.wanted = identity
 
 
-def run(loop: ClosedLoop, trial: Trial, progress=iter) -> Log:
+def run(
+    loop: ClosedLoop, trial: Trial, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> Log:
     """Run a trial in the loop of its scene and return the log."""
     orders = {
         'step': {1.0: lambda: look_at(loop, 1), STEP_AT: lambda: look_at(loop, 2)},

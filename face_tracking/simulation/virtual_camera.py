@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraSource, CaptureOptions
 from face_tracking.camera.pacing import Pacer
 from face_tracking.camera_model import CameraModel
@@ -67,7 +66,7 @@ class VirtualCamera(CameraSource):
         if self._pacer is not None:
             self._pacer.stop()
 
-    def image(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> Array:
         """Return the image number ``index``, uint8 (height, width, 3) BGR, not yet flipped."""
         pose, before = self.pose(index), self.pose(index - 1)
         turning = (

@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
+
+from face_tracking.arrays import Array
 
 INTERPOLATIONS = ('smooth', 'linear', 'hold')
 
@@ -21,11 +24,11 @@ class Sway:
     :ivar phase: radians.
     """
 
-    amplitude: np.ndarray
+    amplitude: Array
     period: float = 3.0
     phase: float = 0.0
 
-    def at(self, t: float) -> np.ndarray:
+    def at(self, t: float) -> Array:
         """Return the offset at ``t`` seconds, shaped as ``amplitude``."""
         turns = 2 * math.pi * t / self.period
         columns = np.arange(len(self.amplitude))
@@ -44,7 +47,13 @@ class Path:
     :param sway: added on top.
     """
 
-    def __init__(self, times, values, interpolation: str = 'smooth', sway: Sway | None = None):
+    def __init__(
+        self,
+        times: ArrayLike,
+        values: ArrayLike,
+        interpolation: str = 'smooth',
+        sway: Sway | None = None,
+    ):
         self.times = np.asarray(times, float)
         self.values = np.asarray(values, float).reshape(len(self.times), -1)
         if interpolation not in INTERPOLATIONS:
@@ -64,12 +73,12 @@ class Path:
         """Return a path with constant values."""
         return cls([0.0], [values])
 
-    def at(self, t: float) -> np.ndarray:
+    def at(self, t: float) -> Array:
         """Return the values (K,) at ``t`` seconds."""
         values = self._between(min(max(t, self.times[0]), self.times[-1]))
         return values if self._sway is None else values + self._sway.at(t)
 
-    def _between(self, t: float) -> np.ndarray:
+    def _between(self, t: float) -> Array:
         if self._smooth is not None:
             return self._smooth(t)
         last = int(np.searchsorted(self.times, t, side='right')) - 1

@@ -51,7 +51,7 @@ def test_field_of_view_reaches_from_edge_to_edge():
         ('equidistant', '[0.05, -0.01, 0.004, -0.001]'),
     ],
 )
-def test_calibration_is_read_and_rays_come_back_to_their_pixels(tmp_path, model, data):
+def test_calibration_is_read_and_rays_project_to_their_pixels(tmp_path, model, data):
     camera = CameraModel.from_yaml(calibration(tmp_path, model, data))
     assert (camera.fx, camera.cy, camera.name) == (500, 245, 'narrow_stereo')
     assert camera.distortion_model == model
@@ -68,7 +68,7 @@ def test_calibration_is_read_and_rays_come_back_to_their_pixels(tmp_path, model,
     st.floats(0, 1),
     st.floats(0, 1),
 )
-def test_any_pixel_survives_the_way_to_a_ray_and_back(width, height, fov, x, y):
+def test_pixel_to_ray_and_back_is_the_identity(width, height, fov, x, y):
     camera = CameraModel.from_fov(width, height, fov)
     point = np.array([[x * width, y * height]])
     assert camera.project(camera.rays(point)) == pytest.approx(point, abs=1e-4 * width)
@@ -85,7 +85,7 @@ def test_what_is_behind_the_camera_has_no_pixel():
     assert np.isnan(camera.project([[0, 0, -1], [1, 1, 0]])).all()
 
 
-def test_no_points_are_no_rays():
+def test_no_points_give_no_rays():
     camera = CameraModel.from_fov(640, 480, 1.0)
     assert camera.rays(np.zeros((0, 2))).shape == (0, 3)
     assert camera.project(np.zeros((0, 3))).shape == (0, 2)
@@ -132,7 +132,7 @@ def test_urls(tmp_path):
         ),
     ],
 )
-def test_bad_calibration_is_said_in_one_line(tmp_path, text, words):
+def test_bad_calibration_is_reported_in_one_line(tmp_path, text, words):
     path = tmp_path / 'ost.yaml'
     path.write_text(text)
     with pytest.raises(UserError) as caught:
@@ -140,12 +140,12 @@ def test_bad_calibration_is_said_in_one_line(tmp_path, text, words):
     assert words in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_missing_calibration_is_said_in_one_line(tmp_path):
+def test_missing_calibration_is_reported_in_one_line(tmp_path):
     with pytest.raises(UserError, match='cannot be read .No such file'):
         CameraModel.from_yaml(tmp_path / 'none.yaml')
 
 
-def test_impossible_field_of_view():
+def test_impossible_field_of_view_is_refused():
     with pytest.raises(UserError, match='between 0 and pi'):
         CameraModel.from_fov(640, 480, 3.2)
 

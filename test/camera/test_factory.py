@@ -24,8 +24,8 @@ from face_tracking.errors import UserError
         ('picamera2:', ('picamera2', '')),
         ('picamera2:1', ('picamera2', '1')),
         ('file:///videos/a%20b.mp4', ('file', '/videos/a b.mp4')),
-        ('films/walk.mp4', ('file', 'films/walk.mp4')),
-        ('folder:///pictures', ('folder', '/pictures')),
+        ('videos/walk.mp4', ('file', 'videos/walk.mp4')),
+        ('folder:///images', ('folder', '/images')),
         ('virtual:', ('virtual', '')),
         ('virtual', ('virtual', '')),
         ('picamera2', ('picamera2', '')),
@@ -56,7 +56,7 @@ def test_bare_path_of_a_folder_is_a_folder(tmp_path):
         ('virtual:atlantis', 'scene "atlantis" does not exist: give one of'),
     ],
 )
-def test_what_cannot_be_opened_is_said_in_one_line(uri, words):
+def test_source_that_cannot_be_opened_is_reported_in_one_line(uri, words):
     with pytest.raises(UserError) as caught:
         open_camera(uri)
     assert words in str(caught.value)

@@ -50,7 +50,7 @@ class Clock:
 @pytest.fixture(scope='module')
 def video(tmp_path_factory) -> str:
     """Return a video of ten frames at 10 Hz; frame k has the gray level 20 k."""
-    path = str(tmp_path_factory.mktemp('film') / 'video.mp4')
+    path = str(tmp_path_factory.mktemp('video') / 'video.mp4')
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
     for k in range(10):
         writer.write(gray(20 * k))
@@ -58,7 +58,7 @@ def video(tmp_path_factory) -> str:
     return path
 
 
-def test_video_comes_whole_in_order_and_ends(video):
+def test_video_is_read_completely_in_order_and_ends(video):
     with open_camera(video, FAST) as camera:
         assert (camera.width, camera.height, camera.live) == (64, 48, False)
         assert camera.rate == pytest.approx(10)
@@ -114,7 +114,7 @@ def test_video_scaled_and_flipped(video, tmp_path):
 
 
 @pytest.mark.parametrize('content', [b'', b'this is no video', b'\x00\x00\x00\x20ftypisom' * 9])
-def test_unreadable_video_is_said_in_one_line(tmp_path, content):
+def test_unreadable_video_is_reported_in_one_line(tmp_path, content):
     path = tmp_path / 'broken.mp4'
     path.write_bytes(content)
     with pytest.raises(UserError, match=r'broken.mp4 is not a video|no image can be decoded'):
@@ -311,7 +311,7 @@ def test_looping_folder_starts_again(tmp_path):
         assert levels(camera, limit=5) == [1, 2, 1, 2, 1]
 
 
-def test_empty_folder_is_said_in_one_line(tmp_path):
+def test_empty_folder_is_reported_in_one_line(tmp_path):
     with pytest.raises(UserError, match='no images lie in'):
         open_camera(str(tmp_path))
 

@@ -140,7 +140,7 @@ class Counting(EncodedImage):
         return np.zeros((48 // divisor, 64 // divisor), np.uint8)
 
 
-def test_each_image_is_made_once_whoever_asks():
+def test_each_image_is_made_once_for_all_users():
     source = Counting()
     frame = Frame(source, 0)
     with ThreadPoolExecutor(8) as pool:
@@ -221,7 +221,7 @@ def test_other_arrays_are_refused(image):
     st.sampled_from([1, 2, 4, 8]),
     st.integers(0, 2**32 - 1),
 )
-def test_every_size_of_every_form_can_be_had(form, width, height, divisor, seed):
+def test_every_size_of_every_format_can_be_requested(form, width, height, divisor, seed):
     if form in ('yuyv', 'uyvy', 'nv12', 'nv21'):
         width *= 2
     if form in ('nv12', 'nv21'):

@@ -39,7 +39,7 @@ class Webcam:
         self.ranges = {0x9A0902: (1, 5000), 0x980913: (0, 255), 0x98091A: (2800, 6500)}
         self.switches = {0x9A0901, 0x98090C}
         self.controls = {}
-        self.picture = None
+        self.make_image = None
         self.settings = []
         self.captures = []
         self.frames = 0
@@ -115,9 +115,9 @@ class FakeCapture:
             if not webcam.plugged or webcam.frames == self.taken:
                 return False, None
             self.taken += 1
-            return True, self.picture()
+            return True, self.make_image()
 
-    def picture(self):
+    def make_image(self):
         """Return what OpenCV does for the format, converted to BGR or not."""
         code = int(self.values[cv2.CAP_PROP_FOURCC]).to_bytes(4, 'little').decode()
         bgr = np.full((SIZE[1], SIZE[0], 3), self.taken, np.uint8)
@@ -126,8 +126,8 @@ class FakeCapture:
         if code == 'MJPG':
             data = (
                 cv2.imencode('.jpg', bgr)[1]
-                if self.webcam.picture is None
-                else (self.webcam.picture(self.taken))
+                if self.webcam.make_image is None
+                else (self.webcam.make_image(self.taken))
             )
             return np.frombuffer(bytes(data), np.uint8).reshape(1, -1)
         if code == 'NV12':
@@ -257,7 +257,7 @@ def test_closing_wakes_a_waiting_reader(webcam):
     assert result == [None]
 
 
-def test_device_that_opens_but_does_not_capture(webcam):
+def test_device_that_opens_but_does_not_capture_is_reported(webcam):
     webcam.opens = False
     with pytest.raises(UserError, match='opens but does not capture: end the program'):
         open_webcam()
@@ -272,7 +272,7 @@ def test_device_that_opens_but_does_not_capture(webcam):
         (5, 'cannot be opened .Input/output error'),
     ],
 )
-def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
+def test_device_without_permission_is_reported(webcam, monkeypatch, number, words):
     def refuse(path, flags):
         raise OSError(number, __import__('os').strerror(number))
 
@@ -281,14 +281,14 @@ def test_device_that_may_not_be_opened(webcam, monkeypatch, number, words):
         open_webcam()
 
 
-def test_plain_file_is_no_device(tmp_path):
+def test_plain_file_is_not_a_device(tmp_path):
     path = tmp_path / 'video.mp4'
     path.write_bytes(b'')
     with pytest.raises(UserError, match='is not a video device: for a video give file:'):
         v4l2.V4l2Camera(str(path), CaptureOptions())
 
 
-def test_format_the_camera_lacks(webcam):
+def test_format_that_the_camera_lacks_is_reported(webcam):
     with pytest.raises(UserError, match='does not deliver H264 but YUYV'):
         open_webcam(pixel_format='H264')
     with pytest.raises(UserError, match='not a FourCC'):
@@ -340,7 +340,7 @@ def test_image_is_taken_over_as_the_camera_delivers_it(webcam, pixel_format, kin
 
 def test_damaged_jpeg_of_the_camera_is_skipped(webcam):
     whole = cv2.imencode('.jpg', np.full((SIZE[1], SIZE[0], 3), 200, np.uint8))[1].tobytes()
-    webcam.picture = lambda taken: whole if taken % 3 == 0 else whole[5:]
+    webcam.make_image = lambda taken: whole if taken % 3 == 0 else whole[5:]
     webcam.streaming = True
     with open_webcam(pixel_format='MJPG') as camera:
         for _ in range(4):
@@ -349,7 +349,7 @@ def test_damaged_jpeg_of_the_camera_is_skipped(webcam):
 
 
 def test_camera_that_delivers_only_damaged_images_is_lost(webcam):
-    webcam.picture = lambda taken: b'nothing'
+    webcam.make_image = lambda taken: b'nothing'
     webcam.streaming = True
     with open_webcam(pixel_format='MJPG') as camera:
         with pytest.raises(CameraLostError, match='30 damaged images in a row'):

@@ -90,7 +90,7 @@ def test_device_that_opens_but_stays_silent_is_not_hammered(camera, device):
     assert device.open_handles == 0
 
 
-def test_retry_in_tells_how_long_to_wait(camera, device):
+def test_retry_in_is_the_time_until_the_next_try(camera, device):
     device.there = False
     assert camera.retry_in == 0
     camera.read()

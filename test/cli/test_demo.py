@@ -50,7 +50,7 @@ def test_demo_leaves_video_tracks_and_still(tmp_path, capfd):
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 10
 
 
-def test_demo_says_what_a_node_complains_about(tmp_path, capfd):
+def test_demo_prints_the_errors_of_a_node(tmp_path, capfd):
     assert (
         main(
             [

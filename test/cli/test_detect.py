@@ -33,7 +33,7 @@ def folder(tmp_path):
     for suffix in ('.jpg', '.png'):
         whole = cv2.imencode(suffix, noise)[1].tobytes()
         (root / f'half{suffix}').write_bytes(whole[: len(whole) // 2])
-    (root / 'notes.txt').write_text('no image, and none of ours')
+    (root / 'notes.txt').write_text('text, not an image')
     return root
 
 

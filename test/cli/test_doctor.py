@@ -26,7 +26,7 @@ def test_working_engines_are_found_to_work(described, capsys, monkeypatch):
     assert 'ms for an image' in text
 
 
-def test_what_is_missing_is_said_with_what_to_do(described, capsys, monkeypatch):
+def test_missing_parts_are_reported_with_a_remedy(described, capsys, monkeypatch):
     described.write_text('name: broken')
     monkeypatch.setitem(sys.modules, 'scipy', None)
     assert main(['doctor', '--model', str(described), '--no-cameras']) == 1

@@ -14,7 +14,7 @@ from face_tracking.cli.main import main
 
 @pytest.fixture
 def photographs(tmp_path, astronaut, hopper):
-    """Return a folder with a photograph of each of two people, and one of nobody."""
+    """Return a folder with a photograph of each of two people, and one without a face."""
     for name, image in (
         ('eileen', astronaut),
         ('grace', hopper),

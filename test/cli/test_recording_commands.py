@@ -83,7 +83,7 @@ def test_recording_is_played_again_and_drawn(node, tmp_path):
     assert 'Ada' in [item.text for item in ElementTree.parse(plot).getroot().findall('.//{*}text')]
 
 
-def test_nothing_received_is_said(node, tmp_path):
+def test_recording_without_messages_is_reported(node, tmp_path):
     publisher = node.create_publisher(String, 'faces/events/json', 10)
     record = start('record', tmp_path / 'r')
     wait_for(publisher.get_subscription_count, node)

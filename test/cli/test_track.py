@@ -98,7 +98,7 @@ def test_video_becomes_tracks(video, words, tmp_path, capsys):
     assert drawn[-1].max(axis=2).astype(bool).sum() > scene(0).any(axis=2).sum() + 50
 
 
-def test_it_stops_where_asked_and_nobody_is_exit_code_1(video, words, capsys):
+def test_it_stops_at_the_limit_and_no_faces_is_exit_code_1(video, words, capsys):
     sure = ('--sure-score-threshold', '1')  # otherwise the face gets its id in the first image
     assert main(['track', str(video), '--frames', '1', *words, *sure]) == 1
     assert '1 frames' in capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_switches_of_the_tracker_can_be_turned_off():
             assert getattr(args, row.name) is not row.default
 
 
-def test_camera_that_vanishes_leaves_what_was_seen(video, words, tmp_path, monkeypatch, capsys):
+def test_results_before_a_camera_is_lost_are_kept(video, words, tmp_path, monkeypatch, capsys):
     from face_tracking.camera.base import CameraLostError
     from face_tracking.camera.video_file import VideoFile
 

@@ -39,13 +39,13 @@ def test_video_can_be_read_again(encoder, tmp_path):
     assert levels == pytest.approx([20, 120, 220, 60], abs=6)
 
 
-def test_unwritable_place_is_named(encoder, tmp_path):
+def test_unwritable_path_is_reported(encoder, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='cannot write'):
         VideoWriter(tmp_path / 'file' / 'video.mp4', 20).write(np.zeros((8, 8, 3), np.uint8))
 
 
-def test_no_frames_no_video(tmp_path):
+def test_no_frames_give_no_video(tmp_path):
     with VideoWriter(tmp_path / 'video.mp4', 20):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Code is loaded only from files and folders that nobody but the user can change."""
+"""Code is loaded only from files and folders that only the user can change."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_file_that_others_can_write_to_is_refused(planted):
 @pytest.mark.parametrize('what', ['file', 'folder'])
 def test_what_belongs_to_another_user_is_refused(planted, tmp_path, what):
     path, trace = planted
-    folder = tmp_path / 'theirs'
+    folder = tmp_path / 'foreign'
     folder.mkdir(mode=0o755)
     shutil.copy(path, folder / 'a.so')
     os.chown(folder / 'a.so' if what == 'file' else folder, OTHER_USER, OTHER_USER)

@@ -14,7 +14,7 @@ from face_tracking.runtimes.compiled_model import CompiledDownscaler, CompiledMo
 
 
 @pytest.mark.parametrize('size', [(64, 48), (72, 16), (8, 8)])
-def test_it_is_opencv_to_the_bit(small, tmp_path, size):
+def test_downscaling_equals_opencv_bit_for_bit(small, tmp_path, size):
     network = CompiledModel(compile_apart(small, *size, output=tmp_path / 'small.so'))
     for photo in (
         random_image(2 * size[0], 2 * size[1]),
@@ -57,7 +57,7 @@ def test_only_what_it_may_read_and_is_just_twice_as_large_goes_there():
     assert halve.calls == 1
 
 
-def test_faces_are_the_same_with_it_and_without(astronaut):
+def test_faces_are_the_same_with_and_without_the_downscaler(astronaut):
     photo = cv2.resize(astronaut, (640, 480))
     detector = create_detector(None, 'tvm', (320, 240), precision='float32')
     halved = detector.detect(photo)

@@ -50,7 +50,7 @@ def test_opencl_code_is_generated_without_a_device(library_for_opencl):
     assert content.count(b'__kernel') >= 4 and b'get_local_id' in content
 
 
-def test_numbers_on_opencl(opencl, small, library_for_opencl):
+def test_opencl_computes_the_same_numbers(opencl, small, library_for_opencl):
     image = random_image(64, 48)
     got = CompiledModel(library_for_opencl).run(image)['head']
     expected = reference(small.read_bytes(), image, scale=1 / 64)['head']
@@ -58,7 +58,7 @@ def test_numbers_on_opencl(opencl, small, library_for_opencl):
 
 
 @pytest.mark.timeout(600)  # the driver compiles each kernel
-def test_every_layer_on_opencl(opencl, tmp_path):
+def test_every_layer_runs_on_opencl(opencl, tmp_path):
     model = feature_pyramid(tmp_path / 'pyramid.onnx', 28, 20)
     image = random_image(28, 20)
     compiled = compile_apart(
@@ -75,7 +75,7 @@ def test_every_layer_on_opencl(opencl, tmp_path):
         assert np.abs(got[name] - values).max() <= 1e-4 * max(1.0, np.abs(values).max()), name
 
 
-def test_the_missing_runtime_is_told_from_the_missing_driver(monkeypatch, tmp_path):
+def test_missing_runtime_and_missing_driver_are_reported_differently(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.files, 'cache_dir', lambda: tmp_path)
     monkeypatch.setattr(gpu, 'BOARD', tmp_path / 'model')
     (tmp_path / 'model').write_bytes(b'Raspberry Pi 5 Model B Rev 1.0\0')
@@ -108,7 +108,7 @@ except UserError as error:
     assert 'mesa-vulkan-drivers' in gpu._driver('vulkan')
 
 
-def test_no_driver_is_said_in_one_line(opencl, small, library_for_opencl):
+def test_missing_driver_is_reported_in_one_line(opencl, small, library_for_opencl):
     """With the runtime there and no driver for it."""
     code = (
         'import sys; from pathlib import Path; from face_tracking.runtimes.tvm '
@@ -131,7 +131,7 @@ def test_no_driver_is_said_in_one_line(opencl, small, library_for_opencl):
     assert 'there is no driver for OpenCL' in child.stderr.splitlines()[-1]
 
 
-def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
+def test_device_that_tvm_cannot_use_is_reported(squares, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu.files, 'cache_dir', lambda: tmp_path)
     model = load_model(squares)
     with pytest.raises(UserError, match='has no device "npu"'):
@@ -143,7 +143,7 @@ def test_a_device_that_tvm_cannot_use(squares, tmp_path, monkeypatch):
         create_runtime('tvm', model, device='vulkan')
 
 
-def test_vulkan_without_its_code_generator(small):
+def test_vulkan_without_its_code_generator_is_reported(small):
     import tvm
 
     if tvm.get_global_func('target.build.vulkan', allow_missing=True) is not None:
@@ -152,6 +152,6 @@ def test_vulkan_without_its_code_generator(small):
         compile_apart(small, 64, 48, target='vulkan', precision='auto')
 
 
-def test_a_gpu_computes_in_float32(small):
+def test_gpu_computes_in_float32(small):
     with pytest.raises(AssertionError, match='compute in float32, not in float16'):
         compile_apart(small, 64, 48, target='opencl', precision='float16')

@@ -223,8 +223,8 @@ def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypa
     assert np.median(error) <= 5e-4 * largest
 
 
-def test_little_is_lost(calibrated, seen):
-    """The error of whole numbers, beside what the outputs vary by."""
+def test_int8_error_is_small_beside_the_spread_of_the_outputs(calibrated, seen):
+    """The rounding error relative to the standard deviation of the outputs."""
     network = integers(calibrated)
     expected = IntegerReference(network, fractions=False)
     for photo in (seen[1], seen[-1]):
@@ -281,7 +281,7 @@ def compiled_problem(model, **job) -> str:
     return str(error.value)
 
 
-def test_without_a_calibration_it_says_how_to_make_one(tmp_path):
+def test_missing_calibration_is_reported_with_its_command(tmp_path):
     model = made(tmp_path / 'bare.onnx')
     text = compiled_problem(model)
     assert 'was not calibrated for int8' in text and '--calibration FOLDER' in text

@@ -16,7 +16,7 @@ from face_tracking.compiler.onnx_import import model_input_size, read_network
 from face_tracking.errors import UserError
 
 
-def test_a_network_takes_any_input_size(small):
+def test_network_takes_any_input_size(small):
     assert model_input_size(small) == (64, 48)
     assert read_network(small).shapes['image'] == Shape(48, 64, 3)
     network = read_network(small, (100, 52))
@@ -40,7 +40,7 @@ def test_missing_truncated_and_other_files(tmp_path, small):
         assert caught.value.remedy
 
 
-def test_the_child_process_passes_the_error_on(tmp_path):
+def test_child_process_passes_the_error_on(tmp_path):
     path = tmp_path / 'text.onnx'
     path.write_text('hello')
     with pytest.raises(UserError, match=r'text.onnx'):
@@ -63,12 +63,12 @@ def test_grouped_convolutions_are_refused(tmp_path):
         read_network(path)
 
 
-def test_too_small_an_image(small):
+def test_too_small_image_is_refused(small):
     with pytest.raises(UserError, match=r'open'):
         read_network(small, (0, 0))
 
 
-def test_two_inputs_are_no_detector(tmp_path, small):
+def test_network_with_two_inputs_is_refused(tmp_path, small):
     model = onnx.load(str(small))
     model.graph.input.append(onnx.helper.make_tensor_value_info('other', 1, [1]))
     path = tmp_path / 'two.onnx'
@@ -114,7 +114,7 @@ def test_sibling_heads_become_one_convolution(tmp_path):
     ] == [(0, 1), (1, 4), (5, 11)]
 
 
-def test_a_chain_ends_where_two_read_its_result(tmp_path):
+def test_fused_group_ends_where_two_layers_read_its_result(tmp_path):
     sketch = Sketch()
     trunk = sketch.convolve(sketch.convolve('image', 3, 8), 8, 8, kernel=3, groups=8)
     left, right = (sketch.convolve(trunk, 8, 8, kernel=3) for _ in range(2))

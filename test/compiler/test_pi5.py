@@ -72,14 +72,14 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
         precision='float32',
         layout=asdict(OutputLayout.of(model.description)),
     )
-    np.save(tmp_path / 'picture.npy', image)
+    np.save(tmp_path / 'image.npy', image)
     least = 0.3**2
     emulator.run(
         [
             str(SCRIPT),
             'faces',
             str(library),
-            str(tmp_path / 'picture.npy'),
+            str(tmp_path / 'image.npy'),
             str(tmp_path / 'result.npy'),
             *map(str, (logit(least), least, 0.45, 1e9, 3.2, 4.0, 512, 512)),
         ]
@@ -98,13 +98,13 @@ def test_downscaling_on_the_emulated_processor(emulated, tmp_path, small):
     library = compile_apart(
         small, 72, 48, target='pi5', precision='float32', output=tmp_path / 'detector.so'
     )
-    np.save(tmp_path / 'picture.npy', image)
+    np.save(tmp_path / 'image.npy', image)
     emulator.run(
         [
             str(SCRIPT),
             'downscale',
             str(library),
-            str(tmp_path / 'picture.npy'),
+            str(tmp_path / 'image.npy'),
             str(tmp_path / 'result.npy'),
             '1',
         ]
@@ -114,13 +114,13 @@ def test_downscaling_on_the_emulated_processor(emulated, tmp_path, small):
 
 
 def run_emulated(library: Path, image: np.ndarray, folder: Path) -> np.ndarray:
-    np.save(folder / 'picture.npy', image)
+    np.save(folder / 'image.npy', image)
     emulator.run(
         [
             str(SCRIPT),
             'tvm',
             str(library),
-            str(folder / 'picture.npy'),
+            str(folder / 'image.npy'),
             str(folder / 'result.npy'),
             '1',
         ]

@@ -26,7 +26,7 @@ from face_tracking.runtimes.tvm import TvmRuntime
 from face_tracking.runtimes.tvm_loader import load_runtime
 
 SIZE = 160, 128
-PICTURE = Fit(2.5, 2.25), (390, 280)
+PLACE = Fit(2.5, 2.25), (390, 280)
 
 
 class Told:
@@ -46,9 +46,9 @@ class Told:
 
 
 def assert_same_faces(network, model, arrays, criteria):
-    compiled = CompiledPostProcessor(network).select(Told(network, arrays), *criteria, *PICTURE)
+    compiled = CompiledPostProcessor(network).select(Told(network, arrays), *criteria, *PLACE)
     plain = NumpyPostProcessor(create_decoder(model)).select(
-        [arrays[name] for name in model.description.outputs], *criteria, *PICTURE
+        [arrays[name] for name in model.description.outputs], *criteria, *PLACE
     )
     assert compiled.dtype == plain.dtype == np.float32
     assert compiled.shape == plain.shape
@@ -90,37 +90,37 @@ def test_random_heads(bundled, seed, spread, score, overlap, most):
     assert_same_faces(network, model, heads, (score, overlap, most))
 
 
-def test_of_equal_scores_the_first_stays(bundled):
+def test_first_of_equal_scores_is_kept(bundled):
     model, network = bundled
     heads = {name: np.zeros_like(head) for name, head in random_heads(0, 1).items()}
     assert assert_same_faces(network, model, heads, (0.1, 0.01, 0)) > 1
 
 
 @pytest.mark.parametrize('broken', [np.nan, np.inf, -np.inf, 1e30, -1e30])
-def test_broken_outputs_do_no_harm(bundled, broken):
+def test_broken_outputs_give_no_error(bundled, broken):
     _, network = bundled
     heads = random_heads(1, 1.0)
     random = np.random.default_rng(2)
     for head in heads.values():
         head[random.random(head.shape) < 0.2] = broken
-    found = CompiledPostProcessor(network).select(Told(network, heads), 0.3, 0.45, 0, *PICTURE)
+    found = CompiledPostProcessor(network).select(Told(network, heads), 0.3, 0.45, 0, *PLACE)
     boxes = found[:, 1:5]
     assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
     assert (boxes <= [390, 280, 390, 280]).all()
 
 
-def test_nothing_there(bundled):
+def test_outputs_without_faces_give_no_rows(bundled):
     _model, network = bundled
     heads = {name: np.full_like(head, -9) for name, head in random_heads(0, 1).items()}
     postprocessor = CompiledPostProcessor(network)
-    assert postprocessor.select(Told(network, heads), 0.7, 0.45, 5, *PICTURE).shape == (0, NUMBERS)
+    assert postprocessor.select(Told(network, heads), 0.7, 0.45, 5, *PLACE).shape == (0, NUMBERS)
 
 
-def test_settings_may_change_between_images(bundled):
+def test_thresholds_may_change_between_images(bundled):
     _, network = bundled
     told, postprocessor = Told(network, random_heads(3, 1.0)), CompiledPostProcessor(network)
-    every = postprocessor.select(told, 0.1, 1.0, 0, *PICTURE)
-    assert len(postprocessor.select(told, 0.1, 1.0, 2, *PICTURE)) == 2
+    every = postprocessor.select(told, 0.1, 1.0, 0, *PLACE)
+    assert len(postprocessor.select(told, 0.1, 1.0, 2, *PLACE)) == 2
     wide = postprocessor.select(told, 0.1, 1.0, 0, Fit(5.0, 4.5), (780, 560))
     np.testing.assert_allclose(wide[:, 1:5], 2 * every[:, 1:5], rtol=1e-5)
 

@@ -137,7 +137,7 @@ for number, workload in enumerate(conv_shapes_of(Path(sys.argv[1]), (60, 44), 'f
 
 
 @pytest.mark.parametrize('turn', [0, 3])
-def test_any_choice_computes_the_same(tmp_path, own_cache, turn):
+def test_every_tiling_computes_the_same(tmp_path, own_cache, turn):
     model = feature_pyramid(tmp_path / 'pyramid.onnx', 60, 44)
     subprocess.run(
         [sys.executable, '-c', CHOOSE, str(model), str(turn)], env=environment(), check=True
@@ -203,7 +203,7 @@ def test_tuning_over_rpc(small, own_cache, rpc_server):
     assert {row.by for row in best.values()} == {f'one thread of 127.0.0.1:{rpc_server}, over RPC'}
 
 
-def test_no_server_is_one_line(small, own_cache):
+def test_missing_server_is_reported_in_one_line(small, own_cache):
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         port = unused.getsockname()[1]
@@ -214,7 +214,7 @@ def test_no_server_is_one_line(small, own_cache):
     assert f'python -m tvm.exec.rpc_server --port {port}' in done.stderr
 
 
-def test_another_server_is_one_line(small, own_cache):
+def test_foreign_server_is_reported_in_one_line(small, own_cache):
     with socket.create_server(('127.0.0.1', 0)) as server:
 
         def answer():

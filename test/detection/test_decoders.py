@@ -64,7 +64,7 @@ def assert_same(candidates, expected):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.02, 0.5, 0.7, 0.99, 1.0]))
-def test_anchor_free(seed, threshold):
+def test_anchor_free_outputs_are_decoded(seed, threshold):
     generator = np.random.default_rng(seed)
     heads = [generator.normal(0, 1.5, (1, 16, *grid)).astype(np.float32) for grid in GRIDS]
     cells = [
@@ -150,7 +150,7 @@ def test_outputs_out_of_range_do_not_overflow():
     assert len(AnchorFree(WIDTH, HEIGHT, [8])([broken], 0.5).scores) == 0
 
 
-def test_wrong_decoders_are_named(described):
+def test_wrong_decoder_is_reported(described):
     model = load_model(described)
     for change, said in (
         ({'decoder': 'magic'}, 'magic'),

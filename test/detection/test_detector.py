@@ -123,17 +123,17 @@ def test_faces_near_the_camera_are_found(portraits, size, height):
 
 def test_agrees_with_opencvs_own_yunet(shared_dir, astronaut):
     path = shared_dir / 'models/face_detection_yunet_2023mar.onnx'
-    ours = create_detector(
+    own = create_detector(
         path, 'opencv', (320, 320), nms_threshold=0.3, vote_iou_threshold=1.0
     ).detect(cv2.resize(astronaut, (320, 320)))
-    theirs = cv2.FaceDetectorYN.create(str(path), '', (320, 320), 0.7, 0.3)
-    _, rows = theirs.detect(cv2.resize(astronaut, (320, 320)))
-    assert len(rows) == len(ours) == 1
+    reference = cv2.FaceDetectorYN.create(str(path), '', (320, 320), 0.7, 0.3)
+    _, rows = reference.detect(cv2.resize(astronaut, (320, 320)))
+    assert len(rows) == len(own) == 1
     row = rows[0]
     np.testing.assert_allclose(
-        ours.boxes[0], [row[0], row[1], row[0] + row[2], row[1] + row[3]], atol=0.5
+        own.boxes[0], [row[0], row[1], row[0] + row[2], row[1] + row[3]], atol=0.5
     )
-    np.testing.assert_allclose(ours.scores[0], row[14], atol=1e-3)
+    np.testing.assert_allclose(own.scores[0], row[14], atol=1e-3)
 
 
 def test_images_of_any_shape_are_searched(described):

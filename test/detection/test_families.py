@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from face_tracking.detection import families
 from face_tracking.detection.decoders import create_decoder
-from face_tracking.detection.families import FAMILIES, recognize
+from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.detector import create_detector
@@ -228,8 +230,24 @@ def test_detector_of_another_family_finds_its_best_face(tmp_path, case):
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_no_family_claims_outputs_of_unknown_shapes(name):
-    assert recognize({'a': (), 'b': (1, 7)}, (64, 64)) is None
-    assert recognize({}, (64, 64)) is None
+    recognize_one = FAMILIES[name].recognize
+    assert recognize_one({'a': (), 'b': (1, 7)}, (64, 64)) is None
+    assert recognize_one({}, (64, 64)) is None
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_network_is_claimed_by_one_family_only(case):
+    """So the order of the files in the folder does not matter."""
+    name, make, width, height = CASES[case]
+    outputs, _ = make(np.random.default_rng(5), width, height)
+    shapes = {output: rows.shape for output, rows in outputs.items()}
+    claims = [key for key in FAMILIES if FAMILIES[key].recognize(shapes, (width, height))]
+    assert claims == [name]
+
+
+def test_every_file_of_the_folder_is_a_family():
+    files = Path(families.__file__).parent.glob('[a-z]*.py')
+    assert len(FAMILIES) == len([file for file in files if file.stem != 'base'])
 
 
 def test_output_of_another_size_than_the_decoder_expects_is_reported(tmp_path):

@@ -25,7 +25,7 @@ def test_image_of_the_right_size_is_handed_on_as_it_is(astronaut):
     st.sampled_from([(320, 240), (64, 64)]),
     st.sampled_from([None, 40]),
 )
-def test_what_is_inside_keeps_its_place(width, height, size, long_side):
+def test_content_keeps_its_position(width, height, size, long_side):
     letterbox = Letterbox(*size, long_side)
     letterbox(np.full((7, 5, 3), 9, np.uint8))  # leaves traces, were the border not cleared
     fitted, fit = letterbox(np.full((height, width, 3), 200, np.uint8))
@@ -50,7 +50,7 @@ def test_large_images_are_not_sampled_but_averaged(astronaut, factor):
 
 
 @pytest.mark.parametrize('shape', [(0, 0, 3), (10, 0, 3), (10, 10), (10, 10, 4), (10, 10, 1)])
-def test_what_is_no_image_is_refused(shape):
+def test_array_that_is_not_an_image_is_refused(shape):
     with pytest.raises(UserError, match='image'):
         Letterbox(32, 32)(np.zeros(shape, np.uint8))
     with pytest.raises(UserError, match='float32'):

@@ -115,7 +115,7 @@ def test_best_file_for_a_size_is_chosen(described, squares, make_squares, tmp_pa
         (lambda content: content['files'][0].update(size=64), 'not a valid'),
     ],
 )
-def test_wrong_description_is_named(described, change, said):
+def test_wrong_description_is_reported(described, change, said):
     content = yaml.safe_load(described.read_text())
     change(content)
     described.write_text(yaml.safe_dump(content))
@@ -123,7 +123,7 @@ def test_wrong_description_is_named(described, change, said):
 
 
 @pytest.mark.parametrize('text', ['[1, 2', 'just words', '', '\x00'])
-def test_description_that_is_none_is_named(tmp_path, text):
+def test_file_that_is_not_a_description_is_reported(tmp_path, text):
     path = tmp_path / 'broken.yaml'
     path.write_text(text)
     assert str(path) in refusal(path)

@@ -24,7 +24,7 @@ def tracks(score=0.95, speed=0.0):
 
 
 def visitor(k):
-    """Return the room with somebody walking through it."""
+    """Return the room with a person walking through it."""
     image = ROOM.copy()
     x = 5 + 4 * k % 280
     image[50:150, x : x + 35] = 220
@@ -41,28 +41,28 @@ def count(frames, image_of, known=None, cost=0.005, budget=None, stamp=0):
     return detected
 
 
-def test_a_quiet_room_is_looked_at_now_and_then():
+def test_empty_scene_is_searched_at_the_lowest_rate():
     assert count(300, lambda k: ROOM) == pytest.approx(10 / 0.5, abs=2)
 
 
-def test_a_visitor_is_worth_every_image_that_can_be_afforded():
+def test_arrival_is_searched_as_often_as_the_budget_allows():
     assert count(300, visitor) > 250
 
 
 @pytest.mark.parametrize('cost', [0.02, 0.05, 0.3])
-def test_the_budget_holds_whatever_happens(cost):
+def test_budget_is_never_exceeded(cost):
     detected = count(600, visitor, cost=cost)
     assert detected * cost <= 0.2 * 20 + 4 * cost
     assert detected >= 0.8 * (0.2 * 20 / cost)
 
 
-def test_a_weak_or_fast_face_is_looked_at_more_often():
+def test_weak_or_fast_face_raises_the_rate():
     calm = count(300, lambda k: ROOM, tracks())
     assert count(300, lambda k: ROOM, tracks(score=0.65)) > 2 * calm
     assert count(300, lambda k: ROOM, tracks(speed=125)) > 2 * calm
 
 
-def test_the_face_that_is_followed_is_no_news():
+def test_tracked_face_is_not_a_change():
     def moving(k):
         image = ROOM.copy()
         image[55:85, 55 + k % 15 : 65 + k % 15] = 200
@@ -71,11 +71,11 @@ def test_the_face_that_is_followed_is_no_news():
     assert count(300, moving, tracks()) < 30 < count(300, moving)
 
 
-def test_more_light_is_no_news():
+def test_brighter_light_is_not_a_change():
     assert count(300, lambda k: np.full_like(ROOM, 60 + k % 100)) < 25
 
 
-def test_a_clock_set_back_neither_stops_nor_floods():
+def test_clock_set_back_keeps_the_rate():
     scheduler, detected = DetectionScheduler(Budget(cpu=0.2)), 0
     for k in range(300):
         stamp = (10**12 if k < 100 else 0) + k * INTERVAL
@@ -88,6 +88,6 @@ def test_a_clock_set_back_neither_stops_nor_floods():
 @pytest.mark.parametrize(
     'values', [{'cpu': 0}, {'cpu': float('nan')}, {'shortest': 2.0}, {'longest': -1.0}]
 )
-def test_an_impossible_budget_is_refused(values):
+def test_impossible_budget_is_refused(values):
     with pytest.raises(UserError, match='cannot be'):
         Budget(**values)

@@ -17,7 +17,7 @@ def test_the_mean_jumps_less_than_the_best_box(portraits):
     assert mean['jump'] < 0.85 * best['jump']
 
 
-def test_looks_show_the_same_thing_elsewhere():
+def test_shifted_views_show_the_same_content():
     image = np.zeros((200, 300, 3), np.uint8)
     image[80:100, 120:140] = 255
     for look, scale, shift in steadiness.looks(image, 6, np.random.default_rng(2)):
@@ -26,6 +26,6 @@ def test_looks_show_the_same_thing_elsewhere():
         np.testing.assert_allclose(middle, np.array([129.5, 89.5]) * scale + shift, atol=0.6)
 
 
-def test_images_without_faces_are_told():
+def test_images_without_faces_are_reported():
     with pytest.raises(UserError, match='no face was found'):
         steadiness.measured(steadiness.ours(), [np.zeros((240, 320, 3), np.uint8)], 2)

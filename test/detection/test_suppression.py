@@ -66,7 +66,7 @@ def test_strongest_are_the_highest_in_their_order():
     assert scores[strongest(scores, 5)].tolist() == scores.tolist()
 
 
-def test_nothing_stays_nothing():
+def test_no_boxes_give_no_boxes():
     assert suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 0.5).shape == (0,)
 
 
@@ -77,7 +77,7 @@ def test_nothing_stays_nothing():
     st.sampled_from([0.2, 0.45, 0.7, 1.0]),
     st.integers(0, 4),
 )
-def test_what_agrees_is_averaged_by_the_scores(seed, count, threshold, limit):
+def test_agreeing_boxes_are_averaged_by_their_scores(seed, count, threshold, limit):
     boxes, scores = random_boxes(seed, count)
     numbers = np.random.default_rng(seed).normal(0, 1, (count, 3)).astype(np.float32)
     kept = suppress(boxes, scores, threshold, limit)
@@ -93,7 +93,7 @@ def test_what_agrees_is_averaged_by_the_scores(seed, count, threshold, limit):
         free &= ~displaced
 
 
-def test_a_neighbor_that_is_displaced_does_not_pull():
+def test_displaced_neighbor_does_not_change_the_average():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [3.5, 0, 13.5, 10]], np.float32)
     scores = np.array([0.9, 0.6, 0.8], np.float32)
     kept = suppress(boxes, scores, 0.4)

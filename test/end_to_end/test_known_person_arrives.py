@@ -365,8 +365,8 @@ def test_page_shows_the_robot_in_a_browser(robot, tmp_path, astronaut):
         robot.until(lambda: browser.execute_script(f'return !!{field}'), 'parameters')
         browser.execute_script(f'{field}.value = 0.55; {field}.dispatchEvent(new Event("change"))')
         robot.until(lambda: 'score_threshold is 0.55' in text('message'), 'confirmation')
-        picture = os.environ.get('FACE_TRACKING_SCREENSHOT')
-        if picture:
-            browser.save_screenshot(picture)
+        screenshot = os.environ.get('FACE_TRACKING_SCREENSHOT')
+        if screenshot:
+            browser.save_screenshot(screenshot)
     finally:
         browser.quit()

@@ -100,7 +100,7 @@ def test_people_are_counted(run, node):
     publish_until(node, tracks_of((3, 40.0), (8, 90.0)), lambda: '2 in view' in process.said())
 
 
-def test_head_is_told_to_follow_an_id(run, node):
+def test_head_follows_the_requested_id(run, node):
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
 
     head = PanTiltNode()

@@ -222,7 +222,7 @@ def test_camera_transform_is_published_with_rviz_or_on_request_only():
     assert names(plan('view')) == ['rviz2'], "a viewer leaves the robot's own frames alone"
 
 
-def test_view_shows_the_head_unless_told_otherwise():
+def test_view_shows_the_head_by_default():
     assert 'pan_tilt.rviz' in plan('view')[-1].arguments[1]
     assert 'face_tracking.rviz' in plan('view', head='no')[-1].arguments[1]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of somebody else's robot, all at once, in real processes.
+"""The configuration of another robot, all at once, in real processes.
 
 A namespace, all topics remapped, compressed images, simulation time, and the bridge to REP 155.
 """

@@ -11,6 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / 'README.md').read_text()
+FOLDERS = ('.', 'face_tracking', 'benchmarks', 'dev', 'examples', 'launch', 'test', 'training')
+SOURCES = [
+    file.relative_to(ROOT).as_posix()
+    for folder in FOLDERS
+    for file in (ROOT / folder).glob('*.py' if folder == '.' else '**/*.py')
+]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('models/*.md')])
 
 
@@ -45,6 +51,14 @@ def test_subscriber_is_complete_python_of_eight_lines():
     (code,) = re.findall(r'```python\n(.+?)```', README, re.DOTALL)
     ast.parse(code)
     assert len([line for line in code.splitlines() if line.strip()]) <= 8
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_files_that_a_page_names_exist(path):
+    """Placeholders are in capitals, as NAME.py; files beside the repository begin with a dot."""
+    for name in re.findall(r'`(\w[\w/]*\.py)`', path.read_text()):
+        if 'NAME' not in name:
+            assert any(f'/{file}'.endswith(f'/{name}') for file in SOURCES), name
 
 
 def test_paths_and_functions_of_the_architecture_page_exist():

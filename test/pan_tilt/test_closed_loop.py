@@ -70,8 +70,8 @@ def test_walk_at_30_degrees_a_second_at_least_half_less_than_plain_control(run):
     assert result.rms <= baseline.rms / 2
 
 
-def test_plain_control_is_a_fair_rival(run):
-    """It is tuned: its own turn is quick and overshoots by no more than ours may."""
+def test_proportional_control_is_a_fair_baseline(run):
+    """The baseline is tuned: its own turn is fast and overshoots by no more than the head may."""
     result = trials.measure_step(run(trials.STEP, 'plain'))
     assert result.seconds <= 0.8 and result.overshoot <= 0.10
 
@@ -86,7 +86,7 @@ def test_a_person_hidden_by_another_is_waited_for_and_found_again(run):
     log = run(trials.HIDDEN)
     result = trials.measure_hidden(log)
     assert result.ended_on_chosen and result.stayed > 0.9
-    assert 'lost' in log.states, 'nobody was hidden, so nothing was shown'
+    assert 'lost' in log.states, 'no face was hidden, so the test showed nothing'
 
 
 @pytest.mark.parametrize('trial', trials.ALL, ids=lambda trial: trial.name)
@@ -99,7 +99,7 @@ def test_commands_keep_the_limits_in_every_trial(run, trial):
             assert np.abs(np.diff(moved, order)).max() <= limit * 0.01**order * (1 + 1e-6)
 
 
-def test_slower_servos_come_to_rest_too_once_their_delay_is_told(detector):
+def test_slower_servos_settle_when_their_delay_is_configured(detector):
     head = trials.head_controller(HeadOptions(servo_delay=0.1))
     slow = ServoModel(frequency=25.0)
     loop = ClosedLoop(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the head does: whom it follows, what it does without anybody, and that limits hold."""
+"""The head: which face it follows, what it does without faces, and that limits hold."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ DEGREE = math.pi / 180
 
 
 class World:
-    """Faces around a head whose joints obey at once; tracks come after a latency."""
+    """Faces around a head whose joints obey at once; tracks arrive after a latency."""
 
     def __init__(self, latency=60, **options):
         self.head = HeadController(HeadOptions(servo_delay=0.0, **options))
@@ -68,7 +68,7 @@ def tracks(stamp, rows):
 
 
 class TestFollowing:
-    """Somebody is there."""
+    """A face is tracked."""
 
     def test_looks_at_a_face_and_rests_there(self):
         world = World()
@@ -128,8 +128,8 @@ class TestFollowing:
         assert abs(head.positions[0] + offset - 0.3) < 0.105
 
 
-class TestWithoutAnybody:
-    """States."""
+class TestWithoutFaces:
+    """Idle, lost, searching and home."""
 
     def test_lost_face_is_waited_for_then_sought_then_the_head_goes_home(self):
         world = World(lost_timeout=0.5, search_time=2.0, home_pan=0.1)
@@ -169,7 +169,7 @@ class TestWithoutAnybody:
         assert world.commands[-1].state is State.TRACKING
         assert world.commands[-1].positions[0] == pytest.approx(-1.2, abs=1 * DEGREE)
 
-    def test_face_that_comes_back_under_a_new_id_is_the_same(self):
+    def test_face_that_returns_under_a_new_id_is_the_same(self):
         world = World()
         world.faces = {1: (0.3, 0.0, 60), 2: (-0.2, 0.0, 90)}
         world.head.configure(replace(world.head.options, target='id', target_id=1))
@@ -190,7 +190,7 @@ class TestWithoutAnybody:
         world.silent = False
         assert world.run(1.0).state is State.TRACKING
 
-    def test_braking_comes_to_rest(self):
+    def test_braking_ends_at_rest(self):
         world = World()
         world.faces = {1: (0.5, 0.0, 60)}
         world.run(0.3)
@@ -201,8 +201,8 @@ class TestWithoutAnybody:
         assert world.head.at_rest
 
 
-class TestChoice:
-    """Whom."""
+class TestTargetSelection:
+    """Which face is followed."""
 
     @pytest.mark.parametrize(
         ('policy', 'expected'), [('largest', 2), ('center', 1), ('longest', 3)]
@@ -341,7 +341,7 @@ def test_person_policy_leaves_a_face_whose_name_was_taken_back():
 
 
 class TestKinematics:
-    """Angles."""
+    """From pixels to joint angles."""
 
     @given(st.floats(-1.5, 1.5), st.floats(-1.2, 1.2), st.floats(-1.4, 1.4), st.floats(-1, 1))
     def test_what_is_projected_is_found_again(self, pan, tilt, face_pan, face_tilt):

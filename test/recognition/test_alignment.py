@@ -48,7 +48,7 @@ def test_unusable_landmarks_are_refused(bad):
         estimate_similarity(bad, TEMPLATE)
 
 
-def test_turned_face_comes_out_upright_at_the_template():
+def test_turned_face_is_aligned_upright_with_the_template():
     image = np.zeros((300, 300, 3), np.uint8)
     points, _ = moved(TEMPLATE - 56, 0.5, 1.5, (150, 140))
     for point in points:

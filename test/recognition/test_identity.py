@@ -38,7 +38,7 @@ def test_one_very_clear_view_is_enough(people):
     assert people().observe(1, ANNA, 1.0, 0).name == 'Anna'
 
 
-def test_face_that_is_nobody_is_unknown(people):
+def test_face_without_a_match_is_unknown(people):
     identity = see(people(), 1, unit(0, 0, 0, 1), 3)
     assert identity.name == UNKNOWN
     assert not identity.known

@@ -68,7 +68,7 @@ def test_yaw_follows_a_solid_head(degrees):
     assert abs(roll) < 0.1
 
 
-def test_raised_and_lowered_heads_are_told_apart():
+def test_raised_and_lowered_heads_are_distinguished():
     up, down = (head_angles(face_turned(0, np.radians(angle)))[1] for angle in (-25, 25))
     assert up < -0.2 < 0.2 < down
 

@@ -56,7 +56,7 @@ class Network:
         self.clock.now += self.seconds
 
 
-def test_networks_take_turns_and_the_faster_one_comes_first():
+def test_networks_take_turns_and_the_faster_one_is_first():
     clock = Clock()
     networks = {'int8': Network(clock, 0.003), 'float16': Network(clock, 0.002)}
     found = fastest(networks, clock)

@@ -32,7 +32,7 @@ def test_engine_computes_what_the_network_says(engine, size, described):
     np.testing.assert_allclose(head[0, 4], np.log(2), atol=1e-5)
 
 
-def test_outputs_come_in_the_order_of_the_description(shared_dir):
+def test_outputs_have_the_order_of_the_description(shared_dir):
     model = load_model(shared_dir / 'models/yunet_n_320_320.onnx', (160, 128))
     image = np.random.default_rng(2).integers(0, 256, (128, 160, 3), dtype=np.uint8)
     first, second = (create_runtime(engine, model, 1).infer(image) for engine in ENGINES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image agrees with the truth about it."""
+"""The image agrees with its ground truth."""
 
 import math
 
@@ -95,7 +95,7 @@ def test_size_follows_the_distance():
     assert sizes[1] == pytest.approx(MODEL.fx * 0.3 / 2, rel=0.02)
 
 
-def test_nearer_person_hides_the_other_in_image_and_truth():
+def test_nearer_person_hides_the_other_in_image_and_ground_truth():
     near = person(0.0, distance=1.5, identity=2, color=(0, 0, 255))
     renderer = Renderer(scene(person(distance=3.0), near), MODEL)
     truth = renderer.truth(Pose(), 0)
@@ -126,7 +126,7 @@ def test_ledge_hides_what_is_below_it():
     assert 0.4 < renderer.truth(Pose(), 0).visibility[0] < 0.6
 
 
-def test_nobody_behind_the_camera_is_seen():
+def test_person_behind_the_camera_is_not_visible():
     renderer = Renderer(scene(person(math.pi)), MODEL)
     assert len(renderer.truth(Pose(), 0)) == 0
     assert (renderer.render(Pose(), 0) == 60).all()
@@ -167,7 +167,7 @@ def test_noise_differs_between_frames_and_repeats_between_runs():
     assert np.std(first.astype(float)) == pytest.approx(4, rel=0.1)
 
 
-def test_light_waxes_and_turning_smears():
+def test_light_varies_and_turning_blurs():
     look = Look(noise=0, gain_swing=0.5, gain_period=4, exposure=0.02)
     renderer = Renderer(Scene(plain_backdrop(), (person(),), look=look), MODEL)
     assert renderer.render(Pose(), 1.0)[5, 5, 0] == 90
@@ -201,7 +201,7 @@ class TestPath:
         values = np.array([path.at(t)[0] for t in np.linspace(0, 20, 2000)])
         assert np.abs(values - 1).max() <= 0.5 and np.ptp(values) > 0.7
 
-    def test_nonsense_is_refused(self):
+    def test_impossible_values_are_refused(self):
         with pytest.raises(ValueError, match='rising'):
             Path([1, 1], [[0], [1]])
         with pytest.raises(ValueError, match='interpolation'):

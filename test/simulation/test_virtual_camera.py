@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual camera: repeatable images of real photographs, with truth."""
+"""The virtual camera: repeatable images of real photographs, with ground truth."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_scene_ends_or_starts_again():
     assert looped[-1].stamp > looped[-2].stamp
 
 
-def test_truth_follows_a_flipped_image():
+def test_ground_truth_follows_a_flipped_image():
     flipped = CaptureOptions(
         width=320, height=240, realtime=False, flip_horizontal=True, clock=FAST.clock
     )
@@ -68,7 +68,7 @@ def test_truth_follows_a_flipped_image():
     assert boxes_mirrored[:, [2, 0]] == pytest.approx(320 - boxes_plain[:, [0, 2]])
 
 
-def test_truth_needs_a_frame():
+def test_ground_truth_needs_a_frame():
     with (
         open_camera('virtual:', FAST) as camera,
         pytest.raises(ValueError, match='frame must be read'),
@@ -118,7 +118,7 @@ def test_a_real_detector_finds_the_true_faces(shared_dir):
         ),
     ],
 )
-def test_bad_scene_is_said_in_one_line(tmp_path, change, words):
+def test_bad_scene_is_reported_in_one_line(tmp_path, change, words):
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump(change))
     with pytest.raises(UserError) as caught:
@@ -185,11 +185,11 @@ def test_camera_on_joints_looks_where_they_point():
     assert np.degrees(turned) == pytest.approx([10, 10], abs=0.3)
 
 
-def test_late_images_bear_the_stamp_of_their_exposure():
+def test_late_images_have_the_stamp_of_their_exposure():
     now = [7_000_000_000]
 
     def clock():
-        now[0] += 5_000_000  # time passes while somebody looks at the clock
+        now[0] += 5_000_000  # time passes between two readings of the clock
         return now[0]
 
     options = CaptureOptions(width=320, height=240, clock=clock, latency=0.2)

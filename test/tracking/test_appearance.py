@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A face looks like itself in other light, size and lean, half hidden too; a stranger does not."""
+"""Descriptors of one face agree in other light, size and roll, also half hidden."""
 
 import cv2
 import numpy as np
@@ -25,26 +25,26 @@ def face(portraits):
     return portraits[0]
 
 
-def test_two_people_do_not_look_alike(portraits):
+def test_descriptors_of_two_people_are_far_apart(portraits):
     first, second = (describe(*portrait) for portrait in portraits)
     assert distance(first, second)[0] > UNLIKE
 
 
 @pytest.mark.parametrize('gain', [0.5, 0.8, 1.15])
-def test_light_does_not_matter(face, gain):
+def test_descriptor_does_not_depend_on_light(face, gain):
     image, box = face
     darker = cv2.convertScaleAbs(image, alpha=gain)
     assert distance(describe(image, box), describe(darker, box))[0] < ALIKE
 
 
 @pytest.mark.parametrize('scale', [0.4, 0.7])
-def test_size_does_not_matter(face, scale):
+def test_descriptor_does_not_depend_on_size(face, scale):
     image, box = face
     smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     assert distance(describe(image, box), describe(smaller, box * scale))[0] < ALIKE
 
 
-def test_a_leaning_head_is_set_upright(face):
+def test_tilted_head_is_set_upright(face):
     image, box = face
     center = tuple(((box[:2] + box[2:]) / 2).tolist())
     leaning = turned(image, center, -25, 1.0)
@@ -61,7 +61,7 @@ def test_a_leaning_head_is_set_upright(face):
 
 
 @pytest.mark.parametrize('side', ['left', 'right', 'below'])
-def test_half_a_face_still_looks_like_itself(face, side):
+def test_half_hidden_face_still_matches_itself(face, side):
     image, box = face[0].copy(), face[1]
     x, y = ((box[:2] + box[2:]) / 2).astype(int)
     part = {'left': np.s_[:, : x - 10], 'right': np.s_[:, x + 10 :], 'below': np.s_[y + 15 :]}[
@@ -71,13 +71,13 @@ def test_half_a_face_still_looks_like_itself(face, side):
     assert distance(describe(face[0], box), describe(image, box))[0] < UNLIKE
 
 
-def test_landmarks_that_are_not_there_mean_an_upright_head():
+def test_missing_landmarks_mean_an_upright_head():
     marks = np.full((2, 5, 2), np.nan)
     marks[1] = [[0, 0], [0, 5], [0, 0], [0, 0], [0, 0]]  # eyes above each other: nonsense
     assert roll_angles(marks).tolist() == [0, 0]
 
 
-def test_many_faces_at_once_and_none():
+def test_many_faces_and_none_are_described():
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     boxes = np.tile([100.0, 100, 150, 160], (2500, 1))
     looks = extract_descriptors(ImagePyramid(image), boxes, np.zeros(2500))

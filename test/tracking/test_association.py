@@ -17,7 +17,7 @@ LEFT, RIGHT = [0, 0, 40, 50], [300, 0, 340, 50]
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_assignment_is_the_best_of_all(seed):
+def test_assignment_has_the_lowest_cost(seed):
     rng = np.random.default_rng(seed)
     cost, allowed = rng.random((4, 4)), rng.random((4, 4)) < 0.6
     rows, columns = assign(cost, allowed)

@@ -32,7 +32,7 @@ def test_the_distance_of_several_cues_is_their_weighted_mean():
     assert np.isnan(distance[2])
 
 
-def test_a_cue_that_was_not_measured_keeps_what_it_knew():
+def test_cue_that_was_not_measured_keeps_its_descriptor():
     cues = CueSet([ONE, OTHER])
     old, new = np.array([[1.0, 1, np.nan, np.nan]]), np.array([[np.nan, np.nan, 4.0, 4]])
     updated = cues.update(old, new, np.array([[0.0, 0.5]]))

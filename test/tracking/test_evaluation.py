@@ -113,7 +113,7 @@ def test_who_acts_in_the_mixed_set_does_not_act_in_the_one_held_out():
 @pytest.mark.parametrize(
     'content', [{}, {'people': [{'motion': 'fly'}]}, {'people': [{}], 'speed': 3}, {'people': 7}]
 )
-def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
+def test_impossible_script_is_refused(content, tmp_path):
     path = tmp_path / 'odd.yaml'
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match='cannot be understood'):
@@ -122,7 +122,7 @@ def test_a_script_that_makes_no_sense_is_refused(content, tmp_path):
         load_script('nosuch')
 
 
-def test_lost_frames_are_gone_and_stamps_tell(people):
+def test_dropped_frames_are_missing_and_stamps_show_it(people):
     content = {'people': [{}], 'drops': 0.3, 'freeze': 0.2, 'duration': 7, 'size': [64, 48]}
     stamps = np.array([frame.stamp for frame, _ in Sequence(script_of(content), people)])
     gaps = np.round(np.diff(stamps) * 30e-9)
@@ -251,7 +251,7 @@ def test_an_id_survives(script, people):
     assert outcome.survived
 
 
-def test_without_the_package_trackers_one_line_says_so(monkeypatch, capsys):
+def test_missing_trackers_package_is_reported_in_one_line(monkeypatch, capsys):
     real = builtins.__import__
 
     def missing(name, *args, **options):

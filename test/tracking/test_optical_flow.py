@@ -29,7 +29,7 @@ def room():
     ('pan', 'tilt', 'roll'),
     [(0.0, 0.0, 0.0), (0.01, 0.0, 0.0), (-0.03, 0.005, 0.0), (0.0, -0.012, 0.0), (0.0, 0.0, 0.02)],
 )
-def test_the_background_tells_how_the_camera_turned(room, pan, tilt, roll):
+def test_camera_rotation_is_measured_on_the_background(room, pan, tilt, roll):
     render, camera = room
     flow = measure(render(0, 0, 0), render(pan, -tilt, roll), np.zeros((0, 4)))
     center = np.array([[320.0, 240.0]])
@@ -39,7 +39,7 @@ def test_the_background_tells_how_the_camera_turned(room, pan, tilt, roll):
     assert turned == pytest.approx(-roll, abs=4e-3)
 
 
-def test_a_hint_finds_what_is_too_fast_to_be_seen(shifted_face):
+def test_hint_finds_a_motion_that_is_too_fast_to_measure(shifted_face):
     image, box = shifted_face(0)
     before, after = ImagePyramid(image), ImagePyramid(np.roll(image, 160, axis=1))
     unaided = measure(before, after, box[None])
@@ -49,7 +49,7 @@ def test_a_hint_finds_what_is_too_fast_to_be_seen(shifted_face):
     np.testing.assert_allclose(flow.motion[0, :2], [160, 0], atol=0.5)
 
 
-def test_a_face_on_the_move_does_not_pass_for_the_camera(shifted_face):
+def test_moving_face_is_not_taken_for_camera_motion(shifted_face):
     before, after = (shifted_face(offset) for offset in (0, 12))
     flow = measure(ImagePyramid(before[0]), ImagePyramid(after[0]), before[1][None])
     np.testing.assert_allclose(flow.warp.offset, 0, atol=0.1)
@@ -57,7 +57,7 @@ def test_a_face_on_the_move_does_not_pass_for_the_camera(shifted_face):
     np.testing.assert_allclose(flow.motion[0, 2:], 0, atol=0.02)
 
 
-def test_a_face_that_comes_nearer_grows(astronaut):
+def test_approaching_face_grows(astronaut):
     box = np.array([[178.0, 63, 268, 176]])
     center = (223.0, 119.5)
     nearer = cv2.warpAffine(
@@ -68,7 +68,7 @@ def test_a_face_that_comes_nearer_grows(astronaut):
     np.testing.assert_allclose(flow.motion[0, :2], 0, atol=0.6)
 
 
-def test_where_nothing_can_be_seen_nothing_is_claimed():
+def test_image_without_texture_gives_no_motion():
     blank = ImagePyramid(np.full((480, 640, 3), 128, np.uint8))
     flow = measure(blank, blank, np.array([[100.0, 100, 200, 220]]))
     assert flow.warp is None
@@ -78,7 +78,7 @@ def test_where_nothing_can_be_seen_nothing_is_claimed():
 @pytest.mark.parametrize(
     'box', [[-500, -500, -400, -400], [0, 0, 1, 1], [-50, 400, 90, 700], [0, 0, 5000, 5000]]
 )
-def test_faces_beyond_the_image_do_no_harm(astronaut, box):
+def test_faces_outside_the_image_give_no_false_motion(astronaut, box):
     pyramid = ImagePyramid(astronaut)
     flow = measure(pyramid, pyramid, np.array([box], float))
     known = np.isfinite(flow.deviation)

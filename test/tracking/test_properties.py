@@ -83,7 +83,7 @@ def assert_sane(tracks, stamp):
 
 @EXAMPLES
 @given(st.lists(st.tuples(SHIFTS, LATE, wild_boxes()), max_size=25))
-def test_any_boxes_and_stamps_leave_it_sane(rounds):
+def test_any_boxes_and_stamps_give_finite_tracks(rounds):
     tracker, stamp = FaceTracker(OPTIONS), 10**18
     for shift, late, rows in rounds:
         stamp += shift
@@ -125,7 +125,7 @@ def test_no_track_without_evidence_for_longer_than_stated(rounds, detects):
 
 @EXAMPLES
 @given(st.lists(tame_boxes(), max_size=12), st.randoms(use_true_random=False))
-def test_the_order_of_detections_says_nothing(rounds, random):
+def test_order_of_detections_does_not_matter(rounds, random):
     first, second = FaceTracker(OPTIONS), FaceTracker(OPTIONS)
     for k, rows in enumerate(rounds):
         stamp = k * INTERVAL

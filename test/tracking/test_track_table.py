@@ -61,7 +61,7 @@ def test_a_tentative_track_that_misses_a_round_is_not_retained(table):
     assert not status(table, 0.1).retained.any()
 
 
-def test_a_confirmed_track_is_lost_after_max_misses_and_remembered(table):
+def test_confirmed_track_is_lost_after_max_misses_and_retained(table):
     confirmed(table, 1)
     table.mark_missed(slice(None))
     assert status(table, 0.1).published.all() and not status(table, 0.1).visible.any()
@@ -103,7 +103,7 @@ def test_descriptors_are_measured_again_after_the_clock_was_set_back(table):
     assert not table.appearance_fresh(START - 99 * SECOND).any()
 
 
-def test_a_descriptor_that_does_not_know_changes_nothing(table):
+def test_unknown_descriptor_changes_nothing(table):
     table.spawn(START, np.full(1, 0.9))
     row, known = np.zeros(1, int), np.ones((1, appearance.SIZE), np.float32)
     table.update_appearance(row, START, known, np.full(1, 0.9))

@@ -27,7 +27,7 @@ def test_an_id_takes_min_hits_and_outlives_max_misses():
     assert counts == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
 
 
-def test_ids_count_up_and_are_not_given_again():
+def test_ids_count_up_and_are_not_reused():
     tracker, seen = FaceTracker(BLIND), []
     for k in range(60):
         here = FACE + 300 * (k // 20)
@@ -157,7 +157,7 @@ def test_impossible_boxes_are_dropped(astronaut, box):
     'image',
     [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],
 )
-def test_an_image_that_is_none_is_refused_and_nothing_breaks(image):
+def test_invalid_image_is_refused_and_tracks_are_kept(image):
     tracker = FaceTracker(BLIND)
     with pytest.raises(UserError, match='cannot be tracked'):
         tracker.step(image, 0)
@@ -166,7 +166,7 @@ def test_an_image_that_is_none_is_refused_and_nothing_breaks(image):
 
 @pytest.mark.parametrize('kind', ['flow', 'kcf', 'csrt', 'mosse'])
 def test_a_visual_tracker_follows_what_the_motion_model_cannot_know(shifted_face, kind):
-    """After the last detection the face turns back; only the image tells."""
+    """After the last detection the face turns back; only the image shows it."""
     found = {}
     for name in (kind, 'none'):
         tracker = FaceTracker(TrackerOptions(visual_tracker=name))
@@ -211,7 +211,7 @@ def test_detections_may_come_from_another_thread():
     assert set(tracks.ids.tolist()) <= {1, 2, 3}
 
 
-def test_an_evening_of_visitors_neither_fills_the_memory_nor_shuts_the_door(astronaut):
+def test_many_visitors_do_not_fill_the_track_table(astronaut):
     """Many come and go; what is kept of them is bounded, and the last gets an id, too."""
     tracker = FaceTracker(TrackerOptions(visual_tracker='none', camera_motion=False, max_tracks=8))
     rng = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def test_a_panning_camera_moves_a_standing_face_and_the_velocity_says_so(astrona
     np.testing.assert_allclose(ahead.boxes[0], box - [12, 0, 12, 0], atol=2.5)
 
 
-def test_the_joints_tell_where_the_image_does_not():
+def test_joint_states_replace_missing_image_motion():
     """Before a blank wall only the rig knows that the camera turns."""
     blank, boxes = np.full((480, 640, 3), 128, np.uint8), {}
     for known in (False, True):

@@ -8,7 +8,7 @@ from face_tracking.options import rows_of
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 
-def test_the_table_carries_what_a_ros_parameter_needs():
+def test_option_table_has_all_fields_of_a_ros_parameter():
     rows = rows_of(TrackerOptions)
     assert {row.name for row in rows} == set(TrackerOptions.__dataclass_fields__)
     for row in rows:
@@ -37,5 +37,5 @@ def test_a_bad_value_is_refused_by_name(values):
         TrackerOptions(**values)
 
 
-def test_whole_numbers_will_do_where_a_number_is_asked_for():
+def test_integers_are_accepted_for_number_options():
     assert TrackerOptions(max_time_since_update=2).max_time_since_update == 2

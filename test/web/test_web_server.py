@@ -170,7 +170,7 @@ def test_other_pages_may_not_send_requests(serve):
     assert robot.values['tracker_node', 'annotate'] is True
 
 
-def test_token_is_asked_for(serve):
+def test_token_is_required(serve):
     _, _, base = serve(host='0.0.0.0', token=TOKEN)
     assert ask(f'{base}/')[1]['Location'] == '/login'
     for path in ('/api/state', '/stream.mjpeg', '/snapshot.jpg', '/api/parameters', '/app.js'):

@@ -117,8 +117,8 @@ class ViewMaker:
         if draw.random() < 0.12:
             value[:] = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
         elif draw.random() < 0.5:
-            grey = value.mean(2, keepdims=True)
-            value = grey + (value - grey) * draw.uniform(0.5, 1.4)
+            gray = value.mean(2, keepdims=True)
+            value = gray + (value - gray) * draw.uniform(0.5, 1.4)
         gain = np.exp(draw.normal(0, 0.15)) * np.exp(draw.normal(0, 0.04, 3))
         value = np.clip(value * gain / 255, 0, 1) ** np.exp(draw.normal(0, 0.18))
         if draw.random() < 0.2:  # light from one side

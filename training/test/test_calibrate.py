@@ -51,7 +51,7 @@ def test_recorded_outputs_are_shifted_as_the_network_would_be(made_folder):
     assert found[-1].false_alarms == again[at_zero].false_alarms > found[0].false_alarms
 
 
-def test_the_command(made_folder, tmp_path, capsys):
+def test_calibrate_command_writes_the_chosen_values(made_folder, tmp_path, capsys):
     weights = tmp_path / 'w.safetensors'
     checkpoint.save_weights(FaceNetwork(), weights)
     assert (

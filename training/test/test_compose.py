@@ -62,7 +62,7 @@ def test_labels_follow_the_pixels(seed):
             assert points[0, 0] < points[1, 0] + side * 0.6
 
 
-def test_unscaled_pictures_are_drawn_to_the_pixel():
+def test_unscaled_images_are_drawn_pixel_by_pixel():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     for _ in range(8):
@@ -116,7 +116,7 @@ def test_of_a_landmark_head_the_points_alone_are_known():
     assert np.isfinite(landmarks[~ignore]).all()
 
 
-def test_a_covered_face_is_no_longer_labelled():
+def test_covered_face_is_not_labeled():
     composer = Composer([red_square(), scene()], 200, 160)
     canvas = composer._background(np.random.default_rng(0))
     random, whole = np.random.default_rng(0), np.eye(3)[:2]

@@ -47,7 +47,7 @@ def test_reads_scores(tmp_path):
     assert row.ignore.tolist() == [False, True]
 
 
-def test_pictures_may_lie_in_images(tmp_path):
+def test_images_may_be_in_the_subfolder_images(tmp_path):
     (tmp_path / 'images').mkdir()
     (tmp_path / 'images' / 'x.jpg').write_bytes(b'')
     (tmp_path / 'gt.txt').write_text('x.jpg\n0\n')
@@ -65,7 +65,7 @@ def test_pictures_may_lie_in_images(tmp_path):
         ('prose.txt', 'These are my images.\nI like them.\n'),
     ],
 )
-def test_names_and_skips_a_broken_file(tmp_path, name, text):
+def test_broken_file_is_reported_and_skipped(tmp_path, name, text):
     (tmp_path / 'good.txt').write_text(WIDER)
     (tmp_path / name).write_text(text)
     said = []
@@ -73,7 +73,7 @@ def test_names_and_skips_a_broken_file(tmp_path, name, text):
     assert len(said) == 1 and name in said[0] and '\n' not in said[0]
 
 
-def test_says_what_to_do_without_annotations(tmp_path):
+def test_missing_annotations_are_reported_with_a_remedy(tmp_path):
     with pytest.raises(UserError, match='COCO'):
         labels.read_folder(tmp_path, pytest.fail)
     with pytest.raises(UserError, match='no folder'):
@@ -114,7 +114,7 @@ def test_corrections():
     ]
 
 
-def test_names_and_skips_broken_pictures(made_folder, tmp_path):
+def test_broken_images_are_reported_and_skipped(made_folder, tmp_path):
     rows = labels.read_folder(made_folder, pytest.fail)[:2]
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(b'\xff\xd8 not an image')
@@ -128,7 +128,7 @@ def test_names_and_skips_broken_pictures(made_folder, tmp_path):
     assert len(said) == 2 and 'broken.jpg' in said[0] and 'gone.jpg' in said[1]
 
 
-def test_large_pictures_shrink_with_their_labels(made_folder):
+def test_large_images_shrink_with_their_labels(made_folder):
     row = labels.read_folder(made_folder, pytest.fail)[1]
     (whole,) = dataset.load([row], pytest.fail, progress=False)
     (half,) = dataset.load([row], pytest.fail, progress=False, longest_side=100)
@@ -136,7 +136,7 @@ def test_large_pictures_shrink_with_their_labels(made_folder):
     np.testing.assert_allclose(half.boxes * 2, whole.boxes, rtol=1e-5)
 
 
-def test_a_picture_stays_in_its_part(made_folder):
+def test_image_stays_in_its_part(made_folder):
     rows = labels.read_folder(made_folder, pytest.fail)
     kept, held = dataset.split(rows, 0.3)
     assert len(kept) + len(held) == len(rows) and kept and held

@@ -37,7 +37,7 @@ def test_what_differs_or_was_hardly_seen_is_unknown():
 
 
 @pytest.mark.parametrize('drop', [False, True])
-def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop):
+def test_folder_is_annotated_again(shared_dir, portrait, tmp_path, capsys, drop):
     cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
     cv2.imwrite(str(tmp_path / 'empty.png'), np.zeros((90, 120, 3), np.uint8))
     wrong = [0.0, 0, 50, 0, 25, 25, 0, 50, 50, 50]
@@ -85,7 +85,7 @@ def test_a_folder_is_annotated_anew(shared_dir, portrait, tmp_path, capsys, drop
     assert 120 < eye[1] < nose[1] < mouth[1] < 332
 
 
-def test_what_is_no_teacher_is_named(made_folder, tmp_path, capsys):
+def test_file_that_is_not_a_teacher_is_reported(made_folder, tmp_path, capsys):
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(b'no model')
     assert (

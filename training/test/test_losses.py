@@ -83,7 +83,7 @@ def test_cells_answer_for_the_face_that_they_predict():
     assert ((centers[taken] > low) & (centers[taken] < high)).all()
 
 
-def test_no_face_leaves_all_cells_free():
+def test_image_without_faces_leaves_all_cells_free():
     cells = decode(outputs_for(BOX, POINTS))
     owner = assign(cells, torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.bool))
     assert (owner == -1).all()
@@ -137,7 +137,7 @@ def test_the_teacher_speaks_only_inside_faces_that_it_sees():
     assert float(seen['score']) < float(alone['score']) - 2
 
 
-def test_overlap_by_hand():
+def test_overlap_agrees_with_a_hand_calculation():
     a, b = torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]])
     assert float(pairwise_iou(a[None], b[None])) == pytest.approx(1 / 3)
     overlap, loss = eiou(a, b)

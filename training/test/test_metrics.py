@@ -33,7 +33,7 @@ def found(boxes, scores, points=None):
     )
 
 
-def test_by_hand():
+def test_average_precision_agrees_with_a_hand_calculation():
     labels = [label([[0, 0, 40, 40], [100, 100, 140, 140]]), label([])]
     seen = [
         found([[0, 0, 40, 40], [200, 0, 240, 40]], [0.9, 0.8]),
@@ -58,7 +58,7 @@ def test_ignored_and_tiny_faces_neither_help_nor_harm():
     assert (larger.faces, larger.average_precision) == (1, 1.0)
 
 
-def test_landmark_error_by_hand():
+def test_landmark_error_agrees_with_a_hand_calculation():
     points = np.array([[10, 10], [30, 10], [20, 20], [12, 30], [28, 30]], np.float32)
     result = measure(
         [label([[0, 0, 40, 40]], points=[points])],

@@ -28,7 +28,7 @@ def lively() -> FaceNetwork:
 
 
 @pytest.mark.parametrize(('width', 'height'), [(160, 120), (320, 240), (640, 480), (96, 64)])
-def test_outputs_cover_the_picture(lively, width, height):
+def test_outputs_cover_the_image(lively, width, height):
     outputs = lively(torch.zeros(1, 3, height, width))
     assert [tuple(output.shape) for output in outputs] == [
         (1, 16, -(-height // stride), -(-width // stride)) for stride in STRIDES
@@ -44,7 +44,7 @@ def test_folding_changes_nothing(lively, size):
         torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
-def test_is_small():
+def test_number_of_parameters_is_bounded():
     network = deployed(FaceNetwork())
     assert parameter_count(network) <= 200_000
     channels = {
@@ -58,7 +58,7 @@ def test_takes_little_more_than_yunet(shared_dir):
     assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 1.25 * adds / pixels
 
 
-def test_counts_multiply_adds_by_hand():
+def test_multiply_adds_agree_with_a_hand_calculation():
     class One(nn.Module):
         def __init__(self):
             super().__init__()

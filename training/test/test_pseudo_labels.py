@@ -90,7 +90,7 @@ def test_a_folder_is_filled_in(shared_dir, portrait, tmp_path, capsys):
     assert '1 images' in capsys.readouterr().out
 
 
-def test_a_teacher_that_is_none_is_reported(tmp_path, capsys):
+def test_missing_teacher_is_reported(tmp_path, capsys):
     (tmp_path / 'x.onnx').write_bytes(b'nothing')
     assert pseudo_labels.main(['--yunet', str(tmp_path / 'x.onnx'), '--out', 'y.json']) == 2
     assert 'cannot be loaded' in capsys.readouterr().err

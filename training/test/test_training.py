@@ -179,8 +179,8 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     found.write_text(json.dumps(rows))
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    anew = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
-    (elsewhere / 'labels.json').write_text(json.dumps(anew))
+    moved = [{**row, 'file': str(made_folder / row['file'])} for row in rows]
+    (elsewhere / 'labels.json').write_text(json.dumps(moved))
     assert (
         evaluate.main(
             ['--data', str(elsewhere), '--images', str(made_folder), '--detections', str(found)]
@@ -193,7 +193,7 @@ def test_measures_what_the_package_found(made_folder, tmp_path, capsys):
     assert 'lacks' in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_broken_pictures_are_named_and_left_out(made_folder, tmp_path):
+def test_broken_images_are_reported_and_left_out(made_folder, tmp_path):
     folder = tmp_path / 'data'
     folder.mkdir()
     for path in made_folder.iterdir():
@@ -255,14 +255,14 @@ def test_every_command_explains_itself(command, capsys):
         ['train', '--data', '{data}', '--out', '{out}', '--size', '100'],
         ['train', '--data', '{data}', '--out', '{out}', '--init', 'nothing.safetensors'],
         ['train', '--data', '{data}', '--out', '{out}', '--resume'],
-        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'nobody.onnx'],
+        ['train', '--data', '{data}', '--out', '{out}', '--teacher', 'missing.onnx'],
         ['evaluate', '--data', 'nowhere'],
         ['evaluate', '--data', '{data}', '--weights', 'gone.onnx'],
         ['export', 'int8', '--out', '{out}'],
         ['export', 'onnx', '--out', '{out}', '--size', 'big'],
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments, made_folder, tmp_path, capfd):
+def test_wrong_arguments_are_reported_in_one_line(arguments, made_folder, tmp_path, capfd):
     command = importlib.import_module(f'training.{arguments[0]}')
     filled = [text.format(data=made_folder, out=tmp_path / 'out') for text in arguments[1:]]
     assert command.main(filled) == 2
@@ -279,7 +279,7 @@ def test_a_network_is_widened_before_training_and_loaded_by_its_shapes(made_fold
     assert first.network.widths == (24, 48, 96)
 
 
-def test_the_clock_ends_a_run(made_folder, tmp_path):
+def test_time_limit_ends_a_run(made_folder, tmp_path):
     opts = options(made_folder, tmp_path, steps=1000, minutes=0.02)
     assert 0 < run(opts).step < 1000
     assert rows(tmp_path)[-1]['validation_ap'] != ''

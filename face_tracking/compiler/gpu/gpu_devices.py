@@ -33,7 +33,7 @@ NODES = ('dev/dri/renderD*', 'dev/nvidia[0-9]*', 'dev/mali*')
 """Device files of GPUs that can compute."""
 BOARD = Path('/proc/device-tree/model')
 VENDORS = Path('/sys/class/drm')
-DRIVERS = {
+DRIVERS: dict[str, dict[str, str]] = {
     '0x8086': {
         'opencl': 'apt install intel-opencl-icd',
         'vulkan': 'apt install mesa-vulkan-drivers',

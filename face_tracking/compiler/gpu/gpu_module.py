@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax
@@ -30,9 +31,12 @@ def build_gpu_program(
     The program returns one tensor with all outputs, so that one transfer is enough. An output's
     place is the index of its tensor, which is 0, and the index of its first number there.
     """
-    builder = relax.BlockBuilder()
-    image = relax.Var(IMAGE, relax.TensorType((network.shapes[IMAGE].numbers,), 'uint8'))
-    maps = {IMAGE: image}
+    # TVM's annotations are narrower than what its functions accept.
+    builder: Any = relax.BlockBuilder()
+    call_tir: Any = relax.call_tir
+    tensor_type: Any = relax.TensorType
+    image = relax.Var(IMAGE, tensor_type((network.shapes[IMAGE].numbers,), 'uint8'))
+    maps: dict[str, Any] = {IMAGE: image}
     with builder.function('main', [image], {'global_symbol': 'main'}):
         with builder.dataflow():
             for number, layer in enumerate(network.layers):
@@ -41,19 +45,19 @@ def build_gpu_program(
                 constants = [] if weights is None else [relax.const(weights, FLOAT)]
                 function = builder.add_func(layer_function(layer, network, pixels, name), name)
                 maps[layer.output] = builder.emit(
-                    relax.call_tir(
+                    call_tir(
                         function,
                         [*(maps[source] for source in layer.sources), *constants],
-                        relax.TensorType((network.shapes[layer.output].numbers,), FLOAT),
+                        tensor_type((network.shapes[layer.output].numbers,), FLOAT),
                     )
                 )
             function = builder.add_func(results_function(network, 'results'), 'results')
             sizes = output_sizes(network.outputs)
             results = builder.emit(
-                relax.call_tir(
+                call_tir(
                     function,
                     [maps[source] for source in readers(network.outputs)],
-                    relax.TensorType((sum(sizes),), FLOAT),
+                    tensor_type((sum(sizes),), FLOAT),
                 )
             )
             returned = builder.emit_output(relax.Tuple([results]))
@@ -69,8 +73,9 @@ def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> N
 
     :raises UserError: there is no C compiler to link it with.
     """
-    with machine.target:
+    target: Any = machine.target
+    with target:
         executable = relax.build(
-            program, machine.target, relax_pipeline=relax_passes(), tir_pipeline='default'
+            program, target, relax_pipeline=relax_passes(), tir_pipeline='default'
         )
     executable.export_library(str(path), fcompile=linker(machine))

@@ -10,12 +10,14 @@ one transfer and all of them read the same input.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
+from face_tracking.arrays import Array
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.fusion import readers
 from face_tracking.compiler.graph import (
@@ -28,11 +30,15 @@ from face_tracking.compiler.graph import (
     MaxPool,
     Network,
     Output,
+    Part,
     Shape,
     Upsample,
 )
 from face_tracking.compiler.lowering import Pixels, output_sizes
 from face_tracking.compiler.tir_builder import T
+
+Expr: TypeAlias = Any
+"""A TIR expression or buffer, or a Python number in its place. TVM annotates no operators."""
 
 BLOCK = 64
 """Threads of a work group; all supported GPUs allow at least 256."""
@@ -40,7 +46,7 @@ TILE_PIXELS, TILE_CHANNELS = 4, 4
 FLOAT = 'float32'
 
 
-def weights_of(layer: Layer) -> np.ndarray | None:
+def weights_of(layer: Layer) -> Array | None:
     """Return a layer's weights followed by its biases, None if it has none."""
     if not isinstance(layer, Convolution):
         return None
@@ -72,10 +78,10 @@ def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
 class _Kernel:
     """Emits the body of the function of one layer."""
 
-    def __init__(self, network: Network, pixels: Pixels, buffers: dict):
+    def __init__(self, network: Network, pixels: Pixels, buffers: Mapping[str, Expr]):
         self.network, self.pixels, self.buffers = network, pixels, buffers
 
-    def emit(self, layer: Layer, weights, target) -> None:
+    def emit(self, layer: Layer, weights: Expr, target: Expr) -> None:
         """Emit the body of the function of ``layer``."""
         if isinstance(layer, Convolution):
             convolve = self._depthwise if layer.depthwise else self._dense
@@ -85,7 +91,15 @@ class _Kernel:
         else:
             self._each(layer, target)
 
-    def _read(self, source: str, row, column, channel, inside=None, outside: float = 0.0):
+    def _read(
+        self,
+        source: str,
+        row: Expr,
+        column: Expr,
+        channel: Expr,
+        inside: Expr = None,
+        outside: float = 0.0,
+    ) -> Expr:
         """Return a number of a map, or ``outside`` where the condition ``inside`` is false.
 
         :param channel: a Python number where the source is the image.
@@ -102,7 +116,9 @@ class _Kernel:
         return T.if_then_else(inside, value, tir_builder.constant(outside, FLOAT))
 
     @contextlib.contextmanager
-    def _taps(self, layer: Convolution | MaxPool, row, columns: list):
+    def _taps(
+        self, layer: Convolution | MaxPool, row: Expr, columns: list[Expr]
+    ) -> Iterator[tuple[Expr, Expr, list[tuple[Expr, Expr]]]]:
         """Repeat what is emitted for each tap of a window.
 
         Yields the tap's number, its row in the source, and for each column of the result the
@@ -119,7 +135,7 @@ class _Kernel:
             source_row = tir_builder.let(
                 row * window.stride[0] - window.padding[0] + vertical * window.dilation[0]
             )
-            found = []
+            found: list[tuple[Expr, Expr]] = []
             for column in columns:
                 at = tir_builder.let(
                     column * window.stride[1] - window.padding[1] + horizontal * window.dilation[1]
@@ -135,7 +151,7 @@ class _Kernel:
                 found.append((at, inside))
             yield vertical * window.size[1] + horizontal, source_row, found
 
-    def _dense(self, layer: Convolution, weights, target) -> None:
+    def _dense(self, layer: Convolution, weights: Expr, target: Expr) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
         inputs = self.network.shapes[source].channels
         count = next(size for size in (TILE_CHANNELS, 2, 1) if shape.channels % size == 0)
@@ -143,7 +159,7 @@ class _Kernel:
         wide = min(TILE_PIXELS, shape.width)
         tiles = -(-shape.width // wide)
 
-        def thread(index):
+        def thread(index: Expr) -> None:
             channel = tir_builder.let(index % apart)
             row = tir_builder.let(index // apart // tiles)
             first = tir_builder.let(index // apart % tiles * wide)
@@ -157,7 +173,9 @@ class _Kernel:
                 for pixel in range(wide):
                     T.buffer_store(sums, bias, [pixel * count + lane])
 
-            def term(tap, source_row, places, number):
+            def term(
+                tap: Expr, source_row: Expr, places: list[tuple[Expr, Expr]], number: Expr
+            ) -> None:
                 values = [
                     tir_builder.let(self._read(source, source_row, column, number, inside))
                     for column, inside in places
@@ -190,10 +208,10 @@ class _Kernel:
 
         _launch(shape.height * tiles * apart, thread)
 
-    def _depthwise(self, layer: Convolution, weights, target) -> None:
+    def _depthwise(self, layer: Convolution, weights: Expr, target: Expr) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
 
-        def thread(index):
+        def thread(index: Expr) -> None:
             channel, column, row = _place(index, shape)
             total = T.alloc_buffer((1,), FLOAT, scope='local')
             T.buffer_store(total, weights[layer.weights.size + channel], [0])
@@ -208,10 +226,10 @@ class _Kernel:
 
         _launch(shape.numbers, thread)
 
-    def _max_pool(self, layer: MaxPool, target) -> None:
+    def _max_pool(self, layer: MaxPool, target: Expr) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
 
-        def thread(index):
+        def thread(index: Expr) -> None:
             channel, column, row = _place(index, shape)
             greatest = T.alloc_buffer((1,), FLOAT, scope='local')
             least = float(np.finfo(np.float32).min)
@@ -223,11 +241,11 @@ class _Kernel:
 
         _launch(shape.numbers, thread)
 
-    def _each(self, layer: Layer, target) -> None:
+    def _each(self, layer: Layer, target: Expr) -> None:
         """Emit a layer that computes each number of the result separately."""
         shape = self.network.shapes[layer.output]
 
-        def value(channel, column, row):
+        def value(channel: Expr, column: Expr, row: Expr) -> Expr:
             if isinstance(layer, Upsample):
                 return self._read(
                     layer.sources[0], row // layer.factor, column // layer.factor, channel
@@ -243,7 +261,7 @@ class _Kernel:
                 )
             raise TypeError(f'there is no kernel for {type(layer).__name__}')
 
-        def thread(index):
+        def thread(index: Expr) -> None:
             channel, column, row = _place(index, shape)
             if not isinstance(layer, Concatenate):
                 T.buffer_store(target, value(channel, column, row), [index])
@@ -261,7 +279,7 @@ class _Kernel:
         _launch(shape.numbers, thread)
 
 
-def results_function(network: Network, name: str):
+def results_function(network: Network, name: str) -> Any:
     """Return the TIR function (stored maps..., target), which writes all outputs in order."""
     sizes = output_sizes(network.outputs)
     with IRBuilder() as builder, T.prim_func():
@@ -279,12 +297,14 @@ def results_function(network: Network, name: str):
     return builder.get()
 
 
-def _write_output(output: Output, network: Network, buffers: dict, target, begin: int) -> None:
+def _write_output(
+    output: Output, network: Network, buffers: Mapping[str, Expr], target: Expr, begin: int
+) -> None:
     at = begin
     for part in output.parts:
         shape = network.shapes[part.source]
 
-        def thread(index, part=part, shape=shape, at=at):
+        def thread(index: Expr, part: Part = part, shape: Shape = shape, at: int = at) -> None:
             pixel, channel = index // part.channels, index % part.channels
             value = buffers[part.source][pixel * shape.channels + part.first + channel]
             T.buffer_store(
@@ -297,8 +317,8 @@ def _write_output(output: Output, network: Network, buffers: dict, target, begin
         _softmax(target, begin, output.shape[1], output.shape[2])
 
 
-def _softmax(target, begin: int, rows: int, columns: int) -> None:
-    def thread(row):
+def _softmax(target: Expr, begin: int, rows: int, columns: int) -> None:
+    def thread(row: Expr) -> None:
         first = tir_builder.let(begin + row * columns)
         values = [tir_builder.let(target[first + column]) for column in range(columns)]
         greatest = values[0]
@@ -316,7 +336,7 @@ def _softmax(target, begin: int, rows: int, columns: int) -> None:
     _launch(rows, thread)
 
 
-def _place(index, shape: Shape) -> tuple:
+def _place(index: Expr, shape: Shape) -> tuple[Expr, Expr, Expr]:
     """Return channel, column and row of the number at ``index`` of a map."""
     pixel = tir_builder.let(index // shape.channels)
     return (
@@ -326,7 +346,7 @@ def _place(index, shape: Shape) -> tuple:
     )
 
 
-def _launch(count: int, thread: Callable) -> None:
+def _launch(count: int, thread: Callable[[Expr], None]) -> None:
     """Run ``thread(index)`` for each index below ``count``, one thread each."""
     with (
         T.launch_thread('blockIdx.x', -(-count // BLOCK)) as block,

@@ -16,10 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from face_tracking import files
+from face_tracking.arrays import Array
 from face_tracking.compiler.graph import Add, Convolution, Network, Output, Part
 from face_tracking.compiler.int8.calibration_file import own_file, write_calibration
 from face_tracking.compiler.int8.quantization import (
@@ -33,14 +35,17 @@ from face_tracking.compiler.int8.quantization import (
 )
 from face_tracking.detection.model import Model
 
+if TYPE_CHECKING:
+    from face_tracking.compiler.lowering import Pixels
+
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Fractions of the largest value at which a map of 8 bits may be clipped."""
 
-Maps = dict[str, np.ndarray]
+Maps = dict[str, Array]
 
 
 def calibrate(
-    network: Network, images: Callable[[], Iterable[np.ndarray]], run: Callable[[np.ndarray], Maps]
+    network: Network, images: Callable[[], Iterable[Array]], run: Callable[[Array], Maps]
 ) -> Ranges:
     """Return the ranges of a network's feature maps.
 
@@ -78,7 +83,8 @@ def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
     for layer in network.layers:
         source = layer.sources[0]
         if (
-            not isinstance(quantized.layers.get(layer.output), QuantDense)
+            not isinstance(layer, Convolution)
+            or not isinstance(quantized.layers.get(layer.output), QuantDense)
             or source not in moments
             or layer.window.size != (1, 1)
         ):
@@ -90,7 +96,7 @@ def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
     return found
 
 
-def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01) -> np.ndarray:
+def compensated(weights: Array, moments: Array, damping: float = 0.01) -> Array:
     """Round weights (in, out) so that the errors of a sum over the inputs cancel.
 
     Input by input: the error of rounding the weights of one input is subtracted from the weights
@@ -109,7 +115,7 @@ def compensated(weights: np.ndarray, moments: np.ndarray, damping: float = 0.01)
     return rounded
 
 
-def _clipping_errors(values: np.ndarray, peak: np.ndarray) -> np.ndarray:
+def _clipping_errors(values: Array, peak: Array) -> Array:
     """Return the squared errors of rounding and clipping, (fractions, channels)."""
     rounded = np.count_nonzero(values, 0) / 12
     found = []
@@ -143,7 +149,7 @@ def with_all_maps(network: Network) -> Network:
 class _Prober:
     """The network compiled for this machine in float32, with its maps as outputs."""
 
-    def __init__(self, network: Network, pixels):
+    def __init__(self, network: Network, pixels: Pixels):
         import tvm
         from tvm.runtime.vm import VirtualMachine
 
@@ -157,11 +163,12 @@ class _Prober:
             path = Path(folder) / 'maps.so'
             export_library(program, machine, path)
             module = tvm.runtime.load_module(str(path))
-        self._main = VirtualMachine(module, tvm.runtime.device('cpu'))['main']
+        machine_class: Any = VirtualMachine
+        self._main = machine_class(module, tvm.runtime.device('cpu'))['main']
         self._tensor = tvm.runtime.tensor
         self._threads = tvm.runtime.tensor(np.array([1], np.int32))
 
-    def __call__(self, image: np.ndarray) -> Maps:
+    def __call__(self, image: Array) -> Maps:
         tensors = self._main(self._tensor(image.reshape(-1)), self._threads)
         return {
             output.name: tensors[self._places[output.name][0]]
@@ -172,7 +179,7 @@ class _Prober:
 
 
 def calibrate_model(
-    model: Model, images: Callable[[], Iterable[np.ndarray]], output: Path | None = None
+    model: Model, images: Callable[[], Iterable[Array]], output: Path | None = None
 ) -> list[Path]:
     """Calibrate a model on images; return the paths of the files that were written.
 
@@ -190,11 +197,11 @@ def calibrate_model(
     rgb = described.color == 'rgb'
     network = read_network(model.path, model.input_size, rgb=rgb)
     map_types(network)
-    mean = tuple(described.mean[::-1] if rgb else described.mean)
-    pixels = Pixels(mean, described.scale).before(network)
+    first, second, third = described.mean[::-1] if rgb else described.mean
+    pixels = Pixels((first, second, third), described.scale).before(network)
     used = 0
 
-    def counted() -> Iterable[np.ndarray]:
+    def counted() -> Iterable[Array]:
         nonlocal used
         used = 0
         for image in images():

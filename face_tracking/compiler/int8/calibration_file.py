@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from face_tracking import files
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from face_tracking.compiler.int8.quantization import Ranges
 
 FORMAT = 1
@@ -93,7 +92,7 @@ def read_calibration(path: Path) -> Ranges:
         return Ranges(_channels(content['peaks']), _channels(content['clips']), steps)
 
 
-def _channels(rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _channels(rows: Mapping[str, Any]) -> dict[str, Array]:
     """Return the ranges of each feature map, float64 (channels,)."""
     import numpy as np
 
@@ -104,7 +103,7 @@ def _channels(rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def _unpacked(packed: str, shape: list[int]) -> np.ndarray:
+def _unpacked(packed: str, shape: list[int]) -> Array:
     import numpy as np
 
     decompressor = zlib.decompressobj()

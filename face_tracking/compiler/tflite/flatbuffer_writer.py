@@ -12,11 +12,14 @@ https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schem
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import DTypeLike
 
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -46,7 +49,7 @@ VERSIONS = {
     Op.DEQUANTIZE: 2,
 }
 """The first version of each operator that computes in int8; 1 for the others."""
-TYPES = {
+TYPES: dict[Any, int] = {
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.float32): schema.TensorType.FLOAT32,
@@ -70,10 +73,10 @@ class Writer:
     def __init__(self, integers: IntegerNetwork):
         self._integers = integers
         self._network = integers.network
-        self._tensors: list = []
-        self._buffers = [schema.BufferT()]  # the first one is empty by convention
-        self._operators: list = []
-        self._codes: list = []
+        self._tensors: list[Any] = []
+        self._buffers: list[Any] = [schema.BufferT()]  # the first one is empty by convention
+        self._operators: list[Any] = []
+        self._codes: list[Any] = []
         self._maps: dict[str, int] = {}
 
     def write(self, description: str) -> bytes:
@@ -98,28 +101,30 @@ class Writer:
         self,
         name: str,
         shape: Sequence[int],
-        dtype,
-        data: np.ndarray | None = None,
-        scales: Sequence[float] = (),
-        zero_points: Sequence[int] = (),
+        dtype: DTypeLike,
+        data: Array | None = None,
+        scales: Sequence[float] | FloatArray = (),
+        zero_points: Sequence[int] | IntArray = (),
         axis: int = 0,
     ) -> int:
-        tensor = schema.TensorT()
+        # The generated classes annotate their attributes as None.
+        tensor: Any = schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name, list(shape), TYPES[np.dtype(dtype)]
         if data is not None:
-            buffer = schema.BufferT()
+            buffer: Any = schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
             tensor.buffer = len(self._buffers)
             self._buffers.append(buffer)
         if len(scales):
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale = np.asarray(scales, np.float32)
-            tensor.quantization.zeroPoint = np.asarray(zero_points, np.int64)
-            tensor.quantization.quantizedDimension = axis
+            quantization: Any = schema.QuantizationParametersT()
+            quantization.scale = np.asarray(scales, np.float32)
+            quantization.zeroPoint = np.asarray(zero_points, np.int64)
+            quantization.quantizedDimension = axis
+            tensor.quantization = quantization
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def _constant(self, name: str, data: np.ndarray) -> int:
+    def _constant(self, name: str, data: Array) -> int:
         return self._tensor(name, data.shape, data.dtype, data)
 
     def _map(self, name: str) -> int:
@@ -141,8 +146,8 @@ class Writer:
 
     # Operators
 
-    def _operator(self, kind: int, inputs: Sequence[int], output: int, options=None) -> int:
-        operator = schema.OperatorT()
+    def _operator(self, kind: int, inputs: Sequence[int], output: int, options: Any = None) -> int:
+        operator: Any = schema.OperatorT()
         operator.opcodeIndex = self._code(kind)
         operator.inputs, operator.outputs = list(inputs), [output]
         if options is not None:
@@ -183,7 +188,8 @@ class Writer:
 
     def _add_convolution(self, layer: Convolution) -> None:
         source, padding = self._padded(layer)
-        options = schema.DepthwiseConv2DOptionsT() if layer.depthwise else schema.Conv2DOptionsT()
+        kind: Any = schema.DepthwiseConv2DOptionsT if layer.depthwise else schema.Conv2DOptionsT
+        options = kind()
         options.padding = padding
         options.strideH, options.strideW = layer.window.stride
         options.dilationHFactor, options.dilationWFactor = layer.window.dilation

@@ -17,10 +17,11 @@ better use of eight bits here:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -57,9 +58,9 @@ class Kernel(NamedTuple):
     (out,), in units of the input's scale times the kernel's.
     """
 
-    weights: np.ndarray
-    scales: np.ndarray
-    bias: np.ndarray
+    weights: Array
+    scales: Array
+    bias: Array
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class IntegerNetwork:
     network: Network
     grids: dict[str, Grid]
     kernels: dict[str, Kernel]
-    ends: dict[str, np.ndarray]
+    ends: dict[str, Array]
 
 
-Reach = dict[str, np.ndarray]
+Reach = dict[str, Array]
 """The largest magnitude of each channel, float32 (channels,), by map."""
 
 
@@ -163,9 +164,11 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
     reach = dict(reach)
     for name, users in network.uses().items():
         producer = layers.get(name)
-        if not _may_be_scaled(producer, users):
+        convolutions = [user for user in users if isinstance(user, Convolution)]
+        if not isinstance(producer, Convolution) or not _may_be_scaled(producer, users):
             continue
-        readers = [layers[user.output] for user in users]
+        # As they are now: an earlier map may have changed their weights.
+        readers = [cast('Convolution', layers[user.output]) for user in convolutions]
         factors = reach[name] / reach[name].max()
         dense = [
             np.abs(user.weights).max(axis=(0, 1, 3)) for user in readers if not user.depthwise
@@ -184,10 +187,9 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
     return replace(network, layers=list(layers.values())), reach
 
 
-def _may_be_scaled(producer: Layer | None, users: list[Layer | Output]) -> bool:
+def _may_be_scaled(producer: Convolution, users: list[Layer | Output]) -> bool:
     return (
-        isinstance(producer, Convolution)
-        and producer.activation in (NONE, RELU)
+        producer.activation in (NONE, RELU)
         and bool(users)
         and all(isinstance(user, Convolution) for user in users)
     )

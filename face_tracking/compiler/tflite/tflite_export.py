@@ -8,8 +8,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
-from face_tracking.compiler.int8.calibration_file import find_calibration, read_calibration
+from face_tracking.compiler.int8.calibration_file import (
+    CalibrationFile,
+    find_calibration,
+    read_calibration,
+)
 from face_tracking.compiler.int8.quantization import Ranges
 from face_tracking.compiler.onnx_import import read_network
 from face_tracking.compiler.tflite.integer_network import quantized
@@ -53,7 +58,9 @@ def export_tflite(
     report(f'reading {model.path.name}')
     network = read_network(model.path, model.input_size, rgb=pixels.color == 'rgb')
     if ranges is None:
-        ranges = read_calibration(find_calibration(model.path, model.sha256).path)
+        # For int8 it is found or an error.
+        calibration = cast(CalibrationFile, find_calibration(model.path, model.sha256))
+        ranges = read_calibration(calibration.path)
     integers = quantized(network, ranges, pixels.mean[0], pixels.scale)
     content = written(
         integers,

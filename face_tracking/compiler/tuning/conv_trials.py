@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tvm
 
+from face_tracking.arrays import Array
 from face_tracking.compiler.fusion import POINT, FusedGroup, Operand, Stage
 from face_tracking.compiler.graph import RELU, Convolution, Network, Shape, Window
 from face_tracking.compiler.lowering import GroupFunction, Pixels
@@ -60,7 +62,7 @@ class Trial:
         self._network = Network([layer], [], {'source': source, 'result': result})
         self.rows = rows
 
-    def arguments(self, choice: TilingConfig) -> list[np.ndarray]:
+    def arguments(self, choice: TilingConfig) -> list[Array]:
         """Return the arguments of the function with a tiling; the last one is the output."""
         random = np.random.default_rng(1)
         shapes = self._network.shapes
@@ -81,7 +83,8 @@ class Trial:
             functions[band] = function.band(band.name_hint)
             functions[tvm.ir.GlobalVar(f'k{number}')] = function.entry(f'k{number}', band)
         register_lowering()
-        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, pipeline=LOWERING)
+        target: Any = self.machine.target
+        built = tvm.tirx.build(tvm.IRModule(functions), target, pipeline=LOWERING)
         built.export_library(str(path), fcompile=linker(self.machine))
 
     def _function(self, choice: TilingConfig) -> GroupFunction:
@@ -96,11 +99,12 @@ class Trial:
 
 
 def _window(workload: ConvShape) -> Window:
-    sides = [
+    rows, columns = (
         dilation * (size - 1) // 2
         for size, dilation in zip(workload.size, workload.dilation, strict=True)
-    ]
-    return Window(workload.size, workload.stride, workload.dilation, (*sides, *sides))
+    )
+    padding = rows, columns, rows, columns
+    return Window(workload.size, workload.stride, workload.dilation, padding)
 
 
 def conv_shapes_of(

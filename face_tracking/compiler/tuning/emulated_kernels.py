@@ -8,10 +8,13 @@ A mark is a system call that no other program makes. The plugin ``count_instruct
 number of instructions executed so far at each mark. This script imports nothing of the package.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tvm
@@ -19,27 +22,27 @@ import tvm
 MARK = 0x7ACE
 
 
-def mark():
+def mark() -> None:
     """Ask for the priority of a target of a kind that does not exist."""
     with contextlib.suppress(OSError):
         os.getpriority(MARK, 0)
 
 
-def between_marks(call, arguments):
+def between_marks(call: Callable[..., object], arguments: Iterable[object]) -> None:
     """Mark, call, mark."""
     mark()
     call(*arguments)
     mark()
 
 
-def serve(library, arrays, count):
+def serve(library: str, arrays: str, count: int) -> None:
     """Mark a call without effect, then call each kernel twice, the second time between marks."""
-    module, arrays = tvm.runtime.load_module(library), np.load(arrays)
+    module, inputs = tvm.runtime.load_module(library), np.load(arrays)
     nothing = tvm.get_global_func('runtime.GetDeviceAttr')
     nothing(1, 0, 0)
     between_marks(nothing, (1, 0, 0))
     for number in range(count):
-        arguments = [tvm.runtime.tensor(arrays[f'k{number}_{position}']) for position in range(4)]
+        arguments = [tvm.runtime.tensor(inputs[f'k{number}_{position}']) for position in range(4)]
         kernel = module[f'k{number}']
         # The first call starts the threads.
         kernel(*arguments)

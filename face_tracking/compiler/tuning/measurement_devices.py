@@ -17,6 +17,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 from tvm import rpc
@@ -84,7 +85,7 @@ class RpcDevice(Device):
         try:
             # TVM itself would wait for minutes and report no reason.
             _greet(host, port)
-            self._session = rpc.connect(host, port)
+            self._session: Any = rpc.connect(host, port)
             self._cpu = self._session.cpu()
         except OSError as error:
             raise UserError(
@@ -112,14 +113,17 @@ class RpcDevice(Device):
                 'set --target to the processor of that machine',
             ) from error
 
-    def _measure(self, trial, choices, library, rounds):
+    def _measure(
+        self, trial: Trial, choices: list[TilingConfig], library: Path, rounds: int
+    ) -> list[float]:
         from tvm.runtime import tensor
 
         # The loader identifies libraries by their names.
         name = f'kernels{next(self._numbers)}.so'
         self._session.upload(str(library), name)
         module = self._session.load_module(name)
-        calls, times = [], [float('inf')] * len(choices)
+        calls: list[tuple[Any, list[Any]]] = []
+        times = [float('inf')] * len(choices)
         for number, choice in enumerate(choices):
             arguments = [tensor(array, self._cpu) for array in trial.arguments(choice)]
             function = f'k{number}'
@@ -152,8 +156,10 @@ class LocalDevice(RpcDevice):
             text=True,
             start_new_session=True,
         )
+        self._input = cast('IO[str]', self._server.stdin)
+        self._output = cast('IO[str]', self._server.stdout)
         try:
-            port = self._server.stdout.readline().strip()
+            port = self._output.readline().strip()
             if not port:
                 raise UserError('the process that measures did not start', 'see its output above')
             super().__init__('127.0.0.1', int(port))
@@ -165,9 +171,9 @@ class LocalDevice(RpcDevice):
     def close(self) -> None:
         """End the process."""
         super().close()
-        self._server.stdin.close()
+        self._input.close()
         self._server.wait()
-        self._server.stdout.close()
+        self._output.close()
 
 
 class EmulatedA76(Device):
@@ -191,6 +197,8 @@ class EmulatedA76(Device):
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._input = cast('IO[str]', self._process.stdin)
+        self._output = cast('IO[str]', self._process.stdout)
         self._numbers = itertools.count()
         self.description = 'a Cortex-A76 in QEMU, one thread'
 
@@ -213,13 +221,13 @@ class EmulatedA76(Device):
         spent = [after - before for before, after in zip(marks[::2], marks[1::2], strict=True)]
         return [float(count - spent[0]) for count in spent[1:]]
 
-    def _ask(self, job: list) -> list[str]:
+    def _ask(self, job: list[str | int]) -> list[str]:
         """Return the lines that the emulated process prints during a job."""
-        lines = []
+        lines: list[str] = []
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(job) + '\n')
-            self._process.stdin.flush()
-        for line in self._process.stdout:
+            self._input.write(json.dumps(job) + '\n')
+            self._input.flush()
+        for line in self._output:
             if line.strip() == 'done':
                 return lines
             lines.append(line.strip())
@@ -233,8 +241,8 @@ class EmulatedA76(Device):
         """End the emulated process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        self._input.close()
+        self._output.close()
 
 
 def _greet(host: str, port: int) -> None:

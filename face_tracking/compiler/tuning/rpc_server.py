@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 
 
 def main() -> None:
     """Serve until the tuner ends."""
     os.environ['TVM_USE_RUNTIME_LIB'] = '1'
     os.environ['TVM_NUM_THREADS'] = '1'
-    sys.modules['torch'] = None
+    modules: dict[str, Any] = sys.modules
+    modules['torch'] = None
     from tvm.rpc.server import PopenRPCServerState
 
     server = PopenRPCServerState('127.0.0.1', 9301, 9999, silent=True)

@@ -1,39 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Families of detectors: one file each, with its recognizer and its decoder.
 
-To add one, write a file with a `base.Family` and add it to `FAMILIES`.
+To add one, write a file here with a `base.Family` called ``FAMILY``; nothing else lists it.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
-from face_tracking.detection.families import (
-    anchor_free,
-    blazeface,
-    embedding,
-    retinaface,
-    scrfd,
-    ultra_light,
-    yolo_face,
-    yunet,
-)
 from face_tracking.detection.families.base import Decoder, Family, Shapes
 
-FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY
-    for module in (
-        yunet,
-        anchor_free,
-        ultra_light,
-        scrfd,
-        retinaface,
-        yolo_face,
-        blazeface,
-        embedding,
+
+def _families() -> dict[str, Family]:
+    """Return the families of all files of this folder, in the order of the files' names."""
+    modules = (
+        importlib.import_module(f'{__name__}.{module.name}')
+        for module in pkgutil.iter_modules(__path__)
+        if module.name != 'base'
     )
-}
-"""The families by the name of their decoder, in the order in which networks are recognized."""
+    found: list[Family] = [module.FAMILY for module in modules]
+    return {family.name: family for family in found}
+
+
+FAMILIES: dict[str, Family] = _families()
+"""The families by the name of their decoder. A network is recognized by one of them at most."""
 
 
 def recognize(outputs: Shapes, size: tuple[int, int] = (0, 0)) -> dict[str, Any] | None:

@@ -78,6 +78,37 @@ def verify(similarities: FloatArray, same: BoolArray, threshold: float) -> Verif
     )
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Accuracy by cross-validation.
+
+    :ivar accuracy: mean over the folds, each at the threshold that is best on all others.
+    :ivar error: standard error of that mean.
+    :ivar folds: how many there are.
+    """
+
+    accuracy: float
+    error: float
+    folds: int
+
+
+def cross_validate(similarities: FloatArray, same: BoolArray, folds: IntArray) -> Folds | None:
+    """Return the accuracy over folds, None if there is only one.
+
+    :param folds: (N,), the fold of each pair.
+    """
+    numbers = np.unique(folds)
+    if len(numbers) < 2:
+        return None
+    found = []
+    for number in numbers:
+        held_out = folds == number
+        threshold = verify(similarities[~held_out], same[~held_out], 0.0).threshold
+        found.append(((similarities[held_out] >= threshold) == same[held_out]).mean())
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    return Folds(float(np.mean(found)), float(error), len(found))
+
+
 def true_rate(similarities: FloatArray, same: BoolArray, false_rate: float) -> float:
     """Return the share of pairs of one person accepted where ``false_rate`` of the others are."""
     others = np.sort(similarities[~same])[::-1]

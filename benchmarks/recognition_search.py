@@ -175,7 +175,12 @@ def main() -> int:
         for name, engine in ENGINES.items():
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    row = engine(views, queries, exact, Path(folder) / 'data' if engine is gallery else Path(folder))
+                    row = engine(
+                        views,
+                        queries,
+                        exact,
+                        Path(folder) / 'data' if engine is gallery else Path(folder),
+                    )
                 except ImportError as error:
                     print(f'{name}: {error}', file=sys.stderr)
                     continue

@@ -48,7 +48,6 @@ def calibrate_on_folder(
 
     chosen = _some_images(folder, most)
     with progress(total=2 * len(chosen), unit='image') as bar:
-
         fitted = _aligned if model.description.decoder == EMBEDDING else _fitted
 
         def images() -> Iterator[np.ndarray]:

@@ -163,9 +163,7 @@ def _score(
     scores = {}
     for name, pairs in lists.items():
         similarities, same = _pair_scores(pairs, rows, vectors)
-        folds = metrics.cross_validate(
-            similarities, same, np.array([pair.fold for pair in pairs])
-        )
+        folds = metrics.cross_validate(similarities, same, np.array([pair.fold for pair in pairs]))
         scores[name] = {
             **asdict(metrics.verify(similarities, same, threshold)),
             'cross_validation': asdict(folds) if folds else None,

@@ -73,7 +73,9 @@ def find_image(folder: Path, file: str) -> Path:
     """
     name = Path(file).stem.rpartition('_')[0]
     places = [
-        place for below in _FOLDERS for place in (folder / below / file, folder / below / name / file)
+        place
+        for below in _FOLDERS
+        for place in (folder / below / file, folder / below / name / file)
     ]
     return next((place for place in places if place.is_file()), places[0])
 
@@ -81,7 +83,9 @@ def find_image(folder: Path, file: str) -> Path:
 def _of_table(lines: list[str]) -> list[Pair]:
     rows = list(csv.DictReader(lines))
     return [
-        Pair(Path(row['a']).name, Path(row['b']).name, row['same'] == '1', int(row.get('fold') or 0))
+        Pair(
+            Path(row['a']).name, Path(row['b']).name, row['same'] == '1', int(row.get('fold') or 0)
+        )
         for row in rows
     ]
 

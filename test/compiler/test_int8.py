@@ -128,7 +128,9 @@ def calibrated(model, seen):
 
 @pytest.fixture(scope='module')
 def sloped(tmp_path_factory, seen):
-    return with_calibration(made_with_slopes(tmp_path_factory.mktemp('sloped') / 'made.onnx'), seen)
+    return with_calibration(
+        made_with_slopes(tmp_path_factory.mktemp('sloped') / 'made.onnx'), seen
+    )
 
 
 def with_calibration(model, seen):

@@ -200,9 +200,7 @@ def run_columns(window: Window) -> int:
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
-def quant_dense_constants(
-    layer: QuantDense, dtype: str, signed: bool
-) -> dict[str, np.ndarray]:
+def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[str, np.ndarray]:
     """Return the bias, int32, and the gains of a dense convolution for its kernel by name.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
@@ -444,9 +442,7 @@ class IntegerKernels(RowKernels):
             if len(by_sign) > 1:
                 values = [tir_builder.let(value) for value in values]
                 gains = [
-                    tirx.Select(
-                        value < tir_builder.constant(0, 'int32', lanes), negative, gain
-                    )
+                    tirx.Select(value < tir_builder.constant(0, 'int32', lanes), negative, gain)
                     for value, gain, negative, (_, lanes) in zip(
                         values, *by_sign, group, strict=True
                     )

@@ -45,3 +45,16 @@ def test_strangers_are_counted_at_the_threshold_of_known_faces():
     assert found.named_given == 1
     alike = np.stack([near(unit(1), 0.95, seed) for seed in range(len(people))])
     assert metrics.identify(alike, people, 5, 0.5).false_names > 0.5
+
+
+def test_folds_are_scored_at_thresholds_of_the_others():
+    """A fold whose similarities are shifted loses what the others' threshold costs it."""
+    same = np.tile([True, False], 200)
+    folds = np.repeat(np.arange(4), 100)
+    similarities = np.where(same, 0.6, 0.4)
+    found = metrics.cross_validate(similarities, same, folds)
+    assert found is not None and (found.accuracy, found.error, found.folds) == (1, 0, 4)
+    shifted = np.where(folds == 0, similarities + 0.3, similarities)
+    found = metrics.cross_validate(shifted, same, folds)
+    assert found is not None and found.accuracy == pytest.approx(0.875)
+    assert metrics.cross_validate(similarities, same, np.zeros(400, int)) is None

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs='+',
         metavar='FILE',
-        help='lists of pairs: CSV files (a,b,same), pairsDevTest.txt (View 1) or pairs.txt (View 2, '
-        'ten folds) of LFW (default: those in the folder)',
+        help='lists of pairs: CSV files (a,b,same), pairsDevTest.txt (View 1) or pairs.txt '
+        '(View 2, ten folds) of LFW (default: those in the folder)',
     )
     arguments.add_option_arguments(parser, EmbeddingOptions, 'embedding network')
 

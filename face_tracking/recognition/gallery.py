@@ -457,7 +457,7 @@ class Gallery:
         except sqlite3.OperationalError as error:
             raise UserError(
                 f'{done}, but old data remains in {self.path} for now ({error})',
-                'make room on the disk and run "face_tracking people list": the data is then erased',
+                'make room on the disk and run "face_tracking people list", which erases the data',
             ) from error
         if busy:
             raise UserError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from face_tracking.arrays import FloatArray, ImageArray
+from face_tracking.errors import UserError
 from face_tracking.evaluation import recognition_metrics as metrics
 from face_tracking.evaluation.recognition_pairs import Pair, find_image, find_lists, read_pairs
 
@@ -183,7 +184,29 @@ def _score(
             asdict(metrics.identify(vectors, people, size, threshold))
             for size in metrics.GALLERY_SIZES
         ],
+        'several_views': _several_views(vectors, people, threshold),
     }
+
+
+def _several_views(vectors: FloatArray, people: list[str], threshold: float) -> list[dict]:
+    """Return identification by the mean of several images, beside single ones of these people."""
+    most = metrics.SEVERAL_VIEWS
+    try:
+        return [
+            asdict(
+                metrics.identify(
+                    vectors,
+                    people,
+                    metrics.GALLERY_SIZES[0],
+                    threshold,
+                    views=views,
+                    least_views=most,
+                )
+            )
+            for views in (1, most)
+        ]
+    except UserError:  # too few people with so many images
+        return []
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -197,11 +220,10 @@ def _print(result: dict[str, Any]) -> None:
     for rate, found in result['all_pairs'].items():
         print(f'all pairs of images: {rate}: {found:.3f}')
     for row in result['identification']:
-        print(
-            f'{row["people"]} enrolled: where 90 % of known faces are named (at '
-            f'{row["threshold"]:.3f}), {100 * row["false_names"]:.2f} % of strangers get a name; '
-            f'at {result["threshold"]:.3f}: {100 * row["named_given"]:.1f} % and '
-            f'{100 * row["false_names_given"]:.2f} %'
+        _print_identification(row, result['threshold'], '')
+    for row in result['several_views']:
+        _print_identification(
+            row, result['threshold'], f'people with many images, mean of {row["views"]}, '
         )
     sys.stdout.flush()
 
@@ -219,3 +241,12 @@ def _print_list(name: str, found: dict[str, Any], threshold: float) -> None:
     )
     for rate, share in found['true_rates'].items():
         print(f'{name}: TAR {share:.3f} at FAR {float(rate):g}')
+
+
+def _print_identification(row: dict[str, Any], threshold: float, what: str) -> None:
+    print(
+        f'{what}{row["people"]} enrolled: where 90 % of known faces are named (at '
+        f'{row["threshold"]:.3f}), {100 * row["false_names"]:.2f} % of strangers get a name; '
+        f'at {threshold:.3f}: {100 * row["named_given"]:.1f} % and '
+        f'{100 * row["false_names_given"]:.2f} %'
+    )

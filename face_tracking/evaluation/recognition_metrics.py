@@ -134,9 +134,10 @@ def all_pairs(embeddings: FloatArray, people: Sequence[str]) -> tuple[FloatArray
 
     :param embeddings: (N, D), of length 1.
     """
-    rows, columns = np.triu_indices(len(embeddings), 1)
-    names = np.array(people)
-    return (embeddings @ embeddings.T)[rows, columns], names[rows] == names[columns]
+    # Numbers instead of names: a whole copy of LFW has tens of millions of pairs.
+    numbers = np.unique(np.array(people), return_inverse=True)[1].astype(np.int32)
+    above = np.triu(np.ones((len(embeddings),) * 2, bool), 1)
+    return (embeddings @ embeddings.T)[above], (numbers[:, None] == numbers)[above]
 
 
 def identify(

@@ -122,6 +122,12 @@ class IntegerReference:
         total = numbers.bias.astype(np.int64)
         for row, column, under in windows(values, layer.window, 0):
             total = saturated(total + product(under, numbers.weights[row, column]))
+        if numbers.half_slopes is not None:
+            negative, total = np.minimum(total, 0), np.maximum(total, 0)
+            for _ in range(2):
+                total = saturated(total + product(negative, numbers.half_slopes))
+        if numbers.zero is not None:
+            total = saturated(total + numbers.zero)
         if stored == 'float32':
             real = total * numbers.scale.astype(np.float32)
             return np.maximum(real, 0) if positive else real
@@ -136,14 +142,17 @@ class IntegerReference:
             total = total + under.astype(np.float64) @ numbers.weights[row, column].astype(
                 np.float64
             )
+        gain = numbers.gain
+        if numbers.negative_gain is not None:
+            gain = np.where(total < 0, numbers.negative_gain, gain)
         if stored == 'float32':
-            real = total * numbers.gain.astype(np.float32)
+            real = total * gain.astype(np.float32)
             return np.maximum(real, 0) if positive else real
         if self.fractions:
-            gain = np.minimum(np.rint(numbers.gain * 2.0**31), 2.0**31 - 1).astype(np.int64)
+            gain = np.minimum(np.rint(gain * 2.0**31), 2.0**31 - 1).astype(np.int64)
             whole = (total.astype(np.int64) * gain + (1 << 30)) >> 31
         else:
-            whole = np.floor((total * numbers.gain.astype(np.float32) + 0.5).astype(np.float32))
+            whole = np.floor((total * gain.astype(np.float32) + 0.5).astype(np.float32))
         low, high = {'uint8': (0, 255), 'int16': (0 if positive else -32768, 32767)}[stored]
         return saturated(whole, low, high).astype(np.int64)
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrate a detector for int8 on a folder of images.
+"""Calibrate a network for int8 on a folder of images.
 
     python -m face_tracking.cli.calibrate FOLDER [--model ...] [--output FILE]
 
-"face_tracking compile --calibration FOLDER" does the same and then compiles.
+"face_tracking compile --calibration FOLDER" does the same and then compiles. For a network that
+embeds faces, the largest face of each image is found and aligned first; images of 112x112 pixels
+are taken as they are.
 """
 
 from __future__ import annotations
@@ -14,14 +16,20 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from face_tracking.arrays import Array
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress
+from face_tracking.detection.families.embedding import EMBEDDING
 from face_tracking.detection.model import Model, load_model
 from face_tracking.errors import UserError
+
+if TYPE_CHECKING:
+    from face_tracking.detector import FaceDetector
+    from face_tracking.recognition.landmark_refiner import LandmarkRefiner
 
 MOST_IMAGES = 200
 """Images that are used of a folder with more, evenly spread."""
@@ -41,9 +49,10 @@ def calibrate_on_folder(
 
     chosen = _some_images(folder, most)
     with progress(total=2 * len(chosen), unit='image') as bar:
+        fitted = _aligned if model.description.decoder == EMBEDDING else _fitted
 
         def images() -> Iterator[Array]:
-            for image in _fitted(chosen, model.input_size):
+            for image in fitted(chosen, model.input_size):
                 bar.update()
                 yield image
 
@@ -80,6 +89,55 @@ def _fitted(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
         yield np.ascontiguousarray(image)
     if not used:
         raise UserError('none of the images can be read', 'check the files named above')
+
+
+def _aligned(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
+    """Yield the largest face of each image in the standard position."""
+    from face_tracking.camera.image_file import read_image
+    from face_tracking.detector import create_detector
+    from face_tracking.recognition.landmark_refiner import create_landmark_refiner
+
+    used, detector, refiner = 0, create_detector(), create_landmark_refiner()
+    try:
+        for path in paths:
+            try:
+                image = read_image(path)
+            except UserError as error:
+                _log.warning('skipped: %s', error)
+                continue
+            face = image if image.shape[1::-1] == size else _largest_face(detector, refiner, image)
+            if face is not None:
+                used += 1
+                yield np.ascontiguousarray(face)
+    finally:
+        detector.close()
+        refiner.close()
+    if not used:
+        raise UserError(
+            'none of the images shows a face that is good enough',
+            'give photographs with faces that are larger than 60 pixels',
+        )
+
+
+def _largest_face(detector: FaceDetector, refiner: LandmarkRefiner, image: Array):
+    """Return the largest face of an image, aligned; None if there is none that is good enough."""
+    from face_tracking.recognition.alignment import align_face
+    from face_tracking.recognition.quality import assess_face
+    from face_tracking.recognition.recognition_options import QualityOptions
+
+    found = detector.detect(image)
+    if not len(found):
+        return None
+    box = found.boxes[(found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1).argmax()]
+    refined = refiner.find(image, box)
+    if refined is None:
+        return None
+    try:
+        crop = align_face(image, refined[0])
+    except ValueError:
+        return None
+    quality = assess_face(crop, refined[0], box, refined[1], image.shape, QualityOptions())
+    return crop if quality.good else None
 
 
 def main() -> int:

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking.arrays import BoolArray, FloatArray, IntArray
+from face_tracking.errors import UserError
 
 GALLERY_SIZES = (5, 10, 50)
 """People who are enrolled in each trial: a couple, a family, an office."""
 ENROLLED_VIEWS = 2
+SEVERAL_VIEWS = 3
+"""Views of one face whose mean is looked up, as of a track."""
 TRIALS = 200
 KNOWN_RATE = 0.9
 """The share of the faces of enrolled people that get the right name, where strangers count."""
@@ -46,6 +49,7 @@ class Identification:
     """Scores of an open-set identification.
 
     :ivar people: how many are enrolled in each trial.
+    :ivar views: of each face that is looked up.
     :ivar threshold: at which 90 % of the faces of enrolled people get the right name.
     :ivar false_names: share of strangers who get a name at that threshold.
     :ivar named_given: share of the faces of enrolled people that get the right name at the
@@ -54,6 +58,7 @@ class Identification:
     """
 
     people: int
+    views: int
     threshold: float
     false_names: float
     named_given: float
@@ -78,6 +83,37 @@ def verify(similarities: FloatArray, same: BoolArray, threshold: float) -> Verif
     )
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Accuracy by cross-validation.
+
+    :ivar accuracy: mean over the folds, each at the threshold that is best on all others.
+    :ivar error: standard error of that mean.
+    :ivar folds: how many there are.
+    """
+
+    accuracy: float
+    error: float
+    folds: int
+
+
+def cross_validate(similarities: FloatArray, same: BoolArray, folds: IntArray) -> Folds | None:
+    """Return the accuracy over folds, None if there is only one.
+
+    :param folds: (N,), the fold of each pair.
+    """
+    numbers = np.unique(folds)
+    if len(numbers) < 2:
+        return None
+    found = []
+    for number in numbers:
+        held_out = folds == number
+        threshold = verify(similarities[~held_out], same[~held_out], 0.0).threshold
+        found.append(((similarities[held_out] >= threshold) == same[held_out]).mean())
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    return Folds(float(np.mean(found)), float(error), len(found))
+
+
 def true_rate(similarities: FloatArray, same: BoolArray, false_rate: float) -> float:
     """Return the share of pairs of one person accepted where ``false_rate`` of the others are."""
     others = np.sort(similarities[~same])[::-1]
@@ -98,13 +134,20 @@ def all_pairs(embeddings: FloatArray, people: Sequence[str]) -> tuple[FloatArray
 
     :param embeddings: (N, D), of length 1.
     """
-    rows, columns = np.triu_indices(len(embeddings), 1)
-    names = np.array(people)
-    return (embeddings @ embeddings.T)[rows, columns], names[rows] == names[columns]
+    # Numbers instead of names: a whole copy of LFW has tens of millions of pairs.
+    numbers = np.unique(np.array(people), return_inverse=True)[1].astype(np.int32)
+    above = np.triu(np.ones((len(embeddings),) * 2, bool), 1)
+    return (embeddings @ embeddings.T)[above], (numbers[:, None] == numbers)[above]
 
 
 def identify(
-    embeddings: FloatArray, people: Sequence[str], enrolled: int, threshold: float, seed: int = 0
+    embeddings: FloatArray,
+    people: Sequence[str],
+    enrolled: int,
+    threshold: float,
+    seed: int = 0,
+    views: int = 1,
+    least_views: int = 1,
 ) -> Identification:
     """Return the scores of looking up faces of enrolled people and of strangers.
 
@@ -112,17 +155,29 @@ def identify(
     each are enrolled and the others are looked up. One image of every other person is a stranger.
     A face gets the name of the most similar enrolled view if that reaches the threshold.
 
+    With several views, the mean of so many images is looked up instead of one. To compare with
+    single images of the same people, give ``least_views`` there.
+
+    :param views: images whose mean is looked up.
+    :param least_views: strangers have at least so many images, enrolled people two more.
     :param embeddings: (N, D), of length 1.
     :param people: the names, (N,).
     :param threshold: of the network.
+    :raises UserError: too few people have so many images.
     """
     random = np.random.default_rng(seed)
     images: dict[str, IntArray] = {}
     names = np.array(people)
     for name in sorted(set(people)):
         images[name] = np.flatnonzero(names == name)
-    candidates = [name for name, rows in images.items() if len(rows) > ENROLLED_VIEWS]
+    least = max(views, least_views)
+    candidates = [name for name, rows in images.items() if len(rows) >= ENROLLED_VIEWS + least]
     enrolled = min(enrolled, len(candidates))
+    others = [name for name, rows in images.items() if len(rows) >= least]
+    if not candidates or len(others) <= enrolled:
+        raise UserError(
+            f'there are too few people with {least} images', 'give the images of more people'
+        )
     known: list[tuple[float, bool]] = []
     strangers: list[float] = []
     for _ in range(TRIALS):
@@ -132,14 +187,20 @@ def identify(
             rows = random.permutation(images[name])
             gallery += rows[:ENROLLED_VIEWS].tolist()
             owners += [name] * ENROLLED_VIEWS
-            probes += rows[ENROLLED_VIEWS:].tolist()
-        others = [int(random.choice(rows)) for name, rows in images.items() if name not in chosen]
+            rest = rows[ENROLLED_VIEWS:]
+            rest = rest[: len(rest) // views * views]
+            probes += rest.reshape(-1, views).tolist()
+        looked_up = [
+            random.choice(rows, views, replace=False).tolist()
+            for name, rows in images.items()
+            if name not in chosen and len(rows) >= least
+        ]
         vectors, owner = embeddings[gallery], np.array(owners)
-        found = embeddings[probes] @ vectors.T
+        found = _mean_of_views(embeddings, probes) @ vectors.T
         best = found.argmax(1)
-        right = owner[best] == names[probes]
+        right = owner[best] == names[[rows[0] for rows in probes]]
         known += list(zip(found.max(1).tolist(), right.tolist(), strict=True))
-        strangers += (embeddings[others] @ vectors.T).max(1).tolist()
+        strangers += (_mean_of_views(embeddings, looked_up) @ vectors.T).max(1).tolist()
     scores = np.array([score for score, _ in known])
     right = np.array([is_right for _, is_right in known])
     unknown = np.array(strangers)
@@ -148,8 +209,15 @@ def identify(
     edge = float(ranked[max(int(np.ceil(KNOWN_RATE * len(ranked))) - 1, 0)])
     return Identification(
         enrolled,
+        views,
         edge,
         float((unknown >= edge).mean()),
         float((right & (scores >= threshold)).mean()),
         float((unknown >= threshold).mean()),
     )
+
+
+def _mean_of_views(embeddings: FloatArray, rows: list[list[int]]) -> FloatArray:
+    """Return the mean of each list of rows, of length 1."""
+    means = embeddings[np.array(rows)].mean(1)
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)

@@ -147,7 +147,10 @@ class Gallery:
         self._database = self._open()
         self._load()
         if self._is_erasure_due():
-            self._erase_traces()
+            try:
+                self._erase_traces()
+            except UserError as error:  # no reason to recognize nobody
+                log.warning('%s', error)
 
     @_locked
     def close(self) -> None:
@@ -248,7 +251,8 @@ class Gallery:
                     'choose another name, or forget one of the two first',
                 )
             self._database.execute('UPDATE people SET name = ? WHERE name = ?', (new_name, name))
-        self._erase_traces()
+            self._note_erasure()
+        self._erase_traces('the person is renamed')
 
     @_locked
     def forget(self, name: str) -> None:
@@ -260,7 +264,8 @@ class Gallery:
         with self._transaction():
             person = self._require(name)
             self._database.execute('DELETE FROM people WHERE id = ?', (person,))
-        self._erase_traces()
+            self._note_erasure()
+        self._erase_traces('the person is deleted')
 
     # Moving
 
@@ -431,21 +436,33 @@ class Gallery:
             row = self._database.execute("SELECT 1 FROM meta WHERE key = 'erase'").fetchone()
         return row is not None
 
-    def _erase_traces(self) -> None:
+    def _note_erasure(self) -> None:
+        """Note in the database that traces are to be erased, until it is done.
+
+        Part of the change itself: if the erasure fails, it is tried again at the next start.
+        """
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('erase', '')")
+
+    def _erase_traces(self, done: str = 'people were deleted before') -> None:
         """Rebuild the file without free pages and empty the write-ahead log.
 
-        Noted in the database until it is done, so that it is tried again at the next start.
+        :param done: the change that is already made, for the message.
+        :raises UserError: another process, or the disk, prevents it for now.
         """
-        with _explained(self.path):
-            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('erase', '')")
+        try:
             self._database.execute('VACUUM')
             busy, *_ = self._database.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
             if not busy:
                 self._database.execute("DELETE FROM meta WHERE key = 'erase'")
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f'{done}, but old data remains in {self.path} for now ({error})',
+                'make room on the disk and run "face_tracking people list", which erases the data',
+            ) from error
         if busy:
             raise UserError(
-                f'the person is deleted, but another process is reading {self.path}, so that old '
-                'data remains in the log beside it for now',
+                f'{done}, but another process is reading {self.path}, so that old data remains in '
+                'the log beside it for now',
                 'stop that process; the log is emptied when the gallery is opened the next time',
             )
 

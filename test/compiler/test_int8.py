@@ -80,6 +80,22 @@ def made(path):
     )
 
 
+def made_with_slopes(path):
+    """A chain of dense and depthwise convolutions with PReLU, as of networks that embed faces."""
+    sketch = Sketch(seed=3)
+
+    def sloped(value: str, channels: int) -> str:
+        slopes = sketch.random.uniform(-0.5, 1.1, (channels, 1, 1)).astype(np.float32)
+        return sketch.add('PRelu', value, sketch.constant(slopes))
+
+    value = sloped(sketch.convolve('image', 3, 16, kernel=3, stride=2, relu=False), 16)
+    value = sloped(sketch.convolve(value, 16, 16, kernel=3, groups=16, relu=False), 16)
+    value = sloped(sketch.convolve(value, 16, 36, relu=False), 36)
+    value = sloped(sketch.convolve(value, 36, 36, kernel=3, groups=36, stride=2, relu=False), 36)
+    value = sloped(sketch.convolve(value, 36, 20, relu=False), 20)
+    return sketch.finish(path, WIDTH, HEIGHT, {'head': sketch.convolve(value, 20, 8, relu=False)})
+
+
 def images(faces) -> list[np.ndarray]:
     """Cuttings of the portraits that our dependencies carry."""
     found = []
@@ -107,6 +123,17 @@ def model(tmp_path_factory):
 @pytest.fixture(scope='module')
 def calibrated(model, seen):
     """Write the model's ranges beside it, found with ONNX Runtime's maps."""
+    return with_calibration(model, seen)
+
+
+@pytest.fixture(scope='module')
+def sloped(tmp_path_factory, seen):
+    return with_calibration(
+        made_with_slopes(tmp_path_factory.mktemp('sloped') / 'made.onnx'), seen
+    )
+
+
+def with_calibration(model, seen):
     network = read_network(model)
     run = maps_of(model, network)
     found = calibrate(network, lambda: seen, run)
@@ -129,11 +156,15 @@ def make_described(model):
 
 
 def maps_of(model, network):
-    """Return a function from an image to the maps that calibration asks for, after ReLU."""
+    """Return a function from an image to the maps that calibration asks for, after (P)ReLU."""
     import onnx
 
     graph = onnx.load(model)
-    after = {node.input[0]: node.output[0] for node in graph.graph.node if node.op_type == 'Relu'}
+    after = {
+        node.input[0]: node.output[0]
+        for node in graph.graph.node
+        if node.op_type in ('Relu', 'PRelu')
+    }
     names = needed_maps(network)
     del graph.graph.output[:]
     for name in names:
@@ -153,13 +184,41 @@ def maps_of(model, network):
 
 
 def integers(model, limit: int = 127) -> Quantized:
-    network = read_network(model)
-    assert {Add, MaxPool, Upsample} <= {type(layer) for layer in network.layers}
     return quantize(
-        network,
+        read_network(model),
         calibration_file.read_calibration(model.with_name('made' + calibration_file.SUFFIX)),
         limit,
     )
+
+
+def test_network_of_these_tests_has_every_kind_of_layer(model):
+    assert {Add, MaxPool, Upsample} <= {type(layer) for layer in read_network(model).layers}
+
+
+@needs_dots
+@pytest.mark.parametrize('target', ['host', 'x86-64-v3'])
+def test_compiled_numbers_with_slopes_are_those_of_numpy(sloped, seen, tmp_path, target):
+    if target != 'host' and host_cpu() not in {'x86-64-v3', 'x86-64-v4'}:
+        pytest.skip(f'code for {target} does not run here')
+    dot = host_dot() if target == 'host' else 'pmadd'
+    library = compile_apart(
+        sloped, WIDTH, HEIGHT, precision='int8', target=target, output=tmp_path / 'made.so'
+    )
+    quantized = integers(sloped, 64 if dot == 'pmadd' else 127)
+    assert any(found.zero is not None for found in quantized.formats.values())
+    expected = IntegerReference(quantized, fractions=dot == 'sdot')
+    for photo in (seen[0], random_image(WIDTH, HEIGHT)):
+        value = expected.named_outputs(photo)['head']
+        got = CompiledModel(library).run(photo)['head'][0].transpose(1, 2, 0)
+        assert np.abs(got - value).max() <= 2e-5 * np.abs(value).max()
+
+
+def test_little_is_lost_with_slopes(sloped, seen):
+    expected = IntegerReference(integers(sloped), fractions=False)
+    for photo in (seen[1], seen[-1]):
+        true = reference(sloped.read_bytes(), photo)['head']
+        error = expected.named_outputs(photo)['head'] - true[0].transpose(1, 2, 0)
+        assert np.sqrt((error**2).mean()) < 0.03 * true.std()
 
 
 @needs_dots
@@ -192,11 +251,13 @@ def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, r
         assert np.abs(got[name][0].transpose(1, 2, 0) - value).max() <= 2e-5 * np.abs(value).max()
 
 
-def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypatch):
+@pytest.mark.parametrize('kind', ['calibrated', 'sloped'])
+def test_numbers_on_the_emulated_cortex_a76(kind, request, seen, tmp_path, monkeypatch):
     from face_tracking.compiler.tuning import emulator
 
     if shutil.which('aarch64-linux-gnu-gcc') is None:
         pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
+    calibrated = request.getfixturevalue(kind)
     library = compile_apart(
         calibrated, WIDTH, HEIGHT, precision='int8', target='pi5', output=tmp_path / 'detector.so'
     )

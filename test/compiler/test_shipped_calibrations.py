@@ -12,11 +12,11 @@ from face_tracking.compiler.int8.calibration_file import find_calibration, read_
 from face_tracking.detection.model import load_model
 from face_tracking.detection.published_models import PUBLISHED
 
-DETECTORS = ('yunet',)
+FETCHED = ('yunet', 'sface')
 
 
-@pytest.mark.parametrize('name', DETECTORS)
-def test_fetched_detector_has_a_calibration(tmp_path, name):
+@pytest.mark.parametrize('name', FETCHED)
+def test_fetched_network_has_a_calibration(tmp_path, name):
     published = PUBLISHED[name]
     found = find_calibration(tmp_path / published.file, published.sha256)
     assert found is not None

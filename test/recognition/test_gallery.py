@@ -259,3 +259,35 @@ def test_nothing_is_written_without_a_gallery(tmp_path, monkeypatch):
 
     assert not (tmp_path / 'data').exists()
     assert FILE == 'people.db'
+
+
+class FullDisk:
+    """A connection to a database whose disk has no room for a rebuilt file."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *values):
+        if statement == 'VACUUM':
+            raise sqlite3.OperationalError('database or disk is full')
+        return self._connection.execute(statement, *values)
+
+
+def test_forget_on_a_full_disk_says_what_remains_and_erases_it_later(
+    gallery, open_gallery, tmp_path
+):
+    trace = unit(0, 1).astype('<f4').tobytes()
+    gallery._database = FullDisk(gallery._database)
+    with pytest.raises(UserError, match=r'is deleted, but old data remains .*disk is full'):
+        gallery.forget('Ben')
+    assert [person.name for person in gallery.people()] == ['Anna']
+    marked = gallery._database.execute("SELECT 1 FROM meta WHERE key = 'erase'").fetchone()
+    assert marked
+    gallery.close()
+    opened = open_gallery()
+    assert not opened._database.execute("SELECT 1 FROM meta WHERE key = 'erase'").fetchone()
+    files = [path for path in (tmp_path / 'people').iterdir() if path.is_file()]
+    assert files and not any(trace in path.read_bytes() for path in files)

@@ -53,28 +53,38 @@ def calibrate(
     :param run: returns the maps of an image that `needed_maps` names, float32 (pixels, channels).
     """
     needs = needed_types(network, map_types(network))
-    peaks: Maps = {}
+    highs: Maps = {}
+    lows: Maps = {}
     for image in images():
         for name, values in run(image).items():
-            found = np.abs(values).max(0)
-            peaks[name] = np.maximum(peaks.get(name, 0), found)
+            highs[name] = np.maximum(highs.get(name, 0), values.max(0))
+            lows[name] = np.maximum(lows.get(name, 0), -values.min(0))
     errors = {
-        name: np.zeros((len(FRACTIONS), len(peak)))
-        for name, peak in peaks.items()
+        name: np.zeros((len(FRACTIONS), len(FRACTIONS), len(high)))
+        for name, high in highs.items()
         if 'uint8' in needs[name]
     }
-    moments = {name: np.zeros((len(peaks[name]),) * 2) for name in errors}
+    moments = {name: np.zeros((len(highs[name]),) * 2) for name in errors}
     for image in images():
         maps = run(image)
         for name in errors:
-            errors[name] += _clipping_errors(maps[name], peaks[name])
+            errors[name] += _clipping_errors(maps[name], highs[name], lows[name])
             moments[name] += maps[name].T @ maps[name] / len(maps[name])
-    clips = {
-        name: peaks[name] * np.array(FRACTIONS)[error.argmin(0)] for name, error in errors.items()
-    }
+    best = {name: _best_fractions(error) for name, error in errors.items()}
     # All peaks are kept: TensorFlow Lite, which has no maps of 16 bits, needs the others as well.
-    ranges = Ranges(peaks, clips)
+    ranges = Ranges(
+        {name: np.maximum(highs[name], lows[name]) for name in highs},
+        {name: highs[name] * high for name, (high, _) in best.items()},
+        lows={name: lows[name] * low for name, (_, low) in best.items() if lows[name].any()},
+    )
     return replace(ranges, steps=_steps(network, ranges, moments))
+
+
+def _best_fractions(errors: Array) -> tuple[Array, Array]:
+    """Return the fractions of the largest and of the least value with the smallest errors."""
+    high, low = np.divmod(errors.reshape(-1, errors.shape[-1]).argmin(0), len(FRACTIONS))
+    fractions = np.array(FRACTIONS)
+    return fractions[high], fractions[low]
 
 
 def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
@@ -115,15 +125,26 @@ def compensated(weights: Array, moments: Array, damping: float = 0.01) -> Array:
     return rounded
 
 
-def _clipping_errors(values: Array, peak: Array) -> Array:
-    """Return the squared errors of rounding and clipping, (fractions, channels)."""
+def _clipping_errors(values: Array, high: Array, low: Array) -> Array:
+    """Return the squared errors of rounding and clipping, (fractions, fractions, channels).
+
+    :param high: the largest values; the first axis is for the fractions of these.
+    :param low: the magnitudes of the least values, 0 where none is negative; the second axis.
+    """
     rounded = np.count_nonzero(values, 0) / 12
-    found = []
-    for fraction in FRACTIONS:
-        limit = (fraction * peak).astype(np.float32)
-        over = np.maximum(values - limit, 0)
-        found.append(np.einsum('pc,pc->c', over, over) + rounded * (limit / 255.0) ** 2)
-    return np.array(found)
+    highs, lows = (
+        np.array(FRACTIONS)[:, None] * np.asarray(limit, np.float64) for limit in (high, low)
+    )
+    over = np.array([_excess(values, limit) for limit in highs])
+    under = np.array([_excess(-values, limit) for limit in lows]) if low.any() else 0 * lows
+    spans = highs[:, None] + lows
+    return over[:, None] + under + rounded * (spans / 255.0) ** 2
+
+
+def _excess(values: Array, limit: Array) -> Array:
+    """Return the sum of the squares of what exceeds a limit in each channel."""
+    over = np.maximum(values - limit.astype(np.float32), 0)
+    return np.einsum('pc,pc->c', over, over)
 
 
 def needed_maps(network: Network) -> list[str]:

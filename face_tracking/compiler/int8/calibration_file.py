@@ -56,7 +56,10 @@ def write_calibration(path: Path, ranges: Ranges, models: Mapping[str, str], ima
         f' "models": {json.dumps(dict(models))}',
         f' "images": {images}',
     ]
-    for name, maps in (('peaks', ranges.peaks), ('clips', ranges.clips)):
+    written = {'peaks': ranges.peaks, 'clips': ranges.clips}
+    if ranges.lows:
+        written['lows'] = ranges.lows
+    for name, maps in written.items():
         rows = ',\n'.join(
             f'  {json.dumps(key)}: [{", ".join(f"{value:.4g}" for value in row)}]'
             for key, row in maps.items()
@@ -89,7 +92,12 @@ def read_calibration(path: Path) -> Ranges:
             str(name): _unpacked(packed, shape)
             for name, (shape, packed) in content.get('steps', {}).items()
         }
-        return Ranges(_channels(content['peaks']), _channels(content['clips']), steps)
+        return Ranges(
+            _channels(content['peaks']),
+            _channels(content['clips']),
+            steps,
+            _channels(content.get('lows', {})),
+        )
 
 
 def _channels(rows: Mapping[str, Any]) -> dict[str, Array]:

@@ -129,11 +129,9 @@ class IntegerFunction(GroupFunction):
         if layer.depthwise:
             return pack_quant_depthwise(numbers, target, self._arithmetic.signed)
         groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
-        bias, gain = quant_dense_constants(numbers, target, self._arithmetic.signed)
         return {
             'weights': pack_quant_dense(numbers.weights, groups, run_columns(layer.window)),
-            'bias': bias,
-            'gain': gain,
+            **quant_dense_constants(numbers, target, self._arithmetic.signed),
         }
 
     def _target_type(self, number: int, stage: Stage) -> str:

@@ -200,10 +200,8 @@ def run_columns(window: Window) -> int:
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
-def quant_dense_constants(
-    layer: QuantDense, dtype: str, signed: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bias, int32, and the gain of a dense convolution for its kernel.
+def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+    """Return the bias, int32, and the gains of a dense convolution for its kernel by name.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
     :param signed: maps of 8 bits are stored lower by 128, and gains are 32-bit fractions.
@@ -215,10 +213,15 @@ def quant_dense_constants(
             bias = bias - np.rint(SHIFT / gain).astype(np.int64)
     elif layer.shift and dtype == 'int16':
         bias = bias + (1 << layer.shift - 1)  # NEON's shift rounds, others do not
-    bias = np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)
-    if dtype == 'float32' or not signed:
-        return bias, gain.astype(np.float32)
-    return bias, np.minimum(np.rint(gain * 2.0**31), 2.0**31 - 1).astype(np.int32)
+    found = {'bias': np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)}
+    for name, value in (('gain', gain), ('negative_gain', layer.negative_gain)):
+        if value is None:
+            continue
+        if dtype == 'float32' or not signed:
+            found[name] = value.astype(np.float32)
+        else:
+            found[name] = np.minimum(np.rint(value * 2.0**31), 2.0**31 - 1).astype(np.int32)
+    return found
 
 
 @dataclass(frozen=True)
@@ -298,7 +301,7 @@ class IntegerKernels(RowKernels):
                 self._dot_runs(source, window, bases, column, panel, quads, group, sums)
                 at = start + first * channels
                 if shift is None:
-                    self._write_sums(sums, group, target, at, places['gain'], positive)
+                    self._write_sums(sums, group, target, at, places, positive)
                 else:
                     self._write_shifted(sums, group, target, at, shift, positive)
 
@@ -417,11 +420,17 @@ class IntegerKernels(RowKernels):
             at = at + sum(lanes)
         return vectors
 
-    def _write_sums(self, sums, group, target: Plane, start, gain_at, positive: bool) -> None:
+    def _write_sums(self, sums, group, target: Plane, start, places, positive: bool) -> None:
         gain_type = 'int32' if self.arithmetic.signed and target.dtype != self.real else 'float32'
-        gains = [
-            tir_builder.let(tir_builder.load(self.views.of(gain_type), gain_at + offset, lanes))
-            for offset, lanes in group
+        by_sign = [
+            [
+                tir_builder.let(
+                    tir_builder.load(self.views.of(gain_type), places[name] + offset, lanes)
+                )
+                for offset, lanes in group
+            ]
+            for name in ('gain', 'negative_gain')
+            if name in places
         ]
         for pixel in range(len(sums[0])):
             at = start + pixel * target.shape.channels
@@ -429,6 +438,15 @@ class IntegerKernels(RowKernels):
                 tir_builder.load(registers[pixel], 0, lanes)
                 for registers, (_, lanes) in zip(sums, group, strict=True)
             ]
+            gains = by_sign[0]
+            if len(by_sign) > 1:
+                values = [tir_builder.let(value) for value in values]
+                gains = [
+                    tirx.Select(value < tir_builder.constant(0, 'int32', lanes), negative, gain)
+                    for value, gain, negative, (_, lanes) in zip(
+                        values, *by_sign, group, strict=True
+                    )
+                ]
             if target.dtype == self.real:
                 self._write_reals(values, gains, group, target, at, positive)
             elif self.arithmetic.signed:
@@ -631,13 +649,38 @@ class IntegerKernels(RowKernels):
                 if target.dtype == self.real
                 else None
             )
+        extras = {
+            name: [
+                tir_builder.let(
+                    tir_builder.load(self.views.int16, places[name] + offset + shift, lanes)
+                )
+                for shift, lanes in vectors
+            ]
+            for name in ('half_slopes', 'zero')
+            if name in places
+        }
         for pixel in range(len(sums[0])):
             place = at + pixel * channels
             values = []
-            for registers, gain, (_, lanes) in zip(sums, gains, vectors, strict=True):
+            for number, (registers, gain, (_, lanes)) in enumerate(
+                zip(sums, gains, vectors, strict=True)
+            ):
                 value = tir_builder.load(registers[pixel], 0, lanes)
+                if 'half_slopes' in extras:
+                    value = self._sloped(value, extras['half_slopes'][number], lanes)
+                if 'zero' in extras:
+                    value = self.arithmetic.add(value, extras['zero'][number], lanes)
                 values.append(self._finished(value, gain, target.dtype, lanes, positive))
             self._store_joined(values, vectors, target, place)
+
+    def _sloped(self, value, half_slope, lanes: int):
+        """Return 16-bit sums after a PReLU."""
+        value, zero = tir_builder.let(value), tir_builder.constant(0, 'int16', lanes)
+        negative = tir_builder.let(tirx.min(value, zero))
+        total = tirx.max(value, zero)
+        for _ in range(2):
+            total = self.arithmetic.multiply_add(total, negative, half_slope, lanes)
+        return total
 
     def _finished(self, value, gain, dtype: str, lanes: int, positive: bool):
         """Return the 16-bit sums of a depthwise convolution in the type of its map."""
@@ -752,9 +795,13 @@ def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dic
     :param signed: maps of 8 bits are stored lower by 128.
     """
     packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
+    lower = SHIFT << STEP_BITS if dtype == 'uint8' and signed else 0
+    if layer.half_slopes is not None:
+        packed['half_slopes'] = layer.half_slopes
     if dtype == 'float32':
         packed['gain'] = layer.scale.astype(np.float32)
-    elif dtype == 'uint8' and signed:
-        lower = layer.bias.astype(np.int32) - (SHIFT << STEP_BITS)
-        packed['bias'] = np.maximum(lower, -ONE).astype(np.int16)
+    elif layer.zero is not None:
+        packed['zero'] = (layer.zero - lower).astype(np.int16)
+    elif lower:
+        packed['bias'] = np.maximum(layer.bias.astype(np.int32) - lower, -ONE).astype(np.int16)
     return packed

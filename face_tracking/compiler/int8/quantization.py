@@ -13,6 +13,11 @@ nothing, because the scales of a layer's inputs become part of its weights (Nage
 shared between layers instead). Weights of dense convolutions are symmetric, with a scale for
 each output channel (Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018).
+
+A PReLU (He et al., "Delving Deep into Rectifiers", ICCV 2015) multiplies a negative sum by the
+slope of its channel: behind a dense convolution by another gain, behind a depthwise one in 16
+bits. Its negative results are kept in 8 bits by a zero point for each channel, whose part in the
+next sums is subtracted from their bias.
 """
 
 from __future__ import annotations
@@ -48,6 +53,8 @@ SUM_ROOM = 8.0
 """The 16-bit sum of a depthwise convolution holds this multiple of its largest result."""
 STEP_BITS = 4
 """A map of 8 bits is the 16-bit sum of a depthwise convolution shifted right by this."""
+STEEPEST = 2.0
+"""Slopes of a PReLU are smaller than this."""
 LEAST = 1 / 128
 """The range of a channel is at least this fraction of that of the widest channel."""
 OTHER_PRECISION = 'choose precision float32 or float16'
@@ -58,11 +65,14 @@ class QuantFormat:
     """How the values of a feature map are represented.
 
     :ivar dtype: ``uint8``, ``int16`` or ``float32``.
-    :ivar scale: float64 (channels,), the value that the number 1 represents.
+    :ivar scale: float64 (channels,), the value that 1 more represents.
+    :ivar zero: float64 (channels,), the numbers that represent 0, of a map of 8 bits with
+        negative values; None if 0 does.
     """
 
     dtype: str
     scale: np.ndarray = field(repr=False)
+    zero: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,14 +82,16 @@ class QuantDense:
     :ivar weights: int8 (kernel height, kernel width, in, out).
     :ivar bias: int32 (out,).
     :ivar gain: float64 (out,), below 1 unless the result is float32.
-    :ivar shift: if the result has 16 bits, the bits by which each sum is shifted right: that is
-        the gain.
+    :ivar shift: if the result has 16 bits and no PReLU, the bits by which each sum is shifted
+        right: that is the gain.
+    :ivar negative_gain: float64 (out,), the gain of negative sums, of a PReLU.
     """
 
     weights: np.ndarray = field(repr=False)
     bias: np.ndarray = field(repr=False)
     gain: np.ndarray = field(repr=False)
     shift: int | None = None
+    negative_gain: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,16 @@ class QuantDepthwise:
     :ivar weights: int16 (kernel height, kernel width, channels).
     :ivar bias: int16 (channels,).
     :ivar scale: float64 (channels,), the value that 1 in the sum represents.
+    :ivar half_slopes: int16 (channels,), half the slopes of a PReLU; their product with a negative
+        sum is added twice, because a slope may be 1.
+    :ivar zero: int16 (channels,), added to the results before they become numbers of 8 bits.
     """
 
     weights: np.ndarray = field(repr=False)
     bias: np.ndarray = field(repr=False)
     scale: np.ndarray = field(repr=False)
+    half_slopes: np.ndarray | None = field(default=None, repr=False)
+    zero: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,7 @@ class Ranges:
 
     :ivar peaks: the largest magnitudes, for maps of 16 bits.
     :ivar clips: the values at which maps of 8 bits are clipped.
+    :ivar lows: the magnitudes at which their negative values are clipped, of maps that have some.
     :ivar steps: by convolution, int8 (in, out): by how much its weights, with 127 for the
         largest, should differ from the nearest integers.
     """
@@ -116,6 +134,7 @@ class Ranges:
     peaks: Mapping[str, np.ndarray]
     clips: Mapping[str, np.ndarray]
     steps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lows: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -126,7 +145,7 @@ class Quantized:
     :ivar stored: the type in which each map is stored.
     :ivar formats: by map and type, for every type in which the map is read.
     :ivar layers: the integers of each layer; layers that are missing here stay in float32.
-    :ivar image_zero: the pixel value that represents 0.
+    :ivar image_zero: the pixel value outside the image, the nearest to the one that is 0.
     """
 
     network: Network
@@ -220,10 +239,17 @@ def _check(layer: Layer, network: Network, types) -> None:
     if f'{name} in float' in types:
         return
     activation = getattr(layer, 'activation', None)
-    if activation not in (None, NONE, RELU):
+    sloped = activation is not None and activation.kind == 'prelu'
+    if activation not in (None, NONE, RELU) and not (sloped and isinstance(layer, Convolution)):
         raise UserError(
-            f'int8 supports no activation except ReLU ({name} has {activation.kind} '
+            f'int8 supports no activation except ReLU and PReLU ({name} has {activation.kind} '
             f'{activation.low:g} {activation.high:g})',
+            OTHER_PRECISION,
+        )
+    if sloped and np.abs(activation.slopes).max() >= STEEPEST:
+        raise UserError(
+            f'int8 supports slopes of PReLU below {STEEPEST:g} ({name} has '
+            f'{np.abs(activation.slopes).max():g})',
             OTHER_PRECISION,
         )
     if IMAGE in layer.sources and (not isinstance(layer, Convolution) or layer.depthwise):
@@ -261,7 +287,7 @@ def quantize(
 
     :param weight_limit: the largest 8-bit weight; 64 if the products of two neighbors are added
         in 16 bits.
-    :param mean: subtracted from each pixel value; the same integer for all channels.
+    :param mean: subtracted from each pixel value; the same for all channels.
     :param scale: factor applied after the subtraction.
     :raises UserError: a layer has no integer form, or a range is missing.
     """
@@ -273,13 +299,15 @@ class _Quantizer:
 
     def __init__(self, network, ranges, weight_limit, mean, scale):
         self.network, self.ranges, self.weight_limit = network, ranges, weight_limit
-        if len(set(mean)) > 1 or mean[0] != round(mean[0]) or not 0 <= mean[0] <= 255:
+        if len(set(mean)) > 1 or not 0 <= mean[0] <= 255:
             raise UserError(f'int8 cannot subtract {mean} from pixels', OTHER_PRECISION)
         stored = map_types(network)
         self.needs = needed_types(network, stored)
         colors = network.shapes[IMAGE].channels
-        self.result = Quantized(network, stored, {}, {}, int(mean[0]))
-        self.result.formats[IMAGE, 'uint8'] = QuantFormat('uint8', np.full(colors, float(scale)))
+        self.result = Quantized(network, stored, {}, {}, round(mean[0]))
+        self.result.formats[IMAGE, 'uint8'] = QuantFormat(
+            'uint8', np.full(colors, float(scale)), np.full(colors, mean[0]) if mean[0] else None
+        )
         self.positive = {IMAGE}
         if mean[0]:
             self.positive.discard(IMAGE)
@@ -320,10 +348,12 @@ class _Quantizer:
         positive: bool,
         scale16: np.ndarray | None,
         scale8: np.ndarray | None = None,
+        zero8: np.ndarray | None = None,
     ) -> QuantFormat:
         """Set the formats of a layer's result and return the one in which it is stored.
 
         :param scale8: its scale in 8 bits, if not that of the calibration.
+        :param zero8: the numbers of 8 bits that represent 0, if not 0.
         """
         stored, formats = self.result.stored[name], self.result.formats
         if positive:
@@ -334,12 +364,12 @@ class _Quantizer:
             formats[name, 'int16'] = QuantFormat('int16', scale16)
             formats[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
         if 'uint8' in self.needs[name]:
-            if not positive:
+            if not positive and zero8 is None:
                 raise UserError(
                     f'{name} has negative values, which int8 does not multiply', OTHER_PRECISION
                 )
             formats[name, 'uint8'] = QuantFormat(
-                'uint8', self._range('clips', name) / 255 if scale8 is None else scale8
+                'uint8', self._range('clips', name) / 255 if scale8 is None else scale8, zero8
             )
         return formats[name, stored]
 
@@ -353,30 +383,38 @@ class _Quantizer:
             self.positive.add(layer.output)
 
     def _dense(self, layer: Convolution) -> None:
-        source = self.result.formats[layer.sources[0], 'uint8'].scale
-        weights, unit = scaled_weights(layer, source, self.weight_limit)
+        source = self.result.formats[layer.sources[0], 'uint8']
+        weights, unit = scaled_weights(layer, source.scale, self.weight_limit)
         bias = layer.bias.astype(np.float64)
         name, positive = layer.output, layer.activation.kind == 'clip'
+        slopes = np.array(layer.activation.slopes) if layer.activation.slopes else None
         scale16 = shift = None
-        if self.result.stored[name] == 'int16':
+        if self.result.stored[name] == 'int16' and slopes is None:
             # One shift for all channels takes one instruction on NEON where gains of their own
             # take two, and finer steps than those of the sum would contain no information.
             possible = 255 * np.abs(weights).sum((0, 1, 2)) + np.abs(bias / unit)
             largest = np.minimum(PEAK_ROOM * self._range('peaks', name) / unit, possible).max()
             shift = math.ceil(math.log2(max(largest / INT16, 1.0)))
             scale16 = unit * 2.0**shift
+        elif self.result.stored[name] == 'int16':
+            steepest = np.maximum(np.abs(slopes), 1)
+            scale16 = np.maximum(
+                PEAK_ROOM * self._range('peaks', name) / INT16, unit * steepest * 1.001
+            )
         result = self._set_formats(name, positive, scale16)
         whole = np.rint(weights)
         steps = self.ranges.steps.get(name)
         if steps is not None and self.weight_limit == WEIGHT:
             whole = np.clip(whole + steps, -WEIGHT, WEIGHT)
-        if layer.sources[0] == IMAGE:
-            bias = bias - self.result.image_zero * (whole * unit).sum((0, 1, 2))
+        if source.zero is not None:
+            bias = bias - unit * (whole.sum((0, 1)) * source.zero[:, None]).sum(0)
+        gain = np.minimum(unit / result.scale, 1 - 1e-9) if result.dtype != 'float32' else unit
         self.result.layers[name] = QuantDense(
             whole.astype(np.int8),
             np.rint(bias / unit).astype(np.int32),
-            np.minimum(unit / result.scale, 1 - 1e-9) if result.dtype != 'float32' else unit,
+            gain,
             shift,
+            None if slopes is None else gain * slopes,
         )
 
     def _depthwise(self, layer: Convolution) -> None:
@@ -387,17 +425,44 @@ class _Quantizer:
         finest = np.maximum(np.abs(bias), np.abs(weights).max((0, 1)) * source * ONE) / INT16
         wanted = self._sum_scale(name, weights, bias, source)
         unit = np.maximum.reduce([wanted, finest, np.full(len(bias), 1e-12)])
-        scale8 = unit * (1 << STEP_BITS) if self.result.stored[name] == 'uint8' else None
-        self._set_formats(name, layer.activation.kind == 'clip', unit, scale8)
+        scale8 = zero8 = None
+        positive = layer.activation.kind == 'clip'
+        if self.result.stored[name] == 'uint8':
+            scale8 = unit * (1 << STEP_BITS)
+            zero8 = None if positive else self._zero(name, scale8)
+        self._set_formats(name, positive, unit, scale8, zero8)
+        slopes = layer.activation.slopes
         self.result.layers[name] = QuantDepthwise(
-            _fraction(weights * source / unit), np.rint(bias / unit).astype(np.int16), unit
+            _fraction(weights * source / unit),
+            np.rint(bias / unit).astype(np.int16),
+            unit,
+            _fraction(np.array(slopes) / 2) if slopes else None,
+            None if zero8 is None else (zero8 * (1 << STEP_BITS)).astype(np.int16),
         )
+
+    def _lows(self, name: str) -> np.ndarray:
+        """Return the magnitudes at which the negative values of a map are clipped."""
+        found = self.ranges.lows.get(name)
+        return np.zeros(self.network.shapes[name].channels) if found is None else found
+
+    def _zero(self, name: str, scale: np.ndarray) -> np.ndarray:
+        """Return the numbers of 8 bits that represent 0 in a map with negative values.
+
+        :raises UserError: a layer reads the map beyond its border, where all channels are alike.
+        """
+        for user in self.network.uses()[name]:
+            if isinstance(user, Convolution) and any(user.window.padding):
+                raise UserError(
+                    f'{name} has negative values, which int8 cannot pad for {user.output}',
+                    OTHER_PRECISION,
+                )
+        return np.clip(np.rint(self._lows(name) / scale), 0, 255)
 
     def _sum_scale(self, name: str, weights, bias, source) -> np.ndarray:
         """Return the value that 1 in the sum of a depthwise convolution should represent."""
         stored = self.result.stored[name]
         if stored == 'uint8':
-            return self._range('clips', name) / (255 << STEP_BITS)
+            return (self._range('clips', name) + self._lows(name)) / (255 << STEP_BITS)
         worst = (np.abs(bias) + np.abs(weights).sum((0, 1)) * source * INT16) / INT16
         if stored == 'float32':
             return worst

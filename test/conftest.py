@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from pathlib import Path
 
@@ -16,6 +17,7 @@ os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 ROOT = Path(__file__).resolve().parent.parent
+HANG = 1800.0  # seconds; `timeout` in pytest.ini ends a test before that wherever a signal can
 
 
 def pytest_collection_modifyitems(items):
@@ -27,6 +29,16 @@ def pytest_collection_modifyitems(items):
         names = vars(item.module) if item.module else {}
         if {'rclpy', 'subprocess'} & set(names) or 'ros_domain' in item.fixturenames:
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """End the run if a test hangs in a library, where the signal of pytest-timeout has no effect."""
+    faulthandler.dump_traceback_later(HANG, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope='session')

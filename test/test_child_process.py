@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from waiting import PATIENCE, wait_until
 
 from face_tracking.child_process import start_child
 
@@ -27,9 +27,7 @@ def parent():
         [sys.executable, '-c', PARENT], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     child = psutil.Process(int(process.stdout.readline()))
-    end = time.monotonic() + 30
-    while child.name() != 'sleep' and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: child.name() == 'sleep')
     yield process, child
     process.kill()
     process.wait()
@@ -40,14 +38,14 @@ def parent():
 def test_a_child_ends_with_its_parent(parent, how):
     process, child = parent
     process.send_signal(how)
-    assert child.wait(timeout=30) is None or not child.is_running()
+    assert child.wait(timeout=PATIENCE) is None or not child.is_running()
 
 
 def test_ctrl_c_reaches_the_parent_alone(parent):
     process, child = parent
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
-    child.wait(timeout=30)  # with its parent, by the kernel
+    process.wait(timeout=PATIENCE)
+    child.wait(timeout=PATIENCE)  # with its parent, by the kernel
 
 
 def test_output_and_status_of_a_child_are_those_of_the_program():

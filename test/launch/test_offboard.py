@@ -8,13 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from waiting import PATIENCE, wait_until
 
 from face_tracking.bringup.arguments import Chosen
 from face_tracking.bringup.launch_files import LAUNCH_FILES
@@ -90,7 +90,7 @@ def machines(tmp_path):
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(20)
+        process.wait(PATIENCE)
     link.kill()
     link.wait()
     for name in names:
@@ -101,15 +101,6 @@ def rows_of(listener: subprocess.Popen) -> list[dict]:
     """Return what the listener has printed."""
     lines = [line for line in listener.said().splitlines() if line.startswith('{')]
     return [json.loads(line) for line in lines]
-
-
-def until(condition, timeout: float = 100.0):
-    """Wait for a condition and return its value."""
-    end = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < end, 'timeout'
-        time.sleep(0.2)
-    return value
 
 
 @pytest.fixture
@@ -123,7 +114,6 @@ def two_people(portraits, tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(240)
 def test_tracks_hold_over_a_bad_link_and_the_robot_goes_on_alone(
     machines, two_people, record_property
 ):
@@ -136,9 +126,9 @@ def test_tracks_hold_over_a_bad_link_and_the_robot_goes_on_alone(
     )
     listener = machines(0, [sys.executable, str(HERE / 'track_listener.py')])
     pc = machines(1, command(planned('pc')))
-    until(lambda: any(len(row['ids']) == 2 for row in rows_of(listener)))
+    wait_until(lambda: any(len(row['ids']) == 2 for row in rows_of(listener)))
     began = len(rows_of(listener))
-    time.sleep(10)
+    wait_until(lambda: len(rows_of(listener)) > began + 100)
     rows = rows_of(listener)[began:]
     shares = Counter(number for row in rows for number in row['ids'])
     both = sum(len(row['ids']) == 2 for row in rows) / len(rows)
@@ -147,7 +137,7 @@ def test_tracks_hold_over_a_bad_link_and_the_robot_goes_on_alone(
     # the property. Ids must not change whatever the load.
     assert set(shares) == {'1', '2'}, dict(shares)
     pc.terminate()
-    pc.wait(20)
+    pc.wait(PATIENCE)
     gone = len(rows_of(listener))
-    until(lambda: len(rows_of(listener)) > gone + 30)
+    wait_until(lambda: len(rows_of(listener)) > gone + 30)
     assert robot.poll() is None

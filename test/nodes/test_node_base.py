@@ -2,6 +2,7 @@
 """What every node inherits: lifecycle, guards, retries, watchdog, topics of the table."""
 
 import inspect
+import itertools
 import threading
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,7 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE
 
 from face_tracking.errors import UserError
 from face_tracking.nodes.log_limiter import MOST_PROBLEMS, SILENCE, LogLimiter, shorten
@@ -170,23 +172,21 @@ def test_an_exception_anywhere_is_logged_once_and_counted(probe, make, what, cap
     node.failing.add(what)
     publisher = probe.publisher(JointState, 'joint_states')
 
+    calls = itertools.count()
+
     def provoke():
+        number = next(calls)
         publisher.publish(JointState())
         node.work.submit(1)
-        return int(probe.value('tracker_node', 'failures')) >= 3 and probe.calls > 3
-
-    probe.calls = 0
-
-    def step():
-        probe.calls += 1
         if what == 'trigger':
             assert not probe.call(Trigger, '/tracker_node/trigger').success
         if what == 'apply':
-            assert probe.set('tracker_node', stall_timeout=20.0 + probe.calls % 1000)[0].successful
-        return provoke()
+            assert probe.set('tracker_node', stall_timeout=20.0 + number % 1000)[0].successful
+        level, message = probe.says('tracker_node')
+        failures = int(probe.value('tracker_node', 'failures'))
+        return number > 3 and failures >= 3 and level == 2 and 'is broken' in message
 
-    probe.until(step)
-    assert probe.says('tracker_node')[0] == 2 and 'is broken' in probe.says('tracker_node')[1]
+    probe.until(provoke)
     assert capfd.readouterr().err.count('is broken') == 1
     node.failing.clear()
     probe.until(lambda: probe.says('tracker_node')[0] == 0)
@@ -309,7 +309,7 @@ def test_every_row_of_the_topic_table_is_complete():
 def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
     node, hang, dead, healthy = make(Recorder), threading.Event(), [], []
     node.on_work = lambda item: None
-    work = node.worker(lambda item: hang.wait(30), name='stuck')
+    work = node.worker(lambda item: hang.wait(PATIENCE), name='stuck')
     watchdog = Watchdog(
         lambda: [(pulse, 5.0) for pulse in node.pulses], lambda: healthy.append(1), dead.append
     )

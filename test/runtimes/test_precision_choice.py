@@ -92,7 +92,6 @@ def test_number_of_results_is_bounded():
 
 
 @pytest.mark.skipif(not host_dot(), reason='this processor has no instructions for int8')
-@pytest.mark.timeout(300)
 def test_first_start_measures_and_the_next_ones_use_the_result():
     model = load_model(None, (160, 128))
     image = np.zeros((128, 160, 3), np.uint8)

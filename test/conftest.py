@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol():
-    """End the run if a test hangs in a library, where the signal of pytest-timeout has no effect."""
+    """End the run if a test hangs in a library, which no signal of pytest-timeout interrupts."""
     faulthandler.dump_traceback_later(HANG, exit=True)
     try:
         return (yield)

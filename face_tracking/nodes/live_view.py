@@ -119,7 +119,7 @@ class LiveView:
                     Detection2DArray,
                     self._on_tracks,
                     'tracks',
-                    wanted=self._images.__contains__,
+                    wanted=lambda stamp: self._key(stamp) is not None,
                 ),
             ),
             (
@@ -178,8 +178,18 @@ class LiveView:
 
     def _on_tracks(self, message: Detection2DArray) -> None:
         tracks, _ = tracks_from_message(message)
-        _, frame = self._images.pop(tracks.stamp)
-        self._worker.submit((frame, tracks))
+        key = self._key(tracks.stamp)
+        if key is not None:
+            _, frame = self._images.pop(key)
+            self._worker.submit((frame, tracks))
+
+    def _key(self, stamp: int) -> int | None:
+        """Return under which stamp the image of some tracks waits, None if there is none."""
+        if stamp in self._images:
+            return stamp
+        # A driver without stamps: the newest image may be later than the tracks, which is near
+        # enough for boxes that are drawn, but not for faces that are to be hidden.
+        return 0 if 0 in self._images and self.options.blur == NOBODY else None
 
     def _on_names(self, message: Detection2DArray) -> None:
         self._names, self._names_at = names_from_message(message), time.monotonic()

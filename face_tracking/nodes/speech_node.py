@@ -13,11 +13,11 @@ from typing import Any
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from face_tracking.errors import UserError
-from face_tracking.events.action_file import ActionConfig, read_action_file
+from face_tracking.events.action_file import ActionConfig
 from face_tracking.events.actions import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
+from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.diagnostics import OK, Report
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ActionFileOptions
@@ -96,8 +96,9 @@ class SpeechNode(FaceNode[SpeechParameters]):
         self._speaker: Speaker | None = None
         self._spoken = self.publisher('faces/spoken')
         self._greeter = Greeter()
-        self._config = self._read_people()
-        self._make_greeter()
+        self._config = ActionConfig()
+        self._file = ActionFileInput(self, self.parameters.actions_file, self._use)
+        self._file.read()
         for topic, handle in (
             ('faces/say', self._on_sentence),
             ('faces/events/json', self._on_event),
@@ -118,7 +119,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         """Start the engine; tried again where it is not installed yet."""
         self._speaker = Speaker(
             self._make_engine(),
-            self.log_throttled,
+            self.fail,
             self._on_spoken,
             parse_windows(self.parameters.quiet_hours),
             self.parameters.volume,
@@ -140,6 +141,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
 
     def tick(self) -> None:
         """Greet those who have waited long enough without a name."""
+        self._file.tick()
         if self.active and self.parameters.greet:
             self._greet(self._greeter.poll(time.monotonic(), datetime.now()))
 
@@ -147,6 +149,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         """Say what is spoken with, and how much."""
         _, values = self.meter.take()
         report.values.update(values, engine=self.parameters.engine)
+        self._file.report(report)
         if self._speaker is not None:
             report.values.update(
                 spoken=str(self._speaker.spoken), unspoken=str(self._speaker.dropped)
@@ -154,13 +157,10 @@ class SpeechNode(FaceNode[SpeechParameters]):
         if self.parameters.volume == 0:
             report.say(OK, 'silent')
 
-    def _read_people(self) -> ActionConfig:
-        path = self.parameters.actions_file
-        try:
-            return read_action_file(path) if path else ActionConfig()
-        except UserError as error:
-            self.get_logger().error(str(error))
-            return ActionConfig()
+    def _use(self, config: ActionConfig) -> None:
+        """Take over the people of a file."""
+        self._config = config
+        self._make_greeter()
 
     def _make_greeter(self) -> None:
         values = self.parameters

@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, wait_until
 
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 from face_tracking.nodes.images import to_header, to_image
 
@@ -191,9 +192,12 @@ def model() -> str:
     from face_tracking.detection.model import find_model
 
     try:
-        return str(find_model())
+        found = str(find_model())
     except UserError as error:
         pytest.skip(f'needs a face detector: {error}')
+    # Compiled here, without a limit, so that no test waits for it.
+    create_detector(found)
+    return found
 
 
 @pytest.fixture(scope='session')

@@ -219,6 +219,17 @@ def test_file_is_read_again_and_a_bad_one_keeps_the_rules(stage, probe, make, tm
     assert probe.call(Trigger, '/events_node/reload').message == '0 rules'
 
 
+def test_file_that_appears_later_is_read(stage, probe, make, tmp_path):
+    make(EventsNode, **QUICK, actions_file=str(tmp_path / 'actions.yaml'))
+    probe.until(lambda: probe.says('events_node')[0] == 2)
+    assert 'actions.yaml' in probe.says('events_node')[1]
+    write(tmp_path, 'rules: [{when: arrived, do: [say: after all]}]')
+    probe.until(lambda: probe.value('events_node', 'rules') == '1')
+    stage.ids = ('1',)
+    stage.until(lambda: probe.heard['faces/say'])
+    probe.until(lambda: probe.says('events_node')[0] < 2)
+
+
 def test_garbage_is_survived(stage, probe, make):
     make(EventsNode, **QUICK)
     nan = float('nan')

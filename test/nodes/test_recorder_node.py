@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 pytest.importorskip('rosbags', reason='needs rosbags')
 
-from face_tracking.nodes.recorder_node import RecorderNode
+from face_tracking.nodes.recorder_node import Backlog, RecorderNode
 from face_tracking.recording.bag_reader import Deserializer, read_messages
 
 
@@ -29,6 +29,13 @@ def test_tracks_events_and_images_are_recorded(probe, make, tmp_path):
     messages = {message.topic: message for message in read_messages(tmp_path)}
     assert set(messages) == {'/faces/tracks', '/faces/events/json', '/camera/image_raw/compressed'}
     assert Deserializer().read(messages['/faces/tracks']).detections[0].id == '7'
+
+
+def test_what_waits_for_a_slow_disk_is_bounded_in_number_and_size():
+    backlog = Backlog(3, 100)
+    assert [backlog.add(size) for size in (60, 60, 40, 0, 0)] == [True, False, True, True, False]
+    backlog.remove(60)
+    assert backlog.add(60) and backlog.dropped == 2
 
 
 def test_recording_is_paused_and_continued(probe, make, tmp_path):

@@ -44,6 +44,7 @@ class Scene:
         self.image = noise()
         self.person = ''
         self.ids = ('1',)
+        self.stamped = True
         self._publishers = {}
 
     def until(self, condition):
@@ -54,7 +55,8 @@ class Scene:
         """Publish one image and what belongs to it, as far as there are subscribers."""
         stamp = time.time_ns()
         person = f'person:{self.person}' if self.person else 'unknown'
-        self._send(Image, 'camera/image_raw', to_image(self.image, to_header(stamp, 'c')))
+        header = to_header(stamp if self.stamped else 0, 'c')
+        self._send(Image, 'camera/image_raw', to_image(self.image, header))
         self._send(Detection2DArray, 'faces/people', detections(stamp, ('1', person, 0.9)))
         self._send(Detection2DArray, 'faces/tracks', tracks(stamp, *self.ids))
         self.probe.spin_for(0.05)
@@ -117,6 +119,14 @@ class TestPage:
         scene.until(lambda: result)
         image = cv2.imdecode(np.frombuffer(result['value'], np.uint8), cv2.IMREAD_COLOR)
         assert image.shape == (240, 320, 3) and image[80:150, 95:105].max() > 100
+
+    def test_images_without_stamps_are_shown_with_boxes(self, page, scene, probe):
+        scene.image = np.zeros((240, 320, 3), np.uint8)
+        scene.stamped = False
+        result = in_thread(get, page.port, '/snapshot.jpg')
+        scene.until(lambda: result)
+        image = cv2.imdecode(np.frombuffer(result['value'], np.uint8), cv2.IMREAD_COLOR)
+        assert image[80:150, 95:105].max() > 100
 
     def test_nothing_is_received_without_viewers(self, page, scene, probe):
         for topic in ('camera/image_raw', 'faces/tracks', 'faces/people', 'joint_states'):

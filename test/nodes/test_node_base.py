@@ -332,6 +332,7 @@ def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
     probe.until(lambda: not work.pulse._busy)
     watchdog.check(1.0)
     assert work.pulse.stalled == 0 and len(healthy) == count + 1
+    assert work.close(PATIENCE)
 
 
 def test_long_work_can_be_allowed_and_a_suspended_process_is_not_stuck():

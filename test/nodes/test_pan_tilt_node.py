@@ -403,7 +403,7 @@ def test_implausible_feedback_is_reported_and_never_commanded(probe, make):
     publisher = probe.publisher(JointState, 'joint_states')
     wrong = JointState(name=['pan_joint', 'tilt_joint'], position=[1e6, 0.0])
     probe.until(
-        lambda: publisher.publish(wrong) or probe.refused('pan_tilt_node', 'joint_states') >= 10
+        lambda: publisher.publish(wrong) or probe.refused('pan_tilt_node', 'joint states') >= 10
     )
     assert not node._joints_known
     assert abs(node._head.positions[0]) < 1.4

@@ -28,6 +28,7 @@ import argparse
 from pathlib import Path
 
 from face_tracking.cli import arguments, evaluate_recognition
+from face_tracking.files import expand
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
 FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou')
@@ -179,8 +180,8 @@ def _sequences(args):
 
     people = None
     for name in args.sequences or sequence_names(args.held_out):
-        if Path(name).expanduser().is_dir():
-            for folder in find_clips(Path(name).expanduser()):
+        if expand(name).is_dir():
+            for folder in find_clips(expand(name)):
                 clip = Clip(folder)
                 yield clip.name, clip, clip.rate
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
-from face_tracking.files import data_dir
+from face_tracking.files import data_dir, expand
 from face_tracking.nodes.diagnostics import ERROR, Report
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.spin import run
@@ -127,7 +127,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
     def folder(self) -> Path:
         """The folder of the recording."""
         chosen = self.parameters.record_folder
-        return Path(chosen).expanduser() if chosen else data_dir() / 'recordings'
+        return expand(chosen) if chosen else data_dir() / 'recordings'
 
     @property
     def written(self) -> int:

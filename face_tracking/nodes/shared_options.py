@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from face_tracking.files import data_dir
+from face_tracking.files import data_dir, expand
 from face_tracking.options import Options, option
 
 
@@ -57,4 +57,4 @@ class ActionFileOptions(Options):
 
 def token_path(path: str) -> Path:
     """Return the path of the file with the token of the page and the streams."""
-    return Path(path).expanduser() if path else data_dir() / 'token'
+    return expand(path) if path else data_dir() / 'token'

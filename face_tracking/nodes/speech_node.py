@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from std_msgs.msg import String
@@ -17,6 +16,7 @@ from face_tracking.events.action_file import ActionConfig
 from face_tracking.events.actions import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
+from face_tracking.files import expand
 from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.diagnostics import OK, Report
 from face_tracking.nodes.node_base import FaceNode
@@ -180,7 +180,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         }
         if values.engine in makers:
             return makers[values.engine]()
-        folder = Path(values.audio_folder).expanduser() if values.audio_folder else None
+        folder = expand(values.audio_folder) if values.audio_folder else None
         synthesizer = create_synthesizer(values.engine, values.voice, values.speed)
         return AudioEngine(synthesizer, folder, values.audio_device)
 

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
@@ -193,7 +193,7 @@ def _read_password(path: str) -> str | None:
     if not path:
         return None
     try:
-        with Path(path).expanduser().open() as file:
+        with expand(path).open() as file:
             return file.readline(1000).rstrip('\r\n')
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(

@@ -69,7 +69,9 @@ def read_labels(folder: Path) -> list[LabeledImage]:
     path = Path(folder) / 'labels.json'
     remedy = 'write it as docs/training.md describes scored JSON'
     with malformed(path, 'list of labeled images', remedy):
-        return [_read(path.parent, row) for row in read_json(path, 'labels', _LARGEST)]
+        return [
+            _read(path.parent, row) for row in read_json(path, 'list of labeled images', _LARGEST)
+        ]
 
 
 def _read(folder: Path, row: dict[str, Any]) -> LabeledImage:

@@ -135,9 +135,13 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         for service in self.services:  # those of the lifecycle are made behind our back
             service.callback = self.guarded(service.callback)
-        self.store: Parameters[OptionsT] = Parameters(
-            self, parameters, (NodeOptions, *groups), self._apply, self.check
-        )
+        try:
+            self.store: Parameters[OptionsT] = Parameters(
+                self, parameters, (NodeOptions, *groups), self._apply, self.check
+            )
+        except BaseException:
+            super().destroy_node()  # otherwise it stays in the graph until it is collected
+            raise
 
     # ------------------------------------------------------------ what a subclass may override
 

@@ -140,7 +140,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
                 self, parameters, (NodeOptions, *groups), self._apply, self.check
             )
         except BaseException:
-            super().destroy_node()  # otherwise it stays in the graph until it is collected
+            self._leave_graph()
             raise
 
     # ------------------------------------------------------------ what a subclass may override
@@ -350,7 +350,13 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         """Stop the threads, then take the node from the graph."""
         self.active = False
         self.close()
+        self._leave_graph()
+
+    def _leave_graph(self) -> None:
         super().destroy_node()
+        # rclpy's state machine keeps the node in the graph for as long as the object lives, which
+        # can be long after a failure whose traceback refers to it.
+        self._state_machine = None
 
     # ------------------------------------------------------------------------------- lifecycle
 
@@ -395,7 +401,8 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
     @property
     def lifecycle_state(self) -> str:
         """The present state: unconfigured, inactive, active or finalized."""
-        return self._state_machine.current_state[1]
+        machine = self._state_machine
+        return 'finalized' if machine is None else machine.current_state[1]
 
     @property
     def load_level(self) -> LoadLevel:

@@ -131,6 +131,15 @@ def test_without_autostart_transitions_do_it(probe, make):
     assert state(probe) == 'finalized'
 
 
+def test_a_node_that_was_destroyed_is_not_in_the_graph_while_it_is_referred_to(probe, make):
+    node = make(Recorder)
+    assert 'tracker_node' in probe.node.get_node_names()
+    probe.executor.remove_node(node)
+    node.destroy_node()
+    probe.until(lambda: 'tracker_node' not in probe.node.get_node_names())
+    assert node.lifecycle_state == 'finalized'
+
+
 def test_a_transition_that_is_not_possible_is_refused_and_the_node_goes_on(probe, make):
     make(Recorder)
     assert not change(probe, Transition.TRANSITION_CONFIGURE)

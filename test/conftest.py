@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -17,6 +18,15 @@ os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 ROOT = Path(__file__).resolve().parent.parent
+# The same examples in every run, however slow the machine: `make fuzz` looks for others.
+hypothesis.settings.register_profile(
+    'repeatable',
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile('repeatable')
 HANG = 1800.0  # seconds; `timeout` in pytest.ini ends a test before that wherever a signal can
 
 

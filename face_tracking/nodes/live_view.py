@@ -7,12 +7,14 @@ and where faces are to be hidden an image without tracks is never shown.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -139,7 +141,9 @@ class LiveView:
     def watch(self, wanted: bool) -> None:
         """Begin or stop to receive images; callable from any thread."""
         self._wanted = wanted
-        self._switch.trigger()
+        # The threads of a server may tell that their clients left after the node is gone.
+        with contextlib.suppress(InvalidHandle):
+            self._switch.trigger()
 
     def clear(self) -> None:
         """Drop the images that wait."""

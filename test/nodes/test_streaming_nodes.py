@@ -29,6 +29,7 @@ from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_to_json
 from face_tracking.nodes.anonymizer_node import AnonymizerNode
 from face_tracking.nodes.images import from_image, to_header, to_image
+from face_tracking.nodes.live_view import LiveView, ViewOptions
 from face_tracking.nodes.tracker_node import TrackerNode
 
 
@@ -285,6 +286,14 @@ class TestAnonymizer:
             probe.show(noise(), time.time_ns())
             probe.spin_for(0.05)
         assert not probe.heard['faces/anonymized']
+
+    def test_a_client_that_leaves_after_the_end_is_no_error(self, make, probe):
+        node = make(AnonymizerNode)
+        view = LiveView(node, ViewOptions(), print)
+        probe.executor.remove_node(node)
+        node.destroy_node()
+        view.watch(False)
+        assert view.close()
 
     def test_policy_is_live(self, make, scene, probe):
         probe.hear(Image, 'faces/anonymized')

@@ -126,7 +126,7 @@ class Robot:
 
     def close(self):
         self.closing = True
-        self.thread.join(5)
+        self.thread.join(PATIENCE)
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown()

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from face_tracking.errors import UserError
-from face_tracking.files import expand
+from face_tracking.files import expand, read_text
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
@@ -192,18 +192,14 @@ def _load_paho() -> Any:
 def _read_password(path: str) -> str | None:
     if not path:
         return None
-    try:
-        with expand(path).open() as file:
-            return file.readline(1000).rstrip('\r\n')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'the password file {path} cannot be read: {error}', 'check mqtt_password_file'
-        ) from None
+    return read_text(expand(path), 'password file').partition('\n')[0].rstrip('\r')
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
+    # Read here: OpenSSL would wait for the other end of a pipe for ever.
+    certificate = read_text(expand(ca_file), 'certificate') if ca_file else None
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        return ssl.create_default_context(cadata=certificate)
     except (OSError, ssl.SSLError) as error:
         raise UserError(
             f'the certificate {ca_file} cannot be used: {error}',

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +41,14 @@ def read_token(path: Path) -> str:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, 'w') as file:
                 file.write(secrets.token_urlsafe(24) + '\n')
-        with path.open() as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
+        # Without waiting for the other end of a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise UserError(f'{path} is not a regular file', 'set token_file to another path')
+            if state.st_uid != os.geteuid():
+                raise UserError(f'{path} belongs to another user', f'chown it, or delete {path}')
+            if state.st_mode & 0o077:
                 raise UserError(f'others may read {path}', f'chmod 600 {path}')
             token = file.read(1000).strip()
     except (OSError, UnicodeDecodeError) as error:

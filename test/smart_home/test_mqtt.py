@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -173,7 +174,15 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
     ],
 )
 def test_unusable_file_is_one_clear_line(options):
-    with pytest.raises(UserError, match='cannot be'):
+    with pytest.raises(UserError, match=r'cannot (be|read)'):
+        MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
+
+
+@pytest.mark.parametrize('option', ['password_file', 'ca_file'])
+def test_pipe_in_place_of_a_file_is_refused_at_once(tmp_path, option):
+    os.mkfifo(tmp_path / 'pipe')
+    options = {'username': 'a', 'tls': option == 'ca_file', option: str(tmp_path / 'pipe')}
+    with pytest.raises(UserError, match='not a regular file'):
         MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
 
 

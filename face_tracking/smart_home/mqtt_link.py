@@ -123,10 +123,10 @@ class MqttLink:
         client.max_queued_messages_set(_QUEUED)
         client.reconnect_delay_set(1, _LONGEST_PAUSE)
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
-        client.on_connect = self._connect_answered
-        client.on_connect_fail = self._connect_failed
-        client.on_disconnect = self._disconnected
-        client.on_message = self._received
+        client.on_connect = self._guarded(self._connect_answered)
+        client.on_connect_fail = self._guarded(self._connect_failed)
+        client.on_disconnect = self._guarded(self._disconnected)
+        client.on_message = self._guarded(self._received)
         if self._options.username:
             client.username_pw_set(
                 self._options.username, _read_password(self._options.password_file)
@@ -140,6 +140,22 @@ class MqttLink:
         return f'{self._options.host}:{self._port}'
 
     # The thread of the link.
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback that reports what it raises, which would end the link's thread."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:
+                self._on_problem(
+                    UserError(
+                        f'MQTT: {type(error).__name__}: {str(error)[:200]}',
+                        'report this to the maintainers',
+                    )
+                )
+
+        return call
 
     def _connect_answered(self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any):
         if code.is_failure:

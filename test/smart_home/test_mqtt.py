@@ -68,6 +68,24 @@ def test_message_and_status_arrive(broker, link_to):
     listener.close()
 
 
+def test_error_in_a_handler_does_not_end_the_link(broker, link_to):
+    link, _, problems = link_to(broker.port)
+    heard = []
+
+    def handle(topic, payload):
+        heard.append(payload)
+        raise KeyError('no such entity')
+
+    link.subscribe('to/robot', handle)
+    wait_until(lambda: link.connected)
+    listener = Listener(broker.port)
+    for number in (b'1', b'2', b'3'):
+        listener.publish('to/robot', number)
+    wait_until(lambda: heard == [b'1', b'2', b'3'] and len(problems) == 3)
+    assert 'no such entity' in str(problems[0]) and link.connected
+    listener.close()
+
+
 def test_last_will_is_published_when_the_robot_dies(broker, link_to):
     listener = Listener(broker.port)
     link, _, _ = link_to(broker.port)

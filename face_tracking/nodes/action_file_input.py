@@ -10,6 +10,7 @@ from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import ActionConfig, read_action_file
 from face_tracking.nodes.diagnostics import ERROR, Report
+from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.node_base import FaceNode
 
 
@@ -39,9 +40,14 @@ class ActionFileInput:
         self._retry.begin()
         try:
             self._use(read_action_file(self._path) if self._path else ActionConfig())
-        except UserError as error:
-            if self._retry.failed(error):
-                self._node.get_logger().error(f'{error} (tried again with growing pauses)')
+        except Exception as error:
+            problem = (
+                error
+                if isinstance(error, UserError)
+                else UserError(f'{self._path}: {describe(error)}', 'correct the file')
+            )
+            if self._retry.failed(problem):
+                self._node.get_logger().error(f'{problem} (tried again with growing pauses)')
             return
         if self._retry.succeeded():
             self._node.get_logger().info(f'{self._path} could be read after all')

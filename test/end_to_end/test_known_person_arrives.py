@@ -69,6 +69,22 @@ class Robot:
             'PYTHONUNBUFFERED': '1',
             'FACE_TRACKING_DATA': str(folder / 'data'),
         }
+        rclpy.init(domain_id=domain)
+        self.node = rclpy.create_node('end_to_end')
+        self._images = self.node.create_publisher(
+            __import__('sensor_msgs.msg', fromlist=['Image']).Image, 'camera/image_raw', 5
+        )
+        self.node.create_subscription(Detection2DArray, 'faces/tracks', self._on_tracks, 10)
+        self.node.create_subscription(String, 'faces/events/json', self._on_event, 10)
+        self.node.create_subscription(
+            String, 'faces/spoken', lambda message: self._note(f'spoken: {message.data}'), 10
+        )
+        self.node.create_service(Trigger, '/door/open', self._on_door)
+        self.node.create_timer(0.04, self._show)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
         speech = 'espeak-ng' if shutil.which('espeak-ng') else 'topic'
         self.processes = [
             self._start(environment, 'detector_node', [], detect_interval=1),
@@ -88,22 +104,6 @@ class Robot:
                 greet_patience=30.0,
             ),
         ]
-        rclpy.init(domain_id=domain)
-        self.node = rclpy.create_node('end_to_end')
-        self._images = self.node.create_publisher(
-            __import__('sensor_msgs.msg', fromlist=['Image']).Image, 'camera/image_raw', 5
-        )
-        self.node.create_subscription(Detection2DArray, 'faces/tracks', self._on_tracks, 10)
-        self.node.create_subscription(String, 'faces/events/json', self._on_event, 10)
-        self.node.create_subscription(
-            String, 'faces/spoken', lambda message: self._note(f'spoken: {message.data}'), 10
-        )
-        self.node.create_service(Trigger, '/door/open', self._on_door)
-        self.node.create_timer(0.04, self._show)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self._spin, daemon=True)
-        self.thread.start()
 
     def until(self, condition, what):
         def step():

@@ -40,10 +40,12 @@ test-training:  ## Install what training needs and run its tests
 fuzz: setup  ## Mutate files at every reader for ten minutes; FUZZ='--seconds 60 --seed 1'
 	@$(IN_ENV) cd test && python fuzzing.py --output ../fuzz_out $(FUZZ)
 
-bench: setup  ## Compare PyTorch, ONNX Runtime, ncnn, OpenCV, TensorFlow Lite and TVM; BENCH='--threads 2'
+bench: setup  ## Measure everything: engines, pipeline, contention, nodes, start, instructions (an hour)
 	@training/setup.sh
 	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.baselines
 	@$(IN_ENV) face_tracking bench engines $(BENCH)
+	@$(IN_ENV) for what in threads stages contention nodes start pipeline instructions; do \
+	  echo; echo "== $$what"; face_tracking bench $$what || exit 1; done
 
 chaos: setup  ## Inject 200 random faults into running nodes, minutes; CHAOS='--faults 500 --seed 7'
 	@$(IN_ENV) python -m benchmarks.chaos $(CHAOS)

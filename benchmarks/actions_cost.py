@@ -6,9 +6,11 @@
 A camera shows 30 images of 640x480 each second, in which a face moves. ``off`` is the executable
 ``pipeline`` alone, ``events`` the same with ``--events``. ``on`` adds the executable ``actions``
 with speech, page, RTSP, MQTT and anonymizer, without viewers, as the launch files do. ``watched``
-is the same with one viewer of the live view. The modes take turns. Processor time is that of all
-processes of a mode, the broker left out, for each image that was tracked: a busy machine tracks
-fewer.
+is the same with one viewer of the live view.
+
+All modes run at the same time, each in a ROS domain of its own, so that other work on the machine
+strikes all of them alike; they need about one core together. Processor time is that of all
+processes of a mode, the broker left out, for each image that was tracked.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ import threading
 import time
 import urllib.request
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import psutil
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 
 RATE = 30.0
 MODES = ('off', 'events', 'on', 'watched')
@@ -50,22 +55,26 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--model', default='', help='a path or a name; default: the bundled one')
-    parser.add_argument('--seconds', type=float, default=8, help='measured, each mode and round')
-    parser.add_argument('--rounds', type=int, default=3, help='turns that each mode takes')
-    parser.add_argument('--detect-interval', type=int, default=0, help='0 = as the node does')
+    parser.add_argument('--seconds', type=float, default=10, help='measured, each round')
+    parser.add_argument('--rounds', type=int, default=4, help='stretches of time measured')
+    parser.add_argument(
+        '--detect-interval',
+        type=int,
+        default=5,
+        help='images from one detection to the next (default: %(default)s); 0 = as many as the '
+        'processor allows, which differs from mode to mode',
+    )
     parser.add_argument('--json', type=Path, help='write the rows here as well')
     options = parser.parse_args()
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    found: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
-    rclpy.init()
-    counter = ImageCounter()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        album = draw_album(Path(folder) / 'album')
-        broker = start_broker(Path(folder), stack)
-        for _ in range(options.rounds):
-            for mode in MODES:
-                found[mode].append(take_turn(mode, options, album, broker, counter))
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        album = draw_album(folder / 'album')
+        broker = start_broker(folder, stack)
+        robots = [Robot(mode, options, folder, album, broker, stack) for mode in MODES]
+        for robot in robots:
+            robot.wait_until_ready()
+        time.sleep(SETTLING)
+        found = [measure(robots, options.seconds) for _ in range(options.rounds)]
     rows = [row(mode, found) for mode in MODES]
     print_table(rows)
     if options.json:
@@ -103,101 +112,137 @@ def start_broker(folder: Path, stack: ExitStack) -> int:
     return port
 
 
-class ImageCounter:
-    """Reads in the tracker's diagnostics how many images it has tracked."""
+@dataclass
+class Sample:
+    """What one mode has used and done until some moment.
 
-    def __init__(self):
-        self._node = rclpy.create_node('image_counter')
-        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._read, 10)
-        self._images: dict[str, int] = {}
+    :ivar images: tracked so far.
+    :ivar seconds: of processor time so far, by executable.
+    """
 
-    def next(self) -> int:
-        """Return the number with the next report, which comes once a second."""
-        self._images.clear()
-        until = time.monotonic() + PATIENCE
-        while 'tracker_node' not in self._images and time.monotonic() < until:
-            rclpy.spin_once(self._node, timeout_sec=0.1)
-        return self._images['tracker_node']
+    images: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Robot:
+    """The processes of a mode, in a ROS domain of their own.
+
+    :ivar latest: taken when the tracker last reported, which it does once a second.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        options: argparse.Namespace,
+        folder: Path,
+        album: Path,
+        broker: int,
+        stack: ExitStack,
+    ):
+        self.latest = Sample()
+        self._folder, self._stack, self._mode = folder, stack, mode
+        self._domain = 1 + (os.getpid() + MODES.index(mode)) % 100
+        camera = {'camera': album, 'width': 0, 'height': 0, 'frame_rate': RATE}
+        camera['detect_interval'] = options.detect_interval
+        if options.model:
+            camera['model'] = options.model
+        events = () if mode == 'off' else ('--events',)
+        self.processes = {'pipeline': self._start('pipeline', events, camera)}
+        self._port = free_port()
+        if mode in ('on', 'watched'):
+            parameters = {
+                'web_port': self._port,
+                'rtsp_port': free_port(),
+                'mqtt_host': '127.0.0.1',
+                'mqtt_port': broker,
+                'robot_name': mode,
+                'engine': 'topic',
+            }
+            self.processes['actions'] = self._start('actions', PARTS, parameters)
+        self._observe()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the detector is loaded, the page is served and, if wanted, watched."""
+        self._wait_for('pipeline', 'loaded')
+        if 'actions' in self.processes:
+            self._wait_for('actions', 'http://')
+        if self._mode == 'watched':
+            stop = threading.Event()
+            self._stack.callback(stop.set)
+            threading.Thread(target=watch, args=(self._port, stop), daemon=True).start()
+
+    def memory(self) -> float:
+        """Return the memory of all processes in MB, shared pages divided among their users."""
+        return sum(p.memory_full_info().pss for p in self.processes.values()) / 1e6
+
+    def _observe(self) -> None:
+        """Take a sample with each report of the tracker."""
+        context = Context()
+        context.init(domain_id=self._domain)
+        self._stack.callback(context.try_shutdown)
+        node = Node(f'image_counter_of_{self._mode}', context=context)
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._read, 10)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        threading.Thread(target=spin, args=(executor,), daemon=True).start()
 
     def _read(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            if 'images' in values:
-                self._images[status.name] = int(values['images'])
+            if status.name == 'tracker_node' and 'images' in values:
+                used = {name: processor_seconds(p) for name, p in self.processes.items()}
+                self.latest = Sample(int(values['images']), used)
 
-
-def take_turn(
-    mode: str, options: argparse.Namespace, album: Path, broker: int, counter: ImageCounter
-) -> dict[str, float]:
-    """Run a mode for a while; return milliseconds of processor for each image, and memory."""
-    with ExitStack() as stack:
-        camera = {'camera': album, 'width': 0, 'height': 0, 'frame_rate': RATE}
-        if options.model:
-            camera['model'] = options.model
-        if options.detect_interval:
-            camera['detect_interval'] = options.detect_interval
-        events = () if mode == 'off' else ('--events',)
-        processes = {'pipeline': start('pipeline', events, camera, stack)}
-        port = free_port()
-        if mode in ('on', 'watched'):
-            processes['actions'] = start(
-                'actions',
-                PARTS,
-                {
-                    'web_port': port,
-                    'rtsp_port': free_port(),
-                    'mqtt_host': '127.0.0.1',
-                    'mqtt_port': broker,
-                    'engine': 'topic',
-                },
-                stack,
+    def _start(self, executable: str, words: tuple[str, ...], parameters: dict) -> psutil.Process:
+        """Start an executable; it is ended with the stack."""
+        command = [sys.executable, '-c', START.format(executable), *words, '--ros-args']
+        for name, value in parameters.items():
+            command += ['-p', f'{name}:={value}']
+        environment = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(self._domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'FACE_TRACKING_DATA': str(self._folder / 'data'),
+        }
+        with self._log(executable).open('w') as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment
             )
-        wait_until_ready(stack.enter_context(log('pipeline')), 'loaded')
-        if mode in ('on', 'watched'):
-            wait_until_ready(stack.enter_context(log('actions')), 'http://')
-        if mode == 'watched':
-            stop = threading.Event()
-            stack.callback(stop.set)
-            threading.Thread(target=watch, args=(port, stop), daemon=True).start()
-        time.sleep(SETTLING)
-        images = -counter.next()
-        before = {name: processor_seconds(process) for name, process in processes.items()}
-        time.sleep(options.seconds)
-        images += counter.next()
-        result = {'actions': 0.0, 'rate': images / options.seconds}
-        for name, process in processes.items():
-            result[name] = 1e3 * (processor_seconds(process) - before[name]) / max(images, 1)
-        result['memory'] = sum(p.memory_full_info().pss for p in processes.values()) / 1e6
-        return result
+        self._stack.callback(process.wait)
+        self._stack.callback(process.terminate)
+        return psutil.Process(process.pid)
+
+    def _log(self, executable: str) -> Path:
+        return self._folder / f'{self._mode}_{executable}.log'
+
+    def _wait_for(self, executable: str, word: str) -> None:
+        """Wait until a process has logged a word."""
+        until = time.monotonic() + PATIENCE
+        while word not in (said := self._log(executable).read_text()):
+            if time.monotonic() > until:
+                raise SystemExit(f'a process of the benchmark did not come up: {said[-500:]}')
+            time.sleep(0.1)
 
 
-def log(executable: str, mode: str = 'r'):
-    """Open the log of an executable."""
-    return (Path(tempfile.gettempdir()) / f'actions_cost_{os.getpid()}_{executable}.log').open(
-        mode
-    )
+def measure(robots: list[Robot], seconds: float) -> dict[str, dict[str, float]]:
+    """Return, by mode, milliseconds of processor for each image, and memory."""
+    before = [robot.latest for robot in robots]
+    began = time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - began
+    found = {}
+    for mode, robot, earlier in zip(MODES, robots, before, strict=True):
+        images = robot.latest.images - earlier.images
+        found[mode] = {'actions': 0.0, 'rate': images / elapsed, 'memory': robot.memory()}
+        for name, used in robot.latest.seconds.items():
+            found[mode][name] = 1e3 * (used - earlier.seconds[name]) / max(images, 1)
+    return found
 
 
-def wait_until_ready(lines, word: str) -> None:
-    """Wait until a process has logged a line with a word."""
-    until, said = time.monotonic() + PATIENCE, ''
-    while word not in said:
-        if time.monotonic() > until:
-            raise SystemExit(f'a process of the benchmark did not come up: {said[-500:]}')
-        time.sleep(0.1)
-        said += lines.read()
-
-
-def start(executable: str, words: tuple[str, ...], parameters: dict, stack: ExitStack):
-    """Start an executable; it is ended with the stack."""
-    command = [sys.executable, '-c', START.format(executable), *words, '--ros-args']
-    for name, value in parameters.items():
-        command += ['-p', f'{name}:={value}']
-    output = stack.enter_context(log(executable, 'w'))
-    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    return psutil.Process(process.pid)
+def spin(executor: SingleThreadedExecutor) -> None:
+    """Spin until the context is shut down."""
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
 
 
 def watch(port: int, stop: threading.Event) -> None:
@@ -224,31 +269,40 @@ def processor_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def row(mode: str, found: dict[str, list[dict[str, float]]]) -> dict:
+def row(mode: str, found: list[dict[str, dict[str, float]]]) -> dict:
     """Return the medians of a mode."""
     medians = {
-        name: statistics.median(turn[name] for turn in found[mode])
+        name: statistics.median(turn[mode][name] for turn in found)
         for name in ('pipeline', 'actions', 'memory', 'rate')
     }
-    off = statistics.median(turn['pipeline'] for turn in found['off'])
-    # Turns are compared with the turn beside them, so that other work strikes both alike.
-    ratios = [
-        (turn['pipeline'] + turn['actions']) / beside['pipeline']
-        for turn, beside in zip(found[mode], found['off'], strict=True)
-    ]
-    return {'mode': mode, **medians, 'off': off, 'ratio': statistics.median(ratios)}
+    ratios = {
+        'pipeline_ratio': [turn[mode]['pipeline'] / turn['off']['pipeline'] for turn in found],
+        'ratio': [
+            (turn[mode]['pipeline'] + turn[mode]['actions']) / turn['off']['pipeline']
+            for turn in found
+        ],
+    }
+    return {
+        'mode': mode,
+        **medians,
+        **{name: statistics.median(values) for name, values in ratios.items()},
+    }
 
 
 def print_table(rows: list[dict]) -> None:
     """Print the medians."""
-    print(f'{"":<9} {"pipeline":>11} {"actions":>11} {"together":>10} {"memory":>10} {"rate":>8}')
+    print(
+        f'{"":<9} {"pipeline":>11} {"":>9} {"actions":>11} {"together":>10} {"memory":>10} '
+        f'{"rate":>8}'
+    )
     for each in rows:
         print(
-            f'{each["mode"]:<9} {each["pipeline"]:>8.2f} ms {each["actions"]:>8.2f} ms '
+            f'{each["mode"]:<9} {each["pipeline"]:>8.2f} ms '
+            f'{100 * (each["pipeline_ratio"] - 1):>+7.1f} % {each["actions"]:>8.2f} ms '
             f'{100 * (each["ratio"] - 1):>+8.1f} % {each["memory"]:>7.0f} MB '
             f'{each["rate"]:>5.1f} Hz'
         )
-    print('processor time for each image that was tracked; together: beside the pipeline alone')
+    print('processor time for each image that was tracked, beside the pipeline alone (off)')
 
 
 if __name__ == '__main__':

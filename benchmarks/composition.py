@@ -7,8 +7,10 @@ On a machine that has other work to do as well, put ``sudo chrt -r 5`` in front.
 
 A camera shows images of a face that moves, 30 each second. ``bare`` reads it, detects in one
 thread and tracks in another, and that is all: what it takes is detection and tracking themselves.
-``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each. They
-take turns, so that whatever else the machine does strikes all of them.
+``composed`` is the executable ``pipeline``, ``separate`` the three nodes in a process each,
+``compressed`` the same with compressed images between them, ``four cameras`` four times the
+executable ``pipeline``, in namespaces of their own. They take turns, so that other work on the
+machine affects all of them.
 
 Latency goes from an image's stamp to its tracks: where the tracker has them (``track``), and
 where a subscriber in another process hears of them (``heard``). Processor time and memory
@@ -41,6 +43,7 @@ ROLES = {
     'composed': ('pipeline',),
     'separate': ('camera_node', 'detector_node', 'tracker_node'),
     'compressed': ('camera_node', 'detector_node', 'tracker_node'),
+    'four cameras': ('pipeline',) * 4,
 }
 SETTLING = 2.0  # seconds after the first track, for caches and clocks to settle
 PATIENCE = 120.0  # seconds for the first track; a model may have to be compiled
@@ -60,6 +63,7 @@ def main() -> int:
     parser.add_argument('--album', help=argparse.SUPPRESS)
     parser.add_argument('--log', type=Path, help=argparse.SUPPRESS)
     parser.add_argument('--transport', default='raw', help=argparse.SUPPRESS)
+    parser.add_argument('--namespace', default='', help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.play:
         return play(options)
@@ -142,6 +146,8 @@ def run_nodes(options: argparse.Namespace, note) -> int:
         if value != ''
         for part in ('-p', f'{name}:={value}')
     ]
+    if options.namespace:
+        sys.argv += ['-r', f'__ns:={options.namespace}']
 
     def build():
         nodes = module.build()
@@ -171,7 +177,10 @@ def measure(options: argparse.Namespace) -> list[dict]:
             for name, values in result.items():
                 found[mode][name] += values
     shown = round(RATE * options.seconds * options.rounds)
-    return [row(mode, values, shown) for mode, values in found.items()]
+    return [
+        row(mode, values, shown * ROLES[mode].count('pipeline') or shown)
+        for mode, values in found.items()
+    ]
 
 
 def draw_album(folder: Path) -> Path:
@@ -193,11 +202,15 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
     """Run a mode for a while; return latencies, and what it took of processor and memory."""
     with ExitStack() as stack:
         processes = [
-            psutil.Process(start(role, mode, options, album, log, stack).pid)
-            for role in ROLES[mode]
+            psutil.Process(start(role, number, mode, options, album, log, stack).pid)
+            for number, role in enumerate(ROLES[mode])
         ]
         listener = stack.enter_context(Listener())
         wait_for_track(log, processes)
+        if len(processes) > len(
+            set(ROLES[mode])
+        ):  # of several cameras, only the first is waited for
+            listener.listen(SETTLING)
         listener.listen(SETTLING)
         begin, spent = time.time_ns(), sum(map(processor_seconds, processes))
         listener.listen(options.seconds)
@@ -215,7 +228,13 @@ def take_turn(mode: str, options: argparse.Namespace, album: Path, log: Path) ->
 
 
 def start(
-    role: str, mode: str, options: argparse.Namespace, album: Path, log: Path, stack: ExitStack
+    role: str,
+    number: int,
+    mode: str,
+    options: argparse.Namespace,
+    album: Path,
+    log: Path,
+    stack: ExitStack,
 ):
     """Start the process of a role; it is ended with the stack."""
     process = subprocess.Popen(
@@ -226,6 +245,8 @@ def start(
             role,
             '--transport',
             'compressed' if mode == 'compressed' else 'raw',
+            '--namespace',
+            f'/camera{number}' if mode == 'four cameras' else '',
             '--album',
             str(album),
             '--log',
@@ -308,6 +329,7 @@ class Listener:
 def row(mode: str, values: dict[str, list], shown: int) -> dict:
     """Return the figures of a mode to which ``shown`` images were shown."""
     figures = {'mode': mode, 'shown': shown, 'tracked': len(values['track'])}
+    figures['heard'] = len(values['heard'])
     for name in ('track', 'heard'):
         times = values[name] or [float('nan')]
         figures[f'{name}_median_ms'] = round(float(np.median(times)), 2)
@@ -331,9 +353,10 @@ def print_table(rows: list[dict]) -> None:
         )
         print(
             f'| {figures["mode"]} | {figures["tracked"]} of {figures["shown"]} | {track} | '
-            f'{heard} | {figures["processor_ms_per_frame"]:.2f} | {figures["memory_mb"]:.0f} |'
+            f'{heard if figures["heard"] else "-"} | {figures["processor_ms_per_frame"]:.2f} | '
+            f'{figures["memory_mb"]:.0f} |'
         )
-    bare, composed, separate, _ = rows
+    bare, composed, separate = rows[:3]
     print(
         f'\nBeyond detection and tracking themselves, the median latency to the track grows by '
         f'{composed["track_median_ms"] - bare["track_median_ms"]:.2f} ms composed and by '

@@ -196,7 +196,14 @@ class OpenVino(Engine):
         }
         if self._precision:
             settings['INFERENCE_PRECISION_HINT'] = self._precision
-        network = core.compile_model(core.read_model(content), 'CPU', settings)
+        try:
+            network = core.compile_model(core.read_model(content), 'CPU', settings)
+        except RuntimeError:
+            if self._precision or not self._integers:
+                raise
+            # On processors with AMX it has no bf16 kernels for the layers between integers.
+            settings['INFERENCE_PRECISION_HINT'] = 'f32'
+            network = core.compile_model(core.read_model(content), 'CPU', settings)
         request = network.create_infer_request()
         ports = [network.output(name) for name in pixels.outputs]
 

@@ -159,6 +159,9 @@ def _load_all(
                 loaded[engine.name] = engine.load(model, threads, place)
         except NotAvailableError as reason:
             missing[engine.name] = str(reason)
+        except Exception as error:  # an engine that fails must not end the others' measurement
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            missing[engine.name] = f'it fails on this machine ({lines[-1][:120]})'
     return loaded, missing
 
 

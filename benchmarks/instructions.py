@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,12 @@ def convert_for_mnn(model: Model, folder: Path) -> Path:
     return target
 
 
-def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, tuple[str, Path, str]]:
-    """Return engine, file and input of each row."""
+Task = tuple[str, Path | str, str]
+"""Engine, file and input of a row."""
+
+
+def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, Callable[[], Task]]:
+    """Return by name of a row what prepares it."""
     from benchmarks.float_tflite import float_tflite
     from face_tracking.compiler.tflite.tflite_export import export_tflite
 
@@ -115,24 +120,38 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, tuple[
     np.save(folder / 'planar.npy', tensor)
     np.save(folder / 'interleaved.npy', np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)))
     np.save(folder / 'signed.npy', (image[None].astype(np.int16) - 128).astype(np.int8))
+    np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
     (folder / 'model.onnx').write_bytes(model.onnx_bytes())
-    (folder / 'model.tflite').write_bytes(float_tflite(model))
-    param, mnn = convert_for_ncnn(model, folder), convert_for_mnn(model, folder)
-    tasks = {
-        'tvm float32': ('tvm', compile_for('pi5', model, 'float32', folder), 'image'),
-        'tvm float16': ('tvm', compile_for('pi5', model, 'float16', folder), 'image'),
-        'ncnn fp32': ('ncnn-fp32', param, 'planar'),
-        'ncnn (fp16)': ('ncnn', param, 'planar'),
-        'mnn fp32': ('mnn', mnn, 'planar'),
-        'mnn fp16': ('mnn-fp16', mnn, 'planar'),
-        'litert fp32': ('litert', folder / 'model.tflite', 'interleaved'),
-        'opencv fp32': ('opencv', folder / 'model.onnx', 'planar'),
+
+    def tvm(precision: str) -> Task:
+        return 'tvm', compile_for('pi5', model, precision, folder), 'image'
+
+    def litert() -> Task:
+        (folder / 'model.tflite').write_bytes(float_tflite(model))
+        return 'litert', folder / 'model.tflite', 'interleaved'
+
+    tasks: dict[str, Callable[[], Task]] = {
+        'tvm float32': lambda: tvm('float32'),
+        'tvm float16': lambda: tvm('float16'),
+        'ncnn fp32': lambda: ('ncnn-fp32', convert_for_ncnn(model, folder), 'planar'),
+        'ncnn (fp16)': lambda: ('ncnn', convert_for_ncnn(model, folder), 'planar'),
+        'mnn fp32': lambda: ('mnn', convert_for_mnn(model, folder), 'planar'),
+        'mnn fp16': lambda: ('mnn-fp16', convert_for_mnn(model, folder), 'planar'),
+        'litert fp32': litert,
+        'opencv fp32': lambda: ('opencv', folder / 'model.onnx', 'planar'),
     }
     if find_calibration(model.path, model.sha256, 'auto'):
-        tasks['tvm int8'] = 'tvm', compile_for('pi5', model, 'int8', folder), 'image'
-        int8 = export_tflite(model, folder / 'int8.tflite')
-        tasks['litert int8'] = 'litert', int8, 'signed'
+        tasks['tvm int8'] = lambda: tvm('int8')
+        tasks['litert int8'] = lambda: (
+            'litert',
+            export_tflite(model, folder / 'int8.tflite'),
+            'signed',
+        )
     return tasks
+
+
+HALVING = {'tvm': 'downscale', 'opencv': 'resize'}
+"""Functions of `emulated_engine.py` that halve an image."""
 
 
 def count(
@@ -144,26 +163,25 @@ def count(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tasks = tasks_for(model, image, folder)
-        np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
-        found = {}
-        for label, (engine, file, data) in tqdm(tasks.items(), unit='engine'):
-            if only not in label:
-                continue
-            words = [SCRIPT, engine, str(file), str(folder / f'{data}.npy')]
-            try:
-                found[label] = emulator.instruction_classes([*words, str(folder / 'result.npy')])
-            except RuntimeError as error:  # it crashed in the emulator
-                print(f'{label}: {str(error)[:200]}', file=sys.stderr)
-        downscaling = {
-            label: emulator.instructions(
-                [SCRIPT, engine, file, str(folder / 'large.npy'), str(folder / 'result.npy')]
-            )
-            for label, engine, file in (
-                ('tvm', 'downscale', str(tasks['tvm float32'][1])),
-                ('opencv', 'resize', '-'),
-            )
+        result = str(folder / 'result.npy')
+        found: dict[str, dict[str, float]] = {}
+        downscaling: dict[str, float] = {}
+        tasks = {
+            label: prepare
+            for label, prepare in tasks_for(model, image, folder).items()
+            if only in label
         }
+        for label, prepare in tqdm(tasks.items(), unit='engine'):
+            engine, file, data = prepare()
+            words = [SCRIPT, engine, str(file), str(folder / f'{data}.npy'), result]
+            try:
+                found[label] = emulator.instruction_classes(words)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:  # it crashed, or waits
+                print(f'{label}: {str(error)[:200]}', file=sys.stderr)
+            halving = HALVING.get(engine)
+            if halving and engine not in downscaling:
+                words = [SCRIPT, halving, str(file), str(folder / 'large.npy'), result]
+                downscaling[engine] = emulator.instructions(words)
         return found, downscaling
 
 
@@ -205,10 +223,8 @@ def main() -> int:
         for label, classes in counts.items()
     ]
     show(model, rows)
-    print(
-        'halving an image before that, million instructions: '
-        f'tvm {downscaling["tvm"]:.2f}, opencv {downscaling["opencv"]:.2f}'
-    )
+    listed = ', '.join(f'{engine} {value:.2f}' for engine, value in downscaling.items())
+    print(f'halving an image before that, million instructions: {listed or "not counted"}')
     if args.json:
         content = {'compiler': compiler_version(), 'rows': rows}
         args.json.write_text(json.dumps(content, indent=1) + '\n')

@@ -38,6 +38,8 @@ LENGTH = 60
 EMULATED = 25
 WARM_UP = 10
 """Images left out, on either processor."""
+PARTS = ('cpu', 'a76', 'scale')
+"""The tables: CPU time of this machine, emulated instructions, and how the time grows."""
 CASES = [
     *(
         (form, size, faces, False)
@@ -118,22 +120,30 @@ def in_emulation(
     return {name: total / (EMULATED - WARM_UP) for name, total in spent.items()}
 
 
-def rows(model: str | None, library: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield a row for each case and method."""
+def cpu_rows(model: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the CPU milliseconds of each case and method."""
     for form, size, faces, viewer in tqdm(CASES, unit='case', file=sys.stderr):
         images = there_and_back(encoded(form, size, faces, LENGTH), 2)
         for method in stages.METHODS:
-            row = {
-                'method': method,
-                'form': form,
-                'size': f'{size[0]}x{size[1]}',
-                'faces': faces,
-                'viewer': viewer,
-                'cpu_ms': on_this_machine(method, images, form, viewer, model),
-            }
-            if library is not None:
-                row['a76'] = in_emulation(method, form, size, faces, viewer, library)
-            yield row
+            spent = on_this_machine(method, images, form, viewer, model)
+            yield case(method, form, size, faces, viewer, cpu_ms=spent)
+
+
+def emulated_rows(library: Path) -> Iterator[dict[str, Any]]:
+    """Yield the instructions of each case and method; each takes minutes."""
+    for form, size, faces, viewer in tqdm(CASES, unit='case', file=sys.stderr):
+        for method in stages.METHODS:
+            counted = in_emulation(method, form, size, faces, viewer, library)
+            yield case(method, form, size, faces, viewer, a76=counted)
+
+
+def case(
+    method: str, form: str, size: tuple[int, int], faces: int, viewer: bool, **figures: Any
+) -> dict[str, Any]:
+    """Return a row."""
+    shown = f'{size[0]}x{size[1]}'
+    names = {'method': method, 'form': form, 'size': shown, 'faces': faces, 'viewer': viewer}
+    return {**names, **figures}
 
 
 def scale_rows(model: str | None) -> Iterator[dict[str, Any]]:
@@ -186,41 +196,57 @@ def main() -> int:
     )
     parser.add_argument('--model', help='the detector (default: the bundled one)')
     parser.add_argument('--rounds', type=arguments.positive, help=argparse.SUPPRESS)
+    parser.add_argument('--only', choices=PARTS, help='one of the tables (default: all of them)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument('--plot', type=Path, metavar='FILE', help='draw the table of scale')
     args = parser.parse_args()
     cv2.setNumThreads(1)
+    table: list[dict[str, Any]] = []
+    scale: list[dict[str, Any]] = []
     try:
-        with tempfile.TemporaryDirectory() as name:
-            library = compiled(args.model, Path(name))
-            table = []
-            print('| camera | method | CPU ms an image | million A76 instructions an image |')
-            print('| --- | --- | --- | --- |')
-            for row in rows(args.model, library):
-                camera = f'{row["form"]} {row["size"]}, {row["faces"]} face(s)'
-                camera += ', viewer' * row['viewer']
-                counted = cell(row['a76']) if 'a76' in row else '-'
-                print(
-                    f'| {camera} | {row["method"]} | {cell(row["cpu_ms"])} | {counted} |',
-                    flush=True,
-                )
-                table.append(row)
-        scale = list(scale_rows(args.model))
+        if args.only in (None, 'cpu'):
+            table += show_cases('CPU ms an image', 'cpu_ms', cpu_rows(args.model))
+        if args.only in (None, 'scale'):
+            scale = list(scale_rows(args.model))
+            show_scale(scale)
+        if args.only in (None, 'a76'):
+            with tempfile.TemporaryDirectory() as name:
+                library = compiled(args.model, Path(name))
+                if library is not None:
+                    title = 'million A76 instructions an image'
+                    table += show_cases(title, 'a76', emulated_rows(library))
     except UserError as error:
         print(f'pipeline: {error}', file=sys.stderr)
         return 2
+    if args.json:
+        write_text(args.json, json.dumps({'stages': table, 'scale': scale}, indent=1) + '\n')
+    if args.plot and scale:
+        plot(args.plot, scale)
+    return 0
+
+
+def show_cases(title: str, key: str, found: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print rows as they come, and return them."""
+    print(f'\n| camera | method | {title} |\n| --- | --- | --- |', flush=True)
+    rows = []
+    for row in found:
+        camera = f'{row["form"]} {row["size"]}, {row["faces"]} face(s)'
+        camera += ', viewer' * row['viewer']
+        print(f'| {camera} | {row["method"]} | {cell(row[key])} |', flush=True)
+        rows.append(row)
+    return rows
+
+
+def show_scale(scale: list[dict[str, Any]]) -> None:
+    """Print how the CPU time grows."""
     print('\n| grows with | size | faces | cameras | CPU ms | cores at 30 Hz |')
     print('| --- | --- | ---: | ---: | ---: | ---: |')
     for row in scale:
         print(
             f'| {row["what"]} | {row["size"]} | {row["faces"]} | {row["cameras"]} | '
-            f'{row["cpu_ms"]:.2f} | {row["cores_at_30_hz"]:.2f} |'
+            f'{row["cpu_ms"]:.2f} | {row["cores_at_30_hz"]:.2f} |',
+            flush=True,
         )
-    if args.json:
-        write_text(args.json, json.dumps({'stages': table, 'scale': scale}, indent=1) + '\n')
-    if args.plot:
-        plot(args.plot, scale)
-    return 0
 
 
 def compiled(model: str | None, folder: Path) -> Path | None:

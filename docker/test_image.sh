@@ -12,6 +12,8 @@ base=localhost/face_tracking_base
 image=localhost/face_tracking_test
 certificates=/etc/ssl/certs/ca-certificates.crt
 
+unset PIP_FIND_LINKS  # a folder of this machine
+
 skip() { echo "image-test: skipped: $*"; exit 0; }
 say() { echo "image-test: $*"; }
 
@@ -54,13 +56,8 @@ make_base() {
   "${build[@]}" commit -q --rm "$container" "$base" > /dev/null
 }
 
-in_image() {  # runs a command in a container of the image
-  local container
-  container=$("${build[@]}" from "$image")
+in_image() {  # runs a command in the container
   "${build[@]}" run --isolation chroot "$container" -- /usr/local/bin/entrypoint.sh "$@"
-  local code=$?
-  "${build[@]}" rm "$container" > /dev/null
-  return $code
 }
 
 make_root
@@ -68,6 +65,8 @@ make_base
 say 'building docker/Dockerfile'
 "${build[@]}" build "${limits[@]}" --format docker --layers=false --build-arg "BASE=$base" \
   --file docker/Dockerfile --tag "$image" .
+container=$("${build[@]}" from "$image")
+trap '"${build[@]}" rm "$container" > /dev/null' EXIT
 say 'the user is not root'
 [ "$(in_image id -u)" = 10001 ]
 say 'doctor'

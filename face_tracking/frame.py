@@ -114,7 +114,7 @@ class Frame:
     def reduced(self, width: int, height: int) -> Frame:
         """Return a frame that keeps little memory, to make an image of at most that size later.
 
-        What this frame has made already is reused.
+        What this frame has made already is reused. Its aspect ratio may differ.
         """
         with self._lock:
             divisor = self.source.divisor_for(width, height)
@@ -140,7 +140,7 @@ class Frame:
             divisors = [
                 d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
             ]
-        if divisors:
+        if divisors and self.source.gray_from_color:
             color = halve_towards(self._color(max(divisors)), width, height)
             return cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)
         gray = self.source.gray(self.source.divisor_for(width, height))

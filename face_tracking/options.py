@@ -87,10 +87,11 @@ class Option:
             valid = value in self.choices
         if not valid:
             text = repr(value[:LONGEST_TEXT] if isinstance(value, str) else value)
-            limit = f' of at most {LONGEST_TEXT} printable characters'
+            free_text = self.kind is str and not self.choices
+            limit = f' of at most {LONGEST_TEXT} printable characters' if free_text else ''
             raise UserError(
                 f'{self.name} is {text if len(text) <= 80 else text[:77] + "..."}',
-                f'set it to {self.expected()}{limit if self.kind is str else ""}',
+                f'set it to {self.expected()}{limit}',
             )
         return value
 

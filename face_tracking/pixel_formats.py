@@ -41,9 +41,13 @@ class EncodedImage(ABC):
     :ivar width: of the image in pixels; so ``height``.
     :ivar flip: how it is mirrored after decoding: a code of ``cv2.flip``, None for not at all.
     :ivar has_luma: gray is made without the detour by color.
+    :ivar gray_from_color: where a color image is made anyway, gray is cheaper made from that. The
+        motion of a camera at rest is then seen as up to a tenth of a pixel between an image whose
+        gray was made from color and one whose gray was not.
     """
 
     has_luma = True
+    gray_from_color = True
 
     def __init__(self, width: int, height: int, flip: int | None = None):
         self.width = width
@@ -82,7 +86,10 @@ class EncodedImage(ABC):
         return self._flipped(self._gray(divisor))
 
     def reduced(self, width: int, height: int) -> EncodedImage:
-        """Return an image that takes little memory and still has that many pixels."""
+        """Return an image that takes little memory and still has that many pixels.
+
+        Its sides need not be reduced by the same factor.
+        """
         divisor = self.divisor_for(width, height)
         return self if divisor == 1 else ArrayImage(self.bgr(divisor))
 
@@ -179,6 +186,8 @@ class YuvImage(EncodedImage):
     Sides that a divisor does not divide are converted at full size and then reduced.
     """
 
+    gray_from_color = False
+
     def _bgr(self, divisor: int) -> Array:
         if divisor == 1:
             return self._full_bgr()
@@ -236,6 +245,22 @@ class PackedYuvImage(YuvImage):
         code = cv2.COLOR_YUV2BGR_YUY2 if self._first else cv2.COLOR_YUV2BGR_UYVY
         return cv2.cvtColor(self._pixels, code)
 
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return every second row where half the size is enough: that is a mere copy."""
+        if self.divisor_for(width, height) == 2:
+            return PackedYuvImage(self._pixels[::2].copy(), self._first, self.flip)
+        return super().reduced(width, height)
+
+    def _gray(self, divisor: int) -> Array:
+        if divisor < 4 or not self._divides(divisor):
+            return super()._gray(divisor)
+        # Every second row, of which two are averaged, is enough for a quarter of the size. The
+        # last halving of the columns, in which OpenCV is slow, is part of the stretching.
+        rows = cv2.split(self._pixels[::2])[self._luma_channel]
+        columns = halve_towards(rows, 2 * self.width // divisor, self.height // divisor)
+        left, right = cv2.split(columns.reshape(len(columns), -1, 2))
+        return cv2.addWeighted(left, _GAIN / 2, right, _GAIN / 2, -_BLACK * _GAIN)
+
     def _luma(self, divisor: int) -> Array:
         return divide(self._full_luma, divisor)
 
@@ -249,7 +274,11 @@ class PackedYuvImage(YuvImage):
     @cached_property
     def _full_luma(self) -> Array:
         # Both channels, since OpenCV has vector code for that and none to extract one.
-        return cv2.split(self._pixels)[0 if self._first else 1]
+        return cv2.split(self._pixels)[self._luma_channel]
+
+    @property
+    def _luma_channel(self) -> int:
+        return 0 if self._first else 1
 
 
 class SemiPlanarImage(YuvImage):

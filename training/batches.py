@@ -86,7 +86,7 @@ class Batches(Dataset):
         opinion = None
         if self.teacher_path is not None:
             if self.teacher is None:
-                self.teacher = Teacher(self.teacher_path)
+                self.teacher = Teacher(self.teacher_path, fine=True)
             opinion = torch.from_numpy(self.teacher.scores(images))
         tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         return Batch(tensor, *(torch.from_numpy(array) for array in _padded(labels)), opinion)

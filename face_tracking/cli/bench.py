@@ -75,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         '--rounds', type=arguments.positive, metavar='N', help='turns that each row takes'
     )
     parser.add_argument(
-        '--only', metavar='WORD', help='instructions: only engines whose name contains this'
+        '--only',
+        metavar='WORD',
+        help='instructions: only engines whose name contains this; pipeline: cpu, a76 or scale',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument(

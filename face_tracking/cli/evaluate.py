@@ -5,11 +5,14 @@ SEQUENCE is the name of a synthetic sequence in config/sequences, a YAML file li
 of a video clip (clip.mp4 or img/ with gt.txt in the MOT challenge's format), or a folder of such
 folders. Each image is rendered or read, and searched by the detector, once; then all trackers get
 the same images and detections, in turns, image by image. The table shows HOTA, IDF1 and MOTA in
-per cent, identity switches, fragmentations and milliseconds per image.
+per cent, identity switches, fragmentations, recall (the share of faces that a track covers),
+ghosts (boxes on no face), the birth delay (images of a person before a track covers it, mean over
+all people) and milliseconds per image.
 
 Trackers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none (by
-the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), and article
-(detect, then KCF until the next detection, without a motion model).
+the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), article
+(detect, then KCF until the next detection, without a motion model), and ideal (the detections
+under the ids of the ground truth, the limit of all association; with --detect-interval 1).
 
 With --cases N, also in how many of N cases an id survives one second of full occlusion, and an
 absence of three seconds of one of two people.
@@ -31,7 +34,7 @@ from face_tracking.cli import arguments, evaluate_recognition
 from face_tracking.files import expand
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
-FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou')
+FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou', 'ideal')
 _HELD_OUT_SEED = 1000
 MOTION_ESTIMATORS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
@@ -141,10 +144,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _makers(args):
+def _makers(args, watched):
+    """Return a function for each tracker that makes a new one for the sequence ``watched``."""
     from face_tracking.evaluation.baselines import (
         LIBRARY_TRACKERS,
         DetectAndTrack,
+        IdealAssociation,
         LibraryTracker,
         OwnTracker,
     )
@@ -153,6 +158,8 @@ def _makers(args):
     def make(name):
         if name == 'article':
             return lambda: DetectAndTrack(args.score_threshold)
+        if name == 'ideal':
+            return lambda: IdealAssociation(truth for _, truth, _ in watched)
         if name in LIBRARY_TRACKERS:
             return lambda: LibraryTracker(name, args.score_threshold)
         changes = {'visual_tracker': name[5:]} if name != 'ours' else {}
@@ -166,28 +173,31 @@ def _makers(args):
     return {name: make(name) for name in args.followers}
 
 
-def _people(args):
-    from face_tracking.evaluation.actors import find_people
-    from face_tracking.evaluation.sequences import held_out_people
+def sequences_of(names, held_out=False):
+    """Yield the name, the images with ground truth and the rate of each sequence or clip.
 
-    return held_out_people(find_people()) if args.held_out else find_people()
-
-
-def _sequences(args):
-    """Yield the name, the images with ground truth and the rate of each sequence or clip."""
+    :param names: as on the command line; if there are none, all synthetic sequences.
+    """
     from face_tracking.evaluation.clips import Clip, find_clips
     from face_tracking.evaluation.sequences import Sequence, load_script, sequence_names
 
     people = None
-    for name in args.sequences or sequence_names(args.held_out):
+    for name in names or sequence_names(held_out):
         if expand(name).is_dir():
             for folder in find_clips(expand(name)):
                 clip = Clip(folder)
                 yield clip.name, clip, clip.rate
         else:
-            script = load_script(name, args.held_out)
-            people = people or _people(args)
+            script = load_script(name, held_out)
+            people = people or _people(held_out)
             yield script.name, Sequence(script, people), script.rate
+
+
+def _people(held_out):
+    from face_tracking.evaluation.actors import find_people
+    from face_tracking.evaluation.sequences import held_out_people
+
+    return held_out_people(find_people()) if held_out else find_people()
 
 
 def _score_sequences(args, detector):
@@ -196,11 +206,11 @@ def _score_sequences(args, detector):
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.tracking_metrics import score
 
-    makers = _makers(args)
-    sheets = {(interval, name): {} for interval in args.detect_interval for name in makers}
-    with progress(_sequences(args), unit='sequence') as sequences:
+    sheets = {(interval, name): {} for interval in args.detect_interval for name in args.followers}
+    with progress(sequences_of(args.sequences, args.held_out), unit='sequence') as sequences:
         for name, images, rate in sequences:
             watched = watch(images, detector)
+            makers = _makers(args, watched)
             for interval in args.detect_interval:
                 listeners = _listeners(args, name, interval, watched, rate)
                 found = follow(watched, interval, makers, [each.add for each in listeners])
@@ -214,7 +224,7 @@ def _score_sequences(args, detector):
                 **{key: score([sheet]) for key, sheet in sheets[interval, name].items()},
                 'all': score(list(sheets[interval, name].values())),
             }
-            for name in makers
+            for name in args.followers
         }
         for interval in args.detect_interval
     }
@@ -291,16 +301,16 @@ def _try_cases(args, detector):
     from face_tracking.evaluation.runner import every, watch
     from face_tracking.evaluation.sequences import Sequence
 
-    makers, interval, people = _makers(args), args.detect_interval[0], _people(args)
+    interval, people = args.detect_interval[0], _people(args.held_out)
     seeds = (
         range(_HELD_OUT_SEED, _HELD_OUT_SEED + args.cases) if args.held_out else range(args.cases)
     )
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
-        outcomes = {name: [] for name in makers}
+        outcomes = {name: [] for name in args.followers}
         for seed in progress(seeds, desc=kind, unit='case'):
             watched = watch(Sequence(script_of(seed), people), detector, interval)
-            for name, make in makers.items():
+            for name, make in _makers(args, watched).items():
                 outcomes[name].append(
                     judge(
                         [(frame, truth) for frame, truth, _ in watched],
@@ -324,7 +334,7 @@ def _print(interval, table):
     )
     print(
         f'{"sequence":{longest}}  {"tracker":{width}}  HOTA  IDF1  MOTA  switches  '
-        'fragmentations  ms/image'
+        'fragmentations  recall  ghosts  birth delay  ms/image'
     )
     for sequence in next(iter(table.values())):
         for name, rows in table.items():
@@ -332,7 +342,8 @@ def _print(interval, table):
             print(
                 f'{sequence:{longest}}  {name:{width}}  {100 * row.hota:4.1f}  '
                 f'{100 * row.idf1:4.1f}  {100 * row.mota:4.1f}  {row.switches:8d}  '
-                f'{row.fragmentations:14d}  {row.milliseconds:10.2f}'
+                f'{row.fragmentations:14d}  {100 * row.recall:6.1f}  {row.ghosts:6d}  '
+                f'{row.birth_delay:11.1f}  {row.milliseconds:8.2f}'
             )
 
 

@@ -20,7 +20,7 @@ _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 _SWITCHES = (
     *('--headless=new', '--disable-gpu', '--no-first-run', '--hide-scrollbars', '--disable-quic'),
     *('--disable-background-networking', '--disable-component-update', '--disable-sync'),
-    *('--disable-dev-shm-usage', '--window-size=1200,800', '--timeout=8000'),
+    *('--disable-dev-shm-usage', '--window-size=1200,1060', '--timeout=8000'),
 )
 _ACTIONS = 'import sys; from face_tracking.nodes.actions import main; sys.exit(main())'
 _PATIENCE = 60.0  # seconds for the page to be served
@@ -48,8 +48,10 @@ def take_screenshot(namespace: str, path: Path, sandbox: bool) -> None:
     )
     try:
         _wait_for_page(port, process)
+        # While the state is followed, the first one that the browser gets is complete.
+        live = urllib.request.urlopen(f'http://127.0.0.1:{port}/api/live', timeout=_PATIENCE)
         time.sleep(_SETTLING)
-        with tempfile.TemporaryDirectory() as profile:
+        with live, tempfile.TemporaryDirectory() as profile:
             command = [browser, *_SWITCHES, f'--user-data-dir={profile}', f'--screenshot={path}']
             command += [] if sandbox else ['--no-sandbox']
             with contextlib.suppress(subprocess.TimeoutExpired):

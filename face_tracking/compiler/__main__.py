@@ -11,12 +11,15 @@ import sys
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+LOWEST_PRIORITY = 19
 
 
 def main() -> int:
     """Compile what the only argument describes, and write one line of JSON."""
     job = json.loads(sys.argv[1])
     _end_with(job.get('parent'))
+    if job.get('background'):
+        os.nice(LOWEST_PRIORITY)
     # Where PyTorch is installed TVM would import it: many seconds for nothing.
     sys.modules.setdefault('torch', None)  # type: ignore[arg-type]
     from face_tracking.errors import TransientError, UserError

@@ -127,17 +127,21 @@ def compile_model(
     return path
 
 
-def compile_in_child(onnx_path: Path, request: Request, target: str = 'host') -> Path:
+def compile_in_child(
+    onnx_path: Path, request: Request, target: str = 'host', background: bool = False
+) -> Path:
     """Compile for this machine in a child process, and return the library's path.
 
     The compiler, which takes 260 MB, never enters this process. The child ends with this process,
     and does not receive the signals of its terminal. Its progress appears on standard error.
 
+    :param background: whether to leave the processor to all other processes.
     :raises UserError: see :func:`compile_model`.
     :raises TransientError: the disk is full, or the child was killed, for example because memory
         was short.
     """
     job = {**asdict(request), 'onnx_path': str(onnx_path), 'target': target}
+    job['background'] = background
     answer, status = _run_child(job)
     if 'library' in answer:
         return Path(answer['library'])

@@ -2,13 +2,15 @@
 """The trackers that are evaluated: this package's own, and the baselines beside it.
 
 Each is an :class:`EvaluatedTracker`: it gets every image, and with some of them the detections,
-and returns ids and boxes. None of them renders, detects or sees the ground truth.
+and returns ids and boxes. None of them renders or detects, and only the ideal one has the ground
+truth.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -16,10 +18,12 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 
+_COVERED = 0.3  # IoU from which a detection is of a face
 INSTALL = 'install it: pip install --no-deps -r dev/requirements-evaluation.txt'
 
 _CLASSES = {
@@ -166,6 +170,29 @@ class DetectAndTrack(EvaluatedTracker):
                 tracker = cv2.TrackerKCF_create()
                 tracker.init(image, (x1, y1, x2 - x1, y2 - y1))
                 self._tracked[identity] = tracker, box
+
+
+class IdealAssociation(EvaluatedTracker):
+    """The detections under the ids of the ground truth: the limit of all association.
+
+    It shows how much of what a tracker loses is the detector's. Meant for detection in every
+    image; in others it repeats its last answer.
+
+    :param truths: the ground truth of each image.
+    """
+
+    def __init__(self, truths: Iterable[GroundTruth]):
+        self._truths = {truth.stamp: truth for truth in truths}
+        self._last = np.zeros(0, int), np.zeros((0, 4))
+
+    def step(self, image, stamp, found):
+        """Look up the ids of the faces that the detections cover."""
+        if found is not None:
+            truth = self._truths[stamp]
+            overlap = box_arithmetic.iou(truth.boxes, found.boxes)
+            rows, columns = assign(1 - overlap, overlap >= _COVERED)
+            self._last = truth.ids[rows], found.boxes[columns]
+        return self._last
 
 
 def _import_trackers():

@@ -21,7 +21,7 @@ from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
 LEAST_VISIBILITY = 0.5
-"""A face of which less is seen counts neither for nor against anybody."""
+"""A face of which less is seen counts neither for nor against a tracker."""
 
 _MATCH = 0.5
 
@@ -33,6 +33,10 @@ class Scores:
     :ivar hota: 0 to 1, like ``idf1``; ``mota`` is at most 1.
     :ivar switches: how often a person's id changed.
     :ivar fragmentations: how often a person was lost and found again.
+    :ivar recall: share of the faces that a track covers, 0 to 1.
+    :ivar ghosts: number of boxes that cover no face.
+    :ivar birth_delay: images of a person before the first that a track covers, mean over the
+        people; all images of a person whom no track ever covers.
     :ivar milliseconds: mean time for an image.
     """
 
@@ -41,14 +45,17 @@ class Scores:
     mota: float
     switches: int
     fragmentations: int
+    recall: float = float('nan')
+    ghosts: int = 0
+    birth_delay: float = float('nan')
     milliseconds: float = float('nan')
 
 
 @dataclass
 class Sheet:
-    """What somebody said about each image of a sequence, beside the truth.
+    """What a tracker reported in each image of a sequence, beside the ground truth.
 
-    :ivar milliseconds: what each image took.
+    :ivar milliseconds: time for each image.
     """
 
     truth_ids: list[np.ndarray] = field(default_factory=list)
@@ -66,8 +73,8 @@ class Sheet:
     ) -> None:
         """Note one image of (width, height) ``size``.
 
-        Boxes are cut to the image, the truth's as well. As in the MOT challenge, a box that
-        is on a face that hardly shows is set aside before anything is counted.
+        Boxes are clipped to the image, those of the ground truth too. As in the MOT challenge, a
+        box on a face that hardly shows is set aside before anything is counted.
         """
         overlap = box_arithmetic.iou(
             box_arithmetic.clip(truth.boxes.astype(float), *size),
@@ -94,14 +101,28 @@ def score(sheets: list[Sheet]) -> Scores:
     clear = library.aggregate_clear_metrics([part[1] for part in parts])
     identity = library.aggregate_identity_metrics([part[2] for part in parts])
     times = np.concatenate([sheet.milliseconds for sheet in sheets])
+    delays = [delay for sheet in sheets for delay in birth_delays(sheet)]
     return Scores(
         float(hota['HOTA']),
         float(identity['IDF1']),
         float(clear['MOTA']),
         int(clear['IDSW']),
         int(clear['Frag']),
+        float(clear['CLR_Re']),
+        int(clear['CLR_FP']),
+        float(np.mean(delays)) if delays else float('nan'),
         float(times.mean()),
     )
+
+
+def birth_delays(sheet: Sheet) -> list[int]:
+    """Return for each person the number of images before the first that a track covers."""
+    covered: dict[int, list[bool]] = {}
+    for people, overlap in zip(sheet.truth_ids, sheet.overlaps, strict=True):
+        best = overlap.max(axis=1, initial=0.0)
+        for person, found in zip(people.tolist(), (best >= _MATCH).tolist(), strict=True):
+            covered.setdefault(person, []).append(found)
+    return [row.index(True) if True in row else len(row) for row in covered.values()]
 
 
 def _parts(library, sheet: Sheet):
@@ -114,7 +135,7 @@ def _parts(library, sheet: Sheet):
 
 
 def _counted(ids: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the ids renumbered from 0 without gaps, as the library wants them."""
+    """Return the ids renumbered from 0 without gaps, as the library expects them."""
     names = np.unique(np.concatenate(ids)) if ids else np.zeros(0, int)
     return [np.searchsorted(names, row) for row in ids]
 

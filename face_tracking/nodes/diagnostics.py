@@ -8,17 +8,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
-import psutil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import Header
 
-from face_tracking.system_health import BoardState, read_board
+from face_tracking.nodes.process_state import SHARED, ProcessState
+from face_tracking.system_health import BoardState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PERIOD = 1.0
-_BOARD_PERIOD = 5.0
 _MOST_COUNTS = 50  # different events; the texts of other nodes may be part of their names
 _HOT = 80.0  # a Pi 5 begins to slow down there
 
@@ -93,7 +92,7 @@ class Diagnostics:
     :param node: whose full name the status bears, so that robots on one network stay apart.
     :param fill: puts the remarks and values of the node into the report.
     :param publisher: publishes ``diagnostic_msgs/DiagnosticArray``.
-    :param board: reads the state of the board.
+    :param state: of the process and of the board.
     """
 
     def __init__(
@@ -101,14 +100,11 @@ class Diagnostics:
         node: Node,
         fill: Callable[[Report], None],
         publisher: Publisher,
-        board: Callable[[], BoardState] = read_board,
+        state: ProcessState = SHARED,
     ):
         self._node = node
         self._fill = fill
-        self._read_board = board
-        self._board, self._board_read = BoardState(), float('-inf')
-        self._process = psutil.Process()
-        self._process.cpu_percent()
+        self._state = state
         self._publisher = publisher
 
     @property
@@ -124,16 +120,15 @@ class Diagnostics:
     @property
     def board(self) -> BoardState:
         """The last reading of the board, renewed every few seconds."""
-        if time.monotonic() - self._board_read > _BOARD_PERIOD:
-            self._board, self._board_read = self._read_board(), time.monotonic()
-        return self._board
+        return self._state.board
 
     def status(self) -> DiagnosticStatus:
         """Return the node's status now."""
         report = Report()
         self._fill(report)
-        report.values['memory (MB)'] = f'{self._process.memory_info().rss / 1e6:.0f}'
-        report.values['CPU (%)'] = f'{self._process.cpu_percent():.0f}'
+        memory, processor = self._state.use()
+        report.values['memory (MB)'] = f'{memory:.0f}'
+        report.values['CPU (%)'] = f'{processor:.0f}'
         self._add_board(report)
         return DiagnosticStatus(
             level=report.level,

@@ -37,6 +37,7 @@ from face_tracking.smart_home.home_assistant import (
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
 _LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
+_CONFIRM_PERIOD = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class MqttNode(FaceNode[MqttParameters]):
         self._detecting = True
         self._detector = self.create_client(SetBool, 'detector_node/enable')
         self._request: bool | None = None
+        self._switched_off = False  # as the home wants it
+        self._confirmed_at = float('-inf')
         self._wake = self.create_guard_condition(self._switch_detector)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
         for topic, handle in (
@@ -100,6 +103,8 @@ class MqttNode(FaceNode[MqttParameters]):
     def apply(self, changed: set[str]) -> None:
         """Take over what images show."""
         self._view.options = self.store.get(ViewOptions)
+        if 'mqtt_image_period' in changed:
+            self._announce()
 
     def configure(self) -> None:
         """Begin to connect, which goes on until the broker is there."""
@@ -135,8 +140,11 @@ class MqttNode(FaceNode[MqttParameters]):
         return self._view.close()
 
     def tick(self) -> None:
-        """Receive an image where one is due."""
+        """Receive an image where one is due, and agree with nodes that were restarted."""
         self._file.tick()
+        if self.active:
+            self._check_events_node()
+            self._keep_detector_off()
         period = self.parameters.mqtt_image_period
         due = (
             self.active
@@ -148,6 +156,22 @@ class MqttNode(FaceNode[MqttParameters]):
         )
         if due != self._view.watched:
             self._view.watch(due)
+
+    def _check_events_node(self) -> None:
+        """Report an empty room where no node makes events: nothing would ever report it."""
+        if self.publishers_of('faces/events/json'):
+            return
+        with self._lock:
+            news = self._state.empty()
+        if news:
+            self._publish_state()
+
+    def _keep_detector_off(self) -> None:
+        """Switch the detector off again: a restarted one detects, against the home's wish."""
+        due = time.monotonic() - self._confirmed_at > _CONFIRM_PERIOD
+        if self._switched_off and due and self._detector.service_is_ready():
+            self._confirmed_at = time.monotonic()
+            self._detector.call_async(SetBool.Request(data=False))
 
     def report(self, report: Report) -> None:
         """Say whether the broker is there."""
@@ -185,13 +209,19 @@ class MqttNode(FaceNode[MqttParameters]):
                 UserError(f'{payload[:20]!r} was received on {topic}', 'send ON or OFF')
             )
             return
+        self._switched_off = payload == b'OFF'
         self._request = payload == b'ON'
         self._wake.trigger()
 
     def _announce(self) -> None:
         if self.parameters.home_assistant:
             topic, payload = discovery(
-                self._device, self._name, __version__, self._topics, tuple(self._state.zones)
+                self._device,
+                self._name,
+                __version__,
+                self._topics,
+                tuple(self._state.zones),
+                self.parameters.mqtt_image_period > 0,
             )
             self._send(topic, payload, retain=True)
         self._publish_state()

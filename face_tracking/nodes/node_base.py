@@ -190,7 +190,15 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._to_be_active = self.store.get(NodeOptions).autostart
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._first = self.create_timer(0.001, self._on_first_spin, clock=clock)
-        self.create_timer(self.diagnostics.period, self._on_tick, clock=clock)
+        self._ticking = self.create_timer(self.diagnostics.period, self._on_tick, clock=clock)
+
+    def restart_tick(self) -> None:
+        """Count the second until the next tick from now on.
+
+        Nodes of one process for which this is called one after another tick together: the executor
+        wakes up once for all of them, and each time it collects the services of every node.
+        """
+        self._ticking.reset()
 
     def publisher(self, topic: str, name: str | None = None) -> Publisher:
         """Create a publisher from a row of the topic table; ``qos_overrides`` apply.

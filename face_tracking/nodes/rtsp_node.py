@@ -6,14 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from face_tracking.listening import Access
 from face_tracking.nodes.diagnostics import Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
-from face_tracking.nodes.shared_options import token_path
 from face_tracking.nodes.spin import run
 from face_tracking.options import option
 from face_tracking.streaming.rtsp_server import CODECS, RtspOptions, RtspServer
-from face_tracking.web.access_control import is_loopback, read_token
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,17 @@ class RtspNode(FaceNode[RtspParameters]):
     def configure(self) -> None:
         """Start the server; tried again where the port is taken."""
         values = self.parameters
-        here = is_loopback(values.rtsp_host)
-        path = token_path(values.rtsp_token_file)
+        access = Access.on(values.rtsp_host, values.rtsp_token_file)
         options = RtspOptions(
             host=values.rtsp_host,
             port=values.rtsp_port,
             codec=values.codec,
             frame_rate=values.view_rate,
             kilobits=values.bitrate,
-            token='' if here else read_token(path),
+            token=access.token,
         )
         self._server = RtspServer(options, lambda viewers: self._view.watch(viewers > 0))
-        secret = '' if here else f', user viewer, password in {path}'
+        secret = f', user viewer, password in {access.token_file}' if access.token else ''
         self.get_logger().info(
             f'rtsp://{values.rtsp_host}:{self._server.port}/faces ({self._server.encoder}){secret}'
         )

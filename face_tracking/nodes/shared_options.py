@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from face_tracking.files import data_dir, expand
 from face_tracking.options import Options, option
 
 
@@ -53,8 +51,3 @@ class ActionFileOptions(Options):
         'how); empty = none',
         read_only=True,
     )
-
-
-def token_path(path: str) -> Path:
-    """Return the path of the file with the token of the page and the streams."""
-    return expand(path) if path else data_dir() / 'token'

@@ -71,6 +71,12 @@ class SpeechParameters(ActionFileOptions):
     greet_again_after: float = option(
         600.0, 'Seconds after which a person who returns is greeted again', 0.0, 86400.0
     )
+    greet_unknown_again_after: float = option(
+        60.0,
+        'Seconds after a greeting without a name in which no other one is spoken',
+        0.0,
+        86400.0,
+    )
     audio_folder: str = option(
         '', 'Keep WAV files in this folder and play nothing; empty = play', read_only=True
     )
@@ -170,6 +176,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             values.greet_unknown,
             values.greet_patience,
             values.greet_again_after,
+            values.greet_unknown_again_after,
         )
 
     def _make_engine(self) -> SpeechEngine:

@@ -108,6 +108,8 @@ def _spin(nodes: list[FaceNode[Any]], stop: _StopRequest) -> None:
         lambda stall: _exit_stuck(nodes, stall),
     )
     watchdog.start()
+    for node in nodes:
+        node.restart_tick()
     notify('READY=1')
     try:
         while rclpy.ok():

@@ -21,8 +21,9 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
+from face_tracking.listening import Access
 from face_tracking.nodes.camera_info import image_size
-from face_tracking.nodes.diagnostics import Report
+from face_tracking.nodes.diagnostics import ERROR, Report
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.messages import tracks_from_message
@@ -37,20 +38,21 @@ from face_tracking.nodes.people_messages import (
     observed_faces,
 )
 from face_tracking.nodes.service_caller import ServiceCaller
-from face_tracking.nodes.shared_options import JpegOptions, token_path
+from face_tracking.nodes.shared_options import JpegOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
-from face_tracking.web.access_control import is_loopback, read_token
 from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 if TYPE_CHECKING:
     from face_tracking.web.web_server import WebServer
 
+_ERROR = ord(ERROR)
 _EVENTS = 50  # that the page lists
 _NODES = 30  # whose diagnostics are shown
 _TEXT = 200  # characters of a value in diagnostics
 _HOLD = 2.0  # seconds for which faces, names and joints are shown
+_SILENT = 5.0  # seconds without diagnostics after which a node is reported as silent
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class WebNode(FaceNode[WebParameters]):
         self._lock = threading.Lock()
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
         self._diagnostics: dict[str, dict[str, Any]] = {}
+        self._reported: dict[str, float] = {}
+        self._image_at = float('-inf')
         self._faces: tuple[float, list[ObservedFace]] = (0.0, [])
         self._names: Names = {}
         self._attention: dict[str, bool] = {}
@@ -114,20 +118,19 @@ class WebNode(FaceNode[WebParameters]):
     def configure(self) -> None:
         """Start the server; tried again where the port is taken."""
         values = self.parameters
-        here = is_loopback(values.web_host)
-        path = token_path(values.web_token_file)
+        access = Access.on(values.web_host, values.web_token_file)
         self._server = start_web_server(
             self,
             WebServerOptions(
                 values.web_host,
                 values.web_port,
-                None if here else read_token(path),
+                access.token,
                 values.web_max_connections,
                 values.web_max_viewers,
             ),
         )
-        host = 'localhost' if here else values.web_host
-        secret = '' if here else f', token in {path}'
+        host = values.web_host if access.token else 'localhost'
+        secret = f', token in {access.token_file}' if access.token else ''
         self.get_logger().info(f'http://{host}:{self._server.port}{secret}')
 
     def deactivate(self) -> None:
@@ -164,19 +167,32 @@ class WebNode(FaceNode[WebParameters]):
             return {
                 'faces': [_face(face) for face in faces] if now - seen < _HOLD else [],
                 'image': self._image_size,
+                'image_is_old': now - self._image_at > _HOLD,
                 'head': head if now - moved < _HOLD else None,
                 'people': self._people,
                 'events': list(self._events),
-                'diagnostics': [self._diagnostics[name] for name in sorted(self._diagnostics)],
+                'diagnostics': [self._status(name, now) for name in sorted(self._diagnostics)],
             }
+
+    def _status(self, name: str, now: float) -> dict[str, Any]:
+        """Return what a node reported, or that it reports no more."""
+        silence = now - self._reported[name]
+        if silence < _SILENT:
+            return self._diagnostics[name]
+        remark = {'level': _ERROR, 'message': f'has not reported for {silence:.0f} s'}
+        return {**self._diagnostics[name], **remark}
 
     def watch_images(self, wanted: bool) -> None:
         """Begin or stop to receive images."""
+        self._image_at = time.monotonic()  # the first one needs a moment
         self._view.watch(wanted)
 
     def watch_state(self, wanted: bool) -> None:
         """Begin or stop to receive faces and diagnostics."""
         self._followed = wanted
+        with self._lock:  # nothing was received meanwhile
+            self._diagnostics.clear()
+            self._reported.clear()
         self._switch.trigger()
         if wanted:
             threading.Thread(target=self._read_people, name='people', daemon=True).start()
@@ -252,6 +268,7 @@ class WebNode(FaceNode[WebParameters]):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
             for status in islice(message.status, _NODES):
+                self._reported[status.name[:_TEXT]] = time.monotonic()
                 self._diagnostics[status.name[:_TEXT]] = {
                     'name': status.name[:_TEXT],
                     'level': ord(status.level),
@@ -261,7 +278,8 @@ class WebNode(FaceNode[WebParameters]):
                     },
                 }
             while len(self._diagnostics) > _NODES:
-                del self._diagnostics[next(iter(self._diagnostics))]
+                oldest = min(self._diagnostics, key=self._reported.__getitem__)
+                del self._diagnostics[oldest], self._reported[oldest]
 
     def _on_view(self, view: View) -> None:
         quality = [cv2.IMWRITE_JPEG_QUALITY, self.parameters.jpeg_quality]
@@ -269,6 +287,7 @@ class WebNode(FaceNode[WebParameters]):
         server = self._server
         if server is not None:
             server.show_image(jpeg.tobytes())
+        self._image_at = time.monotonic()
         self.meter.add({'latency': self.age(view.frame.stamp)})
 
 

@@ -2,14 +2,18 @@
 """Precision ``auto``: the faster of two compiled networks, measured once on each machine.
 
 Counting instructions does not tell which precision is faster: on some processors an instruction
-for 16-bit products takes as long as two for float16. At the first start both networks are
-therefore compiled and measured in turns; the result is kept in the cache with the machine's name.
+for 16-bit products takes as long as two for float16. Both networks are therefore measured in
+turns, once; the result is kept in the cache with the machine's name. If one of them is not
+compiled yet, the detector does not wait for it: it starts with the other one, and the missing one
+is compiled and measured in the background (:class:`LaterComparison`).
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +31,8 @@ RUNS = 50
 WARM_UP = 3
 MOST_ENTRIES = 64
 """Results that are kept; the oldest are dropped."""
+DELAY = 10.0
+"""Seconds from the start of a detector to a comparison in the background."""
 _log = logging.getLogger(__name__)
 
 
@@ -112,3 +118,46 @@ def _read() -> dict[str, Any]:
         _log.warning('%s', error)
         return {}
     return content if isinstance(content, dict) else {}
+
+
+class LaterComparison:
+    """Compares the precisions in the background, after the detector has run for a while.
+
+    A command that ends before that never compiles the second network.
+
+    :param prepare: compiles what is missing.
+    :param measure: measures and remembers the result.
+    """
+
+    def __init__(self, prepare: Callable[[], None], measure: Callable[[], None]):
+        self._steps = prepare, measure
+        self._canceled = threading.Event()
+        self._measuring = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name='compare precisions', daemon=True)
+        # A thread that is inside the network while Python shuts down would abort the process.
+        atexit.register(self.cancel)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Do not measure any more; a measurement that has begun ends first."""
+        self._canceled.set()
+        with self._measuring:
+            atexit.unregister(self.cancel)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the comparison; return whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        if self._canceled.wait(DELAY):
+            return
+        prepare, measure = self._steps
+        try:
+            prepare()
+            with self._measuring:
+                if not self._canceled.is_set():
+                    measure()
+        except UserError as error:
+            if not self._canceled.is_set():
+                _log.warning('the precisions were not compared: %s', error)

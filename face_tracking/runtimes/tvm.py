@@ -6,8 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from face_tracking.compiler.targets import best_precision, host_cpu, host_dot
 from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.detection.model import Model
 from face_tracking.detection.postprocess import OutputLayout
-from face_tracking.errors import TransientError, UserError
+from face_tracking.errors import UserError
 from face_tracking.runtimes.base import Runtime
 from face_tracking.runtimes.compiled_model import (
     CompiledDownscaler,
@@ -30,7 +29,13 @@ from face_tracking.runtimes.compiled_model import (
     CompiledPostProcessor,
     Outputs,
 )
-from face_tracking.runtimes.precision_choice import fastest, key_of, known_precision, remember
+from face_tracking.runtimes.precision_choice import (
+    LaterComparison,
+    fastest,
+    key_of,
+    known_precision,
+    remember,
+)
 from face_tracking.runtimes.tvm_loader import load_runtime
 
 PRECISION = 'FACE_TRACKING_PRECISION'
@@ -59,6 +64,7 @@ class TvmRuntime(Runtime):
                 f'the runtime tvm has no device "{device[:80]}"',
                 f'choose auto, cpu, {" or ".join(gpu.KINDS)}',
             )
+        self._comparison: LaterComparison | None = None
         load_runtime()
         if device in gpu.KINDS:
             self._network = self._for_gpu(device, precision)
@@ -88,6 +94,8 @@ class TvmRuntime(Runtime):
 
     def close(self) -> None:
         """Release the network."""
+        if self._comparison is not None:
+            self._comparison.cancel()
         del self._network
 
     def _for_cpu(self, precision: str) -> CompiledModel:
@@ -107,7 +115,10 @@ class TvmRuntime(Runtime):
         return self._loaded(self._request(requested, calibration), 'host')
 
     def _fastest_precision(self, calibration: CalibrationFile) -> CompiledModel:
-        """Return the faster of the networks in int8 and in floating point, measured once."""
+        """Return the faster of the networks in int8 and in floating point.
+
+        Until they have been measured, it is the one that is compiled, int8 if neither is.
+        """
         precisions = 'int8', best_precision(host_cpu())
         requests = {name: self._request(name, calibration) for name in precisions}
         stem = self.model.path.stem
@@ -116,22 +127,32 @@ class TvmRuntime(Runtime):
         known = known_precision(key, precisions)
         if known is not None:
             return self._loaded(requests[known], 'host')
-        try:
-            networks = dict(zip(precisions, self._all_loaded(requests.values()), strict=True))
-        except TransientError as error:
-            _log.warning('the precisions were not compared: %s', error)
-            return self._loaded(requests['int8'], 'host')
+        compiled = [name for name, request in requests.items() if self._found(request)]
+        if len(compiled) == len(precisions):
+            return self._measured(requests, key)
+        first = compiled[0] if compiled else precisions[0]
+        network = self._loaded(requests[first], 'host')
+
+        def prepare() -> None:
+            for request in requests.values():
+                self._library(request, 'host', background=True)
+
+        def measure() -> None:
+            fastest_one = self._measured(requests, key).description['request']['precision']
+            if fastest_one != first:
+                _log.info('the next start uses %s instead of %s', fastest_one, first)
+
+        self._comparison = LaterComparison(prepare, measure)
+        return network
+
+    def _measured(self, requests: Mapping[str, Request], key: str) -> CompiledModel:
+        """Measure compiled networks, remember the result and return the fastest one."""
+        networks = {name: self._loaded(request, 'host') for name, request in requests.items()}
         milliseconds = fastest(networks)
         remember(key, milliseconds)
         listed = ', '.join(f'{name} {value:.2f} ms' for name, value in milliseconds.items())
         _log.info('precision auto measured on this machine: %s', listed)
         return networks[next(iter(milliseconds))]
-
-    def _all_loaded(self, requests: Iterable[Request]) -> list[CompiledModel]:
-        """Return networks for the processor; those that must be compiled are so side by side."""
-        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            paths = list(pool.map(lambda request: self._library(request, 'host'), requests))
-        return [CompiledModel(path, self._thread_count()) for path in paths]
 
     def _request(self, precision: str, calibration: CalibrationFile | None) -> Request:
         """Return the properties of the network for the processor in a precision."""
@@ -151,11 +172,14 @@ class TvmRuntime(Runtime):
     def _thread_count(self) -> int:
         return self.threads
 
-    def _library(self, request: Request, target: str) -> Path:
+    def _found(self, request: Request) -> Path | None:
+        """Return the library of a network that is compiled already."""
+        return artifact.find_library(self.model.path, request, self.model.trusted_folder)
+
+    def _library(self, request: Request, target: str, background: bool = False) -> Path:
         """Return the library of a network in the cache; compile it if there is none."""
-        model = self.model
-        found = artifact.find_library(model.path, request, model.trusted_folder)
-        return found or compile_in_child(model.path, request, target)
+        found = self._found(request)
+        return found or compile_in_child(self.model.path, request, target, background)
 
     def _loaded(self, request: Request, target: str) -> CompiledModel:
         """Return a network from the cache; compile it if there is none."""

@@ -96,6 +96,12 @@ class HomeState:
         elif event.kind in (RECOGNIZED, LOOKED_AT_ME) and event.person:
             self.last_person = event.person
 
+    def empty(self) -> bool:
+        """Note that no person can be seen any more; return whether that is news."""
+        news = bool(self.count or any(self.zones.values()))
+        self.count, self.zones = 0, dict.fromkeys(self.zones, 0)
+        return news
+
     def messages(self, topics: TopicNames) -> dict[str, str]:
         """Return the payload of each retained topic."""
         state = {
@@ -118,13 +124,19 @@ def event_payload(event: FaceEvent) -> str:
 
 
 def discovery(
-    device_id: str, name: str, version: str, topics: TopicNames, zones: tuple[str, ...] = ()
+    device_id: str,
+    name: str,
+    version: str,
+    topics: TopicNames,
+    zones: tuple[str, ...] = (),
+    images: bool = True,
 ) -> tuple[str, str]:
     """Return topic and payload that make a device with all its entities appear.
 
     :param device_id: unique in the home; see :func:`safe_id`.
     :param name: as people read it.
     :param zones: names of zones, each with an occupancy entity.
+    :param images: whether images are sent; without them there is no entity for them.
     """
     components: dict[str, dict[str, Any]] = {
         'occupancy': _entity(
@@ -152,7 +164,6 @@ def discovery(
         'event': _entity(
             'event', 'Event', state_topic=topics.event, event_types=list(EVENT_KINDS)
         ),
-        'image': _entity('image', 'Image', image_topic=topics.image, content_type='image/jpeg'),
         'detection': _entity(
             'switch',
             'Detection',
@@ -161,6 +172,10 @@ def discovery(
             command_topic=topics.detection_command,
         ),
     }
+    if images:
+        components['image'] = _entity(
+            'image', 'Image', image_topic=topics.image, content_type='image/jpeg'
+        )
     for zone in zones:
         components[f'zone_{safe_id(zone)}'] = _entity(
             'binary_sensor',

@@ -44,6 +44,8 @@ class Greeter:
     :param greet_unknown: whether people without a name are greeted.
     :param patience: seconds to wait for a name.
     :param again_after: seconds after which a person who returns is greeted again.
+    :param unknown_again_after: seconds after a greeting without a name in which there is no other
+        one: a face that comes and goes is a new visitor each time.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Greeter:
         greet_unknown: bool = True,
         patience: float = 3.0,
         again_after: float = 600.0,
+        unknown_again_after: float = 60.0,
     ):
         self._people = dict(people or {})
         self._language = language
         self._greet_unknown = greet_unknown
         self._patience = patience
         self._again_after = again_after
+        self._unknown_again_after = unknown_again_after
         self._waiting: dict[int, tuple[float, FaceEvent]] = {}
         self._greeted_visits: dict[int, None] = {}
         self._greeted_at: dict[str, float] = {}
@@ -73,9 +77,12 @@ class Greeter:
             return None
         if event.kind == LEFT:
             self._waiting.pop(event.visit, None)
-        elif event.kind == ARRIVED and self._greet_unknown:
-            self._waiting[event.visit] = (now + self._patience, event)
-            _limit(self._waiting)
+        elif event.kind == ARRIVED:
+            # Visits are numbered from one again after a restart of the events node.
+            self._greeted_visits.pop(event.visit, None)
+            if self._greet_unknown:
+                self._waiting[event.visit] = (now + self._patience, event)
+                _limit(self._waiting)
         elif event.kind == RECOGNIZED and is_named(event.person):
             self._waiting.pop(event.visit, None)
             return self._greet(event, now, moment)
@@ -90,15 +97,16 @@ class Greeter:
         return None
 
     def _greet(self, event: FaceEvent, now: float, moment: datetime) -> Say | None:
-        key = event.person.casefold()
-        recently = key and now - self._greeted_at.get(key, float('-inf')) < self._again_after
+        key = event.person.casefold() if is_named(event.person) else ''
+        pause = self._again_after if key else self._unknown_again_after
+        recently = now - self._greeted_at.get(key, float('-inf')) < pause
         if event.visit in self._greeted_visits or recently:
             return None
         self._greeted_visits[event.visit] = None
         _limit(self._greeted_visits)
-        if key:
-            self._greeted_at[key] = now
-            _limit(self._greeted_at)
+        self._greeted_at.pop(key, None)
+        self._greeted_at[key] = now
+        _limit(self._greeted_at)
         return self._sentence(event, moment)
 
     def _sentence(self, event: FaceEvent, moment: datetime) -> Say:

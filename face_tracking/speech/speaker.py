@@ -14,7 +14,7 @@ from face_tracking.speech.sentence import Sentence
 from face_tracking.speech.speech_engine import SpeechEngine
 from face_tracking.time_window import TimeWindow
 
-_WAITING = 3  # sentences that may wait; the oldest is dropped
+_WAITING = 6  # sentences that may wait, as for a family; the oldest is dropped
 _STALE = 8.0  # seconds after which a waiting sentence is dropped
 _REPEAT = 5.0  # seconds in which the same sentence is not spoken again
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
+from face_tracking.listening import require_token
 from face_tracking.streaming.gst_bindings import load_rtsp_bindings
 
 # The first that the machine has is used; software encoders come after those of the hardware.
@@ -34,14 +35,14 @@ _WAITING = 2  # images that may wait for the encoder
 class RtspOptions:
     """How the server listens and encodes.
 
-    :ivar host: address to listen on.
+    :ivar host: address to listen on; other than a loopback address it needs a token.
     :ivar port: 0 for any free port.
     :ivar path: of the stream, without a slash.
     :ivar codec: ``auto``: H.264 where an encoder is installed, else MJPEG; ``h264``; ``mjpeg``.
     :ivar frame_rate: largest number of images each second.
     :ivar kilobits: H.264's bit rate.
     :ivar quality: MJPEG's quality, 1 to 100.
-    :ivar token: password of the user ``viewer``; empty for none.
+    :ivar token: password of the user ``viewer``; None for nothing, on a loopback address.
     :ivar max_viewers: connections at a time.
     """
 
@@ -52,7 +53,7 @@ class RtspOptions:
     frame_rate: float = 15.0
     kilobits: int = 1500
     quality: int = 80
-    token: str = ''
+    token: str | None = None
     max_viewers: int = 8
 
 
@@ -63,10 +64,11 @@ class RtspServer:
     :param on_viewers: called in the server's thread with the number of viewers when it changes.
     :ivar port: the port that it listens on.
     :ivar encoder: the GStreamer element that encodes.
-    :raises UserError: GStreamer, an encoder or the port cannot be used.
+    :raises UserError: GStreamer, an encoder or the port cannot be used, or a token is needed.
     """
 
     def __init__(self, options: RtspOptions, on_viewers: Callable[[int], None]):
+        require_token('the stream', options.host, options.token)
         self._options = options
         self._on_viewers = on_viewers
         self._gst, self._rtsp, self._glib = load_rtsp_bindings()

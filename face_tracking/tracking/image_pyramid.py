@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.frame import GRAY_SIDE, Frame, as_frame, size_within
 from face_tracking.pixel_formats import halve_towards
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
 LONG_SIDE = 320
 """Long side in pixels of the image in which the appearance of faces is compared."""
@@ -31,11 +35,9 @@ class ImagePyramid:
         self._frame = as_frame(image)
         self._released = False
         self.shape = self._frame.height, self._frame.width
-        full = self._frame.width, self._frame.height
-        self._small_size = size_within(LONG_SIDE, *full)
-        self._gray_size = size_within(FLOW_SIDE, *full)
-        self.scale = np.divide(2 * self._small_size, 2 * full)
-        self.gray_scale = np.divide(self._gray_size, full)
+        self._small_size, self._gray_size, self.scale, self.gray_scale = _sizes_of(
+            self._frame.width, self._frame.height
+        )
         self.rested = 0
         if not self._frame.source.has_luma:
             self.expect_color()
@@ -64,3 +66,14 @@ class ImagePyramid:
     def gray(self) -> np.ndarray:
         """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
         return self._frame.gray(*self._gray_size)
+
+
+@lru_cache(maxsize=16)
+def _sizes_of(width: int, height: int) -> tuple[Size, Size, FloatArray, FloatArray]:
+    """Return the sizes in color and in gray, and both scales, of an image of a size."""
+    full = width, height
+    small, gray = size_within(LONG_SIDE, *full), size_within(FLOW_SIDE, *full)
+    scales = np.divide(2 * small, 2 * full), np.divide(gray, full)
+    for scale in scales:
+        scale.flags.writeable = False  # it is shared
+    return small, gray, *scales

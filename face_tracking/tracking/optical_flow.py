@@ -11,6 +11,7 @@ Points are complex numbers where a similarity is fitted: it is then one factor a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,8 +21,9 @@ import numpy as np
 from face_tracking.camera_model import CameraModel
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
-_WINDOW = (7, 7)
+_WINDOW = (8, 7)  # OpenCV computes rows of 8 pixels in vectors, rows of 7 one by one
 _LEVELS = 3
+_RESTED_LEVELS = 2  # for what moves by less than a tenth of the image's width
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 _LEAST_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
 _GRID = (8, 6)  # background points across and down
@@ -31,7 +33,7 @@ _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
 _ROUNDS = 3  # of reweighting
 _RESTED = 5  # images in a row
-_STILL = 0.15  # pixels by which the points may seem to move before a camera at rest
+_STILL = 0.05  # pixels of the small image by which points seem to move before a camera at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +115,15 @@ def measure(
     face = _NO_POINTS
     if faces:
         face = (centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]).reshape(-1, 2)
-    # Where the background rested, every second point is enough to see that it still does.
-    step = 2 if before.rested >= _RESTED else 1
-    warp, places, good = _follow_both(before, after, room[::step], face, hint)
-    if step > 1 and warp is not Warp.none():
-        warp, places, good = _follow_both(before, after, room, face, hint)
+    # Where the background rested, less is enough to see that it still does.
+    rested = before.rested >= _RESTED
+    warp, shift, good = _follow_both(before, after, room[:: 1 + rested], face, hint, rested)
+    if rested and warp is not Warp.none():
+        warp, shift, good = _follow_both(before, after, room, face, hint)
     after.rested = before.rested + 1 if warp is Warp.none() else 0
     if not faces or not len(boxes):
         return Flow.unknown(len(boxes), warp)
-    rows = len(boxes), len(_FACE_POINTS_GRID)
-    motion, deviation = _face_motion(
-        places[0].reshape(rows), places[1].reshape(rows), good.reshape(rows), boxes
-    )
-    return Flow(warp, motion, deviation)
+    return Flow(warp, *_face_motion(shift, good, boxes))
 
 
 def _follow_both(
@@ -134,29 +132,37 @@ def _follow_both(
     room: np.ndarray,
     face: np.ndarray,
     hint: Warp | None,
+    rested: bool = False,
 ) -> tuple[Warp | None, np.ndarray, np.ndarray]:
     """Follow points of the background (B, 2) and of faces (F, 2) in one call.
 
-    :returns: the motion of the background; where the points of the faces were and went, complex
-        (2, F), pixels of the full image; and which of them can be trusted, bool (F,).
+    :param rested: whether the background rested until now.
+    :returns: the motion of the background; that of the points of the faces, float64 (F, 2), pixels
+        of the full image; and which of them can be trusted, bool (F,).
     """
     split, scale = len(room), before.gray_scale
     points = np.concatenate([room, face], dtype=np.float32)
     if not len(points):
-        return None, np.zeros((2, 0), complex), np.zeros(0, bool)
+        return None, np.zeros((0, 2)), np.zeros(0, bool)
     guess = (
         None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
     )
-    places, good = _follow(before.gray, after.gray, points, guess)
-    places = (places / scale).view(np.complex128)[..., 0]
-    warp = _similarity(places[0, :split], places[1, :split], good[:split])
-    return warp, places[:, split:], good[split:]
+    levels = _RESTED_LEVELS if rested else _LEVELS
+    places, good = _follow(before.gray, after.gray, points, guess, levels)
+    places /= scale
+    background = places[:, :split].view(np.complex128)[..., 0]
+    warp = _similarity(*background, good[:split], _STILL / scale[0])
+    return warp, places[1, split:] - places[0, split:], good[split:]
 
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
 _FACE_POINTS_GRID = np.stack(
     np.meshgrid(*[np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1
 ).reshape(-1, 2)
+_FACE_MOMENTS = np.column_stack(
+    [np.ones(len(_FACE_POINTS_GRID)), _FACE_POINTS_GRID, _FACE_POINTS_GRID**2]
+)
+"""1, x, y and their squares of each point of a face, in box sizes from the center."""
 
 
 @lru_cache(maxsize=8)
@@ -180,9 +186,16 @@ def _background_points(
 
 
 def _follow(
-    before: np.ndarray, after: np.ndarray, points: np.ndarray, guess: np.ndarray | None
+    before: np.ndarray,
+    after: np.ndarray,
+    points: np.ndarray,
+    guess: np.ndarray | None,
+    levels: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe."""
+    """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe.
+
+    :param levels: how often the images are halved for motions that are larger than the window.
+    """
     # OpenCV has pixel centers at whole numbers.
     begin = None if guess is None else (guess - 0.5).reshape(-1, 1, 2)
     moved, found, texture = cv2.calcOpticalFlowPyrLK(
@@ -191,7 +204,7 @@ def _follow(
         (points - 0.5).reshape(-1, 1, 2),
         begin,
         winSize=_WINDOW,
-        maxLevel=_LEVELS,
+        maxLevel=levels,
         criteria=_CRITERIA,
         flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
         | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW),
@@ -206,17 +219,20 @@ def _follow(
     return places, good
 
 
-def _similarity(points: np.ndarray, moved: np.ndarray, good: np.ndarray) -> Warp | None:
+def _similarity(
+    points: np.ndarray, moved: np.ndarray, good: np.ndarray, still: float
+) -> Warp | None:
     """Fit shift, rotation and scale to most of the points, by reweighted least squares.
 
     :param points: complex (P,), like ``moved``.
+    :param still: distance by which points at rest may seem to move.
     """
     points, moved = points[good], moved[good]
     count = len(points)
     if count < _BACKGROUND_POINTS:
         return None
     shift = moved - points
-    if np.count_nonzero(np.abs(shift) < _STILL) > 0.75 * count:
+    if np.count_nonzero(np.abs(shift) < still) > 0.75 * count:
         return Warp.none()
     residual = np.abs(shift - complex(_median(shift.real), _median(shift.imag)))
     for _ in range(_ROUNDS):
@@ -246,38 +262,76 @@ def _median(values: np.ndarray) -> float:
     return float(np.sort(values)[len(values) // 2])
 
 
-def _face_motion(points, moved, good, boxes) -> tuple[np.ndarray, np.ndarray]:
-    """Return each face's motion (N, 4) and its deviation from points, complex (N, P)."""
+def _face_motion(
+    shift: np.ndarray, good: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each face's motion and its deviation, float64 (N, 4) both.
+
+    The points of a face are the same grid in every box, so a fit of shift and growth needs only a
+    few sums over them. These are computed for all faces at once, the rest for one face at a time:
+    a NumPy function takes longer for a few numbers than Python for one.
+
+    :param shift: float64 (N * P, 2), the motion of P points on each face, pixels.
+    :param good: bool (N * P,), which of them to believe.
+    :param boxes: float64 (N, 4), the faces before.
+    """
+    count = len(boxes), len(_FACE_POINTS_GRID)
+    shift, good = shift.T.reshape(2, *count), good.reshape(count)
     sides = boxes[:, 2:] - boxes[:, :2]
     size = np.sqrt(sides[:, 0] * sides[:, 1])
-    count = good.sum(axis=1)
-    # What is not good is sorted last.
-    shift = np.where(good, moved - points, complex(np.inf, np.inf))
-    halfway = np.arange(len(boxes)), np.maximum(count - 1, 0) // 2
-    middle = np.empty(len(boxes), complex)
-    middle.real = np.sort(shift.real, axis=1)[halfway]
-    middle.imag = np.sort(shift.imag, axis=1)[halfway]
-    middle[count == 0] = 0
-    moved = np.where(good, moved, points)
-    away = np.abs(moved - points - middle[:, None]) / (0.02 * size + 0.3)[:, None]
-    weight = good / (1 + away * away)
-    total = weight.sum(axis=1)
-    weight /= np.maximum(total, 1e-9)[:, None]
-    center, there = (weight * points).sum(axis=1), (weight * moved).sum(axis=1)
-    arms = points - center[:, None]
-    weight = weight * arms.conj()
-    spread = (weight * arms).sum(axis=1).real
-    growth = (weight * (moved - there[:, None])).sum(axis=1).real / np.maximum(spread, 1e-9)
-    # The weighted center of the points is not that of the box.
-    box_center = ((boxes[:, :2] + boxes[:, 2:]) / 2).view(np.complex128)[:, 0]
-    change = there - box_center + growth * (box_center - center)
-    motion = np.empty((len(boxes), 4))
-    motion[:, 0], motion[:, 1] = change.real, change.imag
-    motion[:, 2:] = np.log(np.minimum(np.maximum(growth, 0.8), 1.25))[:, None]
-    believed = total / points.shape[1]
-    doubt = 1 / np.maximum(believed, 0.05)
-    doubt[(count < _FACE_POINTS) | (believed <= 0.25)] = np.inf
-    deviation = np.empty((len(boxes), 4))
-    deviation[:, :2] = (0.008 * size * doubt + 0.1)[:, None]
-    deviation[:, 2:] = (0.012 * doubt)[:, None]
+    if good.all():
+        middle = np.sort(shift)[..., count[1] // 2]
+        believed = [count[1]] * count[0]
+    else:
+        middle, believed = _medians(shift, good)
+        shift = np.where(good, shift, 0.0)
+    away = (shift - middle[..., None]) / (0.02 * size + 0.3)[:, None]
+    away *= away
+    weighted = np.empty((3, *count))
+    np.divide(good, 1 + away[0] + away[1], out=weighted[0])
+    np.multiply(shift, weighted[0], out=weighted[1:])
+    rows = (weighted @ _FACE_MOMENTS).transpose(1, 0, 2).tolist()
+    found = [
+        _one_face(*values)
+        for values in zip(rows, sides.tolist(), size.tolist(), believed, strict=True)
+    ]
+    motion, deviation = np.array(found).transpose(1, 0, 2)
     return motion, deviation
+
+
+def _medians(shift: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Return the median shift of the good points of each face, (2, N), and their number.
+
+    Without a good point the shift is 0.
+
+    :param shift: float64 (2, N, P).
+    :param good: bool (N, P).
+    """
+    count = good.sum(axis=1)
+    rising = np.sort(np.where(good, shift, np.inf))  # what is not good comes last
+    middle = rising[:, np.arange(len(good)), np.maximum(count - 1, 0) // 2]
+    return np.where(count > 0, middle, 0.0), count.tolist()
+
+
+def _one_face(
+    sums: list[list[float]], sides: list[float], size: float, good: int
+) -> tuple[list[float], list[float]]:
+    """Return the motion of a face and its deviation, of center x, center y, log w and log h.
+
+    :param sums: of the weights of its points, of these times the shift in x, and in y; each times
+        the columns of :data:`_FACE_MOMENTS`.
+    :param good: number of points to believe.
+    """
+    (total, x, y, xx, yy), (across, across_x, *_), (down, _, down_y, *_) = sums
+    unit, (width, height) = 1 / max(total, 1e-9), sides
+    x, y, across, down = x * unit, y * unit, across * unit, down * unit
+    spread = width**2 * (xx * unit - x * x) + height**2 * (yy * unit - y * y)
+    growth = width * (across_x * unit - x * across) + height * (down_y * unit - y * down)
+    growth /= max(spread, 1e-9)
+    # The weighted center of the points is not that of the box.
+    across, down = across - growth * x * width, down - growth * y * height
+    size_change = math.log(min(max(1 + growth, 0.8), 1.25))
+    share = total / len(_FACE_POINTS_GRID)
+    doubt = 1 / max(share, 0.05) if good >= _FACE_POINTS and share > 0.25 else math.inf
+    center, scale = 0.008 * size * doubt + 0.1, 0.012 * doubt
+    return [across, down, size_change, size_change], [center, center, scale, scale]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from face_tracking.arrays import BoolArray, FloatArray, IntArray
+from face_tracking.boxes import iou
 from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
@@ -228,8 +229,9 @@ class TrackTable:
     def confirm(self, stamp: int, states: States, options: TrackerOptions) -> None:
         """Give ids to the tracks that have enough detections, and known ids to known faces.
 
-        A newcomer that looks somewhat like a face that is missing, and may have come from its
-        position, waits a moment for a better descriptor.
+        A newcomer gets the id of a missing face that looks the same and can have come here, or
+        that looks similar and is expected here. One that looks similar and is elsewhere waits a
+        moment for a better descriptor.
 
         :param states: of all tracks.
         """
@@ -243,9 +245,13 @@ class TrackTable:
             threshold = options.appearance_threshold
             distance = self._distances(due, absent)
             unseen = stamp - self.updated[absent]
-            near = within_reach(states[absent], states[due].boxes(), unseen / SECOND).T
+            boxes, expected = states[due].boxes(), states[absent].boxes()
+            near = within_reach(states[absent], boxes, unseen / SECOND).T
             displaced = self.status_at(stamp, options).displaced[absent]
-            new, old = assign(distance, (distance < threshold) & (near | displaced))
+            here = (iou(boxes, expected) >= max(options.iou_threshold, 1e-6)) & ~displaced
+            same = (distance < threshold) & (near | displaced)
+            same |= (distance < _SIMILAR * threshold) & here
+            new, old = assign(distance, same)
             self._take_over(due[new], absent[old])
             different = distance >= _SIMILAR * threshold  # False where not known
             doubtful = (~different & near & ~displaced).any(axis=1)

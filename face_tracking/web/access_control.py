@@ -1,66 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may use the page: everyone on this machine, or who has the token."""
+"""Checks tokens of requests, and slows down who guesses."""
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import secrets
-import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-from face_tracking.errors import UserError
 
 _SESSIONS = 200  # browsers that may be logged in
 _ADDRESSES = 1000  # addresses whose failures are counted
 _FAILURES = 10  # wrong tokens from an address within a minute
 _MINUTE = 60.0
-_SHORTEST = 16  # characters of a token
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a listening address."""
-    if host == 'localhost':
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def read_token(path: Path) -> str:
-    """Read the token from a file; make the file, with a new token, where there is none.
-
-    :raises UserError: the file cannot be used, or others may read it.
-    """
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, 'w') as file:
-                file.write(secrets.token_urlsafe(24) + '\n')
-        # Without waiting for the other end of a pipe.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise UserError(f'{path} is not a regular file', 'set token_file to another path')
-            if state.st_uid != os.geteuid():
-                raise UserError(f'{path} belongs to another user', f'chown it, or delete {path}')
-            if state.st_mode & 0o077:
-                raise UserError(f'others may read {path}', f'chmod 600 {path}')
-            token = file.read(1000).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'the token file {path} cannot be used: {error}', 'set token_file to another path'
-        ) from None
-    if len(token) < _SHORTEST or not token.isascii() or not token.isprintable():
-        raise UserError(
-            f'the token in {path} is shorter than {_SHORTEST} characters or not ASCII',
-            'delete the file: a new token is made at the next start',
-        )
-    return token
 
 
 class AccessControl:

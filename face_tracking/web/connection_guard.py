@@ -24,6 +24,7 @@ class ConnectionGuard:
     :param server: aiohttp's server, which makes a protocol for each connection.
     :param most: connections at a time.
     :ivar refused: how many connections were refused.
+    :ivar connected: set while there is a connection; belongs to the event loop.
     """
 
     def __init__(self, server: Callable[[], Any], most: int):
@@ -31,6 +32,7 @@ class ConnectionGuard:
         self._most = most
         self._open: dict[Any, float] = {}
         self.refused = 0
+        self.connected = asyncio.Event()
 
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
@@ -40,6 +42,7 @@ class ConnectionGuard:
             return _Refusal()
         protocol = self._server()
         self._open[protocol] = time.monotonic()
+        self.connected.set()
         return protocol
 
     def note_request(self, protocol: Any) -> None:
@@ -62,3 +65,5 @@ class ConnectionGuard:
             elif now - since > _PATIENCE:
                 protocol.force_close()
                 del self._open[protocol]
+        if not self._open:
+            self.connected.clear()

@@ -17,6 +17,7 @@ class RobotPort(Protocol):
         """Return what the page shows, as JSON values; returns at once.
 
         Keys: ``faces`` (a list of id, person, score, looking, box), ``image`` (width, height),
+        ``image_is_old`` (no image was received for a while),
         ``head`` (pan, tilt in radians, or None), ``people`` (names, or None without
         recognition), ``events`` (newest last), ``diagnostics`` (name, level, message, values).
         """

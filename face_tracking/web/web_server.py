@@ -14,7 +14,8 @@ from typing import Any, cast
 from aiohttp import web
 
 from face_tracking.errors import UserError
-from face_tracking.web.access_control import AccessControl, is_loopback
+from face_tracking.listening import is_loopback, require_token
+from face_tracking.web.access_control import AccessControl
 from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed
 from face_tracking.web.robot_port import PEOPLE_ACTIONS, RobotPort
@@ -55,11 +56,7 @@ class WebServer:
 
     def __init__(self, robot: RobotPort, options: WebServerOptions | None = None):
         self._options = options or WebServerOptions()
-        if self._options.token is None and not is_loopback(self._options.host):
-            raise UserError(
-                f'the page would be open to everyone on {self._options.host}',
-                'set a token, or listen on 127.0.0.1',
-            )
+        require_token('the page', self._options.host, self._options.token)
         self._robot = robot
         self._access = AccessControl(self._options.token)
         self._streams = 0
@@ -127,7 +124,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._stopping, self._followed = asyncio.Event(), asyncio.Event()
         self._images, self._states = LiveFeed(), LiveFeed()
         runner = web.AppRunner(
             self._application(),
@@ -166,15 +163,16 @@ class WebServer:
     async def _push_states(self) -> None:
         """Refresh the state while somebody reads it."""
         while True:
+            await self._followed.wait()
             await asyncio.sleep(_STATE_PERIOD)
-            if self._streams:
-                try:
-                    self._states.put(self._state_text())
-                except Exception:  # a state that cannot be shown must not end the page
-                    continue
+            try:
+                self._states.put(self._state_text())
+            except Exception:  # a state that cannot be shown must not end the page
+                continue
 
     async def _sweep(self) -> None:
         while True:
+            await self._guard.connected.wait()
             await asyncio.sleep(1.0)
             self._guard.sweep()
 
@@ -365,6 +363,7 @@ class WebServer:
         before, self._streams = self._streams, self._streams + change
         if (before > 0) != (self._streams > 0):
             self._robot.watch_state(self._streams > 0)
+            self._followed.set() if self._streams else self._followed.clear()
 
     async def _prepare(self, response: web.StreamResponse, request: web.Request) -> None:
         await response.prepare(request)

@@ -216,8 +216,11 @@ def test_numbers_on_the_emulated_cortex_a76(calibrated, seen, tmp_path, monkeypa
     )
     got = np.load(tmp_path / 'result.npy').ravel()
     expected = IntegerReference(integers(calibrated), fractions=True).outputs(seen[0])
-    # The last convolutions are in half precision there.
-    assert np.abs(got - expected).max() <= 5e-3 * np.abs(expected).max()
+    # The last convolutions are in half precision there: a sum is off by a few of its steps, but
+    # an integer that differs anywhere would show in most of the numbers.
+    error, largest = np.abs(got - expected), np.abs(expected).max()
+    assert error.max() <= 1e-2 * largest
+    assert np.median(error) <= 5e-4 * largest
 
 
 def test_little_is_lost(calibrated, seen):

@@ -259,6 +259,7 @@ def test_known_person_arrives_and_leaves(robot, broker, tmp_path, astronaut, cap
     robot.until(lambda: robot.node.count_subscribers('faces/tracks') >= 2, 'events node')
     robot.image = portrait_of(astronaut)
     enroll(robot, port, 'Ada')
+    robot.until(lambda: 'arrived' in robot.kinds(), 'first arrival')
     robot.image = GRAY
     robot.until(lambda: robot.kinds() and robot.kinds()[-1] == 'count_changed', 'events')
     robot.until(lambda: robot.events[-1]['count'] == 0, 'empty room')

@@ -6,6 +6,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
+from face_tracking.nodes.process_state import ProcessState
 from face_tracking.system_health import BoardState, read_board
 
 
@@ -92,7 +93,10 @@ def test_a_hot_and_throttled_board_is_a_warning(probe):
     node = probe.add(rclpy.create_node('warm', namespace='robot'))
     publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
     diagnostics = Diagnostics(
-        node, lambda report: report.values.update(fps='3'), publisher, lambda: state
+        node,
+        lambda report: report.values.update(fps='3'),
+        publisher,
+        ProcessState(lambda: state),
     )
     status = diagnostics.status()
     values = {entry.key: entry.value for entry in status.values}
@@ -101,3 +105,19 @@ def test_a_hot_and_throttled_board_is_a_warning(probe):
     assert values['throttling'] == 'throttled' and values['fps'] == '3'
     assert values['throttled since boot'] == 'under-voltage'
     assert float(values['memory (MB)']) > 10 and float(values['CPU (%)']) >= 0
+
+
+def test_board_and_process_are_read_once_for_all_nodes():
+    now, readings = [0.0], []
+
+    def read():
+        readings.append(now[0])
+        return BoardState(float(len(readings)))
+
+    state = ProcessState(read, lambda: now[0])
+    assert [state.board.temperature for _ in range(5)] == [1.0] * 5
+    first = state.use()
+    assert first[0] > 10 and state.use() is first
+    now[0] = 6.0
+    assert state.board.temperature == 2.0 and readings == [0.0, 6.0]
+    assert state.use() is not first and state.use()[1] >= 0

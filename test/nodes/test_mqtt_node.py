@@ -81,7 +81,61 @@ def test_switch_stops_the_detector(mqtt, probe, listener):
     listener.publish(f'{BASE}/detection/set', 'nonsense')
     listener.publish(f'{BASE}/detection/set', 'OFF')
     probe.until(lambda: listener.heard[f'{BASE}/detection'] == b'OFF')
-    assert asked == [False]
+    assert asked[0] is False
+
+
+def test_detector_that_was_switched_off_and_restarts_is_switched_off_again(
+    mqtt, probe, listener, monkeypatch
+):
+    monkeypatch.setattr('face_tracking.nodes.mqtt_node._CONFIRM_PERIOD', 0.5)
+    asked = []
+
+    def serve(request, response):
+        asked.append(request.data)
+        response.success = True
+        return response
+
+    service = probe.node.create_service(SetBool, '/detector_node/enable', serve)
+    mqtt()
+    probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
+    listener.publish(f'{BASE}/detection/set', 'OFF')
+    probe.until(lambda: asked)
+    probe.node.destroy_service(service)
+    asked.clear()
+    probe.node.create_service(SetBool, '/detector_node/enable', serve)
+    probe.until(lambda: asked)
+    listener.publish(f'{BASE}/detection/set', 'ON')
+    probe.until(lambda: asked[-1] is True)
+    assert asked[:-1] == [False] * (len(asked) - 1)
+    assert listener.heard[f'{BASE}/detection'] in (b'OFF', b'ON')
+
+
+def test_room_is_empty_where_the_events_node_is_gone(mqtt, probe, listener):
+    mqtt()
+    publisher = probe.node.create_publisher(String, 'faces/events/json', 10)
+
+    def occupancy():
+        return json.loads(listener.heard.get(f'{BASE}/state', b'{}')).get('occupancy')
+
+    def publish_until_on():
+        publisher.publish(event('count_changed', count=1))
+        return occupancy() == 'ON'
+
+    probe.until(publish_until_on)
+    probe.node.destroy_publisher(publisher)
+    probe.until(lambda: occupancy() == 'OFF')
+
+
+def test_garbage_from_ros_and_broker_is_survived(mqtt, probe, listener):
+    mqtt()
+    publisher = probe.publisher(String, 'faces/events/json')
+    for garbage in ('', '{', '[]', '{"event": "arrived"}', 'x' * 50_000, '{"format": 1e999}'):
+        publisher.publish(String(data=garbage))
+    for topic in (f'{BASE}/detection/set', 'homeassistant/status'):
+        for payload in (b'', b'\xff\xfe', b'{}', b'y' * 100_000):
+            listener.publish(topic, payload)
+    publisher.publish(event('count_changed', count=3))
+    probe.until(lambda: json.loads(listener.heard.get(f'{BASE}/state', b'{}')).get('count') == 3)
 
 
 def test_rule_reaches_the_broker(mqtt, probe, listener):

@@ -4,6 +4,7 @@
 import inspect
 import itertools
 import threading
+import time
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -398,3 +399,22 @@ def test_refusals_are_counted_by_reason_and_bounded(probe, make):
     probe.until(lambda: probe.value('tracker_node', 'refused boxes: no area') == '2')
     assert len(probe.status['tracker_node'].values) < 80
     assert int(probe.value('tracker_node', 'other')) > 100
+
+
+def test_nodes_of_one_process_tick_together(make):
+    first = make(Recorder, wait=False)
+    time.sleep(0.4)
+    second = make(Recorder, wait=False)
+
+    def apart():
+        """Return the seconds between the next ticks of both."""
+        ticks = [node._ticking.time_until_next_call() / 1e9 for node in (first, second)]
+        return abs(ticks[0] - ticks[1])
+
+    assert apart() > 0.2
+    for _ in range(10):  # a busy machine may pause this thread between the two
+        first.restart_tick()
+        second.restart_tick()
+        if apart() < 0.1:
+            return
+    pytest.fail('the ticks are never together')

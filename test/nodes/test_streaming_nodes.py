@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from action_messages import BOX, detections, tracks
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -149,6 +149,24 @@ class TestPage:
         assert state['faces'][0]['person'] == 'Ada'
         assert [event['event'] for event in state['events']] == ['recognized']
         assert 'web_node' in [status['name'] for status in state['diagnostics']]
+
+    def test_node_that_falls_silent_is_an_error(self, page, probe, monkeypatch):
+        monkeypatch.setattr('face_tracking.nodes.web_node._SILENT', 1.5)
+        page.watch_state(True)
+        publisher = probe.publisher(DiagnosticArray, '/diagnostics')
+        status = DiagnosticStatus(name='mute_node', message='running')
+
+        def shown():
+            return {each['name']: each for each in page.state()['diagnostics']}
+
+        def appears():
+            publisher.publish(DiagnosticArray(status=[status]))
+            return 'mute_node' in shown()
+
+        probe.until(appears)
+        assert shown()['mute_node']['message'] == 'running'
+        probe.until(lambda: shown()['mute_node']['level'] == 2)
+        assert 'has not reported for' in shown()['mute_node']['message']
 
     @staticmethod
     def _read_live(port):

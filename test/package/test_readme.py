@@ -47,6 +47,22 @@ def test_subscriber_is_complete_python_of_eight_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 8
 
 
+def test_paths_and_functions_of_the_architecture_page_exist():
+    page = (ROOT / 'docs/architecture.md').read_text()
+    questions = page[page.index('## Where is') : page.index('## Modules')]
+    for row in re.findall(r'^\| (where .+?) \| (.+?) \| (.+?) \|$', questions, re.MULTILINE):
+        paths = [name for name in re.findall(r'`([\w/.]+\.py)`', row[1]) if 'NAME' not in name]
+        files = [ROOT / 'face_tracking' / name for name in paths]
+        assert all(file.is_file() for file in files), row
+        # The first of them is in one of the files; the text may name its callers as well.
+        name = re.search(r'^`(?:[A-Z]\w+\.)?(\w+)`', row[2])
+        if files and name:
+            code = '\n'.join(file.read_text() for file in files)
+            assert re.search(rf'(def|class) {name.group(1)}\b', code), row
+    for name in re.findall(r'`([\w/.]+(?:\.py|/))`', page[page.index('## Modules') :]):
+        assert (ROOT / name).exists() or any((ROOT / 'face_tracking').rglob(name)), name
+
+
 def test_badges_are_true():
     classifiers = (ROOT / 'scripts/setup.sh').read_text()
     assert '3.10 to 3.13' in classifiers and '3.10%20to%203.13' in README

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from face_tracking.compiler import targets
+from face_tracking.compiler.artifact import cache_folder, description_of
 from face_tracking.compiler.targets import best_precision, host_cpu, host_dot
 from face_tracking.detection.model import load_model
+from face_tracking.errors import UserError
 from face_tracking.runtimes import precision_choice
 from face_tracking.runtimes.base import create_runtime
 from face_tracking.runtimes.precision_choice import (
     RUNS,
+    LaterComparison,
     fastest,
     key_of,
     known_precision,
@@ -91,18 +97,87 @@ def test_number_of_results_is_bounded():
     assert known_precision('key 0', ['int8']) is None
 
 
-@pytest.mark.skipif(not host_dot(), reason='this processor has no instructions for int8')
-def test_first_start_measures_and_the_next_ones_use_the_result():
+needs_int8 = pytest.mark.skipif(
+    not host_dot(), reason='this processor has no instructions for int8'
+)
+
+
+def compiled() -> set[str]:
+    """Return the precisions of the libraries in the cache."""
+    found = map(description_of, cache_folder().glob('*.so'))
+    return {description['request']['precision'] for description in found if description}
+
+
+@needs_int8
+def test_first_start_does_not_wait_for_the_second_precision(monkeypatch):
+    monkeypatch.setattr(precision_choice, 'DELAY', 3600.0)  # later than a slow machine is done
+    both = {'int8', best_precision(host_cpu())}
     model = load_model(None, (160, 128))
     image = np.zeros((128, 160, 3), np.uint8)
     runtime = create_runtime('tvm', model, 1, 'cpu')
     runtime.infer(image)
+    assert compiled() == {'int8'}
+    runtime.close()
+    assert runtime._comparison.wait(PATIENCE)
+    assert compiled() == {'int8'} and not results_file().exists()
+
+    # A detector that runs for longer compares, without any other start.
+    monkeypatch.setattr(precision_choice, 'DELAY', 0.0)
+    runtime = create_runtime('tvm', model, 1, 'cpu')
+    assert runtime._comparison.wait(PATIENCE)
+    runtime.infer(image)
+    assert compiled() == both
     (result,) = json.loads(results_file().read_text()).values()
-    assert set(result['milliseconds']) == {'int8', best_precision(host_cpu())}
+    assert set(result['milliseconds']) == both
     assert result['milliseconds'][result['precision']] == min(result['milliseconds'].values())
+
     # Whatever was measured is used, also if it is the other one.
-    other = ({'int8', best_precision(host_cpu())} - {result['precision']}).pop()
+    other = (both - {result['precision']}).pop()
     key = next(iter(json.loads(results_file().read_text())))
     results_file().write_text(json.dumps({key: {'precision': other}}))
     again = create_runtime('tvm', model, 1, 'cpu')
     assert again._network.description['request']['precision'] == other
+
+    # With both in the cache, as "face_tracking compile" leaves it, the start itself compares.
+    results_file().unlink()
+    runtime = create_runtime('tvm', model, 1, 'cpu')
+    assert runtime._comparison is None
+    assert (
+        set(*(row['milliseconds'] for row in json.loads(results_file().read_text()).values()))
+        == both
+    )
+
+
+def test_comparison_that_fails_is_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(precision_choice, 'DELAY', 0.0)
+
+    def prepare() -> None:
+        raise UserError('the disk is full', 'make room')
+
+    comparison = LaterComparison(prepare, lambda: None)
+    assert comparison.wait(PATIENCE)
+    assert 'the disk is full' in caplog.text
+
+
+def test_cancel_waits_for_a_measurement_and_prevents_later_ones(monkeypatch):
+    monkeypatch.setattr(precision_choice, 'DELAY', 0.0)
+    begun, ended = threading.Event(), threading.Event()
+
+    def measure() -> None:
+        begun.set()
+        time.sleep(0.2)
+        ended.set()
+
+    comparison = LaterComparison(lambda: None, measure)
+    assert begun.wait(PATIENCE)
+    comparison.cancel()
+    assert ended.is_set()
+
+    prepared = threading.Event()
+    measured: list[int] = []
+    canceled = LaterComparison(
+        lambda: prepared.wait(PATIENCE) and None, lambda: measured.append(1)
+    )
+    canceled.cancel()
+    prepared.set()
+    assert canceled.wait(PATIENCE) and not measured

@@ -220,6 +220,8 @@ def test_discovery_describes_every_entity():
     }
     identities = [entity['unique_id'] for entity in device['components'].values()]
     assert len(set(identities)) == len(identities)
+    _, without = discovery('robot1', 'Robot 1', '0.2.0', TOPICS, images=False)
+    assert 'image' not in json.loads(without)['components']
 
 
 def test_state_follows_the_events():

@@ -90,6 +90,34 @@ def test_return_after_a_short_time_is_not_greeted_again():
     assert greeter.take(event('recognized', 3, 'Ada'), 600.0, NOON)
 
 
+def test_unknown_face_that_comes_and_goes_is_not_greeted_each_time():
+    greeter = Greeter(patience=1.0, unknown_again_after=60.0)
+    spoken = []
+    for visit in range(20):  # a new visit every five seconds
+        begin = 5.0 * visit
+        greeter.take(event('arrived', visit + 1), begin, NOON)
+        spoken.append(text_of(greeter.poll(begin + 1.0, NOON)))
+        greeter.take(event('left', visit + 1), begin + 4.0, NOON)
+    assert [place for place, text in enumerate(spoken) if text] == [0, 12]
+
+
+def test_two_people_who_arrive_together_are_both_greeted():
+    greeter = Greeter()
+    for visit in (1, 2):
+        greeter.take(event('arrived', visit), 0.0, NOON)
+    first = greeter.take(event('recognized', 1, 'Ada'), 0.5, NOON)
+    second = greeter.take(event('recognized', 2, 'Bob'), 0.5, NOON)
+    assert [text_of(first), text_of(second)] == ['Hello, Ada', 'Hello, Bob']
+
+
+def test_visitors_are_greeted_after_a_restart_of_the_events_node():
+    greeter = Greeter()
+    greeter.take(event('arrived', 1), 0.0, NOON)
+    assert greeter.take(event('recognized', 1, 'Ada'), 0.5, NOON)
+    greeter.take(event('arrived', 1), 20.0, NOON)  # numbered from one again
+    assert text_of(greeter.take(event('recognized', 1, 'Bob'), 20.5, NOON)) == 'Hello, Bob'
+
+
 def test_arrival_in_a_zone_is_not_a_second_arrival():
     greeter = Greeter()
     greeter.take(event('arrived', zone='door'), 0.0, NOON)

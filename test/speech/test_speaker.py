@@ -95,13 +95,22 @@ def test_same_sentence_is_not_repeated_at_once(speak):
 
 
 def test_oldest_waiting_sentence_gives_way(speak):
-    speaker, engine, _ = speak(RecordingEngine(None))
-    for number in range(8):
+    gate = threading.Event()
+
+    class Waiting(RecordingEngine):
+        def speak(self, sentence, stop):
+            gate.wait(PATIENCE)
+            super().speak(sentence, stop)
+
+    speaker, engine, _ = speak(Waiting())
+    speaker.say(Sentence('first'))
+    wait_until(lambda: not speaker._waiting)
+    for number in range(10):
         speaker.say(Sentence(str(number)))
-        assert engine.begun.wait(PATIENCE)
-    engine.go_on.set()
-    wait_until(lambda: len(engine.spoken) == 4)
-    assert [sentence.text for sentence, _, _ in engine.spoken] == ['0', '5', '6', '7']
+    gate.set()
+    wait_until(lambda: len(engine.spoken) == 7)
+    spoken = [sentence.text for sentence, _, _ in engine.spoken]
+    assert spoken == ['first', '4', '5', '6', '7', '8', '9'] and speaker.dropped == 4
 
 
 def test_nothing_is_spoken_in_quiet_hours(speak):

@@ -138,6 +138,11 @@ def test_wrong_token_is_refused(show):
     assert probe(source.address('viewer:correct-horse@'))[0][0]['codec_name'] == 'mjpeg'
 
 
+def test_open_stream_without_token_is_refused(show):
+    with pytest.raises(UserError, match='open to everyone'):
+        show(host='0.0.0.0')
+
+
 def test_hundred_and_silent_connections_are_survived(show):
     source = show(codec='mjpeg', max_viewers=4)
     connections = []

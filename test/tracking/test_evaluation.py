@@ -15,6 +15,7 @@ from face_tracking.evaluation import tracking_metrics
 from face_tracking.evaluation.actors import find_people
 from face_tracking.evaluation.baselines import (
     DetectAndTrack,
+    IdealAssociation,
     LibraryTracker,
     OwnTracker,
 )
@@ -32,7 +33,7 @@ from face_tracking.evaluation.sequences import (
     script_of,
     sequence_names,
 )
-from face_tracking.evaluation.tracking_metrics import Sheet, score
+from face_tracking.evaluation.tracking_metrics import Sheet, birth_delays, score
 from face_tracking.faces import Detections
 from face_tracking.simulation.rendering import GroundTruth
 
@@ -170,6 +171,35 @@ def test_a_face_that_hardly_shows_counts_for_nobody():
             1.0,
         )
     assert score([sheet]).mota == pytest.approx(1)
+
+
+def test_births_are_counted_in_images_of_each_person():
+    sheet = Sheet()
+    for k in range(6):
+        boxes = np.array([LEFT] if k >= 3 else [[400, 0, 450, 60]])
+        truth = truth_of([1, 2, 3], [LEFT, RIGHT, [100, 100, 150, 160]], [1, 1, 0.2])
+        sheet.add(truth, np.array([7]), boxes, (640, 480), 1.0)
+    assert birth_delays(sheet) == [3, 6]
+
+
+def test_recall_and_ghosts_are_counted():
+    need_trackers()
+    sheet = Sheet()
+    for _ in range(4):
+        boxes = np.array([LEFT, [400, 0, 450, 60]])
+        truth = truth_of([1, 2], [LEFT, RIGHT], [1, 1])
+        sheet.add(truth, np.array([7, 8]), boxes, (640, 480), 1.0)
+    scores = score([sheet])
+    assert (scores.recall, scores.ghosts, scores.birth_delay) == (0.5, 4, 2.0)
+
+
+def test_the_ideal_association_makes_no_mistake(people):
+    need_trackers()
+    watched = video(Script('ideal', (Person(), Person('dart')), duration=1.0, size=SMALL), people)
+    truths = [truth for _, truth, _ in watched]
+    (sheet,) = follow(watched, 1, {'ideal': lambda: IdealAssociation(truths)}).values()
+    scores = score([sheet])
+    assert (scores.switches, scores.ghosts) == (0, 0) and scores.idf1 > 0.95
 
 
 def test_mot_lines_are_as_the_challenge_has_them():

@@ -137,6 +137,44 @@ def test_an_id_outlives_a_turn_of_the_head(rooms, heads):
     assert seen == {1}
 
 
+def test_an_id_comes_back_where_a_turned_head_is_found_again(rooms, heads):
+    """The head turns away, is not detected for a second, and is found half turned.
+
+    Two boxes overlap in the first image, so the face cannot be described in it.
+    """
+    tracker, seen, first = FaceTracker(), set(), None
+    for k in range(100):
+        degrees = 0 if k < 30 else 75 if k < 60 else 65
+        box = box_at(270 + (0 if k < 30 else 8), 180)
+        found = detections(k * INTERVAL, *([] if 30 <= k < 60 else [box]), score=0.78)
+        if k == 60:
+            found = detections(k * INTERVAL, box, box + 20)
+            found.scores[:] = 0.78, 0.35
+        tracker.add_detections(found)
+        image = draw(rooms[0], (turned(heads[0], degrees), box))
+        ids = ids_of(tracker.step(image, k * INTERVAL))
+        seen |= set(ids)
+        if k >= 60 and ids and first is None:
+            first = k
+    assert seen == {1}
+    assert first <= 62
+
+
+@pytest.mark.parametrize('x', [-30, 450])
+def test_a_stranger_does_not_get_the_id_of_a_face_that_left(rooms, heads, x):
+    """Neither far from where the face was, nor at the border, where no face is described."""
+    tracker, seen = FaceTracker(), set()
+    for k in range(120):
+        placed = [(heads[0], box_at(200, 180))] if k < 30 else []
+        if k >= 60:
+            placed = [(heads[1], box_at(max(x, 0), 180))]
+        boxes = [box_at(x, 180)] if k >= 60 else [box for _, box in placed]
+        tracker.add_detections(detections(k * INTERVAL, *boxes, score=0.9))
+        tracks = tracker.step(draw(rooms[0], *placed), k * INTERVAL)
+        seen |= set(ids_of(tracks)) if k >= 60 else set()
+    assert seen == {2}
+
+
 @pytest.mark.parametrize('detected', [True, False])
 def test_an_id_outlives_a_hand_before_the_face(rooms, heads, detected):
     tracker, box, seen = FaceTracker(), box_at(270, 180), set()

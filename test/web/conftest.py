@@ -25,7 +25,7 @@ class ExampleRobot:
         }
         self.watched, self.followed = [], []
         self.server = None
-        self.closing = False
+        self.closing, self.frozen = False, False
         self.thread = threading.Thread(target=self._film, daemon=True)
         self.thread.start()
 
@@ -36,6 +36,7 @@ class ExampleRobot:
                 {'id': '4', 'person': '', 'score': 0, 'looking': None, 'box': [5, 6, 7, 8]},
             ],
             'image': [640, 480],
+            'image_is_old': self.frozen,
             'head': {'pan': 0.1, 'tilt': -0.1},
             'people': list(self.people),
             'events': [

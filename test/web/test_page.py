@@ -46,6 +46,15 @@ def test_image_moves_and_faces_are_listed(serve, browser):
     wait_until(lambda: seen.add(brightness(browser)) or {0, 255} <= seen)
 
 
+def test_missing_image_is_said(serve, browser):
+    robot, _, base = serve()
+    browser.get(base)
+    wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
+    assert browser.find_element('id', 'no-image').text == ''
+    robot.frozen = True
+    wait_until(lambda: browser.find_element('id', 'no-image').text == 'No image is received.')
+
+
 def test_person_is_enrolled_renamed_and_forgotten(serve, browser):
     robot, _, base = serve()
     browser.get(base)
@@ -103,25 +112,60 @@ def test_token_is_typed_in(serve, browser):
     wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
 
 
-def test_page_fits_a_phone(serve, tmp_path):
-    _, _, base = serve()
+@pytest.fixture
+def phone(tmp_path):
     browser = open_browser(tmp_path / 'phone', 390, 844)
-    try:
-        browser.execute_cdp_cmd(
-            'Emulation.setDeviceMetricsOverride',
-            {'width': 390, 'height': 844, 'deviceScaleFactor': 2, 'mobile': True},
-        )
-        browser.get(base)
-        wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
-        assert run(browser, 'return document.documentElement.scrollWidth') <= 390
-        small = run(
-            browser,
-            "return Array.from(document.querySelectorAll('button')).filter("
-            '(b) => b.offsetParent && b.offsetHeight < 40).length',
-        )
-        assert small == 0
-    finally:
-        browser.quit()
+    browser.execute_cdp_cmd(
+        'Emulation.setDeviceMetricsOverride',
+        {'width': 390, 'height': 844, 'deviceScaleFactor': 2, 'mobile': True},
+    )
+    yield browser
+    browser.quit()
+
+
+def test_page_fits_a_phone(serve, phone):
+    _, _, base = serve()
+    phone.get(base)
+    wait_until(lambda: 'Ada' in text_of(phone, 'faces'))
+    assert run(phone, 'return document.documentElement.scrollWidth') <= 390
+    small = run(
+        phone,
+        "return Array.from(document.querySelectorAll('button, input, select')).filter("
+        '(b) => b.offsetParent && b.offsetHeight < 40).length',
+    )
+    assert small == 0
+    tops = run(
+        phone,
+        "return ['live', 'faces', 'people', 'events', 'diagnostics', 'load-parameters'].map("
+        '(name) => document.getElementById(name).getBoundingClientRect().top)',
+    )
+    assert tops == sorted(tops), 'what matters most comes first'
+
+
+def test_everything_is_done_by_touch_on_a_phone(serve, phone):
+    """Elements are clicked where they are: one that is covered or too narrow raises."""
+    robot, _, base = serve()
+    phone.get(base)
+
+    def tap(selector):
+        found = phone.find_element('css selector', selector)
+        run(phone, "arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+        return found
+
+    seen = set()
+    wait_until(lambda: seen.add(brightness(phone)) or {0, 255} <= seen)
+    wait_until(lambda: 'Ada' in text_of(phone, 'people'))
+    tap('#enroll-name').send_keys('Bob')
+    tap('#enroll button')
+    wait_until(lambda: robot.people == ['Ada', 'Bob'])
+    tap('#load-parameters')
+    wait_until(lambda: phone.find_elements('css selector', '#parameters summary'))
+    tap('#parameters summary')
+    field = tap('[id="detector_node.score_threshold"]')
+    field.clear()
+    field.send_keys('0.4\n')
+    wait_until(lambda: robot.values['detector_node', 'score_threshold'] == 0.4)
 
 
 def test_page_talks_to_its_own_server_only_and_logs_no_error(serve, browser):

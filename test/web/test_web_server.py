@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import urllib.error
 import urllib.request
@@ -13,7 +12,7 @@ import pytest
 from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
-from face_tracking.web.access_control import AccessControl, is_loopback, read_token
+from face_tracking.web.access_control import AccessControl
 from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 pytest.importorskip('aiohttp', reason='needs aiohttp')
@@ -277,54 +276,6 @@ def test_giant_or_broken_request_is_survived(serve, request_bytes):
     connection.close()
     assert b' 200 ' not in answer.partition(b'\r\n')[0]
     assert ask(f'{base}/api/state')[0] == 200
-
-
-@pytest.mark.parametrize(
-    ('host', 'only_here'),
-    [
-        ('localhost', True),
-        ('127.0.0.1', True),
-        ('127.9.9.9', True),
-        ('::1', True),
-        ('0.0.0.0', False),
-        ('::', False),
-        ('192.168.1.5', False),
-        ('robot.local', False),
-    ],
-)
-def test_loopback(host, only_here):
-    assert is_loopback(host) is only_here
-
-
-def test_token_file_is_made_for_its_owner_only(tmp_path):
-    path = tmp_path / 'sub' / 'token'
-    token = read_token(path)
-    assert len(token) >= 24 and path.stat().st_mode & 0o777 == 0o600
-    assert read_token(path) == token
-
-
-@pytest.mark.parametrize(
-    ('contents', 'mode', 'says'),
-    [('short', 0o600, 'shorter'), ('x' * 30, 0o644, 'chmod 600'), ('ä' * 30, 0o600, 'ASCII')],
-)
-def test_weak_token_file_is_refused(tmp_path, contents, mode, says):
-    path = tmp_path / 'token'
-    path.write_text(contents)
-    path.chmod(mode)
-    with pytest.raises(UserError, match=says):
-        read_token(path)
-
-
-def test_token_file_that_is_a_pipe_or_of_another_user_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / 'token'
-    os.mkfifo(path, 0o600)
-    with pytest.raises(UserError, match='not a regular file'):
-        read_token(path)
-    path.unlink()
-    read_token(path)
-    monkeypatch.setattr(os, 'geteuid', lambda: 12345)
-    with pytest.raises(UserError, match='belongs to another user'):
-        read_token(path)
 
 
 def test_failures_and_sessions_stay_bounded():

@@ -3,15 +3,18 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib import cbook
 
 from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
 from training.dataset import Sample
 from training.photometric import degrade
+from training.teacher import Teacher, pool_cells
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 
@@ -154,8 +157,30 @@ def test_a_batch_is_known_by_its_number(made):
     assert first[3].images.shape == (3, 3, 64, 128)
 
 
-def test_the_teacher_answers_tiles_as_it_does_pictures(shared_dir):
-    from training.teacher import Teacher
+def test_cells_of_twice_the_size_are_pooled():
+    scores = np.random.default_rng(3).random((2, 8400, 2), np.float32)
+    pooled = pool_cells(scores, 40)
+    grid = scores[:, :6400].reshape(2, 80, 80, 2)
+    assert pooled.shape == (2, 1600, 2)
+    for image, row, column in ((0, 3, 5), (1, 39, 0)):
+        block = grid[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].reshape(4, 2)
+        best = block[block.prod(1).argmax()]
+        np.testing.assert_array_equal(pooled[image, row * 40 + column], best)
+
+
+def test_fine_teacher_adds_small_faces_and_takes_nothing_away(shared_dir):
+    hopper = cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
+    path = shared_dir / 'models' / 'yunet_n_640_640.onnx'
+    small = np.zeros((1, 320, 320, 3), np.uint8)
+    small[0, 100:128, 100:124] = cv2.resize(hopper, (24, 28), interpolation=cv2.INTER_AREA)
+    coarse = Teacher(path).scores(small).prod(-1)
+    fine = Teacher(path, fine=True).scores(small).prod(-1)
+    assert (fine >= coarse).all()
+    assert coarse.max() < 0.5 < fine.max()
+    np.testing.assert_array_equal(fine[:, 1600:], coarse[:, 1600:])
+
+
+def test_teacher_gives_tiles_the_scores_of_the_whole_image(shared_dir):
 
     teacher = Teacher(shared_dir / 'models' / 'yunet_n_320_320.onnx')
     random = np.random.default_rng(2)

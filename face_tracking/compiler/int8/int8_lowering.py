@@ -184,9 +184,13 @@ class IntegerFunction(GroupFunction):
         if stage.name in self.quantized.layers:
             if isinstance(layer, Add):
                 kernels.sum_of(self._with_gains(stage, planes), target, row, positive)
+            elif layer.depthwise:
+                kernels.quant_depthwise(source, target, row, layer.window, places, positive)
             else:
-                kernel = kernels.quant_depthwise if layer.depthwise else kernels.quant_dense
-                kernel(source, target, row, layer.window, places, positive)
+                shift = (
+                    self.quantized.layers[stage.name].shift if target.dtype == 'int16' else None
+                )
+                kernels.quant_dense(source, target, row, layer.window, places, positive, shift)
         elif isinstance(layer, Convolution):
             kernel = kernels.depthwise if layer.depthwise else kernels.dense
             kernel(

@@ -106,6 +106,14 @@ class Arithmetic:
         )
         return tir_builder.convert(number if positive else tirx.floor(number), 'int32', lanes)
 
+    def narrowed(self, sums, shift: int):
+        """Return NEON's int32 sums shifted right, rounded, as 16-bit numbers, saturated."""
+        if not shift:
+            return _intrinsic('int16x4', 'llvm.aarch64.neon.sqxtn.v4i16', sums)
+        return _intrinsic(
+            'int16x4', 'llvm.aarch64.neon.sqrshrn.v4i16', sums, tirx.const(shift, 'int32')
+        )
+
     def clipped(self, value, source: str, dtype: str, lanes: int, low: int):
         """Return integers in a narrower type, clipped to ``low`` and the maximum of the type."""
         high = np.iinfo(dtype).max
@@ -205,6 +213,8 @@ def quant_dense_constants(
         bias = bias + SHIFT * layer.weights.astype(np.int64).sum((0, 1, 2))
         if dtype == 'uint8':
             bias = bias - np.rint(SHIFT / gain).astype(np.int64)
+    elif layer.shift and dtype == 'int16':
+        bias = bias + (1 << layer.shift - 1)  # NEON's shift rounds, others do not
     bias = np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)
     if dtype == 'float32' or not signed:
         return bias, gain.astype(np.float32)
@@ -263,8 +273,12 @@ class IntegerKernels(RowKernels):
         window: Window,
         places: dict[str, int],
         positive: bool,
+        shift: int | None = None,
     ) -> None:
-        """Emit a dense convolution, in register tiles of 32-bit sums."""
+        """Emit a dense convolution, in register tiles of 32-bit sums.
+
+        :param shift: see `QuantDense`; None if each channel has a gain.
+        """
         channels, width = target.shape.channels, target.shape.width
         pixels, groups = tile_of(self.machine, channels, width)
         start = tir_builder.let(target.row(row))
@@ -276,15 +290,17 @@ class IntegerKernels(RowKernels):
         for group in groups:
             # A value that LLVM does not know stays in a register. As a constant offset in each
             # address it would be too large for the instructions that load two registers.
-            at = tir_builder.let(tir_builder.wide(panel * self.one))
+            start_of_panel = tir_builder.let(tir_builder.wide(panel * self.one))
 
-            def tile(first, count, group=group, panel=at):
+            def tile(first, count, group=group, panel=start_of_panel):
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._integer_sums(places['bias'], group, count)
                 self._dot_runs(source, window, bases, column, panel, quads, group, sums)
-                self._write_sums(
-                    sums, group, target, start + first * channels, places['gain'], positive
-                )
+                at = start + first * channels
+                if shift is None:
+                    self._write_sums(sums, group, target, at, places['gain'], positive)
+                else:
+                    self._write_shifted(sums, group, target, at, shift, positive)
 
             tir_builder.tiled(width, pixels, tile)
             panel += runs * quads * QUAD * sum(lanes for _, lanes in group)
@@ -430,6 +446,30 @@ class IntegerKernels(RowKernels):
                         lanes,
                     )
 
+    def _write_shifted(self, sums, group, target: Plane, start, shift: int, positive) -> None:
+        """Write sums to a map of 16 bits."""
+        for pixel in range(len(sums[0])):
+            at = start + pixel * target.shape.channels
+            values = [
+                tir_builder.load(registers[pixel], 0, lanes)
+                for registers, (_, lanes) in zip(sums, group, strict=True)
+            ]
+            if self.arithmetic.signed:
+                halves = [
+                    tir_builder.let(self.arithmetic.narrowed(value, shift)) for value in values
+                ]
+                self._write_halves(halves, group, target, at, positive)
+                continue
+            for value, (offset, lanes) in zip(values, group, strict=True):
+                shifted = value >> tir_builder.constant(shift, 'int32', lanes)
+                low = 0 if positive else np.iinfo('int16').min
+                tir_builder.store(
+                    target.buffer,
+                    at + offset,
+                    self.arithmetic.clipped(shifted, 'int32', 'int16', lanes, low),
+                    lanes,
+                )
+
     def _write_reals(self, values, gains, group, target, at, positive) -> None:
         for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
             tir_builder.store(
@@ -455,6 +495,10 @@ class IntegerKernels(RowKernels):
             )
             for value, gain in zip(values, gains, strict=True)
         ]
+        self._write_halves(halves, group, target, at, positive)
+
+    def _write_halves(self, halves, group, target, at, positive) -> None:
+        """Write vectors of 4 numbers of 16 bits, two or four at a time."""
         pairs = [halves[first : first + 2] for first in range(0, len(halves), 2)]
         vectors = tir_builder.vectors(4 * len(halves), 8)
         wholes = [joined(pair, 4) for pair in pairs]

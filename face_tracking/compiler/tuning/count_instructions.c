@@ -2,9 +2,9 @@
  *
  * A plugin for QEMU's user emulation that counts executed instructions. It prints the sum at the
  * end, "executed 123456", and at each mark, "mark 123456". A mark is getpriority(0x7ACE, ...), which
- * no other program calls. With the argument "classes=on" it also prints at the end how many
- * instructions of each class were executed, "class load 1234": classes are defined by the pipes of
- * a Cortex-A76 that they use, see port_model.py. Debian packages no header, so the few prototypes
+ * no other program calls. With the argument "classes=on" it also prints after each mark how many
+ * instructions of each class were executed by then, "class load 1234": classes are defined by the
+ * pipes of a Cortex-A76 that they use, see port_model.py. Debian packages no header, so the few prototypes
  * are repeated here (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
  */
 #include <inttypes.h>
@@ -33,6 +33,7 @@ void qemu_plugin_register_vcpu_syscall_cb(plugin_id, void (*)(plugin_id, unsigne
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 
 EXPORTED int qemu_plugin_version = 1;
 
@@ -51,6 +52,24 @@ static bool starts(const char *text, const char *const *beginnings)
         if (!strncmp(text, *beginnings, strlen(*beginnings)))
             return true;
     return false;
+}
+
+/* Return the class of an instruction that QEMU's disassembler does not know: of vectors of float16,
+ * SDOT and SQRDMLAH, which were added to the first version of the instruction set. */
+static enum class class_of_word(uint32_t word)
+{
+    bool wide = word & 1u << 30;
+    if ((word >> 25 & 7) != 7)
+        return INTEGER;
+    if ((word & 0xBF20F400) == 0x2E008400 || (word & 0xBF00D400) == 0x2F00D000)
+        return wide ? MULTIPLY_HALF : MULTIPLY; /* SQRDMLAH and SQRDMLSH */
+    if ((word & 0xBF60FC00) == 0x2E403C00)
+        return DIVIDE;
+    if ((word & 0x9F7E0C00) == 0x0E780800) { /* one operand of float16 */
+        unsigned operation = word >> 12 & 31;
+        return operation == 15 ? VECTOR : operation == 31 ? DIVIDE : wide ? MULTIPLY_HALF : MULTIPLY;
+    }
+    return VECTOR;
 }
 
 /* Return the class of a disassembled instruction such as "sqrdmlah v0.8h, v1.8h, v2.8h". */
@@ -105,9 +124,12 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
         return;
     uint64_t found[CLASSES] = {0};
     for (size_t index = 0; index < size; index++) {
-        char *text = qemu_plugin_insn_disas(qemu_plugin_tb_get_insn(block, index));
-        if (text)
-            found[class_of(text)]++;
+        struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, index);
+        char *text = qemu_plugin_insn_disas(instruction);
+        uint32_t word;
+        memcpy(&word, qemu_plugin_insn_data(instruction), sizeof word);
+        bool known = text && !starts(text, (const char *const[]){".byte", 0});
+        found[known ? class_of(text) : class_of_word(word)]++;
         free(text);
     }
     for (int number = 0; number < CLASSES; number++)
@@ -120,8 +142,11 @@ static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t first, u
                    uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
     (void)id, (void)cpu, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (number == GETPRIORITY && first == MARK)
-        fprintf(stderr, "mark %" PRIu64 "\n", executed);
+    if (number != GETPRIORITY || first != MARK)
+        return;
+    fprintf(stderr, "mark %" PRIu64 "\n", executed);
+    for (int class = 0; classify && class < CLASSES; class++)
+        fprintf(stderr, "class %s %" PRIu64 "\n", names[class], counts[class]);
 }
 
 static void ended(plugin_id id, void *data)
@@ -129,8 +154,6 @@ static void ended(plugin_id id, void *data)
     (void)id;
     (void)data;
     fprintf(stderr, "executed %" PRIu64 "\n", executed);
-    for (int number = 0; classify && number < CLASSES; number++)
-        fprintf(stderr, "class %s %" PRIu64 "\n", names[number], counts[number]);
 }
 
 EXPORTED int qemu_plugin_install(plugin_id id, const void *info, int count, char **arguments)

@@ -27,8 +27,8 @@ PROCESSOR = 'cortex-a76'
 READY = 'ready-3'
 """A file in the emulated system that is complete; its number rises with the contents."""
 _log = logging.getLogger(__name__)
-MANY = 9
-"""Inferences in the longer run. Loading alone differs by two million instructions between runs."""
+MANY = 4
+"""Inferences that are counted, between two marks of the script."""
 DEBIAN = (
     'python3.11',
     'python3.11-minimal',
@@ -206,9 +206,10 @@ def build_plugin() -> Path:
 def instructions(arguments: list[str]) -> float:
     """Return millions of instructions of one inference.
 
-    :param arguments: a script and its arguments; the number of inferences is appended.
+    :param arguments: a script and its arguments; the number of inferences is appended. The script
+        marks the begin and the end of these.
     """
-    return _difference(arguments, 'executed')['executed'] / 1e6
+    return _between_marks(arguments, '')['executed'] / 1e6
 
 
 def instruction_classes(arguments: list[str]) -> dict[str, float]:
@@ -218,18 +219,30 @@ def instruction_classes(arguments: list[str]) -> dict[str, float]:
 
     :param arguments: see :func:`instructions`.
     """
-    return _difference(arguments, 'class', ',classes=on')
+    counts = _between_marks(arguments, ',classes=on')
+    return {name: count for name, count in counts.items() if name != 'executed'}
 
 
-def _difference(arguments: list[str], kind: str, option: str = '') -> dict[str, float]:
-    """Return for each count the increase by one inference; loading is in both runs."""
-    plugin = build_plugin()
-    found = []
-    for times in (1, MANY):
-        printed = run([*arguments, str(times)], Path(f'{plugin}{option}'))
-        pattern = r'class (\w+) (\d+)' if kind == 'class' else r'(executed) (\d+)'
-        found.append({name: int(count) for name, count in re.findall(pattern, printed)})
-    return {name: (count - found[0][name]) / (MANY - 1) for name, count in found[1].items()}
+def _between_marks(arguments: list[str], option: str) -> dict[str, float]:
+    """Return the counts of one inference: all instructions, and those of each class."""
+    printed = run([*arguments, str(MANY)], Path(f'{build_plugin()}{option}'), timeout=1800)
+    return counts_between_marks(printed, MANY)
+
+
+def counts_between_marks(printed: str, divisor: float) -> dict[str, float]:
+    """Return what was executed between the two marks of a program: ``executed`` and each class.
+
+    :param printed: what the plugin printed.
+    :param divisor: the counts are divided by it.
+    """
+    begin, end = (
+        {
+            'executed': int(block.split(maxsplit=1)[0]),
+            **{name: int(count) for name, count in re.findall(r'class (\w+) (\d+)', block)},
+        }
+        for block in printed.split('mark ')[1:]
+    )
+    return {name: (count - begin[name]) / divisor for name, count in end.items()}
 
 
 def main() -> int:

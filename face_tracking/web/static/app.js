@@ -70,6 +70,7 @@ function showFaces(faces) {
 function showPeople(people) {
   byId('people-card').hidden = people === null;
   if (people === null) return;
+  byId('no-people').hidden = people.length > 0;
   const list = byId('people');
   const key = JSON.stringify(people);
   if (list.dataset.key === key) return;
@@ -118,7 +119,8 @@ function showDiagnostics(all) {
       entry = element('details');
       entry.dataset.name = status.name;
       entry.append(element('summary'), element('table'));
-      box.append(entry);
+      box.insertBefore(entry, Array.from(box.children).find(
+        (child) => child.dataset.name > status.name) || null);
     }
     entry.firstChild.textContent = `${status.name}: ${status.message}`;
     entry.firstChild.className = `level-${Math.min(status.level, 2)}`;
@@ -142,6 +144,7 @@ function show(state) {
   showEvents(state.events);
   showDiagnostics(state.diagnostics);
   showHead(state.head);
+  byId('no-image').hidden = !state.image_is_old;
 }
 
 // Parameters.

@@ -32,7 +32,10 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, pause, wait_until
 
+from face_tracking.detector import create_detector
 from face_tracking.nodes.images import to_header, to_image
+from face_tracking.nodes.recognizer_node import RecognizerParameters
+from face_tracking.recognition.recognizer import create_recognizer
 
 pytest.importorskip('aiohttp', reason='needs aiohttp')
 pytest.importorskip('paho.mqtt.client', reason='needs paho-mqtt')
@@ -196,6 +199,14 @@ class Page:
                 if line.startswith(b'data: '):
                     for event in json.loads(line[6:])['events']:
                         self.seen.setdefault(event['event'], time.time_ns())
+
+
+@pytest.fixture(scope='module', autouse=True)
+def networks(tmp_path_factory):
+    """Compile the networks without a limit, so that no test waits for it."""
+    create_detector()
+    folder = tmp_path_factory.mktemp('people')
+    create_recognizer(RecognizerParameters(gallery=str(folder))).close()
 
 
 @pytest.fixture

@@ -210,6 +210,23 @@ def test_change_of_size_is_survived(show):
     assert (stream['width'], stream['height']) == (160, 120)
 
 
+UNWINDER = """
+import ctypes
+from face_tracking.streaming.gst_bindings import load_rtsp_bindings
+load_rtsp_bindings()
+at = ctypes.cast(ctypes.CDLL(None)._Unwind_Resume, ctypes.c_void_p).value
+for line in open('/proc/self/maps'):
+    first, last = (int(side, 16) for side in line.split()[0].split('-'))
+    if first <= at < last:
+        print(line.split()[-1])
+"""
+
+
+def test_gstreamer_leaves_the_exceptions_of_fast_dds_alone():
+    done = subprocess.run([sys.executable, '-c', UNWINDER], capture_output=True, text=True)
+    assert 'libgcc_s' in done.stdout, done.stderr
+
+
 def test_taken_port_is_reported(show):
     source = show(codec='mjpeg')
     with pytest.raises(UserError, match='cannot listen'):

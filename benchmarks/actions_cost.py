@@ -60,9 +60,9 @@ def main() -> int:
     parser.add_argument(
         '--detect-interval',
         type=int,
-        default=5,
-        help='images from one detection to the next (default: %(default)s); 0 = as many as the '
-        'processor allows, which differs from mode to mode',
+        default=2,
+        help='images from one detection to the next (default: %(default)s, as that of the node); '
+        '0 = as many as the processor allows, which differs from mode to mode',
     )
     parser.add_argument('--json', type=Path, help='write the rows here as well')
     options = parser.parse_args()

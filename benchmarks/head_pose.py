@@ -1,25 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error of the head pose on rendered heads whose pose is known.
 
-    python -m benchmarks.head_pose [--distance 0.8] [--model FILE]
+    python -m benchmarks.head_pose [--distance 0.8] [--model FILE] [--human FOLDER]
 
 Two portraits of the public domain become reliefs: the portrait is laid over an ellipsoid with a
 nose, turned, and seen through a pinhole camera. The bundled detector finds the landmarks, and the
 pose is estimated from them. Errors are relative to the pose that is estimated for the head that is
 not turned, since nobody knows how far the person has turned in the photograph; that offset is in
 the last line. The shape of the relief is varied, as it is not that of the person.
+
+With ``--human``, heads of real people with human landmarks instead: ``labels.json`` of that folder
+names the images. The angles by the human landmarks stand for the true ones, and the linear fit of
+them to the angles by the detector's landmarks is what ``face_tracking/attention/calibration.py``
+holds: fitted on every second head, the remaining deviation is that of the others.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from face_tracking.attention.attention_options import AttentionOptions
+from face_tracking.attention.calibration import BUNDLED_DETECTOR
 from face_tracking.attention.head_pose import HeadPose, estimate_head_pose, rotation_of
 from face_tracking.camera_model import CameraModel
 from face_tracking.detector import FaceDetector, create_detector
@@ -33,6 +41,9 @@ DEPTHS = (0.8, 1.0, 1.2)  # how deep the relief is, over the common one
 YAWS = (-60, -45, -30, -15, 0, 15, 30, 45, 60)
 PITCHES = (-30, -15, 0, 15, 30)
 ROLLS = (-30, -15, 0, 15, 30)
+SMALL_SIZE = (320, 240)
+SMALL_FIELD_OF_VIEW = 0.6  # of the camera that is assumed for photographs of heads
+AFLW_SIDE = 80
 STEP = 2  # pixels of the portrait between two points of the relief
 
 
@@ -127,6 +138,7 @@ def measure(relief: Relief, detector: FaceDetector, distance: float) -> np.ndarr
         angles = tuple(map(math.radians, degrees))
         found = detector.detect(relief.render(camera, *angles, distance))
         pose = estimate_head_pose(found.landmarks[0], camera) if len(found) else None
+        pose = BUNDLED_DETECTOR(pose) if pose is not None else None
         exact = camera.project(placed(relief.landmarks, *angles, distance))
         rows.append((*degrees, *in_degrees(pose), *in_degrees(estimate_head_pose(exact, camera))))
     return np.array(rows)
@@ -137,14 +149,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--distance', type=float, default=0.8, help='meters to the head')
     parser.add_argument('--model', help='another detector, with five landmarks')
+    parser.add_argument('--human', type=Path, help='folder of heads with human landmarks')
     args = parser.parse_args()
     detector = create_detector(args.model, score_threshold=0.5, max_faces=1)
+    if args.human:
+        report_fit(*measure_people(args.human, detector))
+        return
     tables = []
     for _, portrait in portraits():
         landmarks = create_detector(max_faces=1).detect(portrait).landmarks[0]
         for depth in DEPTHS:
             tables.append(measure(Relief(portrait, landmarks, depth), detector, args.distance))
     report(tables)
+
+
+def measure_people(folder: Path, detector: FaceDetector) -> tuple[np.ndarray, np.ndarray]:
+    """Return yaw, pitch and roll in degrees by human landmarks and by the detector's, (N, 3)."""
+    camera = CameraModel.from_fov(*SMALL_SIZE, SMALL_FIELD_OF_VIEW)
+    rows = []
+    for entry in json.loads((folder / 'labels.json').read_text()):
+        if entry['width'] != AFLW_SIDE:  # the others are of LFW, which nothing is fitted to
+            continue
+        head = cv2.resize(cv2.imread(str(folder / entry['file'])), None, fx=2, fy=2)
+        image = np.full((*SMALL_SIZE[::-1], 3), 110, np.uint8)
+        x, y = (side // 2 - AFLW_SIDE for side in SMALL_SIZE)
+        image[y : y + head.shape[0], x : x + head.shape[1]] = head
+        human = 2 * np.reshape(entry['faces'][0]['landmarks'], (5, 2)) + (x, y)
+        found = detector.detect(image)
+        poses = [estimate_head_pose(human, camera)]
+        poses += [estimate_head_pose(each, camera) for each in found.landmarks[:1]]
+        if len(poses) == 2:
+            rows.append([in_degrees(pose)[:3] for pose in poses])
+    both = np.array(rows)
+    both = both[np.isfinite(both).all(axis=(1, 2))]
+    return both[:, 0], both[:, 1]
+
+
+def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
+    """Print the linear fit of the true angles to the measured ones, and what remains."""
+    print(f'{len(true)} heads')
+    print(
+        '| angle | deviation | correlation | gain | measured mean | rest | rest without the fit |'
+    )
+    print('| --- | --- | --- | --- | --- | --- | --- |')
+    for column, name in enumerate(('yaw', 'pitch', 'roll')):
+        x, y = measured[:, column], true[:, column]
+        gain, shift = np.polyfit(x[::2], y[::2], 1)
+        rest = y[1::2] - gain * x[1::2] - shift
+        raw = np.sqrt(np.mean((y - x)[1::2] ** 2))
+        print(
+            f'| {name} | {y.std():.1f} | {np.corrcoef(x, y)[0, 1]:.2f} | {gain:.2f} | '
+            f'{x.mean():.1f} | {np.sqrt(np.mean(rest**2)):.1f} | {raw:.1f} |'
+        )
 
 
 def report(tables: list[np.ndarray]) -> None:

@@ -27,12 +27,15 @@ from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.bringup.processes import PACKAGE, Process
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'graphs.md'
-DRAWN = {
-    'pi5': {},
-    'camera_ros': {},
-    'pan_tilt': {'output': 'simulated', 'description': 'none'},
+WITHOUT_HARDWARE = {'output': 'simulated', 'description': 'none'}
+DRAWN: dict[str, tuple[dict[str, str], ...]] = {
+    'pi5': ({},),
+    'camera_ros': ({},),
+    'pan_tilt': (WITHOUT_HARDWARE,),
+    'offboard': ({'side': 'robot', **WITHOUT_HARDWARE}, {'side': 'pc'}),
 }
-"""Launch files that start nodes of this package, with arguments that need no hardware."""
+"""Launch files that start nodes of this package, with arguments that need no hardware, once for
+each machine."""
 PATIENCE = 60.0  # seconds until all nodes are in the graph
 SETTLED = 3.0  # seconds without a change of the graph
 IGNORED = ('/rosout', '/parameter_events')
@@ -54,6 +57,8 @@ def command(process: Process) -> list[str]:
     """Return the command line of a planned process."""
     words = [shutil.which(process.executable) or process.executable, *process.arguments]
     words += ['--ros-args']
+    if process.namespace:
+        words += ['-r', f'__ns:=/{process.namespace}']
     for path in process.files:
         words += ['--params-file', str(path)]
     for name, value in process.parameters.items():
@@ -84,7 +89,8 @@ def graph(processes: Sequence[Process]) -> Edges:
     rclpy.init(context=context, domain_id=int(environment['ROS_DOMAIN_ID']))
     node = rclpy.create_node('graph_reader', context=context)
     try:
-        return _settled(node, {process.executable for process in processes})
+        wanted = {label(process.namespace, process.executable) for process in processes}
+        return _settled(node, wanted)
     finally:
         for process in started:
             process.terminate()
@@ -101,9 +107,15 @@ def _settled(node: rclpy.node.Node, names: set[str]) -> Edges:
         now = _edges(node)
         if now != seen:
             seen, since = now, time.monotonic()
-        if names <= set(node.get_node_names()) and time.monotonic() - since > SETTLED:
+        present = {label(*reversed(each)) for each in node.get_node_names_and_namespaces()}
+        if names <= present and time.monotonic() - since > SETTLED:
             return seen
     raise SystemExit(f'not all of {sorted(names)} came up within {PATIENCE:.0f} s')
+
+
+def label(namespace: str, name: str) -> str:
+    """Return the name of a node with its namespace, without a slash in front."""
+    return f'{namespace.strip("/")}/{name}'.strip('/')
 
 
 def _edges(node: rclpy.node.Node) -> Edges:
@@ -111,8 +123,13 @@ def _edges(node: rclpy.node.Node) -> Edges:
     for topic, _ in node.get_topic_names_and_types():
         if topic in IGNORED or topic.endswith(('/transition_event', '/diagnostics')):
             continue
-        publishers = {info.node_name for info in node.get_publishers_info_by_topic(topic)}
-        subscribers = {info.node_name for info in node.get_subscriptions_info_by_topic(topic)}
+        publishers, subscribers = (
+            {label(info.node_namespace, info.node_name) for info in infos}
+            for infos in (
+                node.get_publishers_info_by_topic(topic),
+                node.get_subscriptions_info_by_topic(topic),
+            )
+        )
         found[topic] = (publishers, subscribers)
     return found
 
@@ -121,21 +138,23 @@ def drawing(edges: Edges) -> str:
     """Return a graph as a Mermaid diagram: boxes are nodes, rounded boxes topics."""
     lines = ['```mermaid', 'flowchart LR']
     names = sorted({name for ends in edges.values() for side in ends for name in side})
-    lines += [f'  {name}[{name}]' for name in names]
+    keys = {name: name.replace('/', '_') for name in names}
+    lines += [f'  {keys[name]}[{name}]' for name in names]
     for number, (topic, (publishers, subscribers)) in enumerate(sorted(edges.items())):
         key = f't{number}'
         lines.append(f'  {key}([{topic}])')
-        lines += [f'  {name} --> {key}' for name in sorted(publishers)]
-        lines += [f'  {key} --> {name}' for name in sorted(subscribers)]
+        lines += [f'  {keys[name]} --> {key}' for name in sorted(publishers)]
+        lines += [f'  {key} --> {keys[name]}' for name in sorted(subscribers)]
     return '\n'.join([*lines, '```', ''])
 
 
 def page() -> str:
     """Return the page."""
     text = INTRODUCTION
-    for name, given in DRAWN.items():
+    for name, machines in DRAWN.items():
         title = LAUNCH_FILES[name].purpose
-        text += f'\n## `{name}.launch.py`\n\n{title}.\n\n{drawing(graph(planned(name, given)))}'
+        processes = [process for given in machines for process in planned(name, given)]
+        text += f'\n## `{name}.launch.py`\n\n{title}.\n\n{drawing(graph(processes))}'
     return text
 
 

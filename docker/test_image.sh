@@ -60,6 +60,17 @@ in_image() {  # runs a command in the container
   "${build[@]}" run --isolation chroot "$container" -- /usr/local/bin/entrypoint.sh "$@"
 }
 
+until_says() {  # runs a node in the container until it has logged a word
+  # shellcheck disable=SC2016
+  in_image bash -c '
+    timeout 400 "${@:2}" > /tmp/log 2>&1 &
+    while kill -0 $! 2> /dev/null && ! grep -q "$1" /tmp/log; do sleep 0.5; done
+    kill $! 2> /dev/null || true
+    wait || true
+    cat /tmp/log
+    grep -q "$1" /tmp/log' bash "$@"
+}
+
 make_root
 make_base
 say 'building docker/Dockerfile'
@@ -72,9 +83,7 @@ say 'the user is not root'
 say 'doctor'
 in_image doctor --no-cameras || true
 say 'a node starts, compiles the detector and follows a scene'
-in_image timeout --signal=INT 90 pipeline --ros-args -p camera:=virtual: 2>&1 | tee "$work/log" || true
-grep -q 'loaded' "$work/log"
+until_says loaded pipeline --ros-args -p camera:=virtual
 say 'what acts on faces starts'
-in_image timeout --signal=INT 15 actions events speech web mqtt rtsp 2>&1 | tee "$work/log" || true
-grep -q 'http://localhost:8080' "$work/log"
+until_says 'http://localhost:8080' actions events speech web mqtt rtsp
 say 'passed'

@@ -104,7 +104,9 @@ else
     build=$(mktemp -d)
     trap 'rm -rf "$build"' EXIT
     rm -rf "$overlay"
+    # Without -j in MAKEFLAGS colcon adds a load limit, below which a busy machine never gets.
     env PATH="$venv/bin:$PATH" AMENT_PREFIX_PATH="$venv" CMAKE_PREFIX_PATH="$venv" \
+      MAKEFLAGS="${MAKEFLAGS:--j$(nproc)}" \
       "$venv/bin/colcon" --log-base "$build/log" build --merge-install \
         --base-paths dev/overlay --build-base "$build/build" --install-base "$overlay" \
         --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF -Wno-dev \

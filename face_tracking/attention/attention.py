@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from face_tracking.arrays import Array
 from face_tracking.attention.attention_options import AttentionOptions
+from face_tracking.attention.calibration import (
+    BUNDLED_DETECTOR,
+    EXACT_LANDMARKS,
+    Calibration,
+    with_angles,
+)
 from face_tracking.attention.head_pose import HeadPose, estimate_head_pose
 from face_tracking.camera_model import CameraModel
 
@@ -28,8 +36,9 @@ class Attention:
     :ivar track: the id of the track.
     :ivar pose: the filtered pose.
     :ivar looking: whether the person looks at the robot.
-    :ivar confidence: 0 to 1, the share of a Gaussian error of :data:`ANGLE_STDDEV` on whose side
-        ``looking`` is right.
+    :ivar confidence: probability that ``looking`` is right, by Gaussian errors of yaw and pitch;
+        at least :data:`LEAST_CONFIDENCE`, also where hysteresis keeps a state on the other side of
+        the threshold.
     :ivar since: stamp, in nanoseconds, of the last change of ``looking``.
     """
 
@@ -38,10 +47,14 @@ class Attention:
     looking: bool
     confidence: float
     since: int
+    calibration: Calibration = BUNDLED_DETECTOR
 
 
-ANGLE_STDDEV = math.radians(8)
-"""Standard deviation of the measured angle; see docs/attention.md."""
+LEAST_CONFIDENCE = 0.51
+"""Above one half, so that a threshold of 0.5 on the probability gives the decision itself."""
+_STEPS = np.linspace(-3, 3, 13)  # standard deviations
+_DENSITY = np.exp(-(_STEPS**2) / 2)
+_WEIGHTS = np.outer(_DENSITY, _DENSITY) / _DENSITY.sum() ** 2
 
 
 @dataclass
@@ -82,9 +95,14 @@ class AttentionEstimator:
                 continue
             pose = estimate_head_pose(landmarks, camera)
             if pose is not None:
-                found.append(self._update(track, stamp, pose))
+                found.append(self._update(track, stamp, self.calibration(pose)))
         self._forget(stamp)
         return found
+
+    @property
+    def calibration(self) -> Calibration:
+        """The corrections of the angles, and the errors that remain."""
+        return BUNDLED_DETECTOR if self.options.attention_calibration else EXACT_LANDMARKS
 
     def _update(self, track: int, stamp: int, pose: HeadPose) -> Attention:
         state = self._states.get(track)
@@ -95,7 +113,10 @@ class AttentionEstimator:
             state.pose = self._filtered(state, stamp, pose)
             state.stamp = stamp
             self._decide(state, stamp)
-        return Attention(track, state.pose, state.looking, self._confidence(state), state.since)
+        confidence = self._confidence(state)
+        return Attention(
+            track, state.pose, state.looking, confidence, state.since, self.calibration
+        )
 
     def _filtered(self, state: _State, stamp: int, pose: HeadPose) -> HeadPose:
         constant = self.options.attention_smoothing
@@ -103,11 +124,11 @@ class AttentionEstimator:
             return pose
         share = 1 - math.exp(-(stamp - state.stamp) / _NANOSECONDS / constant)
         old = state.pose
-        return replace(
+        return with_angles(
             pose,
-            yaw=old.yaw + share * (pose.yaw - old.yaw),
-            pitch=old.pitch + share * (pose.pitch - old.pitch),
-            roll=old.roll + share * math.remainder(pose.roll - old.roll, math.tau),
+            old.yaw + share * (pose.yaw - old.yaw),
+            old.pitch + share * (pose.pitch - old.pitch),
+            old.roll + share * math.remainder(pose.roll - old.roll, math.tau),
         )
 
     def _decide(self, state: _State, stamp: int) -> None:
@@ -124,10 +145,12 @@ class AttentionEstimator:
             state.since, state.other_side_from = stamp, None
 
     def _confidence(self, state: _State) -> float:
-        margin = self.options.attention_angle - state.pose.off_axis
-        if not state.looking:
-            margin = -margin
-        return 0.5 * (1 + math.erf(margin / ANGLE_STDDEV / math.sqrt(2)))
+        pose, errors = state.pose, self.calibration
+        yaws = pose.yaw + errors.yaw_stddev * _STEPS[:, None]
+        pitches = pose.pitch + errors.pitch_stddev * _STEPS
+        inside = np.cos(yaws) * np.cos(pitches) > math.cos(self.options.attention_angle)
+        looks = float(_WEIGHTS[inside].sum())
+        return max(looks if state.looking else 1 - looks, LEAST_CONFIDENCE)
 
     def _forget(self, stamp: int) -> None:
         self._states = {

@@ -36,6 +36,11 @@ class AttentionOptions(Options):
     attention_smoothing: float = option(
         0.2, 'Time constant (s) of the filter over yaw, pitch and roll; 0 = no filter', 0.0, 5.0
     )
+    attention_calibration: bool = option(
+        True,
+        "Correct the angles for the errors of the bundled detector's landmarks; false for another "
+        'source of landmarks that follow the head exactly',
+    )
     attention_min_size: float = option(
         24.0, 'Smallest width of a face in pixels whose pose is estimated', 8.0, 1000.0
     )

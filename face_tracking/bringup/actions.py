@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from face_tracking.bringup.arguments import Chosen
+from face_tracking.bringup.arguments import Chosen, misspelled
 from face_tracking.bringup.launch_files import LaunchFile
 from face_tracking.bringup.processes import PACKAGE, Process
 from face_tracking.errors import UserError
@@ -33,12 +33,13 @@ def launch_description(file: LaunchFile) -> LaunchDescription:
     """Return what ``ros2 launch`` executes for a row of the table of launch files."""
     arguments = file.arguments
 
-    def start(context: LaunchContext) -> list[Node]:
+    def start(context: LaunchContext) -> list[Action]:
         values = {row.name: LaunchConfiguration(row.name).perform(context) for row in arguments}
         processes = file.plan(Chosen(arguments, values))
         for process in processes:
             check_installed(process)
-        return [_node(process) for process in processes]
+        warnings = misspelled(context.launch_configurations, arguments)
+        return [*(LogInfo(msg=line) for line in warnings), *map(_node, processes)]
 
     return LaunchDescription(
         [

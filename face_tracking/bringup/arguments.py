@@ -66,6 +66,22 @@ def with_defaults(arguments: Iterable[Argument], **defaults: str) -> tuple[Argum
     )
 
 
+def misspelled(given: Iterable[str], arguments: Iterable[Argument]) -> list[str]:
+    """Return a line for each name that is nearly that of an argument: launch ignores it.
+
+    Names that resemble none may belong to a launch file that includes this one.
+    """
+    known = [row.name for row in arguments]
+    lines: list[str] = []
+    for name in given:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name not in known and near:
+            lines.append(
+                f'there is no launch argument {name}, it has no effect: did you mean {near[0]}?'
+            )
+    return lines
+
+
 def config_file(name: str) -> str:
     """Return the path of a file of this package's folder ``config``."""
     return str(share_dir() / 'config' / name)

@@ -133,6 +133,11 @@ LAUNCH_FILES = {
             *(row for row in PERCEPTION if row.name not in ('start_camera', 'image_transport')),
             *EXTRAS,
             boolean('head', True, 'Start the node that turns the head, on the side robot'),
+            boolean(
+                'fallback',
+                True,
+                'Detect on the robot while no detections arrive from the other machine',
+            ),
             *HEAD,
             *ROBOT,
         ),

@@ -12,6 +12,7 @@ from face_tracking.bringup.arguments import Chosen, config_file
 from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.errors import UserError
 from face_tracking.nodes.middleware import PROFILES
+from face_tracking.nodes.topics import topics_of
 from face_tracking.options import Value
 
 PACKAGE = 'face_tracking'
@@ -32,6 +33,13 @@ LARGEST_SIDE = 10_000
 STATE_RATE = 100.0
 """Transforms per second: at the 20 of robot_state_publisher's default, RViz receives a marker
 before the transform of its stamp and drops it."""
+STANDBY = 1.5
+"""Seconds without detections after which the detector of the robot takes over: five round trips
+of a bad network."""
+# Small images are some ten packets, of which best effort loses a part and delays none. Asking for
+# lost packets again takes longer than the next image. The images that arrive are all used, since
+# the robot pays for sending.
+_OVER_THE_NETWORK: Mapping[str, Value] = {'image_transport': 'small', 'detect_interval': 1}
 _QUARTER_TURN = '1.5707963267948966'
 # Launch argument -> (node, parameter) that it replaces; an empty argument replaces nothing.
 EXTRA_NODES = {
@@ -116,14 +124,19 @@ def offboard(chosen: Chosen) -> list[Process]:
     files = [chosen.path('params_file')]
     if chosen.text('side') == 'pc':
         parameters = {**overridden(chosen, ('detector_node',))['detector_node']}
-        parameters |= _over_the_network(chosen)
-        return _on_the_network([_node(chosen, 'detector_node', files, parameters)])
-    nodes: tuple[str, ...] = ('camera_node', 'tracker_node')
+        parameters |= _OVER_THE_NETWORK
+        pc = _node(chosen, 'detector_node', files, parameters)
+        return _on_the_network([_apart(chosen, pc)])
+    fallback = chosen.flag('fallback')
+    nodes = PERCEPTION_NODES if fallback else ('camera_node', 'tracker_node')
     if chosen.flag('head'):
         nodes = (*nodes, HEAD_NODE)
         files.append(chosen.path('head_params_file'))
     described = describe(chosen) if chosen.flag('head') else []
-    ours = [*_nodes(chosen, nodes, files), *extras(chosen, files)]
+    ours = [
+        _fed_by_the_network(chosen, process, fallback) for process in _nodes(chosen, nodes, files)
+    ]
+    ours += extras(chosen, files)
     return [*described, *_on_the_network(ours)]
 
 
@@ -134,20 +147,37 @@ def _on_the_network(processes: Iterable[Process]) -> list[Process]:
     return [dataclasses.replace(process, environment=environment) for process in processes]
 
 
-def _over_the_network(chosen: Chosen) -> dict[str, Value]:
-    """Return the parameters of a detector whose images cross a network.
-
-    A compressed image is some thirty packets: with best effort, 5 % of lost packets would lose
-    three images of four. The images that arrive are all used, since the robot pays for sending.
-    """
-    topic = f'{chosen.text("image_topic")}/compressed'
-    if not topic.startswith('/'):
-        topic = f'/{chosen.namespace}/{topic}' if chosen.namespace else f'/{topic}'
-    return {
-        'image_transport': 'compressed',
-        'detect_interval': 1,
-        f'qos_overrides.{topic}.subscription.reliability': 'reliable',
+def _apart(chosen: Chosen, pc: Process) -> Process:
+    """Return a detector in a namespace of its own, since the robot's has the same name."""
+    below = f'/{chosen.namespace}' if chosen.namespace else ''
+    topics = {
+        row.name
+        for rows in topics_of('detector_node')
+        for row in rows
+        if not row.name.startswith('/')
     }
+    return dataclasses.replace(
+        pc,
+        namespace=f'{chosen.namespace}/offboard'.strip('/'),
+        remappings=tuple((name, f'{below}/{name}') for name in sorted(topics)),
+    )
+
+
+def _fed_by_the_network(chosen: Chosen, process: Process, fallback: bool) -> Process:
+    """Return a process that takes detections as they arrive, the newest first."""
+    folder = f'/{chosen.namespace}/faces' if chosen.namespace else '/faces'
+    parameters: dict[str, Value] = {
+        f'qos_overrides.{folder}/{name}.subscription.reliability': 'best_effort'
+        for name in ('detections', 'detections_low_confidence', 'detection_landmarks')
+    }
+    composed = process.executable == 'pipeline'
+    if fallback and (composed or process.executable == 'detector_node'):
+        parameters['standby'] = STANDBY
+    return dataclasses.replace(
+        process,
+        parameters={**process.parameters, **parameters},
+        arguments=(*process.arguments, *(('--standby',) if fallback and composed else ())),
+    )
 
 
 def head(chosen: Chosen) -> list[Process]:

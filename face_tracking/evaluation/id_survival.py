@@ -22,7 +22,7 @@ _BOARD = 0.9  # meters to a board
 
 
 def occlusion(seed: int, seconds: float = 1.0) -> Script:
-    """Return a case of somebody who is wholly hidden by a board for so many seconds.
+    """Return a case of a person who is fully hidden by a board for so many seconds.
 
     Even seeds walk behind a board that stands, odd ones stand while a board passes by.
     """
@@ -47,7 +47,7 @@ def occlusion(seed: int, seconds: float = 1.0) -> Script:
 
 
 def absence(seed: int, seconds: float = 3.0) -> Script:
-    """Return a case of two people of whom one leaves for so many seconds."""
+    """Return a case of two people, one of which leaves for so many seconds."""
     rng = np.random.default_rng(seed)
     speed, start = rng.uniform(12, 20), 2.0
     side = rng.choice([-1.0, 1.0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequences with truth: people who move about, described by a small file and a seed.
+"""Synthetic sequences with ground truth: moving people, described by a small file and a seed.
 
 A file of ``config/sequences`` says how many people there are, how each moves, what stands in
 front of them and what the camera does; the seed decides the rest, so that a file always gives
@@ -27,7 +27,7 @@ from face_tracking.simulation.scene_file import scene_of
 from face_tracking.simulation.waypoints import Path, Sway
 
 FACE_WIDTH = 0.15  # meters, ear to ear
-_EDGE = 36.0  # degrees: where somebody who leaves is out of sight
+_EDGE = 36.0  # degrees: where a person who leaves is out of sight
 _BEYOND = 58.0  # degrees: farther out
 _FEWEST = 5  # people needed for the set that is held out
 
@@ -160,7 +160,7 @@ def _person(entry: Mapping) -> Person:
 
 
 class Sequence:
-    """A script brought to life: every iteration gives the same images and truths.
+    """The images of a script: every iteration gives the same images and ground truth.
 
     :param people: cutouts to choose from; more people than cutouts means doubles.
     :ivar count: how many images there are.
@@ -298,7 +298,7 @@ def _leave(person, duration, rng):
 
 
 def _stay(person, duration, rng):
-    """Stand about where one is."""
+    """Stay in one place."""
     place = person.side * person.reach
     return np.array([0.0, duration]), np.array([place, place]), 'smooth'
 
@@ -313,7 +313,7 @@ MOTIONS: dict[str, Callable] = {
 
 
 def _pillar(pillar: Pillar, script: Script) -> Actor:
-    """Return a board with stripes, tall enough to hide anybody behind it."""
+    """Return a board with stripes, tall enough to hide a person."""
     width = round(200 * pillar.width)
     rows, columns = np.mgrid[:400, :width]
     grain = 20 * np.sin(rows / 7.0) + 12 * np.sin(columns / 3.0 + rows / 31.0)

@@ -36,7 +36,7 @@ class Scores:
     :ivar recall: share of the faces that a track covers, 0 to 1.
     :ivar ghosts: number of boxes that cover no face.
     :ivar birth_delay: images of a person before the first that a track covers, mean over the
-        people; all images of a person whom no track ever covers.
+        people; all images of a person that no track ever covers.
     :ivar milliseconds: mean time for an image.
     """
 

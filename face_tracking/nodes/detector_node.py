@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
-from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.landmarks import to_landmarks
@@ -29,6 +30,7 @@ from face_tracking.nodes.messages import detections_to_message, tracks_from_mess
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import stamp_of
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.runtimes.base import DEFAULT_THREADS
@@ -54,8 +56,17 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
     cpu_budget: float = option(
         0.5, 'CPU seconds per second that detection may use when detect_interval is 0', 0.01, 64.0
     )
+    standby: float = option(
+        0.0,
+        'Seconds without faces/detections of another detector after which this one detects; '
+        '0 = it always detects',
+        0.0,
+        60.0,
+        read_only=True,
+    )
 
 
+_OWN_STAMPS = 64  # images whose detections may still come back
 _LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
@@ -81,7 +92,11 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._received = 0
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
         self._followed: Tracks | None = None
+        self._other_detected = time.monotonic()
+        self._own_stamps: deque[int] = deque(maxlen=_OWN_STAMPS)
         self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
+        if self.parameters.standby:
+            self.add_input('faces/detections', self._on_other, raw=True)
         self._image_topic, self._image_type = image_topic(self.parameters.image_transport)
         if subscribe:
             self.add_input(self._image_topic, self._on_message, raw=True)
@@ -94,7 +109,12 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def submit(self, frame: Frame) -> None:
         """Take an image, by reference; returns at once. Callable from any thread."""
-        if self.active and self._count_and_test() and self._claim_detection_slot(frame):
+        if (
+            self.active
+            and self._is_needed()
+            and self._count_and_test()
+            and self._claim_detection_slot(frame)
+        ):
             self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
@@ -157,6 +177,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
             report.say(ERROR, str(self._loading.problem))
         elif self._model_wanted and self._detector is None:
             report.say(WARN, 'loading the model')
+        elif self.active and not self._is_needed():
+            report.say(OK, 'standing by: another detector publishes faces/detections')
         elif self.active and rate == 0:
             report.say(WARN, 'no images received')
 
@@ -165,6 +187,14 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if detector is not None:
             detector.expect(frame)
         self._worker.submit(frame)
+
+    def _is_needed(self) -> bool:
+        """Return whether no other detector does the work of this one."""
+        return time.monotonic() - self._other_detected >= self.parameters.standby
+
+    def _on_other(self, serialized: bytes) -> None:
+        if stamp_of(serialized) not in self._own_stamps:
+            self._other_detected = time.monotonic()
 
     def _count_and_test(self) -> bool:
         """Count a received image; return whether detection is due by its number."""
@@ -186,7 +216,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _on_message(self, serialized: bytes) -> None:
         # Kept serialized until it is known to be wanted: four of five are not.
-        if not self._count_and_test():
+        if not self._is_needed() or not self._count_and_test():
             return
         try:
             frame = read_image(deserialize_message(serialized, self._image_type), self.now())
@@ -280,6 +310,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
         header = to_header(frame.stamp, frame.frame_id)
+        self._own_stamps.append(frame.stamp)
         if self._landmarks.get_subscription_count():
             numbers = np.arange(1, len(detections) + 1)
             self._landmarks.publish(

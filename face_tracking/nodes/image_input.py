@@ -7,8 +7,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.images import from_compressed, from_image
+from face_tracking.nodes.images import from_image
 from face_tracking.nodes.log_limiter import shorten
+from face_tracking.nodes.small_images import from_small
 
 LARGEST_SIDE = 8192
 """Pixels in a row or a column of an image."""
@@ -19,8 +20,10 @@ LONGEST_NAME = 256
 def image_topic(transport: str) -> tuple[str, type[Image] | type[CompressedImage]]:
     """Return the name and type of the topic of the input images.
 
-    :param transport: ``raw`` or ``compressed``.
+    :param transport: ``raw``, ``compressed`` or ``small``.
     """
+    if transport == 'small':
+        return 'camera/image_small/compressed', CompressedImage
     if transport == 'compressed':
         return 'camera/image_raw/compressed', CompressedImage
     return 'camera/image_raw', Image
@@ -34,7 +37,7 @@ def read_image(message: Image | CompressedImage, now: int) -> Frame:
     :raises UserError: the image is too large, damaged or of an unknown encoding.
     """
     if isinstance(message, CompressedImage):
-        frame = from_compressed(message)
+        frame = from_small(message)
     else:
         check_image(message)
         frame = from_image(message)

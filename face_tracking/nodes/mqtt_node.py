@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+from lifecycle_msgs.srv import GetState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -37,7 +38,7 @@ from face_tracking.smart_home.home_assistant import (
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
 _LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
-_CONFIRM_PERIOD = 5.0  # seconds
+_ASK_PERIOD = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,12 @@ class MqttNode(FaceNode[MqttParameters]):
         self._file = ActionFileInput(self, self.parameters.actions_file, self._use)
         self._file.read()
         self._image_at = float('-inf')
-        self._detecting = True
+        self._detecting: bool | None = None  # not known yet
         self._detector = self.create_client(SetBool, 'detector_node/enable')
+        self._detector_state = self.create_client(GetState, 'detector_node/get_state')
         self._request: bool | None = None
         self._switched_off = False  # as the home wants it
-        self._confirmed_at = float('-inf')
+        self._asked_at = float('-inf')
         self._wake = self.create_guard_condition(self._switch_detector)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
         for topic, handle in (
@@ -144,7 +146,7 @@ class MqttNode(FaceNode[MqttParameters]):
         self._file.tick()
         if self.active:
             self._check_events_node()
-            self._keep_detector_off()
+            self._ask_detector()
         period = self.parameters.mqtt_image_period
         due = (
             self.active
@@ -166,12 +168,30 @@ class MqttNode(FaceNode[MqttParameters]):
         if news:
             self._publish_state()
 
-    def _keep_detector_off(self) -> None:
-        """Switch the detector off again: a restarted one detects, against the home's wish."""
-        due = time.monotonic() - self._confirmed_at > _CONFIRM_PERIOD
-        if self._switched_off and due and self._detector.service_is_ready():
-            self._confirmed_at = time.monotonic()
+    def _ask_detector(self) -> None:
+        """Ask now and then whether the detector runs, which others may change."""
+        now = time.monotonic()
+        if now - self._asked_at < _ASK_PERIOD or not self._detector_state.service_is_ready():
+            return
+        self._asked_at = now
+        future = self._detector_state.call_async(GetState.Request())
+        future.add_done_callback(self._note_detector)
+
+    def _note_detector(self, future: Any) -> None:
+        answer = future.result()
+        if answer is None:
+            return
+        detecting = answer.current_state.label == 'active'
+        if detecting and self._switched_off:
+            # It was restarted, against the home's wish.
             self._detector.call_async(SetBool.Request(data=False))
+        elif detecting != self._detecting:
+            self._detecting = detecting
+            self._publish_detection()
+
+    def _publish_detection(self) -> None:
+        if self._detecting is not None:
+            self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
 
     def report(self, report: Report) -> None:
         """Say whether the broker is there."""
@@ -225,7 +245,7 @@ class MqttNode(FaceNode[MqttParameters]):
             )
             self._send(topic, payload, retain=True)
         self._publish_state()
-        self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
+        self._publish_detection()
 
     # Called in the executor.
 
@@ -289,7 +309,7 @@ class MqttNode(FaceNode[MqttParameters]):
             answer = future.result()
             if answer is not None and answer.success:
                 self._detecting = wanted
-            self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
+            self._publish_detection()
 
         return note
 

@@ -111,6 +111,8 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
     :ivar active: whether the node is to do its work; may be read from any thread.
     """
 
+    _built = False
+
     def __init__(
         self,
         name: str,
@@ -189,6 +191,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self.create_service(SetBool, SERVICES['~/enable'].name, self._on_enable)
         self._to_be_active = self.store.get(NodeOptions).autostart
         clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._built = True
         self._first = self.create_timer(0.001, self._on_first_spin, clock=clock)
         self._ticking = self.create_timer(self.diagnostics.period, self._on_tick, clock=clock)
 
@@ -357,7 +360,8 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
     def destroy_node(self) -> None:
         """Stop the threads, then take the node from the graph."""
         self.active = False
-        self.close()
+        if self._built:  # rclpy of Kilted also destroys a node whose constructor has failed
+            self.close()
         self._leave_graph()
 
     def _leave_graph(self) -> None:

@@ -107,7 +107,7 @@ def attention_from_message(message: Detection2DArray) -> dict[str, bool]:
     for entry in islice(message.detections, _MOST):
         for result in entry.results[:8]:
             hypothesis = result.hypothesis
-            if hypothesis.class_id.startswith(LOOKING) and math.isfinite(hypothesis.score):
+            if hypothesis.class_id == LOOKING and math.isfinite(hypothesis.score):
                 found[entry.id] = hypothesis.score >= _LOOKS_FROM
                 break
     return found

@@ -8,6 +8,7 @@ Switches in front of the ROS arguments choose the nodes:
 ``--events``       the node that turns tracks and names into events, too
 ``--no-camera``    images of another camera node, subscribed to once for all nodes
 ``--no-detector``  detections of another machine, subscribed to
+``--standby``      detections of another machine, and a detector for when there are none
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from face_tracking.nodes.pan_tilt_node import PanTiltNode
     from face_tracking.nodes.recognizer_node import RecognizerNode
 
-SWITCHES = ('--pan-tilt', '--recognize', '--events', '--no-camera', '--no-detector')
+SWITCHES = ('--pan-tilt', '--recognize', '--events', '--no-camera', '--no-detector', '--standby')
 
 
 def compose(
-    camera: CameraNode | None, detector: DetectorNode | None, tracker: TrackerNode
+    camera: CameraNode | None,
+    detector: DetectorNode | None,
+    tracker: TrackerNode,
+    standby: bool = False,
 ) -> None:
     """Connect the nodes.
 
@@ -40,6 +44,7 @@ def compose(
 
     :param camera: None if the tracker subscribes to images, which it then passes on.
     :param detector: None if the tracker subscribes to detections.
+    :param standby: the tracker subscribes to detections, those of this detector among them.
     """
     if camera is not None:
         if detector is not None:
@@ -50,7 +55,8 @@ def compose(
         tracker.on_frame.append(detector.submit)
     if detector is None:
         return
-    detector.on_detections.append(tracker.add_detections)
+    if not standby:
+        detector.on_detections.append(tracker.add_detections)
     tracker.on_tracks.append(detector.follow)
 
 
@@ -97,12 +103,13 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
     given = sys.argv if switches is None else switches
     camera = None if '--no-camera' in given else CameraNode()
     detector = None if '--no-detector' in given else DetectorNode(subscribe=False)
+    standby = '--standby' in given
     subscribed = (
         *(('images',) if camera is None else ()),
-        *(('detections',) if detector is None else ()),
+        *(('detections',) if detector is None or standby else ()),
     )
     tracker = TrackerNode(subscribe=subscribed)
-    compose(camera, detector, tracker)
+    compose(camera, detector, tracker, standby)
     nodes: list[FaceNode[Any]] = [node for node in (camera, detector, tracker) if node is not None]
     recognizer = join_recognizer(tracker) if '--recognize' in given else None
     if recognizer is not None:

@@ -51,6 +51,8 @@ def with_overrides(node: Node, create: Callable[[QoSOverridingOptions], Entity])
     try:
         return create(QoSOverridingOptions.with_default_policies())
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        if not node.context.ok():  # asked to stop meanwhile
+            raise
         node.get_logger().error(
             f'qos_overrides are not valid ({error}): set history, depth and reliability as in '
             'the ROS documentation; the default profile is used'

@@ -145,8 +145,8 @@ class RecorderNode(FaceNode[RecordingOptions]):
     def close(self) -> bool:
         """Finish the bag."""
         finished = threading.Event()
-        self._worker.submit(finished)
-        finished.wait(_PATIENCE)
+        if self._worker.submit(finished):  # not when it is closed a second time
+            finished.wait(_PATIENCE)
         return self._worker.close()
 
     def report(self, report: Report) -> None:

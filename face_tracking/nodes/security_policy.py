@@ -50,7 +50,7 @@ SERVED_BY_RCLPY = (
 )
 """What rclpy adds to every managed node."""
 REQUESTS = {
-    'mqtt_node': ('detector_node/enable',),
+    'mqtt_node': ('detector_node/enable', 'detector_node/get_state'),
     'web_node': (
         *(
             f'{node}/{service}'

@@ -35,8 +35,9 @@ class ImageInputOptions(Options):
     image_transport: str = option(
         'raw',
         'Transport of the input images: raw subscribes to camera/image_raw, compressed to '
-        'camera/image_raw/compressed (JPEG is decoded at a reduced size, which costs less)',
-        choices=('raw', 'compressed'),
+        'camera/image_raw/compressed (JPEG is decoded at a reduced size, which costs less), small '
+        'to camera/image_small/compressed (for a detector on another machine)',
+        choices=('raw', 'compressed', 'small'),
         read_only=True,
     )
 

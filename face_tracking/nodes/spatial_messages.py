@@ -24,7 +24,7 @@ from vision_msgs.msg import (
 )
 
 from face_tracking.arrays import Array, FloatArray
-from face_tracking.attention.attention import ANGLE_STDDEV, Attention
+from face_tracking.attention.attention import Attention
 from face_tracking.boxes import to_center_size
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
@@ -115,11 +115,14 @@ def _attention(entry: Attention, row: Sequence[float], header: Header) -> Detect
     probability = entry.confidence if entry.looking else 1 - entry.confidence
     distance = float(np.linalg.norm(entry.pose.position))
     spread = covariance(entry.pose.position, 0.12 * distance, 0.02 * distance)
+    errors = entry.calibration
+    # About x, y and z of the optical frame.
+    deviations = errors.pitch_stddev, errors.yaw_stddev, errors.roll_stddev
     pose = PoseWithCovariance(
         pose=Pose(
             position=Point(x=x, y=y, z=z), orientation=quaternion(entry.pose.rotation @ _TO_BODY.T)
         ),
-        covariance=_six(spread, ANGLE_STDDEV**2),
+        covariance=_six(spread, np.diag(deviations) ** 2),
     )
     return Detection2D(
         header=header,
@@ -158,9 +161,13 @@ def quaternion(rotation: Array) -> Quaternion:
     return Quaternion(w=w, x=x, y=y, z=z)
 
 
-def _six(position: Array, angle: float) -> FloatArray:
-    """Return the covariance of a pose, 36 numbers: position, and one variance for all angles."""
+def _six(position: Array, angles: float | Array) -> FloatArray:
+    """Return the covariance of a pose, 36 numbers.
+
+    :param position: (3, 3).
+    :param angles: (3, 3), or one variance for all.
+    """
     whole = np.zeros((6, 6))
     whole[:3, :3] = position
-    whole[3:, 3:] = angle * np.eye(3)
+    whole[3:, 3:] = angles * np.eye(3)
     return whole.ravel()

@@ -56,10 +56,12 @@ def run(build: Callable[[], list[FaceNode[Any]]]) -> int:
     stop.initialized = True
     nodes: list[FaceNode[Any]] = []
     try:
+        # Made first: rclpy's cannot be made, nor even be deleted quietly, after a request to stop.
+        executor = SingleThreadedExecutor()
         nodes += build()
         warn_about_unknown_parameters((node, node.store) for node in nodes)
         warn_about_unknown_nodes(nodes[0].get_logger(), [node.get_name() for node in nodes])
-        _spin(nodes, stop)
+        _spin(executor, nodes, stop)
     except ExternalShutdownException:
         pass
     except (UserError, InvalidNamespaceException, InvalidNodeNameException) as error:
@@ -98,8 +100,9 @@ class _StopRequest:
             rclpy.try_shutdown()
 
 
-def _spin(nodes: list[FaceNode[Any]], stop: _StopRequest) -> None:
-    executor = SingleThreadedExecutor()
+def _spin(
+    executor: SingleThreadedExecutor, nodes: list[FaceNode[Any]], stop: _StopRequest
+) -> None:
     for node in nodes:
         executor.add_node(node)
     watchdog = Watchdog(

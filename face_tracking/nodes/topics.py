@@ -89,6 +89,17 @@ _TOPICS = (
         max_bytes=0,
     ),
     Topic(
+        'camera/image_small/compressed',
+        'sensor_msgs/msg/CompressedImage',
+        'The same images in the size of a detector as JPEG, at most small_rate per second and '
+        'only while there is a subscriber; format ends with the size of the image, for example '
+        '"; of 640x480"',
+        ('camera_node',),
+        ('detector_node', 'tracker_node'),
+        SENSOR,
+        max_bytes=0,
+    ),
+    Topic(
         'camera/camera_info',
         'sensor_msgs/msg/CameraInfo',
         'Intrinsics of the camera with the stamp of each image',
@@ -101,7 +112,7 @@ _TOPICS = (
         'vision_msgs/msg/Detection2DArray',
         'Faces found in one image, with scores from score_threshold; boxes in pixels',
         ('detector_node',),
-        ('tracker_node',),
+        ('tracker_node', 'detector_node'),
     ),
     Topic(
         'faces/detections_low_confidence',

@@ -44,15 +44,19 @@ class Worker(Generic[Item]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, item: Item) -> None:
-        """Queue an item and return at once."""
+    def submit(self, item: Item) -> bool:
+        """Queue an item and return at once.
+
+        :returns: whether it was queued; not after :meth:`close`.
+        """
         with self._condition:
             if self._closing:
-                return
+                return False
             if len(self._items) == self._items.maxlen:
                 self.dropped += 1
             self._items.append(item)
             self._condition.notify()
+            return True
 
     def clear(self) -> None:
         """Remove the items that wait; they do not count as dropped."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from face_tracking.bringup.arguments import BOOLEANS, Chosen
+from face_tracking.bringup.arguments import BOOLEANS, Chosen, misspelled
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.bringup.processes import OVERRIDES, STATE_RATE, Process
@@ -362,19 +362,29 @@ def test_recognizer_joins_the_process_of_the_others():
 def test_offboard_splits_the_nodes_between_robot_and_pc():
     robot = plan('offboard', description='none')
     assert names(robot) == ['pipeline']
-    assert set(robot[0].arguments) == {'--pan-tilt', '--no-detector'}
+    assert set(robot[0].arguments) == {'--pan-tilt', '--standby'}
+    assert robot[0].parameters['standby'] > 0
+    (alone,) = plan('offboard', description='none', fallback='no')
+    assert set(alone.arguments) == {'--pan-tilt', '--no-detector'}
+    assert 'standby' not in alone.parameters
     (pc,) = plan('offboard', side='pc', model='yunet')
     assert pc.executable == 'detector_node'
     assert dict(pc.parameters) == {
         'model': 'yunet',
-        'image_transport': 'compressed',
+        'image_transport': 'small',
         'detect_interval': 1,
-        'qos_overrides./camera/image_raw/compressed.subscription.reliability': 'reliable',
     }
     (pc,) = plan('offboard', side='pc', namespace='robot')
-    assert any(name.startswith('qos_overrides./robot/camera/') for name in pc.parameters)
+    assert pc.namespace == 'robot/offboard', 'the robot has a detector_node, too'
+    assert ('camera/image_small/compressed', '/robot/camera/image_small/compressed') in (
+        pc.remappings
+    )
+    (robot,) = plan('offboard', description='none', namespace='robot')
+    overridden = [name for name in robot.parameters if name.startswith('qos_overrides.')]
+    assert 'qos_overrides./robot/faces/detections.subscription.reliability' in overridden
     assert set(names(plan('offboard', head='no', composed='no'))) == {
         'camera_node',
+        'detector_node',
         'tracker_node',
     }
 
@@ -395,3 +405,13 @@ def test_planned_parameters_exist(composed):
             declared = {row.name for node in nodes for row in node_parameters(node)}
             given_names = {n for n in process.parameters if not n.startswith('qos_overrides.')}
             assert given_names <= declared | {'use_sim_time'}
+
+
+@pytest.mark.parametrize(
+    ('given', 'near'), [('compose', 'composed'), ('namspace', 'namespace'), ('robot', None)]
+)
+def test_misspelled_argument_is_reported(given, near):
+    rows = LAUNCH_FILES['pi5'].arguments
+    lines = misspelled(['camera', given], rows)
+    assert len(lines) == (near is not None)
+    assert all(f'did you mean {near}?' in line for line in lines)

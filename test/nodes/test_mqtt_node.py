@@ -17,6 +17,8 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_to_json
+from face_tracking.nodes.node_base import FaceNode
+from face_tracking.options import Options
 
 pytest.importorskip('paho.mqtt.client', reason='needs paho-mqtt')
 BASE = 'face_tracking/robot'
@@ -67,47 +69,49 @@ def test_home_assistant_sees_people_come_and_go(mqtt, probe, listener):
     assert json.loads(listener.heard[f'{BASE}/event'])['event_type'] == 'count_changed'
 
 
-def test_switch_stops_the_detector(mqtt, probe, listener):
-    asked = []
+class Detector(FaceNode[Options]):
+    """A managed node in the place of the detector."""
 
-    def serve(request, response):
-        asked.append(request.data)
-        response.success = True
-        return response
+    def __init__(self, **options):
+        super().__init__('detector_node', Options, **options)
+        self.start()
 
-    probe.node.create_service(SetBool, '/detector_node/enable', serve)
+
+def test_switch_stops_the_detector(mqtt, probe, listener, make):
+    detector = make(Detector)
     mqtt()
     probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
     listener.publish(f'{BASE}/detection/set', 'nonsense')
+    assert detector.active
     listener.publish(f'{BASE}/detection/set', 'OFF')
     probe.until(lambda: listener.heard[f'{BASE}/detection'] == b'OFF')
-    assert asked[0] is False
+    assert not detector.active
+    listener.publish(f'{BASE}/detection/set', 'ON')
+    probe.until(lambda: detector.active and listener.heard[f'{BASE}/detection'] == b'ON')
+
+
+def test_detector_that_others_pause_is_shown_as_off(mqtt, probe, listener, make, monkeypatch):
+    monkeypatch.setattr('face_tracking.nodes.mqtt_node._ASK_PERIOD', 0.5)
+    make(Detector)
+    mqtt()
+    probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
+    assert probe.call(SetBool, '/detector_node/enable', data=False).success
+    probe.until(lambda: listener.heard[f'{BASE}/detection'] == b'OFF')
 
 
 def test_detector_that_was_switched_off_and_restarts_is_switched_off_again(
-    mqtt, probe, listener, monkeypatch
+    mqtt, probe, listener, make, monkeypatch
 ):
-    monkeypatch.setattr('face_tracking.nodes.mqtt_node._CONFIRM_PERIOD', 0.5)
-    asked = []
-
-    def serve(request, response):
-        asked.append(request.data)
-        response.success = True
-        return response
-
-    service = probe.node.create_service(SetBool, '/detector_node/enable', serve)
+    monkeypatch.setattr('face_tracking.nodes.mqtt_node._ASK_PERIOD', 0.5)
+    detector = make(Detector)
     mqtt()
     probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
     listener.publish(f'{BASE}/detection/set', 'OFF')
-    probe.until(lambda: asked)
-    probe.node.destroy_service(service)
-    asked.clear()
-    probe.node.create_service(SetBool, '/detector_node/enable', serve)
-    probe.until(lambda: asked)
-    listener.publish(f'{BASE}/detection/set', 'ON')
-    probe.until(lambda: asked[-1] is True)
-    assert asked[:-1] == [False] * (len(asked) - 1)
-    assert listener.heard[f'{BASE}/detection'] in (b'OFF', b'ON')
+    probe.until(lambda: not detector.active)
+    detector.trigger_activate()  # as one that has just started
+    assert detector.active
+    probe.until(lambda: not detector.active)
+    assert listener.heard[f'{BASE}/detection'] == b'OFF'
 
 
 def test_room_is_empty_where_the_events_node_is_gone(mqtt, probe, listener):

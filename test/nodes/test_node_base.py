@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import ReliabilityPolicy
@@ -21,6 +22,7 @@ from face_tracking.errors import UserError
 from face_tracking.nodes.log_limiter import MOST_PROBLEMS, SILENCE, LogLimiter, shorten
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.node_table import NODES
+from face_tracking.nodes.qos import with_overrides
 from face_tracking.nodes.topics import TOPICS, services_of, topics_of
 from face_tracking.nodes.watchdog import Pulse, Stall, Watchdog
 from face_tracking.options import Options, option
@@ -255,6 +257,37 @@ def test_quality_of_service_can_be_overridden(probe, make):
 def test_a_quality_of_service_that_does_not_exist_falls_back(make, capfd):
     node = make(Recorder, **{'qos_overrides./joint_states.subscription.reliability': 'maybe'})
     assert node.joints.subscribed and 'qos_overrides are not valid' in capfd.readouterr().err
+
+
+def test_node_whose_constructor_has_failed_can_be_destroyed(probe):
+    """As rclpy of Kilted does when the context is shut down."""
+
+    class Failing(FaceNode):
+        def __init__(self):
+            super().__init__('tracker_node', EmptyParameters)
+            raise UserError('this node cannot be built', 'do something else')
+
+        def close(self):
+            return self.thread.ended  # which the constructor would have made
+
+    node = Failing.__new__(Failing)
+    with pytest.raises(UserError, match='cannot be built'):
+        node.__init__()
+    node.destroy_node()
+
+
+def test_end_of_the_context_is_not_blamed_on_the_quality_of_service(capfd):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('ending', context=context)
+
+    def create(overriding):
+        context.try_shutdown()
+        raise RuntimeError("publisher's context is invalid")
+
+    with pytest.raises(RuntimeError, match='context is invalid'):
+        with_overrides(node, create)
+    assert 'qos_overrides' not in capfd.readouterr().err
 
 
 def test_a_topic_that_is_not_in_the_table_for_this_node_is_an_error(make):

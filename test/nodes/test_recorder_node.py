@@ -26,6 +26,9 @@ def test_tracks_events_and_images_are_recorded(probe, make, tmp_path):
     )
     probe.until(lambda: probe.value('recorder_node', 'written') == '3')
     assert node.close()
+    started = time.monotonic()
+    assert node.close(), 'as when the process ends, after the node has been shut down'
+    assert time.monotonic() - started < 4, 'it does not wait for a worker that has ended'
     messages = {message.topic: message for message in read_messages(tmp_path)}
     assert set(messages) == {'/faces/tracks', '/faces/events/json', '/camera/image_raw/compressed'}
     assert Deserializer().read(messages['/faces/tracks']).detections[0].id == '7'

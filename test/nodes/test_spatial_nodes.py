@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
+from face_tracking.attention.attention_options import AttentionOptions
+from face_tracking.attention.calibration import BUNDLED_DETECTOR
 from face_tracking.attention.head_pose import LANDMARKS, rotation_of
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.nodes.attention_node import AttentionNode
 from face_tracking.nodes.camera_info import to_camera_info
+from face_tracking.nodes.events_node import EventsNode
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.messages import tracks_to_message
@@ -75,14 +81,15 @@ def test_turned_head_stops_looking(probe, make):
         heard = probe.heard['faces/attention']
         return bool(heard) and probability(heard[-1].detections[0].results[0].hypothesis.score)
 
-    probe.until(lambda: look(0, lambda score: score > 0.9))
+    probe.until(lambda: look(0, lambda score: score > 0.7))
     message = probe.heard['faces/attention'][-1]
     assert message.detections[0].id == '7'
     assert message.detections[0].results[0].hypothesis.class_id == 'looking'
     assert attention_from_message(message) == {'7': True}
     pose = message.detections[0].results[0].pose
     assert pose.pose.position.z == pytest.approx(0.8, abs=0.05)
-    assert pose.covariance[35] == pytest.approx(math.radians(8) ** 2)
+    errors = BUNDLED_DETECTOR.pitch_stddev, BUNDLED_DETECTOR.yaw_stddev
+    assert pose.covariance[[21, 28]] == pytest.approx(np.square(errors)), 'about x, about y'
     probe.until(lambda: look(50, lambda score: score < 0.1))
     assert attention_from_message(probe.heard['faces/attention'][-1]) == {'7': False}
 
@@ -183,3 +190,36 @@ def test_head_takes_who_looks_at_it(probe, make):
     publisher = probe.publisher(PointCloud2, 'faces/landmarks')
     stamps = iter(range(10**9, 10**12, 10**8))
     probe.until(lambda: publisher.publish(landmarks_at(0, next(stamps))) or {7} in heard)
+
+
+def test_events_node_understands_the_attention_node(probe, make):
+    """Both real: landmarks of a head that turns to the robot and away become events."""
+    make(AttentionNode, attention_time=0.1, attention_smoothing=0.0)
+    make(EventsNode, arrive_after=0.1, look_after=0.2, look_away_after=0.2, event_rate=30.0)
+    probe.hear(String, 'faces/events/json')
+    latch_camera_info(probe)
+    landmarks = probe.publisher(PointCloud2, 'faces/landmarks')
+    tracks = probe.publisher(Detection2DArray, 'faces/tracks')
+
+    def turned(degrees: float) -> list[str]:
+        stamp = time.time_ns()
+        landmarks.publish(landmarks_at(degrees, stamp))
+        tracks.publish(
+            tracks_to_message(
+                Tracks(stamp, np.array([7]), BOXES, np.array([0.9], np.float32)),
+                to_header(stamp, 'camera_optical_frame'),
+            )
+        )
+        return [json.loads(each.data)['event'] for each in probe.heard['faces/events/json']]
+
+    probe.until(lambda: 'arrived' in turned(50))
+    probe.until(lambda: 'looked_at_me' in turned(0))
+    # Between the thresholds the state holds, on the topic as in the node.
+    options = AttentionOptions()
+    between = math.degrees(options.attention_angle + options.attention_hysteresis / 2)
+    between /= BUNDLED_DETECTOR.yaw_gain
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        assert 'looked_away' not in turned(between)
+        probe.executor.spin_once(timeout_sec=0.02)
+    probe.until(lambda: 'looked_away' in turned(50))

@@ -52,6 +52,26 @@ def test_interrupted_import_is_quiet(name, words, midst):
     assert code in (130, -signal.SIGINT) if name == 'face_tracking' else code == 0
 
 
+def test_request_to_stop_while_nodes_are_built_is_quiet():
+    code = """
+import rclpy
+from face_tracking.nodes.spin import run
+from face_tracking.nodes.tracks_3d_node import Tracks3dNode
+
+def build():
+    nodes = [Tracks3dNode()]
+    rclpy.shutdown()
+    return nodes
+
+raise SystemExit(run(build))
+"""
+    ended = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0
+    assert 'Traceback' not in ended.stderr, ended.stderr
+
+
 @pytest.mark.parametrize('name', ['detector_node', 'pipeline'])
 def test_help_lists_topics_services_and_parameters(name):
     module, function = ENTRIES[name]

@@ -18,7 +18,7 @@ LAYERS = (
         *('options', 'time_window'),
     ),
     ('boxes', 'image_header', 'listening', 'pixel_formats'),
-    ('camera_model', 'faces', 'frame', 'system_health'),
+    ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
     (

@@ -2,7 +2,8 @@
 """Two network namespaces joined by a link that delays and loses packets, in user space.
 
 The kernel's own emulation (netem) is not in every kernel; two TAP devices and this process are.
-Run as root: ``python lossy_link.py DELAY LOSS NAMESPACE ADDRESS NAMESPACE ADDRESS``.
+Run as root: ``python lossy_link.py DELAY LOSS NAMESPACE ADDRESS NAMESPACE ADDRESS``. For each
+line on its standard input it prints the bytes that each end has sent since the line before.
 """
 
 from __future__ import annotations
@@ -38,14 +39,26 @@ def open_tap(namespace: str, address: str) -> int:
 
 
 def relay(files: tuple[int, int], delay: float, loss: float) -> None:
-    """Forward packets both ways for ever, each after a delay in seconds, some not at all."""
+    """Forward packets both ways, each after a delay in seconds, some not at all.
+
+    Ends when the standard input does.
+    """
     waiting: list[tuple[float, int, int, bytes]] = []
     count = 0
     peers = {files[0]: files[1], files[1]: files[0]}
+    sent = dict.fromkeys(files, 0)
     while True:
         pause = max(waiting[0][0] - time.monotonic(), 0) if waiting else 1.0
-        for file in select.select(files, [], [], pause)[0]:
+        for file in select.select([*files, sys.stdin], [], [], pause)[0]:
+            if file is sys.stdin:
+                if not sys.stdin.readline():
+                    return
+                sys.stdout.write(' '.join(map(str, sent.values())) + '\n')
+                sys.stdout.flush()
+                sent = dict.fromkeys(files, 0)
+                continue
             packet = os.read(file, 65536)
+            sent[file] += len(packet)
             if random.random() >= loss and len(waiting) < MOST_WAITING:
                 count += 1
                 heapq.heappush(waiting, (time.monotonic() + delay, count, peers[file], packet))

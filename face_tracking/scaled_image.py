@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image that was made smaller before it was sent, in the place of the one that it was."""
+
+from __future__ import annotations
+
+from face_tracking.arrays import Array
+from face_tracking.pixel_formats import EncodedImage, halve_towards
+
+
+class ScaledImage(EncodedImage):
+    """A smaller copy of an image, which answers as the image itself would.
+
+    What is found in it is in pixels of the full image. Sizes above that of the copy are scaled up.
+
+    :param copy: the smaller image.
+    :param width: of the full image in pixels; so ``height``.
+    """
+
+    def __init__(self, copy: EncodedImage, width: int, height: int):
+        super().__init__(width, height)
+        self._copy = copy
+
+    def reduced(self, width: int, height: int) -> EncodedImage:
+        """Return this image: it takes little memory."""
+        return self
+
+    def _bgr(self, divisor: int) -> Array:
+        size = self._size(divisor)
+        return halve_towards(self._copy.bgr(self._copy.divisor_for(*size)), *size)
+
+    def _gray(self, divisor: int) -> Array:
+        size = self._size(divisor)
+        return halve_towards(self._copy.gray(self._copy.divisor_for(*size)), *size)
+
+    def _size(self, divisor: int) -> tuple[int, int]:
+        return -(-self.width // divisor), -(-self.height // divisor)

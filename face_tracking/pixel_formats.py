@@ -246,9 +246,10 @@ class PackedYuvImage(YuvImage):
         return cv2.cvtColor(self._pixels, code)
 
     def reduced(self, width: int, height: int) -> EncodedImage:
-        """Return every second row where half the size is enough: that is a mere copy."""
-        if self.divisor_for(width, height) == 2:
-            return PackedYuvImage(self._pixels[::2].copy(), self._first, self.flip)
+        """Return every second or fourth row where so many are enough: that is a mere copy."""
+        divisor = self.divisor_for(width, height)
+        if divisor in (2, 4):
+            return PackedYuvImage(self._pixels[::divisor].copy(), self._first, self.flip)
         return super().reduced(width, height)
 
     def _gray(self, divisor: int) -> Array:

@@ -19,6 +19,7 @@ import yaml
 
 from face_tracking.arrays import Array
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 
 # The names of sensor_msgs/distortion_models.h and how many coefficients each has.
 DISTORTION_SIZES = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
@@ -238,7 +239,7 @@ def resolve_url(url: str | Path) -> Path:
             f'"{url}" is no URL that can be read',
             'give a path, file:///PATH or package://PACKAGE/PATH',
         )
-    return Path(url).expanduser()
+    return expand(url)
 
 
 def _in_package(package: str, path: str) -> Path:

@@ -8,7 +8,9 @@ that started it ends, for whatever reason.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,8 +30,11 @@ os.execvp(sys.argv[2], sys.argv[2:])
 def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """Start a program that the kernel kills when the calling thread ends.
 
-    :param command: the program and its arguments; one that does not exist ends with status 1.
+    :param command: the program and its arguments.
     :param options: further arguments of ``subprocess.Popen``.
+    :raises FileNotFoundError: there is no such program, or it may not be executed.
     """
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     launcher = [sys.executable, '-I', '-S', '-c', _LAUNCHER, str(os.getpid()), *command]
     return subprocess.Popen(launcher, start_new_session=True, **options)

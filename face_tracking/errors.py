@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors whose text is meant for the user."""
 
+_LONGEST = 1000  # characters of a problem, which may quote what was received
+
 
 class UserError(Exception):
     """A problem that the user can correct.
@@ -12,6 +14,8 @@ class UserError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = ''):
+        if len(problem) > _LONGEST:
+            problem = f'{problem[:_LONGEST]}...'
         super().__init__(problem, remedy)
         self.problem = problem
         self.remedy = remedy

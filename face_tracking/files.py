@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -247,12 +248,14 @@ def write_text(path: Path, text: str) -> None:
 
     :raises UserError: it cannot be written.
     """
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    # The name cannot be guessed and the file is new: nobody can have put a link there.
+    partial = path.with_name(f'.{path.name[:200]}.{secrets.token_hex(8)}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_text(text)
-            os.replace(partial, path)
+            with partial.open('x', encoding='utf-8') as file:
+                file.write(text)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:

@@ -7,11 +7,12 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from face_tracking.errors import UserError
-from face_tracking.files import data_dir
+from face_tracking.files import data_dir, expand
 
 _SHORTEST = 16  # characters of a token
 
@@ -38,7 +39,7 @@ class Access:
         """
         if is_loopback(host):
             return cls(host)
-        path = Path(token_file).expanduser() if token_file else data_dir() / 'token'
+        path = expand(token_file) if token_file else data_dir() / 'token'
         return cls(host, read_token(path), path)
 
 
@@ -72,8 +73,14 @@ def read_token(path: Path) -> str:
     try:
         if not path.exists():
             _make_token(path)
-        with path.open() as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
+        # Without waiting for the other end of a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise UserError(f'{path} is not a regular file', 'set another token file')
+            if state.st_uid != os.geteuid():
+                raise UserError(f'{path} belongs to another user', f'delete {path}')
+            if state.st_mode & 0o077:
                 raise UserError(f'others may read {path}', f'chmod 600 {path}')
             token = file.read(1000).strip()
     except (OSError, UnicodeDecodeError) as error:

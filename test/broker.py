@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE, wait_until
 
 MOSQUITTO = shutil.which('mosquitto', path='/usr/sbin:/usr/bin:/usr/local/sbin')
 
@@ -44,14 +45,15 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(('127.0.0.1', self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < end and self.process.poll() is None
-                time.sleep(0.05)
+        wait_until(self._answers)
+
+    def _answers(self):
+        assert self.process.poll() is None, 'the broker has ended'
+        try:
+            socket.create_connection(('127.0.0.1', self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def stop(self):
         self.process.kill()
@@ -78,7 +80,7 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         self.client.connect('127.0.0.1', port)
         self.client.loop_start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(PATIENCE)
 
     def _take(self, _client, _data, message):
         self.heard[message.topic] = message.payload
@@ -86,7 +88,7 @@ class Listener:
         self.all.append((message.topic, message.payload))
 
     def publish(self, topic, payload):
-        self.client.publish(topic, payload, qos=1).wait_for_publish(10)
+        self.client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE)
 
     def close(self):
         self.client.disconnect()

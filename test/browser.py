@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from waiting import PATIENCE
 
 # As root, Chromium wants --no-sandbox; the others keep it from talking to its maker.
 _SWITCHES = (
@@ -37,5 +38,5 @@ def open_browser(folder, width=1200, height=900):
     options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
     service = selenium.ChromeService(executable_path=driver)
     browser = selenium.Chrome(options=options, service=service)
-    browser.set_page_load_timeout(30)
+    browser.set_page_load_timeout(PATIENCE)
     return browser

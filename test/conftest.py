@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from contextlib import suppress
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -25,6 +27,16 @@ os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 ROOT = Path(__file__).resolve().parent.parent
+# The same examples in every run, however slow the machine: `make fuzz` looks for others.
+hypothesis.settings.register_profile(
+    'repeatable',
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile('repeatable')
+HANG = 1800.0  # seconds; `timeout` in pytest.ini ends a test before that wherever a signal can
 
 
 def pytest_collection_modifyitems(items):
@@ -36,6 +48,16 @@ def pytest_collection_modifyitems(items):
         names = vars(item.module) if item.module else {}
         if {'rclpy', 'subprocess'} & set(names) or 'ros_domain' in item.fixturenames:
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """End the run if a test hangs in a library, which no signal of pytest-timeout interrupts."""
+    faulthandler.dump_traceback_later(HANG, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope='session')

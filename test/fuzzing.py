@@ -24,6 +24,7 @@ from pathlib import Path
 
 import onnx
 
+from face_tracking.camera_model import CameraModel
 from face_tracking.compiler.artifact import description_of
 from face_tracking.compiler.int8.calibration_file import find_calibration, read_calibration
 from face_tracking.compiler.onnx_import import read_network
@@ -32,9 +33,30 @@ from face_tracking.detection.decoders import create_decoder
 from face_tracking.detection.model import load_model
 from face_tracking.detection.onnx_utils import reshaped, signature
 from face_tracking.errors import UserError
+from face_tracking.evaluation import clips
+from face_tracking.evaluation.labeled_images import read_labels
+from face_tracking.evaluation.sequences import load_script
+from face_tracking.events.action_file import read_action_file
+from face_tracking.events.event_json import event_from_json
+from face_tracking.recognition import gallery
+from face_tracking.simulation.scene_file import load_scene
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / 'models' / 'face_tracking_160x120.onnx'
+CAMERA = (
+    b'image_width: 640\nimage_height: 480\ncamera_name: c\ndistortion_model: plumb_bob\n'
+    b'camera_matrix: {rows: 3, cols: 3, data: [554, 0, 320, 0, 554, 240, 0, 0, 1]}\n'
+    b'distortion_coefficients: {rows: 1, cols: 5, data: [0.1, 0.01, 0, 0, 0]}\n'
+)
+LABELS = b'[{"file": "a.png", "width": 9, "height": 9, "faces": [{"box": [1, 2, 3, 4]}]}]'
+PEOPLE = (
+    b'{"format": 1, "model_sha256": "x", "people": [{"name": "Ada", "views": '
+    b'[{"embedding": "AACAPw==", "yaw": 0, "weight": 1, "added": 0}]}]}'
+)
+EVENT = (
+    b'{"format": 1, "event": "arrived", "stamp": 1, "id": "3", "visit": 2, "person": "Ada", '
+    b'"score": 0.5, "count": 1, "box": {"x": 1, "y": 2, "width": 3, "height": 4}}'
+)
 SLOW = 20.0
 """A reader that takes longer, in seconds, counts as broken."""
 TOKENS = (
@@ -209,9 +231,45 @@ def targets() -> dict[str, Target]:
         Target('calibration', 'c.json', text(calibration, 200_000), read_calibration),
         Target('found calibration', 'm.int8.json', text(calibration, 200_000), _find_calibration),
         Target('records', 'r.json', text(tuned, 6_000), read_records),
+        Target('camera', 'cal.yaml', lambda chance: mutated_text(CAMERA, chance), _camera),
+        Target('scene', 's.yaml', text(ROOT / 'config/scenes/visitors.yaml', 20_000), _scene),
+        Target('sequence', 'q.yaml', text(ROOT / 'config/sequences/party.yaml', 20_000), _script),
+        Target('actions', 'a.yaml', text(ROOT / 'config/actions.yaml', 20_000), read_action_file),
+        Target('clip', 'gt.txt', lambda chance: mutated_text(b'1,1,5,5,9,9,1\n', chance), _clip),
+        Target('labels', 'labels.json', lambda chance: mutated_text(LABELS, chance), _labels),
+        Target('people', 'p.json', lambda chance: mutated_text(PEOPLE, chance), _people),
+        Target('event', 'e.json', lambda chance: mutated_text(EVENT, chance), _event),
         Target('library', 'l.so', lambda chance: mutated_bytes(raw, chance), description_of),
     ]
     return {target.name: target for target in found}
+
+
+def _camera(path: Path) -> None:
+    CameraModel.from_yaml(path).scaled_to(640, 480)
+
+
+def _scene(path: Path) -> None:
+    load_scene(str(path))
+
+
+def _script(path: Path) -> None:
+    load_script(str(path))
+
+
+def _clip(path: Path) -> None:
+    clips._read_rows(path)
+
+
+def _labels(path: Path) -> None:
+    read_labels(path.parent)
+
+
+def _people(path: Path) -> None:
+    gallery._read_export(path, 'x')
+
+
+def _event(path: Path) -> None:
+    event_from_json(path.read_bytes().decode(errors='replace'))
 
 
 def _load(path: Path) -> None:

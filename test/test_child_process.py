@@ -5,31 +5,46 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from waiting import PATIENCE, wait_until
 
 from face_tracking.child_process import start_child
 
-PARENT = """
-import time
+STARTS = {
+    'child': """
 from face_tracking.child_process import start_child
-print(start_child(['sleep', '600']).pid, flush=True)
+start_child(['sleep', '600'])
 time.sleep(600)
-"""
+""",
+    'command of a rule': """
+from face_tracking.events.command_runner import CommandRunner
+from face_tracking.events.event import FaceEvent
+runner = CommandRunner({'wait': ('sleep', '600')}, print, time_limit=600)
+runner.run('wait', FaceEvent('arrived', 1))
+time.sleep(600)
+""",
+    'program of speech': """
+from face_tracking.speech.subprocesses import run_program
+run_program(['sleep', '600'], '', threading.Event(), 600, 'sleep')
+""",
+}
 
 
-@pytest.fixture
-def parent():
+@pytest.fixture(params=STARTS)
+def parent(request):
     """Return a process and its child."""
     process = subprocess.Popen(
-        [sys.executable, '-c', PARENT], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, '-c', f'import threading, time\n{STARTS[request.param]}'],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    child = psutil.Process(int(process.stdout.readline()))
-    end = time.monotonic() + 30
-    while child.name() != 'sleep' and time.monotonic() < end:
-        time.sleep(0.01)
+    family = psutil.Process(process.pid)
+    child = wait_until(
+        lambda: next((one for one in family.children() if one.name() == 'sleep'), None)
+    )
     yield process, child
     process.kill()
     process.wait()
@@ -40,18 +55,18 @@ def parent():
 def test_a_child_ends_with_its_parent(parent, how):
     process, child = parent
     process.send_signal(how)
-    assert child.wait(timeout=30) is None or not child.is_running()
+    assert child.wait(timeout=PATIENCE) is None or not child.is_running()
 
 
 def test_ctrl_c_reaches_the_parent_alone(parent):
     process, child = parent
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
-    child.wait(timeout=30)  # with its parent, by the kernel
+    process.wait(timeout=PATIENCE)
+    child.wait(timeout=PATIENCE)  # with its parent, by the kernel
 
 
 def test_output_and_status_of_a_child_are_those_of_the_program():
     child = start_child(['sh', '-c', 'echo spoken; exit 3'], stdout=subprocess.PIPE, text=True)
     assert child.communicate()[0] == 'spoken\n' and child.returncode == 3
-    missing = start_child(['no-such-program'], stderr=subprocess.DEVNULL)
-    assert missing.wait() == 1
+    with pytest.raises(FileNotFoundError):
+        start_child(['no-such-program'])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -44,6 +45,18 @@ def test_weak_token_file_is_refused(tmp_path, contents, mode, says):
     path.write_text(contents)
     path.chmod(mode)
     with pytest.raises(UserError, match=says):
+        read_token(path)
+
+
+def test_token_file_that_is_a_pipe_or_of_another_user_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / 'token'
+    os.mkfifo(path, 0o600)
+    with pytest.raises(UserError, match='not a regular file'):
+        read_token(path)
+    path.unlink()
+    read_token(path)
+    monkeypatch.setattr(os, 'geteuid', lambda: 12345)
+    with pytest.raises(UserError, match='belongs to another user'):
         read_token(path)
 
 

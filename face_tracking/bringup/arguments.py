@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from face_tracking.errors import UserError
-from face_tracking.files import share_dir
+from face_tracking.files import expand, share_dir
 
 BOOLEANS = {
     'true': True,
@@ -231,7 +231,7 @@ class Chosen:
 
         :raises UserError: there is no such file.
         """
-        path = Path(self.text(name)).expanduser()
+        path = expand(self.text(name))
         if not path.is_file():
             raise UserError(f'{name} is {path}, which does not exist', _similar_file(path))
         return path

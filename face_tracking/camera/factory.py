@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
-from pathlib import Path
 from urllib.parse import unquote
 
 from face_tracking.camera.base import CameraSource, CaptureOptions
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 
 FORMS = (
     'v4l2:///dev/video0',
@@ -73,13 +74,13 @@ def split_uri(uri: str) -> tuple[str, str]:
         return scheme, text
     if colon and scheme in _SOURCES:
         return scheme, rest if scheme == 'gstreamer' else _path_of(rest)
-    if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not Path(text).exists():
+    if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not os.path.exists(text):
         raise UserError(f'there is no camera source "{scheme}"', f'give one of {", ".join(FORMS)}')
     if text in _BARE_WORDS:
         return text, ''
     if text.isdecimal() or text.startswith('/dev/'):
         return 'v4l2', text
-    return ('folder' if Path(text).expanduser().is_dir() else 'file'), text
+    return ('folder' if os.path.isdir(expand(text)) else 'file'), text
 
 
 def without_password(uri: str) -> str:

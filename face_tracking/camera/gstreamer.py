@@ -14,6 +14,7 @@ from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOpti
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
 from face_tracking.errors import UserError
+from face_tracking.native_exceptions import keep_native_exceptions
 
 
 def open_gstreamer(pipeline: str, options: CaptureOptions) -> CameraSource:
@@ -40,6 +41,7 @@ def open_gstreamer(pipeline: str, options: CaptureOptions) -> CameraSource:
 
 def _import_gst() -> Any:
     """Return the module ``gi.repository.Gst``, initialized; None where it is not installed."""
+    keep_native_exceptions()
     try:
         import gi  # pyright: ignore[reportMissingImports]  not on PyPI
 

@@ -10,6 +10,7 @@ from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
 from face_tracking.camera.image_file import read_encoded
 from face_tracking.camera.pacing import Pacer
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 from face_tracking.frame import Frame
 from face_tracking.pixel_formats import EncodedImage
 
@@ -37,7 +38,7 @@ class ImageFolder(CameraSource):
 
     def __init__(self, path: str, options: CaptureOptions):
         super().__init__(f'folder:{path}', options)
-        folder = Path(path).expanduser()
+        folder = expand(path)
         if not folder.is_dir():
             raise UserError(f'there is no folder {folder}', 'check the path')
         self.images = find_images(folder)

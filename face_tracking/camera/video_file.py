@@ -14,6 +14,7 @@ import cv2
 from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 from face_tracking.frame import Frame
 from face_tracking.image_header import LARGEST_LIVE_IMAGE
 
@@ -43,7 +44,7 @@ class VideoFile(CameraSource):
     def __init__(self, path: str, options: CaptureOptions):
         super().__init__(f'file:{path}', options)
         self.damaged = 0
-        self._reader = _Reader(Path(path).expanduser())
+        self._reader = _Reader(expand(path))
         own_rate = self._reader.rate
         self.rate = options.frame_rate or own_rate
         self.frames = self._reader.frames

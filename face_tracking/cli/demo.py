@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from face_tracking.child_process import start_child
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
@@ -150,7 +151,7 @@ def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Pope
                 }
             )
         )
-        process = subprocess.Popen(
+        process = start_child(
             [
                 sys.executable,
                 '-c',

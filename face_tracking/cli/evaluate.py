@@ -31,6 +31,7 @@ import argparse
 from pathlib import Path
 
 from face_tracking.cli import arguments, evaluate_recognition
+from face_tracking.files import expand
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
 FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou', 'ideal')
@@ -182,8 +183,8 @@ def sequences_of(names, held_out=False):
 
     people = None
     for name in names or sequence_names(held_out):
-        if Path(name).expanduser().is_dir():
-            for folder in find_clips(Path(name).expanduser()):
+        if expand(name).is_dir():
+            for folder in find_clips(expand(name)):
                 clip = Clip(folder)
                 yield clip.name, clip, clip.rate
         else:

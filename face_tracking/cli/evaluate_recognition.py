@@ -188,7 +188,9 @@ def _score(
     }
 
 
-def _several_views(vectors: FloatArray, people: list[str], threshold: float) -> list[dict]:
+def _several_views(
+    vectors: FloatArray, people: list[str], threshold: float
+) -> list[dict[str, Any]]:
     """Return identification by the mean of several images, beside single ones of these people."""
     most = metrics.SEVERAL_VIEWS
     try:

@@ -73,6 +73,10 @@ def _run(command: Any, args: argparse.Namespace) -> int:
         # The reader of our output left; Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        problem = UserError(f'{error.filename or "a file"}: {error.strerror}', 'check the path')
+        print(f'face_tracking {args.command}: {str(problem)[:400]}', file=sys.stderr)
+        return 2
 
 
 def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
+from face_tracking.files import expand
 
 
 def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
@@ -34,7 +36,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     :raises UserError: it cannot be written.
     """
-    partial = path.with_name(f'.{path.stem[:64]}.{os.getpid()}{path.suffix}')
+    # The name cannot be guessed, so that in a shared folder nobody can put a link there.
+    partial = path.with_name(f'.{path.stem[:64]}.{secrets.token_hex(8)}{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -63,6 +66,12 @@ def check_outputs(
         if path is None or str(path) == '-':
             continue
         key = _identity(path)
+        folder = _identity(Path(path).parent)
+        if folder in known and os.path.exists(path):
+            raise UserError(
+                f'{name} {path} is a file of {known[folder]}',
+                'give a path in another folder: it would be overwritten',
+            )
         if key in known:
             raise UserError(
                 f'{name} {path} is {known[key]}', 'give another path: it would be overwritten'
@@ -73,8 +82,9 @@ def check_outputs(
 def _identity(path: str | Path) -> object:
     """Return what two paths of the same file have in common, hard links included."""
     try:
+        path = expand(path)
         status = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, UserError):
         return os.path.realpath(path)
     return status.st_dev, status.st_ino
 

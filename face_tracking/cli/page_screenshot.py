@@ -13,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from face_tracking.child_process import start_child
 from face_tracking.errors import UserError
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
@@ -39,7 +40,7 @@ def take_screenshot(namespace: str, path: Path, sandbox: bool) -> None:
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
+    process = start_child(
         [
             *(sys.executable, '-c', _ACTIONS, 'events', 'web', '--ros-args'),
             *('-r', f'__ns:=/{namespace}', '-p', f'web_port:={port}', '--log-level', 'warn'),

@@ -21,7 +21,7 @@ from face_tracking.recording.bag_reader import RecordedMessage, read_messages
 
 _LONGEST_PAUSE = 10.0  # seconds between two messages that are waited for, at the recorded pace
 _DISCOVERY = 1.0  # seconds for subscribers to find a new publisher
-_SETTLING = 0.5  # seconds for a subscriber that was found to have found the publisher, too
+_DELIVERY = 5.0  # seconds for the last messages to reach their subscribers
 _QUEUE_SIZE = 1000  # messages kept for a slow subscriber
 
 
@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--topic', action='append', metavar='NAME', help='publish this topic only (repeatable)'
     )
+    parser.add_argument(
+        '--settle',
+        type=_seconds,
+        default=0.5,
+        metavar='SECONDS',
+        help='time before the first message of a topic, in which its subscribers find the new '
+        'publisher (default: %(default)s)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
     rclpy.init()
     node = rclpy.create_node('face_tracking_play')
-    player = Player(node, args.rate)
+    player = Player(node, args.rate, args.settle)
     try:
         while True:
             player.play(read_messages(args.folder, set(args.topic) if args.topic else None))
             if not args.loop or not player.published:
                 break
+        player.wait_for_delivery()
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -61,13 +70,16 @@ class Player:
 
     :param node: publishes.
     :param rate: speed, 1 is the recorded one.
+    :param settle: seconds from the discovery of a subscriber to the first message, since the
+        subscriber has to find the publisher, too.
     :ivar published: number of messages published.
     """
 
-    def __init__(self, node: Any, rate: float):
+    def __init__(self, node: Any, rate: float, settle: float):
         self.published = 0
         self._node = node
         self._rate = rate
+        self._settle = settle
         self._publishers: dict[str, Any] = {}
 
     def play(self, messages: Iterator[RecordedMessage]) -> None:
@@ -85,6 +97,13 @@ class Player:
             publisher.publish(message.data)
             self.published += 1
 
+    def wait_for_delivery(self) -> None:
+        """Wait until reliable subscribers have the messages, or some seconds."""
+        from rclpy.duration import Duration
+
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=_DELIVERY))
+
     def _publisher(self, message: RecordedMessage) -> Any:
         if message.topic not in self._publishers:
             from face_tracking.nodes.qos import interface_class
@@ -98,14 +117,21 @@ class Player:
                 ) from None
             publisher = self._node.create_publisher(kind, message.topic, _QUEUE_SIZE)
             self._publishers[message.topic] = publisher
-            end = time.monotonic() + _DISCOVERY
+            end = time.monotonic() + max(_DISCOVERY, self._settle)
             while not publisher.get_subscription_count() and time.monotonic() < end:
                 time.sleep(0.02)
             if publisher.get_subscription_count():
-                time.sleep(_SETTLING)
+                time.sleep(self._settle)
             else:
                 print(f'{message.topic} has no subscriber', file=sys.stderr)
         return self._publishers[message.topic]
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 60:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 60')
+    return value
 
 
 def _rate(text: str) -> float:

@@ -77,6 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser):
     arguments.add_option_arguments(parser, TrackerOptions, 'tracker', without=('score_threshold',))
 
 
+def _files_of(source: str) -> list[str]:
+    """Return the file or folder that a source reads, if it reads one."""
+    from face_tracking.camera.factory import split_uri
+
+    scheme, path = split_uri(source)
+    return [path] if scheme in ('file', 'folder', 'virtual') else []
+
+
 def run(args: argparse.Namespace) -> int:
     """Track to the end of the source or until interrupted, then write and print the results."""
     from face_tracking.camera.base import CaptureOptions
@@ -85,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_outputs(
         [('--mot', args.mot), ('--json', args.json), ('--video', args.video)],
-        [args.source.removeprefix('file://').removeprefix('file:')],
+        _files_of(args.source),
     )
     width, height = args.size or (0, 0)
     capture = CaptureOptions(

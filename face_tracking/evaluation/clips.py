@@ -8,7 +8,6 @@ whose seventh number is 0 are set aside with whatever is tracked on them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +16,13 @@ import numpy as np
 from face_tracking.camera.base import CaptureOptions
 from face_tracking.camera.factory import open_camera
 from face_tracking.errors import UserError
+from face_tracking.files import read_json, read_text
 from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import GroundTruth
 
 GROUND_TRUTH = 'gt.txt'
 _VIDEO, _IMAGES, _INFO = 'clip.mp4', 'img', 'info.json'
+_LARGEST = 1 << 28  # bytes of a ground truth
 _DEFAULT_RATE = 30.0
 
 
@@ -87,12 +88,12 @@ def _read_rows(path: Path) -> np.ndarray:
     try:
         rows = [
             [float(value) for value in (*line.split(','), '1')[:7]]
-            for line in path.read_text().split()
+            for line in read_text(path, 'ground truth', _LARGEST).split()
         ]
         table = np.array(rows, float).reshape(-1, 7)
-    except (OSError, ValueError) as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(
-            f'the ground truth {path} cannot be read ({error})',
+            f'the ground truth {path} cannot be read ({str(error)[:100]})',
             'write lines of frame,id,x,y,w,h,counts in the format of the MOT challenge',
         ) from error
     if not np.isfinite(table).all() or (table[:, 4:6] <= 0).any():
@@ -104,10 +105,8 @@ def _read_rows(path: Path) -> np.ndarray:
 
 def _image_rate(path: Path) -> float:
     try:
-        rate = float(json.loads(path.read_text())['fps'])
-    except OSError:
-        return _DEFAULT_RATE
-    except (ValueError, KeyError, TypeError) as error:
+        rate = float(read_json(path)['fps']) if path.exists() else _DEFAULT_RATE
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(
             f'{path} has no rate ({error!r})', 'write a JSON object with the number "fps"'
         ) from error

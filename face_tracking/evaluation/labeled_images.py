@@ -9,7 +9,6 @@ face of a score below 0.7 is ignored; landmarks, and WIDER FACE's ``pose``, ``oc
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from face_tracking.arrays import Array
-from face_tracking.errors import UserError
 from face_tracking.evaluation.detection_metrics import Labels
+from face_tracking.files import malformed, read_json
 
+_LARGEST = 1 << 28  # bytes of labels.json
 FACE_SCORE = 0.7
 SUBSETS = ('easy', 'medium', 'hard')
 """WIDER FACE's lists; each holds the one before."""
@@ -67,23 +67,17 @@ def read_labels(folder: Path) -> list[LabeledImage]:
     :raises UserError: ``labels.json`` is missing or cannot be understood.
     """
     path = Path(folder) / 'labels.json'
-    try:
-        return [_read(path.parent, row) for row in json.loads(path.read_text(encoding='utf-8'))]
-    except OSError as error:
-        raise UserError(
-            f'cannot read the labels {path} ({error.strerror})',
-            'name a folder that contains labels.json',
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f'{path} is not a list of labeled images ({" ".join(str(error).split())[:80]})',
-            'write it as docs/training.md describes scored JSON',
-        ) from error
+    remedy = 'write it as docs/training.md describes scored JSON'
+    with malformed(path, 'list of labeled images', remedy):
+        return [
+            _read(path.parent, row) for row in read_json(path, 'list of labeled images', _LARGEST)
+        ]
 
 
 def _read(folder: Path, row: dict[str, Any]) -> LabeledImage:
     faces = row['faces']
-    boxes = np.array([face['box'] for face in faces], np.float32).reshape(-1, 4)
+    with np.errstate(over='ignore'):
+        boxes = np.array([face['box'] for face in faces], np.float32).reshape(-1, 4)
     if not np.isfinite(boxes).all():
         raise ValueError(f'{row["file"]}: a box is not finite')
     boxes[:, 2:] += boxes[:, :2]

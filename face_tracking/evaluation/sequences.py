@@ -9,17 +9,17 @@ the same images. Angles in the files are in degrees, distances in meters, times 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 import cv2
 import numpy as np
-import yaml
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
-from face_tracking.files import share_dir
+from face_tracking.files import expand, malformed, read_yaml, share_dir
 from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import GroundTruth, Renderer
 from face_tracking.simulation.scene import Actor, Cutout, Look, Pose, Scene
@@ -123,21 +123,16 @@ def load_script(name: str, held_out: bool = False) -> Script:
 
     :raises UserError: when there is none or it cannot be understood.
     """
-    path = FilePath(name).expanduser()
+    path = expand(name)
     if path.suffix not in ('.yaml', '.yml'):
         path = sequences_dir(held_out) / f'{name}.yaml'
-    try:
-        return script_of(yaml.safe_load(path.read_text()), path.stem)
-    except OSError as error:
+    if not os.path.exists(path):
         raise UserError(
             f'there is no sequence "{name}"',
             f'give one of {", ".join(sequence_names(held_out))}, or a YAML file',
-        ) from error
-    except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
-        raise UserError(
-            f'the sequence {path} cannot be understood ({error})',
-            f'compare it with those in {sequences_dir()}',
-        ) from error
+        )
+    with malformed(path, 'sequence', f'compare it with those in {sequences_dir()}'):
+        return script_of(read_yaml(path, 'sequence'), path.stem)
 
 
 def script_of(content: Mapping, name: str = 'sequence') -> Script:

@@ -27,6 +27,7 @@ from face_tracking.events.actions import (
 from face_tracking.events.event import EVENT_KINDS, WHOLE_VIEW
 from face_tracking.events.rules import ANYONE, Rule
 from face_tracking.events.zones import Zone
+from face_tracking.files import expand
 from face_tracking.time_window import TimeWindow
 
 MAX_BYTES = 256 * 1024
@@ -84,7 +85,7 @@ def read_action_file(path: str | Path) -> ActionConfig:
 
     :raises UserError: it cannot be read or says something that does not exist.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     try:
         if not path.is_file():
             raise UserError('it is not a file', 'check the path')
@@ -204,12 +205,12 @@ def _command(name: str, entry: Any) -> tuple[str, ...]:
             'it is not a list of words',
             'write ["/usr/bin/program", "argument"]; numbers in quotes, too',
         )
-    if not Path(entry[0]).expanduser().is_absolute():
+    if not expand(entry[0]).is_absolute():
         raise UserError(
             f'its program {entry[0]!r} is not an absolute path',
             'write the whole path, such as /usr/bin/program',
         )
-    return (str(Path(entry[0]).expanduser()), *entry[1:])
+    return (str(expand(entry[0])), *entry[1:])
 
 
 def _rules(entries: Any, zones: set[str], commands: set[str]) -> tuple[Rule, ...]:

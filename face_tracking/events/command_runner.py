@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 
+from face_tracking.child_process import start_child
 from face_tracking.errors import UserError
 from face_tracking.events.event import FaceEvent
 
@@ -80,12 +81,11 @@ class CommandRunner:
         with self._lock:
             if self._closed:
                 raise OSError(0, 'the node is stopping')
-            process = subprocess.Popen(
+            process = start_child(
                 self._commands[name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
                 env={
                     **os.environ,
                     'FACE_EVENT': event.kind,

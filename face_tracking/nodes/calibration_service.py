@@ -14,6 +14,7 @@ from sensor_msgs.srv import SetCameraInfo
 
 from face_tracking.camera_model import CameraModel, resolve_url
 from face_tracking.errors import UserError
+from face_tracking.files import expand, write_text
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.topics import SERVICES
 
@@ -56,7 +57,7 @@ def calibration_file(url: str, camera: str) -> Path:
     """
     if url:
         return resolve_url(url)
-    home = Path(os.environ.get('ROS_HOME') or Path.home() / '.ros')
+    home = expand(os.environ.get('ROS_HOME') or '~/.ros')
     name = re.sub(r'\W+', '_', camera, flags=re.ASCII).strip('_')[:80] or 'camera'
     return home / 'camera_info' / f'{name}.yaml'
 
@@ -89,13 +90,4 @@ def write_calibration(model: CameraModel, path: Path) -> None:
             ],
         },
     }
-    part = path.with_name(path.name + '.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(yaml.safe_dump(content, sort_keys=False), encoding='utf-8')
-        part.replace(path)
-    except OSError as error:
-        raise UserError(
-            f'the calibration cannot be written to {path} ({error.strerror})',
-            'set camera_info_url to a file that can be written',
-        ) from error
+    write_text(path, yaml.safe_dump(content, sort_keys=False))

@@ -8,6 +8,7 @@ from std_msgs.msg import Header
 
 from face_tracking.camera_model import DISTORTION_SIZES, CameraModel, distortion_of
 from face_tracking.errors import UserError
+from face_tracking.nodes.images import LARGEST_SIDE
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
@@ -44,6 +45,21 @@ def from_camera_info(message: CameraInfo) -> CameraModel:
         message.width, message.height, fx, fy, cx, cy, distortion, model
     ).validated('camera_info')
     return _binned(_cropped(camera, message), message)
+
+
+def image_size(message: CameraInfo) -> tuple[int, int]:
+    """Return width and height of the images that a message describes, calibrated or not.
+
+    :raises UserError: they are zero, or larger than an image can be.
+    """
+    width = (message.roi.width or message.width) // max(message.binning_x, 1)
+    height = (message.roi.height or message.height) // max(message.binning_y, 1)
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+        raise UserError(
+            f'camera_info has an image of {width}x{height} pixels',
+            'correct width, height and binning in the camera driver',
+        )
+    return width, height
 
 
 def _cropped(camera: CameraModel, message: CameraInfo) -> CameraModel:

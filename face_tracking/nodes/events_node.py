@@ -14,15 +14,16 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
-from face_tracking.errors import UserError
-from face_tracking.events.action_file import ActionConfig, read_action_file
+from face_tracking.events.action_file import ActionConfig
 from face_tracking.events.event import FaceEvent, ObservedFace
 from face_tracking.events.event_detector import EventDetector, EventTiming
 from face_tracking.events.event_json import event_to_json
 from face_tracking.events.rules import RuleTable
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
-from face_tracking.nodes.diagnostics import ERROR, WARN, Report
+from face_tracking.nodes.action_file_input import ActionFileInput
+from face_tracking.nodes.camera_info import image_size
+from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
@@ -87,14 +88,14 @@ class EventsNode(FaceNode[EventsParameters]):
         self._heard = dict.fromkeys(('tracks', 'names', 'attention'), float('-inf'))
         self._taken = float('-inf')
         self._image_size: tuple[int, int] | None = None
-        self._problem: UserError | None = None
         self._last_event = ''
         self._config = ActionConfig()
         self._rules = RuleTable()
         self._actions: RuleActions | None = None
         self._detector = EventDetector(self._timing())
         self._lock = threading.Lock()
-        self._load()
+        self._file = ActionFileInput(self, self.parameters.actions_file, self._use)
+        self._file.read()
         period = 1 / self.parameters.event_rate
         detections = Detection2DArray
         self._tracks = Throttle(self, detections, self._on_tracks, 'tracks', period)
@@ -160,11 +161,10 @@ class EventsNode(FaceNode[EventsParameters]):
             suppressed=str(self._rules.suppressed),
             last_event=self._last_event,
         )
-        if self._problem is not None:
-            report.say(ERROR, str(self._problem))
-        elif not self.active:
+        self._file.report(report)
+        if not self.active or self._file.problem is not None:
             return
-        elif time.monotonic() - self._heard['tracks'] > _SILENCE:
+        if time.monotonic() - self._heard['tracks'] > _SILENCE:
             report.say(WARN, 'no tracks received')
         elif self._config.zones and self._image_size is None:
             report.say(WARN, 'no camera/camera_info received: zones cannot be located')
@@ -173,34 +173,26 @@ class EventsNode(FaceNode[EventsParameters]):
         options = self.store.get(EventTimingOptions)
         return EventTiming(**{name: getattr(options, name) for name in vars(options)})
 
-    def _load(self) -> None:
-        """Read the file; keep what was in use where it cannot be used."""
-        path = self.parameters.actions_file
-        try:
-            config = read_action_file(path) if path else ActionConfig()
-            actions = RuleActions(self, config, self._sentences, self._mqtt)
-        except UserError as error:
-            self._problem = error
-            self.get_logger().error(str(error))
-            return
+    def _use(self, config: ActionConfig) -> None:
+        """Take over the rules and zones of a file."""
+        actions = RuleActions(self, config, self._sentences, self._mqtt)
         if self._actions is not None:
             self._actions.close()
         with self._lock:
-            self._config, self._actions, self._problem = config, actions, None
+            self._config, self._actions = config, actions
             self._rules = RuleTable(config.rules)
             if config.zones != self._detector.zones:
                 self._detector = EventDetector(self._timing(), config.zones)
         self.update_inputs()
 
     def _on_reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._load()
-        response.success = self._problem is None
-        response.message = str(self._problem or f'{len(self._rules.rules)} rules')
+        self._file.read()
+        response.success = self._file.problem is None
+        response.message = str(self._file.problem or f'{len(self._rules.rules)} rules')
         return response
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        if message.width and message.height:
-            self._image_size = message.width, message.height
+        self._image_size = image_size(message)
 
     def _on_names(self, message: Detection2DArray) -> None:
         self._names, self._heard['names'] = names_from_message(message), time.monotonic()
@@ -232,6 +224,7 @@ class EventsNode(FaceNode[EventsParameters]):
 
     def tick(self) -> None:
         """Notice that people left where no tracks are received any more."""
+        self._file.tick()
         now = time.monotonic()
         if self.active and now - self._heard['tracks'] > _SILENCE:
             self._update([], now, max(self.now(), 0), '')

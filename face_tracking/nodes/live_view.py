@@ -7,12 +7,14 @@ and where faces are to be hidden an image without tracks is never shown.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -119,7 +121,7 @@ class LiveView:
                     Detection2DArray,
                     self._on_tracks,
                     'tracks',
-                    wanted=self._images.__contains__,
+                    wanted=lambda stamp: self._key(stamp) is not None,
                 ),
             ),
             (
@@ -139,7 +141,9 @@ class LiveView:
     def watch(self, wanted: bool) -> None:
         """Begin or stop to receive images; callable from any thread."""
         self._wanted = wanted
-        self._switch.trigger()
+        # The threads of a server may tell that their clients left after the node is gone.
+        with contextlib.suppress(InvalidHandle):
+            self._switch.trigger()
 
     def clear(self) -> None:
         """Drop the images that wait."""
@@ -178,8 +182,18 @@ class LiveView:
 
     def _on_tracks(self, message: Detection2DArray) -> None:
         tracks, _ = tracks_from_message(message)
-        _, frame = self._images.pop(tracks.stamp)
-        self._worker.submit((frame, tracks))
+        key = self._key(tracks.stamp)
+        if key is not None:
+            _, frame = self._images.pop(key)
+            self._worker.submit((frame, tracks))
+
+    def _key(self, stamp: int) -> int | None:
+        """Return under which stamp the image of some tracks waits, None if there is none."""
+        if stamp in self._images:
+            return stamp
+        # A driver without stamps: the newest image may be later than the tracks, which is near
+        # enough for boxes that are drawn, but not for faces that are to be hidden.
+        return 0 if 0 in self._images and self.options.blur == NOBODY else None
 
     def _on_names(self, message: Detection2DArray) -> None:
         self._names, self._names_at = names_from_message(message), time.monotonic()

@@ -17,8 +17,9 @@ from std_srvs.srv import SetBool
 
 from face_tracking import __version__
 from face_tracking.errors import UserError
-from face_tracking.events.action_file import read_action_file
+from face_tracking.events.action_file import ActionConfig
 from face_tracking.events.event_json import event_from_json
+from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
@@ -79,15 +80,17 @@ class MqttNode(FaceNode[MqttParameters]):
         name = self.parameters.robot_name or self.get_namespace().strip('/') or 'robot'
         self._name, self._device = name, f'face_tracking_{safe_id(name)}'
         self._topics = TopicNames(f'{safe_id(self.parameters.mqtt_prefix)}/{safe_id(name)}')
-        self._state = HomeState(zones=dict.fromkeys(self._zones(), 0))
+        self._state = HomeState()
         self._lock = threading.Lock()
         self._problem: UserError | None = None
         self._link: MqttLink | None = None
+        self._file = ActionFileInput(self, self.parameters.actions_file, self._use)
+        self._file.read()
         self._image_at = float('-inf')
         self._detecting: bool | None = None  # not known yet
         self._detector = self.create_client(SetBool, 'detector_node/enable')
         self._detector_state = self.create_client(GetState, 'detector_node/get_state')
-        self._requests: list[bool] = []
+        self._request: bool | None = None
         self._switched_off = False  # as the home wants it
         self._asked_at = float('-inf')
         self._wake = self.create_guard_condition(self._switch_detector)
@@ -140,6 +143,7 @@ class MqttNode(FaceNode[MqttParameters]):
 
     def tick(self) -> None:
         """Receive an image where one is due, and agree with nodes that were restarted."""
+        self._file.tick()
         if self.active:
             self._check_events_node()
             self._ask_detector()
@@ -193,16 +197,16 @@ class MqttNode(FaceNode[MqttParameters]):
         """Say whether the broker is there."""
         _, values = self.meter.take()
         report.values.update(values, topics=self._topics.base)
+        self._file.report(report)
         if self._link is not None and not self._link.connected:
             report.say(WARN, str(self._problem or 'connecting to the MQTT broker'))
 
-    def _zones(self) -> list[str]:
-        path = self.parameters.actions_file
-        try:
-            return [zone.name for zone in read_action_file(path).zones] if path else []
-        except UserError as error:
-            self.get_logger().error(str(error))
-            return []
+    def _use(self, config: ActionConfig) -> None:
+        """Announce the zones of a file."""
+        with self._lock:
+            self._state.zones.update(dict.fromkeys((zone.name for zone in config.zones), 0))
+        if self._link is not None and self._link.connected:
+            self._announce()
 
     # Called in the link's thread.
 
@@ -226,7 +230,7 @@ class MqttNode(FaceNode[MqttParameters]):
             )
             return
         self._switched_off = payload == b'OFF'
-        self._requests.append(payload == b'ON')
+        self._request = payload == b'ON'
         self._wake.trigger()
 
     def _announce(self) -> None:
@@ -289,16 +293,16 @@ class MqttNode(FaceNode[MqttParameters]):
             self.meter.count('dropped')
 
     def _switch_detector(self) -> None:
-        requests, self._requests = self._requests, []
-        if not requests:
+        wanted, self._request = self._request, None
+        if wanted is None:
             return
         if not self._detector.service_is_ready():
             self.log_throttled(
                 UserError('the detector cannot be switched', 'start the detector_node')
             )
             return
-        future = self._detector.call_async(SetBool.Request(data=requests[-1]))
-        future.add_done_callback(self._note_switch(requests[-1]))
+        future = self._detector.call_async(SetBool.Request(data=wanted))
+        future.add_done_callback(self._note_switch(wanted))
 
     def _note_switch(self, wanted: bool) -> Callable[[Any], None]:
         def note(future: Any) -> None:

@@ -137,9 +137,13 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         for service in self.services:  # those of the lifecycle are made behind our back
             service.callback = self.guarded(service.callback)
-        self.store: Parameters[OptionsT] = Parameters(
-            self, parameters, (NodeOptions, *groups), self._apply, self.check
-        )
+        try:
+            self.store: Parameters[OptionsT] = Parameters(
+                self, parameters, (NodeOptions, *groups), self._apply, self.check
+            )
+        except BaseException:
+            self._leave_graph()
+            raise
 
     # ------------------------------------------------------------ what a subclass may override
 
@@ -358,7 +362,13 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self.active = False
         if self._built:  # rclpy of Kilted also destroys a node whose constructor has failed
             self.close()
+        self._leave_graph()
+
+    def _leave_graph(self) -> None:
         super().destroy_node()
+        # rclpy's state machine keeps the node in the graph for as long as the object lives, which
+        # can be long after a failure whose traceback refers to it.
+        self._state_machine = None
 
     # ------------------------------------------------------------------------------- lifecycle
 
@@ -403,7 +413,8 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
     @property
     def lifecycle_state(self) -> str:
         """The present state: unconfigured, inactive, active or finalized."""
-        return self._state_machine.current_state[1]
+        machine = self._state_machine
+        return 'finalized' if machine is None else machine.current_state[1]
 
     @property
     def load_level(self) -> LoadLevel:

@@ -15,12 +15,14 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
+from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.image_input import read_image
 from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, people_to_message, track_names
@@ -58,6 +60,7 @@ _AT_ONCE = {
     for row in rows_of(options)
 } | {'keep_images', 'max_views'}
 _WAITING_IMAGES = 6  # kept until the tracks of the same stamp are received
+_LONGEST_LOADING = 900.0  # seconds, compiling the networks included
 Hook = Callable[[Names], None]
 
 
@@ -74,13 +77,12 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._people = self.publisher('faces/people')
         self._recognizer: FaceRecognizer | None = None
         self._lock = threading.Lock()
-        self._problem: UserError | None = None
+        self._loading = Retry()
         self._known = 0
         self._tracks = Tracks()
         self._width, self._height = 0, 0
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._waiting: Tracks | None = None
-        self._reload = True
         if subscribe:
             self.add_input('camera/image_raw', self._on_image)
             self.add_input('faces/tracks', self._on_tracks)
@@ -98,7 +100,13 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
 
     def configure(self) -> None:
         """Begin to load the networks and to open the gallery."""
+        self._loading.request()
         self._worker.submit(None)
+
+    def tick(self) -> None:
+        """Have the worker load again if that has failed."""
+        if self._loading.failures and self._loading.due:
+            self._worker.submit(None)
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
         """Take an image and its tracks, by reference. Callable from any thread."""
@@ -108,7 +116,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
     def apply(self, changed: set[str]) -> None:
         """Take new thresholds over at once; load what needs loading in the worker."""
         if changed & _OF_THE_NETWORK:
-            self._reload = True
+            self._loading.request()
             self._worker.submit(None)
         elif changed & _AT_ONCE and self._recognizer is not None:
             self._recognizer.configure(self.parameters)
@@ -132,8 +140,8 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
             report.values.update(
                 model=recognizer.embedder.model.name, gallery=str(recognizer.gallery.path)
             )
-        if self._problem is not None:
-            report.say(ERROR, str(self._problem))
+        if self._loading.problem is not None:
+            report.say(ERROR, str(self._loading.problem))
         elif not self.active:
             return
         elif recognizer is None:
@@ -157,8 +165,12 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
     def _pair(self) -> None:
         """Hand the newest tracks on with the image of their stamp, whichever came first."""
         tracks = self._waiting
-        image = self._images.pop(tracks.stamp, None) if tracks is not None else None
-        if tracks is None or image is None:
+        if tracks is None:
+            return
+        image = self._images.pop(tracks.stamp, None)
+        if image is None:  # a driver without stamps: the newest image is the best guess
+            image = self._images.pop(0, None)
+        if image is None:
             return
         self._waiting = None
         try:
@@ -169,8 +181,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
     # In the worker's thread
 
     def _work(self, item: tuple[Frame, Tracks] | None) -> None:
-        if self._reload:
-            self._reload = False
+        if self._loading.due:
             self._load()
         recognizer = self._recognizer
         if item is None or recognizer is None:
@@ -193,17 +204,28 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
 
     def _load(self) -> None:
         """Load the network that the parameters name; keep the one before where that fails."""
+        self._loading.begin()
         try:
-            loaded = create_recognizer(self.parameters)
-        except UserError as error:
-            self._problem = error
-            self.log_throttled(error)
+            with self._worker.pulse.allow(_LONGEST_LOADING):
+                loaded = create_recognizer(self.parameters)
+        except Exception as error:
+            problem = (
+                error
+                if isinstance(error, UserError)
+                else UserError(
+                    f'recognition cannot be loaded: {describe(error)}',
+                    'choose another recognition_model or gallery',
+                )
+            )
+            if self._loading.failed(problem):
+                self.get_logger().error(f'{problem} (tried again with growing pauses)')
             return
         with self._lock:
             before, self._recognizer = self._recognizer, loaded
             if before is not None:
                 before.close()
-        self._problem = None
+        if self._loading.succeeded():
+            self.get_logger().info('recognition was loaded after all')
 
     # Services
 
@@ -239,7 +261,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         with self._lock:
             try:
                 if self._recognizer is None:
-                    raise self._problem or UserError(
+                    raise self._loading.problem or UserError(
                         'the embedding network is still being loaded', 'try again in some seconds'
                     )
                 response.message, response.success = action(self._recognizer), True

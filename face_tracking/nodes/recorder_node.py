@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
-from face_tracking.files import data_dir
+from face_tracking.files import data_dir, expand
 from face_tracking.nodes.diagnostics import ERROR, Report
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.spin import run
@@ -25,6 +25,7 @@ TOPICS = ('faces/tracks', 'faces/people', 'faces/events', 'faces/events/json')
 """What is always recorded."""
 _IMAGES = 'camera/image_raw/compressed'
 _QUEUE = 500  # messages that wait while the disk is slow
+_QUEUE_BYTES = 64_000_000  # of all messages that wait
 _LARGEST = 4_000_000  # bytes of a message
 _PATIENCE = 5.0  # seconds in which the bag is finished at the end
 
@@ -72,6 +73,37 @@ class RecordingOptions(Options):
         )
 
 
+class Backlog:
+    """Counts what waits to be written, so that a slow disk does not fill the memory.
+
+    :param most: number of messages that may wait.
+    :param most_bytes: size of all messages that may wait.
+    :ivar dropped: number of messages that were refused.
+    """
+
+    def __init__(self, most: int, most_bytes: int):
+        self.dropped = 0
+        self._most, self._most_bytes = most, most_bytes
+        self._count = self._bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> bool:
+        """Return whether a message may wait."""
+        with self._lock:
+            if self._count >= self._most or self._bytes + size > self._most_bytes:
+                self.dropped += 1
+                return False
+            self._count += 1
+            self._bytes += size
+            return True
+
+    def remove(self, size: int) -> None:
+        """Note that a message has been written, or could not be."""
+        with self._lock:
+            self._count -= 1
+            self._bytes -= size
+
+
 class RecorderNode(FaceNode[RecordingOptions]):
     """Writes serialized messages as they are received, in a thread of its own, while active."""
 
@@ -80,8 +112,9 @@ class RecorderNode(FaceNode[RecordingOptions]):
         self._recorder: BagRecorder | None = None
         self._problem: UserError | None = None
         self._last_track = float('-inf')
+        self._waiting = Backlog(_QUEUE, _QUEUE_BYTES)
         self._worker: Worker[tuple[str, bytes, int] | threading.Event] = self.worker(
-            self._write, capacity=_QUEUE, name='recorder'
+            self._write, capacity=_QUEUE + 2, name='recorder'
         )
         self._types: dict[str, str] = {}
         for topic in TOPICS:
@@ -94,7 +127,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
     def folder(self) -> Path:
         """The folder of the recording."""
         chosen = self.parameters.record_folder
-        return Path(chosen).expanduser() if chosen else data_dir() / 'recordings'
+        return expand(chosen) if chosen else data_dir() / 'recordings'
 
     @property
     def written(self) -> int:
@@ -119,7 +152,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
     def report(self, report: Report) -> None:
         """Say what was written."""
         _, values = self.meter.take()
-        report.values.update(values, waiting_dropped=str(self._worker.dropped))
+        report.values.update(values, waiting_dropped=str(self._waiting.dropped))
         recorder = self._recorder
         if recorder is not None:
             report.values.update(
@@ -146,7 +179,8 @@ class RecorderNode(FaceNode[RecordingOptions]):
             if now - self._last_track < 0.9 / self.parameters.track_rate:
                 return
             self._last_track = now
-        self._worker.submit((resolved, bytes(data), time.time_ns()))
+        if self._waiting.add(len(data)):
+            self._worker.submit((resolved, bytes(data), time.time_ns()))
 
     # The worker's thread.
 
@@ -154,11 +188,14 @@ class RecorderNode(FaceNode[RecordingOptions]):
         if isinstance(work, threading.Event):
             self._finish()
             work.set()
-        elif self._recorder is not None:
-            try:
+            return
+        try:
+            if self._recorder is not None:
                 self._recorder.write(*work)
-            except UserError as error:
-                self._note(error)
+        except UserError as error:
+            self._note(error)
+        finally:
+            self._waiting.remove(len(work[1]))
 
     def _finish(self) -> None:
         if self._recorder is not None:

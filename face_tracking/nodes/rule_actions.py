@@ -143,9 +143,10 @@ class RuleActions:
     def _check_answer(self, action: CallService, done: Any) -> None:
         answer = done.result()
         if answer is not None and not getattr(answer, 'success', True):
+            reason = str(getattr(answer, 'message', ''))[:200]
             self._node.log_throttled(
                 UserError(
-                    f'service {action.service} refused: {str(answer.message)[:200]}',
+                    f'service {action.service} refused: {reason}',
                     'see the log of its node',
                 )
             )

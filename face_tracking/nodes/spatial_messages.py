@@ -28,11 +28,11 @@ from face_tracking.attention.attention import Attention
 from face_tracking.boxes import to_center_size
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
+from face_tracking.image_header import LARGEST_LIVE_IMAGE
 from face_tracking.nodes.messages import FACE
 from face_tracking.nodes.people_messages import LOOKING
 from face_tracking.spatial.face_positions import FacePositions, covariance
 
-LARGEST_DEPTH_SIDE = 8192
 _UNKNOWN_ANGLE = math.pi**2  # rad^2: any orientation
 # From the axes of a head (x right in the image, y down, z away while it looks into the camera) to
 # those of a body as in REP 103: x out of the face, y to the person's left, z up.
@@ -53,7 +53,7 @@ def from_depth(message: Image) -> FloatArray:
     kind, unit = types[message.encoding]
     height, width = message.height, message.width
     dtype = np.dtype(kind).newbyteorder('>' if message.is_bigendian else '<')
-    if max(height, width) > LARGEST_DEPTH_SIDE or not height or not width:
+    if not 0 < width * height <= LARGEST_LIVE_IMAGE:
         raise UserError(f'a depth image of {width}x{height} was received', 'check its driver')
     if message.step < width * dtype.itemsize or len(message.data) < message.step * height:
         raise UserError('a depth image with too few bytes was received', 'check its driver')

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from face_tracking.errors import UserError
-from face_tracking.events.action_file import ActionConfig, read_action_file
+from face_tracking.events.action_file import ActionConfig
 from face_tracking.events.actions import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
+from face_tracking.files import expand
+from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.diagnostics import OK, Report
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ActionFileOptions
@@ -102,8 +102,9 @@ class SpeechNode(FaceNode[SpeechParameters]):
         self._speaker: Speaker | None = None
         self._spoken = self.publisher('faces/spoken')
         self._greeter = Greeter()
-        self._config = self._read_people()
-        self._make_greeter()
+        self._config = ActionConfig()
+        self._file = ActionFileInput(self, self.parameters.actions_file, self._use)
+        self._file.read()
         for topic, handle in (
             ('faces/say', self._on_sentence),
             ('faces/events/json', self._on_event),
@@ -124,7 +125,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         """Start the engine; tried again where it is not installed yet."""
         self._speaker = Speaker(
             self._make_engine(),
-            self.log_throttled,
+            self.fail,
             self._on_spoken,
             parse_windows(self.parameters.quiet_hours),
             self.parameters.volume,
@@ -146,6 +147,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
 
     def tick(self) -> None:
         """Greet those who have waited long enough without a name."""
+        self._file.tick()
         if self.active and self.parameters.greet:
             self._greet(self._greeter.poll(time.monotonic(), datetime.now()))
 
@@ -153,6 +155,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         """Say what is spoken with, and how much."""
         _, values = self.meter.take()
         report.values.update(values, engine=self.parameters.engine)
+        self._file.report(report)
         if self._speaker is not None:
             report.values.update(
                 spoken=str(self._speaker.spoken), unspoken=str(self._speaker.dropped)
@@ -160,13 +163,10 @@ class SpeechNode(FaceNode[SpeechParameters]):
         if self.parameters.volume == 0:
             report.say(OK, 'silent')
 
-    def _read_people(self) -> ActionConfig:
-        path = self.parameters.actions_file
-        try:
-            return read_action_file(path) if path else ActionConfig()
-        except UserError as error:
-            self.get_logger().error(str(error))
-            return ActionConfig()
+    def _use(self, config: ActionConfig) -> None:
+        """Take over the people of a file."""
+        self._config = config
+        self._make_greeter()
 
     def _make_greeter(self) -> None:
         values = self.parameters
@@ -187,7 +187,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         }
         if values.engine in makers:
             return makers[values.engine]()
-        folder = Path(values.audio_folder).expanduser() if values.audio_folder else None
+        folder = expand(values.audio_folder) if values.audio_folder else None
         synthesizer = create_synthesizer(values.engine, values.voice, values.speed)
         return AudioEngine(synthesizer, folder, values.audio_device)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections import deque
@@ -23,7 +22,9 @@ from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
 from face_tracking.listening import Access
+from face_tracking.nodes.camera_info import image_size
 from face_tracking.nodes.diagnostics import ERROR, Report
+from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
@@ -257,13 +258,12 @@ class WebNode(FaceNode[WebParameters]):
         self._attention = attention_from_message(message)
 
     def _on_joints(self, message: JointState) -> None:
-        angles = dict(zip(islice(message.name, 100), islice(message.position, 100), strict=False))
-        pan, tilt = angles.get('pan_joint'), angles.get('tilt_joint')
-        if pan is not None and tilt is not None and math.isfinite(pan) and math.isfinite(tilt):
-            self._head = time.monotonic(), {'pan': pan, 'tilt': tilt}
+        angles = angles_from_message(message, ('pan_joint', 'tilt_joint'))
+        if angles is not None:
+            self._head = time.monotonic(), {'pan': angles[0], 'tilt': angles[1]}
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._image_size = [message.width, message.height]
+        self._image_size = [*image_size(message)]
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:

@@ -68,6 +68,9 @@ class HeadController:
         self._last_arrival: int | None = None
         self._last_stamp: int | None = None
         self._search_start = 0
+        # Whether tracks ceased while the head was away from rest, and when they came again.
+        self._interrupted = False
+        self._resumed: int | None = None
         self._search_side = 1.0
         self.state = State.IDLE
 
@@ -353,14 +356,22 @@ class HeadController:
         unseen = self._time_unseen()
         if self.stale:
             # Without tracks there is nothing to follow or to search for.
+            self._interrupted |= self.state is not State.IDLE
+            self._resumed = None
             self.state = State.IDLE
             self._selector.release()
         elif unseen is not None and unseen <= min(0.15, self._options.lost_timeout):
             self.state = State.TRACKING
+            self._interrupted = False
         elif unseen is not None and unseen <= self._options.lost_timeout:
             self.state = State.LOST
         elif unseen is not None or self.state in (State.TRACKING, State.LOST):
             self._give_up(now)
+        elif self._interrupted:
+            # Otherwise the head would look for ever where nobody is.
+            self._resumed = now if self._resumed is None else self._resumed
+            if (now - self._resumed) / 1e9 > self._options.lost_timeout:
+                self._give_up(now)
         elif (
             self.state is State.SEARCHING
             and (now - self._search_start) / 1e9 > self._options.search_time
@@ -384,6 +395,7 @@ class HeadController:
             self._search_side = 1.0 if face.at(now)[0][0] >= self.positions[0] else -1.0
         self._selector.release()
         self._held = None
+        self._interrupted = False
         self._search_start = now
         self.state = {'search': State.SEARCHING, 'home': State.HOMING, 'stay': State.IDLE}[
             self._options.lost_behavior

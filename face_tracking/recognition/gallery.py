@@ -9,7 +9,6 @@ gallery open at once.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ import numpy as np
 
 from face_tracking.arrays import FloatArray
 from face_tracking.errors import UserError
-from face_tracking.files import data_dir, expand, os_error
+from face_tracking.files import data_dir, expand, os_error, read_json
 
 FILE = 'people.db'
 FORMAT = 1
@@ -648,10 +647,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _read_export(path: Path, model_sha256: str) -> Mapping[str, list[View]]:
     """Return the views of an exported file by name."""
+    content = read_json(path, 'export of people', MAX_EXPORT_BYTES)
     try:
-        if path.stat().st_size > MAX_EXPORT_BYTES:
-            raise ValueError('it is larger than any export')
-        content: Any = json.loads(path.read_text())
         if content['format'] != FORMAT:
             raise ValueError(f'it has format {content["format"]!r}')
         found = str(content['model_sha256'])
@@ -659,11 +656,11 @@ def _read_export(path: Path, model_sha256: str) -> Mapping[str, list[View]]:
             checked_name(row['name']): [_view(view) for view in row['views']]
             for row in content['people']
         }
-    except OSError as error:
-        raise UserError(f'cannot read {path} ({error.strerror})', 'check the path') from error
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # content from outside can break any assumption
         raise UserError(
-            f'{path} is no export of people ({error})',
+            f'{path} is no export of people ({str(error)[:200]})',
             'give a file that "face_tracking people export" wrote',
         ) from error
     if found != model_sha256:

@@ -16,6 +16,8 @@ _NAME = re.compile(r'faces_\d{8}T\d{6}Z(_\d+)?')
 _METADATA = 'metadata.yaml'
 MEGABYTE = 1_000_000
 
+_CLOCK_IS_SET = 1_577_836_800.0  # 2020: a clock that shows less was never set
+
 
 @dataclass(frozen=True)
 class RecordingLimits:
@@ -57,6 +59,7 @@ class BagFolder:
     :param folder: made if it does not exist.
     :param limits: how much is kept.
     :param free_space: returns the free bytes of the folder's disk.
+    :param clock: seconds since 1970; may be set meanwhile.
     :raises UserError: the folder cannot be made.
     """
 
@@ -65,11 +68,14 @@ class BagFolder:
         folder: Path,
         limits: RecordingLimits,
         free_space: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        clock: Callable[[], float] = time.time,
     ):
         self._folder = folder
         self._limits = limits
         self._free_space = free_space
         self._last_name, self._last_number = '', 0
+        self._clock = clock
+        self._started = clock() - time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -79,7 +85,9 @@ class BagFolder:
 
     def new_path(self) -> Path:
         """Return a path for the next bag, which does not exist and sorts behind all others."""
-        name = time.strftime('faces_%Y%m%dT%H%M%SZ', time.gmtime())
+        name = time.strftime('faces_%Y%m%dT%H%M%SZ', time.gmtime(self._clock()))
+        # A clock that was set back must not make the newest bag look like the oldest.
+        name = max([name, self._last_name, *(f'faces_{_order(path)[0]}' for path in self._bags())])
         # A number is not used again, even if its bag was removed meanwhile.
         number = self._last_number + 1 if name == self._last_name else 1
         while (path := self._folder / (f'{name}_{number}' if number > 1 else name)).exists():
@@ -94,20 +102,32 @@ class BagFolder:
         :param needed: bytes about to be written.
         :returns: False if the disk has less free space than it should, whatever is removed.
         """
-        bags = [path for path in _all_bags(self._folder) if path != current]
+        bags = [path for path in self._bags() if path != current]
         sizes = {path: _size(path) for path in [*bags, *([current] if current else [])]}
         total = sum(sizes.values()) + needed
-        expired = time.time() - self._limits.keep_seconds if self._limits.keep_seconds else 0
         for path in bags:
             if (
                 total <= self._limits.total_bytes
                 and self._has_space(needed)
-                and path.stat().st_mtime >= expired
+                and not self._is_expired(path)
             ):
                 break
             _remove(path)
             total -= sizes[path]
         return self._has_space(needed) and total <= self._limits.total_bytes
+
+    def _bags(self) -> list[Path]:
+        return _all_bags(self._folder)
+
+    def _is_expired(self, path: Path) -> bool:
+        """Return whether a bag is older than it may become, as far as clocks can tell.
+
+        The present time is that of the start and what has passed since, so that a clock that is
+        set forward removes nothing. A bag of a machine whose clock was not set yet has no age.
+        """
+        written = path.stat().st_mtime
+        now = self._started + time.monotonic()
+        return 0 < self._limits.keep_seconds < now - written and written > _CLOCK_IS_SET
 
     def _has_space(self, needed: int) -> bool:
         return self._free_space(self._folder) - needed >= self._limits.free_bytes

@@ -20,7 +20,7 @@ import yaml
 from face_tracking.arrays import Array
 from face_tracking.camera.image_file import read_image
 from face_tracking.errors import UserError
-from face_tracking.files import share_dir
+from face_tracking.files import expand, read_text, share_dir
 from face_tracking.simulation import room_painter
 from face_tracking.simulation.scene import Actor, Backdrop, Cutout, Look, Scene
 from face_tracking.simulation.waypoints import Path, Sway
@@ -48,7 +48,7 @@ def load_scene(name: str = DEFAULT_SCENE) -> Scene:
 
     :raises UserError: when there is none or it is not a scene.
     """
-    path = FilePath(name).expanduser()
+    path = expand(name)
     if path.suffix not in ('.yaml', '.yml'):
         path = scenes_dir() / f'{name}.yaml'
         if not path.is_file():
@@ -70,21 +70,18 @@ def scene_of(content: Mapping[str, Any], path: FilePath = FilePath('scene.yaml')
             f'the scene {path} lacks or misspells {error}',
             f'compare it with those in {scenes_dir()}',
         ) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # content from outside can break any assumption
         raise UserError(
-            f'the scene {path} is not valid ({error})',
+            f'the scene {path} is not valid ({" ".join(str(error).split())[:200]})',
             f'compare it with those in {scenes_dir()}',
         ) from error
 
 
 def _read_yaml(path: FilePath) -> Mapping[str, Any]:
+    text = read_text(path, 'scene')
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f'the scene {path} cannot be read ({error.strerror})', 'check the path'
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(text)
+    except Exception as error:  # also dates that do not exist and nesting without end
         where = getattr(error, 'problem_mark', None)
         line = f' (line {where.line + 1})' if where else ''
         raise UserError(f'the scene {path} is not YAML{line}', 'correct the YAML') from error

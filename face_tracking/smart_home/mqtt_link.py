@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
+from face_tracking.files import expand, read_text
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
@@ -123,10 +123,10 @@ class MqttLink:
         client.max_queued_messages_set(_QUEUED)
         client.reconnect_delay_set(1, _LONGEST_PAUSE)
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
-        client.on_connect = self._connect_answered
-        client.on_connect_fail = self._connect_failed
-        client.on_disconnect = self._disconnected
-        client.on_message = self._received
+        client.on_connect = self._guarded(self._connect_answered)
+        client.on_connect_fail = self._guarded(self._connect_failed)
+        client.on_disconnect = self._guarded(self._disconnected)
+        client.on_message = self._guarded(self._received)
         if self._options.username:
             client.username_pw_set(
                 self._options.username, _read_password(self._options.password_file)
@@ -140,6 +140,22 @@ class MqttLink:
         return f'{self._options.host}:{self._port}'
 
     # The thread of the link.
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback that reports what it raises, which would end the link's thread."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:
+                self._on_problem(
+                    UserError(
+                        f'MQTT: {type(error).__name__}: {str(error)[:200]}',
+                        'report this to the maintainers',
+                    )
+                )
+
+        return call
 
     def _connect_answered(self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any):
         if code.is_failure:
@@ -192,18 +208,14 @@ def _load_paho() -> Any:
 def _read_password(path: str) -> str | None:
     if not path:
         return None
-    try:
-        with Path(path).expanduser().open() as file:
-            return file.readline(1000).rstrip('\r\n')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f'the password file {path} cannot be read: {error}', 'check mqtt_password_file'
-        ) from None
+    return read_text(expand(path), 'password file').partition('\n')[0].rstrip('\r')
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
+    # Read here: OpenSSL would wait for the other end of a pipe for ever.
+    certificate = read_text(expand(ca_file), 'certificate') if ca_file else None
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        return ssl.create_default_context(cadata=certificate)
     except (OSError, ssl.SSLError) as error:
         raise UserError(
             f'the certificate {ca_file} cannot be used: {error}',

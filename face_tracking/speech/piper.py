@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from face_tracking.errors import UserError
+from face_tracking.files import expand
 from face_tracking.speech.sentence import Sentence
 from face_tracking.speech.subprocesses import run_program
 
@@ -30,7 +31,7 @@ class PiperSynthesizer:
         if program is None and find_spec('piper') is None:
             raise UserError('piper is not installed', 'pip install piper-tts')
         self._command = [program] if program else [sys.executable, '-m', 'piper']
-        self._voice = Path(voice).expanduser()
+        self._voice = expand(voice)
         self._length_scale = 1 / speed
         if not voice or not self._voice.exists():
             raise UserError(

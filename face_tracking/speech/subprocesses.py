@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from face_tracking.child_process import start_child
 from face_tracking.errors import UserError
 
 _POLL = 0.02  # seconds between looks at the stop flag
@@ -25,12 +26,11 @@ def run_program(
     :raises UserError: it cannot be started, fails, or takes too long.
     """
     try:
-        process = subprocess.Popen(
+        process = start_child(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,
         )
     except OSError as error:
         raise UserError(

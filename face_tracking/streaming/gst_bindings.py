@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from face_tracking.errors import UserError
+from face_tracking.native_exceptions import keep_native_exceptions
 
 _SYSTEM_PACKAGES = Path('/usr/lib/python3/dist-packages')
 _REMEDY = (
@@ -26,6 +27,7 @@ def load_rtsp_bindings() -> tuple[Any, Any, Any]:
 
     :raises UserError: something is not installed; the message says what to install.
     """
+    keep_native_exceptions()
     try:
         gi = _import_gi()
         gi.require_version('Gst', '1.0')

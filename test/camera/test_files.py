@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import PATIENCE
 
 from face_tracking.camera import CaptureOptions, open_camera
 from face_tracking.camera.image_file import read_image
@@ -346,7 +347,7 @@ def test_close_ends_a_wait(video):
     thread = threading.Thread(target=lambda: result.append(camera.read()))
     thread.start()
     camera.close()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert result == [None]
 
 

@@ -9,6 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from waiting import PATIENCE, wait_until
 
 from face_tracking.backoff import Backoff
 from face_tracking.camera import (
@@ -168,13 +169,11 @@ def webcam(monkeypatch, tmp_path):
 
 
 def open_webcam(**options) -> v4l2.V4l2Camera:
-    return v4l2.V4l2Camera('/dev/video0', CaptureOptions(**{'read_timeout': 2.0, **options}))
+    return v4l2.V4l2Camera('/dev/video0', CaptureOptions(**{'read_timeout': 30.0, **options}))
 
 
 def await_grabs(webcam, count):
-    deadline = time.monotonic() + 5
-    while webcam.captures[-1].taken < count and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_until(lambda: webcam.captures[-1].taken >= count, lambda: time.sleep(0.001))
 
 
 def test_slow_reader_gets_the_newest_image_and_sees_the_gap(webcam):
@@ -195,7 +194,7 @@ def test_stamp_is_the_drivers_time_of_exposure(webcam):
     with open_webcam() as camera:
         webcam.expose()
         frame = camera.read()
-    assert 0.02 < (time.time_ns() - frame.stamp) / 1e9 < 1.0
+    assert 0.02 < (time.time_ns() - frame.stamp) / 1e9 < PATIENCE
 
 
 def test_options_reach_the_driver(webcam):
@@ -233,7 +232,7 @@ def test_camera_that_dies_and_comes_back(webcam):
 
 def read_until(camera, condition) -> bool:
     """Read as a node does until a condition on what was read holds; False after a while."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if condition(camera.read()):
             return True
@@ -253,7 +252,7 @@ def test_closing_wakes_a_waiting_reader(webcam):
     thread = threading.Thread(target=lambda: result.append(camera.read()))
     thread.start()
     camera.close()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert result == [None]
 
 

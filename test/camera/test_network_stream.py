@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from face_tracking.backoff import Backoff
 from face_tracking.camera import (
@@ -18,7 +19,7 @@ from face_tracking.camera import (
 )
 from face_tracking.errors import UserError
 
-OPTIONS = CaptureOptions(read_timeout=2.0)
+OPTIONS = CaptureOptions(read_timeout=30.0)
 
 
 def jpeg(level: int) -> bytes:
@@ -72,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + part + b'\r\n')
                 time.sleep(0.03)
             if server.silent:
-                server.stopping.wait(10)
+                server.stopping.wait(PATIENCE)
         except OSError:
             pass  # the client has left
 
@@ -104,14 +105,14 @@ def test_stream_of_jpeg_images_stays_compressed(server, with_length):
         frame = camera.read()
         assert camera.live
         assert frame.jpeg() in server.parts
-        assert abs(time.time_ns() - frame.stamp) < 2e9
+        assert abs(time.time_ns() - frame.stamp) < PATIENCE * 1e9
         later = read_levels(camera)
     assert later == sorted(later) and later[-1] == 5
 
 
 def test_stream_that_ends_is_opened_again(server):
     camera = ReconnectingCamera(lambda: open_camera(server.url(), OPTIONS), Backoff(0.01, 1, 0.01))
-    deadline, frames = time.monotonic() + 20, 0
+    deadline, frames = time.monotonic() + PATIENCE, 0
     while camera.losses < 2 and time.monotonic() < deadline:
         frame = camera.read()
         frames += frame is not None
@@ -129,7 +130,7 @@ def test_silent_stream_is_lost_after_the_timeout(server):
         begin = time.monotonic()
         with pytest.raises(CameraLostError):
             camera.read()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < PATIENCE / 2
 
 
 def test_damaged_and_endless_parts_are_bounded(server):

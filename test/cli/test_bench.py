@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from face_tracking.cli.main import main
 
 ROWS = [
@@ -18,7 +16,6 @@ ALWAYS = {'onnxruntime', 'opencv', 'tvm naive', 'tvm float32'}
 EXACT = {'pytorch', 'openvino f32', 'litert', 'mnn', *ALWAYS}
 
 
-@pytest.mark.timeout(300)  # two compilers and PyTorch's import, on a machine that is busy
 def test_every_engine_has_its_row(described, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(tmp_path / 'cache'))
     found, plot = tmp_path / 'rows.json', tmp_path / 'plot.png'

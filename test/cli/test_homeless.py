@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import PATIENCE
 
 PROGRAM = """
 import pwd, sys
@@ -30,7 +31,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
         text=True,
         env=environment,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -20,7 +20,6 @@ def test_missing_browser_is_one_clear_line(tmp_path, monkeypatch):
     assert not (tmp_path / 'page.png').exists()
 
 
-@pytest.mark.timeout(200)
 def test_page_is_in_the_image(tmp_path, monkeypatch, ros_domain):
     pytest.importorskip('aiohttp', reason='needs aiohttp')
     if shutil.which('chromium') is None:

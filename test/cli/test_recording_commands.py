@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +14,14 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import rclpy
 from action_messages import detections, tracks
+from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE, wait_until
 
 pytest.importorskip('rosbags', reason='needs rosbags')
+
+from face_tracking.recording.bag_reader import Deserializer, read_messages
 
 
 @pytest.fixture
@@ -38,47 +43,59 @@ def start(*words):
     )
 
 
-def wait_for(condition, node, seconds=60):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end
-        rclpy.spin_once(node, timeout_sec=0.02)
-    return value
+def wait_for(condition, node):
+    return wait_until(condition, lambda: rclpy.spin_once(node, timeout_sec=0.02))
 
 
 def test_recording_is_played_again_and_drawn(node, tmp_path):
     folder = tmp_path / 'recording'
     people = node.create_publisher(Detection2DArray, 'faces/people', 10)
     faces = node.create_publisher(Detection2DArray, 'faces/tracks', 10)
+    written = {}
+    node.create_subscription(
+        DiagnosticArray,
+        '/diagnostics',
+        lambda message: [
+            written.update({entry.key: entry.value for entry in status.values})
+            for status in message.status
+            if status.name == 'recorder_node'
+        ],
+        10,
+    )
     record = start('record', folder, '--minimum-free-mb', 1)
-    wait_for(lambda: people.get_subscription_count() and faces.get_subscription_count(), node)
-    time.sleep(1.0)  # a subscriber may need longer to discover the publisher than the reverse
-    for number in range(20):
+    numbers = iter(range(1, 10**6))
+
+    def publish():
         stamp = time.time_ns()
         people.publish(detections(stamp, ('1', 'person:Ada', 0.9)))
-        faces.publish(tracks(stamp, str(number + 1)))
-        time.sleep(0.06)
-    time.sleep(0.5)
+        faces.publish(tracks(stamp, str(next(numbers))))
+        rclpy.spin_once(node, timeout_sec=0.05)
+
+    # The recorder tells how much it has written in its diagnostics.
+    wait_until(lambda: int(written.get('written', '0')) >= 40, publish, lambda: written)
     record.send_signal(signal.SIGINT)
-    out, errors = record.communicate(timeout=30)
+    out, errors = record.communicate(timeout=PATIENCE)
     assert record.returncode == 0, errors
-    assert '40 messages' in out
+    assert int(re.search(r'(\d+) messages', out)[1]) >= 40
+    recorded = [
+        Deserializer().read(message).detections[0].id
+        for message in read_messages(folder)
+        if message.topic == '/faces/tracks'
+    ]
 
     heard = []
     node.create_subscription(
         Detection2DArray, 'faces/tracks', lambda message: heard.append(message), 100
     )
-    play = start('play', folder, '--topic', '/faces/tracks', '--rate', 2)
-    wait_for(lambda: len(heard) == 20, node)
-    assert [message.detections[0].id for message in heard] == [
-        str(number + 1) for number in range(20)
-    ]
-    out, errors = play.communicate(timeout=30)
-    assert play.returncode == 0 and '20 messages were published' in out, errors
+    play = start('play', folder, '--topic', '/faces/tracks', '--rate', 2, '--settle', 10)
+    wait_for(lambda: len(heard) == len(recorded), node)
+    assert [message.detections[0].id for message in heard] == recorded
+    out, errors = play.communicate(timeout=PATIENCE)
+    assert play.returncode == 0 and f'{len(recorded)} messages were published' in out, errors
 
     plot = tmp_path / 'day.svg'
     done = start('presence', folder, '--plot', plot)
-    out, errors = done.communicate(timeout=30)
+    out, errors = done.communicate(timeout=PATIENCE)
     assert done.returncode == 0 and 'Ada' in out, errors
     assert 'Ada' in [item.text for item in ElementTree.parse(plot).getroot().findall('.//{*}text')]
 
@@ -88,13 +105,13 @@ def test_recording_without_messages_is_reported(node, tmp_path):
     record = start('record', tmp_path / 'r')
     wait_for(publisher.get_subscription_count, node)
     record.send_signal(signal.SIGINT)
-    out, _ = record.communicate(timeout=30)
+    out, _ = record.communicate(timeout=PATIENCE)
     assert record.returncode == 1 and '0 messages' in out
 
 
 @pytest.mark.parametrize('command', ['play', 'presence'])
 def test_missing_recording_is_one_clear_line(tmp_path, command):
     done = start(command, tmp_path / 'nowhere')
-    _, errors = done.communicate(timeout=60)
+    _, errors = done.communicate(timeout=PATIENCE)
     assert done.returncode == 2
     assert 'holds no recording' in errors and 'Traceback' not in errors

@@ -183,14 +183,19 @@ def test_results_before_a_camera_is_lost_are_kept(video, words, tmp_path, monkey
     assert len(mot.read_text().splitlines()) >= 8
 
 
-def test_the_video_that_is_read_is_not_overwritten(tmp_path, capsys):
-    path = tmp_path / 'video.mp4'
+def test_the_video_that_is_read_is_not_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    path = tmp_path / 'my video.mp4'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
     for _ in range(5):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.release()
     before = path.read_bytes()
-    for source in (str(path), f'file:{path}', f'file://{path}'):
+    sources = (
+        *(str(path), f'file:{path}', f'file://{path}', path.as_uri()),
+        *('~/my video.mp4', 'file:~/my video.mp4', str(tmp_path), tmp_path.as_uri()),
+    )
+    for source in sources:
         assert main(['track', source, '--video', str(path)]) == 2
         assert 'it would be overwritten' in capsys.readouterr().err
     out = str(tmp_path / 'out.txt')

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from synthetic_networks import ROOT, compile_apart, random_image, small_network
+from waiting import PATIENCE, wait_until
 
 from face_tracking import files
 from face_tracking.compiler import artifact, driver
@@ -239,12 +240,10 @@ def test_compiler_ends_with_its_parent_and_without_traceback(small, own_cache, h
         start_new_session=True,
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
-    deadline = time.monotonic() + 60
-    while not (children := children_of(parent.pid)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    children = wait_until(lambda: children_of(parent.pid))
     time.sleep(0.5)
     os.killpg(parent.pid, how)  # as a terminal does on Ctrl-C
-    said = parent.communicate(timeout=60)[1]
-    _, alive = psutil.wait_procs(children, timeout=20)
+    said = parent.communicate(timeout=PATIENCE)[1]
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
     assert 'face_tracking/compiler/__main__' not in said and said.count('Traceback') <= 1

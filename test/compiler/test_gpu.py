@@ -57,7 +57,6 @@ def test_opencl_computes_the_same_numbers(opencl, small, library_for_opencl):
     assert np.abs(got - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
-@pytest.mark.timeout(600)  # the driver compiles each kernel
 def test_every_layer_runs_on_opencl(opencl, tmp_path):
     model = feature_pyramid(tmp_path / 'pyramid.onnx', 28, 20)
     image = random_image(28, 20)

@@ -30,7 +30,6 @@ from face_tracking.compiler.tuning_records import Log, Record
 from face_tracking.runtimes.compiled_model import CompiledModel
 
 # Each run imports TVM's compiler and links libraries, which a busy machine makes slow.
-pytestmark = pytest.mark.timeout(600)
 CPU = artifact.host_cpu()
 USERS_CACHE = files.cache_dir()
 

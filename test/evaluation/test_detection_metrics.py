@@ -116,10 +116,10 @@ def test_table_has_a_column_for_each_figure_of_any_row():
 
 
 def test_labels_that_cannot_be_read_are_reported(tmp_path):
-    with pytest.raises(UserError, match='cannot read the labels'):
+    with pytest.raises(UserError, match='cannot read the list of labeled images'):
         read_labels(tmp_path)
     (tmp_path / 'labels.json').write_text('[{"file": 1')
-    with pytest.raises(UserError, match='is not a list of labeled images'):
+    with pytest.raises(UserError, match='is not a valid list of labeled images'):
         read_labels(tmp_path)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import parse_actions, read_action_file
@@ -269,7 +269,7 @@ def test_unreadable_file_is_one_clear_line(path):
 
 
 @pytest.fixture
-def commands(tmp_path):
+def commands(tmp_path, request):
     failures = []
     script = (
         'import os, sys; open(sys.argv[1], "w").write('
@@ -283,35 +283,33 @@ def commands(tmp_path):
             'missing': ('/no/such/program',),
         },
         failures.append,
-        time_limit=1.0,
+        time_limit=getattr(request, 'param', PATIENCE),
         most_at_once=2,
     )
     yield runner, failures, tmp_path / 'out'
     runner.close()
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_command_gets_the_event_in_its_environment(commands):
     runner, failures, out = commands
     runner.run('write', event(person='Ada; rm -rf /'))
-    wait_for(lambda: out.exists() and out.read_text())
+    wait_until(lambda: out.exists() and out.read_text())
     assert out.read_text() == 'arrived Ada; rm -rf /' and not failures
 
 
 @pytest.mark.parametrize(
-    ('name', 'says'),
-    [('fail', 'returned 3'), ('hang', 'was ended'), ('missing', 'could not be started')],
+    ('commands', 'name', 'says'),
+    [
+        (PATIENCE, 'fail', 'returned 3'),
+        (0.5, 'hang', 'was ended'),
+        (PATIENCE, 'missing', 'could not be started'),
+    ],
+    indirect=['commands'],
 )
 def test_failing_command_is_reported(commands, name, says):
     runner, failures, _ = commands
     runner.run(name, event())
-    wait_for(lambda: failures)
+    wait_until(lambda: failures)
     assert says in str(failures[0])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -13,11 +12,13 @@ import pytest
 import rclpy
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE, wait_until
 
 from face_tracking.faces import Tracks
 from face_tracking.nodes.messages import tracks_to_message
 
 ROOT = Path(__file__).resolve().parents[2]
+TRACKS = 'faces/tracks'
 EXAMPLES = sorted((ROOT / 'examples').glob('*.py'))
 
 
@@ -38,7 +39,7 @@ def run(tmp_path, ros_domain):
     for process in started:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:  # rclpy may miss a signal while it starts
             process.kill()
             process.wait()
@@ -68,14 +69,15 @@ def tracks_of(*faces: tuple[int, float]) -> Detection2DArray:
     return tracks_to_message(tracks, Header())
 
 
-def publish_until(node, message, condition, timeout: float = 60.0):
-    """Publish tracks until a condition holds."""
-    publisher = node.create_publisher(Detection2DArray, 'faces/tracks', 10)
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, 'timeout'
+def publish_until(node, topic, message, condition):
+    """Publish a message until a condition holds."""
+    publisher = node.create_publisher(type(message), topic, 10)
+
+    def step():
         publisher.publish(message)
         rclpy.spin_once(node, timeout_sec=0.1)
+
+    wait_until(condition, step)
 
 
 @pytest.mark.parametrize('path', EXAMPLES, ids=lambda path: path.name)
@@ -91,13 +93,15 @@ def test_six_examples():
 
 def test_nearest_person_is_greeted(run, node):
     process = run('greet_nearest.py')
-    publish_until(node, tracks_of((3, 40.0), (8, 90.0)), lambda: process.said())
+    publish_until(node, TRACKS, tracks_of((3, 40.0), (8, 90.0)), lambda: process.said())
     assert process.said() == 'Hello, 8!\n'
 
 
 def test_people_are_counted(run, node):
     process = run('count_people.py')
-    publish_until(node, tracks_of((3, 40.0), (8, 90.0)), lambda: '2 in view' in process.said())
+    publish_until(
+        node, TRACKS, tracks_of((3, 40.0), (8, 90.0)), lambda: '2 in view' in process.said()
+    )
 
 
 def test_head_follows_the_requested_id(run, node):
@@ -106,10 +110,11 @@ def test_head_follows_the_requested_id(run, node):
     head = PanTiltNode()
     process = run('follow_id.py', '7')
     try:
-        end = time.monotonic() + 60
-        while process.poll() is None:
-            assert time.monotonic() < end
-            rclpy.spin_once(head, timeout_sec=0.05)
+        wait_until(
+            lambda: process.poll() is not None,
+            lambda: rclpy.spin_once(head, timeout_sec=0.05),
+            process.said,
+        )
         assert process.said() == 'the head follows 7\n'
         assert (head.parameters.target, head.parameters.target_id) == ('id', 7)
     finally:
@@ -120,13 +125,13 @@ def test_detector_runs_without_ros(run, portraits, tmp_path):
     for index, (image, _) in enumerate(portraits):
         cv2.imwrite(str(tmp_path / f'{index}.png'), image)
     process = run('detect_without_ros.py', str(tmp_path))
-    assert process.wait(120) == 0, process.said()
+    assert process.wait(PATIENCE) == 0, process.said()
     assert process.said().count('1 faces') == 2, process.said()
 
 
 def test_own_camera_delivers_frames(run):
     process = run('own_camera.py')
-    assert process.wait(120) == 0, process.said()
+    assert process.wait(PATIENCE) == 0, process.said()
     assert len(process.said().splitlines()) == 5
     assert process.said().startswith('0 [[')
 
@@ -138,10 +143,10 @@ def test_react_to_events(run, node):
     from face_tracking.events.event_json import event_to_json
 
     process = run('react_to_events.py')
-    publisher = node.create_publisher(String, 'faces/events/json', 10)
     event = FaceEvent('left', 10**18, '3', 1, 'Ada', 0.9, duration=12.4)
-    end = time.monotonic() + 60
-    while 'Ada left after 12 s' not in process.said():
-        assert time.monotonic() < end, process.said()
-        publisher.publish(String(data=event_to_json(event)))
-        rclpy.spin_once(node, timeout_sec=0.1)
+    publish_until(
+        node,
+        'faces/events/json',
+        String(data=event_to_json(event)),
+        lambda: 'Ada left after 12 s' in process.said(),
+    )

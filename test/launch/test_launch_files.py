@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 import xml.etree.ElementTree as ElementTree
 from importlib import util
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import rclpy
 import yaml
 from rclpy.qos import ReliabilityPolicy
+from waiting import PATIENCE, pause, wait_until
 
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.nodes.node_table import node_parameters
@@ -203,18 +203,18 @@ class Launched:
         """Return the processes that it has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def until(self, condition, timeout: float = 60.0):
+    def until(self, condition):
         """Wait for a condition and return its value."""
-        end = time.monotonic() + timeout
-        while not (value := condition()):
-            assert time.monotonic() < end, 'timeout'
-            assert self.process.poll() is None, self.process.communicate()[0]
-            time.sleep(0.1)
-        return value
 
-    def end(self, timeout: float = 30.0) -> str:
+        def step():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            pause()
+
+        return wait_until(condition, step)
+
+    def end(self) -> str:
         """Wait for its end and return its output."""
-        said, _ = self.process.communicate(timeout=timeout)
+        said, _ = self.process.communicate(timeout=PATIENCE)
         return said
 
     def stop(self) -> str:
@@ -287,7 +287,7 @@ def test_processes_end_with_a_launch_that_is_killed(start, statuses, composed):
     children = launched.children()
     assert len(children) == (1 if composed == 'yes' else 3)
     launched.process.kill()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
 
 
@@ -319,7 +319,7 @@ def test_configuration_error_of_a_node_ends_the_launch(start, tmp_path):
     bad = tmp_path / 'bad.yaml'
     bad.write_text('/**/pan_tilt_node:\n  ros__parameters:\n    output: no_such_driver\n')
     launched = start('pan_tilt.launch.py', f'head_params_file:={bad}', 'description:=none')
-    said = launched.end(60)
+    said = launched.end()
     assert launched.process.returncode == 1
     assert 'cannot be configured' in said, said
     assert said.count('process started') == 1, 'it was not started again'

@@ -23,14 +23,13 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE, wait_until
 
+from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 from face_tracking.nodes.images import to_header, to_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = float(
-    os.environ.get('FACE_TRACKING_TEST_PATIENCE', '60')
-)  # seconds; a model may have to be compiled first
 
 
 class Probe:
@@ -61,13 +60,19 @@ class Probe:
                 kind, topic, self.heard[topic].append, qos_profile_sensor_data
             )
 
-    def until(self, condition, timeout=PATIENCE):
+    def until(self, condition):
         """Spin until a condition holds and return its value; fail where it never does."""
-        end = time.monotonic() + timeout
-        while not (value := condition()):
-            assert time.monotonic() < end, f'in vain for {timeout} s; status {self.status}'
-            self.executor.spin_once(timeout_sec=0.02)
-        return value
+        return wait_until(
+            condition,
+            lambda: self.executor.spin_once(timeout_sec=0.02),
+            lambda: f'status {self.status}',
+        )
+
+    def spin_for(self, seconds):
+        """Spin for a time, as a publisher with a rate does between its messages."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.01)
 
     def publisher(self, kind, topic, qos=10):
         """Return a publisher that somebody hears."""
@@ -92,9 +97,7 @@ class Probe:
             if value := condition():
                 return value
             self.show(image, start + next(shown) * 40_000_000, topic)
-            end = time.monotonic() + 0.04
-            while time.monotonic() < end:
-                self.executor.spin_once(timeout_sec=0.01)
+            self.spin_for(0.04)
             return condition()
 
         return self.until(step)
@@ -189,9 +192,12 @@ def model() -> str:
     from face_tracking.detection.model import find_model
 
     try:
-        return str(find_model())
+        found = str(find_model())
     except UserError as error:
         pytest.skip(f'needs a face detector: {error}')
+    # Compiled here, without a limit, so that no test waits for it.
+    create_detector(found)
+    return found
 
 
 @pytest.fixture(scope='session')
@@ -258,7 +264,7 @@ def launch(ros_domain, tmp_path):
         process.terminate()
     for process in processes:
         try:
-            process.wait(10)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
-from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
+from face_tracking.nodes.camera_info import from_camera_info, image_size, to_camera_info
 
 
 def info(width=640, height=480, f=600.0, cx=319.5, cy=239.5, **more):
@@ -109,3 +109,21 @@ def test_any_message_gives_finite_intrinsics_or_is_refused(width, height, k, d, 
         return
     assert np.isfinite([camera.fx, camera.fy, camera.cx, camera.cy]).all()
     assert camera.width > 0 and camera.height > 0
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({}, (640, 480)),
+        ({'binning_x': 2, 'binning_y': 2}, (320, 240)),
+        ({'roi': RegionOfInterest(x_offset=10, width=200, height=100)}, (200, 100)),
+    ],
+)
+def test_the_size_of_the_images_needs_no_calibration(changes, expected):
+    assert image_size(CameraInfo(width=640, height=480, **changes)) == expected
+
+
+@pytest.mark.parametrize('size', [(0, 480), (2**32 - 1, 480), (640, 2**31)])
+def test_a_size_that_cannot_be_is_refused(size):
+    with pytest.raises(UserError, match='correct width, height and binning'):
+        image_size(CameraInfo(width=size[0], height=size[1]))

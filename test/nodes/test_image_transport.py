@@ -58,7 +58,7 @@ def test_detector_and_tracker_take_compressed_images(probe, camera, make, model,
     make(TrackerNode, image_transport='compressed')
     camera()
     tracks = probe.until(
-        lambda: next((m for m in probe.heard['faces/tracks'] if m.detections), None), timeout=120
+        lambda: next((m for m in probe.heard['faces/tracks'] if m.detections), None)
     )
     box = tracks.detections[0].bbox
     # In pixels of the full image, whatever size was decoded.
@@ -82,7 +82,7 @@ def test_damaged_compressed_image_is_reported_and_the_next_one_is_used(probe, ma
     for _ in range(3):
         publish(b'nothing')
         publish(whole[:300])
-    probe.until(lambda: publish(whole), timeout=30)
+    probe.until(lambda: publish(whole))
 
 
 def test_full_size_color_is_not_decoded_for_detector_and_tracker(
@@ -101,7 +101,7 @@ def test_full_size_color_is_not_decoded_for_detector_and_tracker(
     tracker.on_tracks.append(lambda frame, tracks: tracked.append(frame))
     node = camera()
     node.on_frame += [detector.submit, tracker.submit]
-    probe.until(lambda: len(tracked) > 20, timeout=120)
+    probe.until(lambda: len(tracked) > 20)
     # The network takes 320x240 pixels, the tracker 160x120.
     assert set(decoded) <= {cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_4}
 

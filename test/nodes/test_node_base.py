@@ -2,6 +2,7 @@
 """What every node inherits: lifecycle, guards, retries, watchdog, topics of the table."""
 
 import inspect
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE
 
 from face_tracking.errors import UserError
 from face_tracking.nodes.log_limiter import MOST_PROBLEMS, SILENCE, LogLimiter, shorten
@@ -132,6 +134,15 @@ def test_without_autostart_transitions_do_it(probe, make):
     assert state(probe) == 'finalized'
 
 
+def test_a_node_that_was_destroyed_is_not_in_the_graph_while_it_is_referred_to(probe, make):
+    node = make(Recorder)
+    assert 'tracker_node' in probe.node.get_node_names()
+    probe.executor.remove_node(node)
+    node.destroy_node()
+    probe.until(lambda: 'tracker_node' not in probe.node.get_node_names())
+    assert node.lifecycle_state == 'finalized'
+
+
 def test_a_transition_that_is_not_possible_is_refused_and_the_node_goes_on(probe, make):
     make(Recorder)
     assert not change(probe, Transition.TRANSITION_CONFIGURE)
@@ -173,23 +184,21 @@ def test_an_exception_anywhere_is_logged_once_and_counted(probe, make, what, cap
     node.failing.add(what)
     publisher = probe.publisher(JointState, 'joint_states')
 
+    calls = itertools.count()
+
     def provoke():
+        number = next(calls)
         publisher.publish(JointState())
         node.work.submit(1)
-        return int(probe.value('tracker_node', 'failures')) >= 3 and probe.calls > 3
-
-    probe.calls = 0
-
-    def step():
-        probe.calls += 1
         if what == 'trigger':
             assert not probe.call(Trigger, '/tracker_node/trigger').success
         if what == 'apply':
-            assert probe.set('tracker_node', stall_timeout=20.0 + probe.calls % 1000)[0].successful
-        return provoke()
+            assert probe.set('tracker_node', stall_timeout=20.0 + number % 1000)[0].successful
+        level, message = probe.says('tracker_node')
+        failures = int(probe.value('tracker_node', 'failures'))
+        return number > 3 and failures >= 3 and level == 2 and 'is broken' in message
 
-    probe.until(step)
-    assert probe.says('tracker_node')[0] == 2 and 'is broken' in probe.says('tracker_node')[1]
+    probe.until(provoke)
     assert capfd.readouterr().err.count('is broken') == 1
     node.failing.clear()
     probe.until(lambda: probe.says('tracker_node')[0] == 0)
@@ -343,7 +352,7 @@ def test_every_row_of_the_topic_table_is_complete():
 def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
     node, hang, dead, healthy = make(Recorder), threading.Event(), [], []
     node.on_work = lambda item: None
-    work = node.worker(lambda item: hang.wait(30), name='stuck')
+    work = node.worker(lambda item: hang.wait(PATIENCE), name='stuck')
     watchdog = Watchdog(
         lambda: [(pulse, 5.0) for pulse in node.pulses], lambda: healthy.append(1), dead.append
     )
@@ -366,6 +375,7 @@ def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
     probe.until(lambda: not work.pulse._busy)
     watchdog.check(1.0)
     assert work.pulse.stalled == 0 and len(healthy) == count + 1
+    assert work.close(PATIENCE)
 
 
 def test_long_work_can_be_allowed_and_a_suspended_process_is_not_stuck():

@@ -17,6 +17,7 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 from vision_msgs.msg import Detection2DArray
+from waiting import PATIENCE, wait_until
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
@@ -58,19 +59,14 @@ class Crowd:
         self._tracks = probe.publisher(Detection2DArray, 'faces/tracks')
         self._infos = probe.publisher(CameraInfo, 'camera/camera_info', qos_profile_sensor_data)
 
-    def show_until(self, condition, timeout=20.0):
+    def show_until(self, condition):
         """Publish 30 times a second until a condition holds; return its value."""
+        return wait_until(condition, self.step, lambda: self.probe.status)
 
-        def step():
-            if value := condition():
-                return value
-            self.publish()
-            end = time.monotonic() + 0.033
-            while time.monotonic() < end:
-                self.probe.executor.spin_once(timeout_sec=0.01)
-            return condition()
-
-        return self.probe.until(step, timeout)
+    def step(self):
+        """Publish once and let the nodes work."""
+        self.publish()
+        self.probe.spin_for(0.033)
 
     def publish(self):
         stamp = self.probe.node.get_clock().now().nanoseconds
@@ -141,16 +137,29 @@ def test_ros2_control_is_commanded_and_nothing_after_the_stop(
             and probe.value('pan_tilt_node', 'joints') == 'stopped'
         )
     )
-    probe.status.clear()
-    people.show_until(lambda: probe.status)  # what was under way has arrived by then
-    settled = len(sent)
-    people.show_until(lambda: probe.status.pop('pan_tilt_node', None))
-    people.show_until(lambda: probe.status.pop('pan_tilt_node', None))
+    settled = wait_until_settled(probe, sent, people.step)
+    for _ in range(2):
+        probe.status.clear()
+        people.show_until(lambda: probe.status)
     assert len(sent) == settled
     pans = [angles(message)[0] for message in sent]
     assert abs(pans[-1] - pans[-2]) < 1e-3, 'it came to rest before the stop'
     assert probe.enable('pan_tilt_node', True).success
     people.show_until(lambda: len(sent) > settled)
+
+
+def wait_until_settled(probe, sent, step=lambda: None):
+    """Wait until no command has come from one status to the next; return how many there were."""
+    counts = [-1]
+
+    def quiet():
+        step()
+        if probe.status.pop('pan_tilt_node', None):
+            counts.append(len(sent))
+        return len(counts) > 3 and counts[-1] == counts[-2]
+
+    probe.until(quiet)
+    return counts[-1]
 
 
 def test_without_tracks_the_head_stops_and_says_so(probe, make, crowd):
@@ -161,9 +170,8 @@ def test_without_tracks_the_head_stops_and_says_so(probe, make, crowd):
     people.faces = {1: (0.3, 0.0)}
     people.show_until(lambda: len(sent) > 5)
     probe.until(lambda: probe.says('pan_tilt_node') == (1, 'no tracks received'))
-    before = len(sent)
-    probe.until(lambda: probe.status.pop('pan_tilt_node', None) and len(sent) == before)
-    people.show_until(lambda: len(sent) > before)
+    settled = wait_until_settled(probe, sent)
+    people.show_until(lambda: len(sent) > settled)
 
 
 def test_gaze_target_alone(probe, make, crowd):
@@ -228,14 +236,11 @@ def test_feedback_that_falls_silent_is_a_stop(probe, make, crowd):
 
     people.show_until(commanded)
     people.show_until(lambda: probe.value('pan_tilt_node', 'joints') == 'stopped')
-    probe.status.clear()
-    people.show_until(lambda: probe.status)
-    before = len(sent)
-    people.show_until(lambda: probe.status.pop('pan_tilt_node', None))
+    settled = wait_until_settled(probe, sent, people.step)
     people.show_until(
         lambda: probe.says('pan_tilt_node')[1].startswith('no joint_states received')
     )
-    assert len(sent) == before
+    assert len(sent) == settled
 
 
 def test_servo_board_gets_pulses_and_none_after_the_end(probe, make, crowd, monkeypatch):
@@ -365,49 +370,43 @@ def test_a_jump_of_the_clock_neither_moves_nor_freezes_the_head(make, jump, monk
         write(command),
     )
 
-    def show(x, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            frame = Frame(np.zeros((2, 2, 3), np.uint8), node.now() - 30_000_000)
-            node.submit(frame, tracks_of(frame.stamp, (1, x, 240)))
-            time.sleep(0.03)
+    def show():
+        frame = Frame(np.zeros((2, 2, 3), np.uint8), node.now() - 30_000_000)
+        node.submit(frame, tracks_of(frame.stamp, (1, 200, 240)))
+        time.sleep(0.03)
 
-    show(200, 1.0)
+    wait_until(lambda: written and abs(written[-1][0]) > 0.1, show)
     offset[0] = int(jump * 1e9)
-    before = written[-1][0]
-    show(200, 1.0)
+    before = abs(written[-1][0])
+    wait_until(lambda: abs(written[-1][0]) > before + 0.1, show)  # the head follows on
     steps = [abs(b[0] - a[0]) for a, b in pairwise(written)]
     assert max(steps) <= 2.4 * 0.04 + 1e-9
-    assert written[-1][0] != before, 'the head follows on'
 
 
 @pytest.mark.parametrize('age', [0.0, -0.05])
 def test_zero_stamps_and_stamps_ahead_are_followed(make, age):
     node = make(PanTiltNode, output='none', subscribe=False)
     node.set_camera_model(CameraModel.from_fov(640, 480, 1.047))
-    for _ in range(30):
+
+    def show():
         stamp = 0 if age == 0.0 else node.now() - int(age * 1e9)
         frame = Frame(np.zeros((2, 2, 3), np.uint8), stamp)
         node.submit(frame, tracks_of(stamp, (1, 200, 240)))
         time.sleep(0.03)
-    assert node._head.target == 1 and not node._head.stale and node._head.positions[0] > 0.05
+
+    head = node._head
+    wait_until(lambda: head.target == 1 and not head.stale and head.positions[0] > 0.05, show)
 
 
 def test_implausible_feedback_is_reported_and_never_commanded(probe, make):
     node = make(PanTiltNode, output='position', feedback=True)
     publisher = probe.publisher(JointState, 'joint_states')
-    for _ in range(10):
-        publisher.publish(JointState(name=['pan_joint', 'tilt_joint'], position=[1e6, 0.0]))
-        probe.executor.spin_once(timeout_sec=0.05)
-    probe.until(lambda: node.meter is not None and not node._joints_known, timeout=5)
+    wrong = JointState(name=['pan_joint', 'tilt_joint'], position=[1e6, 0.0])
+    probe.until(
+        lambda: publisher.publish(wrong) or probe.refused('pan_tilt_node', 'joint states') >= 10
+    )
+    assert not node._joints_known
     assert abs(node._head.positions[0]) < 1.4
-
-
-def wait_until(condition, timeout=20.0):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_gains_change_while_it_runs(probe, make):
@@ -463,7 +462,7 @@ def test_the_loop_closes_across_processes(probe, launch, model):
     head = launch('pan_tilt_node', output='simulated')
     expect_the_head_at_a_face(probe)
     head.send_signal(signal.SIGINT)
-    assert head.wait(10) == 0, head.said()
+    assert head.wait(PATIENCE) == 0, head.said()
 
 
 def test_the_loop_closes_in_one_process(probe, launch, model):
@@ -483,7 +482,7 @@ def test_the_loop_closes_in_one_process(probe, launch, model):
     )
     expect_the_head_at_a_face(probe)
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0, process.said()
+    assert process.wait(PATIENCE) == 0, process.said()
 
 
 def expect_the_head_at_a_face(probe):

@@ -151,9 +151,11 @@ def test_a_bad_value_at_the_start_leaves_the_default(make, probe, name, value, d
     assert probe.status['sample'].level == b'\x01' and problem == probe.status['sample'].message
 
 
-def test_values_that_contradict_each_other_at_start_refuse_the_node(make):
-    with pytest.raises(UserError, match='set it to 49'):
+def test_values_that_contradict_each_other_at_start_refuse_the_node(probe, make):
+    with pytest.raises(UserError, match='set it to 49') as caught:
         make(Sample, interval=50, engine='opencv')
+    probe.until(lambda: 'sample' not in probe.node.get_node_names())
+    assert caught.value.remedy
 
 
 def test_a_bad_required_value_at_start_refuses_the_node(make):

@@ -12,6 +12,7 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.faces import Tracks
+from face_tracking.nodes import recognizer_node
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.messages import tracks_to_message
 from face_tracking.nodes.people_messages import (
@@ -20,9 +21,10 @@ from face_tracking.nodes.people_messages import (
     people_to_message,
     track_names,
 )
-from face_tracking.nodes.recognizer_node import RecognizerNode
+from face_tracking.nodes.recognizer_node import RecognizerNode, RecognizerParameters
 from face_tracking.recognition.gallery import Match
 from face_tracking.recognition.identity import UNKNOWN, Identity
+from face_tracking.recognition.recognizer import create_recognizer
 
 STEP = 100_000_000
 PEOPLE = 'faces/people'
@@ -40,6 +42,13 @@ def tracks_at(stamp, *boxes):
         np.zeros(count, np.float32),
         np.zeros(count, np.float32),
     )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def networks(tmp_path_factory):
+    """Compile the networks without a limit, so that no test waits for it."""
+    folder = tmp_path_factory.mktemp('people')
+    create_recognizer(RecognizerParameters(gallery=str(folder))).close()
 
 
 @pytest.fixture
@@ -130,6 +139,40 @@ def test_missing_network_is_reported_and_the_node_stays_up(make, probe, tmp_path
     assert 'no_such_network' in probe.says('recognizer_node')[1]
     assert call(probe, 'list_people')[0] is False
     assert not (tmp_path / 'people').exists()
+
+
+def test_network_that_can_be_loaded_later_is_loaded(make, probe, tmp_path, monkeypatch, capfd):
+    create, broken = recognizer_node.create_recognizer, [True]
+
+    def fail_at_first(parameters):
+        if broken:
+            raise OSError(28, 'No space left on device')
+        return create(parameters)
+
+    monkeypatch.setattr(recognizer_node, 'create_recognizer', fail_at_first)
+    make(RecognizerNode, gallery=str(tmp_path / 'people'))
+    probe.until(lambda: probe.says('recognizer_node')[0] == 2)
+    assert 'No space left' in probe.says('recognizer_node')[1]
+    broken.clear()
+    probe.until(lambda: probe.says('recognizer_node')[0] < 2)
+    probe.until(lambda: call(probe, 'list_people') == (True, '[]'))
+    logged = capfd.readouterr().err
+    assert logged.count('No space left') == 1 and 'was loaded after all' in logged
+
+
+def test_images_without_stamps_are_recognized(recognizer, probe, scene):
+    image, *boxes = scene
+    stamps = iter(range(10**9, 10**12, STEP))
+
+    def step():
+        probe.show(image, 0)
+        stamp = next(stamps)
+        message = tracks_to_message(tracks_at(stamp, *boxes), to_header(stamp, 'camera'))
+        probe.publisher(Detection2DArray, 'faces/tracks').publish(message)
+        probe.spin_for(0.1)
+        return newest_names(probe).keys() == {'1', '2'}
+
+    probe.until(step)
 
 
 def test_people_message_has_the_name_first_then_the_candidates():

@@ -72,7 +72,7 @@ def test_detector_finds_the_face_where_it_is_in_the_camera_image(
     make(DetectorNode, model=model, detect_interval=1, image_transport='small')
     make(CameraNode, camera=str(tmp_path), width=0, height=0, frame_rate=10.0)
     found = probe.until(
-        lambda: next((m for m in probe.heard['faces/detections'] if m.detections), None), 120
+        lambda: next((m for m in probe.heard['faces/detections'] if m.detections), None)
     )
     assert abs(found.detections[0].bbox.center.position.x - 4 * 139) < 48
 

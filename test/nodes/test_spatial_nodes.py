@@ -155,7 +155,15 @@ def test_tracks_without_depth_get_the_distance_by_height(probe, make):
 
 
 @pytest.mark.parametrize(
-    'change', [{'encoding': 'rgb8'}, {'step': 3}, {'width': 10**6}, {'data': b''}, {'height': 0}]
+    'change',
+    [
+        {'encoding': 'rgb8'},
+        {'step': 3},
+        {'width': 10**6},
+        {'data': b''},
+        {'height': 0},
+        {'width': 2**13, 'height': 2**13},
+    ],
 )
 def test_damaged_depth_image_is_refused(change):
     message = depth_message(1.0, 1, '16UC1')
@@ -163,6 +171,14 @@ def test_damaged_depth_image_is_refused(change):
         setattr(message, name, value)
     with pytest.raises(UserError, match='depth image'):
         from_depth(message)
+
+
+def test_depth_images_that_are_kept_are_bounded(probe, make, monkeypatch):
+    monkeypatch.setattr('face_tracking.nodes.tracks_3d_node.LARGEST_LIVE_IMAGE', 3 * 640 * 480)
+    node = make(Tracks3dNode)
+    for stamp in range(1, 9):
+        node._on_depth(depth_message(1.0, stamp, '16UC1'))
+    assert [stamp for stamp, _ in node._depths] == [6, 7, 8]
 
 
 def test_head_takes_who_looks_at_it(probe, make):

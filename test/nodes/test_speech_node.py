@@ -38,7 +38,7 @@ def test_known_person_is_greeted_once(probe, make, tmp_path):
     path = tmp_path / 'actions.yaml'
     path.write_text('people: {Ada: {language: de}}')
     probe.hear(String, '/say')
-    make(SpeechNode, engine='topic', actions_file=str(path), greet_patience=0.5)
+    make(SpeechNode, engine='topic', actions_file=str(path), greet_patience=2.0)
     publisher = probe.publisher(String, 'faces/events/json')
     probe.until(lambda: probe.node.count_publishers('/say'))
     for message in (
@@ -54,6 +54,27 @@ def test_known_person_is_greeted_once(probe, make, tmp_path):
         sentences[0]
     )
     assert sentences[1] == 'Hello'
+
+
+def test_people_are_read_from_a_file_that_appears_later(probe, make, tmp_path):
+    path = tmp_path / 'actions.yaml'
+    node = make(SpeechNode, engine='topic', actions_file=str(path))
+    probe.until(lambda: probe.says('speech_node')[0] == 2)
+    assert 'actions.yaml' in probe.says('speech_node')[1]
+    path.write_text('people: {Ada: {language: de}}')
+    probe.until(lambda: node._config.people)
+    probe.until(lambda: probe.says('speech_node')[0] == 0)
+
+
+def test_failing_engine_is_an_error(probe, make, tmp_path, monkeypatch):
+    program = tmp_path / 'espeak-ng'
+    program.write_text('#!/bin/sh\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
+    make(SpeechNode, audio_folder=str(tmp_path / 'audio'))
+    probe.publisher(String, 'faces/say').publish(String(data='Hello'))
+    probe.until(lambda: probe.says('speech_node')[0] == 2)
+    assert 'espeak-ng failed' in probe.says('speech_node')[1]
 
 
 def test_quiet_hours_and_volume_are_live(probe, make):
@@ -90,12 +111,11 @@ def test_missing_engine_is_an_error_until_it_is_there(probe, make, tmp_path, mon
     make(SpeechNode, wait=False, audio_folder=str(tmp_path / 'audio'))
     probe.until(
         lambda: 'espeak-ng is not installed: apt install' in probe.says('speech_node')[1],
-        20,
     )
     program = tmp_path / 'espeak-ng'
     program.write_text('#!/bin/sh\nexit 1\n')
     program.chmod(0o755)
-    probe.until(lambda: probe.says('speech_node')[0] == 0, 20)
+    probe.until(lambda: probe.says('speech_node')[0] == 0)
 
 
 @pytest.mark.parametrize('data', ['', '{', 'x' * 100_000, '\0', '{"text": 7}'])

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from synthetic_networks import ROOT
+from waiting import PATIENCE
 
 ENTRY = re.compile(r"'(\w+) = ([\w.]+):(\w+)'")
 ENTRIES = {
@@ -44,7 +45,7 @@ def test_interrupted_import_is_quiet(name, words, midst):
                 process.send_signal(signal.SIGINT)
                 break
         said += process.stderr.readlines()
-        code = process.wait(timeout=30)
+        code = process.wait(PATIENCE)
     finally:
         process.kill()
     assert 'Traceback' not in ''.join(said)

@@ -58,7 +58,7 @@ def feed(probe, portrait):
             if found is not None:
                 probe.publisher(Detection2DArray, FOUND).publish(found(clock['stamp'], FACE))
             answered = len(probe.heard[TRACKS])
-            probe.until(lambda: len(probe.heard[TRACKS]) > answered, timeout=20)
+            probe.until(lambda: len(probe.heard[TRACKS]) > answered)
             return condition()
 
         for _ in range(200):

@@ -13,7 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 
 LAYERS = (
     ('errors', 'exit_codes'),
-    ('__init__', 'arrays', 'backoff', 'child_process', 'files', 'options', 'time_window'),
+    (
+        *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'native_exceptions'),
+        *('options', 'time_window'),
+    ),
     ('boxes', 'image_header', 'listening', 'pixel_formats'),
     ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),
     ('load_shedder',),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = (
@@ -67,7 +68,7 @@ def refuse(checkout: Path, tools: Path, **environment: str) -> str:
         capture_output=True,
         text=True,
         env={'PATH': str(tools), 'HOME': str(checkout), **environment},
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     lines = (done.stdout + done.stderr).strip().splitlines()

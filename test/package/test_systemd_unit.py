@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from face_tracking import exit_codes
 from face_tracking.nodes.systemd import notify
@@ -51,7 +52,7 @@ def test_systemd_is_notified(tmp_path, monkeypatch, abstract):
     name = f'{tmp_path}/notify'
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.bind(f'\0{name}' if abstract else name)
-        channel.settimeout(10)
+        channel.settimeout(PATIENCE)
         monkeypatch.setenv('NOTIFY_SOCKET', f'@{name}' if abstract else name)
         assert notify('WATCHDOG=1')
         assert channel.recv(100) == b'WATCHDOG=1'

@@ -190,6 +190,28 @@ class TestWithoutFaces:
         world.silent = False
         assert world.run(1.0).state is State.TRACKING
 
+    @pytest.mark.parametrize('gap', [0.5, 5.0])
+    def test_face_that_leaves_while_no_tracks_come_is_searched_for(self, gap):
+        world = World(stale_timeout=0.2, lost_timeout=0.5, search_time=2.0, pan_max=1.0)
+        world.faces = {1: (0.5, 0.0, 60)}
+        world.run(2.0)
+        world.silent = True
+        world.faces = {}
+        assert world.run(gap).state is State.IDLE
+        world.silent = False
+        assert world.run(0.4).state is State.IDLE
+        assert world.run(0.4).state is State.SEARCHING
+        assert world.run(8.0).state is State.IDLE
+        assert world.head.positions == pytest.approx((0.0, 0.0), abs=0.02)
+
+    def test_head_that_waits_is_not_disturbed_by_a_gap(self):
+        world = World(stale_timeout=0.2)
+        world.run(0.5)
+        world.silent = True
+        world.run(1.0)
+        world.silent = False
+        assert world.run(3.0).state is State.IDLE and world.head.at_rest
+
     def test_braking_ends_at_rest(self):
         world = World()
         world.faces = {1: (0.5, 0.0, 60)}

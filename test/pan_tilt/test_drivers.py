@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pan_tilt.emulated_bus import EmulatedBus
+from waiting import PATIENCE
 
 from face_tracking.errors import UserError
 from face_tracking.pan_tilt.command import Command, CommandLimiter, State
@@ -230,10 +231,10 @@ class TestGuard:
         threads = [threading.Thread(target=hammer) for _ in range(3)]
         for thread in threads:
             thread.start()
-        ready.wait(5)
+        ready.wait(PATIENCE)
         guard.close()
         for thread in threads:
-            thread.join(5)
+            thread.join(PATIENCE)
         assert driver.log[-2:] == ['release', 'close'] and driver.log.count('release') == 1
 
 

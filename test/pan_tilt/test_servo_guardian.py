@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+from waiting import PATIENCE, wait_until
 
 SMBUS2 = """
 import json, os
@@ -74,22 +75,15 @@ def writes(tmp_path, process):
     return [(register, values) for pid, _, register, values in rows if pid != process.pid]
 
 
-def wait_for(condition, timeout=20.0):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
 def test_servos_are_released_when_the_node_dies_or_stops(parent, tmp_path, number):
     process = parent(beats=1000)
     process.send_signal(number)
-    wait_for(lambda: writes(tmp_path, process) == RELEASES)
+    wait_until(lambda: writes(tmp_path, process) == RELEASES)
 
 
 def test_an_orderly_end_leaves_the_servos_as_they_are(parent, tmp_path):
     process = parent(beats=2)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     time.sleep(0.5)
     assert writes(tmp_path, process) == []

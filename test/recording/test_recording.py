@@ -112,9 +112,26 @@ def test_oldest_bags_give_way(tmp_path, monkeypatch):
 def test_old_bags_are_removed_by_age(tmp_path):
     record(tmp_path, 1).close()
     (bag,) = find_bags(tmp_path)
-    os.utime(bag, (1, 1))
+    os.utime(bag, (1_600_000_000, 1_600_000_000))
     assert BagFolder(tmp_path, RecordingLimits(keep_seconds=60, free_bytes=0)).make_room(None)
     assert not bag.exists()
+
+
+@pytest.mark.parametrize('jump', [86400.0 * 365, -86400.0 * 365])
+def test_clock_that_is_set_removes_nothing_and_keeps_the_order(tmp_path, monkeypatch, jump):
+    clock = [time.time()]
+    monkeypatch.setattr(time, 'time', lambda: clock[0])
+    limits = RecordingLimits(keep_seconds=86400, free_bytes=0)
+    bags = BagFolder(tmp_path, limits, clock=lambda: clock[0])
+    record(tmp_path, 1, limits, bags=bags).close()
+    clock[0] += jump
+    record(tmp_path, 1, limits, bags=bags).close()
+    assert bags.make_room(None)
+    first, second = find_bags(tmp_path)
+    assert (tmp_path / first.name).stat().st_mtime <= (tmp_path / second.name).stat().st_mtime
+    bags = BagFolder(tmp_path, RecordingLimits(total_bytes=1, free_bytes=0))
+    bags.make_room(second)
+    assert find_bags(tmp_path) == [second]
 
 
 def test_full_disk_pauses_and_recovers(tmp_path, monkeypatch):

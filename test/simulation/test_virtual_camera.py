@@ -129,7 +129,7 @@ def test_bad_scene_is_reported_in_one_line(tmp_path, change, words):
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        (None, 'cannot be read .No such file'),
+        (None, 'cannot read the scene .*No such file'),
         ('a: [', 'is not YAML .line 1'),
         ('3', 'not a mapping'),
     ],

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-import time
 
 import pytest
 from broker import MOSQUITTO, Broker, Listener, free_port
+from waiting import wait_until
 
 from face_tracking.errors import UserError
 from face_tracking.events.event import FaceEvent
@@ -24,14 +25,6 @@ from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
 pytest.importorskip('paho.mqtt.client', reason='needs paho-mqtt')
 TOPICS = TopicNames('face_tracking/robot1')
-
-
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture
@@ -66,22 +59,40 @@ def link_to():
 def test_message_and_status_arrive(broker, link_to):
     listener = Listener(broker.port)
     link, _, _ = link_to(broker.port)
-    wait_for(lambda: link.connected)
+    wait_until(lambda: link.connected)
     assert link.publish('a/b', 'hello')
-    wait_for(lambda: listener.heard.get('a/b') == b'hello')
-    assert listener.heard[TOPICS.status] == b'online'
+    wait_until(lambda: listener.heard.get('a/b') == b'hello')
+    wait_until(lambda: listener.heard.get(TOPICS.status) == b'online')
     link.close()
-    wait_for(lambda: listener.heard[TOPICS.status] == b'offline')
+    wait_until(lambda: listener.heard[TOPICS.status] == b'offline')
+    listener.close()
+
+
+def test_error_in_a_handler_does_not_end_the_link(broker, link_to):
+    link, _, problems = link_to(broker.port)
+    heard = []
+
+    def handle(topic, payload):
+        heard.append(payload)
+        raise KeyError('no such entity')
+
+    link.subscribe('to/robot', handle)
+    wait_until(lambda: link.connected)
+    listener = Listener(broker.port)
+    for number in (b'1', b'2', b'3'):
+        listener.publish('to/robot', number)
+    wait_until(lambda: heard == [b'1', b'2', b'3'] and len(problems) == 3)
+    assert 'no such entity' in str(problems[0]) and link.connected
     listener.close()
 
 
 def test_last_will_is_published_when_the_robot_dies(broker, link_to):
     listener = Listener(broker.port)
     link, _, _ = link_to(broker.port)
-    wait_for(lambda: listener.heard.get(TOPICS.status) == b'online')
+    wait_until(lambda: listener.heard.get(TOPICS.status) == b'online')
     link._client.loop_stop()
     link._client.socket().close()
-    wait_for(lambda: listener.heard[TOPICS.status] == b'offline')
+    wait_until(lambda: listener.heard[TOPICS.status] == b'offline')
     listener.close()
 
 
@@ -89,16 +100,16 @@ def test_broker_that_dies_and_returns_is_found_again(broker, link_to):
     link, connected, problems = link_to(broker.port)
     heard = []
     link.subscribe('to/robot', lambda topic, payload: heard.append(payload))
-    wait_for(lambda: link.connected)
+    wait_until(lambda: link.connected)
     broker.stop()
-    wait_for(lambda: not link.connected)
+    wait_until(lambda: not link.connected)
     assert link.publish('while/away', 'kept')
     broker.start()
     listener = Listener(broker.port)
-    wait_for(lambda: len(connected) == 2)
-    wait_for(lambda: listener.heard.get('while/away') == b'kept')
+    wait_until(lambda: len(connected) == 2)
+    wait_until(lambda: listener.heard.get('while/away') == b'kept')
     listener.publish('to/robot', 'again')
-    wait_for(lambda: heard == [b'again'])
+    wait_until(lambda: heard == [b'again'])
     assert problems and 'lost' in str(problems[0])
     listener.close()
 
@@ -107,7 +118,7 @@ def test_unreachable_broker_is_reported_and_bounded(link_to):
     link, _, problems = link_to(free_port())
     accepted = [link.publish('a', 'x') for _ in range(300)]
     assert sum(accepted) <= 100
-    wait_for(lambda: problems)
+    wait_until(lambda: problems)
     assert 'cannot be reached' in str(problems[0])
 
 
@@ -124,9 +135,9 @@ def test_password_is_read_from_a_file(tmp_path, link_to):
         right.write_text('s3cret\n')
         wrong.write_text('guess\n')
         good, _, _ = link_to(broker.port, username='robot', password_file=str(right))
-        wait_for(lambda: good.connected)
+        wait_until(lambda: good.connected)
         bad, _, problems = link_to(broker.port, username='robot', password_file=str(wrong))
-        wait_for(lambda: problems)
+        wait_until(lambda: problems)
         assert 'refuses' in str(problems[0]) and not bad.connected
     finally:
         broker.stop()
@@ -164,9 +175,9 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
     )
     try:
         trusted, _, _ = link_to(broker.port, tls=True, ca_file=str(certificate))
-        wait_for(lambda: trusted.connected)
+        wait_until(lambda: trusted.connected)
         distrusted, _, problems = link_to(broker.port, tls=True)
-        wait_for(lambda: problems)
+        wait_until(lambda: problems)
         assert not distrusted.connected
     finally:
         broker.stop()
@@ -181,7 +192,15 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
     ],
 )
 def test_unusable_file_is_one_clear_line(options):
-    with pytest.raises(UserError, match='cannot be'):
+    with pytest.raises(UserError, match=r'cannot (be|read)'):
+        MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
+
+
+@pytest.mark.parametrize('option', ['password_file', 'ca_file'])
+def test_pipe_in_place_of_a_file_is_refused_at_once(tmp_path, option):
+    os.mkfifo(tmp_path / 'pipe')
+    options = {'username': 'a', 'tls': option == 'ca_file', option: str(tmp_path / 'pipe')}
+    with pytest.raises(UserError, match='not a regular file'):
         MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from waiting import wait_until
 
 from face_tracking.errors import UserError
 from face_tracking.events.actions import SetPin
@@ -28,13 +29,6 @@ def board(monkeypatch):
     factory.close()
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_pin_is_switched(board):
     factory, pins, _ = board
     pins.apply(SetPin(17))
@@ -45,17 +39,17 @@ def test_pin_is_switched(board):
 
 def test_pin_returns_after_its_time(board):
     factory, pins, errors = board
-    pins.apply(SetPin(17, seconds=0.1))
+    pins.apply(SetPin(17, seconds=1.0))
     assert pins.state(17) is True
-    wait_for(lambda: factory.pin(17).state == 0)
+    wait_until(lambda: factory.pin(17).state == 0)
     assert not errors
 
 
 def test_new_action_replaces_the_timer(board):
     factory, pins, _ = board
-    pins.apply(SetPin(17, seconds=0.1))
+    pins.apply(SetPin(17, seconds=0.5))
     pins.apply(SetPin(17, seconds=0))
-    time.sleep(0.3)
+    time.sleep(0.7)
     assert factory.pin(17).state == 1
 
 

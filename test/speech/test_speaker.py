@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
 from face_tracking.speech.audio_player import AudioEngine, scale_volume
@@ -34,16 +35,21 @@ needs_espeak = pytest.mark.skipif(
 
 
 class RecordingEngine:
-    """Notes when each sentence begins and ends; speaks for a while."""
+    """Notes when each sentence begins and ends; speaks for a while, or until it is let on."""
 
     def __init__(self, seconds=0.05):
         self.seconds = seconds
+        self.begun, self.go_on = threading.Event(), threading.Event()
         self.spoken = []
         self.closed = False
 
     def speak(self, sentence, stop):
         begun = time.monotonic()
-        stop.wait(self.seconds)
+        self.begun.set()
+        if self.seconds is None:
+            wait_until(lambda: stop.is_set() or self.go_on.is_set())
+        else:
+            stop.wait(self.seconds)
         if sentence.text == 'fail':
             raise UserError('the engine failed', 'check it')
         self.spoken.append((sentence, begun, time.monotonic()))
@@ -69,18 +75,11 @@ def speak():
         assert speaker.close()
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_sentences_never_overlap(speak):
     speaker, engine, _ = speak()
     for number in range(3):
         speaker.say(Sentence(f'number {number}'))
-    wait_for(lambda: len(engine.spoken) == 3)
+    wait_until(lambda: len(engine.spoken) == 3)
     assert all(
         later[1] >= earlier[2]
         for earlier, later in zip(engine.spoken, engine.spoken[1:], strict=False)
@@ -91,7 +90,7 @@ def test_same_sentence_is_not_repeated_at_once(speak):
     speaker, engine, _ = speak()
     assert speaker.say(Sentence('Hello'))
     assert not speaker.say(Sentence('Hello'))
-    wait_for(lambda: engine.spoken)
+    wait_until(lambda: engine.spoken)
     assert speaker.dropped == 1
 
 
@@ -100,16 +99,16 @@ def test_oldest_waiting_sentence_gives_way(speak):
 
     class Waiting(RecordingEngine):
         def speak(self, sentence, stop):
-            gate.wait(20)
+            gate.wait(PATIENCE)
             super().speak(sentence, stop)
 
     speaker, engine, _ = speak(Waiting())
     speaker.say(Sentence('first'))
-    wait_for(lambda: not speaker._waiting)
+    wait_until(lambda: not speaker._waiting)
     for number in range(10):
         speaker.say(Sentence(str(number)))
     gate.set()
-    wait_for(lambda: len(engine.spoken) == 7)
+    wait_until(lambda: len(engine.spoken) == 7)
     spoken = [sentence.text for sentence, _, _ in engine.spoken]
     assert spoken == ['first', '4', '5', '6', '7', '8', '9'] and speaker.dropped == 4
 
@@ -124,7 +123,7 @@ def test_nothing_is_spoken_in_quiet_hours(speak):
 def test_volume_multiplies(speak):
     speaker, engine, _ = speak(volume=0.5)
     speaker.say(Sentence('Hello', volume=0.5))
-    wait_for(lambda: engine.spoken)
+    wait_until(lambda: engine.spoken)
     assert engine.spoken[0][0].volume == 0.25
     speaker.volume = 0.0
     assert not speaker.say(Sentence('silence'))
@@ -134,23 +133,23 @@ def test_failure_is_reported_and_the_next_sentence_spoken(speak):
     speaker, engine, errors = speak()
     speaker.say(Sentence('fail'))
     speaker.say(Sentence('Hello'))
-    wait_for(lambda: engine.spoken)
+    wait_until(lambda: engine.spoken)
     assert 'the engine failed' in str(errors[0])
 
 
 def test_hush_ends_the_sentence(speak):
-    speaker, engine, _ = speak(RecordingEngine(30.0))
+    speaker, engine, _ = speak(RecordingEngine(None))
     speaker.say(Sentence('a long story'))
-    time.sleep(0.1)
+    assert engine.begun.wait(PATIENCE)
     speaker.hush()
-    wait_for(lambda: engine.spoken)
+    wait_until(lambda: engine.spoken)
 
 
 def test_close_ends_the_sentence():
-    engine = RecordingEngine(30.0)
+    engine = RecordingEngine(None)
     speaker = Speaker(engine, print)
     speaker.say(Sentence('a long story'))
-    time.sleep(0.1)
+    assert engine.begun.wait(PATIENCE)
     assert speaker.close() and engine.closed
 
 

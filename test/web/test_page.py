@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from browser import open_browser
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -15,14 +15,6 @@ def browser(tmp_path):
     driver = open_browser(tmp_path / 'profile')
     yield driver
     driver.quit()
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    return value
 
 
 def brightness(browser):
@@ -48,43 +40,43 @@ def run(browser, script, *arguments):
 def test_image_moves_and_faces_are_listed(serve, browser):
     _, _, base = serve()
     browser.get(base)
-    wait_for(lambda: 'Ada 93 %, looks here' in text_of(browser, 'faces'))
+    wait_until(lambda: 'Ada 93 %, looks here' in text_of(browser, 'faces'))
     assert 'unknown' in text_of(browser, 'faces') and 'pan 6' in text_of(browser, 'head')
     seen = set()
-    wait_for(lambda: seen.add(brightness(browser)) or {0, 255} <= seen)
+    wait_until(lambda: seen.add(brightness(browser)) or {0, 255} <= seen)
 
 
 def test_missing_image_is_said(serve, browser):
     robot, _, base = serve()
     browser.get(base)
-    wait_for(lambda: 'Ada' in text_of(browser, 'faces'))
+    wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
     assert browser.find_element('id', 'no-image').text == ''
     robot.frozen = True
-    wait_for(lambda: browser.find_element('id', 'no-image').text == 'No image is received.')
+    wait_until(lambda: browser.find_element('id', 'no-image').text == 'No image is received.')
 
 
 def test_person_is_enrolled_renamed_and_forgotten(serve, browser):
     robot, _, base = serve()
     browser.get(base)
-    wait_for(lambda: 'Ada' in text_of(browser, 'people'))
+    wait_until(lambda: 'Ada' in text_of(browser, 'people'))
     run(
         browser,
         "document.getElementById('enroll-name').value = 'Bob';"
         "document.getElementById('enroll-id').value = '4';"
         "document.querySelector('#enroll button').click()",
     )
-    wait_for(lambda: 'Bob' in text_of(browser, 'people'))
+    wait_until(lambda: 'Bob' in text_of(browser, 'people'))
     assert robot.people == ['Ada', 'Bob']
     run(browser, "document.querySelector('#people li button.quiet:last-child').click()")
     browser.switch_to.alert.accept()
-    wait_for(lambda: robot.people == ['Bob'])
+    wait_until(lambda: robot.people == ['Bob'])
 
 
 def test_threshold_is_changed_and_a_refusal_is_shown(serve, browser):
     robot, _, base = serve()
     browser.get(base)
     run(browser, "document.getElementById('load-parameters').click()")
-    wait_for(
+    wait_until(
         lambda: run(browser, "return !!document.getElementById('detector_node.score_threshold')")
     )
     change = (
@@ -92,9 +84,9 @@ def test_threshold_is_changed_and_a_refusal_is_shown(serve, browser):
         "field.value = arguments[0]; field.dispatchEvent(new Event('change'))"
     )
     run(browser, change, '0.35')
-    wait_for(lambda: robot.values['detector_node', 'score_threshold'] == 0.35)
+    wait_until(lambda: robot.values['detector_node', 'score_threshold'] == 0.35)
     run(browser, change, '9')
-    wait_for(lambda: 'out of range' in text_of(browser, 'message'))
+    wait_until(lambda: 'out of range' in text_of(browser, 'message'))
     assert (
         run(browser, "return document.getElementById('detector_node.score_threshold').value")
         == '0.35'
@@ -104,20 +96,20 @@ def test_threshold_is_changed_and_a_refusal_is_shown(serve, browser):
 def test_names_are_text_never_markup(serve, browser):
     _, _, base = serve()
     browser.get(base)
-    wait_for(lambda: '<b>Ada</b> arrived' in text_of(browser, 'events'))
+    wait_until(lambda: '<b>Ada</b> arrived' in text_of(browser, 'events'))
 
 
 def test_token_is_typed_in(serve, browser):
     _, _, base = serve(host='0.0.0.0', token='correct-horse-battery-staple')
     browser.get(base)
-    wait_for(lambda: run(browser, "return !!document.getElementById('token')"))
+    wait_until(lambda: run(browser, "return !!document.getElementById('token')"))
     run(
         browser,
         "document.getElementById('token').value = 'correct-horse-battery-staple';"
         "document.querySelector('button').click()",
     )
-    wait_for(lambda: run(browser, "return !!document.getElementById('faces')"))
-    wait_for(lambda: 'Ada' in text_of(browser, 'faces'))
+    wait_until(lambda: run(browser, "return !!document.getElementById('faces')"))
+    wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
 
 
 @pytest.fixture
@@ -134,7 +126,7 @@ def phone(tmp_path):
 def test_page_fits_a_phone(serve, phone):
     _, _, base = serve()
     phone.get(base)
-    wait_for(lambda: 'Ada' in text_of(phone, 'faces'))
+    wait_until(lambda: 'Ada' in text_of(phone, 'faces'))
     assert run(phone, 'return document.documentElement.scrollWidth') <= 390
     small = run(
         phone,
@@ -162,24 +154,24 @@ def test_everything_is_done_by_touch_on_a_phone(serve, phone):
         return found
 
     seen = set()
-    wait_for(lambda: seen.add(brightness(phone)) or {0, 255} <= seen)
-    wait_for(lambda: 'Ada' in text_of(phone, 'people'))
+    wait_until(lambda: seen.add(brightness(phone)) or {0, 255} <= seen)
+    wait_until(lambda: 'Ada' in text_of(phone, 'people'))
     tap('#enroll-name').send_keys('Bob')
     tap('#enroll button')
-    wait_for(lambda: robot.people == ['Ada', 'Bob'])
+    wait_until(lambda: robot.people == ['Ada', 'Bob'])
     tap('#load-parameters')
-    wait_for(lambda: phone.find_elements('css selector', '#parameters summary'))
+    wait_until(lambda: phone.find_elements('css selector', '#parameters summary'))
     tap('#parameters summary')
     field = tap('[id="detector_node.score_threshold"]')
     field.clear()
     field.send_keys('0.4\n')
-    wait_for(lambda: robot.values['detector_node', 'score_threshold'] == 0.4)
+    wait_until(lambda: robot.values['detector_node', 'score_threshold'] == 0.4)
 
 
 def test_page_talks_to_its_own_server_only_and_logs_no_error(serve, browser):
     _, _, base = serve()
     browser.get(base)
-    wait_for(lambda: 'Ada' in text_of(browser, 'faces'))
+    wait_until(lambda: 'Ada' in text_of(browser, 'faces'))
     addresses = [
         json.loads(entry['message'])['message'] for entry in browser.get_log('performance')
     ]

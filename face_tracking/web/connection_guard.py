@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 _PATIENCE = 10.0  # seconds in which a connection must have sent a whole request
+_MAKING = 1.0  # seconds after which a connection without a transport counts as closed
 
 
 class _Refusal(asyncio.Protocol):
@@ -31,6 +32,7 @@ class ConnectionGuard:
         self._server = server
         self._most = most
         self._open: dict[Any, float] = {}
+        self._made: set[Any] = set()  # had a transport: without one they are closed
         self.refused = 0
         self.connected = asyncio.Event()
 
@@ -49,6 +51,7 @@ class ConnectionGuard:
         """Note that a whole request head was received on a connection."""
         if protocol in self._open:
             self._open[protocol] = float('inf')
+            self._made.add(protocol)
 
     def note_answer(self, protocol: Any) -> None:
         """Note that the answer was sent: the connection must send another request or end."""
@@ -59,11 +62,17 @@ class ConnectionGuard:
         """Forget closed connections, and close those that sent no request in time."""
         now = time.monotonic()
         for protocol, since in list(self._open.items()):
-            opened_just_now = now - since < 1.0
-            if protocol.transport is None and not opened_just_now:
-                del self._open[protocol]
-            elif now - since > _PATIENCE:
+            if protocol.transport is not None:
+                self._made.add(protocol)
+            elif protocol in self._made or now - since > _MAKING:
+                self._forget(protocol)
+                continue
+            if now - since > _PATIENCE:
                 protocol.force_close()
-                del self._open[protocol]
+                self._forget(protocol)
         if not self._open:
             self.connected.clear()
+
+    def _forget(self, protocol: Any) -> None:
+        del self._open[protocol]
+        self._made.discard(protocol)

@@ -100,11 +100,7 @@ def test_real_faces_are_found(shared_dir, portraits, name, engine):
     ('height', 'size'),
     [
         *((height, (320, 240)) for height in (200, 300, 420)),
-        *((height, (640, 480)) for height in (200, 300)),
-        pytest.param(
-            *(420, (640, 480)),
-            marks=pytest.mark.xfail(reason='a second box within a face that fills the input'),
-        ),
+        *((height, (640, 480)) for height in (200, 300, 420)),
     ],
 )
 def test_faces_near_the_camera_are_found(portraits, size, height):

@@ -116,7 +116,7 @@ def test_who_acts_in_the_mixed_set_does_not_act_in_the_one_held_out():
 def test_impossible_script_is_refused(content, tmp_path):
     path = tmp_path / 'odd.yaml'
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match='cannot be understood'):
+    with pytest.raises(UserError, match='is not a valid sequence'):
         load_script(str(path))
     with pytest.raises(UserError, match='there is no sequence "nosuch"'):
         load_script('nosuch')

@@ -248,7 +248,7 @@ def write_text(path: Path, text: str) -> None:
 
     :raises UserError: it cannot be written.
     """
-    # The name cannot be guessed and the file is new: nobody can have put a link there.
+    # The name cannot be guessed and the file is new: no other user can have put a link there.
     partial = path.with_name(f'.{path.name[:200]}.{secrets.token_hex(8)}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +307,7 @@ def unsafe(state: os.stat_result) -> str:
 def open_trusted(path: Path) -> int:
     """Open a file from which code is to be loaded, and return its descriptor.
 
-    The file and its folder must belong to this user or to the administrator, and nobody else may
+    The file and its folder must belong to this user or to the administrator, and no other user may
     be able to write to them. Both are checked on open descriptors; load the code through
     :func:`descriptor_path`, so that the file that was checked is the one that is loaded.
 

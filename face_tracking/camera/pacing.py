@@ -14,7 +14,7 @@ class Pacer:
     """Numbers the frames of a source that has no pace of its own, and waits for each.
 
     In real time the frame to deliver is the one that is due now, and those that were due earlier
-    and that nobody fetched are left out. Otherwise each follows the last without waiting. Either
+    and that were not fetched are left out. Otherwise each follows the last without waiting. Either
     way frame ``k`` bears the same stamp, ``start + k / rate``.
 
     :param rate: frames per second, above 0.

@@ -72,7 +72,7 @@ class ReconnectingCamera:
             self.ended = True
         else:
             # A frame, not an open device, shows that the camera works: one that opens and dies
-            # at once must not be tried at the shortest pause for ever.
+            # at once must not be tried at the shortest pause without end.
             self.failures = 0
         return frame
 

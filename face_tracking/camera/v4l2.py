@@ -137,7 +137,7 @@ def _busy(path: Path) -> UserError:
 def _set_up(capture: cv2.VideoCapture, path: Path, options: CaptureOptions) -> None:
     if not capture.isOpened():
         raise _busy(path)
-    # One buffer to wait in: an image that nobody takes is not worth having later.
+    # One buffer to wait in: an image that is not taken is not worth having later.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     if options.pixel_format:
         _choose_format(capture, path, options.pixel_format)

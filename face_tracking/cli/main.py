@@ -46,7 +46,7 @@ examples:
   face_tracking compile --target pi5 --output detector-pi5.so
   face_tracking doctor
 
-"face_tracking COMMAND --help" tells more about a command.
+"face_tracking COMMAND --help" describes a command.
 
 exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or bad input
 """

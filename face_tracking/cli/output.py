@@ -23,7 +23,7 @@ from face_tracking.files import expand
 
 
 def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a progress bar on stderr; none is drawn where nobody watches a terminal."""
+    """Return a progress bar on stderr; none is drawn where stderr is not a terminal."""
     return tqdm(items, disable=None, leave=False, dynamic_ncols=True, **options)
 
 
@@ -36,7 +36,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     :raises UserError: it cannot be written.
     """
-    # The name cannot be guessed, so that in a shared folder nobody can put a link there.
+    # The name cannot be guessed, so that no other user can put a link there in a shared folder.
     partial = path.with_name(f'.{path.stem[:64]}.{secrets.token_hex(8)}{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

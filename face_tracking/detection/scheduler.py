@@ -83,7 +83,7 @@ class DetectionScheduler:
 
         :param image: a frame, or uint8 (height, width, 3) BGR.
         :param stamp: nanoseconds; when the clock is set back the bucket stays as it is.
-        :param tracks: the newest there are, None where nobody follows faces.
+        :param tracks: the newest there are, None where faces are not tracked.
         """
         self._save(stamp)
         thumbnail = _thumbnail(image)

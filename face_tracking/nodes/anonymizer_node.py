@@ -25,7 +25,7 @@ class AnonymizerParameters(ViewOptions, JpegOptions):
 
 
 class AnonymizerNode(FaceNode[AnonymizerParameters]):
-    """Publishes while somebody listens."""
+    """Publishes while there is a subscriber."""
 
     def __init__(self, **options: Any):
         super().__init__('anonymizer_node', AnonymizerParameters, **options)
@@ -58,7 +58,7 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
             report.say(WARN, 'no images with tracks received')
 
     def tick(self) -> None:
-        """Receive images while somebody listens."""
+        """Receive images while there is a subscriber."""
         wanted = bool(
             self._raw.get_subscription_count() or self._compressed.get_subscription_count()
         )

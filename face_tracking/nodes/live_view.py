@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with the faces in them, for streams: received only while somebody watches.
+"""Images with the faces in them, for streams: received only while there is a viewer.
 
 An image is joined with the tracks of the same stamp. Faces are hidden before anything is drawn,
 and where faces are to be hidden an image without tracks is never shown.

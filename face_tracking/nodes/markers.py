@@ -15,7 +15,7 @@ from face_tracking.faces import Tracks
 from face_tracking.spatial.face_positions import positions_by_height
 from face_tracking.visualization import track_color
 
-# Should the tracker fall silent, its last faces do not hang in the air for ever.
+# If the tracker stops publishing, its last faces disappear.
 _LIFETIME = Duration(sec=1)
 _GAZE_LIFETIME = Duration(nanosec=500_000_000)
 _UPRIGHT = Quaternion(w=1.0)

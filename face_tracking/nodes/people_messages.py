@@ -2,7 +2,7 @@
 """Names, attention and events to and from ``vision_msgs/Detection2DArray``.
 
 ``/faces/people``: id is the track's id, results are hypotheses ``person:<name>`` with scores, the
-best first; ``unknown`` for a face that nobody is known by.
+best first; ``unknown`` for a face of a person who is not enrolled.
 
 ``/faces/attention``: id is the track's id; a hypothesis ``looking`` whose score is the probability
 that the person looks at the camera.

@@ -44,7 +44,7 @@ class RtspParameters(ViewOptions):
 
 
 class RtspNode(FaceNode[RtspParameters]):
-    """Encodes while somebody watches."""
+    """Encodes while there is a viewer."""
 
     def __init__(self, **options: Any):
         super().__init__('rtsp_node', RtspParameters, **options)

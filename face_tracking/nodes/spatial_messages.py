@@ -65,7 +65,7 @@ def from_depth(message: Image) -> FloatArray:
 def to_tracks_3d(
     tracks: Tracks, places: FacePositions, header: Header, face_height: float
 ) -> Detection3DArray:
-    """Return tracks with their positions; the covariance tells a measured distance."""
+    """Return tracks with their positions; the covariance is smaller for a measured distance."""
     return Detection3DArray(
         header=header,
         detections=[

@@ -29,7 +29,7 @@ class TopicEngine:
         self._publisher = publisher
 
     def speak(self, sentence: Sentence, stop: threading.Event) -> None:
-        """Publish, then wait about as long as the sentence takes: nobody reports its end."""
+        """Publish, then wait about as long as the sentence takes: its end is not reported."""
         self._publisher.publish(String(data=sentence.text))
         stop.wait(min(1.0 + _SECONDS_PER_CHARACTER * len(sentence.text), _LONGEST))
 

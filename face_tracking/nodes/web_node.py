@@ -81,7 +81,7 @@ class WebParameters(ViewOptions, JpegOptions):
 
 
 class WebNode(FaceNode[WebParameters]):
-    """Serves the page; receives images and states only while somebody looks at it."""
+    """Serves the page; receives images and states only while a client is connected."""
 
     def __init__(self, **options: Any):
         super().__init__('web_node', WebParameters, **options)

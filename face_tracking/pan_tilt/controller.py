@@ -368,7 +368,7 @@ class HeadController:
         elif unseen is not None or self.state in (State.TRACKING, State.LOST):
             self._give_up(now)
         elif self._interrupted:
-            # Otherwise the head would look for ever where nobody is.
+            # Otherwise the head would stay turned to where the face was.
             self._resumed = now if self._resumed is None else self._resumed
             if (now - self._resumed) / 1e9 > self._options.lost_timeout:
                 self._give_up(now)

@@ -148,7 +148,7 @@ class Gallery:
         if self._is_erasure_due():
             try:
                 self._erase_traces()
-            except UserError as error:  # no reason to recognize nobody
+            except UserError as error:  # recognition works without it
                 log.warning('%s', error)
 
     @_locked
@@ -500,7 +500,7 @@ class Gallery:
         return np.array([np.frombuffer(row[0], '<f4') for row in rows], np.float32)
 
     def _agreeing(self, name: str, views: list[View], own: FloatArray) -> list[View]:
-        """Return the views that agree with a person's own and are not somebody else's.
+        """Return the views that agree with a person's own and are not another person's.
 
         Of a person who has none yet, those count that agree with the most typical one.
         """

@@ -212,7 +212,7 @@ def _read_password(path: str) -> str | None:
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    # Read here: OpenSSL would wait for the other end of a pipe for ever.
+    # Read here: OpenSSL would wait without end for the other end of a pipe.
     certificate = read_text(expand(ca_file), 'certificate') if ca_file else None
     try:
         return ssl.create_default_context(cadata=certificate)

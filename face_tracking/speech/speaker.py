@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speaks sentences one after another, and drops those that nobody would want any more."""
+"""Speaks sentences one after another, and drops those that are out of date."""
 
 from __future__ import annotations
 

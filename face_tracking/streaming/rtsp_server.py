@@ -94,7 +94,7 @@ class RtspServer:
         """Pass an image; returns at once. Callable from any thread.
 
         An image is dropped while the encoder is busy, between two images of ``frame_rate``, and
-        while nobody watches.
+        while there is no viewer.
 
         :param image: uint8 (height, width, 3), BGR.
         """

@@ -161,7 +161,7 @@ class WebServer:
         return application
 
     async def _push_states(self) -> None:
-        """Refresh the state while somebody reads it."""
+        """Refresh the state while a client reads it."""
         while True:
             await self._followed.wait()
             await asyncio.sleep(_STATE_PERIOD)

@@ -10,7 +10,7 @@ from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import ActionConfig, read_action_file
 from face_tracking.nodes.diagnostics import ERROR, Report
-from face_tracking.nodes.log_limiter import describe
+from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.node_base import FaceNode
 
 
@@ -41,11 +41,7 @@ class ActionFileInput:
         try:
             self._use(read_action_file(self._path) if self._path else ActionConfig())
         except Exception as error:
-            problem = (
-                error
-                if isinstance(error, UserError)
-                else UserError(f'{self._path}: {describe(error)}', 'correct the file')
-            )
+            problem = as_user_error(error, self._path, 'correct the file')
             if self._retry.failed(problem):
                 self._node.get_logger().error(f'{problem} (tried again with growing pauses)')
             return

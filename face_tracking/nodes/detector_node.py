@@ -25,7 +25,7 @@ from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
 from face_tracking.nodes.images import to_header
 from face_tracking.nodes.landmarks import to_landmarks
-from face_tracking.nodes.log_limiter import describe
+from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ImageInputOptions
@@ -262,13 +262,8 @@ class DetectorNode(FaceNode[DetectorParameters]):
             with self._worker.pulse.allow(_LONGEST_LOADING):
                 detector = self._create_detector()
         except Exception as error:
-            problem = (
-                error
-                if isinstance(error, UserError)
-                else UserError(
-                    f'the model cannot be loaded: {describe(error)}',
-                    'choose another model or runtime',
-                )
+            problem = as_user_error(
+                error, 'the model cannot be loaded', 'choose another model or runtime'
             )
             if self._loading.failed(problem):
                 self.get_logger().error(f'{problem} (tried again with growing pauses)')

@@ -54,6 +54,17 @@ def describe(error: Exception) -> str:
     return shorten(text)
 
 
+def as_user_error(error: Exception, what: str, remedy: str) -> UserError:
+    """Return an error as a ``UserError``: one that is known as it is, another one described.
+
+    :param what: the beginning of the problem, before the description.
+    :param remedy: what to do about an error that is not a ``UserError``.
+    """
+    if isinstance(error, UserError):
+        return error
+    return UserError(f'{what}: {describe(error)}', remedy)
+
+
 def shorten(text: str, longest: int = LONGEST_LINE) -> str:
     """Return a text in printable characters, cut in the middle if it is too long."""
     half = longest // 2

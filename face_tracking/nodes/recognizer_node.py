@@ -22,7 +22,7 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.image_input import read_image
 from face_tracking.nodes.images import from_time, to_header
-from face_tracking.nodes.log_limiter import describe
+from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, people_to_message, track_names
@@ -209,13 +209,10 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
             with self._worker.pulse.allow(_LONGEST_LOADING):
                 loaded = create_recognizer(self.parameters)
         except Exception as error:
-            problem = (
-                error
-                if isinstance(error, UserError)
-                else UserError(
-                    f'recognition cannot be loaded: {describe(error)}',
-                    'choose another recognition_model or gallery',
-                )
+            problem = as_user_error(
+                error,
+                'recognition cannot be loaded',
+                'choose another recognition_model or gallery',
             )
             if self._loading.failed(problem):
                 self.get_logger().error(f'{problem} (tried again with growing pauses)')

@@ -70,12 +70,12 @@ def detector_options(args: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def add_detect_interval(parser: argparse.ArgumentParser) -> None:
+def add_detect_interval(parser: argparse.ArgumentParser, default: int = 5) -> None:
     """Add ``--detect-interval``."""
     parser.add_argument(
         '--detect-interval',
         type=positive,
-        default=5,
+        default=default,
         metavar='N',
         help='detect in every Nth image (default: %(default)s)',
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from face_tracking.arrays import Array
+from face_tracking.arrays import Array, ImageArray
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress
 from face_tracking.detection.families.embedding import EMBEDDING
@@ -73,38 +73,39 @@ def _some_images(folder: Path, most: int) -> list[Path]:
     return [found[index * len(found) // most] for index in range(most)]
 
 
+def _readable(paths: list[Path]) -> Iterator[ImageArray]:
+    """Yield the images that can be read; the others are logged."""
+    from face_tracking.camera.image_file import read_image
+
+    for path in paths:
+        try:
+            image = read_image(path)
+        except UserError as error:
+            _log.warning('skipped: %s', error)
+        else:
+            yield image
+
+
 def _fitted(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
     """Yield the images that can be read, letterboxed as the detector does."""
-    from face_tracking.camera.image_file import read_image
     from face_tracking.detection.letterbox import Letterbox
 
     fit, used = Letterbox(*size), 0
-    for path in paths:
-        try:
-            image = fit(read_image(path))[0]
-        except UserError as error:
-            _log.warning('skipped: %s', error)
-            continue
+    for image in _readable(paths):
         used += 1
-        yield np.ascontiguousarray(image)
+        yield np.ascontiguousarray(fit(image)[0])
     if not used:
         raise UserError('none of the images can be read', 'check the files named above')
 
 
 def _aligned(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
     """Yield the largest face of each image in the standard position."""
-    from face_tracking.camera.image_file import read_image
     from face_tracking.detector import create_detector
     from face_tracking.recognition.landmark_refiner import create_landmark_refiner
 
     used, detector, refiner = 0, create_detector(), create_landmark_refiner()
     try:
-        for path in paths:
-            try:
-                image = read_image(path)
-            except UserError as error:
-                _log.warning('skipped: %s', error)
-                continue
+        for image in _readable(paths):
             face = image if image.shape[1::-1] == size else _largest_face(detector, refiner, image)
             if face is not None:
                 used += 1
@@ -119,25 +120,19 @@ def _aligned(paths: list[Path], size: tuple[int, int]) -> Iterator[Array]:
         )
 
 
-def _largest_face(detector: FaceDetector, refiner: LandmarkRefiner, image: Array):
+def _largest_face(
+    detector: FaceDetector, refiner: LandmarkRefiner, image: ImageArray
+) -> ImageArray | None:
     """Return the largest face of an image, aligned; None if there is none that is good enough."""
-    from face_tracking.recognition.alignment import align_face
-    from face_tracking.recognition.quality import assess_face
     from face_tracking.recognition.recognition_options import QualityOptions
+    from face_tracking.recognition.recognizer import aligned_view
 
     found = detector.detect(image)
     if not len(found):
         return None
     box = found.boxes[(found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1).argmax()]
-    refined = refiner.find(image, box)
-    if refined is None:
-        return None
-    try:
-        crop = align_face(image, refined[0])
-    except ValueError:
-        return None
-    quality = assess_face(crop, refined[0], box, refined[1], image.shape, QualityOptions())
-    return crop if quality.good else None
+    view = aligned_view(refiner, QualityOptions(), image, box, score=0.0)
+    return view.crop if view.quality is not None and view.quality.good else None
 
 
 def main() -> int:

@@ -57,13 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         metavar='HZ',
         help='frames per second requested from the source',
     )
-    parser.add_argument(
-        '--detect-interval',
-        type=arguments.positive,
-        default=2,
-        metavar='N',
-        help='detect in every Nth frame (default: %(default)s)',
-    )
+    arguments.add_detect_interval(parser, default=2)
     parser.add_argument(
         '--input-size',
         type=arguments.size,

@@ -27,7 +27,7 @@ from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import JpegOptions
-from face_tracking.nodes.small_images import SmallImageOptions, SmallImages, to_small
+from face_tracking.nodes.small_images import RateLimit, SmallImageOptions, to_small
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.watchdog import Pulse
 from face_tracking.options import as_dict, option, pick, rows_of, with_default
@@ -95,7 +95,7 @@ class CameraNode(FaceNode[CameraParameters]):
         self._images = self.publisher('camera/image_raw')
         self._compressed = self.publisher('camera/image_raw/compressed')
         self._small = self.publisher('camera/image_small/compressed')
-        self._small_images = SmallImages()
+        self._small_limit = RateLimit()
         self._infos = self.publisher('camera/camera_info')
         self._model: CameraModel | None = None
         self._committed: CameraModel | None = None
@@ -315,7 +315,7 @@ class CameraNode(FaceNode[CameraParameters]):
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
             self._compressed.publish(to_compressed(frame, header, self.parameters.jpeg_quality))
-        if self._small.get_subscription_count() and self._small_images.due(
+        if self._small.get_subscription_count() and self._small_limit.due(
             self.parameters.small_rate
         ):
             self._small.publish(to_small(frame, self.parameters))

@@ -20,6 +20,7 @@ from face_tracking.options import Options, option
 from face_tracking.scaled_image import ScaledImage
 
 LARGEST_SIDE = 8192
+"""Pixels in a row or a column of an image, small or full."""
 _ASPECT_TOLERANCE = 0.05
 _FULL_SIZE = re.compile(r'; of (\d{1,5})x(\d{1,5})$')
 
@@ -33,7 +34,7 @@ class SmallImageOptions(Options):
         'Long side of the images on camera/image_small/compressed in pixels, or somewhat more: '
         'the image is divided by 1, 2, 4 or 8',
         32,
-        8192,
+        LARGEST_SIDE,
     )
     small_quality: int = option(60, 'Their JPEG quality, 1 to 100', 1, 100)
     small_rate: float = option(
@@ -41,8 +42,8 @@ class SmallImageOptions(Options):
     )
 
 
-class SmallImages:
-    """Makes the messages, no more per second than is asked for."""
+class RateLimit:
+    """Selects no more messages per second than a limit."""
 
     def __init__(self) -> None:
         self._due = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from face_tracking.recognition.gallery import Gallery, View
 from face_tracking.recognition.identity import Identity, IdentityTracker
 from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
 from face_tracking.recognition.quality import Quality, assess_face
-from face_tracking.recognition.recognition_options import RecognitionOptions
+from face_tracking.recognition.recognition_options import QualityOptions, RecognitionOptions
 
 _STALE = 0.2
 """Seconds without a detection after which a track's box is no longer taken for a face."""
@@ -60,6 +60,33 @@ class FaceView:
             self.quality.weight,
             code.tobytes() if done else None,
         )
+
+
+def aligned_view(
+    refiner: LandmarkRefiner,
+    options: QualityOptions,
+    image: ImageArray,
+    box: FloatArray,
+    score: float,
+    landmarks: FloatArray | None = None,
+) -> FaceView:
+    """Return one face of an image, aligned and assessed, without an embedding.
+
+    Parameters as of :meth:`FaceRecognizer.look_at`. Where no landmarks are found or they cannot be
+    aligned, the view is empty.
+    """
+    if landmarks is None or not np.isfinite(landmarks).all():
+        found = refiner.find(image, np.asarray(box, np.float64))
+        if found is None:
+            return FaceView()
+        landmarks, score = found[0], max(score, found[1])
+    try:
+        crop = align_face(image, landmarks)
+    except ValueError:
+        return FaceView()
+    return FaceView(
+        landmarks, crop, assess_face(crop, landmarks, box, score, image.shape, options)
+    )
 
 
 class FaceRecognizer:
@@ -114,18 +141,10 @@ class FaceRecognizer:
         :param score: of the detection, 0 to 1.
         :param landmarks: float (5, 2) in pixels of ``image``; searched for if None or not finite.
         """
-        if landmarks is None or not np.isfinite(landmarks).all():
-            found = self._refiner.find(image, np.asarray(box, np.float64))
-            if found is None:
-                return FaceView()
-            landmarks, score = found[0], max(score, found[1])
-        try:
-            crop = align_face(image, landmarks)
-        except ValueError:
-            return FaceView()
-        quality = assess_face(crop, landmarks, box, score, image.shape, self._options)
-        embedding = self.embedder.embed(crop) if quality.good else None
-        return FaceView(landmarks, crop, quality, embedding)
+        view = aligned_view(self._refiner, self._options, image, box, score, landmarks)
+        if view.crop is None or view.quality is None or not view.quality.good:
+            return view
+        return replace(view, embedding=self.embedder.embed(view.crop))
 
     def update(
         self, image: ImageArray, tracks: Tracks, landmarks: FloatArray | None = None

@@ -15,7 +15,7 @@ from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.small_images import SmallImageOptions, SmallImages, from_small, to_small
+from face_tracking.nodes.small_images import RateLimit, SmallImageOptions, from_small, to_small
 
 TOPIC = 'camera/image_small/compressed'
 
@@ -57,7 +57,7 @@ def test_impossible_size_is_refused(portrait, size):
 def test_rate_is_kept_in_steps_of_the_images(monkeypatch, rate, sent):
     clock = [100.0]
     monkeypatch.setattr('face_tracking.nodes.small_images.time.monotonic', lambda: clock[0])
-    images, count = SmallImages(), 0
+    images, count = RateLimit(), 0
     for _ in range(90):
         count += images.due(rate)
         clock[0] += 1 / 30

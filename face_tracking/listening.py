@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may reach a server: this machine only, or everyone who has the token."""
+"""Access to a server: from this machine only, or from others with a token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Access:
     """How the page and the streams are reached.
 
     :ivar host: address to listen on.
-    :ivar token: what a client must know; None on an address that only this machine reaches.
+    :ivar token: which a client must send; None on an address that only this machine reaches.
     :ivar token_file: where the token is, for messages; None without one.
     """
 
@@ -104,7 +104,7 @@ def _make_token(path: Path) -> None:
     try:
         with os.fdopen(descriptor, 'w') as file:
             file.write(secrets.token_urlsafe(24) + '\n')
-        with contextlib.suppress(FileExistsError):  # the other one was first
+        with contextlib.suppress(FileExistsError):  # another process made it first
             os.link(draft, path)
     finally:
         draft.unlink()

@@ -141,7 +141,7 @@ class LiveView:
     def watch(self, wanted: bool) -> None:
         """Begin or stop to receive images; callable from any thread."""
         self._wanted = wanted
-        # The threads of a server may tell that their clients left after the node is gone.
+        # A thread of a server may report that its client left after the node is destroyed.
         with contextlib.suppress(InvalidHandle):
             self._switch.trigger()
 

@@ -91,7 +91,7 @@ class MqttNode(FaceNode[MqttParameters]):
         self._detector = self.create_client(SetBool, 'detector_node/enable')
         self._detector_state = self.create_client(GetState, 'detector_node/get_state')
         self._request: bool | None = None
-        self._switched_off = False  # as the home wants it
+        self._switched_off = False  # by the home
         self._asked_at = float('-inf')
         self._wake = self.create_guard_condition(self._switch_detector)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
@@ -183,7 +183,7 @@ class MqttNode(FaceNode[MqttParameters]):
             return
         detecting = answer.current_state.label == 'active'
         if detecting and self._switched_off:
-            # It was restarted, against the home's wish.
+            # It was restarted, although the home switched it off.
             self._detector.call_async(SetBool.Request(data=False))
         elif detecting != self._detecting:
             self._detecting = detecting

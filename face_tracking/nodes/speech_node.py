@@ -26,7 +26,7 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.nodes.topics import SERVICES
 from face_tracking.options import option
-from face_tracking.speech.audio_player import AudioEngine
+from face_tracking.speech.audio_player import MOST_KEPT, AudioEngine
 from face_tracking.speech.greetings import LANGUAGES, Greeter
 from face_tracking.speech.sentence import Sentence, sentence_from_message
 from face_tracking.speech.speaker import Speaker
@@ -78,7 +78,9 @@ class SpeechParameters(ActionFileOptions):
         86400.0,
     )
     audio_folder: str = option(
-        '', 'Keep WAV files in this folder and play nothing; empty = play', read_only=True
+        '',
+        f'Keep the last {MOST_KEPT} WAV files in this folder and play nothing; empty = play',
+        read_only=True,
     )
     audio_device: str = option('', 'Device of aplay; empty = the default', read_only=True)
     say_topic: str = option('/say', 'Topic of the engine "topic"', read_only=True)

@@ -19,6 +19,8 @@ from face_tracking.speech.subprocesses import run_program
 
 _PLAYERS = (('pw-play',), ('paplay',), ('aplay', '-q'))
 _LONGEST = 120.0  # seconds
+MOST_KEPT = 1000
+"""Maximum number of WAV files kept in a folder; the oldest are deleted."""
 
 
 class AudioEngine:
@@ -59,9 +61,18 @@ class AudioEngine:
                 self._kept += 1
                 name = f'{time.strftime("%Y%m%d-%H%M%S")}-{self._kept:04d}.wav'
                 shutil.move(path, self._folder / name)
+                _prune(self._folder)
 
     def close(self) -> None:
         """Hold nothing."""
+
+
+def _prune(folder: Path) -> None:
+    """Delete the oldest files that :class:`AudioEngine` named; others stay."""
+    digit = '[0-9]'
+    kept = sorted(folder.glob(f'{8 * digit}-{6 * digit}-{4 * digit}*.wav'))
+    for path in kept[: max(len(kept) - MOST_KEPT, 0)]:
+        path.unlink(missing_ok=True)
 
 
 def scale_volume(path: Path, volume: float) -> None:

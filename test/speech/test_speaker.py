@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
+from face_tracking.speech import audio_player
 from face_tracking.speech.audio_player import AudioEngine, scale_volume
 from face_tracking.speech.sentence import (
     Sentence,
@@ -206,6 +207,19 @@ def test_espeak_writes_audible_wav(tmp_path):
         seconds = file.getnframes() / file.getframerate()
         samples = np.frombuffer(file.readframes(file.getnframes()), '<i2')
     assert 0.4 < seconds < 5 and np.abs(samples).max() > 1000
+
+
+@needs_espeak
+def test_oldest_kept_sentences_are_deleted_and_files_of_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio_player, 'MOST_KEPT', 2)
+    engine = AudioEngine(create_synthesizer('espeak-ng'), tmp_path)
+    (tmp_path / '1-my-own.wav').touch()
+    oldest = tmp_path / '20200101-000000-0001.wav'
+    oldest.touch()
+    for _ in range(2):
+        engine.speak(Sentence('Hello'), threading.Event())
+    assert not oldest.exists()
+    assert len(list(tmp_path.iterdir())) == 3 and (tmp_path / '1-my-own.wav').exists()
 
 
 @needs_espeak

@@ -14,6 +14,8 @@ FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 """An array of float32 or float64."""
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 """An array of integers: indices, ids."""
+ComplexArray: TypeAlias = npt.NDArray[np.complexfloating[Any, Any]]
+"""Points of the plane as complex numbers."""
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 """A mask."""
 ImageArray: TypeAlias = npt.NDArray[np.uint8]

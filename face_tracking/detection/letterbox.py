@@ -9,10 +9,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 
-Downscaler = Callable[[np.ndarray, np.ndarray], None]
+Downscaler = Callable[[Array, Array], None]
 """Writes the mean of each 2x2 pixels of an image, uint8 (2 H, 2 W, 3), into another, (H, W, 3);
 both are contiguous, and the first one may be written to."""
 
@@ -76,9 +77,9 @@ class Letterbox:
         self._inner = (0, 0)
         self._fit = Fit(1, 1)
         self._is_twice = False
-        self._halves: dict[tuple[int, int], np.ndarray] = {}
+        self._halves: dict[tuple[int, int], Array] = {}
 
-    def __call__(self, image: np.ndarray | Frame) -> tuple[np.ndarray, Fit]:
+    def __call__(self, image: Array | Frame) -> tuple[Array, Fit]:
         """Return the scaled image, uint8 (height, width, 3), and the scale that maps back.
 
         :param image: a frame, of which only a reduced image is made if that suffices; or uint8
@@ -95,7 +96,7 @@ class Letterbox:
         """Return the (width, height) to which an image of this size is scaled."""
         return fitted_size((width, height), (self.width, self.height), self.long_side)
 
-    def _fit_array(self, image: np.ndarray) -> tuple[np.ndarray, Fit]:
+    def _fit_array(self, image: Array) -> tuple[Array, Fit]:
         if image.shape != self._shape or image.dtype != np.uint8:
             self._prepare_for(image)
         if self._inner == image.shape[1::-1] == (self.width, self.height):
@@ -112,7 +113,7 @@ class Letterbox:
         cv2.resize(self._near(image), self._inner, dst=target, interpolation=cv2.INTER_LINEAR)
         return self._canvas, self._fit
 
-    def _prepare_for(self, image: np.ndarray) -> None:
+    def _prepare_for(self, image: Array) -> None:
         """Compute what is the same for all images of this shape."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise UserError(
@@ -130,7 +131,7 @@ class Letterbox:
         self._halves.clear()
         self._canvas[:] = 0
 
-    def _near(self, image: np.ndarray) -> np.ndarray:
+    def _near(self, image: Array) -> Array:
         """Halve the image until it is less than three times as large as the result.
 
         Linear interpolation skips source pixels beyond a factor of two, and averaging over a

@@ -9,8 +9,6 @@ seldom::
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
 from face_tracking.arrays import FloatArray as Floats
@@ -62,8 +60,8 @@ def embedding_cue(
 
     def extract(pyramid: ImagePyramid, boxes: Floats, landmarks: Floats) -> Floats:
         descriptors = np.full((len(boxes), _SIZE), np.nan, np.float32)
-        image = cast('Floats | None', pyramid.image)  # None once it was released
-        if image is None:
+        image = pyramid.image
+        if image is None:  # it was released
             return descriptors
         for row in range(len(boxes)):
             found = describe(image, boxes[row], landmarks[row])

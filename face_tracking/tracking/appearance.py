@@ -16,7 +16,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from face_tracking.arrays import FloatArray
+from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.tracking.cue import Cue
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
@@ -47,7 +47,7 @@ def _patch_grid() -> FloatArray:
     return np.stack([x.ravel(), y.ravel(), np.ones(_SIDE**2)]).astype(np.float32)
 
 
-def _first_bins() -> np.ndarray:
+def _first_bins() -> IntArray:
     """Return the first histogram bin of the cell of each pixel, int (faces, pixels)."""
     cell = np.arange(_SIDE) * _CELLS // _SIDE
     number = (cell[:, None] * _CELLS + cell[None, :]).ravel()

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from face_tracking.arrays import FloatArray
+from face_tracking.arrays import Array, FloatArray
 from face_tracking.frame import GRAY_SIDE, Frame, as_frame, size_within
 from face_tracking.pixel_formats import halve_towards
 
@@ -31,7 +31,7 @@ class ImagePyramid:
     :ivar rested: for how many images in a row the background did not move.
     """
 
-    def __init__(self, image: np.ndarray | Frame):
+    def __init__(self, image: Array | Frame):
         self._frame = as_frame(image)
         self._released = False
         self.shape = self._frame.height, self._frame.width
@@ -43,7 +43,7 @@ class ImagePyramid:
             self.expect_color()
 
     @property
-    def image(self) -> np.ndarray | None:
+    def image(self) -> Array | None:
         """The full-size image, uint8 (height, width, 3) BGR; None after :meth:`release`."""
         return None if self._released else self._frame.bgr()
 
@@ -57,13 +57,13 @@ class ImagePyramid:
         self._released = True
 
     @cached_property
-    def small(self) -> np.ndarray:
+    def small(self) -> Array:
         """The image in color, uint8 (h, w, 3) BGR, its long side at most :data:`LONG_SIDE`."""
         color = self._frame.scaled_bgr(*self._small_size)
         return halve_towards(color, *self._small_size)
 
     @cached_property
-    def gray(self) -> np.ndarray:
+    def gray(self) -> Array:
         """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
         return self._frame.gray(*self._gray_size)
 

@@ -8,11 +8,13 @@ be able to correct the past without the motion estimator.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, cast
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.optical_flow import Flow, Warp, measure
 
@@ -33,8 +35,8 @@ class MotionEstimator(ABC):
     @abstractmethod
     def estimate(
         self,
-        keys: np.ndarray,
-        boxes: np.ndarray,
+        keys: IntArray,
+        boxes: FloatArray,
         before: ImagePyramid,
         after: ImagePyramid,
         hint: Warp | None = None,
@@ -48,8 +50,8 @@ class MotionEstimator(ABC):
 
     def reinitialize(  # noqa: B027  (most estimators need none)
         self,
-        keys: np.ndarray,
-        boxes: np.ndarray,
+        keys: IntArray,
+        boxes: FloatArray,
         pyramid: ImagePyramid,
     ) -> None:
         """Initialize the visual trackers of tracks that a detection has just corrected.
@@ -63,7 +65,14 @@ class MotionEstimator(ABC):
 class OpticalFlowEstimator(MotionEstimator):
     """Sparse optical flow on each face."""
 
-    def estimate(self, keys, boxes, before, after, hint=None):
+    def estimate(
+        self,
+        keys: IntArray,
+        boxes: FloatArray,
+        before: ImagePyramid,
+        after: ImagePyramid,
+        hint: Warp | None = None,
+    ) -> Flow:
         """Follow points on the faces and on the background in one call."""
         return measure(before, after, boxes, background=self.background, hint=hint)
 
@@ -71,7 +80,14 @@ class OpticalFlowEstimator(MotionEstimator):
 class BackgroundEstimator(MotionEstimator):
     """Measures the background alone; the faces are left to the motion model."""
 
-    def estimate(self, keys, boxes, before, after, hint=None):
+    def estimate(
+        self,
+        keys: IntArray,
+        boxes: FloatArray,
+        before: ImagePyramid,
+        after: ImagePyramid,
+        hint: Warp | None = None,
+    ) -> Flow:
         """Measure the motion of the background."""
         return measure(before, after, boxes, faces=False, background=self.background, hint=hint)
 
@@ -85,10 +101,10 @@ class CorrelationTrackers(MotionEstimator):
     Correlation Filters", 2010. Only ``csrt`` measures size as well.
     """
 
-    _MAKERS: ClassVar = {
-        'kcf': cv2.TrackerKCF_create,
-        'csrt': cv2.TrackerCSRT_create,
-        'mosse': cv2.legacy.TrackerMOSSE_create,
+    _MAKERS: ClassVar[dict[str, Callable[[], cv2.Tracker | cv2.legacy.Tracker]]] = {
+        'kcf': cv2.TrackerKCF.create,
+        'csrt': cv2.TrackerCSRT.create,
+        'mosse': cv2.legacy.TrackerMOSSE.create,
     }
 
     def __init__(self, kind: str, background: bool):
@@ -96,9 +112,16 @@ class CorrelationTrackers(MotionEstimator):
         self.needs_reinitialization = True
         self._make = self._MAKERS[kind]
         self._measures_size = kind == 'csrt'
-        self._followed: dict[int, tuple[object, np.ndarray]] = {}
+        self._followed: dict[int, tuple[cv2.Tracker | cv2.legacy.Tracker, FloatArray]] = {}
 
-    def estimate(self, keys, boxes, before, after, hint=None):
+    def estimate(
+        self,
+        keys: IntArray,
+        boxes: FloatArray,
+        before: ImagePyramid,
+        after: ImagePyramid,
+        hint: Warp | None = None,
+    ) -> Flow:
         """Update the tracker of each face; one that lost its face waits for a detection."""
         flow = measure(before, after, boxes, faces=False, background=self.background, hint=hint)
         self._followed = {key: self._followed[key] for key in keys if key in self._followed}
@@ -107,7 +130,7 @@ class CorrelationTrackers(MotionEstimator):
             if key not in self._followed:
                 continue
             tracker, old = self._followed.pop(key)
-            found, corner_size = tracker.update(after.image)
+            found, corner_size = tracker.update(cast('Array', after.image))  # not released
             new = np.asarray(corner_size, np.float64)
             if not found or not np.isfinite(new).all() or (new[2:] < 1).any():
                 continue
@@ -121,7 +144,7 @@ class CorrelationTrackers(MotionEstimator):
         unit = np.stack([size, size, np.ones_like(size), np.ones_like(size)], axis=1)
         return Flow(flow.warp, motion, np.where(known, 0.02 * unit, np.inf))
 
-    def reinitialize(self, keys, boxes, pyramid):
+    def reinitialize(self, keys: IntArray, boxes: FloatArray, pyramid: ImagePyramid) -> None:
         """Initialize a tracker on each face of which enough lies in the image."""
         height, width = pyramid.shape
         low = np.clip(np.round(boxes[:, :2]), 0, (width, height))
@@ -131,7 +154,9 @@ class CorrelationTrackers(MotionEstimator):
             if (size < _SMALLEST_SIDE).any():
                 continue
             tracker = self._make()
-            tracker.init(pyramid.image, tuple(int(side) for side in (*corner, *size)))
+            tracker.init(
+                cast('Array', pyramid.image), tuple(int(side) for side in (*corner, *size))
+            )
             self._followed[key] = tracker, np.concatenate([corner, size])
 
 

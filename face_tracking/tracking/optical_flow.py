@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array, BoolArray, ComplexArray, FloatArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
@@ -44,8 +46,8 @@ class Warp:
     :ivar offset: float64 (2,).
     """
 
-    matrix: np.ndarray
-    offset: np.ndarray
+    matrix: FloatArray
+    offset: FloatArray
 
     @classmethod
     def none(cls) -> Warp:
@@ -62,7 +64,7 @@ class Warp:
         shift = np.array([camera.fx * np.tan(pan), -camera.fy * np.tan(tilt)])
         return cls(np.eye(2), shift)
 
-    def __call__(self, points: np.ndarray) -> np.ndarray:
+    def __call__(self, points: FloatArray) -> FloatArray:
         """Return points (N, 2) moved."""
         return points @ self.matrix.T + self.offset
 
@@ -85,8 +87,8 @@ class Flow:
     """
 
     warp: Warp | None
-    motion: np.ndarray
-    deviation: np.ndarray
+    motion: FloatArray
+    deviation: FloatArray
 
     @classmethod
     def unknown(cls, count: int, warp: Warp | None = None) -> Flow:
@@ -97,7 +99,7 @@ class Flow:
 def measure(
     before: ImagePyramid,
     after: ImagePyramid,
-    boxes: np.ndarray,
+    boxes: FloatArray,
     faces: bool = True,
     background: bool = True,
     hint: Warp | None = None,
@@ -129,11 +131,11 @@ def measure(
 def _follow_both(
     before: ImagePyramid,
     after: ImagePyramid,
-    room: np.ndarray,
-    face: np.ndarray,
+    room: FloatArray,
+    face: FloatArray,
     hint: Warp | None,
     rested: bool = False,
-) -> tuple[Warp | None, np.ndarray, np.ndarray]:
+) -> tuple[Warp | None, FloatArray, BoolArray]:
     """Follow points of the background (B, 2) and of faces (F, 2) in one call.
 
     :param rested: whether the background rested until now.
@@ -151,7 +153,7 @@ def _follow_both(
     places, good = _follow(before.gray, after.gray, points, guess, levels)
     places /= scale
     background = places[:, :split].view(np.complex128)[..., 0]
-    warp = _similarity(*background, good[:split], _STILL / scale[0])
+    warp = _similarity(background[0], background[1], good[:split], _STILL / scale[0])
     return warp, places[1, split:] - places[0, split:], good[split:]
 
 
@@ -166,7 +168,7 @@ _FACE_MOMENTS = np.column_stack(
 
 
 @lru_cache(maxsize=8)
-def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _grid(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return a grid over an image: columns' x, rows' y, and the points (rows, columns, 2)."""
     x = ((np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]).astype(np.float32)
     y = ((np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]).astype(np.float32)
@@ -174,8 +176,8 @@ def _grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _background_points(
-    shape: tuple[int, int], centers: np.ndarray, sizes: np.ndarray
-) -> np.ndarray:
+    shape: tuple[int, ...], centers: FloatArray, sizes: FloatArray
+) -> FloatArray:
     """Return a grid over the small image, the points on or near faces left out."""
     x, y, points = _grid(shape)
     if not len(centers):
@@ -186,18 +188,18 @@ def _background_points(
 
 
 def _follow(
-    before: np.ndarray,
-    after: np.ndarray,
-    points: np.ndarray,
-    guess: np.ndarray | None,
+    before: Array,
+    after: Array,
+    points: FloatArray,
+    guess: FloatArray | None,
     levels: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[FloatArray, BoolArray]:
     """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe.
 
     :param levels: how often the images are halved for motions that are larger than the window.
     """
-    # OpenCV has pixel centers at whole numbers.
-    begin = None if guess is None else (guess - 0.5).reshape(-1, 1, 2)
+    # OpenCV has pixel centers at whole numbers. It accepts None, but its annotation does not.
+    begin = cast('FloatArray', None) if guess is None else (guess - 0.5).reshape(-1, 1, 2)
     moved, found, texture = cv2.calcOpticalFlowPyrLK(
         before,
         after,
@@ -220,7 +222,7 @@ def _follow(
 
 
 def _similarity(
-    points: np.ndarray, moved: np.ndarray, good: np.ndarray, still: float
+    points: ComplexArray, moved: ComplexArray, good: BoolArray, still: float
 ) -> Warp | None:
     """Fit shift, rotation and scale to most of the points, by reweighted least squares.
 
@@ -234,7 +236,8 @@ def _similarity(
     shift = moved - points
     if np.count_nonzero(np.abs(shift) < still) > 0.75 * count:
         return Warp.none()
-    residual = np.abs(shift - complex(_median(shift.real), _median(shift.imag)))
+    turn, offset = 1 + 0j, complex(_median(shift.real), _median(shift.imag))
+    residual = np.abs(shift - offset)
     for _ in range(_ROUNDS):
         weight = residual / max(1.5 * _median(residual), 0.15)
         weight *= weight
@@ -257,14 +260,14 @@ def _similarity(
     )
 
 
-def _median(values: np.ndarray) -> float:
+def _median(values: FloatArray) -> float:
     """Return the middle one of some numbers: ``np.median`` takes ten times as long for few."""
     return float(np.sort(values)[len(values) // 2])
 
 
 def _face_motion(
-    shift: np.ndarray, good: np.ndarray, boxes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    shift: FloatArray, good: BoolArray, boxes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return each face's motion and its deviation, float64 (N, 4) both.
 
     The points of a face are the same grid in every box, so a fit of shift and growth needs only a
@@ -299,7 +302,7 @@ def _face_motion(
     return motion, deviation
 
 
-def _medians(shift: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, list[int]]:
+def _medians(shift: FloatArray, good: BoolArray) -> tuple[FloatArray, list[int]]:
     """Return the median shift of the good points of each face, (2, N), and their number.
 
     Without a good point the shift is 0.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.optical_flow import Warp
 
@@ -31,7 +32,7 @@ def is_cut(before: ImagePyramid, after: ImagePyramid, warp: Warp | None) -> bool
     return energy > _CONTRAST**2 and float((first * second).mean()) < _CORRELATION * energy
 
 
-def _thumbnail(pyramid: ImagePyramid) -> np.ndarray:
+def _thumbnail(pyramid: ImagePyramid) -> FloatArray:
     """Return a small gray image without its mean, float32 (12, 16)."""
     small = cv2.resize(pyramid.gray, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
     return small - small.mean()

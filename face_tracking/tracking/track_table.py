@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from face_tracking.arrays import BoolArray, FloatArray, IntArray
+from face_tracking.arrays import Array, BoolArray, FloatArray, IntArray
 from face_tracking.boxes import iou
 from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
@@ -307,7 +307,7 @@ class TrackTable:
             column[new] = column[old]
         self.ids[old] = _REPLACED
 
-    def _columns(self) -> Iterator[tuple[str, np.ndarray]]:
+    def _columns(self) -> Iterator[tuple[str, Array]]:
         for name, value in list(vars(self).items()):
             if isinstance(value, np.ndarray):
                 yield name, value

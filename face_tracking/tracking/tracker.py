@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
-from face_tracking.arrays import BoolArray, FloatArray, IntArray
+from face_tracking.arrays import Array, BoolArray, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
@@ -134,7 +134,7 @@ class FaceTracker:
         self._queue.append(detections)
 
     def step(
-        self, image: np.ndarray | Frame | None, stamp: int, camera_motion: Warp | None = None
+        self, image: Array | Frame | None, stamp: int, camera_motion: Warp | None = None
     ) -> Tracks:
         """Process the next image and return the tracks in it.
 
@@ -179,7 +179,7 @@ class FaceTracker:
             stamp = max(int(stamp), newest)
             return self._published(stamp, (stamp - newest) / SECOND)
 
-    def _predict(self, image: np.ndarray | Frame | None, stamp: int, hint: Warp | None) -> None:
+    def _predict(self, image: Array | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Propagate the tracks to a new image by the motion measured and the motion model."""
         before = self._history.newest if len(self._history) else None
         status = self._table.status_at(stamp, self._options)
@@ -476,17 +476,16 @@ class FaceTracker:
         self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
         self._last_round = -1
 
-    def _handle_resolution_change(self, image: np.ndarray | Frame | None) -> None:
+    def _handle_resolution_change(self, image: Array | Frame | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
         if image is None:
             return
-        before, self._shape = self._shape, image.shape[:2]
-        if before in (None, self._shape) or not len(self._history):
+        height, width = image.shape[:2]
+        before, self._shape = self._shape, (height, width)
+        if before is None or before == self._shape or not len(self._history):
             return
         newest = self._history.newest
-        newest.states = newest.states.scaled(
-            self._shape[1] / before[1], self._shape[0] / before[0]
-        )
+        newest.states = newest.states.scaled(width / before[1], height / before[0])
         newest.pyramid = None
         self._history.restart()
         self._motion_estimator = self._create_motion_estimator()
@@ -517,7 +516,7 @@ def _possible(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float])
     return possible & (scores >= 0) & (scores <= 1)
 
 
-def _check_image(image: np.ndarray | Frame | None) -> None:
+def _check_image(image: Array | Frame | None) -> None:
     if image is None or isinstance(image, Frame):
         return
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import cv2
-import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.letterbox import Downscaler
 from face_tracking.detection.model import Model, ModelDescription
 from face_tracking.detection.postprocess import PostProcessor
@@ -56,7 +56,7 @@ class Runtime(ABC):
         self.device = device
 
     @abstractmethod
-    def infer(self, image: np.ndarray) -> Sequence[np.ndarray]:
+    def infer(self, image: Array) -> Sequence[Array]:
         """Run the network on one image.
 
         :param image: uint8 (H, W, 3), BGR, of the network's input size.
@@ -128,7 +128,7 @@ def register_runtime(name: str, target: str) -> None:
     RUNTIMES[name] = target
 
 
-def to_tensor(image: np.ndarray, description: ModelDescription) -> np.ndarray:
+def to_tensor(image: Array, description: ModelDescription) -> Array:
     """Return the network's input, float32 (1, 3, H, W), normalized, from uint8 BGR (H, W, 3)."""
     swap = description.color == 'rgb'
     return cv2.dnn.blobFromImage(image, description.scale, mean=description.mean, swapRB=swap)

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.compiler.artifact import DOWNSCALE, POSTPROCESS, TrustedLibrary
 from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.families.base import logit
@@ -25,6 +26,11 @@ from face_tracking.detection.postprocess import (
 from face_tracking.errors import UserError
 from face_tracking.runtimes.tvm_loader import load_network, load_runtime
 
+if TYPE_CHECKING:
+    from tvm_ffi import Function, Module, Tensor
+
+Tensors: TypeAlias = 'Sequence[Tensor | Array]'
+"""The outputs of a network, where the engine wrote them: TVM's memory, or copied from a GPU."""
 LEAST_OVERLAP = 2.0**-25
 """Smallest IoU threshold. OpenCV subtracts it from 1 in float32, where smaller ones vanish."""
 
@@ -59,7 +65,7 @@ class CompiledModel:
         self.threads = threads
         self._threads = self._ffi.from_dlpack(np.array([threads], np.int32))
 
-    def _load(self, library: TrustedLibrary):
+    def _load(self, library: TrustedLibrary) -> tuple[Module, Module]:
         device = None if self.device == 'cpu' else gpu.dlpack_device(self.device)
         try:
             return load_network(library, device)
@@ -70,11 +76,11 @@ class CompiledModel:
                 'compile it for this machine with face_tracking compile',
             ) from error
 
-    def function(self, name: str):
+    def function(self, name: str) -> Function:
         """Return one of the library's functions beside the network."""
         return self._functions.get_function(name, query_imports=True)
 
-    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, image: Array) -> dict[str, Array]:
         """Return the outputs for an image by name, float32.
 
         The arrays lie in TVM's memory and keep it as long as they are kept.
@@ -83,7 +89,7 @@ class CompiledModel:
         """
         return self.arrays(self.compute(image))
 
-    def compute(self, image: np.ndarray) -> Sequence[Any]:
+    def compute(self, image: Array) -> Tensors:
         """Return the tensors that contain the outputs, for :meth:`arrays` and a postprocessor.
 
         :param image: see :meth:`run`.
@@ -101,7 +107,7 @@ class CompiledModel:
             return self._on_gpu(image)
         return self._main(self._ffi.from_dlpack(image.reshape(-1)), self._threads)
 
-    def arrays(self, tensors: Sequence[Any]) -> dict[str, np.ndarray]:
+    def arrays(self, tensors: Tensors) -> dict[str, Array]:
         """Return the outputs that are in ``tensors`` by name, see :meth:`run`."""
         numbers = [np.from_dlpack(tensor) for tensor in tensors]
         outputs = {}
@@ -111,14 +117,14 @@ class CompiledModel:
             outputs[output['name']] = _shaped(found, shape, output['planar'])
         return outputs
 
-    def _on_gpu(self, image: np.ndarray) -> list[np.ndarray]:
+    def _on_gpu(self, image: Array) -> list[Array]:
         import tvm
 
         input_tensor = tvm.runtime.tensor(image.reshape(-1), tvm.runtime.device(self.device))
         return [tensor.numpy() for tensor in self._main(input_tensor)]
 
 
-def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
+def _shaped(numbers: Array, shape: list[int], planar: bool) -> Array:
     """Return an output in the shape of the ONNX model; the library writes NHWC."""
     if not planar:
         return numbers.reshape(shape)
@@ -126,23 +132,29 @@ def _shaped(numbers: np.ndarray, shape: list[int], planar: bool) -> np.ndarray:
     return numbers.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
 
 
-class Outputs(Sequence[np.ndarray]):
+class Outputs(Sequence[Array]):
     """A network's outputs, which stay in TVM's tensors until they are read.
 
     :ivar tensors: see :meth:`CompiledModel.compute`.
     """
 
-    def __init__(self, network: CompiledModel, tensors: Sequence[Any], names: Sequence[str]):
+    def __init__(self, network: CompiledModel, tensors: Tensors, names: Sequence[str]):
         self.tensors, self._network, self._names = tensors, network, names
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Array]: ...
+
+    def __getitem__(self, index: int | slice) -> Array | list[Array]:
         return self._arrays[index]
 
     @cached_property
-    def _arrays(self) -> list[np.ndarray]:
+    def _arrays(self) -> list[Array]:
         arrays = self._network.arrays(self.tensors)
         return [arrays[name] for name in self._names]
 
@@ -166,13 +178,13 @@ class CompiledPostProcessor(PostProcessor):
 
     def select(
         self,
-        outputs: Sequence[np.ndarray],
+        outputs: Sequence[Array],
         score_threshold: float,
         nms_threshold: float,
         max_faces: int,
         fit: Fit,
         size: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> Array:
         """Return the faces, see :meth:`PostProcessor.select`.
 
         :param outputs: :class:`Outputs` of the same network.
@@ -190,7 +202,7 @@ class CompiledPostProcessor(PostProcessor):
                 *fit,
                 *size,
             )
-        self._find_faces(*outputs.tensors, *self._tensors)  # type: ignore[attr-defined]
+        self._find_faces(*cast('Outputs', outputs).tensors, *self._tensors)
         return self._rows[1 : int(self._rows[0, 0]) + 1].copy()
 
 
@@ -201,7 +213,7 @@ class CompiledDownscaler:
         self._downscale = network.function(DOWNSCALE)
         self._from_dlpack = load_runtime().from_dlpack
 
-    def __call__(self, image: np.ndarray, half: np.ndarray) -> None:
+    def __call__(self, image: Array, half: Array) -> None:
         """Write the mean of each 2x2 pixels of ``image`` into ``half``.
 
         :param image: uint8 (2 H, 2 W, 3), contiguous and writeable, because DLPack knows no

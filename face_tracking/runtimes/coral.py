@@ -29,7 +29,7 @@ class CoralRuntime(TfliteRuntime):
             f'make it with edgetpu_compiler {file_name(self.model, ".tflite")} ({GUIDE})',
         )
 
-    def _delegates(self, library: ModuleType) -> list:
+    def _delegates(self, library: ModuleType) -> list[object]:
         kind, _, number = self.device.partition(':')
         if kind not in ('auto', 'usb', 'pci') or not (number or '0').isdigit():
             raise UserError(

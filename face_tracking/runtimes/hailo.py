@@ -7,10 +7,12 @@ It runs the HEF that Hailo's Dataflow Compiler makes from the ONNX file: docs/ac
 from __future__ import annotations
 
 from contextlib import ExitStack
+from types import ModuleType
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.accelerator_files import GUIDE, find_file
@@ -30,7 +32,7 @@ class HailoRuntime(Runtime):
     def __init__(self, model: Model, threads: int = 0, device: str = 'auto'):
         super().__init__(model, threads, device)
         try:
-            import hailo_platform
+            import hailo_platform  # pyright: ignore[reportMissingImports]  not on PyPI
         except Exception as error:  # with differing versions it raises its own errors as well
             raise UserError(
                 f"HailoRT's Python package hailo_platform is missing ({error})",
@@ -54,7 +56,7 @@ class HailoRuntime(Runtime):
             self._resources.close()
             raise
 
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+    def infer(self, image: Array) -> list[Array]:
         """Run the network on one image, see :meth:`Runtime.infer`."""
         if self.model.description.color == 'rgb':
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=self._image)
@@ -72,7 +74,7 @@ class HailoRuntime(Runtime):
         """Release the device."""
         self._resources.close()
 
-    def _open(self, hailo, path: str):
+    def _open(self, hailo: ModuleType, path: str) -> None:
         parameters = hailo.VDevice.create_params()
         parameters.scheduling_algorithm = hailo.HailoSchedulingAlgorithm.ROUND_ROBIN
         device = self._resources.enter_context(hailo.VDevice(parameters))

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import cast
+
 import onnxruntime
 
+from face_tracking.arrays import Array
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import Runtime, to_tensor
@@ -45,12 +47,13 @@ class OnnxRuntime(Runtime):
                 'correct its description',
             )
 
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+    def infer(self, image: Array) -> list[Array]:
         """Run the network on one image, see :meth:`Runtime.infer`."""
         description = self.model.description
-        return self._session.run(
+        outputs = self._session.run(
             list(description.outputs), {self._input: to_tensor(image, description)}
         )
+        return cast('list[Array]', outputs)
 
     def close(self) -> None:
         """Release the session."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.base import Runtime, to_tensor
@@ -43,7 +44,7 @@ class OpenCvRuntime(Runtime):
         self._net.setPreferableTarget(_target(device))
         cv2.setNumThreads(self.threads)
 
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+    def infer(self, image: Array) -> list[Array]:
         """Run the network on one image, see :meth:`Runtime.infer`."""
         description = self.model.description
         self._net.setInput(to_tensor(image, description))

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from face_tracking import files
+from face_tracking.arrays import Array
 from face_tracking.compiler.targets import machine_name
 from face_tracking.errors import UserError
 
@@ -41,7 +42,7 @@ class Measurable(Protocol):
 
     input_size: tuple[int, int]
 
-    def run(self, image: np.ndarray) -> Any:
+    def run(self, image: Array) -> object:
         """Run it on an image, uint8 (H, W, 3)."""
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.runtimes.accelerator_files import find_file
@@ -43,7 +44,7 @@ class TfliteRuntime(Runtime):
             ) from error
         self._input, self._outputs = self._tensors(path)
 
-    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+    def infer(self, image: Array) -> list[Array]:
         """Run the network on one image, see :meth:`Runtime.infer`."""
         # A pixel value minus 128, as int8, has the bits of the value with the highest one flipped.
         view = self._interpreter.tensor(self._input)()
@@ -64,7 +65,7 @@ class TfliteRuntime(Runtime):
             f'make it with face_tracking compile --target tflite --input-size {width}x{height}',
         )
 
-    def _delegates(self, library: ModuleType) -> list:
+    def _delegates(self, library: ModuleType) -> list[object]:
         """Return the delegates that replace the interpreter's own kernels."""
         if self.device not in ('auto', 'cpu'):
             raise UserError(

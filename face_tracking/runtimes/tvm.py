@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.compiler import artifact
 from face_tracking.compiler.artifact import Request
 from face_tracking.compiler.driver import compile_in_child
@@ -80,7 +81,7 @@ class TvmRuntime(Runtime):
                 'correct its description',
             )
 
-    def infer(self, image: np.ndarray) -> Outputs:
+    def infer(self, image: Array) -> Outputs:
         """Run the network on one image, see :meth:`Runtime.infer`."""
         return Outputs(self._network, self._network.compute(image), self.model.description.outputs)
 

@@ -11,21 +11,25 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from face_tracking import files
 from face_tracking.compiler.artifact import TrustedLibrary
+
+if TYPE_CHECKING:
+    from tvm_ffi import Module
 
 POOLED = 2
 """The kind of allocator that keeps memory for the next image, as in tvm.runtime.vm."""
 KEPT_OUT = ('torch', 'cuda')
 """Packages that tvm_ffi imports where they are installed: seconds and 350 MB, for tensors that are
 not used here."""
-_loaded: dict[str, tuple[int, Any]] = {}
+_loaded: dict[str, tuple[int, Module]] = {}
 
 
 def _settings() -> dict[str, str]:
@@ -71,7 +75,7 @@ def load_runtime() -> ModuleType:
 
 
 @contextmanager
-def _without(packages: tuple[str, ...]):
+def _without(packages: tuple[str, ...]) -> Iterator[None]:
     """Make imports of packages fail that this process has not imported yet."""
     hidden = set(packages) - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
@@ -96,7 +100,9 @@ def _library_paths(package: Path) -> list[Path]:
     return libinfo.package_lib_paths()
 
 
-def load_network(library: TrustedLibrary, device: tuple[int, int] | None = None):
+def load_network(
+    library: TrustedLibrary, device: tuple[int, int] | None = None
+) -> tuple[Module, Module]:
     """Load a compiled network.
 
     The code is loaded through the descriptor that was checked. The descriptor stays open as long

@@ -311,7 +311,7 @@ class CameraNode(FaceNode[CameraParameters]):
         header = to_header(frame.stamp, frame.frame_id)
         if self._images.get_subscription_count():
             self._images.publish(to_image(frame.image, header))
-        if self._infos.get_subscription_count():
+        if self._model is not None and self._infos.get_subscription_count():
             self._infos.publish(to_camera_info(self._model, header))
         if self._compressed.get_subscription_count():
             self._compressed.publish(to_compressed(frame, header, self.parameters.jpeg_quality))
@@ -321,7 +321,7 @@ class CameraNode(FaceNode[CameraParameters]):
             self._small.publish(to_small(frame, self.parameters))
 
 
-def build() -> list[FaceNode]:
+def build() -> list[FaceNode[Any]]:
     """Return the node."""
     return [CameraNode()]
 

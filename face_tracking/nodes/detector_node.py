@@ -320,7 +320,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
             self._found.publish(detections_to_message(detections[strong], header))
 
 
-def build() -> list[FaceNode]:
+def build() -> list[FaceNode[Any]]:
     """Return the node."""
     return [DetectorNode()]
 

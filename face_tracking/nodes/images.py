@@ -19,6 +19,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.image_header import LARGEST_LIVE_IMAGE, UPRIGHT, read_header
@@ -51,7 +52,7 @@ def to_header(stamp: int, frame_id: str) -> Header:
     return Header(stamp=to_time(stamp), frame_id=frame_id)
 
 
-def to_image(image: np.ndarray, header: Header) -> Image:
+def to_image(image: Array, header: Header) -> Image:
     """Return an image, uint8 (height, width, 3) BGR, as a ``bgr8`` message."""
     height, width = image.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='bgr8', step=width * 3)
@@ -59,7 +60,7 @@ def to_image(image: np.ndarray, header: Header) -> Image:
     return message
 
 
-def to_compressed(image: np.ndarray | Frame, header: Header, quality: int) -> CompressedImage:
+def to_compressed(image: Array | Frame, header: Header, quality: int) -> CompressedImage:
     """Return an image as a JPEG.
 
     :param image: uint8 (height, width, 3) BGR; or a frame, whose JPEG is passed on as the camera
@@ -143,7 +144,7 @@ def _frame(source: EncodedImage, header: Header, sequence: int) -> Frame:
     return Frame(source, from_time(header.stamp), header.frame_id, sequence)
 
 
-def _rows(message: Image, pixel: int, planes: float = 1) -> np.ndarray:
+def _rows(message: Image, pixel: int, planes: float = 1) -> Array:
     """Return the bytes of a message by rows, (height * planes, step).
 
     :param pixel: bytes of one pixel of the first plane.
@@ -169,7 +170,7 @@ def _rows(message: Image, pixel: int, planes: float = 1) -> np.ndarray:
     return np.ndarray((height, width * pixel), np.uint8, data, strides=(step, 1))
 
 
-def _pixels(message: Image, channels: int, bits: int = 8) -> np.ndarray:
+def _pixels(message: Image, channels: int, bits: int = 8) -> Array:
     """Return the most significant byte of each channel, (height, width[, channels])."""
     size = bits // 8
     rows = _rows(message, channels * size)
@@ -310,8 +311,8 @@ ENCODINGS: dict[str, Callable[[Image], EncodedImage]] = {
 """What reads an encoding of ``sensor_msgs/Image`` without cv_bridge."""
 
 
-def _to_array(pixels: np.ndarray) -> array.array:
+def _to_array(pixels: Array) -> array.array[int]:
     """Return bytes as the type that a uint8[] field takes without checking each element."""
     data = array.array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast('B'))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
     return data

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from std_msgs.msg import Header
@@ -24,6 +25,7 @@ from vision_msgs.msg import (
     Pose2D,
 )
 
+from face_tracking.arrays import Array, FloatArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.faces import Detections, Tracks
 from face_tracking.nodes.images import from_time
@@ -38,6 +40,7 @@ _MOST_HYPOTHESES = 32  # of one detection
 Refused = Counter[str]
 """Number of entries that were left out, by reason."""
 _Row = tuple[float, float, float, float, float]
+_Item = TypeVar('_Item')
 
 
 def detections_to_message(detections: Detections, header: Header) -> Detection2DArray:
@@ -70,7 +73,7 @@ def detections_from_message(
     :param accepted: class ids that mean a face; empty for all.
     """
     refused: Refused = Counter()
-    rows = []
+    rows: list[_Row] = []
     for entry in message.detections:
         row = _valid_row(entry, _best_score(entry, accepted))
         if isinstance(row, str):
@@ -100,10 +103,12 @@ def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
     for entry in message.detections:
         number = _track_id(entry.id)
         score = entry.results[0].hypothesis.score if entry.results else 1.0
-        row = 'id that is not a positive integer' if number is None else _valid_row(entry, score)
-        if number in rows:
-            row = 'id that is used twice'
-        if isinstance(row, str):
+        row = _valid_row(entry, score)
+        if number is None:
+            refused['id that is not a positive integer'] += 1
+        elif number in rows:
+            refused['id that is used twice'] += 1
+        elif isinstance(row, str):
             refused[row] += 1
         else:
             rows[number] = row
@@ -123,7 +128,7 @@ def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
 
 
 def _to_message(
-    boxes: np.ndarray, scores: np.ndarray, ids: Sequence[str], header: Header
+    boxes: Array, scores: Array, ids: Sequence[str], header: Header
 ) -> Detection2DArray:
     rows = to_center_size(boxes.astype(np.float64)).tolist()
     return Detection2DArray(
@@ -153,7 +158,7 @@ def _best_score(entry: Detection2D, accepted: Collection[str]) -> float | str:
         return 'no hypothesis'
     scores = [
         result.hypothesis.score
-        for result in entry.results[:_MOST_HYPOTHESES]
+        for result in islice(entry.results, _MOST_HYPOTHESES)
         if not accepted or result.hypothesis.class_id in accepted
     ]
     return max(scores) if scores else 'class not among accepted_class_ids'
@@ -174,7 +179,7 @@ def _valid_row(entry: Detection2D, score: float | str) -> _Row | str:
     return row if 0 <= score <= 1 else 'score not from 0 to 1'
 
 
-def _best(rows: list[Any], refused: Refused) -> list[Any]:
+def _best(rows: list[_Item], refused: Refused) -> list[_Item]:
     if len(rows) > MOST_FACES:
         refused[f'more than {MOST_FACES} in one message'] += len(rows) - MOST_FACES
     return rows[:MOST_FACES]
@@ -186,7 +191,7 @@ def _track_id(text: str) -> int | None:
     return int(text) if 0 < int(text) <= LARGEST_ID else None
 
 
-def _arrays(rows: Sequence[_Row]) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(rows: Sequence[_Row]) -> tuple[FloatArray, FloatArray]:
     """Return boxes float32 (N, 4) and scores float32 (N,)."""
     table = np.array(rows, np.float64).reshape(-1, 5)
     return from_center_size(table[:, :4]).astype(np.float32), table[:, 4].astype(np.float32)

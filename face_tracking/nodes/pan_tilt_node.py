@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from geometry_msgs.msg import Point, PointStamped
+from rclpy.clock import ROSClock
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -95,7 +96,9 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             **options,
         )
         self._period = 1.0 / self.parameters.control_rate
-        self._steady_clock = SteadyClock(self.now, lambda: self.get_clock().ros_time_is_active)
+        self._steady_clock = SteadyClock(
+            self.now, lambda: cast('ROSClock', self.get_clock()).ros_time_is_active
+        )
         self._head = HeadController(self.store.get(HeadOptions), longest_step=2 * self._period)
         self._limiter = CommandLimiter(self._head.options.limits(), 2 * self._period)
         self._driver_class = DRIVERS[self.parameters.output]
@@ -329,7 +332,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         with self._lock:
             command = self._head.tick(now, not ready) if follow else self._head.brake(now)
             rests = self._head.at_rest and (self._head.stale or not follow)
-        if ready:
+        if ready and driver is not None:
             try:
                 self._send(driver, command, rests)
             except Exception as error:  # the thread must not die while the servos live
@@ -446,7 +449,7 @@ def _answer(response: Trigger.Response, identity: int | None, otherwise: str) ->
     return response
 
 
-def build() -> list[FaceNode]:
+def build() -> list[FaceNode[Any]]:
     """Return the node."""
     return [PanTiltNode()]
 

@@ -8,7 +8,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import yaml
 from rcl_interfaces.msg import (
@@ -186,7 +186,7 @@ def _as_declared(row: Option, change: RosParameter) -> RosParameter:
     ``1`` is read as an integer where 1.0 or the name "1" is meant, and an empty text as nothing.
     """
     if change.type_ == RosParameter.Type.INTEGER and row.kind in (float, str):
-        return RosParameter(change.name, _TYPES[row.kind], row.kind(change.value))
+        return RosParameter(change.name, _TYPES[row.kind], row.kind(cast('int', change.value)))
     if change.type_ == RosParameter.Type.NOT_SET and row.kind is str:
         return RosParameter(change.name, RosParameter.Type.STRING, '')
     return change

@@ -56,14 +56,15 @@ def to_track_states(tracks: Tracks, header: Header) -> PointCloud2:
         tracks.ages,
         tracks.time_since_update,
     )
+    assert ROW.fields is not None
     fields = [
         PointField(
             name=name,
-            offset=offset,
+            offset=entry[1],
             count=1,
             datatype=PointField.INT32 if name == 'id' else PointField.FLOAT32,
         )
-        for name, (_, offset) in ROW.fields.items()
+        for name, entry in ROW.fields.items()
     ]
     return PointCloud2(
         header=header,

@@ -275,7 +275,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
         if self._motion.get_subscription_count():
             self._motion.publish(to_track_states(tracks, header))
-        if self._landmarks.get_subscription_count():
+        if tracks.landmarks is not None and self._landmarks.get_subscription_count():
             self._landmarks.publish(
                 to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
             )
@@ -328,7 +328,7 @@ def _class_ids(text: str) -> frozenset[str]:
     return frozenset(filter(None, map(str.strip, text.split(','))))
 
 
-def build() -> list[FaceNode]:
+def build() -> list[FaceNode[Any]]:
     """Return the node."""
     return [TrackerNode()]
 

@@ -97,7 +97,7 @@ class Watchdog:
     def __init__(
         self,
         pulses: Callable[[], list[tuple[Pulse, float]]],
-        on_healthy: Callable[[], None],
+        on_healthy: Callable[[], object],
         on_dead: Callable[[Stall], None],
     ):
         self._pulses = pulses

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from face_tracking.arrays import Array
+from face_tracking.arrays import Array, FloatArray
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -17,7 +17,7 @@ def area(boxes: Array) -> Array:
     return across * down
 
 
-def iou(first: Array, second: Array) -> Array:
+def iou(first: Array, second: Array) -> FloatArray:
     """Return the intersection over union, (N, M), of boxes (N, 4) with boxes (M, 4)."""
     both, count = np.concatenate([first.T, second.T], axis=1), len(first)
     corners, others = both[:, :count, None], both[:, None, count:]

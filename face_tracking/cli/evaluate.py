@@ -28,10 +28,26 @@ the two portraits of scikit-image and matplotlib.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_tracking.cli import arguments, evaluate_recognition
 from face_tracking.files import expand
+
+if TYPE_CHECKING:
+    from face_tracking.arrays import FloatArray, IntArray
+    from face_tracking.detector import FaceDetector
+    from face_tracking.evaluation.baselines import EvaluatedTracker
+    from face_tracking.evaluation.failures import FailureSheets
+    from face_tracking.evaluation.id_survival import Outcome
+    from face_tracking.evaluation.plots import Table
+    from face_tracking.evaluation.runner import Makers, Watched
+    from face_tracking.evaluation.tracking_metrics import Scores, Sheet
+    from face_tracking.frame import Frame
+    from face_tracking.simulation.rendering import GroundTruth
+    from face_tracking.simulation.scene import Cutout
 
 DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
 FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou', 'ideal')
@@ -39,7 +55,7 @@ _HELD_OUT_SEED = 1000
 MOTION_ESTIMATORS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
         'sequences',
@@ -144,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _makers(args, watched):
+def _makers(args: argparse.Namespace, watched: Watched) -> Makers:
     """Return a function for each tracker that makes a new one for the sequence ``watched``."""
     from face_tracking.evaluation.baselines import (
         LIBRARY_TRACKERS,
@@ -155,25 +171,26 @@ def _makers(args, watched):
     )
     from face_tracking.tracking.tracker_options import TrackerOptions
 
-    def make(name):
+    def make(name: str) -> Callable[[], EvaluatedTracker]:
         if name == 'article':
             return lambda: DetectAndTrack(args.score_threshold)
         if name == 'ideal':
             return lambda: IdealAssociation(truth for _, truth, _ in watched)
         if name in LIBRARY_TRACKERS:
             return lambda: LibraryTracker(name, args.score_threshold)
-        changes = {'visual_tracker': name[5:]} if name != 'ours' else {}
         chosen = TrackerOptions(
-            score_threshold=args.score_threshold,
-            low_score_threshold=args.low_score_threshold,
-            **changes,
+            score_threshold=args.score_threshold, low_score_threshold=args.low_score_threshold
         )
+        if name != 'ours':
+            chosen = replace(chosen, visual_tracker=name.removeprefix('ours-'))
         return lambda: OwnTracker(chosen)
 
     return {name: make(name) for name in args.followers}
 
 
-def sequences_of(names, held_out=False):
+def sequences_of(
+    names: Iterable[str], held_out: bool = False
+) -> Iterator[tuple[str, Iterable[tuple[Frame, GroundTruth]], float]]:
     """Yield the name, the images with ground truth and the rate of each sequence or clip.
 
     :param names: as on the command line; if there are none, all synthetic sequences.
@@ -193,20 +210,24 @@ def sequences_of(names, held_out=False):
             yield script.name, Sequence(script, people), script.rate
 
 
-def _people(held_out):
+def _people(held_out: bool) -> tuple[Cutout, ...]:
     from face_tracking.evaluation.actors import find_people
     from face_tracking.evaluation.sequences import held_out_people
 
     return held_out_people(find_people()) if held_out else find_people()
 
 
-def _score_sequences(args, detector):
+def _score_sequences(
+    args: argparse.Namespace, detector: FaceDetector
+) -> dict[int, dict[str, dict[str, Scores]]]:
     """Return ``{interval: {tracker: {sequence or "all": Scores}}}``."""
     from face_tracking.cli.output import progress
     from face_tracking.evaluation.runner import follow, watch
     from face_tracking.evaluation.tracking_metrics import score
 
-    sheets = {(interval, name): {} for interval in args.detect_interval for name in args.followers}
+    sheets: dict[tuple[int, str], dict[str, Sheet]] = {
+        (interval, name): {} for interval in args.detect_interval for name in args.followers
+    }
     with progress(sequences_of(args.sequences, args.held_out), unit='sequence') as sequences:
         for name, images, rate in sequences:
             watched = watch(images, detector)
@@ -230,8 +251,10 @@ def _score_sequences(args, detector):
     }
 
 
-def _listeners(args, name, interval, watched, rate):
-    listeners = []
+def _listeners(
+    args: argparse.Namespace, name: str, interval: int, watched: Watched, rate: float
+) -> list[_MotFiles | _Failures]:
+    listeners: list[_MotFiles | _Failures] = []
     if args.mot:
         listeners.append(_MotFiles(Path(args.mot) / name, interval, watched, rate))
     if args.failures:
@@ -242,16 +265,16 @@ def _listeners(args, name, interval, watched, rate):
 class _MotFiles:
     """Writes the tracks of one sequence, and its ground truth and video."""
 
-    def __init__(self, folder: Path, interval: int, watched, rate: float):
+    def __init__(self, folder: Path, interval: int, watched: Watched, rate: float):
         self._folder, self._interval, self._watched, self._rate = folder, interval, watched, rate
         self._lines: dict[str, list[str]] = {}
 
-    def add(self, name, frame, ids, boxes):
+    def add(self, name: str, frame: Frame, ids: IntArray, boxes: FloatArray) -> None:
         from face_tracking.evaluation.mot_format import track_lines
 
         self._lines.setdefault(name, []).extend(track_lines(frame.sequence + 1, ids, boxes))
 
-    def write(self):
+    def write(self) -> None:
         from face_tracking.cli.video_writer import VideoWriter
         from face_tracking.evaluation import mot_format
         from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
@@ -275,26 +298,26 @@ class _MotFiles:
 class _Failures:
     """Draws the failures of each tracker on one sequence."""
 
-    def __init__(self, folder: Path, name: str, interval: int, watched):
+    def __init__(self, folder: Path, name: str, interval: int, watched: Watched):
         self._folder, self._prefix = folder, f'{name}-every-{interval}'
         self._truths = {frame.sequence: truth for frame, truth, _ in watched}
-        self._sheets = {}
+        self._sheets: dict[str, FailureSheets] = {}
 
-    def add(self, name, frame, ids, boxes):
+    def add(self, name: str, frame: Frame, ids: IntArray, boxes: FloatArray) -> None:
         from face_tracking.evaluation.failures import FailureSheets
 
         sheets = self._sheets.setdefault(name, FailureSheets())
         truth = self._truths[frame.sequence]
         sheets.add(frame.sequence, frame.image, truth, ids, boxes)
 
-    def write(self):
+    def write(self) -> None:
         for name, sheets in self._sheets.items():
             sheets.write(self._folder, f'{self._prefix}-{name}')
             counts = ', '.join(f'{count} {kind}' for kind, count in sheets.counts.items())
             print(f'{self._prefix} {name}: {counts}')
 
 
-def _try_cases(args, detector):
+def _try_cases(args: argparse.Namespace, detector: FaceDetector) -> Iterator[str]:
     """Yield a line for each tracker and kind of case."""
     from face_tracking.cli.output import progress
     from face_tracking.evaluation.id_survival import absence, judge, occlusion
@@ -307,7 +330,7 @@ def _try_cases(args, detector):
     )
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
-        outcomes = {name: [] for name in args.followers}
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in args.followers}
         for seed in progress(seeds, desc=kind, unit='case'):
             watched = watch(Sequence(script_of(seed), people), detector, interval)
             for name, make in _makers(args, watched).items():
@@ -326,7 +349,7 @@ def _try_cases(args, detector):
             )
 
 
-def _print(interval, table):
+def _print(interval: int, table: Table) -> None:
     width = max(len(name) for name in table)
     longest = max(len(name) for rows in table.values() for name in rows)
     print(
@@ -347,7 +370,7 @@ def _print(interval, table):
             )
 
 
-def _as_json(tables) -> str:
+def _as_json(tables: Mapping[int, Table]) -> str:
     import json
     from dataclasses import asdict
 

@@ -18,17 +18,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 from threading import Event, Thread
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 from face_tracking.options import pick
 
+if TYPE_CHECKING:
+    from face_tracking.camera.base import CameraSource
+    from face_tracking.faces import Tracks
+    from face_tracking.frame import Frame
 
-def add_arguments(parser: argparse.ArgumentParser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument('source', metavar='SOURCE', help='video, folder, device or URI')
     parser.add_argument(
@@ -126,14 +133,14 @@ class Record:
     stages: dict[str, list[float]] = field(default_factory=dict)
     lost: UserError | None = None
 
-    def add(self, frame, tracks):
+    def add(self, frame: Frame, tracks: Tracks) -> None:
         """Note one frame and its tracks."""
         from face_tracking.cli.output import box_to_list
 
         self.frames += 1
         self.faces += len(tracks)
         self.size = frame.width, frame.height
-        faces = []
+        faces: list[dict[str, object]] = []
         for row, number in enumerate(tracks.ids.tolist()):
             box = box_to_list(tracks.boxes[row])
             score = round(float(tracks.scores[row]), 4)
@@ -151,7 +158,7 @@ class Record:
             )
         self.rows.append(json.dumps({'frame': self.frames, 'stamp': frame.stamp, 'tracks': faces}))
 
-    def time(self, stage: str, milliseconds: float):
+    def time(self, stage: str, milliseconds: float) -> None:
         """Note how long a stage took once."""
         self.stages.setdefault(stage, []).append(milliseconds)
 
@@ -167,23 +174,23 @@ class Record:
 class PrefetchReader:
     """Reads a camera in a thread of its own, a few frames ahead of their use."""
 
-    def __init__(self, camera, depth: int):
+    def __init__(self, camera: CameraSource, depth: int):
         self._camera = camera
-        self._queue: Queue = Queue(depth)
+        self._queue: Queue[Frame | Exception | None] = Queue(depth)
         self._stop = Event()
         self._thread = Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         while True:
             item = self._queue.get()
-            if isinstance(item, BaseException):
+            if isinstance(item, Exception):
                 raise item
             if item is None:
                 return
             yield item
 
-    def close(self):
+    def close(self) -> None:
         """Stop reading."""
         self._stop.set()
         try:
@@ -193,7 +200,7 @@ class PrefetchReader:
             pass
         self._thread.join(timeout=5)
 
-    def _read(self):
+    def _read(self) -> None:
         try:
             while not self._stop.is_set():
                 frame = self._camera.read()
@@ -204,7 +211,7 @@ class PrefetchReader:
             self._queue.put(error)
 
 
-def _follow(camera, args) -> Record:
+def _follow(camera: CameraSource, args: argparse.Namespace) -> Record:
     from face_tracking.camera.base import CameraLostError
     from face_tracking.cli.output import progress
     from face_tracking.cli.video_writer import VideoWriter
@@ -255,7 +262,7 @@ def _follow(camera, args) -> Record:
     return record
 
 
-def _log_once(record: Record):
+def _log_once(record: Record) -> None:
     from statistics import median
 
     rate = record.frames / max(record.seconds, 1e-9)

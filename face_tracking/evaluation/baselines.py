@@ -11,11 +11,13 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from types import ModuleType
 
 import cv2
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
 from face_tracking.simulation.rendering import GroundTruth
@@ -42,8 +44,8 @@ class EvaluatedTracker(ABC):
 
     @abstractmethod
     def step(
-        self, image: np.ndarray, stamp: int, found: Detections | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, image: Array, stamp: int, found: Detections | None
+    ) -> tuple[IntArray, FloatArray]:
         """Process the next image.
 
         :param image: uint8 (height, width, 3), BGR.
@@ -59,7 +61,9 @@ class OwnTracker(EvaluatedTracker):
     def __init__(self, options: TrackerOptions | None = None):
         self.tracker = FaceTracker(options)
 
-    def step(self, image, stamp, found):
+    def step(
+        self, image: Array, stamp: int, found: Detections | None
+    ) -> tuple[IntArray, FloatArray]:
         """Add the detections, if any, and process the image."""
         if found is not None:
             self.tracker.add_detections(found)
@@ -84,10 +88,12 @@ class LibraryTracker(EvaluatedTracker):
         library, self._records = _import_trackers()
         threshold = 'high_conf_det_threshold' if kind == 'ocsort' else 'track_activation_threshold'
         self._tracker = getattr(library, _CLASSES[kind])(**{threshold: score_threshold})
-        self._before = (0, np.zeros(0, int), np.zeros((0, 4)))
+        self._before: tuple[int, IntArray, FloatArray] = (0, np.zeros(0, int), np.zeros((0, 4)))
         self._last = self._before
 
-    def step(self, image, stamp, found):
+    def step(
+        self, image: Array, stamp: int, found: Detections | None
+    ) -> tuple[IntArray, FloatArray]:
         """Update with the detections, or extrapolate."""
         if found is None:
             return self._extrapolated(stamp)
@@ -104,7 +110,7 @@ class LibraryTracker(EvaluatedTracker):
         self._last = stamp, np.asarray(tracked.tracker_id)[known], tracked.xyxy[known]
         return self._last[1:]
 
-    def _extrapolated(self, stamp):
+    def _extrapolated(self, stamp: int) -> tuple[IntArray, FloatArray]:
         (before, old_ids, old_boxes), (last, ids, boxes) = self._before, self._last
         _, old, new = np.intersect1d(old_ids, ids, return_indices=True)
         if not len(new):
@@ -126,9 +132,11 @@ class DetectAndTrack(EvaluatedTracker):
         self._score_threshold = score_threshold
         self._iou_threshold = iou_threshold
         self._last_id = 0
-        self._tracked: dict[int, tuple[object, np.ndarray]] = {}
+        self._tracked: dict[int, tuple[cv2.Tracker, FloatArray]] = {}
 
-    def step(self, image, stamp, found):
+    def step(
+        self, image: Array, stamp: int, found: Detections | None
+    ) -> tuple[IntArray, FloatArray]:
         """Track with KCF, or initialize KCF with the detections."""
         self._track(image)
         if found is not None:
@@ -137,15 +145,15 @@ class DetectAndTrack(EvaluatedTracker):
         ids = np.array(list(self._tracked), int)
         return ids, np.array([box for _, box in self._tracked.values()]).reshape(-1, 4)
 
-    def _track(self, image):
-        after = {}
+    def _track(self, image: Array) -> None:
+        after: dict[int, tuple[cv2.Tracker, FloatArray]] = {}
         for identity, (tracker, _) in self._tracked.items():
             good, (x, y, width, height) = tracker.update(image)
             if good:
                 after[identity] = tracker, np.array([x, y, x + width, y + height], float)
         self._tracked = after
 
-    def _ids_of(self, boxes):
+    def _ids_of(self, boxes: FloatArray) -> list[int]:
         ids = list(self._tracked)
         old = np.array([box for _, box in self._tracked.values()]).reshape(-1, 4)
         overlap = box_arithmetic.iou(old, boxes)
@@ -161,13 +169,13 @@ class DetectAndTrack(EvaluatedTracker):
                 names[column] = self._last_id
         return [names[column] for column in range(len(boxes))]
 
-    def _initialize(self, image, ids, boxes):
+    def _initialize(self, image: Array, ids: Iterable[int], boxes: FloatArray) -> None:
         self._tracked = {}
         height, width = image.shape[:2]
         for identity, box in zip(ids, box_arithmetic.clip(boxes, width, height), strict=True):
             x1, y1, x2, y2 = (round(side) for side in box.tolist())
             if x2 - x1 >= 4 and y2 - y1 >= 4:
-                tracker = cv2.TrackerKCF_create()
+                tracker = cv2.TrackerKCF.create()
                 tracker.init(image, (x1, y1, x2 - x1, y2 - y1))
                 self._tracked[identity] = tracker, box
 
@@ -183,9 +191,11 @@ class IdealAssociation(EvaluatedTracker):
 
     def __init__(self, truths: Iterable[GroundTruth]):
         self._truths = {truth.stamp: truth for truth in truths}
-        self._last = np.zeros(0, int), np.zeros((0, 4))
+        self._last: tuple[IntArray, FloatArray] = np.zeros(0, int), np.zeros((0, 4))
 
-    def step(self, image, stamp, found):
+    def step(
+        self, image: Array, stamp: int, found: Detections | None
+    ) -> tuple[IntArray, FloatArray]:
         """Look up the ids of the faces that the detections cover."""
         if found is not None:
             truth = self._truths[stamp]
@@ -195,7 +205,7 @@ class IdealAssociation(EvaluatedTracker):
         return self._last
 
 
-def _import_trackers():
+def _import_trackers() -> tuple[ModuleType, ModuleType]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

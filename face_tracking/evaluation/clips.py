@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from face_tracking.camera.base import CaptureOptions
+from face_tracking.arrays import FloatArray
+from face_tracking.camera.base import CameraSource, CaptureOptions
 from face_tracking.camera.factory import open_camera
 from face_tracking.errors import UserError
 from face_tracking.files import read_json, read_text
@@ -52,7 +53,7 @@ class Clip:
             while (frame := camera.read()) is not None:
                 yield frame, self._truth(frame.sequence + 1, frame.stamp)
 
-    def _open(self):
+    def _open(self) -> CameraSource:
         return open_camera(
             str(self._source), CaptureOptions(frame_rate=self._rate, realtime=False)
         )
@@ -83,7 +84,7 @@ def find_clips(path: Path) -> list[Path]:
     return clips
 
 
-def _read_rows(path: Path) -> np.ndarray:
+def _read_rows(path: Path) -> FloatArray:
     """Return frame, id, x, y, w, h and whether it counts, float64 (N, 7)."""
     try:
         rows = [

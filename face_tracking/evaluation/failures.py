@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
 from face_tracking.simulation.rendering import GroundTruth
@@ -34,9 +35,7 @@ class FailureSheets:
     before. ``ghost``: a track on no face.
     """
 
-    tiles: dict[str, list[np.ndarray]] = field(
-        default_factory=lambda: {kind: [] for kind in KINDS}
-    )
+    tiles: dict[str, list[Array]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     _ids: dict[int, int] = field(default_factory=dict)
     _open: set[tuple[str, int]] = field(default_factory=set)
@@ -44,17 +43,17 @@ class FailureSheets:
     def add(
         self,
         number: int,
-        image: np.ndarray,
+        image: Array,
         truth: GroundTruth,
-        ids: np.ndarray,
-        boxes: np.ndarray,
+        ids: IntArray,
+        boxes: FloatArray,
     ) -> None:
         """Compare the tracks in image ``number`` with the ground truth."""
         boxes = np.asarray(boxes, float).reshape(-1, 4)
         overlap = box_arithmetic.iou(truth.boxes.astype(float), boxes)
         rows, columns = assign(1 - overlap, overlap >= _MATCH_IOU)
         counted = truth.visibility >= LEAST_VISIBILITY
-        failures: list[tuple[str, int, np.ndarray, str]] = []
+        failures: list[tuple[str, int, FloatArray, str]] = []
         for row in np.flatnonzero(counted & ~np.isin(np.arange(len(truth)), rows)):
             person = int(truth.ids[row])
             failures.append(('missed', person, truth.boxes[row], f'face {person}'))
@@ -79,7 +78,7 @@ class FailureSheets:
 
         :raises UserError: a file cannot be written.
         """
-        written = []
+        written: list[Path] = []
         for kind, tiles in self.tiles.items():
             if not tiles:
                 continue
@@ -92,12 +91,12 @@ class FailureSheets:
 
 
 def _tile(
-    image: np.ndarray,
-    box: np.ndarray,
-    truth: Iterable[np.ndarray],
-    tracks: Iterable[np.ndarray],
+    image: Array,
+    box: FloatArray,
+    truth: Iterable[FloatArray],
+    tracks: Iterable[FloatArray],
     text: str,
-) -> np.ndarray:
+) -> Array:
     """Return the surroundings of a box, uint8 (side, side, 3), with all boxes drawn."""
     x1, y1, x2, y2 = np.asarray(box, float).tolist()
     side = max(x2 - x1, y2 - y1) * (1 + 2 * _CONTEXT)
@@ -115,7 +114,7 @@ def _tile(
     return tile
 
 
-def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
+def _sheet(tiles: list[Array]) -> Array:
     """Return tiles in rows, uint8 BGR."""
     columns = min(len(tiles), _COLUMNS)
     rows = -(-len(tiles) // columns)

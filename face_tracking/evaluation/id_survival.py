@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.evaluation.baselines import EvaluatedTracker
 from face_tracking.evaluation.sequences import Person, Pillar, Script
 from face_tracking.faces import Detections
@@ -101,7 +102,8 @@ def judge(
                 before = name if name is not None else before
             else:
                 back_at = back_at or frame.stamp
-                after |= {name} - {None}
+                if name is not None:
+                    after.add(name)
         elif visibility <= _HIDDEN and before is not None and back_at is None:
             gone_since = gone_since or frame.stamp
         elif back_at is None and gone_since is not None and visibility > _HIDDEN:
@@ -110,9 +112,7 @@ def judge(
     return Outcome(hidden, before is not None and after == {before})
 
 
-def _person_one(
-    truth: GroundTruth, ids: np.ndarray, boxes: np.ndarray
-) -> tuple[float, int | None]:
+def _person_one(truth: GroundTruth, ids: IntArray, boxes: FloatArray) -> tuple[float, int | None]:
     """Return how visible person 1 is, and the id that is on their face."""
     row = np.flatnonzero(truth.ids == 1)
     if not len(row):

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
+from face_tracking.arrays import FloatArray
 from face_tracking.simulation.rendering import GroundTruth
 
 FACE_CLASS = 1
@@ -26,7 +25,7 @@ def truth_lines(number: int, truth: GroundTruth, least_visibility: float) -> lis
     ]
 
 
-def track_lines(number: int, ids: Iterable[int], boxes: np.ndarray) -> list[str]:
+def track_lines(number: int, ids: Iterable[int], boxes: FloatArray) -> list[str]:
     """Return what was followed in image ``number``, ``frame,id,x,y,w,h,1,-1,-1,-1``."""
     return [
         f'{number},{identity},{_box(box)},1,-1,-1,-1\n'
@@ -40,6 +39,6 @@ def write(path: Path, lines: Iterable[str]) -> None:
     path.write_text(''.join(lines))
 
 
-def _box(box: np.ndarray) -> str:
+def _box(box: FloatArray) -> str:
     x1, y1, x2, y2 = (float(side) for side in box)
     return f'{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f}'

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from face_tracking.errors import UserError
 from face_tracking.evaluation.tracking_metrics import Scores
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Table = Mapping[str, Mapping[str, Scores]]
 
@@ -55,7 +59,7 @@ def draw(tables: Mapping[int, Table], path: str | Path) -> None:
         pyplot.close(figure)
 
 
-def _bars(axes, table: Table, title: str, value) -> None:
+def _bars(axes: Axes, table: Table, title: str, value: Callable[[Scores], float]) -> None:
     """Draw a group of bars for each sequence, a bar for each follower."""
     sequences = list(next(iter(table.values())))
     width = 0.8 / len(table)
@@ -69,7 +73,7 @@ def _bars(axes, table: Table, title: str, value) -> None:
     axes.set_ylim(0, 100)
 
 
-def _switches(axes, table: Table) -> None:
+def _switches(axes: Axes, table: Table) -> None:
     for index, (_, rows) in enumerate(table.items()):
         axes.bar(index, rows['all'].switches)
     axes.set_xticks(range(len(table)), list(table), rotation=40, ha='right', fontsize=8)

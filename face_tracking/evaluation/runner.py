@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 
+from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.detector import FaceDetector
 from face_tracking.evaluation.baselines import EvaluatedTracker
 from face_tracking.evaluation.tracking_metrics import Sheet
@@ -14,6 +15,11 @@ from face_tracking.frame import Frame
 from face_tracking.simulation.rendering import GroundTruth
 
 Watched = Sequence[tuple[Frame, GroundTruth, Detections]]
+"""Each image of a sequence with its ground truth and its detections."""
+Makers = Mapping[str, Callable[[], EvaluatedTracker]]
+"""What makes a new tracker, by its name."""
+Listener = Callable[[str, Frame, IntArray, FloatArray], None]
+"""Called with a tracker's name, an image, and the ids and boxes that the tracker gave it."""
 
 
 def watch(
@@ -45,8 +51,8 @@ def every(interval: int, watched: Watched) -> list[Detections | None]:
 def follow(
     watched: Watched,
     interval: int,
-    makers: Mapping[str, Callable[[], EvaluatedTracker]],
-    listeners: Sequence[Callable] = (),
+    makers: Makers,
+    listeners: Sequence[Listener] = (),
 ) -> dict[str, Sheet]:
     """Run a new tracker of each kind over one sequence.
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
+from typing import Any
 
 import cv2
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.files import expand, malformed, read_yaml, share_dir
@@ -30,6 +32,8 @@ FACE_WIDTH = 0.15  # meters, ear to ear
 _EDGE = 36.0  # degrees: where a person who leaves is out of sight
 _BEYOND = 58.0  # degrees: farther out
 _FEWEST = 5  # people needed for the set that is held out
+Waypoints = tuple[FloatArray, FloatArray, str]
+"""Seconds (N,), azimuths in degrees (N,), and the interpolation between them."""
 
 
 @dataclass(frozen=True)
@@ -135,28 +139,30 @@ def load_script(name: str, held_out: bool = False) -> Script:
         return script_of(read_yaml(path, 'sequence'), path.stem)
 
 
-def script_of(content: Mapping, name: str = 'sequence') -> Script:
+def script_of(content: Mapping[str, Any], name: str = 'sequence') -> Script:
     """Return the script that a file's content describes."""
     content = dict(content)
     people = tuple(_person(entry) for entry in content.pop('people'))
     for person in people:
         if person.motion not in MOTIONS:
             raise ValueError(f'motion {person.motion!r} is none of {", ".join(MOTIONS)}')
+    width, height = content.pop('size', (640, 480))
     return Script(
         name,
         people,
         pillars=tuple(Pillar(**entry) for entry in content.pop('pillars', ())),
         camera=Camera(**content.pop('camera', {})),
         look=Look(**content.pop('look', {})),
-        size=tuple(content.pop('size', (640, 480))),
+        size=(width, height),
         cast=tuple(content.pop('cast', ())),
         **content,
     )
 
 
-def _person(entry: Mapping) -> Person:
+def _person(entry: Mapping[str, Any]) -> Person:
     person = Person(**entry)
-    return Person(**{**vars(person), 'distance': tuple(person.distance)})
+    near, far = person.distance
+    return replace(person, distance=(near, far))
 
 
 class Sequence:
@@ -201,7 +207,7 @@ class Sequence:
 
 def held_out_people(people: tuple[Cutout, ...]) -> tuple[Cutout, ...]:
     """Return those of ``people`` who act in no sequence of the mixed set; all if too few."""
-    seen = set()
+    seen: set[int] = set()
     for script in map(load_script, sequence_names()):
         cast = script.cast or np.random.default_rng(script.seed).permutation(len(people))
         seen.update(int(number) for number in cast[: len(script.people)])
@@ -209,7 +215,7 @@ def held_out_people(people: tuple[Cutout, ...]) -> tuple[Cutout, ...]:
     return unseen if len(unseen) >= _FEWEST else people
 
 
-def _times(script: Script, rng: np.random.Generator) -> np.ndarray:
+def _times(script: Script, rng: np.random.Generator) -> FloatArray:
     """Return the seconds of the frames that are not lost."""
     times = np.arange(round(script.duration * script.rate)) / script.rate
     kept = rng.random(len(times)) >= script.drops
@@ -233,13 +239,14 @@ def _actor(
         [np.radians(azimuths), np.radians(heights), distances, *np.radians(turns)], axis=1
     )
     sway = Sway(np.radians([0.3, 0.4, 0.0, 1.5, 1.5]), 1.1 + 0.3 * row, phase=rng.uniform(0, 6))
+    assert cutout.face is not None  # people are cut out by their faces
     pixel_size = FACE_WIDTH / (cutout.face[2] - cutout.face[0])
     return Actor(
         cutout, pixel_size, Path(times, values, interpolation, sway), row + 1, f'person {row + 1}'
     )
 
 
-def _stroll(person, duration, rng):
+def _stroll(person: Person, duration: float, rng: np.random.Generator) -> Waypoints:
     """Go to one place after the other, at about the stated speed."""
     times, places = [0.0], [rng.uniform(-person.reach, person.reach)]
     while times[-1] < duration:
@@ -248,7 +255,7 @@ def _stroll(person, duration, rng):
     return np.array(times), np.array(places), 'smooth'
 
 
-def _dart(person, duration, rng):
+def _dart(person: Person, duration: float, rng: np.random.Generator) -> Waypoints:
     """Jerk: short dashes with sharp corners and stops between them."""
     times, places = [0.0], [rng.uniform(-person.reach, person.reach)]
     while times[-1] < duration:
@@ -260,7 +267,7 @@ def _dart(person, duration, rng):
     return np.array(times), np.array(places), 'linear'
 
 
-def _pass(person, duration, rng):
+def _pass(person: Person, duration: float, rng: np.random.Generator) -> Waypoints:
     """Walk from one side to the other and back, past whoever comes the other way."""
     lap = 2 * person.reach / person.speed
     laps = math.ceil(duration / lap) + 1
@@ -269,7 +276,7 @@ def _pass(person, duration, rng):
     return times, places, 'linear'
 
 
-def _leave(person, duration, rng):
+def _leave(person: Person, duration: float, rng: np.random.Generator) -> Waypoints:
     """Stay, walk out of sight, come back after ``away`` seconds on either side, and again.
 
     Who comes back on the other side has gone round behind the camera: a full turn more.
@@ -297,13 +304,13 @@ def _leave(person, duration, rng):
     return np.array(times), np.array(places), 'linear'
 
 
-def _stay(person, duration, rng):
+def _stay(person: Person, duration: float, rng: np.random.Generator) -> Waypoints:
     """Stay in one place."""
     place = person.side * person.reach
     return np.array([0.0, duration]), np.array([place, place]), 'smooth'
 
 
-MOTIONS: dict[str, Callable] = {
+MOTIONS: dict[str, Callable[[Person, float, np.random.Generator], Waypoints]] = {
     'stroll': _stroll,
     'dart': _dart,
     'pass': _pass,

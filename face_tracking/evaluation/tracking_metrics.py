@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from face_tracking import boxes as box_arithmetic
+from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.evaluation.baselines import INSTALL
 from face_tracking.simulation.rendering import GroundTruth
@@ -58,16 +61,16 @@ class Sheet:
     :ivar milliseconds: time for each image.
     """
 
-    truth_ids: list[np.ndarray] = field(default_factory=list)
-    ids: list[np.ndarray] = field(default_factory=list)
-    overlaps: list[np.ndarray] = field(default_factory=list)
+    truth_ids: list[IntArray] = field(default_factory=list)
+    ids: list[IntArray] = field(default_factory=list)
+    overlaps: list[FloatArray] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
 
     def add(
         self,
         truth: GroundTruth,
-        ids: np.ndarray,
-        boxes: np.ndarray,
+        ids: IntArray,
+        boxes: FloatArray,
         size: tuple[int, int],
         milliseconds: float,
     ) -> None:
@@ -125,7 +128,8 @@ def birth_delays(sheet: Sheet) -> list[int]:
     return [row.index(True) if True in row else len(row) for row in covered.values()]
 
 
-def _parts(library, sheet: Sheet):
+def _parts(library: ModuleType, sheet: Sheet) -> tuple[dict[str, Any], ...]:
+    """Return the numbers of HOTA, CLEAR and identity of a sequence."""
     truth, ids = _counted(sheet.truth_ids), _counted(sheet.ids)
     return (
         library.compute_hota_metrics(truth, ids, sheet.overlaps),
@@ -134,13 +138,13 @@ def _parts(library, sheet: Sheet):
     )
 
 
-def _counted(ids: list[np.ndarray]) -> list[np.ndarray]:
+def _counted(ids: list[IntArray]) -> list[IntArray]:
     """Return the ids renumbered from 0 without gaps, as the library expects them."""
     names = np.unique(np.concatenate(ids)) if ids else np.zeros(0, int)
     return [np.searchsorted(names, row) for row in ids]
 
 
-def metrics_library():
+def metrics_library() -> ModuleType:
     """Return the module with the metrics.
 
     :raises UserError: the package ``trackers`` is missing.

@@ -8,9 +8,9 @@ Each image of FOLDER is shown several times, moved by parts of a cell of the net
 a little nearer or further, to every detector in turn, scaled to 320x240. A steady box moves along.
 "jump" is how far its corners stray from that (standard deviation, over the side of the box), on
 average over those faces, one in an image, that all detectors find in every look; "found" counts
-the looks at them and all others. "best box" is our detector without the mean over the boxes that
-agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN with the
-weights named, Haar the cascade that OpenCV brings.
+the looks at them and all others. "best box" is the bundled detector without the mean over the
+boxes that agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN
+with the weights named, Haar the cascade that OpenCV brings.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Boxes = Callable[[np.ndarray], np.ndarray]
 """Takes an image, uint8 (H, W, 3) BGR, returns boxes (N, 4), ``[x1, y1, x2, y2]`` pixels."""
 
 
-def ours() -> dict[str, Boxes]:
+def bundled_detector() -> dict[str, Boxes]:
     """Return the bundled detector, as it is and with the best box alone."""
     found = {}
     for name, vote_iou_threshold in (('face_tracking', VOTE_IOU_THRESHOLD), ('best box', 1.0)):
@@ -181,7 +181,7 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     try:
-        detectors = ours()
+        detectors = bundled_detector()
         if args.yunet:
             detectors['YuNet'] = yunet(args.yunet)
         detectors['Haar'] = haar()

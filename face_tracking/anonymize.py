@@ -15,8 +15,8 @@ from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 
 Tag = TypeVar('Tag')
-NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED = 'nobody', 'all', 'unknown', 'all_but_named'
-BLUR_POLICIES = (NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED)
+NONE, ALL, UNKNOWN, ALL_BUT_NAMED = 'none', 'all', 'unknown', 'all_but_named'
+BLUR_POLICIES = (NONE, ALL, UNKNOWN, ALL_BUT_NAMED)
 _MARGIN = 0.35  # of a side, added on each side: hair, ears and chin identify people, too
 _CELLS = 6  # what remains of a face: six by six averages
 _MOST_FACES = 200
@@ -26,7 +26,7 @@ _MOST_FACES = 200
 class BlurPolicy:
     """Whose faces are hidden.
 
-    :ivar mode: ``nobody``; ``all``; ``unknown``: everyone without a recognized name;
+    :ivar mode: ``none``; ``all``; ``unknown``: everyone without a recognized name;
         ``all_but_named``: everyone but the people in ``names``.
     :ivar names: for ``all_but_named``, compared without case.
     """
@@ -51,9 +51,9 @@ class BlurPolicy:
     def hides(self, person: str) -> bool:
         """Return whether a face is hidden, given its recognized name or ``''``.
 
-        A face whose name is not known yet is hidden unless the mode is ``nobody``.
+        A face whose name is not known yet is hidden unless the mode is ``none``.
         """
-        if self.mode == NOBODY:
+        if self.mode == NONE:
             return False
         if self.mode == UNKNOWN:
             return not person

@@ -18,7 +18,8 @@ linear."""
 LANDMARK_SIZE = 24.0
 LANDMARK_SIZE_WEIGHTS = (0.5, 3.0)
 """Landmarks matter by the square root of the face's size over so many pixels, within limits: in
-a canvas of many small faces, whose eyes and mouth are a blur, a large one would not be heard."""
+a canvas of many small faces, whose eyes and mouth are a blur, a large one would have too
+little weight."""
 FACING = 0.4
 """Distance of the eyes over the size of a face that looks at the camera."""
 LARGEST_TURN_WEIGHT = 2.0

@@ -133,11 +133,11 @@ def offboard(chosen: Chosen) -> list[Process]:
         nodes = (*nodes, HEAD_NODE)
         files.append(chosen.path('head_params_file'))
     described = describe(chosen) if chosen.flag('head') else []
-    ours = [
+    robot_processes = [
         _fed_by_the_network(chosen, process, fallback) for process in _nodes(chosen, nodes, files)
     ]
-    ours += extras(chosen, files)
-    return [*described, *_on_the_network(ours)]
+    robot_processes += extras(chosen, files)
+    return [*described, *_on_the_network(robot_processes)]
 
 
 def _on_the_network(processes: Iterable[Process]) -> list[Process]:

@@ -96,7 +96,7 @@ class CameraSource(ABC):
 
     :ivar uri: what it was opened with.
     :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last image.
-    :ivar rate: frames per second as far as the source tells, else 0.
+    :ivar rate: frames per second as the source reports it, else 0.
     :ivar live: the images come from a device at its own pace.
     """
 
@@ -112,7 +112,7 @@ class CameraSource(ABC):
     def read(self) -> Frame | None:
         """Wait for the next frame and return it; None at the end of the stream.
 
-        :raises CameraLostError: when the device has vanished or fallen silent.
+        :raises CameraLostError: when the device has vanished or delivers no frames.
         """
 
     @abstractmethod

@@ -83,7 +83,7 @@ class LiveSource(CameraSource):
         except CameraLostError as failure:
             self._fail(failure)
         except Exception as error:
-            # Whatever a driver's binding throws, the reader hears of it instead of waiting.
+            # Whatever a driver's binding raises, the reader gets the error instead of waiting.
             self._fail(CameraLostError(f'{self.uri} failed: {type(error).__name__}: {error}'))
         finally:
             self._release()

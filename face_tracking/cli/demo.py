@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watch the whole pipeline at work.
 
-Starts camera, detector and tracker as ROS 2 nodes in a process of their own, on a made scene with
-two portraits that are free to use, and subscribes to what they publish, as your own program would.
-Leaves in the output folder:
+Starts camera, detector and tracker as ROS 2 nodes in a process of their own, on a synthetic scene
+with two portraits that are free to use, and subscribes to what they publish, as your own program
+would. Leaves in the output folder:
 
   annotated.mp4   what the nodes saw, with boxes, ids, scores and trails
   tracks.json     the faces in every image

@@ -142,7 +142,7 @@ def _thumbnail(image: Array | Frame) -> Array:
     if isinstance(image, Frame):
         gray = cv2.resize(image.small_gray(), _THUMBNAIL, interpolation=cv2.INTER_AREA)
         return gray.astype(np.float32)
-    # Every few pixels first: averaging all of a large image would cost more than it tells.
+    # Every few pixels first: averaging all of a large image would cost more than it contributes.
     height, width = image.shape[:2]
     step = max(min(height // (4 * _THUMBNAIL[1]), width // (4 * _THUMBNAIL[0])), 1)
     small = cv2.resize(

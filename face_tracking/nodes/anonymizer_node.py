@@ -53,7 +53,7 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         if not self.active:
             return
         if not self._view.watched:
-            report.say(OK, 'nobody listens')
+            report.say(OK, 'no subscribers')
         elif rate == 0:
             report.say(WARN, 'no images with tracks received')
 

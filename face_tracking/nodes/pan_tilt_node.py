@@ -299,14 +299,17 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self, tracks: Tracks, target: int | None, camera: CameraModel, frame_id: str
     ) -> None:
         rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
-        heard = self._gaze.get_subscription_count(), self._gaze_marker.get_subscription_count()
-        if len(rows) == 0 or not any(heard):
+        subscribers = (
+            self._gaze.get_subscription_count(),
+            self._gaze_marker.get_subscription_count(),
+        )
+        if len(rows) == 0 or not any(subscribers):
             return
         size = self.parameters.face_height
         x, y, z = positions_by_height(tracks.boxes[rows[:1]], camera, size)[0]
         header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
         self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
-        if heard[1]:
+        if subscribers[1]:
             self._gaze_marker.publish(to_gaze_marker((x, y, z), header, size))
 
     def _run(self) -> None:

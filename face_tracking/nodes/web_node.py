@@ -38,7 +38,7 @@ from face_tracking.nodes.people_messages import (
     observed_faces,
 )
 from face_tracking.nodes.service_caller import ServiceCaller
-from face_tracking.nodes.shared_options import JpegOptions
+from face_tracking.nodes.shared_options import JpegOptions, token_file_option
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
@@ -62,16 +62,11 @@ class WebParameters(ViewOptions, JpegOptions):
     web_host: str = option(
         '127.0.0.1',
         'Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = every network, where a '
-        'token is asked for',
+        'token is required',
         read_only=True,
     )
-    web_port: int = option(8080, 'Port to listen on; 0 = any', 0, 65535, read_only=True)
-    web_token_file: str = option(
-        '',
-        'File with the token; it is made where it does not exist; empty = '
-        '~/.local/share/face_tracking/token',
-        read_only=True,
-    )
+    web_port: int = option(8080, 'Port to listen on; 0 = any free port', 0, 65535, read_only=True)
+    web_token_file: str = token_file_option()
     web_max_connections: int = option(
         64, 'Maximum number of connections at a time', 4, 1000, read_only=True
     )

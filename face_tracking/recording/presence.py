@@ -78,7 +78,7 @@ def draw_day(
     for number, (name, shares, total) in enumerate(rows):
         parts += _row(number, name, shares, total)
     if not rows:
-        parts.append(f'<text x="{_LEFT}" y="{_TOP + 22}" fill="#666">nobody was there</text>')
+        parts.append(f'<text x="{_LEFT}" y="{_TOP + 22}" fill="#666">no people recorded</text>')
     return '\n'.join([*parts, '</svg>']) + '\n'
 
 

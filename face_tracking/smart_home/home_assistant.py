@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Home Assistant is told: its device discovery, and the topics behind each entity."""
+"""MQTT discovery for Home Assistant, and the topics behind each entity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from face_tracking.events.event_json import event_to_json
 
 DISCOVERY_PREFIX = 'homeassistant'
 HOME_ASSISTANT_STATUS = f'{DISCOVERY_PREFIX}/status'
-"""Home Assistant publishes ``online`` here when it starts, and then wants the discovery again."""
+"""Home Assistant publishes ``online`` here when it starts, and then expects discovery again."""
 ORIGIN_URL = 'https://index.ros.org/p/face_tracking'
 
 

@@ -319,7 +319,7 @@ class TestAnonymizer:
         scene.until(lambda: probe.heard['faces/anonymized'])
         result = probe.set('anonymizer_node', blur='somebody')[0]
         assert not result.successful
-        assert probe.set('anonymizer_node', blur='nobody')[0].successful
+        assert probe.set('anonymizer_node', blur='none')[0].successful
         scene.until(
             lambda: (
                 not is_hidden(from_image(probe.heard['faces/anonymized'][-1]).image, scene.image)

@@ -163,7 +163,7 @@ def run_nodes(options: argparse.Namespace, note) -> int:
 
 
 def measure(options: argparse.Namespace) -> list[dict]:
-    """Let the modes take turns; return a row for each."""
+    """Run the modes in turns; return a row for each."""
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     found: dict[str, dict[str, list]] = {mode: defaultdict(list) for mode in ROLES}

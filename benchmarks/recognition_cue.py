@@ -64,7 +64,7 @@ class Ids:
     images: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, number: int, person: int, track: int, gap: int) -> None:
-        """Take that a track covers a person in an image."""
+        """Record that a track covers a person in an image."""
         before = self.last.get(person)
         if before is not None and number - before[1] > gap:
             self.absences += 1

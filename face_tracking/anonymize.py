@@ -128,7 +128,7 @@ class DelayedHiding(Generic[Tag]):
     def push(
         self, image: ImageArray, tag: Tag, faces: Sequence[BoxToHide], policy: BlurPolicy
     ) -> list[tuple[ImageArray, Tag]]:
-        """Take an image with its faces; return the images that are ready, with their tags.
+        """Queue an image with its faces; return the images that are ready, with their tags.
 
         :param image: uint8 (height, width, 3); it is not changed.
         :param tag: returned with the image.
@@ -149,7 +149,7 @@ class DelayedHiding(Generic[Tag]):
         return ready
 
     def clear(self) -> None:
-        """Forget everything, as after a cut or a change of resolution."""
+        """Drop all images and faces, as after a cut or a change of resolution."""
         self._held.clear()
         self._known.clear()
         self._missing.clear()

@@ -40,7 +40,7 @@ class CommandedTracker(EvaluatedTracker):
         self._before: np.ndarray | None = None
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the image with what the joints did."""
+        """Add the detections, and process the image with the motion of the joints."""
         if found is not None:
             self._tracker.add_detections(found)
         angles = self._path.at(max(stamp / SECOND - self._delay, 0.0))[:2] * self._factor
@@ -56,7 +56,7 @@ class UninformedTracker(CommandedTracker):
     """The tracker of this package with image motion alone."""
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the image."""
+        """Add the detections and process the image."""
         if found is not None:
             self._tracker.add_detections(found)
         tracks = self._tracker.step(image, stamp)

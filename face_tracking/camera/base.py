@@ -117,7 +117,7 @@ class CameraSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the device back; a ``read`` waiting in another thread returns None."""
+        """Release the device; a ``read`` waiting in another thread returns None."""
 
     def set_controls(self, controls: CameraControls) -> None:  # noqa: B027  few have controls
         """Adjust the camera while it captures; sources without controls ignore it.

@@ -39,7 +39,7 @@ class LiveSource(CameraSource):
 
     @abstractmethod
     def _release(self) -> None:
-        """Give the device back."""
+        """Release the device."""
 
     def read(self) -> Frame | None:
         """Return the newest image not yet read, waiting for one where there is none."""

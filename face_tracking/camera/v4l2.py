@@ -99,7 +99,7 @@ def devices() -> list[str]:
 
 
 def _check(path: Path) -> None:
-    """Say in one line why a device cannot be used, while the system still reports the reason."""
+    """Raise an error that names the reason while the system still reports it."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

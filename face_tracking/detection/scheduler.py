@@ -79,7 +79,7 @@ class DetectionScheduler:
         self._thumbnail: Array | None = None
 
     def wants(self, image: Array | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
-        """Say whether to detect in this image; if so, :meth:`spent` is expected to follow.
+        """Return whether to detect in this image; if so, call :meth:`spent` afterwards.
 
         :param image: a frame, or uint8 (height, width, 3) BGR.
         :param stamp: nanoseconds; when the clock is set back the bucket stays as it is.
@@ -96,7 +96,7 @@ class DetectionScheduler:
         return True
 
     def spent(self, cpu_seconds: float) -> None:
-        """Take what the detection cost, CPU seconds over all threads, off the credit."""
+        """Subtract the cost of a detection, CPU seconds over all threads, from the credit."""
         cost = max(float(cpu_seconds), 0.0)
         self._credit -= cost
         self._cost = cost if self._cost == 0 else 0.8 * self._cost + 0.2 * cost

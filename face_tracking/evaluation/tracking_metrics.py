@@ -74,7 +74,7 @@ class Sheet:
         size: tuple[int, int],
         milliseconds: float,
     ) -> None:
-        """Note one image of (width, height) ``size``.
+        """Add one image of (width, height) ``size``.
 
         Boxes are clipped to the image, those of the ground truth too. As in the MOT challenge, a
         box on a face that hardly shows is set aside before anything is counted.

@@ -104,7 +104,7 @@ class TargetSelector:
         return self.selected
 
     def release(self) -> None:
-        """Give the selected face up."""
+        """Deselect the face."""
         self._set(None)
 
     def adopt(self, identity: int) -> None:

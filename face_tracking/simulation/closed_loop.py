@@ -47,7 +47,7 @@ class Tracker(Protocol):
         ...
 
     def add_detections(self, detections: Detections) -> None:
-        """Take the detections of an image, late as they may be."""
+        """Add the detections of an image, which may be late."""
 
 
 class Head(Protocol):

@@ -99,7 +99,7 @@ class MqttLink:
         return self._client.publish(topic, payload, qos=0).rc == self._paho.MQTT_ERR_SUCCESS
 
     def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
-        """Hear a topic, after each reconnection, too.
+        """Subscribe to a topic, also after each reconnection.
 
         :param handler: called in the link's thread with topic and payload.
         """
@@ -108,7 +108,7 @@ class MqttLink:
             self._client.subscribe(topic, qos=1)
 
     def close(self) -> None:
-        """Say ``offline`` and end the connection."""
+        """Publish ``offline`` and end the connection."""
         if self.connected:
             farewell = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(ValueError, RuntimeError):  # the broker has gone

@@ -68,7 +68,7 @@ class Greeter:
         self._greeted_at: dict[str, float] = {}
 
     def take(self, event: FaceEvent, now: float, moment: datetime) -> Say | None:
-        """Take an event; return the greeting that it calls for.
+        """Return the greeting that an event calls for.
 
         :param now: monotonic seconds.
         :param moment: local time, for the part of the day.
@@ -128,6 +128,6 @@ def _part_of_day(moment: datetime) -> int:
 
 
 def _limit(remembered: dict[Any, Any]) -> None:
-    """Forget the oldest entry of too many."""
+    """Drop the oldest entry if there are too many."""
     if len(remembered) > _MOST_REMEMBERED:
         del remembered[next(iter(remembered))]

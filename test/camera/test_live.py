@@ -47,7 +47,7 @@ class Webcam:
         self.changed = threading.Condition()
 
     def expose(self):
-        """Let one more frame come out of the camera."""
+        """Make the camera deliver one more frame."""
         with self.changed:
             self.frames += 1
             self.changed.notify_all()

@@ -144,7 +144,7 @@ class Probe:
         return self.call(SetParameters, f'/{node}/set_parameters', parameters=parameters).results
 
     def close(self):
-        """Take the node and all that were added from the graph."""
+        """Destroy the node and all that were added."""
         for node in self.executor.get_nodes():
             node.destroy_node()
         self.executor.shutdown()

@@ -50,7 +50,7 @@ class Recorder(FaceNode):
         self.start()
 
     def note(self, hook):
-        """Note a hook; raise if it is to fail."""
+        """Record a hook; raise if it is to fail."""
         self.calls.append(hook)
         if hook in self.failing:
             raise RuntimeError(f'{hook} is broken')

@@ -82,7 +82,7 @@ class FaceDetector:
         prepared = perf_counter()
         outputs = self.runtime.infer(fitted)
         inferred = perf_counter()
-        rows = self._postprocessor.select(
+        rows = self._postprocessor.process(
             outputs,
             self.score_threshold,
             self.nms_threshold,

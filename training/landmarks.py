@@ -72,7 +72,7 @@ class Annotator:
     def _view(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
-        rows = self._postprocessor.select(
+        rows = self._postprocessor.process(
             self._session.run(OUTPUTS, {self._input: tensor}),
             LEAST_SCORE,
             OVERLAP,

@@ -176,7 +176,7 @@ class CompiledPostProcessor(PostProcessor):
         from_dlpack = load_runtime().from_dlpack
         self._tensors = [from_dlpack(array) for array in (self._params, self._rows.reshape(-1))]
 
-    def select(
+    def process(
         self,
         outputs: Sequence[Array],
         score_threshold: float,
@@ -185,7 +185,7 @@ class CompiledPostProcessor(PostProcessor):
         fit: Fit,
         size: tuple[int, int],
     ) -> Array:
-        """Return the faces, see :meth:`PostProcessor.select`.
+        """Return the faces, see :meth:`PostProcessor.process`.
 
         :param outputs: :class:`Outputs` of the same network.
         """

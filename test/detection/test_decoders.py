@@ -173,7 +173,7 @@ def test_scores_everywhere_above_the_threshold_are_suppressed_in_bounded_numbers
     scores = random.uniform(0.02, 0.06, count).astype(np.float32)
     scores[7] = 0.9
     outputs = [np.stack([1 - scores, scores], axis=-1)[None], np.zeros((1, count, 4), np.float32)]
-    rows = NumpyPostProcessor(decoder).select(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
+    rows = NumpyPostProcessor(decoder).process(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
     assert count > 2 * MAX_CANDIDATES
     assert len(rows) <= MAX_CANDIDATES
     assert rows[0, 0] == np.float32(0.9)

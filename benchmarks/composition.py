@@ -295,7 +295,7 @@ class Listener:
         import rclpy
         from vision_msgs.msg import Detection2DArray
 
-        from face_tracking.nodes.images import from_time
+        from face_tracking.nodes.image_messages import from_time
 
         self.received: list[tuple[int, int]] = []
         rclpy.init()

@@ -38,8 +38,8 @@ def package(
     images: list[Any], form: str, viewer: bool, detector: Any, stage: Stage
 ) -> Iterator[int]:
     """Run detector and tracker of this package; yield the number of tracks of each image."""
+    from face_tracking.encoded_images import JpegImage, PackedYuvImage
     from face_tracking.frame import Frame
-    from face_tracking.pixel_formats import JpegImage, PackedYuvImage
     from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.visualization import annotate
 

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from face_tracking.arrays import ImageArray
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.detector_options import PostProcessOptions
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model

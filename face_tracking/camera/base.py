@@ -13,10 +13,10 @@ import cv2
 
 from face_tracking.arrays import Array
 from face_tracking.camera.controls import CameraControls
+from face_tracking.encoded_images import EncodedImage
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.options import option
-from face_tracking.pixel_formats import EncodedImage
 
 
 class CameraLostError(UserError):

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from face_tracking.arrays import Array
+from face_tracking.encoded_images import ArrayImage, EncodedImage, JpegImage
 from face_tracking.errors import UserError
 from face_tracking.image_header import UPRIGHT, ImageHeader, read_header
-from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage
 
 LARGEST_FILE = 2**28
 """Bytes of an image file that is read at most."""

@@ -9,8 +9,8 @@ from abc import abstractmethod
 
 from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
+from face_tracking.encoded_images import EncodedImage
 from face_tracking.frame import Frame
-from face_tracking.pixel_formats import EncodedImage
 
 
 class LiveSource(CameraSource):

@@ -21,9 +21,9 @@ from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOpti
 from face_tracking.camera.factory import without_password
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
+from face_tracking.encoded_images import EncodedImage, JpegImage
 from face_tracking.errors import UserError
 from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
-from face_tracking.pixel_formats import EncodedImage, JpegImage
 
 OPENING_TIME = 10.0
 """Seconds that opening a stream may take."""

@@ -13,8 +13,8 @@ from face_tracking.arrays import Array
 from face_tracking.camera.base import CaptureOptions, fitted
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
+from face_tracking.encoded_images import ArrayImage, EncodedImage, SemiPlanarImage
 from face_tracking.errors import UserError
-from face_tracking.pixel_formats import ArrayImage, EncodedImage, SemiPlanarImage
 
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FORMAT = 'RGB888'

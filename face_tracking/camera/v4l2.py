@@ -15,14 +15,14 @@ from face_tracking.camera import v4l2_controls
 from face_tracking.camera.base import CameraLostError, CaptureOptions
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.opencv_capture import OpenCvCamera
-from face_tracking.errors import UserError
-from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
-from face_tracking.pixel_formats import (
+from face_tracking.encoded_images import (
     EncodedImage,
     JpegImage,
     PackedYuvImage,
     SemiPlanarImage,
 )
+from face_tracking.errors import UserError
+from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
 
 _MOST_DAMAGED = 30
 """JPEG images in a row that a camera may deliver damaged before it counts as lost."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from face_tracking.events.actions import Action
+from face_tracking.events.action_records import Action
 from face_tracking.events.event import FaceEvent, is_named
 from face_tracking.time_window import TimeWindow
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from face_tracking.anonymize import ALL
 from face_tracking.nodes.diagnostics import OK, WARN, Report
-from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import JpegOptions

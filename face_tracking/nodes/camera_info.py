@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 
 from face_tracking.camera_model import DISTORTION_SIZES, CameraModel, distortion_of
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import LARGEST_SIDE
+from face_tracking.nodes.image_messages import LARGEST_SIDE
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:

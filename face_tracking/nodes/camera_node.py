@@ -22,7 +22,7 @@ from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.node_base import FaceNode

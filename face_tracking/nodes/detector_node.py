@@ -23,7 +23,7 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message

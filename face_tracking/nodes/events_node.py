@@ -24,7 +24,7 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.camera_info import image_size
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import (

@@ -27,7 +27,7 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import to_image
+from face_tracking.nodes.image_messages import to_image
 from face_tracking.nodes.landmarks import from_landmarks
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import names_from_message

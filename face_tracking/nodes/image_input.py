@@ -7,9 +7,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.images import from_image
+from face_tracking.nodes.image_messages import from_image
 from face_tracking.nodes.log_limiter import shorten
-from face_tracking.nodes.small_images import from_small
+from face_tracking.nodes.small_images import frame_from_compressed
 
 LARGEST_SIDE = 8192
 """Pixels in a row or a column of an image."""
@@ -37,7 +37,7 @@ def read_image(message: Image | CompressedImage, now: int) -> Frame:
     :raises UserError: the image is too large, damaged or of an unknown encoding.
     """
     if isinstance(message, CompressedImage):
-        frame = from_small(message)
+        frame = frame_from_compressed(message)
     else:
         check_image(message)
         frame = from_image(message)

@@ -10,7 +10,7 @@ from typing import Any
 from sensor_msgs.msg import JointState
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.pan_tilt.kinematics import JointHistory
 

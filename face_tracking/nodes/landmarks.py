@@ -18,7 +18,7 @@ from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.messages import LARGEST_COORDINATE, MOST_FACES
 
 POINTS = ('right_eye', 'left_eye', 'nose', 'right_mouth', 'left_mouth')

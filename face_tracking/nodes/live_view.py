@@ -29,7 +29,7 @@ from face_tracking.arrays import ImageArray
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, names_from_message

@@ -28,7 +28,7 @@ from vision_msgs.msg import (
 from face_tracking.arrays import Array, FloatArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.faces import Detections, Tracks
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 
 FACE = 'face'
 LARGEST_COORDINATE = 1e6

@@ -43,10 +43,10 @@ from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
 from face_tracking.load_shedder import DESCRIPTIONS, LoadLevel, LoadShedder
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
-from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
 from face_tracking.nodes.parameters import Parameters
 from face_tracking.nodes.qos import interface_class, publisher_qos, with_overrides
+from face_tracking.nodes.subscriptions import Input
 from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS, Topic
 from face_tracking.nodes.watchdog import Pulse
 from face_tracking.nodes.worker import Worker

@@ -24,7 +24,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message

@@ -21,7 +21,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode

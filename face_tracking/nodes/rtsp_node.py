@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from face_tracking.listening import Access
 from face_tracking.nodes.diagnostics import Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import token_file_option
 from face_tracking.nodes.spin import run
 from face_tracking.options import option
+from face_tracking.server_access import Access
 from face_tracking.streaming.rtsp_server import CODECS, RtspOptions, RtspServer
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``camera/image_small/compressed``: small JPEGs for a detector at the other end of a network.
 
-A message says of which size the image was: ``; of 640x480`` at the end of ``format``. What is
-found in it is then in pixels of that image.
+``; of 640x480`` at the end of ``format`` is the size of the full image. Positions found in the
+small image are then in pixels of the full one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame, size_within
-from face_tracking.nodes.images import from_compressed, to_compressed, to_header
+from face_tracking.nodes.image_messages import from_compressed, to_compressed, to_header
 from face_tracking.options import Options, option
 from face_tracking.scaled_image import ScaledImage
 
@@ -72,7 +72,7 @@ def to_small(frame: Frame, options: SmallImageOptions) -> CompressedImage:
     return message
 
 
-def from_small(message: CompressedImage) -> Frame:
+def frame_from_compressed(message: CompressedImage) -> Frame:
     """Return a frame of the full size, whose pixels are those of the small image.
 
     A message that does not state a full size is an image of its own size.

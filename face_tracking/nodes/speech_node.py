@@ -13,7 +13,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from face_tracking.events.action_file import ActionConfig
-from face_tracking.events.actions import Say
+from face_tracking.events.action_records import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
 from face_tracking.files import expand

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from rclpy.serialization import deserialize_message
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import NANOSECONDS
+from face_tracking.nodes.image_messages import NANOSECONDS
 from face_tracking.nodes.node_base import FaceNode
 
 MessageT = TypeVar('MessageT')

@@ -19,8 +19,7 @@ from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
-from face_tracking.nodes.images import to_compressed, to_header, to_image
-from face_tracking.nodes.inputs import Input
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
@@ -29,6 +28,7 @@ from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, add_names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.subscriptions import Input
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of

@@ -16,7 +16,7 @@ from face_tracking.errors import UserError
 from face_tracking.image_header import LARGEST_LIVE_IMAGE
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import FaceSizeOptions

@@ -21,7 +21,6 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
-from face_tracking.listening import Access
 from face_tracking.nodes.camera_info import image_size
 from face_tracking.nodes.diagnostics import ERROR, Report
 from face_tracking.nodes.joint_states import angles_from_message
@@ -42,6 +41,7 @@ from face_tracking.nodes.shared_options import JpegOptions, token_file_option
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
+from face_tracking.server_access import Access
 from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from face_tracking.errors import UserError
-from face_tracking.events.actions import SetPin
+from face_tracking.events.action_records import SetPin
 
 
 class OutputPins:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from face_tracking.events.action_file import Person
-from face_tracking.events.actions import Say, Text
+from face_tracking.events.action_records import Say, Text
 from face_tracking.events.event import ARRIVED, LEFT, RECOGNIZED, FaceEvent, is_named
 from face_tracking.time_window import TimeWindow
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
-from face_tracking.listening import require_token
+from face_tracking.server_access import require_token
 from face_tracking.streaming.gst_bindings import load_rtsp_bindings
 
 # The first that the machine has is used; software encoders come after those of the hardware.

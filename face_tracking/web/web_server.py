@@ -14,7 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from face_tracking.errors import UserError
-from face_tracking.listening import is_loopback, require_token
+from face_tracking.server_access import is_loopback, require_token
 from face_tracking.web.access_control import AccessControl
 from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed

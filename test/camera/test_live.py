@@ -21,8 +21,8 @@ from face_tracking.camera import (
 )
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
+from face_tracking.encoded_images import JpegImage, PackedYuvImage, SemiPlanarImage
 from face_tracking.errors import UserError
-from face_tracking.pixel_formats import JpegImage, PackedYuvImage, SemiPlanarImage
 
 SIZE = (64, 48)
 

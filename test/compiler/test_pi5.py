@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from face_tracking import files
 from face_tracking.compiler.tuning import emulator
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from face_tracking.compiler.artifact import host_request
 from face_tracking.compiler.driver import compile_in_child
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families.anchor_free import AnchorFree
 from face_tracking.detection.families.ultra_light import UltraLight
 from face_tracking.detection.families.yunet import YuNet

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from face_tracking.detection import families
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import OutputLayout

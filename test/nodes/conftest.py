@@ -27,7 +27,7 @@ from waiting import PATIENCE, wait_until
 
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import to_header, to_image
+from face_tracking.nodes.image_messages import to_header, to_image
 
 ROOT = Path(__file__).resolve().parents[2]
 

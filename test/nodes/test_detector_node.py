@@ -13,7 +13,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes import detector_node
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.messages import (
     tracks_to_message,
 )

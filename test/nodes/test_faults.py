@@ -20,7 +20,7 @@ from vision_msgs.msg import (
 from face_tracking.errors import UserError
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.image_input import LARGEST_SIDE, read_image
-from face_tracking.nodes.images import ENCODINGS, from_time, to_header
+from face_tracking.nodes.image_messages import ENCODINGS, from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.messages import (

@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.faces import Tracks
 from face_tracking.nodes import recognizer_node
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.messages import tracks_to_message
 from face_tracking.nodes.people_messages import (
     add_names,

@@ -22,7 +22,7 @@ from face_tracking.faces import Tracks
 from face_tracking.nodes.attention_node import AttentionNode
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.events_node import EventsNode
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.messages import tracks_to_message
 from face_tracking.nodes.pan_tilt_node import PanTiltNode

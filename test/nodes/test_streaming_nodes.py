@@ -28,7 +28,7 @@ from face_tracking.errors import UserError
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_to_json
 from face_tracking.nodes.anonymizer_node import AnonymizerNode
-from face_tracking.nodes.images import from_image, to_header, to_image
+from face_tracking.nodes.image_messages import from_image, to_header, to_image
 from face_tracking.nodes.live_view import LiveView, ViewOptions
 from face_tracking.nodes.tracker_node import TrackerNode
 

@@ -17,7 +17,7 @@ LAYERS = (
         *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'native_exceptions'),
         *('options', 'time_window'),
     ),
-    ('boxes', 'image_header', 'listening', 'pixel_formats'),
+    ('boxes', 'image_header', 'server_access', 'encoded_images'),
     ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.

@@ -20,16 +20,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from face_tracking.arrays import Array
-from face_tracking.errors import UserError
-from face_tracking.frame import Frame
-from face_tracking.image_header import LARGEST_LIVE_IMAGE, UPRIGHT, read_header
-from face_tracking.pixel_formats import (
+from face_tracking.encoded_images import (
     ArrayImage,
     EncodedImage,
     JpegImage,
     PackedYuvImage,
     SemiPlanarImage,
 )
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+from face_tracking.image_header import LARGEST_LIVE_IMAGE, UPRIGHT, read_header
 
 NANOSECONDS = 1_000_000_000
 LONGEST_FRAME_ID = 256

@@ -54,6 +54,6 @@ class ActionFileInput:
             self.read()
 
     def report(self, report: Report) -> None:
-        """Say why the file cannot be used."""
+        """Report why the file cannot be used."""
         if self.problem is not None:
             report.say(ERROR, str(self.problem))

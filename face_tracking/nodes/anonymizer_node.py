@@ -35,7 +35,7 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over whose faces are hidden."""
+        """Apply changed parameters."""
         self._view.options = self.parameters
 
     def deactivate(self) -> None:
@@ -47,7 +47,7 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         return self._view.close()
 
     def report(self, report: Report) -> None:
-        """Say how many images pass."""
+        """Fill in the diagnostics."""
         rate, values = self.meter.take()
         report.values.update(values, blur=self.parameters.blur)
         if not self.active:

@@ -117,11 +117,11 @@ class CameraNode(FaceNode[CameraParameters]):
             self._thread.start()
 
     def activate(self) -> None:
-        """Have the thread open the camera."""
+        """Ask the thread to open the camera."""
         self._replace_camera()
 
     def deactivate(self) -> None:
-        """Have the thread close the camera."""
+        """Ask the thread to close the camera."""
         self._replace_camera()
 
     def apply(self, changed: set[str]) -> None:

@@ -91,7 +91,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._model_wanted = False
         self._received = 0
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
-        self._followed: Tracks | None = None
+        self._latest_tracks: Tracks | None = None
         self._other_detected = time.monotonic()
         self._own_stamps: deque[int] = deque(maxlen=_OWN_STAMPS)
         self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
@@ -108,7 +108,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self.start()
 
     def submit(self, frame: Frame) -> None:
-        """Take an image, by reference; returns at once. Callable from any thread."""
+        """Queue an image by reference and return immediately. Thread-safe."""
         if (
             self.active
             and self._is_needed()
@@ -118,11 +118,11 @@ class DetectorNode(FaceNode[DetectorParameters]):
             self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
-        """Take what is followed already, which needs fewer looks. Callable from any thread."""
-        self._followed = tracks
+        """Set the latest tracks: tracked faces need fewer detections. Thread-safe."""
+        self._latest_tracks = tracks
 
     def configure(self) -> None:
-        """Have the worker load the model."""
+        """Ask the worker to load the model."""
         self._model_wanted = True
         self._loading.request()
         self._worker.submit(None)
@@ -132,17 +132,17 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.clear()
 
     def cleanup(self) -> None:
-        """Have the worker release the model."""
+        """Ask the worker to release the model."""
         self._model_wanted = False
         self._worker.submit(None)
 
     def tick(self) -> None:
-        """Have the worker load the model again if that has failed."""
+        """Ask the worker to load the model again if that has failed."""
         if self._model_wanted and self._loading.due:
             self._worker.submit(None)
 
     def apply(self, changed: set[str]) -> None:
-        """Take new thresholds over at once; load what needs loading in the worker."""
+        """Apply changed thresholds immediately; the worker loads a changed model."""
         if changed & _OF_THE_ENGINE and self.lifecycle_state != 'unconfigured':
             self.configure()
         self._scheduler.budget = Budget(self.parameters.cpu_budget)
@@ -159,7 +159,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return True
 
     def report(self, report: Report) -> None:
-        """Say what runs, how fast, and what is wrong."""
+        """Fill in the diagnostics."""
         rate, values = self.meter.take()
         values['dropped'] = str(self._worker.dropped)
         values['runtime'] = self.parameters.runtime
@@ -207,11 +207,11 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame, frame.stamp, self._followed
+            frame, frame.stamp, self._latest_tracks
         )
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        self._followed, refused = tracks_from_message(message)
+        self._latest_tracks, refused = tracks_from_message(message)
         self.refuse('entries of faces/tracks', refused)
 
     def _on_message(self, serialized: bytes) -> None:

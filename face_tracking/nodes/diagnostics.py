@@ -38,7 +38,7 @@ class Meter:
         self._counts: Counter[str] = Counter()
 
     def add(self, milliseconds: Mapping[str, float]) -> None:
-        """Note that an image passed, and how long each stage took with it."""
+        """Record that an image was processed, and how long each stage took."""
         with self._lock:
             self.total += 1
             self._passed += 1
@@ -46,7 +46,7 @@ class Meter:
                 self._times[stage].append(value)
 
     def count(self, what: str, times: int = 1) -> None:
-        """Note that something happened, counted over the node's life."""
+        """Count an event over the node's life."""
         with self._lock:
             if what not in self._counts and len(self._counts) >= _MOST_COUNTS:
                 what = 'other'
@@ -81,7 +81,7 @@ class Report:
         self.values: dict[str, str] = {}
 
     def say(self, level: bytes, message: str) -> None:
-        """Say how the node is; of two remarks on one level the first stays."""
+        """Set level and message; of two messages on one level the first stays."""
         if level > self.level or self.level == OK == level:
             self.level, self.message = level, message
 

@@ -78,7 +78,7 @@ class HriNode(FaceNode[HriParameters]):
         self.start()
 
     def deactivate(self) -> None:
-        """Take the topics of all faces from the graph."""
+        """Destroy the publishers of all faces."""
         self._keep_faces(set())
         self._frames.clear()
 
@@ -148,7 +148,7 @@ class HriNode(FaceNode[HriParameters]):
                 publishers['aligned'].publish(to_image(upright, header))
 
     def _keep_faces(self, names: set[str]) -> None:
-        """Have topics for these faces and no others."""
+        """Keep publishers for these faces and no others."""
         for gone in set(self._of_faces) - names:
             for publisher in self._of_faces.pop(gone).values():
                 self.destroy_publisher(publisher)

@@ -161,7 +161,7 @@ class LiveView:
             self.clear()
 
     def _is_due(self, stamp: int) -> bool:
-        """Take every image that the rate allows; send on those that waited in vain for tracks."""
+        """Return whether an image is due; pass on those that waited too long for tracks."""
         now = time.monotonic()
         while self._images:
             waiting, (since, frame) = next(iter(self._images.items()))

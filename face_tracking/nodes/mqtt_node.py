@@ -103,7 +103,7 @@ class MqttNode(FaceNode[MqttParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over what images show."""
+        """Apply changed parameters."""
         self._view.options = self.store.get(ViewOptions)
         if 'mqtt_image_period' in changed:
             self._announce()
@@ -131,13 +131,13 @@ class MqttNode(FaceNode[MqttParameters]):
         self._view.clear()
 
     def cleanup(self) -> None:
-        """Tell the broker that the robot is offline."""
+        """Report to the broker that the robot is offline."""
         link, self._link = self._link, None
         if link is not None:
             link.close()
 
     def close(self) -> bool:
-        """Tell the broker that the robot is offline."""
+        """Report to the broker that the robot is offline."""
         self.cleanup()
         return self._view.close()
 
@@ -194,7 +194,7 @@ class MqttNode(FaceNode[MqttParameters]):
             self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
 
     def report(self, report: Report) -> None:
-        """Say whether the broker is there."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, topics=self._topics.base)
         self._file.report(report)

@@ -265,7 +265,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         return created
 
     def watch(self, pulse: Pulse) -> None:
-        """Have the watchdog observe a thread of this node."""
+        """Let the watchdog observe a thread of this node."""
         self._pulses.append(pulse)
 
     def publishers_of(self, topic: str) -> int:

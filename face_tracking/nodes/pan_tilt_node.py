@@ -158,14 +158,14 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self.get_logger().info('the head is disabled')
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of an image. Callable from any thread."""
+        """Process the tracks of an image. Thread-safe."""
         self._take(tracks, frame.frame_id)
 
-    def set_people(self, names: Names) -> None:
-        """Take the names of the tracks, for the target ``person``. Callable from any thread."""
+    def set_names(self, names: Names) -> None:
+        """Set the names of the tracks, for the target ``person``. Thread-safe."""
         people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
         with self._lock:
-            self._head.set_people(people)
+            self._head.set_names(people)
 
     def _on_attention(self, message: Detection2DArray) -> None:
         looking = attention_from_message(message)
@@ -174,7 +174,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             self._head.set_attentive(ids)
 
     def set_camera_model(self, model: CameraModel) -> None:
-        """Take the camera's intrinsics, which convert pixels to angles."""
+        """Set the intrinsics of the camera, which convert pixels to angles."""
         self._camera = model
 
     def angles_at(self, stamp: int) -> tuple[float, float]:
@@ -242,7 +242,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self._take(tracks, message.header.frame_id)
 
     def _on_people(self, message: Detection2DArray) -> None:
-        self.set_people(names_from_message(message))
+        self.set_names(names_from_message(message))
 
     def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
         if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
@@ -253,11 +253,11 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             self.refuse_message('camera_info', error)
 
     def _on_scaled_camera_info(self, message: CameraInfo) -> None:
-        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        """Use the intrinsics of the images of the tracks, which a tracker publishes."""
         self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
-        """Take measured angles; messages about other joints are ignored."""
+        """Use measured angles; messages about other joints are ignored."""
         try:
             angles = angles_from_message(message, (self._joints[0], self._joints[1]))
         except UserError as error:

@@ -104,17 +104,17 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._worker.submit(None)
 
     def tick(self) -> None:
-        """Have the worker load again if that has failed."""
+        """Ask the worker to load again if that has failed."""
         if self._loading.failures and self._loading.due:
             self._worker.submit(None)
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take an image and its tracks, by reference. Callable from any thread."""
+        """Queue an image and its tracks by reference and return immediately. Thread-safe."""
         if self.active:
             self._worker.submit((frame, tracks))
 
     def apply(self, changed: set[str]) -> None:
-        """Take new thresholds over at once; load what needs loading in the worker."""
+        """Apply changed thresholds immediately; the worker loads a changed model."""
         if changed & _OF_THE_NETWORK:
             self._loading.request()
             self._worker.submit(None)

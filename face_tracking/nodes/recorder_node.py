@@ -98,7 +98,7 @@ class Backlog:
             return True
 
     def remove(self, size: int) -> None:
-        """Note that a message has been written, or could not be."""
+        """Subtract a message that was written, or could not be."""
         with self._lock:
             self._count -= 1
             self._bytes -= size
@@ -150,7 +150,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
         return self._worker.close()
 
     def report(self, report: Report) -> None:
-        """Say what was written."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, waiting_dropped=str(self._waiting.dropped))
         recorder = self._recorder

@@ -54,7 +54,7 @@ class RtspNode(FaceNode[RtspParameters]):
         return self._server.port if self._server else 0
 
     def apply(self, changed: set[str]) -> None:
-        """Take over what is shown."""
+        """Apply changed parameters."""
         self._view.options = self.store.get(ViewOptions)
 
     def configure(self) -> None:
@@ -92,7 +92,7 @@ class RtspNode(FaceNode[RtspParameters]):
         return all(ended)
 
     def report(self, report: Report) -> None:
-        """Say who watches."""
+        """Report the number of viewers and the port."""
         _, values = self.meter.take()
         report.values.update(values)
         if self._server is not None:

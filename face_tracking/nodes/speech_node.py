@@ -116,7 +116,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over volume, hours and greetings."""
+        """Apply changed volume, hours and greetings."""
         if self._speaker is not None:
             self._speaker.volume = self.parameters.volume
             self._speaker.quiet = tuple(parse_windows(self.parameters.quiet_hours))
@@ -154,7 +154,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             self._greet(self._greeter.poll(time.monotonic(), datetime.now()))
 
     def report(self, report: Report) -> None:
-        """Say what is spoken with, and how much."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, engine=self.parameters.engine)
         self._file.report(report)
@@ -166,7 +166,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             report.say(OK, 'silent')
 
     def _use(self, config: ActionConfig) -> None:
-        """Take over the people of a file."""
+        """Use the people of a file."""
         self._config = config
         self._make_greeter()
 

@@ -48,7 +48,7 @@ class Throttle(Generic[MessageT]):
         self._last = float('-inf')
 
     def __call__(self, data: bytes) -> None:
-        """Take a serialized message."""
+        """Process a serialized message."""
         now = time.monotonic()
         if now - self._last < 0.9 * self.period:
             return

@@ -59,9 +59,8 @@ MOVE_GAIN = 4.0
 class HeadController:
     """Turns tracks into commands for two joints. It never reads a clock.
 
-    Call :meth:`observe` with each round of tracks and :meth:`tick` at the control rate, from one
-    thread at a time. All times are nanoseconds of a monotonic
-    clock.
+    Call :meth:`observe` with the tracks of each image and :meth:`tick` at the control rate, from
+    one thread at a time. All times are nanoseconds of a monotonic clock.
 
     :param options: replaced by :meth:`configure` at any time.
     :param longest_step: seconds; a longer pause between two ticks counts as this long.
@@ -155,7 +154,7 @@ class HeadController:
         self._history.add(stamp, pan, tilt)
         return True
 
-    def set_people(self, people: Mapping[int, str]) -> None:
+    def set_names(self, people: Mapping[int, str]) -> None:
         """Set the names of the people by track id, for the target policy ``person``."""
         self._people = dict(people)
 
@@ -164,10 +163,10 @@ class HeadController:
         self._attentive = set(ids)
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Process a round of tracks; an empty round is information, too.
+        """Process the tracks of one image; an image without tracks is information, too.
 
-        Boxes that are not finite or have no area are left out. A round older than one already
-        processed is ignored.
+        Boxes that are not finite or have no area are left out. Tracks older than those already
+        processed are ignored.
 
         :param camera: the intrinsics of the image that the boxes refer to.
         :param now: the time of arrival, nanoseconds.

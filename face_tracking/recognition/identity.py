@@ -46,7 +46,7 @@ class Identity:
     views: int = 0
 
     @property
-    def known(self) -> bool:
+    def is_named(self) -> bool:
         """Whether the track has the name of a person."""
         return self.name not in ('', UNKNOWN)
 

@@ -54,7 +54,7 @@ class Head(Protocol):
     """The interface of the controller."""
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Process a round of tracks."""
+        """Process the tracks of one image."""
 
     def tick(self, now: int) -> Command:
         """Return the command for the joints."""

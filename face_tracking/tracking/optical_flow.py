@@ -33,7 +33,7 @@ _FACE_GRID = 3  # face points each way
 _FACE_PART = 0.3  # of the box, to either side of its center, that is surely face
 _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
-_ROUNDS = 3  # of reweighting
+_ITERATIONS = 3  # of reweighting
 _RESTED = 5  # images in a row
 _STILL = 0.05  # pixels of the small image by which points seem to move before a camera at rest
 
@@ -238,7 +238,7 @@ def _similarity(
         return Warp.none()
     turn, offset = 1 + 0j, complex(_median(shift.real), _median(shift.imag))
     residual = np.abs(shift - offset)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         weight = residual / max(1.5 * _median(residual), 0.15)
         weight *= weight
         weight += 1

@@ -124,7 +124,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping, self._followed = asyncio.Event(), asyncio.Event()
+        self._stopping, self._state_watched = asyncio.Event(), asyncio.Event()
         self._images, self._states = LiveFeed(), LiveFeed()
         runner = web.AppRunner(
             self._application(),
@@ -163,7 +163,7 @@ class WebServer:
     async def _push_states(self) -> None:
         """Refresh the state while a client reads it."""
         while True:
-            await self._followed.wait()
+            await self._state_watched.wait()
             await asyncio.sleep(_STATE_PERIOD)
             try:
                 self._states.put(self._state_text())
@@ -301,7 +301,7 @@ class WebServer:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         self._admit()
         response = web.StreamResponse(headers={**_HEADERS, 'Content-Type': 'text/event-stream'})
-        self._follow(1)
+        self._count_stream(1)
         try:
             await self._prepare(response, request)
             await self._write(response, b'data: %s\n\n' % self._state_text())
@@ -311,7 +311,7 @@ class WebServer:
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass
         finally:
-            self._follow(-1)
+            self._count_stream(-1)
         return response
 
     async def _parameters(self, _: web.Request) -> web.Response:
@@ -359,11 +359,11 @@ class WebServer:
             self._images.value = b''
             self._robot.watch_images(self._viewers > 0)
 
-    def _follow(self, change: int) -> None:
+    def _count_stream(self, change: int) -> None:
         before, self._streams = self._streams, self._streams + change
         if (before > 0) != (self._streams > 0):
             self._robot.watch_state(self._streams > 0)
-            self._followed.set() if self._streams else self._followed.clear()
+            self._state_watched.set() if self._streams else self._state_watched.clear()
 
     async def _prepare(self, response: web.StreamResponse, request: web.Request) -> None:
         await response.prepare(request)

@@ -72,7 +72,7 @@ class CameraModel:
         """
         if not 0 < horizontal_fov < math.pi:
             raise UserError(
-                f'a horizontal field of view of {horizontal_fov:.3g} rad cannot be',
+                f'a horizontal field of view of {horizontal_fov:.3g} rad is not possible',
                 'give radians between 0 and pi',
             )
         focal = width / 2 / math.tan(horizontal_fov / 2)
@@ -236,7 +236,7 @@ def resolve_url(url: str | Path) -> Path:
         return _in_package(parts.netloc, unquote(parts.path).lstrip('/'))
     if parts.scheme:
         raise UserError(
-            f'"{url}" is no URL that can be read',
+            f'"{url}" is not a valid URL',
             'give a path, file:///PATH or package://PACKAGE/PATH',
         )
     return expand(url)

@@ -64,7 +64,7 @@ class FaceDetector:
         )
 
     def expect(self, frame: Frame) -> None:
-        """Announce a frame that will be passed to :meth:`detect`; callable from any thread.
+        """Announce a frame that will be passed to :meth:`detect`; thread-safe.
 
         What other users of the frame request meanwhile is then derived from the same image.
         """

@@ -20,7 +20,7 @@ from face_tracking.options import option
 
 
 class CameraLostError(UserError):
-    """The camera was there and gives no images any more; it may come back."""
+    """The camera has stopped to deliver images; it may come back."""
 
 
 @dataclass(frozen=True)

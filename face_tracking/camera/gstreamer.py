@@ -115,7 +115,8 @@ class GstCamera(LiveSource):
                 'its stream has ended' if self._sink.is_eos() else 'it delivers no frames'
             )
             raise CameraLostError(
-                f'the GStreamer pipeline gives no images ({reason})', 'check the camera it reads'
+                f'the GStreamer pipeline delivers no images ({reason})',
+                'check the camera it reads',
             )
         buffer = sample.get_buffer()
         return _image(sample, buffer, self._gst), self._stamp(buffer)

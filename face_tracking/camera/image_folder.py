@@ -44,7 +44,7 @@ class ImageFolder(CameraSource):
         self.images = find_images(folder)
         if not self.images:
             raise UserError(
-                f'no images lie in {folder}', f'put some there ({", ".join(sorted(SUFFIXES))})'
+                f'there are no images in {folder}', f'add some ({", ".join(sorted(SUFFIXES))})'
             )
         self.rate = options.frame_rate or DEFAULT_RATE
         self.skipped: list[UserError] = []

@@ -54,7 +54,7 @@ class LiveSource(CameraSource):
                 return self._frame(*newest)
             if not arrived or self._failure is None:
                 raise CameraLostError(
-                    f'{self.uri} has given no image for {self.options.read_timeout:g} s',
+                    f'{self.uri} delivered no image for {self.options.read_timeout:g} s',
                     'check its cable and power',
                 )
             raise self._failure

@@ -41,7 +41,7 @@ class PiCamera(LiveSource):
         pixel_format = options.pixel_format or DEFAULT_FORMAT
         if pixel_format not in _TO_BGR:
             raise UserError(
-                f'picamera2 frames in "{pixel_format}" are not understood',
+                f'picamera2 frames in "{pixel_format}" are not supported',
                 f'give one of {", ".join(_TO_BGR)}',
             )
         self._pixel_format = pixel_format

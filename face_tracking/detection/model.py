@@ -169,7 +169,7 @@ def _check_size(description: ModelDescription, chosen: ModelFile, width: int, he
     step = description.size_multiple
     if min(width, height) == 0:
         raise UserError(
-            f'the model {description.name} leaves the size of its input open',
+            f'the model {description.name} has no fixed input size',
             f'give one as input_size or --long-side, in multiples of {step}, for example '
             f'{_example(step)}',
         )

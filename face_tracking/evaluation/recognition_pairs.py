@@ -58,7 +58,7 @@ def read_pairs(path: Path) -> list[Pair]:
     try:
         found = _of_table(lines) if path.suffix.lower() == '.csv' else _of_lfw(lines)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f'{path} is no list of pairs ({error})', _REMEDY) from error
+        raise UserError(f'{path} is not a list of pairs ({error})', _REMEDY) from error
     if not 1 <= len(found) <= MOST_PAIRS or len({pair.same for pair in found}) < 2:
         raise UserError(
             f'{path} needs pairs of one person and of two', 'give the whole list of pairs'

@@ -301,10 +301,10 @@ class CameraNode(FaceNode[CameraParameters]):
                 model = CameraModel.from_fov(width, height, fov)
         except UserError as error:
             if self._calibration.failed(error):
-                self.get_logger().error(f'{error}; horizontal_fov is used meanwhile')
+                self.get_logger().error(f'{error}; until then horizontal_fov is used')
             return CameraModel.from_fov(width, height, fov)
         if self._calibration.succeeded():
-            self.get_logger().info('the calibration has been read after all')
+            self.get_logger().info('the calibration was read on retry')
         return model.scaled_to(width, height)
 
     def _publish(self, frame: Frame) -> None:

@@ -271,7 +271,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._release()
         self._detector = detector
         self._set_thresholds()
-        after = ' after all' if self._loading.succeeded() else ''
+        after = ' on retry' if self._loading.succeeded() else ''
         self.get_logger().info(
             f'loaded {detector.model.name} at {detector.model.width}x{detector.model.height} '
             f'on {detector.runtime.name}{after}'

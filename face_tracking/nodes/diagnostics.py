@@ -23,7 +23,7 @@ _HOT = 80.0  # a Pi 5 begins to slow down there
 
 
 class Meter:
-    """Counts and times what passes a node between two reports; callable from any thread.
+    """Counts and times what passes a node between two reports; thread-safe.
 
     :ivar total: how many images passed so far.
     """
@@ -143,9 +143,11 @@ class Diagnostics:
         if state.temperature is not None:
             report.values['temperature (C)'] = f'{state.temperature:.1f}'
             if state.temperature >= _HOT:
-                report.say(WARN, f'the processor has {state.temperature:.0f} C: cool it')
+                report.say(
+                    WARN, f'the processor is at {state.temperature:.0f} C: improve its cooling'
+                )
         if state.throttling is not None:
             report.values['throttling'] = ', '.join(state.throttling) or 'none'
             report.values['throttled since boot'] = ', '.join(state.throttled_before) or 'never'
         if state.throttling:
-            report.say(WARN, f'the board slows down: {", ".join(state.throttling)}')
+            report.say(WARN, f'the board is throttled: {", ".join(state.throttling)}')

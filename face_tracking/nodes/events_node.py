@@ -65,9 +65,7 @@ class EventsParameters(EventTimingOptions, ActionFileOptions):
     event_rate: float = option(
         10.0, 'Rate at which tracks are examined, in Hz; tracks between are ignored', 1.0, 60.0
     )
-    run_rules: bool = option(
-        True, 'Carry out the rules of actions_file; false = only publish events'
-    )
+    run_rules: bool = option(True, 'Apply the rules of actions_file; false = only publish events')
 
 
 class EventsNode(FaceNode[EventsParameters]):

@@ -87,7 +87,7 @@ class HriNode(FaceNode[HriParameters]):
         rate, values = self.meter.take()
         report.values.update(values, faces=str(len(self._of_faces)))
         if self.active and self._camera is None:
-            report.say(WARN, 'no faces/camera_info received, which the size of the image is from')
+            report.say(WARN, 'no faces/camera_info received: the image size is not known')
         elif self.active and rate == 0:
             report.say(WARN, 'no faces/landmarks received')
 

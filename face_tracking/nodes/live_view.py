@@ -139,7 +139,7 @@ class LiveView:
         return self._wanted
 
     def watch(self, wanted: bool) -> None:
-        """Begin or stop to receive images; callable from any thread."""
+        """Begin or stop to receive images; thread-safe."""
         self._wanted = wanted
         # A thread of a server may report that its client left after the node is destroyed.
         with contextlib.suppress(InvalidHandle):

@@ -19,7 +19,7 @@ LONGEST_LINE = 400
 
 
 class LogLimiter:
-    """Admits the first occurrence of each problem; callable from any thread.
+    """Admits the first occurrence of each problem; thread-safe.
 
     :param clock: seconds, monotonic.
     """

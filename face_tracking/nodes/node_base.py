@@ -273,7 +273,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         return self.count_publishers(self.resolve_topic_name(topic))
 
     def fail(self, error: Exception) -> None:
-        """Count an unexpected error and log it once; callable from any thread."""
+        """Count an unexpected error and log it once; thread-safe."""
         self._last_failure = describe(error)
         self.meter.count('failures')
         self.log_throttled(error)
@@ -460,7 +460,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         if self.lifecycle_state == 'inactive' and self.trigger_activate() != _SUCCESS:
             return
         if self._start_retry.succeeded():
-            self.get_logger().info('the node could be started after all')
+            self.get_logger().info('the node was started on retry')
 
     def _on_first_spin(self) -> None:
         self._first.cancel()

@@ -62,14 +62,14 @@ class PanTiltParameters(HeadOptions, FaceSizeOptions):
     control_rate: float = option(50.0, 'Commands per second', 5.0, 500.0, read_only=True)
     feedback: bool = option(
         False,
-        'Take the joint angles from joint_states, which another node publishes; otherwise '
+        'Use the joint angles of joint_states, which another node publishes; otherwise '
         'this node publishes the commanded angles there',
         read_only=True,
     )
     on_stop: str = option(
         'hold',
         'What the servos do when the head stops (at shutdown, without tracks, after a '
-        'write error): hold the position, or go limp',
+        'write error): hold the position, or limp: no pulses, so no torque',
         choices=('hold', 'limp'),
     )
     camera_frame: str = option(

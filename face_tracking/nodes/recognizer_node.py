@@ -44,10 +44,8 @@ from face_tracking.recognition.recognizer import FaceRecognizer, create_recogniz
 class RecognizerParameters(RecognitionOptions):
     """The parameters of the recognizer node."""
 
-    person_name: str = option(
-        '', 'Name of the person that ~/enroll, ~/rename and ~/forget are about'
-    )
-    person_new_name: str = option('', 'The name that ~/rename gives to person_name')
+    person_name: str = option('', 'Name of the person for ~/enroll, ~/rename and ~/forget')
+    person_new_name: str = option('', 'New name of person_name for ~/rename')
     person_id: str = option(
         '', 'Track id of the face that ~/enroll enrolls; empty = the face nearest the image center'
     )
@@ -222,7 +220,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
             if before is not None:
                 before.close()
         if self._loading.succeeded():
-            self.get_logger().info('recognition was loaded after all')
+            self.get_logger().info('recognition was loaded on retry')
 
     # Services
 

@@ -48,18 +48,24 @@ class RecordingOptions(Options):
     track_rate: float = option(
         30.0, 'Maximum rate at which tracks are recorded, in Hz', 0.1, 120.0
     )
-    bag_mb: int = option(100, 'Megabytes after which a new bag begins', 1, 10000, read_only=True)
+    bag_mb: int = option(
+        100, 'Maximum size of a bag in megabytes; then a new one begins', 1, 10000, read_only=True
+    )
     bag_minutes: float = option(
         10.0, 'Minutes after which a new bag begins', 0.05, 1440.0, read_only=True
     )
     total_mb: int = option(
-        2000, 'Megabytes of all bags; the oldest are removed', 5, 10_000_000, read_only=True
+        2000,
+        'Maximum size of all bags in megabytes; the oldest are removed',
+        5,
+        10_000_000,
+        read_only=True,
     )
     keep_days: float = option(
         0.0, 'Days after which a bag is removed; 0 = never', 0.0, 3650.0, read_only=True
     )
     minimum_free_mb: int = option(
-        1000, 'Megabytes that stay free on the disk', 0, 10_000_000, read_only=True
+        1000, 'Minimum free disk space in megabytes', 0, 10_000_000, read_only=True
     )
 
     def limits(self) -> RecordingLimits:

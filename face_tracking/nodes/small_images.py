@@ -36,9 +36,14 @@ class SmallImageOptions(Options):
         32,
         LARGEST_SIDE,
     )
-    small_quality: int = option(60, 'Their JPEG quality, 1 to 100', 1, 100)
+    small_quality: int = option(
+        60, 'JPEG quality of camera/image_small/compressed, 1 to 100', 1, 100
+    )
     small_rate: float = option(
-        10.0, 'Largest number of them per second; 0 = one for each image', 0.0, 1000.0
+        10.0,
+        'Maximum rate of camera/image_small/compressed, in Hz; 0 = one for each image',
+        0.0,
+        1000.0,
     )
 
 

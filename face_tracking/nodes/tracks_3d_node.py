@@ -34,7 +34,7 @@ class Tracks3dParameters(FaceSizeOptions):
         True, 'Use the depth image of camera/depth/image_raw while it is received'
     )
     depth_max_age: float = option(
-        0.1, 'Largest difference (s) between the stamps of tracks and depth image', 0.0, 2.0
+        0.1, 'Maximum difference (s) between the stamps of tracks and depth image', 0.0, 2.0
     )
 
 
@@ -65,7 +65,7 @@ class Tracks3dNode(FaceNode[Tracks3dParameters]):
         _, values = self.meter.take()
         report.values.update(values, measured=str(self._measured))
         if self.active and self._heard() and self._camera is None:
-            report.say(WARN, 'no faces/camera_info received, which positions need')
+            report.say(WARN, 'no faces/camera_info received: positions cannot be computed')
 
     def _heard(self) -> bool:
         return self._placed.get_subscription_count() > 0

@@ -44,7 +44,7 @@ class BrokerOptions:
 
 
 class MqttLink:
-    """Publishes and subscribes; callable from any thread, and never waits for the network.
+    """Publishes and subscribes; thread-safe, and never waits for the network.
 
     :param options: the broker.
     :param status_topic: holds ``online`` or ``offline`` (the last will), retained.

@@ -91,7 +91,7 @@ class RtspServer:
         return self._viewers
 
     def show_image(self, image: ImageArray) -> None:
-        """Pass an image; returns at once. Callable from any thread.
+        """Pass an image; returns immediately. Thread-safe.
 
         An image is dropped while the encoder is busy, between two images of ``frame_rate``, and
         while there is no viewer.

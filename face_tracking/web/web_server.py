@@ -82,7 +82,7 @@ class WebServer:
         return self._viewers
 
     def show_image(self, jpeg: bytes) -> None:
-        """Pass the newest image; returns at once. Callable from any thread."""
+        """Pass the newest image; returns immediately. Thread-safe."""
         self._call(lambda: self._images.put(jpeg))
 
     def close(self, timeout: float = 3.0) -> bool:

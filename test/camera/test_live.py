@@ -242,7 +242,7 @@ def read_until(camera, condition) -> bool:
 
 def test_silent_camera_is_lost_after_the_timeout(webcam):
     with open_webcam(read_timeout=0.1) as camera:
-        with pytest.raises(CameraLostError, match=r'has given no image for 0.1 s'):
+        with pytest.raises(CameraLostError, match=r'delivered no image for 0.1 s'):
             camera.read()
 
 

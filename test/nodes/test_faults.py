@@ -194,7 +194,7 @@ def test_a_model_that_appears_later_is_loaded(probe, make, model, portrait, tmp_
     probe.show_until(lambda: probe.heard[FOUND], portrait)
     probe.until(lambda: probe.says('detector_node')[0] == 0)
     logged = capfd.readouterr().err
-    assert logged.count('tried again with growing pauses') == 1 and 'after all' in logged
+    assert logged.count('tried again with growing pauses') == 1 and 'on retry' in logged
 
 
 def test_landmarks_are_published_per_track(probe, make, model, portrait):

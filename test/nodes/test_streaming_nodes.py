@@ -151,7 +151,7 @@ class TestPage:
         assert 'web_node' in [status['name'] for status in state['diagnostics']]
 
     def test_node_that_falls_silent_is_an_error(self, page, probe, monkeypatch):
-        monkeypatch.setattr('face_tracking.nodes.web_node._SILENT', 1.5)
+        monkeypatch.setattr('face_tracking.nodes.web_node._MAX_SILENCE', 1.5)
         page.watch_state(True)
         publisher = probe.publisher(DiagnosticArray, '/diagnostics')
         status = DiagnosticStatus(name='mute_node', message='running')

@@ -195,7 +195,7 @@ def test_damaged_bag_is_one_clear_line(tmp_path_factory, place, value):
 
 
 def test_missing_recording_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match='holds no recording'):
+    with pytest.raises(UserError, match='contains no recording'):
         list(read_messages(tmp_path / 'nowhere'))
 
 

@@ -34,9 +34,9 @@ from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
 SIZE = 320, 240
-LARGEST_SHIFT = 16.0
+MAX_SHIFT = 16.0
 """Half a cell of the coarsest grid, pixels."""
-LARGEST_ZOOM = 1.08
+MAX_ZOOM = 1.08
 SAME = 0.4
 SCORE = 0.5
 
@@ -99,8 +99,8 @@ def looks(image: np.ndarray, count: int, random: np.random.Generator):
         image = cv2.resize(image, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA)
     spare = (np.array(SIZE) - image.shape[1::-1]) / 2
     for _ in range(count):
-        scale = LARGEST_ZOOM ** random.uniform(-1, 1)
-        shift = spare + random.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, 2)
+        scale = MAX_ZOOM ** random.uniform(-1, 1)
+        shift = spare + random.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         yield cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR), scale, shift
 

@@ -19,7 +19,7 @@ NONE, ALL, UNKNOWN, ALL_BUT_NAMED = 'none', 'all', 'unknown', 'all_but_named'
 BLUR_POLICIES = (NONE, ALL, UNKNOWN, ALL_BUT_NAMED)
 _MARGIN = 0.35  # of a side, added on each side: hair, ears and chin identify people, too
 _CELLS = 6  # what remains of a face: six by six averages
-_MOST_FACES = 200
+_MAX_FACES = 200
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def hide_faces(image: ImageArray, boxes: Iterable[Sequence[float]]) -> ImageArra
     :param boxes: ``(x1, y1, x2, y2)`` in pixels; each is enlarged by a third on every side.
     """
     result = image.copy()
-    for box in list(boxes)[:_MOST_FACES]:
+    for box in list(boxes)[:_MAX_FACES]:
         _hide(result, box)
     return result
 
@@ -133,7 +133,7 @@ class DelayedHiding(Generic[Tag]):
         :param image: uint8 (height, width, 3); it is not changed.
         :param tag: returned with the image.
         """
-        shown = {face.track_id: face for face in faces[:_MOST_FACES]}
+        shown = {face.track_id: face for face in faces[:_MAX_FACES]}
         for face in shown.values():
             if face.track_id not in self._known:
                 for _, _, earlier in self._held:

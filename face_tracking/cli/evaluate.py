@@ -279,7 +279,7 @@ class _MotFiles:
     def write(self) -> None:
         from face_tracking.cli.video_writer import VideoWriter
         from face_tracking.evaluation import mot_format
-        from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
+        from face_tracking.evaluation.tracking_metrics import MIN_VISIBILITY
 
         for name, lines in self._lines.items():
             mot_format.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
@@ -288,7 +288,7 @@ class _MotFiles:
             (
                 line
                 for frame, truth, _ in self._watched
-                for line in mot_format.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)
+                for line in mot_format.truth_lines(frame.sequence + 1, truth, MIN_VISIBILITY)
             ),
         )
         video = VideoWriter(self._folder / f'{self._folder.name}.mp4', self._rate)

@@ -27,7 +27,7 @@ _NEWS = 0.02  # share of changed pixels that is as urgent as can be
 _SURE, _UNSURE = 0.85, 0.6  # scores of a track that needs no new look, and of one that does
 _FAST = 4.0  # face sizes per second that are as urgent as can be
 _BURST = 3.0  # detections that may be saved up
-_LONGEST_GAP = SECOND  # nothing is saved up while no images come
+_MAX_GAP = SECOND  # nothing is saved up while no images come
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class DetectionScheduler:
 
     def _save(self, stamp: int) -> None:
         if self._before is not None:
-            passed = min(max(stamp - self._before, 0), _LONGEST_GAP) / SECOND
+            passed = min(max(stamp - self._before, 0), _MAX_GAP) / SECOND
             most = max(_BURST * self._cost, self.budget.cpu * passed)
             self._credit = min(self._credit + self.budget.cpu * passed, most)
         self._before = stamp

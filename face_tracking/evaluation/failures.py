@@ -16,7 +16,7 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.errors import UserError
-from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
+from face_tracking.evaluation.tracking_metrics import MIN_VISIBILITY
 from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
@@ -52,7 +52,7 @@ class FailureSheets:
         boxes = np.asarray(boxes, float).reshape(-1, 4)
         overlap = box_arithmetic.iou(truth.boxes.astype(float), boxes)
         rows, columns = assign(1 - overlap, overlap >= _MATCH_IOU)
-        counted = truth.visibility >= LEAST_VISIBILITY
+        counted = truth.visibility >= MIN_VISIBILITY
         failures: list[tuple[str, int, FloatArray, str]] = []
         for row in np.flatnonzero(counted & ~np.isin(np.arange(len(truth)), rows)):
             person = int(truth.ids[row])

@@ -23,7 +23,7 @@ from face_tracking.evaluation.baselines import INSTALL
 from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
-LEAST_VISIBILITY = 0.5
+MIN_VISIBILITY = 0.5
 """A face of which less is seen counts neither for nor against a tracker."""
 
 _MATCH = 0.5
@@ -83,7 +83,7 @@ class Sheet:
             box_arithmetic.clip(truth.boxes.astype(float), *size),
             box_arithmetic.clip(np.asarray(boxes, float), *size),
         )
-        shown = truth.visibility >= LEAST_VISIBILITY
+        shown = truth.visibility >= MIN_VISIBILITY
         rows, columns = assign(1 - overlap, overlap >= _MATCH)
         kept = np.ones(len(ids), bool)
         kept[columns[~shown[rows]]] = False

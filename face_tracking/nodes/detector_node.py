@@ -67,7 +67,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
 
 
 _OWN_STAMPS = 64  # images whose detections may still come back
-_LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
+_MAX_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
 
@@ -259,7 +259,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         """Load the model; the previous one stays in use if that fails."""
         self._loading.begin()
         try:
-            with self._worker.pulse.allow(_LONGEST_LOADING):
+            with self._worker.pulse.allow(_MAX_LOADING):
                 detector = self._create_detector()
         except Exception as error:
             problem = as_user_error(

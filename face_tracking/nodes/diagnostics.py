@@ -18,7 +18,7 @@ from face_tracking.system_health import BoardState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PERIOD = 1.0
-_MOST_COUNTS = 50  # different events; the texts of other nodes may be part of their names
+_MAX_COUNTS = 50  # different events; the texts of other nodes may be part of their names
 _HOT = 80.0  # a Pi 5 begins to slow down there
 
 
@@ -48,7 +48,7 @@ class Meter:
     def count(self, what: str, times: int = 1) -> None:
         """Count an event over the node's life."""
         with self._lock:
-            if what not in self._counts and len(self._counts) >= _MOST_COUNTS:
+            if what not in self._counts and len(self._counts) >= _MAX_COUNTS:
                 what = 'other'
             self._counts[what] += times
 

@@ -34,7 +34,7 @@ from face_tracking.nodes.people_messages import names_from_message
 from face_tracking.nodes.spin import run
 from face_tracking.options import Options, option
 
-MOST_FACES = 20
+MAX_FACES = 20
 """Faces with topics of their own; each has four publishers."""
 _PARTS = ('roi', 'landmarks', 'cropped', 'aligned')
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -118,7 +118,7 @@ class HriNode(FaceNode[HriParameters]):
         except UserError as error:
             self.refuse_message('landmarks', error)
             return
-        names = [self._convert.face_id(number) for number in ids.tolist()][:MOST_FACES]
+        names = [self._convert.face_id(number) for number in ids.tolist()][:MAX_FACES]
         self._keep_faces(set(names))
         self._faces.publish(self._convert.to_ids(names, message.header))
         for row, name in enumerate(names):
@@ -166,7 +166,7 @@ class HriNode(FaceNode[HriParameters]):
                 present[person_id(name)] = self._convert.face_id(int(track))
         for gone in set(self._of_persons) - set(present):
             self.destroy_publisher(self._of_persons.pop(gone)[0])
-        for person, face in list(present.items())[:MOST_FACES]:
+        for person, face in list(present.items())[:MAX_FACES]:
             self._tell_face(person, face)
         self._persons.publish(self._convert.to_ids(sorted(self._of_persons), message.header))
 

@@ -37,7 +37,7 @@ from face_tracking.smart_home.home_assistant import (
 )
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
-_LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
+_MAX_TOPIC_LENGTH, _MAX_PAYLOAD_BYTES = 300, 2000
 _ASK_PERIOD = 5.0  # seconds
 
 
@@ -270,11 +270,11 @@ class MqttNode(FaceNode[MqttParameters]):
         topic, payload = request.get('topic'), request.get('payload')
         if (
             not isinstance(topic, str)
-            or not 0 < len(topic) <= _LONGEST_TOPIC
+            or not 0 < len(topic) <= _MAX_TOPIC_LENGTH
             or any(letter in topic for letter in '+#\0')
             or topic.startswith('$')
             or not isinstance(payload, str)
-            or len(payload) > _LONGEST_PAYLOAD
+            or len(payload) > _MAX_PAYLOAD_BYTES
         ):
             raise UserError(
                 'a request that cannot be published was received on faces/mqtt',

@@ -54,7 +54,7 @@ from face_tracking.options import Options, OptionsT, option
 from face_tracking.system_health import BoardState
 
 Item = TypeVar('Item')
-_LONGEST_STANDSTILL = 5.0  # seconds of a simulated clock
+_MAX_STANDSTILL = 5.0  # seconds of a simulated clock
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -489,7 +489,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         now, steady = self.now(), time.monotonic()
         if now != self._last_time[0]:
             self._last_time = now, steady
-        return steady - self._last_time[1] < _LONGEST_STANDSTILL
+        return steady - self._last_time[1] < _MAX_STANDSTILL
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data and not self.active:

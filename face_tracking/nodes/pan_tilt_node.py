@@ -78,7 +78,7 @@ class PanTiltParameters(HeadOptions, FaceSizeOptions):
 
 
 _OF_THE_HEAD = {row.name for row in rows_of(HeadOptions)}
-_LONGEST_BRAKING = 1.0  # seconds at the end of the process
+_MAX_BRAKING = 1.0  # seconds at the end of the process
 
 
 class PanTiltNode(FaceNode[PanTiltParameters]):
@@ -201,7 +201,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         """Come to rest, stop the servos and end the thread; nothing is written afterwards."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_LONGEST_BRAKING + 0.5)
+            self._thread.join(_MAX_BRAKING + 0.5)
         self._drop_driver()
         return not self._thread.is_alive()
 
@@ -417,7 +417,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
 
     def _brake_to_rest(self) -> None:
         """Stop the motion within the limits before the driver is closed."""
-        end = time.monotonic() + _LONGEST_BRAKING
+        end = time.monotonic() + _MAX_BRAKING
         while self._driver is not None and time.monotonic() < end:
             with self._lock:
                 if self._head.at_rest:

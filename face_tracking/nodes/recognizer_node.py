@@ -58,7 +58,7 @@ _AT_ONCE = {
     for row in rows_of(options)
 } | {'keep_images', 'max_views'}
 _WAITING_IMAGES = 6  # kept until the tracks of the same stamp are received
-_LONGEST_LOADING = 900.0  # seconds, compiling the networks included
+_MAX_LOADING = 900.0  # seconds, compiling the networks included
 Hook = Callable[[Names], None]
 
 
@@ -204,7 +204,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         """Load the network that the parameters name; keep the one before where that fails."""
         self._loading.begin()
         try:
-            with self._worker.pulse.allow(_LONGEST_LOADING):
+            with self._worker.pulse.allow(_MAX_LOADING):
                 loaded = create_recognizer(self.parameters)
         except Exception as error:
             problem = as_user_error(

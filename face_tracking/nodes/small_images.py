@@ -19,7 +19,7 @@ from face_tracking.nodes.image_messages import from_compressed, to_compressed, t
 from face_tracking.options import Options, option
 from face_tracking.scaled_image import ScaledImage
 
-LARGEST_SIDE = 8192
+MAX_SIDE = 8192
 """Pixels in a row or a column of an image, small or full."""
 _ASPECT_TOLERANCE = 0.05
 _FULL_SIZE = re.compile(r'; of (\d{1,5})x(\d{1,5})$')
@@ -34,7 +34,7 @@ class SmallImageOptions(Options):
         'Long side of the images on camera/image_small/compressed in pixels, or somewhat more: '
         'the image is divided by 1, 2, 4 or 8',
         32,
-        LARGEST_SIDE,
+        MAX_SIDE,
     )
     small_quality: int = option(
         60, 'JPEG quality of camera/image_small/compressed, 1 to 100', 1, 100
@@ -91,7 +91,7 @@ def frame_from_compressed(message: CompressedImage) -> Frame:
     width, height = map(int, stated.groups())
     ratio = width * frame.height / max(frame.width * height, 1)
     if (
-        not (frame.width <= width <= LARGEST_SIDE and frame.height <= height <= LARGEST_SIDE)
+        not (frame.width <= width <= MAX_SIDE and frame.height <= height <= MAX_SIDE)
         or abs(ratio - 1) > _ASPECT_TOLERANCE
     ):
         raise UserError(

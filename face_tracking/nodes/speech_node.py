@@ -26,7 +26,7 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.nodes.topics import SERVICES
 from face_tracking.options import option
-from face_tracking.speech.audio_player import MOST_KEPT, AudioEngine
+from face_tracking.speech.audio_player import MAX_KEPT, AudioEngine
 from face_tracking.speech.greetings import LANGUAGES, Greeter
 from face_tracking.speech.sentence import Sentence, sentence_from_message
 from face_tracking.speech.speaker import Speaker
@@ -79,7 +79,7 @@ class SpeechParameters(ActionFileOptions):
     )
     audio_folder: str = option(
         '',
-        f'Keep the last {MOST_KEPT} WAV files in this folder and play nothing; empty = play',
+        f'Keep the last {MAX_KEPT} WAV files in this folder and play nothing; empty = play',
         read_only=True,
     )
     audio_device: str = option('', 'Device of aplay; empty = the default', read_only=True)

@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.arrays import FloatArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
-from face_tracking.image_header import LARGEST_LIVE_IMAGE
+from face_tracking.image_header import MAX_LIVE_IMAGE
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_messages import from_time
@@ -81,7 +81,7 @@ class Tracks3dNode(FaceNode[Tracks3dParameters]):
             self._depths.append((from_time(message.header.stamp), from_depth(message)))
         except UserError as error:
             self.refuse_message('depth images', error)
-        while sum(depth.size for _, depth in self._depths) > LARGEST_LIVE_IMAGE:
+        while sum(depth.size for _, depth in self._depths) > MAX_LIVE_IMAGE:
             self._depths.popleft()
 
     def _on_tracks(self, message: Detection2DArray) -> None:

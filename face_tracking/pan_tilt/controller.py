@@ -23,7 +23,7 @@ from face_tracking.pan_tilt.command import Command, State
 from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles
 from face_tracking.pan_tilt.target_selector import Candidate, TargetRequest, TargetSelector
-from face_tracking.pan_tilt.trajectory import LONGEST_STEP, Trajectory
+from face_tracking.pan_tilt.trajectory import MAX_STEP, Trajectory
 
 SEARCH_RANGE_FRACTION = 0.9
 """Fraction of the pan range that a search sweeps."""
@@ -67,7 +67,7 @@ class HeadController:
     :ivar state: what the head is doing.
     """
 
-    def __init__(self, options: HeadOptions | None = None, longest_step: float = LONGEST_STEP):
+    def __init__(self, options: HeadOptions | None = None, longest_step: float = MAX_STEP):
         self._options = options or HeadOptions()
         self._longest_step = longest_step
         limits = self._options.limits()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Tensors: TypeAlias = 'Sequence[Tensor | Array]'
 """The outputs of a network, where the engine wrote them: TVM's memory, or copied from a GPU."""
-LEAST_OVERLAP = 2.0**-25
+MIN_OVERLAP = 2.0**-25
 """Smallest IoU threshold. OpenCV subtracts it from 1 in float32, where smaller ones vanish."""
 
 
@@ -197,7 +197,7 @@ class CompiledPostProcessor(PostProcessor):
             self._params[:] = (
                 logit(least),
                 least,
-                max(nms_threshold, LEAST_OVERLAP),
+                max(nms_threshold, MIN_OVERLAP),
                 max_faces or math.inf,
                 *fit,
                 *size,

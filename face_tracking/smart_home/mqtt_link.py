@@ -16,7 +16,7 @@ from face_tracking.files import expand, read_text
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
-_LONGEST_PAUSE = 30  # seconds between two attempts to connect
+_MAX_PAUSE = 30  # seconds between two attempts to connect
 _QUEUED = 100  # messages that wait while the broker is away
 _LARGEST = 2_000_000  # bytes of a message
 
@@ -121,7 +121,7 @@ class MqttLink:
             self._paho.CallbackAPIVersion.VERSION2, client_id=self._options.client_id
         )
         client.max_queued_messages_set(_QUEUED)
-        client.reconnect_delay_set(1, _LONGEST_PAUSE)
+        client.reconnect_delay_set(1, _MAX_PAUSE)
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.on_connect = self._guarded(self._connect_answered)
         client.on_connect_fail = self._guarded(self._connect_failed)

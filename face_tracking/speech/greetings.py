@@ -30,7 +30,7 @@ _GREETINGS = {
 }
 LANGUAGES = tuple(_GREETINGS)
 _MORNING, _EVENING = TimeWindow.parse('05:00-11:00'), TimeWindow.parse('18:00-05:00')
-_MOST_REMEMBERED = 1000
+_MAX_REMEMBERED = 1000
 
 
 class Greeter:
@@ -129,5 +129,5 @@ def _part_of_day(moment: datetime) -> int:
 
 def _limit(remembered: dict[Any, Any]) -> None:
     """Drop the oldest entry if there are too many."""
-    if len(remembered) > _MOST_REMEMBERED:
+    if len(remembered) > _MAX_REMEMBERED:
         del remembered[next(iter(remembered))]

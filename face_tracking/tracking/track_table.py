@@ -24,10 +24,10 @@ _SAME = 0.6  # factor on the threshold: the same person beyond doubt
 _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
-_LONGEST_REVISION = 3.0  # seconds after which a new id is final
+_MAX_REVISION = 3.0  # seconds after which a new id is final
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
-_LONGEST_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
+_MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
 
 
 class TrackStatus:
@@ -255,7 +255,7 @@ class TrackTable:
             self._take_over(due[new], absent[old])
             different = distance >= _SIMILAR * threshold  # False where not known
             doubtful = (~different & near & ~displaced).any(axis=1)
-            young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
+            young = stamp - self.spawned[due] < _MAX_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))
         self._last_id += len(due)
@@ -276,7 +276,7 @@ class TrackTable:
         distance = self._distances(present, absent)
         new, old = assign(distance, distance < _SAME * options.appearance_threshold)
         new, old = present[new], absent[old]
-        young = stamp - self.spawned[new] < _LONGEST_REVISION * SECOND
+        young = stamp - self.spawned[new] < _MAX_REVISION * SECOND
         self._take_over(new[young], old[young])
         self.ids[old] = _REPLACED
 

@@ -40,7 +40,7 @@ _MIN_SIDE_PX = 2.0  # of a box
 _MAX_SIDE_RATIO = 2.0  # of a side of a box to that of the image
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
 _USUAL_INTERVAL = SECOND // 30
-_LONGEST_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
+_MAX_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
 _OCCLUSION_INTERVAL = SECOND // 8
 _UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that may be occluded
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
@@ -448,7 +448,7 @@ class FaceTracker:
         states = newest.states
         camera = newest.camera_velocity(states.values[:2])
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _LONGEST_CAMERA_MOTION) * camera)
+            states = states.predicted(ahead).shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
         boxes, published = states.boxes(), table.status_at(stamp, self._options).published
         if self._shape:
             height, width = self._shape

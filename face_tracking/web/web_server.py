@@ -38,7 +38,7 @@ _HEADERS = {
 }
 _COOKIE = 'face_tracking_session'
 _BOUNDARY = 'frame'
-_LARGEST_BODY = 16 * 1024
+_MAX_BODY_BYTES = 16 * 1024
 _WRITE_TIMEOUT = 10.0  # seconds in which a client must take what it is sent
 _BUFFER = 256 * 1024  # bytes that may wait for a client
 _STATE_PERIOD = 0.2
@@ -147,7 +147,7 @@ class WebServer:
         await runner.cleanup()
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._guarded], client_max_size=_LARGEST_BODY)
+        application = web.Application(middlewares=[self._guarded], client_max_size=_MAX_BODY_BYTES)
         for path in self._pages:
             application.router.add_get(path, self._page)
         application.router.add_post('/login', self._login)

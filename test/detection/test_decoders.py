@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
+from face_tracking.detection.compiled_form import MAX_LOG_SIZE
 from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families.anchor_free import AnchorFree
 from face_tracking.detection.families.ultra_light import UltraLight
@@ -38,7 +38,7 @@ def expected_rows(cells, threshold: float, from_box: bool):
         if score < threshold:
             continue
         x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
-        w, h = (math.exp(min(number, LARGEST_LOG_SIZE)) * stride for number in numbers[2:4])
+        w, h = (math.exp(min(number, MAX_LOG_SIZE)) * stride for number in numbers[2:4])
         offsets = numbers[4:].reshape(5, 2)
         points = (
             offsets * [w / 2, h / 2] + [x, y]

@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.log_limiter import MOST_PROBLEMS, SILENCE, LogLimiter, shorten
+from face_tracking.nodes.log_limiter import MAX_PROBLEMS, SILENCE, LogLimiter, shorten
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.node_table import NODES
 from face_tracking.nodes.qos import with_overrides
@@ -415,7 +415,7 @@ def test_a_problem_is_logged_once_while_it_lasts():
 
 def test_not_too_many_different_problems_are_logged():
     limiter = LogLimiter(lambda: 0.0)
-    assert sum(limiter.admit(str(number)) for number in range(10_000)) == MOST_PROBLEMS
+    assert sum(limiter.admit(str(number)) for number in range(10_000)) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize('text', ['x' * 1_000_000, 'a\n\x1b[2Jb', '', 'ä' * 500])

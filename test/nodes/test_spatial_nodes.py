@@ -174,7 +174,7 @@ def test_damaged_depth_image_is_refused(change):
 
 
 def test_depth_images_that_are_kept_are_bounded(probe, make, monkeypatch):
-    monkeypatch.setattr('face_tracking.nodes.tracks_3d_node.LARGEST_LIVE_IMAGE', 3 * 640 * 480)
+    monkeypatch.setattr('face_tracking.nodes.tracks_3d_node.MAX_LIVE_IMAGE', 3 * 640 * 480)
     node = make(Tracks3dNode)
     for stamp in range(1, 9):
         node._on_depth(depth_message(1.0, stamp, '16UC1'))

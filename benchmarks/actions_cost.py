@@ -176,7 +176,7 @@ class Robot:
         return sum(p.memory_full_info().pss for p in self.processes.values()) / 1e6
 
     def _observe(self) -> None:
-        """Take a sample with each report of the tracker."""
+        """Record a sample with each report of the tracker."""
         context = Context()
         context.init(domain_id=self._domain)
         self._stack.callback(context.try_shutdown)

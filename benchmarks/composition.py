@@ -163,7 +163,7 @@ def run_nodes(options: argparse.Namespace, note) -> int:
 
 
 def measure(options: argparse.Namespace) -> list[dict]:
-    """Let the modes take turns; return a row for each."""
+    """Run the modes in turns; return a row for each."""
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     found: dict[str, dict[str, list]] = {mode: defaultdict(list) for mode in ROLES}
@@ -295,7 +295,7 @@ class Listener:
         import rclpy
         from vision_msgs.msg import Detection2DArray
 
-        from face_tracking.nodes.images import from_time
+        from face_tracking.nodes.image_messages import from_time
 
         self.received: list[tuple[int, int]] = []
         rclpy.init()

@@ -206,7 +206,7 @@ def main():
 
 
 def mark():
-    """Let the plugin `count_instructions.c` print what was executed until now."""
+    """Make the plugin `count_instructions.c` print what was executed until now."""
     with contextlib.suppress(OSError):
         os.getpriority(MARK, 0)
 

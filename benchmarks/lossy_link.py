@@ -19,7 +19,7 @@ import sys
 import time
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
-MOST_WAITING = 5000
+MAX_WAITING = 5000
 
 
 def open_tap(namespace: str, address: str) -> int:
@@ -59,7 +59,7 @@ def relay(files: tuple[int, int], delay: float, loss: float) -> None:
                 continue
             packet = os.read(file, 65536)
             sent[file] += len(packet)
-            if random.random() >= loss and len(waiting) < MOST_WAITING:
+            if random.random() >= loss and len(waiting) < MAX_WAITING:
                 count += 1
                 heapq.heappush(waiting, (time.monotonic() + delay, count, peers[file], packet))
         while waiting and waiting[0][0] <= time.monotonic():

@@ -123,7 +123,7 @@ class Machines:
 
 @contextlib.contextmanager
 def two_machines(delay: float, loss: float) -> Iterator[Machines]:
-    """Give two machines whose packets take ``delay`` seconds and are lost with ``loss``."""
+    """Set up two machines whose packets take ``delay`` seconds and are lost with ``loss``."""
     names = (f'ft_robot_{os.getpid()}', f'ft_pc_{os.getpid()}')
     for name in names:
         subprocess.run(['ip', 'netns', 'add', name], check=True)

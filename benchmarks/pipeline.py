@@ -3,11 +3,11 @@
 
 Printed are CPU milliseconds of this machine and, where the emulator is set up (``make emulator``),
 millions of instructions of a Cortex-A76, by stage: decoding, detection in every fifth image,
-tracking, and drawing and JPEG for a viewer. ``ours`` is this package without ROS. ``article`` is
-the loop that articles show: every image in BGR by OpenCV, ONNX Runtime in every fifth image, a KCF
-tracker for each face between; in the emulation, where ONNX Runtime does not run, it detects with
-the compiled network as well. A second table shows how the cost grows with cameras, image size and
-faces.
+tracking, and drawing and JPEG for a viewer. ``face_tracking`` is this package without ROS.
+``article`` is the loop that articles show: every image in BGR by OpenCV, ONNX Runtime in every
+fifth image, a KCF tracker for each face between; in the emulation, where ONNX Runtime does not
+run, it detects with the compiled network as well. A second table shows how the cost grows with
+cameras, image size and faces.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def on_this_machine(
     input_size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, float], int]:
     """Return CPU milliseconds an image by stage, and the tracks in the last image."""
-    runtime = 'tvm' if method == 'ours' else 'onnxruntime'
+    runtime = 'tvm' if method == 'face_tracking' else 'onnxruntime'
     detector = create_detector(model, runtime, input_size, score_threshold=0.3, max_faces=0)
     timer, tracked = stages.Timer(), 0
     try:
@@ -162,7 +162,7 @@ def scale_rows(model: str | None) -> Iterator[dict[str, Any]]:
         images = there_and_back(encoded('jpeg', size, faces, LENGTH // 2), 2)
         input_size = CROWD if size == CROWD else None
         turns = [
-            on_this_machine('ours', images, 'jpeg', False, model, input_size)
+            on_this_machine('face_tracking', images, 'jpeg', False, model, input_size)
             for _ in range(cameras)
         ]
         spent = [sum(milliseconds.values()) for milliseconds, _ in turns]

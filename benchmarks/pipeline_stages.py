@@ -7,7 +7,7 @@ Runs on this machine and inside the emulator alike:
 
 prints, on the emulated processor, a mark for the plugin ``count_instructions.c`` around each
 stage. SCENE is a folder with ``images.npz``, FORM ``jpeg`` or ``yuyv``, VIEWER 0 or 1, METHOD
-``ours`` or ``article``.
+``face_tracking`` or ``article``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ MARK = 0x7ACE
 Stage = Callable[[str], Any]
 
 
-def ours(images: list[Any], form: str, viewer: bool, detector: Any, stage: Stage) -> Iterator[int]:
+def package(
+    images: list[Any], form: str, viewer: bool, detector: Any, stage: Stage
+) -> Iterator[int]:
     """Run detector and tracker of this package; yield the number of tracks of each image."""
+    from face_tracking.encoded_images import JpegImage, PackedYuvImage
     from face_tracking.frame import Frame
-    from face_tracking.pixel_formats import JpegImage, PackedYuvImage
     from face_tracking.tracking.tracker import FaceTracker
     from face_tracking.visualization import annotate
 
@@ -102,7 +104,7 @@ def article(
         yield len(trackers)
 
 
-METHODS = {'ours': ours, 'article': article}
+METHODS = {'face_tracking': package, 'article': article}
 
 
 def load_images(folder: Path, form: str) -> list[Any]:

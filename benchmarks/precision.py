@@ -38,7 +38,7 @@ from training.labels import Annotated, read_folder
 from training.metrics import Found, Result, measure
 
 FULL = 'float32'
-LEAST_SCORE = 0.02
+MIN_SCORE = 0.02
 """So weak detections still count, as for all average precisions here."""
 LEVEL = 'x86-64-v3'
 ENGINES = {'host': 'tvm', LEVEL: 'level', 'pi5': 'emulated'}
@@ -186,7 +186,7 @@ def measured(labels: list[Annotated], args, precisions: list[str]) -> dict[str, 
             ENGINES[args.target],
             precision=name,
             max_faces=0,
-            score_threshold=LEAST_SCORE,
+            score_threshold=MIN_SCORE,
         )
         for name in precisions
     }

@@ -33,7 +33,7 @@ from face_tracking.tracking.association import assign
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 
-LEAST_IOU = 0.5
+MIN_IOU = 0.5
 ABSENCE = 0.5
 """Seconds without a track after which a person was absent."""
 MERGED = 5
@@ -64,7 +64,7 @@ class Ids:
     images: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, number: int, person: int, track: int, gap: int) -> None:
-        """Take that a track covers a person in an image."""
+        """Record that a track covers a person in an image."""
         before = self.last.get(person)
         if before is not None and number - before[1] > gap:
             self.absences += 1
@@ -98,7 +98,7 @@ def score_clip(clip: Clip, networks: list[str], interval: int, detector) -> dict
         if not len(people) or not len(ids):
             return
         overlap = box_arithmetic.iou(places, np.asarray(boxes, np.float32))
-        for row, column in zip(*assign(1 - overlap, overlap >= LEAST_IOU), strict=True):
+        for row, column in zip(*assign(1 - overlap, overlap >= MIN_IOU), strict=True):
             found[network].add(number, int(people[row]), int(ids[column]), gap)
 
     makers = {network: lambda network=network: CueTracker(network) for network in networks}

@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def watch(process: subprocess.Popen[bytes], seconds: float) -> list[Sample]:
-    """Take samples until the time is over."""
+    """Record samples until the time is over."""
     rclpy.init()
     node = rclpy.create_node('soak')
     values: dict[str, str] = {}

@@ -127,7 +127,7 @@ class Robot:
         from skimage import data
         from vision_msgs.msg import Detection2DArray
 
-        from face_tracking.nodes.images import to_header, to_image
+        from face_tracking.nodes.image_messages import to_header, to_image
         from face_tracking.nodes.middleware import configure_shared_memory
 
         configure_shared_memory()

@@ -8,9 +8,9 @@ Each image of FOLDER is shown several times, moved by parts of a cell of the net
 a little nearer or further, to every detector in turn, scaled to 320x240. A steady box moves along.
 "jump" is how far its corners stray from that (standard deviation, over the side of the box), on
 average over those faces, one in an image, that all detectors find in every look; "found" counts
-the looks at them and all others. "best box" is our detector without the mean over the boxes that
-agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN with the
-weights named, Haar the cascade that OpenCV brings.
+the looks at them and all others. "best box" is the bundled detector without the mean over the
+boxes that agree (`face_tracking/detection/suppression.py`). YuNet is OpenCV's class FaceDetectorYN
+with the weights named, Haar the cascade that OpenCV brings.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 
 SIZE = 320, 240
-LARGEST_SHIFT = 16.0
+MAX_SHIFT = 16.0
 """Half a cell of the coarsest grid, pixels."""
-LARGEST_ZOOM = 1.08
+MAX_ZOOM = 1.08
 SAME = 0.4
 SCORE = 0.5
 
@@ -44,7 +44,7 @@ Boxes = Callable[[np.ndarray], np.ndarray]
 """Takes an image, uint8 (H, W, 3) BGR, returns boxes (N, 4), ``[x1, y1, x2, y2]`` pixels."""
 
 
-def ours() -> dict[str, Boxes]:
+def bundled_detector() -> dict[str, Boxes]:
     """Return the bundled detector, as it is and with the best box alone."""
     found = {}
     for name, vote_iou_threshold in (('face_tracking', VOTE_IOU_THRESHOLD), ('best box', 1.0)):
@@ -99,8 +99,8 @@ def looks(image: np.ndarray, count: int, random: np.random.Generator):
         image = cv2.resize(image, None, fx=fit, fy=fit, interpolation=cv2.INTER_AREA)
     spare = (np.array(SIZE) - image.shape[1::-1]) / 2
     for _ in range(count):
-        scale = LARGEST_ZOOM ** random.uniform(-1, 1)
-        shift = spare + random.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, 2)
+        scale = MAX_ZOOM ** random.uniform(-1, 1)
+        shift = spare + random.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
         yield cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR), scale, shift
 
@@ -181,7 +181,7 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     try:
-        detectors = ours()
+        detectors = bundled_detector()
         if args.yunet:
             detectors['YuNet'] = yunet(args.yunet)
         detectors['Haar'] = haar()

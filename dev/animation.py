@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-LARGEST_FILE = 2_000_000
+MAX_FILE_BYTES = 2_000_000
 
 
 def frames(path: Path, width: int, rate: float, seconds: float) -> list[Image.Image]:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     size = args.image.stat().st_size
     print(f'{args.image}: {len(images)} images, {size / 1e6:.2f} MB')
-    return 0 if size < LARGEST_FILE else 1
+    return 0 if size < MAX_FILE_BYTES else 1
 
 
 if __name__ == '__main__':

@@ -107,11 +107,11 @@ def topics() -> str:
         '`~` stands for the name of the node. The header of every message about an image is that '
         'of the image. Boxes are in pixels of the source image, given by their center and full '
         'size. An image without a face gives an empty array.\n\n'
-        '## Topics\n\n' + table(header, rows) + '\n'
+        '## Topics\n\n'
         'QoS: *sensor* follows REP 2003: publishers use the system default (reliable), '
         'subscribers best effort. *reliable*: the last 10 messages. *latched*: the last message, '
         'also for late subscribers. Each can be changed by the parameters `qos_overrides` of '
-        'ROS.\n\n'
+        'ROS.\n\n' + table(header, rows) + '\n'
         '## Services\n\n' + table(('service', 'type', 'offered by', 'effect'), services)
     )
 

@@ -15,18 +15,18 @@ from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
 
 Tag = TypeVar('Tag')
-NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED = 'nobody', 'all', 'unknown', 'all_but_named'
-BLUR_POLICIES = (NOBODY, ALL, UNKNOWN, ALL_BUT_NAMED)
+NONE, ALL, UNKNOWN, ALL_BUT_NAMED = 'none', 'all', 'unknown', 'all_but_named'
+BLUR_POLICIES = (NONE, ALL, UNKNOWN, ALL_BUT_NAMED)
 _MARGIN = 0.35  # of a side, added on each side: hair, ears and chin identify people, too
 _CELLS = 6  # what remains of a face: six by six averages
-_MOST_FACES = 200
+_MAX_FACES = 200
 
 
 @dataclass(frozen=True)
 class BlurPolicy:
     """Whose faces are hidden.
 
-    :ivar mode: ``nobody``; ``all``; ``unknown``: everyone without a recognized name;
+    :ivar mode: ``none``; ``all``; ``unknown``: everyone without a recognized name;
         ``all_but_named``: everyone but the people in ``names``.
     :ivar names: for ``all_but_named``, compared without case.
     """
@@ -51,9 +51,9 @@ class BlurPolicy:
     def hides(self, person: str) -> bool:
         """Return whether a face is hidden, given its recognized name or ``''``.
 
-        A face whose name is not known yet is hidden unless the mode is ``nobody``.
+        A face whose name is not known yet is hidden unless the mode is ``none``.
         """
-        if self.mode == NOBODY:
+        if self.mode == NONE:
             return False
         if self.mode == UNKNOWN:
             return not person
@@ -71,7 +71,7 @@ def hide_faces(image: ImageArray, boxes: Iterable[Sequence[float]]) -> ImageArra
     :param boxes: ``(x1, y1, x2, y2)`` in pixels; each is enlarged by a third on every side.
     """
     result = image.copy()
-    for box in list(boxes)[:_MOST_FACES]:
+    for box in list(boxes)[:_MAX_FACES]:
         _hide(result, box)
     return result
 
@@ -128,12 +128,12 @@ class DelayedHiding(Generic[Tag]):
     def push(
         self, image: ImageArray, tag: Tag, faces: Sequence[BoxToHide], policy: BlurPolicy
     ) -> list[tuple[ImageArray, Tag]]:
-        """Take an image with its faces; return the images that are ready, with their tags.
+        """Queue an image with its faces; return the images that are ready, with their tags.
 
         :param image: uint8 (height, width, 3); it is not changed.
         :param tag: returned with the image.
         """
-        shown = {face.track_id: face for face in faces[:_MOST_FACES]}
+        shown = {face.track_id: face for face in faces[:_MAX_FACES]}
         for face in shown.values():
             if face.track_id not in self._known:
                 for _, _, earlier in self._held:
@@ -149,7 +149,7 @@ class DelayedHiding(Generic[Tag]):
         return ready
 
     def clear(self) -> None:
-        """Forget everything, as after a cut or a change of resolution."""
+        """Drop all images and faces, as after a cut or a change of resolution."""
         self._held.clear()
         self._known.clear()
         self._missing.clear()

@@ -73,7 +73,7 @@ class Retry:
         self._next = self._clock()
 
     def begin(self) -> None:
-        """Note that an attempt begins; a request from now on asks for a further one."""
+        """Record that an attempt begins; a request from now on asks for a further one."""
         self._next = None
 
     def failed(self, problem: UserError) -> bool:

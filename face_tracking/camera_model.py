@@ -33,9 +33,9 @@ _OTHER_NAMES = {
     'kannala_brandt': 'equidistant',
 }
 _CALIBRATE_AGAIN = 'write it again with ros2 run camera_calibration cameracalibrator'
-_LARGEST_FILE = 1_000_000  # bytes of a calibration
-_LARGEST_SIDE = 65536  # pixels
-_LARGEST_COEFFICIENT = 1e6
+_MAX_FILE_BYTES = 1_000_000  # bytes of a calibration
+_MAX_SIDE = 65536  # pixels
+_MAX_COEFFICIENT = 1e6
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CameraModel:
         """
         if not 0 < horizontal_fov < math.pi:
             raise UserError(
-                f'a horizontal field of view of {horizontal_fov:.3g} rad cannot be',
+                f'a horizontal field of view of {horizontal_fov:.3g} rad is not possible',
                 'give radians between 0 and pi',
             )
         focal = width / 2 / math.tan(horizontal_fov / 2)
@@ -123,13 +123,13 @@ class CameraModel:
         problem = ''
         if not all(map(math.isfinite, values)):
             problem = 'a number that is not finite'
-        elif not all(1 <= side <= _LARGEST_SIDE for side in sides):
+        elif not all(1 <= side <= _MAX_SIDE for side in sides):
             problem = f'an image size of {self.width}x{self.height}'
         elif not all(0.01 * max(sides) <= f <= 1000 * max(sides) for f in (self.fx, self.fy)):
             problem = f'focal lengths of {self.fx:.4g} and {self.fy:.4g} pixels'
         elif max(abs(self.cx), abs(self.cy)) > 10 * max(sides):
             problem = f'a principal point at {self.cx:.4g}, {self.cy:.4g}'
-        elif any(abs(value) > _LARGEST_COEFFICIENT for value in self.distortion):
+        elif any(abs(value) > _MAX_COEFFICIENT for value in self.distortion):
             problem = 'a distortion coefficient that is too large'
         if problem:
             raise UserError(f'{name} has {problem}', 'calibrate the camera again')
@@ -236,7 +236,7 @@ def resolve_url(url: str | Path) -> Path:
         return _in_package(parts.netloc, unquote(parts.path).lstrip('/'))
     if parts.scheme:
         raise UserError(
-            f'"{url}" is no URL that can be read',
+            f'"{url}" is not a valid URL',
             'give a path, file:///PATH or package://PACKAGE/PATH',
         )
     return expand(url)
@@ -263,10 +263,11 @@ def _read_text(path: Path) -> str:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UserError(f'the calibration {path} is not a file', 'check camera_info_url')
-        content = file.read(_LARGEST_FILE + 1)
-    if len(content) > _LARGEST_FILE:
+        content = file.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
         raise UserError(
-            f'the calibration {path} has more than {_LARGEST_FILE} bytes', 'check camera_info_url'
+            f'the calibration {path} has more than {_MAX_FILE_BYTES} bytes',
+            'check camera_info_url',
         )
     return content.decode()
 

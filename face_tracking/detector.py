@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from face_tracking.arrays import ImageArray
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.detector_options import PostProcessOptions
 from face_tracking.detection.letterbox import Letterbox
 from face_tracking.detection.model import Model, load_model
@@ -64,7 +64,7 @@ class FaceDetector:
         )
 
     def expect(self, frame: Frame) -> None:
-        """Announce a frame that will be passed to :meth:`detect`; callable from any thread.
+        """Announce a frame that will be passed to :meth:`detect`; thread-safe.
 
         What other users of the frame request meanwhile is then derived from the same image.
         """
@@ -82,7 +82,7 @@ class FaceDetector:
         prepared = perf_counter()
         outputs = self.runtime.infer(fitted)
         inferred = perf_counter()
-        rows = self._postprocessor.select(
+        rows = self._postprocessor.process(
             outputs,
             self.score_threshold,
             self.nms_threshold,

@@ -66,7 +66,7 @@ def cache_dir() -> Path:
 
 
 def provide_home() -> None:
-    """Let the cache be the home folder of a user who has none; TVM's compiler cannot do without.
+    """Use the cache as the home folder of a user who has none; TVM's compiler requires one.
 
     :raises UserError: see :func:`cache_dir`.
     """

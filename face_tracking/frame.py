@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from face_tracking.arrays import Array
+from face_tracking.encoded_images import ArrayImage, EncodedImage, JpegImage, halve_towards
 from face_tracking.errors import UserError
-from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage, halve_towards
 
 GRAY_SIDE = 160
 """Long side in pixels of the gray image that all users of a frame share."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from face_tracking.errors import UserError
 
-LARGEST_IMAGE = 2**27
+MAX_IMAGE = 2**27
 """Pixels of an image file that is decoded at most: 134 megapixels, 400 MB in BGR."""
 
-LARGEST_LIVE_IMAGE = 2**25
+MAX_LIVE_IMAGE = 2**25
 """Pixels of one image of a camera or a message at most: 33 megapixels, as 8K has."""
 
 UPRIGHT = 1
@@ -41,7 +41,7 @@ class ImageHeader:
     orientation: int = UPRIGHT
 
 
-def read_header(data: bytes, most_pixels: int = LARGEST_IMAGE) -> ImageHeader | None:
+def read_header(data: bytes, most_pixels: int = MAX_IMAGE) -> ImageHeader | None:
     """Return the header of an image file; None if this is not one that is whole.
 
     :raises UserError: the image has more than ``most_pixels`` pixels.

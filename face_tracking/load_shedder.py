@@ -55,7 +55,7 @@ class LoadShedder:
         self._last_pressure = float('-inf')
 
     def update(self, state: BoardState) -> bool:
-        """Take a reading of the board; return whether the level has changed."""
+        """Add a reading of the board; return whether the level has changed."""
         now, before = self._clock(), self.level
         reason = self._pressure(state)
         if reason:

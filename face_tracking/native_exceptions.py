@@ -13,6 +13,6 @@ import ctypes
 
 
 def keep_native_exceptions() -> None:
-    """Let libgcc come first in the search for symbols; call it before GStreamer is loaded."""
+    """Put libgcc first in the search for symbols; call it before GStreamer is loaded."""
     with contextlib.suppress(OSError):  # a C library without libgcc has no such conflict
         ctypes.CDLL('libgcc_s.so.1', mode=ctypes.RTLD_GLOBAL)

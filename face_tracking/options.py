@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from face_tracking.errors import UserError
 
 Value = bool | int | float | str
-LONGEST_TEXT = 4096
+MAX_TEXT_LENGTH = 4096
 """Characters in the value of a string option."""
 _KEY = 'face_tracking.option'
 _EXPECTED = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string'}
@@ -72,13 +72,13 @@ class Option:
         ``1`` for 1.0 and for the name ``1``.
 
         :raises UserError: the value has another type, is not finite, is out of range, is not
-            among the choices or is longer than :data:`LONGEST_TEXT`.
+            among the choices or is longer than :data:`MAX_TEXT_LENGTH`.
         """
         if self.kind in (float, str) and type(value) is int:
             value = self.kind(value)
         valid = type(value) is self.kind
         if valid and self.kind is str:
-            valid = len(value) <= LONGEST_TEXT and _is_text(value)
+            valid = len(value) <= MAX_TEXT_LENGTH and _is_text(value)
         if valid and self.kind is float:
             valid = math.isfinite(value)
         if valid and self.low is not None and self.high is not None:
@@ -86,9 +86,9 @@ class Option:
         if valid and self.choices:
             valid = value in self.choices
         if not valid:
-            text = repr(value[:LONGEST_TEXT] if isinstance(value, str) else value)
+            text = repr(value[:MAX_TEXT_LENGTH] if isinstance(value, str) else value)
             free_text = self.kind is str and not self.choices
-            limit = f' of at most {LONGEST_TEXT} printable characters' if free_text else ''
+            limit = f' of at most {MAX_TEXT_LENGTH} printable characters' if free_text else ''
             raise UserError(
                 f'{self.name} is {text if len(text) <= 80 else text[:77] + "..."}',
                 f'set it to {self.expected()}{limit}',

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image that was made smaller before it was sent, in the place of the one that it was."""
+"""A reduced copy that reports coordinates of the full-size image."""
 
 from __future__ import annotations
 
 from face_tracking.arrays import Array
-from face_tracking.pixel_formats import EncodedImage, halve_towards
+from face_tracking.encoded_images import EncodedImage, halve_towards
 
 
 class ScaledImage(EncodedImage):
-    """A smaller copy of an image, which answers as the image itself would.
+    """A reduced copy of an image with the interface and the coordinates of the full-size image.
 
-    What is found in it is in pixels of the full image. Sizes above that of the copy are scaled up.
+    Positions are in pixels of the full-size image. Sizes above that of the copy are scaled up.
 
-    :param copy: the smaller image.
-    :param width: of the full image in pixels; so ``height``.
+    :param copy: the reduced image.
+    :param width: of the full-size image in pixels; so ``height``.
     """
 
     def __init__(self, copy: EncodedImage, width: int, height: int):

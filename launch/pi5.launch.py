@@ -6,7 +6,7 @@ Its arguments and processes are in face_tracking/bringup/launch_files.py.
 
 from launch import LaunchDescription
 
-from face_tracking.bringup.actions import launch_description
+from face_tracking.bringup.launch_actions import launch_description
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 
 

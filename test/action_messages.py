@@ -14,7 +14,7 @@ from vision_msgs.msg import (
     Pose2D,
 )
 
-from face_tracking.nodes.images import to_time
+from face_tracking.nodes.image_messages import to_time
 
 BOX = (100.0, 80.0, 160.0, 150.0)
 

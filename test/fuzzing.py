@@ -29,7 +29,7 @@ from face_tracking.compiler.artifact import description_of
 from face_tracking.compiler.int8.calibration_file import find_calibration, read_calibration
 from face_tracking.compiler.onnx_import import read_network
 from face_tracking.compiler.tuning_records import read_records
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.model import load_model
 from face_tracking.detection.onnx_utils import reshaped, signature
 from face_tracking.errors import UserError

@@ -22,7 +22,7 @@ from face_tracking.errors import UserError
 @pytest.mark.parametrize(
     ('mode', 'names', 'hidden'),
     [
-        ('nobody', '', set()),
+        ('none', '', set()),
         ('all', '', {'', 'Ada', 'Bob'}),
         ('unknown', '', {''}),
         ('all_but_named', 'ada , X', {'', 'Bob'}),
@@ -35,7 +35,7 @@ def test_policy_hides(mode, names, hidden):
 
 
 def test_wrong_policy_is_one_clear_line():
-    with pytest.raises(UserError, match='use one of nobody, all'):
+    with pytest.raises(UserError, match='use one of none, all'):
         BlurPolicy.parse('some')
 
 

@@ -17,7 +17,7 @@ from training.grid import Cells
 REACH = 2.5
 """A cell may answer for a face whose center is within so many strides of the cell's."""
 CANDIDATES = 10
-LEAST_CELLS = 3
+MIN_CELLS = 3
 OVERLAP_WEIGHT = 3.0
 FAR = 1e5
 
@@ -45,7 +45,7 @@ def assign(cells: Cells, boxes: torch.Tensor, valid: torch.Tensor) -> torch.Tens
         )
         best = min(CANDIDATES, cost.shape[2])
         count = (overlap * (near | inside)).topk(best, dim=2).values.sum(2)
-        count = count.int().clamp(min=LEAST_CELLS)
+        count = count.int().clamp(min=MIN_CELLS)
         lowest = cost.topk(best, dim=2, largest=False).indices
         rank = torch.arange(best, device=cost.device)
         taken = (rank < count[..., None]) & valid[..., None]

@@ -17,14 +17,14 @@ import numpy as np
 
 from training.dataset import Sample
 
-SMALLEST_FACE = 8.0
+MIN_FACE = 8.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
-LARGEST_SCALE = 2.5
+MAX_SCALE = 2.5
 """Blowing a small image up further teaches nothing but blur."""
 VISIBLE = 0.55
 """A face of which less is visible is a region to ignore, and one of less than half that is no
 longer labeled."""
-MOST_IN_A_ROW = 6
+MAX_IN_A_ROW = 6
 """More faces in a row of a mosaic than this, and that canvas is most of what its batch teaches.
 """
 EMPTY_SHARE = 0.2
@@ -100,7 +100,7 @@ class Composer:
             for i, sample in enumerate(samples)
             if not sample.points_only
             for j in np.flatnonzero(~sample.ignore)
-            if _shorter_side(sample.boxes[j]) >= SMALLEST_FACE
+            if _shorter_side(sample.boxes[j]) >= MIN_FACE
         ]
         if not faces:
             raise ValueError('there is no face to train on')
@@ -168,7 +168,7 @@ class Composer:
         # Not smaller than the area, and not mostly blur.
         height, width = sample.levels[0].shape[:2]
         least = random.uniform(0.9, 1.2) * min(sides[0] / width, sides[1] / height)
-        scale = float(np.clip(size / longer, min(least, LARGEST_SCALE), LARGEST_SCALE))
+        scale = float(np.clip(size / longer, min(least, MAX_SCALE), MAX_SCALE))
         margin = np.clip(0.35 * scale * longer, 0.08 * sides, 0.48 * sides)
         center = random.uniform(margin, sides - margin)
         # As much of the image as fits is to be seen.
@@ -225,7 +225,7 @@ class Composer:
             sample = self.samples[self._face(random)[0]]
         height, width = sample.levels[0].shape[:2]
         scale = min(self.width / width, self.height / height) * random.uniform(0.85, 1.25)
-        scale = min(scale, LARGEST_SCALE)
+        scale = min(scale, MAX_SCALE)
         low = random.uniform(0, 1, 2) * [self.width - width * scale, self.height - height * scale]
         mirrored = random.random() < 0.5
         matrix = np.array(
@@ -240,7 +240,7 @@ class Composer:
 
     def _mosaic(self, canvas, random):
         """Divide the canvas into a grid with a face, small to large, in most cells."""
-        largest = min(int(min(self.width, self.height) // 28), MOST_IN_A_ROW)
+        largest = min(int(min(self.width, self.height) // 28), MAX_IN_A_ROW)
         columns, rows = random.integers(1, largest + 1, 2)
         xs = np.linspace(0, self.width, columns + 1).round().astype(int)
         ys = np.linspace(0, self.height, rows + 1).round().astype(int)
@@ -286,7 +286,7 @@ class Composer:
         sample = self.samples[index]
         box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
-        scale = min(size / longer, LARGEST_SCALE)
+        scale = min(size / longer, MAX_SCALE)
         angle = math.radians(
             random.normal(0, 9) if random.random() < 0.92 else random.uniform(-50, 50)
         )
@@ -343,9 +343,7 @@ class Composer:
             moved = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
             canvas.boxes.append(new)
             canvas.landmarks.append(moved[MIRRORED_LANDMARKS] if mirrored else moved)
-            canvas.ignore.append(
-                bool(ignore) or shown < VISIBLE or _shorter_side(new) < SMALLEST_FACE
-            )
+            canvas.ignore.append(bool(ignore) or shown < VISIBLE or _shorter_side(new) < MIN_FACE)
             canvas.points_only.append(sample.points_only)
         if sample.points_only:
             height, width = inside.shape

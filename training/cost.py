@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         own = multiply_adds(network, 320, 240) / (320 * 240)
         print(
             f'{baseline.name}  parameters {parameters}, {adds / 1e6:.1f} million multiply-adds '
-            f'for {pixels} pixels; ours take {own / (adds / pixels):.3f} of them per pixel'
+            f'for {pixels} pixels; the bundled detector '
+            f'uses {own / (adds / pixels):.3f} of them per pixel'
         )
     return 0
 

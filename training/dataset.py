@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from training.labels import Annotated
 
-LONGEST_SIDE = 640
-SMALLEST_LEVEL = 24
+MAX_SIDE = 640
+MIN_LEVEL = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def load(
     rows: Iterable[Annotated],
     warn: Callable[[str], None],
     progress: bool = True,
-    longest_side: int | None = LONGEST_SIDE,
+    longest_side: int | None = MAX_SIDE,
 ) -> list[Sample]:
     """Decode the images of ``rows``; one that cannot be is named to ``warn`` and skipped.
 
@@ -112,7 +112,7 @@ def _hash(row: Annotated) -> float:
 
 def _pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
     levels = [image]
-    while min(levels[-1].shape[:2]) >= 2 * SMALLEST_LEVEL:
+    while min(levels[-1].shape[:2]) >= 2 * MIN_LEVEL:
         height, width = levels[-1].shape[:2]
         # Odd edges are cut, so that a level is exactly half the one before.
         even = levels[-1][: height // 2 * 2, : width // 2 * 2]

@@ -72,7 +72,7 @@ class Detector:
     def __call__(self, image: np.ndarray) -> Found:
         """Return the faces of ``image``, uint8 (H, W, 3) BGR, in its pixels, best first."""
         fitted, fit = self._letterbox(image)
-        rows = self._postprocessor.select(
+        rows = self._postprocessor.process(
             self.run(fitted), self.threshold, self.overlap, 0, fit, image.shape[1::-1]
         )
         return Found(rows[:, 1:5], rows[:, 0], rows[:, 5:].reshape(-1, 5, 2))

@@ -9,7 +9,7 @@ import torch
 
 from training.network import STRIDES
 
-LARGEST_LOG_SIZE = 5.0
+MAX_LOG_SIZE = 5.0
 """exp() of more would be a face of 148 cells; it keeps a stray prediction finite."""
 
 
@@ -47,7 +47,7 @@ def decode(outputs) -> Cells:
         strides.append(torch.full((height * width,), float(stride), device=output.device))
     raw, corners, strides = torch.cat(flat, 1), torch.cat(corners), torch.cat(strides)
     centers = raw[..., 1:3] * strides[:, None] + corners
-    half = raw[..., 3:5].clamp(max=LARGEST_LOG_SIZE).exp() * strides[:, None] / 2
+    half = raw[..., 3:5].clamp(max=MAX_LOG_SIZE).exp() * strides[:, None] / 2
     landmarks = raw[..., 5:15].unflatten(-1, (5, 2)) * half[..., None, :] + centers[..., None, :]
     return Cells(
         raw[..., 0],

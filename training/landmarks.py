@@ -37,7 +37,7 @@ WIDEST = 0.2
 """Mean distance of the answers from their median, over the distance of the eyes, up to which
 they are believed."""
 SAME = 0.5
-LEAST_SCORE = 0.3
+MIN_SCORE = 0.3
 OVERLAP = 0.45
 OUTPUTS = [f'{kind}_{stride}' for kind in ('cls', 'obj', 'bbox', 'kps') for stride in STRIDES]
 
@@ -72,9 +72,9 @@ class Annotator:
     def _view(self, image, letterbox):
         fitted, fit = letterbox(image)
         tensor = np.ascontiguousarray(fitted.transpose(2, 0, 1)[None], np.float32)
-        rows = self._postprocessor.select(
+        rows = self._postprocessor.process(
             self._session.run(OUTPUTS, {self._input: tensor}),
-            LEAST_SCORE,
+            MIN_SCORE,
             OVERLAP,
             0,
             fit,

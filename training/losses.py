@@ -18,10 +18,11 @@ linear."""
 LANDMARK_SIZE = 24.0
 LANDMARK_SIZE_WEIGHTS = (0.5, 3.0)
 """Landmarks matter by the square root of the face's size over so many pixels, within limits: in
-a canvas of many small faces, whose eyes and mouth are a blur, a large one would not be heard."""
+a canvas of many small faces, whose eyes and mouth are a blur, a large one would have too
+little weight."""
 FACING = 0.4
 """Distance of the eyes over the size of a face that looks at the camera."""
-LARGEST_TURN_WEIGHT = 2.0
+MAX_TURN_WEIGHT = 2.0
 """Landmarks of a turned face, whose eyes are nearer together, matter by so much more at most:
 error is relative to the distance of the eyes."""
 DENSE_SHARE = 0.2
@@ -96,7 +97,7 @@ def _landmark_loss(cells: Cells, batch: Batch, owner):
     ).mean(-1)
     weight = (size / LANDMARK_SIZE).sqrt().clamp(*LANDMARK_SIZE_WEIGHTS)
     eyes = torch.nan_to_num((points[:, 0] - points[:, 1]).norm(dim=-1))
-    weight = weight * (FACING * size / eyes.clamp(min=1e-3)).clamp(1.0, LARGEST_TURN_WEIGHT)
+    weight = weight * (FACING * size / eyes.clamp(min=1e-3)).clamp(1.0, MAX_TURN_WEIGHT)
     return LANDMARK_WEIGHT * ((error * known).mean(-1) * weight).sum() / count
 
 

@@ -48,7 +48,7 @@ YUNET_SIDES = (320, 640, 1024)
 RETINAFACE_SIDES = (640,)
 """Long sides, in pixels, at which the teachers search an image."""
 MULTIPLE = 32
-LEAST_SCORES = {'yunet': 0.3, 'retinaface': 0.4}
+MIN_SCORES = {'yunet': 0.3, 'retinaface': 0.4}
 OVERLAP = 0.45
 SAME = 0.45
 """Answers that overlap by this much are of one face."""
@@ -158,7 +158,7 @@ class Teacher:
             tensor -= np.array([104, 117, 123], np.float32)[:, None, None]
             decoder = RetinaFace(width, height)
         outputs = self._session.run(self._outputs, {self._input: tensor})
-        found = decoder(outputs, LEAST_SCORES[self.kind])
+        found = decoder(outputs, MIN_SCORES[self.kind])
         kept = suppress(found.boxes, found.scores, OVERLAP)
         return Candidates(
             found.boxes[kept] / scale, found.scores[kept], found.landmarks[kept] / scale

@@ -31,7 +31,7 @@ from training.sizes import parse_size
 from training.teacher import Teacher
 
 GRADIENT_LIMIT = 5.0
-LARGEST_STRIDE = max(STRIDES)
+MAX_STRIDE = max(STRIDES)
 WEIGHT_DECAY = 0.01
 SIDE = 320
 """Pixels into which whole images are fitted, for validation and to find hard scenes."""
@@ -280,7 +280,7 @@ def train(
     progress: bool = True,
 ) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
-    sizes = [parse_size(size, LARGEST_STRIDE) for size in options.size.split(',')]
+    sizes = [parse_size(size, MAX_STRIDE) for size in options.size.split(',')]
     teacher = Path(options.teacher) if options.teacher else None
     if teacher:
         Teacher(teacher).check(sizes)

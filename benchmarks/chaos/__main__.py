@@ -39,7 +39,7 @@ from benchmarks.chaos import garbage
 from benchmarks.chaos.observer import Observer
 from benchmarks.chaos.processes import NodeProcess
 from face_tracking.files import cache_dir
-from face_tracking.nodes.messages import MOST_FACES
+from face_tracking.nodes.messages import MAX_FACES
 from face_tracking.pan_tilt.head_options import HeadOptions
 
 RECOVERY = 10.0
@@ -148,7 +148,7 @@ class Chaos:
     def flood(self) -> None:
         """Publish more and larger messages than can be worked off."""
         topic = self.rng.choice(('found', 'tracks'))
-        message = garbage.detections(self.rng, self.rng.choice((MOST_FACES, 2500)))
+        message = garbage.detections(self.rng, self.rng.choice((MAX_FACES, 2500)))
         for _ in range(10):
             self._publishers[topic].publish(message)
         self.pass_time(0.3)

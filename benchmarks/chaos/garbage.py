@@ -26,7 +26,7 @@ def number(rng: random.Random) -> float:
 
 
 def spoil_stamp(rng: random.Random, message: object) -> None:
-    """Give a message an unusual stamp, now and then."""
+    """Set an unusual stamp on some of the messages."""
     if rng.random() < 0.5:
         message.header.stamp.sec = rng.choice(STAMPS)  # type: ignore[attr-defined]
         message.header.stamp.nanosec = rng.choice((0, 2**32 - 1))  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from vision_msgs.msg import Detection2DArray
 
-LONGEST_PERIOD = 0.04
+MAX_PERIOD = 0.04
 """Seconds between two commands that count for the largest step."""
 
 
@@ -52,7 +52,7 @@ class Observer:
         elif self._last is not None:
             step = max(abs(a - b) for a, b in zip(angles, self._last, strict=True))
             # A command that was lost on the way makes the time between two longer.
-            elapsed = max(time.monotonic() - self._time, LONGEST_PERIOD)
+            elapsed = max(time.monotonic() - self._time, MAX_PERIOD)
             if step > self._velocity * elapsed + 1e-3:
                 self.violations.append(f'a step of {step:.3f} rad from {self._last} to {angles}')
         self._last, self._time = angles, time.monotonic()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from face_tracking.camera_model import CameraModel
 from face_tracking.detector import create_detector
 from face_tracking.evaluation.actors import find_people
-from face_tracking.evaluation.baselines import Follower
+from face_tracking.evaluation.baselines import EvaluatedTracker
 from face_tracking.evaluation.runner import follow, watch
 from face_tracking.evaluation.sequences import Camera, Script, Sequence, load_script
 from face_tracking.evaluation.tracking_metrics import Sheet, score
@@ -28,8 +28,8 @@ from face_tracking.tracking.tracker import FaceTracker
 SECOND = 1_000_000_000
 
 
-class Told(Follower):
-    """Our tracker, told how the camera turned.
+class CommandedTracker(EvaluatedTracker):
+    """The tracker of this package with the commanded motion of the camera.
 
     :param path: the camera's azimuth, elevation and more over seconds.
     """
@@ -40,7 +40,7 @@ class Told(Follower):
         self._before: np.ndarray | None = None
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the image with what the joints did."""
+        """Add the detections, and process the image with the motion of the joints."""
         if found is not None:
             self._tracker.add_detections(found)
         angles = self._path.at(max(stamp / SECOND - self._delay, 0.0))[:2] * self._factor
@@ -52,11 +52,11 @@ class Told(Follower):
         return tracks.ids, tracks.boxes
 
 
-class Untold(Told):
-    """Our tracker, told nothing."""
+class UninformedTracker(CommandedTracker):
+    """The tracker of this package with image motion alone."""
 
     def step(self, image, stamp, found):
-        """Fuse what was found, and move on to the image."""
+        """Add the detections and process the image."""
         if found is not None:
             self._tracker.add_detections(found)
         tracks = self._tracker.step(image, stamp)
@@ -83,15 +83,15 @@ def main() -> None:
     args = parser.parse_args()
     detector, people = create_detector(score_threshold=0.3), find_people()
     for pan in args.pan:
-        sheets: dict[str, list[Sheet]] = {'seen alone': [], 'told': []}
+        sheets: dict[str, list[Sheet]] = {'optical flow': [], 'with joints': []}
         for name in tqdm(args.sequences, disable=None, leave=False, unit='sequence'):
             script = swung(load_script(name), pan)
             sequence = Sequence(script, people)
             renderer = sequence._renderer
             given = renderer.scene.camera, renderer.model, args.delay, args.error
             makers = {
-                'seen alone': lambda given=given: Untold(*given),
-                'told': lambda given=given: Told(*given),
+                'optical flow': lambda given=given: UninformedTracker(*given),
+                'with joints': lambda given=given: CommandedTracker(*given),
             }
             watched = watch(sequence, detector, args.detect_interval)
             for who, sheet in follow(watched, args.detect_interval, makers).items():
@@ -99,7 +99,7 @@ def main() -> None:
         for who, rows in sheets.items():
             result = score(rows)
             print(
-                f'{f"pan {pan:g} degrees" if pan else "as they are":16} {who:10}  '
+                f'{f"pan {pan:g} degrees" if pan else "as they are":16} {who:12}  '
                 f'HOTA {100 * result.hota:.1f}  IDF1 {100 * result.idf1:.1f}  '
                 f'MOTA {100 * result.mota:.1f}  {result.switches} switches  '
                 f'{result.fragmentations} fragmentations'

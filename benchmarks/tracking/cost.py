@@ -83,19 +83,19 @@ class Crowd:
 def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) -> None:
     """Print a block of the table."""
     crowd = Crowd(count, sway)
-    ours = OwnTracker(TrackerOptions(max_tracks=200))
+    own = OwnTracker(TrackerOptions(max_tracks=200))
     baselines = {'sort': LibraryTracker('sort'), 'bytetrack': LibraryTracker('bytetrack')}
     spent = defaultdict(list)
     for index in range(images):
         image = crowd.render(index)
         found = crowd.detections(index) if index % interval == 0 else None
-        ours.step(image, index * INTERVAL, found)
-        timings = ours.tracker.timings
-        spent['ours: motion'].append(timings['motion'])
-        spent['ours: appearance'].append(timings['appearance'])
-        spent['ours: association'].append(timings['association'])
-        spent['ours: besides'].append(timings['appearance'] + timings['association'])
-        spent['ours: all'].append(timings['total'])
+        own.step(image, index * INTERVAL, found)
+        timings = own.tracker.timings
+        spent['face_tracking: motion'].append(timings['motion'])
+        spent['face_tracking: appearance'].append(timings['appearance'])
+        spent['face_tracking: association'].append(timings['association'])
+        spent['face_tracking: besides'].append(timings['appearance'] + timings['association'])
+        spent['face_tracking: all'].append(timings['total'])
         for name, baseline in baselines.items():
             started = clock()
             baseline.step(image, index * INTERVAL, found)
@@ -105,16 +105,16 @@ def measure(count: int, interval: int, images: int, clock, sway: float = 0.0) ->
         f'{", the camera sways" if sway else ""} (ms of CPU per image)'
     )
     besides, everything = (
-        np.mean(spent[f'ours: {name}'][WARM_UP:]) for name in ('besides', 'all')
+        np.mean(spent[f'face_tracking: {name}'][WARM_UP:]) for name in ('besides', 'all')
     )
     for name, all_times in spent.items():
         times = all_times[WARM_UP:]
         ratio = (
-            f'  ours is {everything / np.mean(times):.2f} times that, besides '
+            f'  face_tracking takes {everything / np.mean(times):.2f} times that, besides '
             f'{besides / np.mean(times):.2f}'
         ) * (name in baselines)
         print(
-            f'  {name:15} mean {np.mean(times):7.3f}  median {np.median(times):7.3f}  '
+            f'  {name:26} mean {np.mean(times):7.3f}  median {np.median(times):7.3f}  '
             f'fastest tenth {np.percentile(times, 10):7.3f}{ratio}'
         )
 

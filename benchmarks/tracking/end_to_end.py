@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second and HOTA of the whole loop, ours beside the article's scheme.
+"""Frames per second and HOTA of the whole loop, beside the article's scheme.
 
 Both loops get the same 640x480 videos with several faces, detect in every 5th image and take
 turns image by image in one process, one CPU thread each. OwnTracker is that of "face_tracking
 track": the default model, runtime and tracker. The article's detects with the same weights,
-unquantized, through ONNX Runtime and follows with KCF in between. Told are frames per second
+unquantized, through ONNX Runtime and follows with KCF in between. Printed are frames per second
 without the time for decoding, and with it counted to both, though "face_tracking track" decodes in
 another thread.
 
@@ -40,13 +40,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('sequences', nargs='*', default=['crossing', 'leaving', 'party'])
-    parser.add_argument('--runtime', default=DEFAULT, help='of ours (default: %(default)s)')
+    parser.add_argument(
+        '--runtime', default=DEFAULT, help='of this package (default: %(default)s)'
+    )
     parser.add_argument('--model', default=None, help='of both (default: the bundled one)')
     parser.add_argument('--threads', type=int, default=1, help='of both detectors')
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     loops = {
-        'ours': (
+        'face_tracking': (
             create_detector(args.model, args.runtime, threads=args.threads, score_threshold=0.3),
             OwnTracker,
         ),
@@ -67,14 +69,14 @@ def main() -> None:
     for name, result in results.items():
         spent = result.milliseconds
         print(
-            f'{name:8} {spent:7.2f} ms an image: {1e3 / spent:6.1f} frames per second, '
+            f'{name:13} {spent:7.2f} ms an image: {1e3 / spent:6.1f} frames per second, '
             f'{1e3 / (read + spent):6.1f} with decoding; HOTA {100 * result.hota:.1f}, '
             f'IDF1 {100 * result.idf1:.1f}, {result.switches} switches'
         )
-    ours, article = (results[name].milliseconds for name in ('ours', 'article'))
+    own, article = (results[name].milliseconds for name in ('face_tracking', 'article'))
     print(
-        f'ours is {article / ours:.2f} times as fast, with decoding '
-        f'{(read + article) / (read + ours):.2f} times'
+        f'face_tracking is {article / own:.2f} times as fast, with decoding '
+        f'{(read + article) / (read + own):.2f} times'
     )
 
 
@@ -88,10 +90,10 @@ def compete(name: str, loops: dict, folder: Path, reading: list[float]) -> dict[
         _, image = capture.read()
         if index >= WARM_UP:
             reading.append(1e3 * (perf_counter() - started))
-        for detector, follower, sheet in running.values():
+        for detector, tracker, sheet in running.values():
             started = perf_counter()
             found = detector.detect(image, truth.stamp) if index % INTERVAL == 0 else None
-            ids, boxes = follower.step(image, truth.stamp, found)
+            ids, boxes = tracker.step(image, truth.stamp, found)
             spent = 1e3 * (perf_counter() - started)
             sheet.add(truth, ids, boxes, image.shape[1::-1], spent)
     capture.release()

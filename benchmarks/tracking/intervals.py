@@ -121,13 +121,16 @@ def main() -> None:
             sheets[interval].append(run.sheet)
             costs[interval].seconds += len(run.sheet.milliseconds) / rate
     detector.close()
-    print('interval  HOTA  recall  ghosts  birth delay  latency ms  95th  CPU ms/s  Pi 5 ms/s')
+    print(
+        'interval  HOTA  recall  false positives  initiation delay  latency ms  95th  CPU ms/s  '
+        'Pi 5 ms/s'
+    )
     for interval in INTERVALS:
         row, cost = score(sheets[interval]), costs[interval]
         print(
             f'{interval or "auto":>8}  {100 * row.hota:4.1f}  {100 * row.recall:6.1f}  '
-            f'{row.ghosts:6d}  {row.birth_delay:11.1f}  {np.median(cost.latencies):10.2f}  '
-            f'{np.percentile(cost.latencies, 95):4.1f}  '
+            f'{row.false_positives:15d}  {row.initiation_delay:16.1f}  '
+            f'{np.median(cost.latencies):10.2f}  {np.percentile(cost.latencies, 95):4.1f}  '
             f'{sum(cost.processor) / cost.seconds:8.0f}  '
             f'{cost.detections * args.pi_detection / cost.seconds:9.0f}'
         )

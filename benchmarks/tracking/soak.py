@@ -70,7 +70,7 @@ def main() -> None:
             print(
                 f'{(index + 1) // (total // 10):5d}  {process.memory_info().rss / 2**20:9.1f}  '
                 f'{np.median(latency[part]):9.3f}  {np.median(cpu[part]):13.3f}  '
-                f'{np.percentile(cpu[part], 99):22.3f}  {newest:10d}  {tracker.known:22d}',
+                f'{np.percentile(cpu[part], 99):22.3f}  {newest:10d}  {tracker.track_count:22d}',
                 flush=True,
             )
     if args.plot:

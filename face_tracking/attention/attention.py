@@ -37,7 +37,7 @@ class Attention:
     :ivar pose: the filtered pose.
     :ivar looking: whether the person looks at the robot.
     :ivar confidence: probability that ``looking`` is right, by Gaussian errors of yaw and pitch;
-        at least :data:`LEAST_CONFIDENCE`, also where hysteresis keeps a state on the other side of
+        at least :data:`MIN_CONFIDENCE`, also where hysteresis keeps a state on the other side of
         the threshold.
     :ivar since: stamp, in nanoseconds, of the last change of ``looking``.
     """
@@ -50,7 +50,7 @@ class Attention:
     calibration: Calibration = BUNDLED_DETECTOR
 
 
-LEAST_CONFIDENCE = 0.51
+MIN_CONFIDENCE = 0.51
 """Above one half, so that a threshold of 0.5 on the probability gives the decision itself."""
 _STEPS = np.linspace(-3, 3, 13)  # standard deviations
 _DENSITY = np.exp(-(_STEPS**2) / 2)
@@ -150,7 +150,7 @@ class AttentionEstimator:
         pitches = pose.pitch + errors.pitch_stddev * _STEPS
         inside = np.cos(yaws) * np.cos(pitches) > math.cos(self.options.attention_angle)
         looks = float(_WEIGHTS[inside].sum())
-        return max(looks if state.looking else 1 - looks, LEAST_CONFIDENCE)
+        return max(looks if state.looking else 1 - looks, MIN_CONFIDENCE)
 
     def _forget(self, stamp: int) -> None:
         self._states = {

@@ -22,7 +22,7 @@ class AttentionOptions(Options):
     )
     attention_hysteresis: float = option(
         0.09,
-        'By how much more (rad) the angle must grow before the person looks away; '
+        'Angle (rad) beyond attention_angle above which the person looks away again; '
         '0.09 rad = 5 degrees',
         0.0,
         0.5,
@@ -42,7 +42,7 @@ class AttentionOptions(Options):
         'source of landmarks that follow the head exactly',
     )
     attention_min_size: float = option(
-        24.0, 'Smallest width of a face in pixels whose pose is estimated', 8.0, 1000.0
+        24.0, 'Minimum width of a face in pixels for which the head pose is estimated', 8.0, 1000.0
     )
 
     def check_together(self) -> None:

@@ -33,9 +33,9 @@ LANDMARKS = np.array(
     ]
 )
 _NO_DISTORTION = np.zeros(4)
-LARGEST_ANGLE = math.radians(75)
+MAX_ANGLE = math.radians(75)
 """Beyond this yaw or pitch one eye is hidden, so that the landmarks are a guess."""
-LARGEST_RESIDUAL = 0.25
+MAX_RESIDUAL = 0.25
 """Of the distance between eyes and mouth: a worse fit is not a face that the model describes."""
 
 
@@ -88,7 +88,7 @@ def estimate_head_pose(landmarks: Array, camera: CameraModel) -> HeadPose | None
     relative, position, error = solution
     yaw, pitch, roll = _angles(relative)
     residual = error / size
-    if max(abs(yaw), abs(pitch)) > LARGEST_ANGLE or residual > LARGEST_RESIDUAL:
+    if max(abs(yaw), abs(pitch)) > MAX_ANGLE or residual > MAX_RESIDUAL:
         return None
     return HeadPose(yaw, pitch, roll, turn.T @ relative, turn.T @ position, residual)
 

@@ -12,7 +12,7 @@ import yaml
 
 from face_tracking.errors import UserError
 
-LARGEST_FILE = 1_000_000
+MAX_FILE_BYTES = 1_000_000
 """Bytes. A parameter file has a few thousand."""
 
 
@@ -63,8 +63,10 @@ def _sections(path: Path) -> list[str]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f'{path} has more than {LARGEST_FILE} bytes', 'give a parameter file')
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UserError(
+                f'{path} has more than {MAX_FILE_BYTES} bytes', 'give a parameter file'
+            )
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         detail = ' '.join(str(error).split())[:200]

@@ -29,7 +29,7 @@ ACTION_NODES = (
     'anonymizer_node',
     'recorder_node',
 )
-LARGEST_SIDE = 10_000
+MAX_SIDE = 10_000
 STATE_RATE = 100.0
 """Transforms per second: at the 20 of robot_state_publisher's default, RViz receives a marker
 before the transform of its stamp and drops it."""
@@ -133,11 +133,11 @@ def offboard(chosen: Chosen) -> list[Process]:
         nodes = (*nodes, HEAD_NODE)
         files.append(chosen.path('head_params_file'))
     described = describe(chosen) if chosen.flag('head') else []
-    ours = [
+    robot_processes = [
         _fed_by_the_network(chosen, process, fallback) for process in _nodes(chosen, nodes, files)
     ]
-    ours += extras(chosen, files)
-    return [*described, *_on_the_network(ours)]
+    robot_processes += extras(chosen, files)
+    return [*described, *_on_the_network(robot_processes)]
 
 
 def _on_the_network(processes: Iterable[Process]) -> list[Process]:
@@ -230,10 +230,10 @@ def camera_ros(chosen: Chosen) -> list[Process]:
     parameters: dict[str, Value] = {'frame_id': f'{chosen.frame_prefix}{OPTICAL_FRAME}'}
     for name in ('width', 'height'):
         text = chosen.text(name)
-        if not text.isdecimal() or not 0 < int(text) <= LARGEST_SIDE:
+        if not text.isdecimal() or not 0 < int(text) <= MAX_SIDE:
             raise UserError(
                 f'the launch argument {name} is {text!r}',
-                f'set it to pixels, from 1 to {LARGEST_SIDE}',
+                f'set it to pixels, from 1 to {MAX_SIDE}',
             )
         parameters[name] = int(text)
     if chosen.flag('use_sim_time'):

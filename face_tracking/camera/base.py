@@ -13,14 +13,14 @@ import cv2
 
 from face_tracking.arrays import Array
 from face_tracking.camera.controls import CameraControls
+from face_tracking.encoded_images import EncodedImage
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.options import option
-from face_tracking.pixel_formats import EncodedImage
 
 
 class CameraLostError(UserError):
-    """The camera was there and gives no images any more; it may come back."""
+    """The camera has stopped to deliver images; it may come back."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class CameraSource(ABC):
 
     :ivar uri: what it was opened with.
     :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last image.
-    :ivar rate: frames per second as far as the source tells, else 0.
+    :ivar rate: frames per second as the source reports it, else 0.
     :ivar live: the images come from a device at its own pace.
     """
 
@@ -112,12 +112,12 @@ class CameraSource(ABC):
     def read(self) -> Frame | None:
         """Wait for the next frame and return it; None at the end of the stream.
 
-        :raises CameraLostError: when the device has vanished or fallen silent.
+        :raises CameraLostError: when the device has vanished or delivers no frames.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give the device back; a ``read`` waiting in another thread returns None."""
+        """Release the device; a ``read`` waiting in another thread returns None."""
 
     def set_controls(self, controls: CameraControls) -> None:  # noqa: B027  few have controls
         """Adjust the camera while it captures; sources without controls ignore it.

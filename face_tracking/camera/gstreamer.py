@@ -112,10 +112,11 @@ class GstCamera(LiveSource):
         sample = self._sink.try_pull_sample(round(self.options.read_timeout * self._gst.SECOND))
         if sample is None:
             reason = self._bus_error() or (
-                'its stream has ended' if self._sink.is_eos() else 'it has fallen silent'
+                'its stream has ended' if self._sink.is_eos() else 'it delivers no frames'
             )
             raise CameraLostError(
-                f'the GStreamer pipeline gives no images ({reason})', 'check the camera it reads'
+                f'the GStreamer pipeline delivers no images ({reason})',
+                'check the camera it reads',
             )
         buffer = sample.get_buffer()
         return _image(sample, buffer, self._gst), self._stamp(buffer)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from face_tracking.arrays import Array
+from face_tracking.encoded_images import ArrayImage, EncodedImage, JpegImage
 from face_tracking.errors import UserError
 from face_tracking.image_header import UPRIGHT, ImageHeader, read_header
-from face_tracking.pixel_formats import ArrayImage, EncodedImage, JpegImage
 
-LARGEST_FILE = 2**28
+MAX_FILE_BYTES = 2**28
 """Bytes of an image file that is read at most."""
 
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -47,12 +47,12 @@ def _read(path: Path) -> tuple[bytes, ImageHeader]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f'{path} is not a regular file', 'give an image file')
-        if status.st_size > LARGEST_FILE:
+        if status.st_size > MAX_FILE_BYTES:
             raise UserError(
-                f'{path} has {status.st_size} bytes, more than {LARGEST_FILE}', 'scale it down'
+                f'{path} has {status.st_size} bytes, more than {MAX_FILE_BYTES}', 'scale it down'
             )
         with path.open('rb') as file:
-            data = file.read(LARGEST_FILE)
+            data = file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise UserError(
             f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'

@@ -9,10 +9,10 @@ from pathlib import Path
 from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
 from face_tracking.camera.image_file import read_encoded
 from face_tracking.camera.pacing import Pacer
+from face_tracking.encoded_images import EncodedImage
 from face_tracking.errors import UserError
 from face_tracking.files import expand
 from face_tracking.frame import Frame
-from face_tracking.pixel_formats import EncodedImage
 
 SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'})
 DEFAULT_RATE = 5.0
@@ -44,7 +44,7 @@ class ImageFolder(CameraSource):
         self.images = find_images(folder)
         if not self.images:
             raise UserError(
-                f'no images lie in {folder}', f'put some there ({", ".join(sorted(SUFFIXES))})'
+                f'there are no images in {folder}', f'add some ({", ".join(sorted(SUFFIXES))})'
             )
         self.rate = options.frame_rate or DEFAULT_RATE
         self.skipped: list[UserError] = []

@@ -9,8 +9,8 @@ from abc import abstractmethod
 
 from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOptions
+from face_tracking.encoded_images import EncodedImage
 from face_tracking.frame import Frame
-from face_tracking.pixel_formats import EncodedImage
 
 
 class LiveSource(CameraSource):
@@ -39,7 +39,7 @@ class LiveSource(CameraSource):
 
     @abstractmethod
     def _release(self) -> None:
-        """Give the device back."""
+        """Release the device."""
 
     def read(self) -> Frame | None:
         """Return the newest image not yet read, waiting for one where there is none."""
@@ -54,7 +54,7 @@ class LiveSource(CameraSource):
                 return self._frame(*newest)
             if not arrived or self._failure is None:
                 raise CameraLostError(
-                    f'{self.uri} has given no image for {self.options.read_timeout:g} s',
+                    f'{self.uri} delivered no image for {self.options.read_timeout:g} s',
                     'check its cable and power',
                 )
             raise self._failure
@@ -83,7 +83,7 @@ class LiveSource(CameraSource):
         except CameraLostError as failure:
             self._fail(failure)
         except Exception as error:
-            # Whatever a driver's binding throws, the reader hears of it instead of waiting.
+            # Whatever a driver's binding raises, the reader gets the error instead of waiting.
             self._fail(CameraLostError(f'{self.uri} failed: {type(error).__name__}: {error}'))
         finally:
             self._release()

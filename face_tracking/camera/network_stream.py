@@ -21,19 +21,19 @@ from face_tracking.camera.base import CameraLostError, CameraSource, CaptureOpti
 from face_tracking.camera.factory import without_password
 from face_tracking.camera.live_source import LiveSource
 from face_tracking.camera.opencv_capture import OpenCvCamera
+from face_tracking.encoded_images import EncodedImage, JpegImage
 from face_tracking.errors import UserError
-from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
-from face_tracking.pixel_formats import EncodedImage, JpegImage
+from face_tracking.image_header import MAX_LIVE_IMAGE, read_header
 
 OPENING_TIME = 10.0
 """Seconds that opening a stream may take."""
 
-LARGEST_JPEG = 2**25
+MAX_JPEG_BYTES = 2**25
 """Bytes of one image at most."""
 
-_LONGEST_LINE = 8192
-_MOST_LINES = 100
-_MOST_DAMAGED = 30
+_MAX_LINE_LENGTH = 8192
+_MAX_LINES = 100
+_MAX_DAMAGED = 30
 
 
 def open_stream(url: str, options: CaptureOptions) -> CameraSource:
@@ -98,7 +98,7 @@ class HttpJpegCamera(LiveSource):
         self._start()
 
     def _grab(self) -> tuple[Array | EncodedImage, int]:
-        for _ in range(_MOST_DAMAGED):
+        for _ in range(_MAX_DAMAGED):
             try:
                 data = self._next_part()
             except (OSError, http.client.HTTPException, ValueError) as error:
@@ -108,7 +108,7 @@ class HttpJpegCamera(LiveSource):
             if image is not None:
                 return fitted(image, self.options.size), stamp
             self.damaged += 1
-        raise self._lost(f'{_MOST_DAMAGED} parts in a row are not JPEG images')
+        raise self._lost(f'{_MAX_DAMAGED} parts in a row are not JPEG images')
 
     def _release(self) -> None:
         self._response.close()
@@ -121,13 +121,13 @@ class HttpJpegCamera(LiveSource):
 
     def _next_part(self) -> bytes:
         """Return the body of the next part."""
-        for _ in range(_MOST_LINES):
+        for _ in range(_MAX_LINES):
             if self._line().strip().strip(b'-') == self._boundary.strip(b'-'):
                 break
         else:
             raise ValueError('no boundary between images')
         length = None
-        for _ in range(_MOST_LINES):
+        for _ in range(_MAX_LINES):
             line = self._line().strip()
             if not line:
                 break
@@ -136,7 +136,7 @@ class HttpJpegCamera(LiveSource):
                 length = int(value)
         if length is None:
             return self._until_end_of_image()
-        if not 0 <= length <= LARGEST_JPEG:
+        if not 0 <= length <= MAX_JPEG_BYTES:
             raise ValueError(f'an image of {length} bytes')
         data = self._response.read(length)
         if len(data) < length:
@@ -144,7 +144,7 @@ class HttpJpegCamera(LiveSource):
         return data
 
     def _line(self) -> bytes:
-        line = self._response.readline(_LONGEST_LINE)
+        line = self._response.readline(_MAX_LINE_LENGTH)
         if not line:
             raise ValueError('the stream has ended')
         return line
@@ -154,14 +154,14 @@ class HttpJpegCamera(LiveSource):
         data = bytearray()
         while not data.endswith((b'\xff\xd9\r\n', b'\xff\xd9\n')):
             data += self._line()
-            if len(data) > LARGEST_JPEG:
-                raise ValueError(f'an image of more than {LARGEST_JPEG} bytes')
+            if len(data) > MAX_JPEG_BYTES:
+                raise ValueError(f'an image of more than {MAX_JPEG_BYTES} bytes')
         return bytes(data.rstrip(b'\r\n'))
 
 
 def _jpeg(data: bytes) -> JpegImage | None:
     try:
-        header = read_header(data, LARGEST_LIVE_IMAGE)
+        header = read_header(data, MAX_LIVE_IMAGE)
     except UserError:
         return None
     if header is None or header.format != 'jpeg':

@@ -10,7 +10,7 @@ import cv2
 from face_tracking.arrays import Array
 from face_tracking.camera.base import CameraLostError, CaptureOptions, fitted
 from face_tracking.camera.live_source import LiveSource
-from face_tracking.pixel_formats import EncodedImage
+from face_tracking.encoded_images import EncodedImage
 
 
 class OpenCvCamera(LiveSource):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 NANOSECONDS = 1_000_000_000
-_LONGEST_STEP = 5 * NANOSECONDS  # between two readings of a clock that was not set
+_MAX_STEP = 5 * NANOSECONDS  # between two readings of a clock that was not set
 
 
 class Pacer:
@@ -61,7 +61,7 @@ class Pacer:
         """
         now = self._clock()
         step = now - self._last
-        if not 0 <= step <= _LONGEST_STEP:
+        if not 0 <= step <= _MAX_STEP:
             self.start += step
         self._last = now
         return now - self._latency

@@ -13,8 +13,8 @@ from face_tracking.arrays import Array
 from face_tracking.camera.base import CaptureOptions, fitted
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
+from face_tracking.encoded_images import ArrayImage, EncodedImage, SemiPlanarImage
 from face_tracking.errors import UserError
-from face_tracking.pixel_formats import ArrayImage, EncodedImage, SemiPlanarImage
 
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FORMAT = 'RGB888'
@@ -41,7 +41,7 @@ class PiCamera(LiveSource):
         pixel_format = options.pixel_format or DEFAULT_FORMAT
         if pixel_format not in _TO_BGR:
             raise UserError(
-                f'picamera2 frames in "{pixel_format}" are not understood',
+                f'picamera2 frames in "{pixel_format}" are not supported',
                 f'give one of {", ".join(_TO_BGR)}',
             )
         self._pixel_format = pixel_format

@@ -15,16 +15,16 @@ from face_tracking.camera import v4l2_controls
 from face_tracking.camera.base import CameraLostError, CaptureOptions
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.opencv_capture import OpenCvCamera
-from face_tracking.errors import UserError
-from face_tracking.image_header import LARGEST_LIVE_IMAGE, read_header
-from face_tracking.pixel_formats import (
+from face_tracking.encoded_images import (
     EncodedImage,
     JpegImage,
     PackedYuvImage,
     SemiPlanarImage,
 )
+from face_tracking.errors import UserError
+from face_tracking.image_header import MAX_LIVE_IMAGE, read_header
 
-_MOST_DAMAGED = 30
+_MAX_DAMAGED = 30
 """JPEG images in a row that a camera may deliver damaged before it counts as lost."""
 
 # Formats that are taken over as the camera delivers them; OpenCV converts the others to BGR.
@@ -67,13 +67,13 @@ class V4l2Camera(OpenCvCamera):
         v4l2_controls.set_controls(self._path, controls)
 
     def _grab(self) -> tuple[Array | EncodedImage, int]:
-        for _ in range(_MOST_DAMAGED):
+        for _ in range(_MAX_DAMAGED):
             image, stamp = self._grab_once()
             if image is not None:
                 return image, stamp
             self.damaged += 1
         raise CameraLostError(
-            f'{self.uri} delivered {_MOST_DAMAGED} damaged images in a row', 'check its cable'
+            f'{self.uri} delivered {_MAX_DAMAGED} damaged images in a row', 'check its cable'
         )
 
     def _encoded(self, image: Array) -> Array | EncodedImage | None:
@@ -99,7 +99,7 @@ def devices() -> list[str]:
 
 
 def _check(path: Path) -> None:
-    """Say in one line why a device cannot be used, while the system still tells."""
+    """Raise an error that names the reason while the system still reports it."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -163,7 +163,7 @@ def _fourcc(capture: cv2.VideoCapture) -> str:
 
 def _jpeg(image: Array) -> JpegImage | None:
     data = image.tobytes()
-    header = read_header(data, LARGEST_LIVE_IMAGE)
+    header = read_header(data, MAX_LIVE_IMAGE)
     if header is None or header.format != 'jpeg':
         return None
     return JpegImage(data, header.width, header.height)

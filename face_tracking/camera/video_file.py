@@ -16,16 +16,16 @@ from face_tracking.camera.base import CameraSource, CaptureOptions, fitted
 from face_tracking.errors import UserError
 from face_tracking.files import expand
 from face_tracking.frame import Frame
-from face_tracking.image_header import LARGEST_LIVE_IMAGE
+from face_tracking.image_header import MAX_LIVE_IMAGE
 
 DEFAULT_RATE = 30.0
-LONGEST_SKIP = 2.0
+MAX_SKIP = 2.0
 """Seconds of video that are left out at a time to keep up with the clock."""
 
 _NANOSECONDS = 1_000_000_000
 # Damaged frames in a row that are skipped. At the end of a file the reader fails in the same way,
 # so this bounds what the end costs.
-_MOST_DAMAGED = 200
+_MAX_DAMAGED = 200
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +101,11 @@ class VideoFile(CameraSource):
             self._pending = False
             self._sequence += 1
             late = self._lateness()
-            if late > LONGEST_SKIP:
+            if late > MAX_SKIP:
                 # A video that was not read for long continues where it was.
-                self._base += late - LONGEST_SKIP
-                self._sequence += round((late - LONGEST_SKIP) * self.rate)
-                late = LONGEST_SKIP
+                self._base += late - MAX_SKIP
+                self._sequence += round((late - MAX_SKIP) * self.rate)
+                late = MAX_SKIP
             if late < 1 / self.rate:
                 return True
             self._first = None
@@ -135,7 +135,7 @@ class VideoFile(CameraSource):
         return self._skip_damaged()
 
     def _skip_damaged(self) -> bool:
-        for failures in range(_MOST_DAMAGED):
+        for failures in range(_MAX_DAMAGED):
             if self._reader.grab():
                 if failures:
                     self.damaged += failures
@@ -223,10 +223,10 @@ def _open(path: Path) -> cv2.VideoCapture:
     width, height = (
         capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     )
-    if width * height > LARGEST_LIVE_IMAGE:
+    if width * height > MAX_LIVE_IMAGE:
         capture.release()
         raise UserError(
-            f'{path} has {width:.0f}x{height:.0f} pixels, more than {LARGEST_LIVE_IMAGE}',
+            f'{path} has {width:.0f}x{height:.0f} pixels, more than {MAX_LIVE_IMAGE}',
             'scale it down: ffmpeg -i IN -vf scale=1920:-2 OUT.mp4',
         )
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from face_tracking.detector import FaceDetector
     from face_tracking.recognition.landmark_refiner import LandmarkRefiner
 
-MOST_IMAGES = 200
+MAX_IMAGES = 200
 """Images that are used of a folder with more, evenly spread."""
 _log = logging.getLogger(__name__)
 
 
 def calibrate_on_folder(
-    model: Model, folder: Path, output: Path | None = None, most: int = MOST_IMAGES
+    model: Model, folder: Path, output: Path | None = None, most: int = MAX_IMAGES
 ) -> list[Path]:
     """Calibrate a model on a folder of images; return the paths of the files that were written.
 
@@ -146,7 +146,7 @@ def main() -> int:
     parser.add_argument(
         '--images',
         type=arguments.positive,
-        default=MOST_IMAGES,
+        default=MAX_IMAGES,
         metavar='N',
         help='maximum number of images to use (default: %(default)s)',
     )

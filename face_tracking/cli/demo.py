@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watch the whole pipeline at work.
 
-Starts camera, detector and tracker as ROS 2 nodes in a process of their own, on a made scene with
-two portraits that are free to use, and subscribes to what they publish, as your own program would.
-Leaves in the output folder:
+Starts camera, detector and tracker as ROS 2 nodes in a process of their own, on a synthetic scene
+with two portraits that are free to use, and subscribes to what they publish, as your own program
+would. Leaves in the output folder:
 
   annotated.mp4   what the nodes saw, with boxes, ids, scores and trails
   tracks.json     the faces in every image
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         from face_tracking.cli.topic_recorder import TopicRecorder
     except ImportError as error:
         raise UserError(
-            f'ROS 2 is not at hand ({error})',
+            f'ROS 2 is not available ({error})',
             'source scripts/env.sh or your ROS distribution first',
         ) from error
     namespace = f'demo_{os.getpid()}'
@@ -229,7 +229,7 @@ def _spin_until(
             if watcher.tracks:
                 return  # a slow machine or a short video: what came is what there is to show
             raise UserError(
-                f'nothing came from the nodes for {patience:.0f} s', 'run "face_tracking doctor"'
+                f'no messages from the nodes for {patience:.0f} s', 'run "face_tracking doctor"'
             )
 
 

@@ -6,13 +6,14 @@ of a video clip (clip.mp4 or img/ with gt.txt in the MOT challenge's format), or
 folders. Each image is rendered or read, and searched by the detector, once; then all trackers get
 the same images and detections, in turns, image by image. The table shows HOTA, IDF1 and MOTA in
 per cent, identity switches, fragmentations, recall (the share of faces that a track covers),
-ghosts (boxes on no face), the birth delay (images of a person before a track covers it, mean over
-all people) and milliseconds per image.
+false positives (boxes on no face), the track initiation delay (images of a person before a track
+covers it, mean over all people) and milliseconds per image.
 
-Trackers: ours (the default options), ours-flow, ours-kcf, ours-csrt, ours-mosse and ours-none (by
-the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package trackers), article
-(detect, then KCF until the next detection, without a motion model), and ideal (the detections
-under the ids of the ground truth, the limit of all association; with --detect-interval 1).
+Trackers: face_tracking (this package, with the default options), face_tracking-flow, -kcf, -csrt,
+-mosse and -none (by the motion estimator), sort, bytetrack, ocsort, botsort and cbiou (package
+trackers), article (detect, then KCF until the next detection, without a motion model), and ideal
+(the detections under the ids of the ground truth, the limit of all association; with
+--detect-interval 1).
 
 With --cases N, also in how many of N cases an id survives one second of full occlusion, and an
 absence of three seconds of one of two people.
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from face_tracking.simulation.rendering import GroundTruth
     from face_tracking.simulation.scene import Cutout
 
-DEFAULT_TRACKERS = ('ours', 'sort', 'bytetrack', 'article')
+OWN_TRACKER = 'face_tracking'
+DEFAULT_TRACKERS = (OWN_TRACKER, 'sort', 'bytetrack', 'article')
 FURTHER_TRACKERS = ('ocsort', 'botsort', 'cbiou', 'ideal')
 _HELD_OUT_SEED = 1000
 MOTION_ESTIMATORS = ('flow', 'kcf', 'csrt', 'mosse', 'none')
@@ -66,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Wild instead',
     )
     parser.add_argument(
-        '--followers',
+        '--trackers',
         nargs='+',
         default=DEFAULT_TRACKERS,
         metavar='NAME',
         choices=(
             *DEFAULT_TRACKERS,
             *FURTHER_TRACKERS,
-            *(f'ours-{name}' for name in MOTION_ESTIMATORS),
+            *(f'{OWN_TRACKER}-{name}' for name in MOTION_ESTIMATORS),
         ),
         help='the trackers to score (default: %(default)s)',
     )
@@ -117,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--failures',
         metavar='FOLDER',
         help='draw contact sheets of the failures of each tracker: faces missed, ids stolen, '
-        'ghosts (tracks without a face)',
+        'false positives (tracks without a face)',
     )
     parser.add_argument(
         '--input-size',
@@ -181,11 +183,11 @@ def _makers(args: argparse.Namespace, watched: Watched) -> Makers:
         chosen = TrackerOptions(
             score_threshold=args.score_threshold, low_score_threshold=args.low_score_threshold
         )
-        if name != 'ours':
-            chosen = replace(chosen, visual_tracker=name.removeprefix('ours-'))
+        if name != OWN_TRACKER:
+            chosen = replace(chosen, visual_tracker=name.removeprefix(f'{OWN_TRACKER}-'))
         return lambda: OwnTracker(chosen)
 
-    return {name: make(name) for name in args.followers}
+    return {name: make(name) for name in args.trackers}
 
 
 def sequences_of(
@@ -226,7 +228,7 @@ def _score_sequences(
     from face_tracking.evaluation.tracking_metrics import score
 
     sheets: dict[tuple[int, str], dict[str, Sheet]] = {
-        (interval, name): {} for interval in args.detect_interval for name in args.followers
+        (interval, name): {} for interval in args.detect_interval for name in args.trackers
     }
     with progress(sequences_of(args.sequences, args.held_out), unit='sequence') as sequences:
         for name, images, rate in sequences:
@@ -245,7 +247,7 @@ def _score_sequences(
                 **{key: score([sheet]) for key, sheet in sheets[interval, name].items()},
                 'all': score(list(sheets[interval, name].values())),
             }
-            for name in args.followers
+            for name in args.trackers
         }
         for interval in args.detect_interval
     }
@@ -277,7 +279,7 @@ class _MotFiles:
     def write(self) -> None:
         from face_tracking.cli.video_writer import VideoWriter
         from face_tracking.evaluation import mot_format
-        from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
+        from face_tracking.evaluation.tracking_metrics import MIN_VISIBILITY
 
         for name, lines in self._lines.items():
             mot_format.write(self._folder / f'{name}-every-{self._interval}.txt', lines)
@@ -286,7 +288,7 @@ class _MotFiles:
             (
                 line
                 for frame, truth, _ in self._watched
-                for line in mot_format.truth_lines(frame.sequence + 1, truth, LEAST_VISIBILITY)
+                for line in mot_format.truth_lines(frame.sequence + 1, truth, MIN_VISIBILITY)
             ),
         )
         video = VideoWriter(self._folder / f'{self._folder.name}.mp4', self._rate)
@@ -330,7 +332,7 @@ def _try_cases(args: argparse.Namespace, detector: FaceDetector) -> Iterator[str
     )
     kinds = {'full occlusion': occlusion, 'absence': absence}
     for kind, script_of in kinds.items():
-        outcomes: dict[str, list[Outcome]] = {name: [] for name in args.followers}
+        outcomes: dict[str, list[Outcome]] = {name: [] for name in args.trackers}
         for seed in progress(seeds, desc=kind, unit='case'):
             watched = watch(Sequence(script_of(seed), people), detector, interval)
             for name, make in _makers(args, watched).items():
@@ -357,7 +359,7 @@ def _print(interval: int, table: Table) -> None:
     )
     print(
         f'{"sequence":{longest}}  {"tracker":{width}}  HOTA  IDF1  MOTA  switches  '
-        'fragmentations  recall  ghosts  birth delay  ms/image'
+        'fragmentations  recall  false positives  initiation delay  ms/image'
     )
     for sequence in next(iter(table.values())):
         for name, rows in table.items():
@@ -365,8 +367,8 @@ def _print(interval: int, table: Table) -> None:
             print(
                 f'{sequence:{longest}}  {name:{width}}  {100 * row.hota:4.1f}  '
                 f'{100 * row.idf1:4.1f}  {100 * row.mota:4.1f}  {row.switches:8d}  '
-                f'{row.fragmentations:14d}  {100 * row.recall:6.1f}  {row.ghosts:6d}  '
-                f'{row.birth_delay:11.1f}  {row.milliseconds:8.2f}'
+                f'{row.fragmentations:14d}  {100 * row.recall:6.1f}  '
+                f'{row.false_positives:15d}  {row.initiation_delay:16.1f}  {row.milliseconds:8.2f}'
             )
 
 

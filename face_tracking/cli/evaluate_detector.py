@@ -111,7 +111,7 @@ def _sets(args: argparse.Namespace) -> Sets:
     return Sets(**folders, others=others)
 
 
-LEAST_SCORE = 0.02
+MIN_SCORE = 0.02
 """Average precision needs the detections of low scores as well."""
 
 
@@ -127,7 +127,7 @@ def _measure(
 
         haar = HaarDetector(long_side)
         return f'Haar, {long_side}', report(haar.detect, haar.detect, sets, 0.0)
-    options = arguments.detector_options(args) | {'score_threshold': LEAST_SCORE, 'max_faces': 0}
+    options = arguments.detector_options(args) | {'score_threshold': MIN_SCORE, 'max_faces': 0}
     threshold = args.score_threshold
     if name is not None:
         options |= {'model': name, 'runtime': 'onnxruntime', 'precision': 'auto'}

@@ -24,7 +24,7 @@ COMMANDS = {
     'track': 'follow the faces in a video, a folder or a camera; writes MOT, JSON and video',
     'people': 'list, enroll, rename, forget, export and import the people who are recognized',
     'recognize': 'recognize enrolled people in images',
-    'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a made scene',
+    'demo': 'watch the whole pipeline at work, as ROS 2 nodes on a synthetic scene',
     'compile': 'compile a detector with TVM, for this machine or for a Raspberry Pi 5',
     'tune': "measure how the compiler's kernels run best, here, on a robot or in an emulator",
     'bench': 'measure the engines, the nodes and the tracker beside their baselines',

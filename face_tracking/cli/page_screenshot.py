@@ -36,7 +36,7 @@ def take_screenshot(namespace: str, path: Path, sandbox: bool) -> None:
     """
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
-        raise UserError('no browser for the screenshot of the page', 'apt install chromium')
+        raise UserError('no browser found for the screenshot of the page', 'apt install chromium')
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]

@@ -155,7 +155,7 @@ def _enroll_folders(
             print(f'skipped: {name}: {error}', file=sys.stderr)
     if not enrolled:
         raise UserError(
-            f'nobody in {folder} could be enrolled', 'see the reasons above for each person'
+            f'no person in {folder} could be enrolled', 'see the reasons above for each person'
         )
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any
 from face_tracking.errors import UserError
 from face_tracking.recording.bag_reader import RecordedMessage, read_messages
 
-_LONGEST_PAUSE = 10.0  # seconds between two messages that are waited for, at the recorded pace
+_MAX_PAUSE = 10.0  # seconds between two messages that are waited for, at the recorded pace
 _DISCOVERY = 1.0  # seconds for subscribers to find a new publisher
 _DELIVERY = 5.0  # seconds for the last messages to reach their subscribers
 _QUEUE_SIZE = 1000  # messages kept for a slow subscriber
@@ -89,7 +89,7 @@ class Player:
             publisher = self._publisher(message)
             if last is not None:
                 pause = max(message.stamp - last, 0) / 1e9
-                due += min(pause, _LONGEST_PAUSE) / self._rate
+                due += min(pause, _MAX_PAUSE) / self._rate
             else:
                 due = time.monotonic()
             last = message.stamp

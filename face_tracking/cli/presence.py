@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     prefix = f'/{args.namespace.strip("/")}' if args.namespace else ''
     presence = read_presence(args.folder, f'{prefix}/faces/people', f'{prefix}/faces/tracks')
     if not presence:
-        print('nobody was there')
+        print('no people recorded')
         return 1
     print(f'{"person":<24} {"visits":>6} {"minutes":>8}  last seen')
     for name, intervals in sorted(presence.items(), key=lambda item: -item[1][-1].end):

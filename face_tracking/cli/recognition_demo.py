@@ -134,7 +134,7 @@ def _judge(tracks: Tracks, identities: list[Identity], truth: GroundTruth) -> Co
         if overlap[row, column] < 0.3:
             continue
         identity, expected = identities[column], NAMES.get(person, '')
-        if identity.known:
+        if identity.is_named:
             counts['right' if identity.name == expected else 'wrong'] += 1
         else:
             counts['no name' if expected else 'unnamed'] += 1

@@ -51,7 +51,9 @@ FIELD_OF_VIEW = math.radians(70)
 SIZE = (640, 480)
 PLAIN_SHARE = 0.15
 SWEPT_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-OURS = 'ours'
+OWN_CONTROL = 'face_tracking'
+OWN_JSON_KEY = 'ours'
+"""Its key in the JSON file: other programs read the file, so the key stays."""
 TRIALS = {trial.name: trial for trial in trials.ALL}
 TITLES = {
     'step': 'A turn of 30 degrees',
@@ -120,8 +122,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'--latency is {args.latency} s', 'set it to 0 to 1')
     bench = _Bench(args)
     results = {
-        OURS: bench.run_all(
-            OURS,
+        OWN_CONTROL: bench.run_all(
+            OWN_CONTROL,
             lambda: trials.head_controller(HeadOptions(servo_delay=args.servo_delay)),
             args.video,
         )
@@ -139,12 +141,14 @@ def run(args: argparse.Namespace) -> int:
         print(f'wrote {args.plot}')
     if args.json:
         figures = {
-            name: {trial: asdict(result) for trial, result in row.items()}
+            (OWN_JSON_KEY if name == OWN_CONTROL else name): {
+                trial: asdict(result) for trial, result in row.items()
+            }
             for name, row in results.items()
         }
         write_text(args.json, json.dumps(figures, indent=1) + '\n')
         print(f'wrote {args.json}')
-    missed = _missed(results[OURS], results.get(_plain_name(PLAIN_SHARE), {}))
+    missed = _missed(results[OWN_CONTROL], results.get(_plain_name(PLAIN_SHARE), {}))
     for line in missed:
         print(f'missed: {line}')
     return 1 if missed else 0
@@ -200,14 +204,14 @@ class _Bench:
 
 
 def _print_table(results: dict[str, Results]) -> None:
-    shown = [(trial, column) for trial, column in COLUMNS if trial in results[OURS]]
+    shown = [(trial, column) for trial, column in COLUMNS if trial in results[OWN_CONTROL]]
     rows = [('control', *(f'{trial}: {column[0]}' for trial, column in shown))]
     for name, row in results.items():
         rows.append((name, *(column[1](row[trial]) for trial, column in shown)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print('  '.join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
-    if 'step' in results[OURS]:
+    if 'step' in results[OWN_CONTROL]:
         print(
             'step: time until the head stays within 3 degrees of the face; wobble: movement in '
             'the last second, end to end'
@@ -240,12 +244,12 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError('--plot requires matplotlib', 'install python3-matplotlib') from error
-    shown = [trial for trial in TITLES if (OURS, trial) in logs]
+    shown = [trial for trial in TITLES if (OWN_CONTROL, trial) in logs]
     figure = Figure(figsize=(9, 3 * len(shown)), layout='constrained')
     for axis, trial in zip(
         figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True
     ):
-        log = logs[OURS, trial]
+        log = logs[OWN_CONTROL, trial]
         for column, pan in enumerate(np.degrees(np.array(log.faces))[..., 0].T):
             wanted = column + 1 == TRIALS[trial].person
             axis.plot(
@@ -256,7 +260,7 @@ def _plot(logs: dict[tuple[str, str], Log], path: Path) -> None:
                 color='black' if wanted else 'silver',
                 label='the face' if wanted else 'another face',
             )
-        for name, color in ((OURS, 'tab:blue'), (_plain_name(PLAIN_SHARE), 'tab:orange')):
+        for name, color in ((OWN_CONTROL, 'tab:blue'), (_plain_name(PLAIN_SHARE), 'tab:orange')):
             if (name, trial) in logs:
                 joints = np.degrees(np.array(logs[name, trial].joints))
                 axis.plot(logs[name, trial].time, joints[:, 0], color=color, label=name)

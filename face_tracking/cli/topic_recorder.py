@@ -20,7 +20,7 @@ from face_tracking.nodes.topics import TOPICS
 
 
 class TopicRecorder(Node):
-    """Takes in what the nodes of a namespace publish.
+    """Records what the nodes of a namespace publish.
 
     :ivar detector_ready: whether a message of the detector has come.
     :ivar recording: whether messages are kept.

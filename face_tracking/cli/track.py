@@ -134,7 +134,7 @@ class Record:
     lost: UserError | None = None
 
     def add(self, frame: Frame, tracks: Tracks) -> None:
-        """Note one frame and its tracks."""
+        """Record one frame and its tracks."""
         from face_tracking.cli.output import box_to_list
 
         self.frames += 1
@@ -159,7 +159,7 @@ class Record:
         self.rows.append(json.dumps({'frame': self.frames, 'stamp': frame.stamp, 'tracks': faces}))
 
     def time(self, stage: str, milliseconds: float) -> None:
-        """Note how long a stage took once."""
+        """Record how long a stage took once."""
         self.stages.setdefault(stage, []).append(milliseconds)
 
     def as_json(self, source: str) -> str:

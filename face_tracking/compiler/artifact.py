@@ -131,7 +131,7 @@ def parse_description(content: bytes) -> Description | None:
 
 
 def description_of(library: Path) -> Description | None:
-    """Return the description of a library, None if it is not one of ours or is damaged."""
+    """Return the description of a library; None if it is damaged or not built by this package."""
     try:
         return parse_description(files.read_bytes(library, LARGEST_LIBRARY, 'library'))
     except UserError:

@@ -339,7 +339,9 @@ class _Reader:
         weights = weights.astype(np.float32)
         weights = weights.T if attributes.get('transB', 0) else weights
         if weights.shape[0] != shape.numbers:
-            self._fail(node, f'wants {weights.shape[0]} numbers of a map of {shape.numbers}')
+            self._fail(
+                node, f'expects {weights.shape[0]} elements, but the input has {shape.numbers}'
+            )
         # ONNX flattens channel by channel, the kernels go pixel by pixel.
         weights = weights.reshape(shape.channels, shape.height, shape.width, -1)
         weights = np.ascontiguousarray(weights.transpose(1, 2, 0, 3))

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-LARGEST_LOG_SIZE = 5.0
+MAX_LOG_SIZE = 5.0
 """Upper bound of log(box side / stride). A side is at most 148 strides, more than 4,700 pixels at
 stride 32, and broken outputs do not overflow."""
-LEAST_LOGIT = -40.0
+MIN_LOGIT = -40.0
 """Lower bound of a logit, for the same reason."""
 Expression = Any
 """A float32 number in generated code; supports ``+ - * /``."""
@@ -97,5 +97,5 @@ class CompiledForm(ABC):
 
 def half_size(log_size: Expression, math: CellMath) -> Expression:
     """Return half of exp(log_size), with the logarithm bounded as in the decoders."""
-    bounded = math.minimum(log_size, math.constant(LARGEST_LOG_SIZE))
+    bounded = math.minimum(log_size, math.constant(MAX_LOG_SIZE))
     return math.name(math.exp(bounded) * math.constant(0.5))

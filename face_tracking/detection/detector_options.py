@@ -11,7 +11,7 @@ from face_tracking.errors import UserError
 from face_tracking.options import Options, option
 
 PRECISIONS = ('auto', 'float32', 'float16', 'int8')
-LARGEST_INPUT = 4096
+MAX_INPUT = 4096
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def parse_size(name: str, text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text.strip())
     size = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(1 <= side <= LARGEST_INPUT for side in size):
+    if not all(1 <= side <= MAX_INPUT for side in size):
         raise UserError(
             f'{name} is {text[:40]!r}',
-            f'set it to WIDTHxHEIGHT in pixels, for example 320x240, at most {LARGEST_INPUT} each',
+            f'set it to WIDTHxHEIGHT in pixels, for example 320x240, at most {MAX_INPUT} each',
         )
     return size

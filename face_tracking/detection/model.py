@@ -40,8 +40,8 @@ DESCRIPTIONS = ('.yaml', '.yml')
 FALLBACKS = ('yunet_n_320_320.onnx', 'face_detection_yunet_2023mar.onnx')
 """Files that are searched for in the cache and in ``../shared/models`` if no model is bundled."""
 GUIDE = 'docs/models.md'
-LARGEST_DESCRIPTION = 1 << 20
-MOST_ENTRIES = 64
+MAX_DESCRIPTION = 1 << 20
+MAX_ENTRIES = 64
 """Maximum number of outputs and of files in a description."""
 
 
@@ -169,7 +169,7 @@ def _check_size(description: ModelDescription, chosen: ModelFile, width: int, he
     step = description.size_multiple
     if min(width, height) == 0:
         raise UserError(
-            f'the model {description.name} leaves the size of its input open',
+            f'the model {description.name} has no fixed input size',
             f'give one as input_size or --long-side, in multiples of {step}, for example '
             f'{_example(step)}',
         )
@@ -254,7 +254,7 @@ def read_description(path: Path) -> ModelDescription:
 
     :raises UserError: it cannot be read, or a key is missing or has a wrong value.
     """
-    content = files.read_yaml(path, 'model description', LARGEST_DESCRIPTION)
+    content = files.read_yaml(path, 'model description', MAX_DESCRIPTION)
     with files.malformed(path, 'model description', f'compare it with {GUIDE}'):
         return _from_mapping(content, path.parent)
 
@@ -287,8 +287,8 @@ def _from_mapping(content: object, folder: Path) -> ModelDescription:
 
 def _sequence(content: Mapping[str, Any], key: str) -> Sequence[Any]:
     found = content[key]
-    if not isinstance(found, list) or not 1 <= len(found) <= MOST_ENTRIES:
-        raise ValueError(f'{key} is not a list of 1 to {MOST_ENTRIES} entries')
+    if not isinstance(found, list) or not 1 <= len(found) <= MAX_ENTRIES:
+        raise ValueError(f'{key} is not a list of 1 to {MAX_ENTRIES} entries')
     return found
 
 
@@ -331,7 +331,7 @@ def _description_of(path: Path) -> ModelDescription:
         return read_description(own)
     for beside in sorted(path.parent.glob('*.yaml')):
         try:
-            if path.name not in files.read_text(beside, limit=LARGEST_DESCRIPTION):
+            if path.name not in files.read_text(beside, limit=MAX_DESCRIPTION):
                 continue
             description = read_description(beside)
         except UserError:

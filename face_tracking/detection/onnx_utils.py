@@ -78,7 +78,7 @@ def _reshape(model: ModelProto, path: Path, width: int, height: int) -> bytes:
 
 
 def _resize_to_partner(model: ModelProto, index: int) -> None:
-    """Give a Resize with a fixed target size the size of what its result is added to."""
+    """Set the target size of a fixed-size Resize to the size of what its result is added to."""
     import onnx
 
     graph = model.graph

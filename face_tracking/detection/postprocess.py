@@ -26,7 +26,7 @@ from face_tracking.detection.suppression import (
 )
 
 NUMBERS = 15
-"""Numbers of a face: score, x1, y1, x2, y2, five landmarks x, y."""
+"""Values of a face: score, x1, y1, x2, y2, five landmarks x, y."""
 
 
 class PostProcessParam(IntEnum):
@@ -83,7 +83,7 @@ class PostProcessor(ABC):
     """Finds the faces in the outputs of a network."""
 
     @abstractmethod
-    def select(
+    def process(
         self,
         outputs: Sequence[Array],
         score_threshold: float,
@@ -117,7 +117,7 @@ class NumpyPostProcessor(PostProcessor):
     def __init__(self, decode: Decoder, vote_iou_threshold: float = VOTE_IOU_THRESHOLD):
         self._decode, self._vote_iou_threshold = decode, vote_iou_threshold
 
-    def select(
+    def process(
         self,
         outputs: Sequence[Array],
         score_threshold: float,
@@ -126,7 +126,7 @@ class NumpyPostProcessor(PostProcessor):
         fit: Fit,
         size: tuple[int, int],
     ) -> Array:
-        """Return the faces, see :meth:`PostProcessor.select`."""
+        """Return the faces, see :meth:`PostProcessor.process`."""
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
             return np.zeros((0, NUMBERS), np.float32)
@@ -134,26 +134,35 @@ class NumpyPostProcessor(PostProcessor):
             best = strongest(candidates.scores)
             candidates = Candidates(*(values[best] for values in candidates))
         kept = suppress(candidates.boxes, candidates.scores, nms_threshold, max_faces)
-        places = self._merged_places(candidates, kept, nms_threshold)
-        scale = np.array((fit, size), np.float32)
-        rows = np.empty((len(kept), NUMBERS), np.float32)
-        rows[:, 0] = candidates.scores[kept]
-        np.multiply(places.reshape(-1, 7, 2), scale[0], out=rows[:, 1:].reshape(-1, 7, 2))
-        boxes = rows[:, 1:5].reshape(-1, 2, 2)
-        np.maximum(boxes, 0, out=boxes)
-        np.minimum(boxes, scale[1], out=boxes)
-        # A box that lies in the padding entirely, or is not a number, has no inside.
-        inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
-        return rows if inside.all() else rows[inside]
+        points = self._merged_points(candidates, kept, nms_threshold)
+        return _mapped_to_image(candidates.scores[kept], points, fit, size)
 
-    def _merged_places(self, candidates: Candidates, kept: Array, nms_threshold: float) -> Array:
+    def _merged_points(self, candidates: Candidates, kept: Array, nms_threshold: float) -> Array:
         """Return boxes and landmarks of the kept candidates, float32 (K, 14), after box voting."""
-        places = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
+        points = np.concatenate([candidates.boxes, candidates.landmarks.reshape(-1, 10)], axis=1)
         return blend(
-            places,
+            points,
             candidates.boxes,
             candidates.scores,
             kept,
             nms_threshold,
             self._vote_iou_threshold,
         )
+
+
+def _mapped_to_image(scores: Array, points: Array, fit: Fit, image_size: tuple[int, int]) -> Array:
+    """Return the faces in pixels of the image, float32 (N, :data:`NUMBERS`).
+
+    :param scores: float32 (N,).
+    :param points: boxes and landmarks in pixels of the network's input, float32 (N, 14).
+    """
+    scale, limit = np.array((fit, image_size), np.float32)
+    rows = np.empty((len(scores), NUMBERS), np.float32)
+    rows[:, 0] = scores
+    np.multiply(points.reshape(-1, 7, 2), scale, out=rows[:, 1:].reshape(-1, 7, 2))
+    boxes = rows[:, 1:5].reshape(-1, 2, 2)
+    np.maximum(boxes, 0, out=boxes)
+    np.minimum(boxes, limit, out=boxes)
+    # A box that lies in the padding entirely, or is not a number, has no inside.
+    inside = (boxes[:, 1] > boxes[:, 0]).all(axis=1)
+    return rows if inside.all() else rows[inside]

@@ -27,7 +27,7 @@ _NEWS = 0.02  # share of changed pixels that is as urgent as can be
 _SURE, _UNSURE = 0.85, 0.6  # scores of a track that needs no new look, and of one that does
 _FAST = 4.0  # face sizes per second that are as urgent as can be
 _BURST = 3.0  # detections that may be saved up
-_LONGEST_GAP = SECOND  # nothing is saved up while no images come
+_MAX_GAP = SECOND  # nothing is saved up while no images come
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class DetectionScheduler:
         self._thumbnail: Array | None = None
 
     def wants(self, image: Array | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
-        """Say whether to detect in this image; if so, :meth:`spent` is expected to follow.
+        """Return whether to detect in this image; if so, call :meth:`spent` afterwards.
 
         :param image: a frame, or uint8 (height, width, 3) BGR.
         :param stamp: nanoseconds; when the clock is set back the bucket stays as it is.
@@ -96,14 +96,14 @@ class DetectionScheduler:
         return True
 
     def spent(self, cpu_seconds: float) -> None:
-        """Take what the detection cost, CPU seconds over all threads, off the credit."""
+        """Subtract the cost of a detection, CPU seconds over all threads, from the credit."""
         cost = max(float(cpu_seconds), 0.0)
         self._credit -= cost
         self._cost = cost if self._cost == 0 else 0.8 * self._cost + 0.2 * cost
 
     def _save(self, stamp: int) -> None:
         if self._before is not None:
-            passed = min(max(stamp - self._before, 0), _LONGEST_GAP) / SECOND
+            passed = min(max(stamp - self._before, 0), _MAX_GAP) / SECOND
             most = max(_BURST * self._cost, self.budget.cpu * passed)
             self._credit = min(self._credit + self.budget.cpu * passed, most)
         self._before = stamp
@@ -142,7 +142,7 @@ def _thumbnail(image: Array | Frame) -> Array:
     if isinstance(image, Frame):
         gray = cv2.resize(image.small_gray(), _THUMBNAIL, interpolation=cv2.INTER_AREA)
         return gray.astype(np.float32)
-    # Every few pixels first: averaging all of a large image would cost more than it tells.
+    # Every few pixels first: averaging all of a large image would cost more than it contributes.
     height, width = image.shape[:2]
     step = max(min(height // (4 * _THUMBNAIL[1]), width // (4 * _THUMBNAIL[0])), 1)
     small = cv2.resize(

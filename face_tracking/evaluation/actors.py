@@ -20,8 +20,8 @@ from face_tracking.simulation.scene_file import scene_of
 PHOTOGRAPHS = Path('..') / 'shared' / 'faces' / 'dev'
 REGISTRY_PEOPLE = ('astronaut', 'hopper')
 
-_LEAST_HEIGHT = 92  # pixels of a face, so that it can come near the camera
-_LEAST_SCORE = 0.9
+_MIN_HEIGHT = 92  # pixels of a face, so that it can come near the camera
+_MIN_SCORE = 0.9
 _SMALL = 24
 
 
@@ -61,7 +61,7 @@ def _from_photographs(folder: Path, labels: list[_Photograph]) -> list[Cutout]:
         chosen = [
             face['box']
             for face in entry['faces']
-            if face['score'] >= _LEAST_SCORE
+            if face['score'] >= _MIN_SCORE
             and _stands_clear(face['box'], entry['width'], entry['height'])
         ]
         if chosen:
@@ -73,7 +73,7 @@ def _from_photographs(folder: Path, labels: list[_Photograph]) -> list[Cutout]:
 def _stands_clear(box: list[float], width: int, height: int) -> bool:
     x, y, w, h = box
     return (
-        h >= _LEAST_HEIGHT
+        h >= _MIN_HEIGHT
         and x > 0.4 * w
         and y > 0.5 * h
         and x + 1.4 * w < width

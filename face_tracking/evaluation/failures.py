@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contact sheets of what a tracker does wrong: faces missed, ids stolen, ghosts.
+"""Contact sheets of what a tracker does wrong: faces missed, ids stolen, false positives.
 
 Each failure is shown once, in the image in which it begins: ground truth in green, tracks in red.
 """
@@ -16,11 +16,11 @@ import numpy as np
 from face_tracking import boxes as box_arithmetic
 from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.errors import UserError
-from face_tracking.evaluation.tracking_metrics import LEAST_VISIBILITY
+from face_tracking.evaluation.tracking_metrics import MIN_VISIBILITY
 from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
-KINDS = ('missed', 'stolen', 'ghost')
+KINDS = ('missed', 'stolen', 'false-positive')
 _MATCH_IOU = 0.5
 _TILE, _COLUMNS, _MAX_TILES = 200, 6, 36
 _CONTEXT = 1.2  # box sizes shown around the box
@@ -32,7 +32,7 @@ class FailureSheets:
     """Collects the failures of one tracker on one clip.
 
     ``missed``: a face that no track covers. ``stolen``: a track on a face that another id had
-    before. ``ghost``: a track on no face.
+    before. ``false-positive``: a track on no face.
     """
 
     tiles: dict[str, list[Array]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
@@ -52,14 +52,14 @@ class FailureSheets:
         boxes = np.asarray(boxes, float).reshape(-1, 4)
         overlap = box_arithmetic.iou(truth.boxes.astype(float), boxes)
         rows, columns = assign(1 - overlap, overlap >= _MATCH_IOU)
-        counted = truth.visibility >= LEAST_VISIBILITY
+        counted = truth.visibility >= MIN_VISIBILITY
         failures: list[tuple[str, int, FloatArray, str]] = []
         for row in np.flatnonzero(counted & ~np.isin(np.arange(len(truth)), rows)):
             person = int(truth.ids[row])
             failures.append(('missed', person, truth.boxes[row], f'face {person}'))
         for column in np.flatnonzero(~np.isin(np.arange(len(ids)), columns)):
             name = int(ids[column])
-            failures.append(('ghost', name, boxes[column], f'id {name}'))
+            failures.append(('false-positive', name, boxes[column], f'id {name}'))
         for row, column in zip(rows, columns, strict=True):
             person, name = int(truth.ids[row]), int(ids[column])
             if counted[row] and self._ids.get(person, name) != name:

@@ -84,9 +84,9 @@ class Outcome:
 def judge(
     sequence: Iterable[tuple[Frame, GroundTruth]],
     found: Iterable[Detections | None],
-    follower: EvaluatedTracker,
+    tracker: EvaluatedTracker,
 ) -> Outcome:
-    """Let a follower watch one case through.
+    """Run a tracker on one case.
 
     :param found: for each image what the detector found, None where it did not look.
     """
@@ -95,7 +95,7 @@ def judge(
     after: set[int] = set()
     for (frame, truth), detections in zip(sequence, found, strict=True):
         last = frame.stamp
-        ids, boxes = follower.step(frame.image, frame.stamp, detections)
+        ids, boxes = tracker.step(frame.image, frame.stamp, detections)
         visibility, name = _person_one(truth, ids, boxes)
         if visibility >= _SEEN:
             if gone_since is None:

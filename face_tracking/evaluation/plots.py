@@ -17,7 +17,7 @@ Table = Mapping[str, Mapping[str, Scores]]
 
 
 def draw(tables: Mapping[int, Table], path: str | Path) -> None:
-    """Draw ``{interval: {follower: {sequence: Scores}}}`` into a file.
+    """Draw ``{interval: {tracker: {sequence: Scores}}}`` into a file.
 
     :raises UserError: matplotlib is missing or the file cannot be written.
     """
@@ -60,7 +60,7 @@ def draw(tables: Mapping[int, Table], path: str | Path) -> None:
 
 
 def _bars(axes: Axes, table: Table, title: str, value: Callable[[Scores], float]) -> None:
-    """Draw a group of bars for each sequence, a bar for each follower."""
+    """Draw a group of bars for each sequence, a bar for each tracker."""
     sequences = list(next(iter(table.values())))
     width = 0.8 / len(table)
     for index, (name, rows) in enumerate(table.items()):

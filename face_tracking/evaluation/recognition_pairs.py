@@ -17,7 +17,7 @@ from face_tracking.errors import UserError
 
 LIST_NAMES = ('pairs.csv', 'pairsDevTest.txt', 'pairs.txt')
 """The lists that are looked for in a folder, View 1 first."""
-MOST_PAIRS = 1_000_000
+MAX_PAIRS = 1_000_000
 _FOLDERS = ('images', '.', 'images_deepfunneled')
 _REMEDY = (
     'give a CSV file with the columns a, b and same, or the list pairs.txt or pairsDevTest.txt '
@@ -58,8 +58,8 @@ def read_pairs(path: Path) -> list[Pair]:
     try:
         found = _of_table(lines) if path.suffix.lower() == '.csv' else _of_lfw(lines)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f'{path} is no list of pairs ({error})', _REMEDY) from error
-    if not 1 <= len(found) <= MOST_PAIRS or len({pair.same for pair in found}) < 2:
+        raise UserError(f'{path} is not a list of pairs ({error})', _REMEDY) from error
+    if not 1 <= len(found) <= MAX_PAIRS or len({pair.same for pair in found}) < 2:
         raise UserError(
             f'{path} needs pairs of one person and of two', 'give the whole list of pairs'
         )

@@ -23,7 +23,7 @@ from face_tracking.evaluation.baselines import INSTALL
 from face_tracking.simulation.rendering import GroundTruth
 from face_tracking.tracking.association import assign
 
-LEAST_VISIBILITY = 0.5
+MIN_VISIBILITY = 0.5
 """A face of which less is seen counts neither for nor against a tracker."""
 
 _MATCH = 0.5
@@ -37,8 +37,8 @@ class Scores:
     :ivar switches: how often a person's id changed.
     :ivar fragmentations: how often a person was lost and found again.
     :ivar recall: share of the faces that a track covers, 0 to 1.
-    :ivar ghosts: number of boxes that cover no face.
-    :ivar birth_delay: images of a person before the first that a track covers, mean over the
+    :ivar false_positives: number of boxes that cover no face.
+    :ivar initiation_delay: images of a person before the first that a track covers, mean over the
         people; all images of a person that no track ever covers.
     :ivar milliseconds: mean time for an image.
     """
@@ -49,8 +49,8 @@ class Scores:
     switches: int
     fragmentations: int
     recall: float = float('nan')
-    ghosts: int = 0
-    birth_delay: float = float('nan')
+    false_positives: int = 0
+    initiation_delay: float = float('nan')
     milliseconds: float = float('nan')
 
 
@@ -74,7 +74,7 @@ class Sheet:
         size: tuple[int, int],
         milliseconds: float,
     ) -> None:
-        """Note one image of (width, height) ``size``.
+        """Add one image of (width, height) ``size``.
 
         Boxes are clipped to the image, those of the ground truth too. As in the MOT challenge, a
         box on a face that hardly shows is set aside before anything is counted.
@@ -83,7 +83,7 @@ class Sheet:
             box_arithmetic.clip(truth.boxes.astype(float), *size),
             box_arithmetic.clip(np.asarray(boxes, float), *size),
         )
-        shown = truth.visibility >= LEAST_VISIBILITY
+        shown = truth.visibility >= MIN_VISIBILITY
         rows, columns = assign(1 - overlap, overlap >= _MATCH)
         kept = np.ones(len(ids), bool)
         kept[columns[~shown[rows]]] = False
@@ -104,7 +104,7 @@ def score(sheets: list[Sheet]) -> Scores:
     clear = library.aggregate_clear_metrics([part[1] for part in parts])
     identity = library.aggregate_identity_metrics([part[2] for part in parts])
     times = np.concatenate([sheet.milliseconds for sheet in sheets])
-    delays = [delay for sheet in sheets for delay in birth_delays(sheet)]
+    delays = [delay for sheet in sheets for delay in initiation_delays(sheet)]
     return Scores(
         float(hota['HOTA']),
         float(identity['IDF1']),
@@ -118,7 +118,7 @@ def score(sheets: list[Sheet]) -> Scores:
     )
 
 
-def birth_delays(sheet: Sheet) -> list[int]:
+def initiation_delays(sheet: Sheet) -> list[int]:
     """Return for each person the number of images before the first that a track covers."""
     covered: dict[int, list[bool]] = {}
     for people, overlap in zip(sheet.truth_ids, sheet.overlaps, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from face_tracking.errors import UserError
-from face_tracking.events.actions import (
+from face_tracking.events.action_records import (
     Action,
     CallService,
     PublishMessage,

@@ -23,7 +23,7 @@ class Debounced(Generic[Value]):
         self._candidate_since = since
 
     def observe(self, value: Value, now: float, hold: float) -> bool:
-        """Take an observation.
+        """Add an observation.
 
         :param now: monotonic seconds.
         :param hold: seconds for which a new value must last.

@@ -96,7 +96,7 @@ class EventDetector:
         stamp: int,
         image_size: tuple[int, int] | None = None,
     ) -> list[FaceEvent]:
-        """Take the faces of one image; an empty sequence where no image was received for a while.
+        """Add the faces of one image; an empty sequence where no image was received for a while.
 
         :param faces: the tracked faces; of several with the same id the last one counts.
         :param now: monotonic seconds.

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from face_tracking.events.actions import Action
+from face_tracking.events.action_records import Action
 from face_tracking.events.event import FaceEvent, is_named
 from face_tracking.time_window import TimeWindow
 
 ANYONE, KNOWN, UNKNOWN = 'anyone', 'known', 'unknown'
-_MOST_COOLING = 1000  # people whose cool-down is remembered, a rule each
+_MAX_COOLING = 1000  # people whose cool-down is remembered, a rule each
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RuleTable:
         if now - cooling.get(key, float('-inf')) < rule.cool_down:
             self.suppressed += 1
             return False
-        if len(cooling) >= _MOST_COOLING:
+        if len(cooling) >= _MAX_COOLING:
             del cooling[min(cooling, key=cooling.__getitem__)]
         cooling[key] = now
         return True

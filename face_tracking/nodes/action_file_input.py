@@ -46,7 +46,7 @@ class ActionFileInput:
                 self._node.get_logger().error(f'{problem} (tried again with growing pauses)')
             return
         if self._retry.succeeded():
-            self._node.get_logger().info(f'{self._path} could be read after all')
+            self._node.get_logger().info(f'{self._path} was read on retry')
 
     def tick(self) -> None:
         """Read the file again if that is due."""
@@ -54,6 +54,6 @@ class ActionFileInput:
             self.read()
 
     def report(self, report: Report) -> None:
-        """Say why the file cannot be used."""
+        """Report why the file cannot be used."""
         if self.problem is not None:
             report.say(ERROR, str(self.problem))

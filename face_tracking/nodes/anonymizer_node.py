@@ -8,7 +8,7 @@ from typing import Any
 
 from face_tracking.anonymize import ALL
 from face_tracking.nodes.diagnostics import OK, WARN, Report
-from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import JpegOptions
@@ -35,7 +35,7 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over whose faces are hidden."""
+        """Apply changed parameters."""
         self._view.options = self.parameters
 
     def deactivate(self) -> None:
@@ -47,13 +47,13 @@ class AnonymizerNode(FaceNode[AnonymizerParameters]):
         return self._view.close()
 
     def report(self, report: Report) -> None:
-        """Say how many images pass."""
+        """Fill in the diagnostics."""
         rate, values = self.meter.take()
         report.values.update(values, blur=self.parameters.blur)
         if not self.active:
             return
         if not self._view.watched:
-            report.say(OK, 'nobody listens')
+            report.say(OK, 'no subscribers')
         elif rate == 0:
             report.say(WARN, 'no images with tracks received')
 

@@ -50,7 +50,7 @@ class AttentionNode(FaceNode[AttentionParameters]):
         if not self.active:
             return
         if self._camera is None:
-            report.say(WARN, 'no faces/camera_info received, which angles need')
+            report.say(WARN, 'no faces/camera_info received: angles cannot be computed')
         elif rate == 0:
             report.say(WARN, 'no faces/landmarks received')
 

@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 
 from face_tracking.camera_model import DISTORTION_SIZES, CameraModel, distortion_of
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import LARGEST_SIDE
+from face_tracking.nodes.image_messages import MAX_SIDE
 
 
 def to_camera_info(model: CameraModel, header: Header) -> CameraInfo:
@@ -54,7 +54,7 @@ def image_size(message: CameraInfo) -> tuple[int, int]:
     """
     width = (message.roi.width or message.width) // max(message.binning_x, 1)
     height = (message.roi.height or message.height) // max(message.binning_y, 1)
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise UserError(
             f'camera_info has an image of {width}x{height} pixels',
             'correct width, height and binning in the camera driver',

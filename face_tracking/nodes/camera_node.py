@@ -22,7 +22,7 @@ from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.images import to_compressed, to_header, to_image
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.node_base import FaceNode
@@ -117,11 +117,11 @@ class CameraNode(FaceNode[CameraParameters]):
             self._thread.start()
 
     def activate(self) -> None:
-        """Have the thread open the camera."""
+        """Ask the thread to open the camera."""
         self._replace_camera()
 
     def deactivate(self) -> None:
-        """Have the thread close the camera."""
+        """Ask the thread to close the camera."""
         self._replace_camera()
 
     def apply(self, changed: set[str]) -> None:
@@ -301,10 +301,10 @@ class CameraNode(FaceNode[CameraParameters]):
                 model = CameraModel.from_fov(width, height, fov)
         except UserError as error:
             if self._calibration.failed(error):
-                self.get_logger().error(f'{error}; horizontal_fov is used meanwhile')
+                self.get_logger().error(f'{error}; until then horizontal_fov is used')
             return CameraModel.from_fov(width, height, fov)
         if self._calibration.succeeded():
-            self.get_logger().info('the calibration has been read after all')
+            self.get_logger().info('the calibration was read on retry')
         return model.scaled_to(width, height)
 
     def _publish(self, frame: Frame) -> None:

@@ -23,7 +23,7 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import detections_to_message, tracks_from_message
@@ -67,7 +67,7 @@ class DetectorParameters(DetectorOptions, ImageInputOptions):
 
 
 _OWN_STAMPS = 64  # images whose detections may still come back
-_LONGEST_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
+_MAX_LOADING = 1800.0  # seconds; compiling for a slow processor takes minutes
 _OF_THE_ENGINE = {row.name for row in rows_of(EngineOptions)} | {'vote_iou_threshold'}
 
 
@@ -91,7 +91,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._model_wanted = False
         self._received = 0
         self._scheduler = DetectionScheduler(Budget(self.parameters.cpu_budget))
-        self._followed: Tracks | None = None
+        self._latest_tracks: Tracks | None = None
         self._other_detected = time.monotonic()
         self._own_stamps: deque[int] = deque(maxlen=_OWN_STAMPS)
         self._worker: Worker[Frame | None] = self.worker(self._work, name='detector')
@@ -108,7 +108,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self.start()
 
     def submit(self, frame: Frame) -> None:
-        """Take an image, by reference; returns at once. Callable from any thread."""
+        """Queue an image by reference and return immediately. Thread-safe."""
         if (
             self.active
             and self._is_needed()
@@ -118,11 +118,11 @@ class DetectorNode(FaceNode[DetectorParameters]):
             self._detect_later(frame)
 
     def follow(self, frame: Frame, tracks: Tracks) -> None:
-        """Take what is followed already, which needs fewer looks. Callable from any thread."""
-        self._followed = tracks
+        """Set the latest tracks: tracked faces need fewer detections. Thread-safe."""
+        self._latest_tracks = tracks
 
     def configure(self) -> None:
-        """Have the worker load the model."""
+        """Ask the worker to load the model."""
         self._model_wanted = True
         self._loading.request()
         self._worker.submit(None)
@@ -132,17 +132,17 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._worker.clear()
 
     def cleanup(self) -> None:
-        """Have the worker release the model."""
+        """Ask the worker to release the model."""
         self._model_wanted = False
         self._worker.submit(None)
 
     def tick(self) -> None:
-        """Have the worker load the model again if that has failed."""
+        """Ask the worker to load the model again if that has failed."""
         if self._model_wanted and self._loading.due:
             self._worker.submit(None)
 
     def apply(self, changed: set[str]) -> None:
-        """Take new thresholds over at once; load what needs loading in the worker."""
+        """Apply changed thresholds immediately; the worker loads a changed model."""
         if changed & _OF_THE_ENGINE and self.lifecycle_state != 'unconfigured':
             self.configure()
         self._scheduler.budget = Budget(self.parameters.cpu_budget)
@@ -159,7 +159,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         return True
 
     def report(self, report: Report) -> None:
-        """Say what runs, how fast, and what is wrong."""
+        """Fill in the diagnostics."""
         rate, values = self.meter.take()
         values['dropped'] = str(self._worker.dropped)
         values['runtime'] = self.parameters.runtime
@@ -207,11 +207,11 @@ class DetectorNode(FaceNode[DetectorParameters]):
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a detection, if detect_interval is 0."""
         return self.parameters.detect_interval > 0 or self._scheduler.wants(
-            frame, frame.stamp, self._followed
+            frame, frame.stamp, self._latest_tracks
         )
 
     def _on_tracks(self, message: Detection2DArray) -> None:
-        self._followed, refused = tracks_from_message(message)
+        self._latest_tracks, refused = tracks_from_message(message)
         self.refuse('entries of faces/tracks', refused)
 
     def _on_message(self, serialized: bytes) -> None:
@@ -259,7 +259,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         """Load the model; the previous one stays in use if that fails."""
         self._loading.begin()
         try:
-            with self._worker.pulse.allow(_LONGEST_LOADING):
+            with self._worker.pulse.allow(_MAX_LOADING):
                 detector = self._create_detector()
         except Exception as error:
             problem = as_user_error(
@@ -271,7 +271,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         self._release()
         self._detector = detector
         self._set_thresholds()
-        after = ' after all' if self._loading.succeeded() else ''
+        after = ' on retry' if self._loading.succeeded() else ''
         self.get_logger().info(
             f'loaded {detector.model.name} at {detector.model.width}x{detector.model.height} '
             f'on {detector.runtime.name}{after}'

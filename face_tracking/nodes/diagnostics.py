@@ -18,12 +18,12 @@ from face_tracking.system_health import BoardState
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PERIOD = 1.0
-_MOST_COUNTS = 50  # different events; the texts of other nodes may be part of their names
+_MAX_COUNTS = 50  # different events; the texts of other nodes may be part of their names
 _HOT = 80.0  # a Pi 5 begins to slow down there
 
 
 class Meter:
-    """Counts and times what passes a node between two reports; callable from any thread.
+    """Counts and times what passes a node between two reports; thread-safe.
 
     :ivar total: how many images passed so far.
     """
@@ -38,7 +38,7 @@ class Meter:
         self._counts: Counter[str] = Counter()
 
     def add(self, milliseconds: Mapping[str, float]) -> None:
-        """Note that an image passed, and how long each stage took with it."""
+        """Record that an image was processed, and how long each stage took."""
         with self._lock:
             self.total += 1
             self._passed += 1
@@ -46,9 +46,9 @@ class Meter:
                 self._times[stage].append(value)
 
     def count(self, what: str, times: int = 1) -> None:
-        """Note that something happened, counted over the node's life."""
+        """Count an event over the node's life."""
         with self._lock:
-            if what not in self._counts and len(self._counts) >= _MOST_COUNTS:
+            if what not in self._counts and len(self._counts) >= _MAX_COUNTS:
                 what = 'other'
             self._counts[what] += times
 
@@ -81,7 +81,7 @@ class Report:
         self.values: dict[str, str] = {}
 
     def say(self, level: bytes, message: str) -> None:
-        """Say how the node is; of two remarks on one level the first stays."""
+        """Set level and message; of two messages on one level the first stays."""
         if level > self.level or self.level == OK == level:
             self.level, self.message = level, message
 
@@ -143,9 +143,11 @@ class Diagnostics:
         if state.temperature is not None:
             report.values['temperature (C)'] = f'{state.temperature:.1f}'
             if state.temperature >= _HOT:
-                report.say(WARN, f'the processor has {state.temperature:.0f} C: cool it')
+                report.say(
+                    WARN, f'the processor is at {state.temperature:.0f} C: improve its cooling'
+                )
         if state.throttling is not None:
             report.values['throttling'] = ', '.join(state.throttling) or 'none'
             report.values['throttled since boot'] = ', '.join(state.throttled_before) or 'never'
         if state.throttling:
-            report.say(WARN, f'the board slows down: {", ".join(state.throttling)}')
+            report.say(WARN, f'the board is throttled: {", ".join(state.throttling)}')

@@ -24,7 +24,7 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.action_file_input import ActionFileInput
 from face_tracking.nodes.camera_info import image_size
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import (
@@ -65,16 +65,14 @@ class EventsParameters(EventTimingOptions, ActionFileOptions):
     event_rate: float = option(
         10.0, 'Rate at which tracks are examined, in Hz; tracks between are ignored', 1.0, 60.0
     )
-    run_rules: bool = option(
-        True, 'Carry out the rules of actions_file; false = only publish events'
-    )
+    run_rules: bool = option(True, 'Apply the rules of actions_file; false = only publish events')
 
 
 class EventsNode(FaceNode[EventsParameters]):
     """Turns tracks, names and attention into events, and events into actions.
 
-    :param subscribe: take tracks and names from topics; otherwise from :meth:`submit` and
-        :meth:`set_people`, and events are made in a thread of their own.
+    :param subscribe: whether to receive tracks and names from topics; otherwise by :meth:`submit`
+        and :meth:`set_names`, and events are made in a thread of their own.
     """
 
     def __init__(self, subscribe: bool = True, **options: Any):
@@ -118,7 +116,7 @@ class EventsNode(FaceNode[EventsParameters]):
         self.start()
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of an image, by reference. Callable from any thread."""
+        """Queue the tracks of an image by reference and return immediately. Thread-safe."""
         now = time.monotonic()
         if (
             self._worker is None
@@ -129,17 +127,17 @@ class EventsNode(FaceNode[EventsParameters]):
         self._taken = now
         self._worker.submit((frame, tracks))
 
-    def set_people(self, names: Names) -> None:
-        """Take the names of the tracks that have one. Callable from any thread."""
+    def set_names(self, names: Names) -> None:
+        """Set the names of the tracks that have one. Thread-safe."""
         self._names, self._heard['names'] = names, time.monotonic()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over other times; visits go on."""
+        """Apply changed parameters; visits go on."""
         self._detector.timing = self._timing()
         self._tracks.period = 1 / self.parameters.event_rate
 
     def deactivate(self) -> None:
-        """Forget the visits: who is there when the node goes on is not known."""
+        """Drop the visits: who is present when the node is activated again is not known."""
         with self._lock:
             self._detector = EventDetector(self._timing(), self._config.zones)
 
@@ -152,7 +150,7 @@ class EventsNode(FaceNode[EventsParameters]):
         return ended
 
     def report(self, report: Report) -> None:
-        """Say how many people are there and what happened last."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(
             values,
@@ -174,7 +172,7 @@ class EventsNode(FaceNode[EventsParameters]):
         return EventTiming(**{name: getattr(options, name) for name in vars(options)})
 
     def _use(self, config: ActionConfig) -> None:
-        """Take over the rules and zones of a file."""
+        """Use the rules and zones of a file."""
         actions = RuleActions(self, config, self._sentences, self._mqtt)
         if self._actions is not None:
             self._actions.close()

@@ -27,14 +27,14 @@ from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import to_image
+from face_tracking.nodes.image_messages import to_image
 from face_tracking.nodes.landmarks import from_landmarks
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import names_from_message
 from face_tracking.nodes.spin import run
 from face_tracking.options import Options, option
 
-MOST_FACES = 20
+MAX_FACES = 20
 """Faces with topics of their own; each has four publishers."""
 _PARTS = ('roi', 'landmarks', 'cropped', 'aligned')
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -78,7 +78,7 @@ class HriNode(FaceNode[HriParameters]):
         self.start()
 
     def deactivate(self) -> None:
-        """Take the topics of all faces from the graph."""
+        """Destroy the publishers of all faces."""
         self._keep_faces(set())
         self._frames.clear()
 
@@ -87,7 +87,7 @@ class HriNode(FaceNode[HriParameters]):
         rate, values = self.meter.take()
         report.values.update(values, faces=str(len(self._of_faces)))
         if self.active and self._camera is None:
-            report.say(WARN, 'no faces/camera_info received, which the size of the image is from')
+            report.say(WARN, 'no faces/camera_info received: the image size is not known')
         elif self.active and rate == 0:
             report.say(WARN, 'no faces/landmarks received')
 
@@ -118,7 +118,7 @@ class HriNode(FaceNode[HriParameters]):
         except UserError as error:
             self.refuse_message('landmarks', error)
             return
-        names = [self._convert.face_id(number) for number in ids.tolist()][:MOST_FACES]
+        names = [self._convert.face_id(number) for number in ids.tolist()][:MAX_FACES]
         self._keep_faces(set(names))
         self._faces.publish(self._convert.to_ids(names, message.header))
         for row, name in enumerate(names):
@@ -148,7 +148,7 @@ class HriNode(FaceNode[HriParameters]):
                 publishers['aligned'].publish(to_image(upright, header))
 
     def _keep_faces(self, names: set[str]) -> None:
-        """Have topics for these faces and no others."""
+        """Keep publishers for these faces and no others."""
         for gone in set(self._of_faces) - names:
             for publisher in self._of_faces.pop(gone).values():
                 self.destroy_publisher(publisher)
@@ -166,7 +166,7 @@ class HriNode(FaceNode[HriParameters]):
                 present[person_id(name)] = self._convert.face_id(int(track))
         for gone in set(self._of_persons) - set(present):
             self.destroy_publisher(self._of_persons.pop(gone)[0])
-        for person, face in list(present.items())[:MOST_FACES]:
+        for person, face in list(present.items())[:MAX_FACES]:
             self._tell_face(person, face)
         self._persons.publish(self._convert.to_ids(sorted(self._of_persons), message.header))
 

@@ -7,13 +7,13 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.images import from_image
+from face_tracking.nodes.image_messages import from_image
 from face_tracking.nodes.log_limiter import shorten
-from face_tracking.nodes.small_images import from_small
+from face_tracking.nodes.small_images import frame_from_compressed
 
-LARGEST_SIDE = 8192
+MAX_SIDE = 8192
 """Pixels in a row or a column of an image."""
-LONGEST_NAME = 256
+MAX_NAME_LENGTH = 256
 """Characters of an encoding or a frame id."""
 
 
@@ -37,7 +37,7 @@ def read_image(message: Image | CompressedImage, now: int) -> Frame:
     :raises UserError: the image is too large, damaged or of an unknown encoding.
     """
     if isinstance(message, CompressedImage):
-        frame = from_small(message)
+        frame = frame_from_compressed(message)
     else:
         check_image(message)
         frame = from_image(message)
@@ -49,15 +49,15 @@ def check_image(message: Image) -> None:
 
     :raises UserError: a size is out of bounds.
     """
-    if max(message.width, message.height) > LARGEST_SIDE:
+    if max(message.width, message.height) > MAX_SIDE:
         raise UserError(
             f'an image of {message.width}x{message.height} pixels was received',
-            f'publish images of at most {LARGEST_SIDE} pixels a side',
+            f'publish images of at most {MAX_SIDE} pixels a side',
         )
     for name, text in (('encoding', message.encoding), ('frame_id', message.header.frame_id)):
-        if len(text) > LONGEST_NAME:
+        if len(text) > MAX_NAME_LENGTH:
             raise UserError(
                 f'an image with a {name} of {len(text)} characters was received '
                 f'({shorten(text, 40)})',
-                f'use at most {LONGEST_NAME} characters',
+                f'use at most {MAX_NAME_LENGTH} characters',
             )

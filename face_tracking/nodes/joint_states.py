@@ -10,13 +10,13 @@ from typing import Any
 from sensor_msgs.msg import JointState
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.pan_tilt.kinematics import JointHistory
 
-LARGEST_ANGLE = 4 * math.pi
+MAX_ANGLE = 4 * math.pi
 """Radians; a pan or tilt joint that carries a camera turns less."""
-MOST_JOINTS = 1000
+MAX_JOINTS = 1000
 
 
 def angles_from_message(
@@ -24,11 +24,11 @@ def angles_from_message(
 ) -> tuple[float, float] | None:
     """Return the angles of two joints in radians, None if the message is of other joints.
 
-    :raises UserError: an angle is missing, not finite or beyond :data:`LARGEST_ANGLE`.
+    :raises UserError: an angle is missing, not finite or beyond :data:`MAX_ANGLE`.
     """
-    if len(message.name) > MOST_JOINTS:
+    if len(message.name) > MAX_JOINTS:
         raise UserError(
-            f'joint_states has {len(message.name)} joints', f'publish at most {MOST_JOINTS}'
+            f'joint_states has {len(message.name)} joints', f'publish at most {MAX_JOINTS}'
         )
     names = list(message.name)
     if not all(name in names for name in joints):
@@ -39,10 +39,10 @@ def angles_from_message(
             'joint_states has fewer positions than names', 'check the publisher of joint_states'
         )
     pan, tilt = (float(message.position[row]) for row in rows)
-    if not (abs(pan) <= LARGEST_ANGLE and abs(tilt) <= LARGEST_ANGLE):  # NaN included
+    if not (abs(pan) <= MAX_ANGLE and abs(tilt) <= MAX_ANGLE):  # NaN included
         raise UserError(
             'joint_states has an angle that is not finite or not plausible',
-            f'publish radians from {-LARGEST_ANGLE:.1f} to {LARGEST_ANGLE:.1f}',
+            f'publish radians from {-MAX_ANGLE:.1f} to {MAX_ANGLE:.1f}',
         )
     return pan, tilt
 

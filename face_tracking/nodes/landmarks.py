@@ -18,8 +18,8 @@ from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections
-from face_tracking.nodes.images import from_time
-from face_tracking.nodes.messages import LARGEST_COORDINATE, MOST_FACES
+from face_tracking.nodes.image_messages import from_time
+from face_tracking.nodes.messages import MAX_COORDINATE, MAX_FACES
 
 POINTS = ('right_eye', 'left_eye', 'nose', 'right_mouth', 'left_mouth')
 """The landmarks in the order of ``Detections.landmarks``; right and left of the person."""
@@ -66,14 +66,14 @@ def to_landmarks(
 def from_landmarks(message: PointCloud2) -> tuple[IntArray, Detections]:
     """Return the ids, int64 (N,), and the faces of a message that :func:`to_landmarks` made.
 
-    At most ``MOST_FACES`` rows are read; a row with a box or a score that cannot be is left out,
+    At most ``MAX_FACES`` rows are read; a row with a box or a score that cannot be is left out,
     and landmarks that are not finite are NaN as a whole.
 
     :raises UserError: the columns are others.
     """
     layout = [(field.name, field.offset, field.datatype, field.count) for field in message.fields]
     expected = [(field.name, field.offset, field.datatype, field.count) for field in _fields()]
-    count = min(message.width * message.height, MOST_FACES)
+    count = min(message.width * message.height, MAX_FACES)
     if (
         layout != expected
         or message.point_step != ROW.itemsize
@@ -87,7 +87,7 @@ def from_landmarks(message: PointCloud2) -> tuple[IntArray, Detections]:
     rows = np.frombuffer(bytes(message.data[: count * ROW.itemsize]), ROW)
     rows = rows[_valid(rows)]
     landmarks = _columns(rows, ROW.names[6:]).reshape(-1, 5, 2)  # type: ignore[index]
-    usable = np.abs(landmarks) <= LARGEST_COORDINATE  # False for NaN
+    usable = np.abs(landmarks) <= MAX_COORDINATE  # False for NaN
     landmarks[~usable.all(axis=(1, 2))] = np.nan
     return rows['id'].astype(np.int64), Detections(
         from_time(message.header.stamp),
@@ -99,7 +99,7 @@ def from_landmarks(message: PointCloud2) -> tuple[IntArray, Detections]:
 
 def _valid(rows: Array) -> Array:
     boxes = _columns(rows, ('u', 'v', 'width', 'height'))
-    within = (np.abs(boxes) <= LARGEST_COORDINATE).all(axis=1)
+    within = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1)
     sized = (boxes[:, 2:] > 0).all(axis=1)
     return within & sized & (rows['score'] >= 0) & (rows['score'] <= 1) & (rows['id'] > 0)
 

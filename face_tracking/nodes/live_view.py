@@ -20,7 +20,7 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.anonymize import (
     BLUR_POLICIES,
-    NOBODY,
+    NONE,
     BlurPolicy,
     BoxToHide,
     DelayedHiding,
@@ -29,7 +29,7 @@ from face_tracking.arrays import ImageArray
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, names_from_message
@@ -48,8 +48,8 @@ class BlurOptions(Options):
     """Whose faces are hidden."""
 
     blur: str = option(
-        NOBODY,
-        'Whose faces are hidden: nobody, all, unknown (everyone without a name), all_but_named '
+        NONE,
+        'Whose faces are hidden: none, all, unknown (everyone without a name), all_but_named '
         '(everyone but blur_except)',
         choices=BLUR_POLICIES,
     )
@@ -139,7 +139,7 @@ class LiveView:
         return self._wanted
 
     def watch(self, wanted: bool) -> None:
-        """Begin or stop to receive images; callable from any thread."""
+        """Begin or stop to receive images; thread-safe."""
         self._wanted = wanted
         # A thread of a server may report that its client left after the node is destroyed.
         with contextlib.suppress(InvalidHandle):
@@ -161,14 +161,14 @@ class LiveView:
             self.clear()
 
     def _is_due(self, stamp: int) -> bool:
-        """Take every image that the rate allows; send on those that waited in vain for tracks."""
+        """Return whether an image is due; pass on those that waited too long for tracks."""
         now = time.monotonic()
         while self._images:
             waiting, (since, frame) = next(iter(self._images.items()))
             if now - since < _PATIENCE and len(self._images) < _WAITING:
                 break
             del self._images[waiting]
-            if self.options.blur == NOBODY:
+            if self.options.blur == NONE:
                 self._worker.submit((frame, None))
         if now < self._next:
             return False
@@ -193,7 +193,7 @@ class LiveView:
             return stamp
         # A driver without stamps: the newest image may be later than the tracks, which is near
         # enough for boxes that are drawn, but not for faces that are to be hidden.
-        return 0 if 0 in self._images and self.options.blur == NOBODY else None
+        return 0 if 0 in self._images and self.options.blur == NONE else None
 
     def _on_names(self, message: Detection2DArray) -> None:
         self._names, self._names_at = names_from_message(message), time.monotonic()
@@ -203,7 +203,7 @@ class LiveView:
     def _show(self, work: tuple[Frame, Tracks | None]) -> None:
         frame, tracks = work
         names = self._names if time.monotonic() - self._names_at < _NAMES_HOLD else {}
-        if self.options.blur == NOBODY or tracks is None:
+        if self.options.blur == NONE or tracks is None:
             self._hand_on(frame.image, frame, tracks, names)
             return
         if (frame.width, frame.height) != self._size:

@@ -12,14 +12,14 @@ from face_tracking.errors import UserError
 
 SILENCE = 10.0
 """Seconds without an occurrence after which a problem counts as new."""
-MOST_PROBLEMS = 20
+MAX_PROBLEMS = 20
 """Different problems logged within :data:`SILENCE`."""
-LONGEST_LINE = 400
+MAX_LINE_LENGTH = 400
 """Characters of a line; the texts of other nodes may be part of it."""
 
 
 class LogLimiter:
-    """Admits the first occurrence of each problem; callable from any thread.
+    """Admits the first occurrence of each problem; thread-safe.
 
     :param clock: seconds, monotonic.
     """
@@ -35,7 +35,7 @@ class LogLimiter:
             now = self._clock()
             self._last = {key: at for key, at in self._last.items() if now - at < SILENCE}
             is_new = problem not in self._last
-            if is_new and len(self._last) >= MOST_PROBLEMS:
+            if is_new and len(self._last) >= MAX_PROBLEMS:
                 return False
             self._last[problem] = now
             return is_new
@@ -65,7 +65,7 @@ def as_user_error(error: Exception, what: str, remedy: str) -> UserError:
     return UserError(f'{what}: {describe(error)}', remedy)
 
 
-def shorten(text: str, longest: int = LONGEST_LINE) -> str:
+def shorten(text: str, longest: int = MAX_LINE_LENGTH) -> str:
     """Return a text in printable characters, cut in the middle if it is too long."""
     half = longest // 2
     if len(text) > longest:

@@ -28,15 +28,15 @@ from vision_msgs.msg import (
 from face_tracking.arrays import Array, FloatArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.faces import Detections, Tracks
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 
 FACE = 'face'
-LARGEST_COORDINATE = 1e6
+MAX_COORDINATE = 1e6
 """Pixels. Images are smaller, and the square still fits a float32."""
-LARGEST_ID = 2**63 - 1
-MOST_FACES = 500
+MAX_ID = 2**63 - 1
+MAX_FACES = 500
 """Detections or tracks of one message that are used, those with the best scores."""
-_MOST_HYPOTHESES = 32  # of one detection
+_MAX_HYPOTHESES = 32  # of one detection
 Refused = Counter[str]
 """Number of entries that were left out, by reason."""
 _Row = tuple[float, float, float, float, float]
@@ -68,7 +68,7 @@ def detections_from_message(
 
     An entry is left out if none of its hypotheses is of an accepted class, if one of its numbers
     is not finite, if its box has no area, if its score is not between 0 and 1, or if there are
-    :data:`MOST_FACES` better ones.
+    :data:`MAX_FACES` better ones.
 
     :param accepted: class ids that mean a face; empty for all.
     """
@@ -95,7 +95,7 @@ def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
     """Return the tracks of a message and what was left out.
 
     An entry is left out if its id is not a positive integer or is used twice, if one of its
-    numbers is not finite, if its box has no area, or beyond :data:`MOST_FACES`. A track without a
+    numbers is not finite, if its box has no area, or beyond :data:`MAX_FACES`. A track without a
     hypothesis has the score 1. Velocities and ages are not in the message; they are zero.
     """
     refused: Refused = Counter()
@@ -158,7 +158,7 @@ def _best_score(entry: Detection2D, accepted: Collection[str]) -> float | str:
         return 'no hypothesis'
     scores = [
         result.hypothesis.score
-        for result in islice(entry.results, _MOST_HYPOTHESES)
+        for result in islice(entry.results, _MAX_HYPOTHESES)
         if not accepted or result.hypothesis.class_id in accepted
     ]
     return max(scores) if scores else 'class not among accepted_class_ids'
@@ -172,7 +172,7 @@ def _valid_row(entry: Detection2D, score: float | str) -> _Row | str:
     row = (box.center.position.x, box.center.position.y, box.size_x, box.size_y, score)
     if not all(map(math.isfinite, row)):
         return 'number that is not finite'
-    if max(map(abs, row)) > LARGEST_COORDINATE:
+    if max(map(abs, row)) > MAX_COORDINATE:
         return 'coordinate out of range'
     if not (box.size_x > 0 and box.size_y > 0):
         return 'box without an area'
@@ -180,15 +180,15 @@ def _valid_row(entry: Detection2D, score: float | str) -> _Row | str:
 
 
 def _best(rows: list[_Item], refused: Refused) -> list[_Item]:
-    if len(rows) > MOST_FACES:
-        refused[f'more than {MOST_FACES} in one message'] += len(rows) - MOST_FACES
-    return rows[:MOST_FACES]
+    if len(rows) > MAX_FACES:
+        refused[f'more than {MAX_FACES} in one message'] += len(rows) - MAX_FACES
+    return rows[:MAX_FACES]
 
 
 def _track_id(text: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):
         return None
-    return int(text) if 0 < int(text) <= LARGEST_ID else None
+    return int(text) if 0 < int(text) <= MAX_ID else None
 
 
 def _arrays(rows: Sequence[_Row]) -> tuple[FloatArray, FloatArray]:

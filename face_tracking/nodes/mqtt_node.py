@@ -37,7 +37,7 @@ from face_tracking.smart_home.home_assistant import (
 )
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
 
-_LONGEST_TOPIC, _LONGEST_PAYLOAD = 300, 2000
+_MAX_TOPIC_LENGTH, _MAX_PAYLOAD_BYTES = 300, 2000
 _ASK_PERIOD = 5.0  # seconds
 
 
@@ -103,7 +103,7 @@ class MqttNode(FaceNode[MqttParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over what images show."""
+        """Apply changed parameters."""
         self._view.options = self.store.get(ViewOptions)
         if 'mqtt_image_period' in changed:
             self._announce()
@@ -131,13 +131,13 @@ class MqttNode(FaceNode[MqttParameters]):
         self._view.clear()
 
     def cleanup(self) -> None:
-        """Tell the broker that the robot is offline."""
+        """Report to the broker that the robot is offline."""
         link, self._link = self._link, None
         if link is not None:
             link.close()
 
     def close(self) -> bool:
-        """Tell the broker that the robot is offline."""
+        """Report to the broker that the robot is offline."""
         self.cleanup()
         return self._view.close()
 
@@ -194,7 +194,7 @@ class MqttNode(FaceNode[MqttParameters]):
             self._send(self._topics.detection, 'ON' if self._detecting else 'OFF', retain=True)
 
     def report(self, report: Report) -> None:
-        """Say whether the broker is there."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, topics=self._topics.base)
         self._file.report(report)
@@ -270,11 +270,11 @@ class MqttNode(FaceNode[MqttParameters]):
         topic, payload = request.get('topic'), request.get('payload')
         if (
             not isinstance(topic, str)
-            or not 0 < len(topic) <= _LONGEST_TOPIC
+            or not 0 < len(topic) <= _MAX_TOPIC_LENGTH
             or any(letter in topic for letter in '+#\0')
             or topic.startswith('$')
             or not isinstance(payload, str)
-            or len(payload) > _LONGEST_PAYLOAD
+            or len(payload) > _MAX_PAYLOAD_BYTES
         ):
             raise UserError(
                 'a request that cannot be published was received on faces/mqtt',

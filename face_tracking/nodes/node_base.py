@@ -43,10 +43,10 @@ from face_tracking.backoff import Retry
 from face_tracking.errors import UserError
 from face_tracking.load_shedder import DESCRIPTIONS, LoadLevel, LoadShedder
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
-from face_tracking.nodes.inputs import Input
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
 from face_tracking.nodes.parameters import Parameters
 from face_tracking.nodes.qos import interface_class, publisher_qos, with_overrides
+from face_tracking.nodes.subscriptions import Input
 from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS, Topic
 from face_tracking.nodes.watchdog import Pulse
 from face_tracking.nodes.worker import Worker
@@ -54,7 +54,7 @@ from face_tracking.options import Options, OptionsT, option
 from face_tracking.system_health import BoardState
 
 Item = TypeVar('Item')
-_LONGEST_STANDSTILL = 5.0  # seconds of a simulated clock
+_MAX_STANDSTILL = 5.0  # seconds of a simulated clock
 _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -265,7 +265,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         return created
 
     def watch(self, pulse: Pulse) -> None:
-        """Have the watchdog observe a thread of this node."""
+        """Let the watchdog observe a thread of this node."""
         self._pulses.append(pulse)
 
     def publishers_of(self, topic: str) -> int:
@@ -273,7 +273,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         return self.count_publishers(self.resolve_topic_name(topic))
 
     def fail(self, error: Exception) -> None:
-        """Count an unexpected error and log it once; callable from any thread."""
+        """Count an unexpected error and log it once; thread-safe."""
         self._last_failure = describe(error)
         self.meter.count('failures')
         self.log_throttled(error)
@@ -460,7 +460,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         if self.lifecycle_state == 'inactive' and self.trigger_activate() != _SUCCESS:
             return
         if self._start_retry.succeeded():
-            self.get_logger().info('the node could be started after all')
+            self.get_logger().info('the node was started on retry')
 
     def _on_first_spin(self) -> None:
         self._first.cancel()
@@ -489,7 +489,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         now, steady = self.now(), time.monotonic()
         if now != self._last_time[0]:
             self._last_time = now, steady
-        return steady - self._last_time[1] < _LONGEST_STANDSTILL
+        return steady - self._last_time[1] < _MAX_STANDSTILL
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         if request.data and not self.active:

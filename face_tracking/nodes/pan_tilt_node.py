@@ -24,7 +24,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.markers import to_gaze_marker
 from face_tracking.nodes.messages import tracks_from_message
@@ -62,14 +62,14 @@ class PanTiltParameters(HeadOptions, FaceSizeOptions):
     control_rate: float = option(50.0, 'Commands per second', 5.0, 500.0, read_only=True)
     feedback: bool = option(
         False,
-        'Take the joint angles from joint_states, which another node publishes; otherwise '
+        'Use the joint angles of joint_states, which another node publishes; otherwise '
         'this node publishes the commanded angles there',
         read_only=True,
     )
     on_stop: str = option(
         'hold',
         'What the servos do when the head stops (at shutdown, without tracks, after a '
-        'write error): hold the position, or go limp',
+        'write error): hold the position, or limp: no pulses, so no torque',
         choices=('hold', 'limp'),
     )
     camera_frame: str = option(
@@ -78,7 +78,7 @@ class PanTiltParameters(HeadOptions, FaceSizeOptions):
 
 
 _OF_THE_HEAD = {row.name for row in rows_of(HeadOptions)}
-_LONGEST_BRAKING = 1.0  # seconds at the end of the process
+_MAX_BRAKING = 1.0  # seconds at the end of the process
 
 
 class PanTiltNode(FaceNode[PanTiltParameters]):
@@ -158,14 +158,14 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self.get_logger().info('the head is disabled')
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take the tracks of an image. Callable from any thread."""
+        """Process the tracks of an image. Thread-safe."""
         self._take(tracks, frame.frame_id)
 
-    def set_people(self, names: Names) -> None:
-        """Take the names of the tracks, for the target ``person``. Callable from any thread."""
+    def set_names(self, names: Names) -> None:
+        """Set the names of the tracks, for the target ``person``. Thread-safe."""
         people = {int(track): name for track, (name, _) in names.items() if track.isdecimal()}
         with self._lock:
-            self._head.set_people(people)
+            self._head.set_names(people)
 
     def _on_attention(self, message: Detection2DArray) -> None:
         looking = attention_from_message(message)
@@ -174,7 +174,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             self._head.set_attentive(ids)
 
     def set_camera_model(self, model: CameraModel) -> None:
-        """Take the camera's intrinsics, which convert pixels to angles."""
+        """Set the intrinsics of the camera, which convert pixels to angles."""
         self._camera = model
 
     def angles_at(self, stamp: int) -> tuple[float, float]:
@@ -201,7 +201,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         """Come to rest, stop the servos and end the thread; nothing is written afterwards."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_LONGEST_BRAKING + 0.5)
+            self._thread.join(_MAX_BRAKING + 0.5)
         self._drop_driver()
         return not self._thread.is_alive()
 
@@ -242,7 +242,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self._take(tracks, message.header.frame_id)
 
     def _on_people(self, message: Detection2DArray) -> None:
-        self.set_people(names_from_message(message))
+        self.set_names(names_from_message(message))
 
     def _on_camera_info(self, message: CameraInfo, scaled: bool = False) -> None:
         if not scaled and self._camera is not None and self.publishers_of('faces/camera_info'):
@@ -253,11 +253,11 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
             self.refuse_message('camera_info', error)
 
     def _on_scaled_camera_info(self, message: CameraInfo) -> None:
-        """Take the intrinsics of the images of the tracks, which a tracker publishes."""
+        """Use the intrinsics of the images of the tracks, which a tracker publishes."""
         self._on_camera_info(message, scaled=True)
 
     def _on_joints(self, message: JointState) -> None:
-        """Take measured angles; messages about other joints are ignored."""
+        """Use measured angles; messages about other joints are ignored."""
         try:
             angles = angles_from_message(message, (self._joints[0], self._joints[1]))
         except UserError as error:
@@ -299,14 +299,17 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
         self, tracks: Tracks, target: int | None, camera: CameraModel, frame_id: str
     ) -> None:
         rows = np.flatnonzero(tracks.ids == target) if target is not None else ()
-        heard = self._gaze.get_subscription_count(), self._gaze_marker.get_subscription_count()
-        if len(rows) == 0 or not any(heard):
+        subscribers = (
+            self._gaze.get_subscription_count(),
+            self._gaze_marker.get_subscription_count(),
+        )
+        if len(rows) == 0 or not any(subscribers):
             return
         size = self.parameters.face_height
         x, y, z = positions_by_height(tracks.boxes[rows[:1]], camera, size)[0]
         header = to_header(tracks.stamp, frame_id or self.parameters.camera_frame)
         self._gaze.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
-        if heard[1]:
+        if subscribers[1]:
             self._gaze_marker.publish(to_gaze_marker((x, y, z), header, size))
 
     def _run(self) -> None:
@@ -414,7 +417,7 @@ class PanTiltNode(FaceNode[PanTiltParameters]):
 
     def _brake_to_rest(self) -> None:
         """Stop the motion within the limits before the driver is closed."""
-        end = time.monotonic() + _LONGEST_BRAKING
+        end = time.monotonic() + _MAX_BRAKING
         while self._driver is not None and time.monotonic() < end:
             with self._lock:
                 if self._head.at_rest:

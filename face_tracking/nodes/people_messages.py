@@ -56,7 +56,7 @@ def track_names(tracks: Tracks, identities: Sequence[Identity]) -> Names:
     return {
         str(int(number)): (identity.name, identity.similarity)
         for number, identity in zip(tracks.ids, identities, strict=True)
-        if identity.known
+        if identity.is_named
     }
 
 
@@ -78,7 +78,7 @@ def people_to_message(
 
 
 def add_names(message: Detection2DArray, names: Mapping[str, tuple[str, float]]) -> None:
-    """Give the entries of a message of tracks a second hypothesis, where they have a name."""
+    """Add a second hypothesis to the entries of a message of tracks that have a name."""
     for entry in message.detections:
         name, score = names.get(entry.id, ('', 0.0))
         if name:
@@ -89,7 +89,7 @@ def _hypotheses(identity: Identity) -> list[ObjectHypothesisWithPose]:
     if not identity.name:
         return []
     first = (PERSON + identity.name, identity.similarity)
-    if not identity.known:
+    if not identity.is_named:
         first = (UNKNOWN, 1.0 - max(identity.similarity, 0.0))
     others = [
         (PERSON + match.name, match.similarity)

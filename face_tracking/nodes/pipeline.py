@@ -80,7 +80,7 @@ def join_recognizer(tracker: TrackerNode) -> RecognizerNode:
 
     recognizer = RecognizerNode(subscribe=False)
     tracker.on_tracks.append(recognizer.submit)
-    recognizer.on_people.append(tracker.set_people)
+    recognizer.on_people.append(tracker.set_names)
     return recognizer
 
 
@@ -91,7 +91,7 @@ def join_events(tracker: TrackerNode, recognizer: RecognizerNode | None) -> Even
     events = EventsNode(subscribe=False)
     tracker.on_tracks.append(events.submit)
     if recognizer is not None:
-        recognizer.on_people.append(events.set_people)
+        recognizer.on_people.append(events.set_names)
     return events
 
 
@@ -120,7 +120,7 @@ def build(switches: Collection[str] | None = None) -> list[FaceNode[Any]]:
         head = join_head(camera, tracker)
         nodes.insert(0, head)
         if recognizer is not None:
-            recognizer.on_people.append(head.set_people)
+            recognizer.on_people.append(head.set_names)
     return nodes
 
 

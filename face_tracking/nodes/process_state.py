@@ -16,7 +16,7 @@ _USE_PERIOD = 0.5  # seconds; below the period of diagnostics
 
 
 class ProcessState:
-    """Figures that are the same for every node of a process; callable from any thread.
+    """Figures that are the same for every node of a process; thread-safe.
 
     :param board: reads the state of the board.
     :param now: monotonic seconds.

@@ -21,7 +21,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
 from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
@@ -44,10 +44,8 @@ from face_tracking.recognition.recognizer import FaceRecognizer, create_recogniz
 class RecognizerParameters(RecognitionOptions):
     """The parameters of the recognizer node."""
 
-    person_name: str = option(
-        '', 'Name of the person that ~/enroll, ~/rename and ~/forget are about'
-    )
-    person_new_name: str = option('', 'The name that ~/rename gives to person_name')
+    person_name: str = option('', 'Name of the person for ~/enroll, ~/rename and ~/forget')
+    person_new_name: str = option('', 'New name of person_name for ~/rename')
     person_id: str = option(
         '', 'Track id of the face that ~/enroll enrolls; empty = the face nearest the image center'
     )
@@ -60,7 +58,7 @@ _AT_ONCE = {
     for row in rows_of(options)
 } | {'keep_images', 'max_views'}
 _WAITING_IMAGES = 6  # kept until the tracks of the same stamp are received
-_LONGEST_LOADING = 900.0  # seconds, compiling the networks included
+_MAX_LOADING = 900.0  # seconds, compiling the networks included
 Hook = Callable[[Names], None]
 
 
@@ -104,17 +102,17 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._worker.submit(None)
 
     def tick(self) -> None:
-        """Have the worker load again if that has failed."""
+        """Ask the worker to load again if that has failed."""
         if self._loading.failures and self._loading.due:
             self._worker.submit(None)
 
     def submit(self, frame: Frame, tracks: Tracks) -> None:
-        """Take an image and its tracks, by reference. Callable from any thread."""
+        """Queue an image and its tracks by reference and return immediately. Thread-safe."""
         if self.active:
             self._worker.submit((frame, tracks))
 
     def apply(self, changed: set[str]) -> None:
-        """Take new thresholds over at once; load what needs loading in the worker."""
+        """Apply changed thresholds immediately; the worker loads a changed model."""
         if changed & _OF_THE_NETWORK:
             self._loading.request()
             self._worker.submit(None)
@@ -206,7 +204,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         """Load the network that the parameters name; keep the one before where that fails."""
         self._loading.begin()
         try:
-            with self._worker.pulse.allow(_LONGEST_LOADING):
+            with self._worker.pulse.allow(_MAX_LOADING):
                 loaded = create_recognizer(self.parameters)
         except Exception as error:
             problem = as_user_error(
@@ -222,7 +220,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
             if before is not None:
                 before.close()
         if self._loading.succeeded():
-            self.get_logger().info('recognition was loaded after all')
+            self.get_logger().info('recognition was loaded on retry')
 
     # Services
 

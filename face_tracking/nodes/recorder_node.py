@@ -48,18 +48,24 @@ class RecordingOptions(Options):
     track_rate: float = option(
         30.0, 'Maximum rate at which tracks are recorded, in Hz', 0.1, 120.0
     )
-    bag_mb: int = option(100, 'Megabytes after which a new bag begins', 1, 10000, read_only=True)
+    bag_mb: int = option(
+        100, 'Maximum size of a bag in megabytes; then a new one begins', 1, 10000, read_only=True
+    )
     bag_minutes: float = option(
         10.0, 'Minutes after which a new bag begins', 0.05, 1440.0, read_only=True
     )
     total_mb: int = option(
-        2000, 'Megabytes of all bags; the oldest are removed', 5, 10_000_000, read_only=True
+        2000,
+        'Maximum size of all bags in megabytes; the oldest are removed',
+        5,
+        10_000_000,
+        read_only=True,
     )
     keep_days: float = option(
         0.0, 'Days after which a bag is removed; 0 = never', 0.0, 3650.0, read_only=True
     )
     minimum_free_mb: int = option(
-        1000, 'Megabytes that stay free on the disk', 0, 10_000_000, read_only=True
+        1000, 'Minimum free disk space in megabytes', 0, 10_000_000, read_only=True
     )
 
     def limits(self) -> RecordingLimits:
@@ -98,7 +104,7 @@ class Backlog:
             return True
 
     def remove(self, size: int) -> None:
-        """Note that a message has been written, or could not be."""
+        """Subtract a message that was written, or could not be."""
         with self._lock:
             self._count -= 1
             self._bytes -= size
@@ -150,7 +156,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
         return self._worker.close()
 
     def report(self, report: Report) -> None:
-        """Say what was written."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, waiting_dropped=str(self._waiting.dropped))
         recorder = self._recorder

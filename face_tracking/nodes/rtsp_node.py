@@ -6,12 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from face_tracking.listening import Access
 from face_tracking.nodes.diagnostics import Report
 from face_tracking.nodes.live_view import LiveView, View, ViewOptions
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.nodes.shared_options import token_file_option
 from face_tracking.nodes.spin import run
 from face_tracking.options import option
+from face_tracking.server_access import Access
 from face_tracking.streaming.rtsp_server import CODECS, RtspOptions, RtspServer
 
 
@@ -21,17 +22,12 @@ class RtspParameters(ViewOptions):
 
     rtsp_host: str = option(
         '127.0.0.1',
-        'Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = every network, with the '
-        'token as password of the user "viewer"',
+        'Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = every network, where the '
+        'token is required as the password of the user "viewer"',
         read_only=True,
     )
-    rtsp_port: int = option(8554, 'Port to listen on; 0 = any', 0, 65535, read_only=True)
-    rtsp_token_file: str = option(
-        '',
-        'File with the token; it is made where it does not exist; empty = '
-        '~/.local/share/face_tracking/token',
-        read_only=True,
-    )
+    rtsp_port: int = option(8554, 'Port to listen on; 0 = any free port', 0, 65535, read_only=True)
+    rtsp_token_file: str = token_file_option()
     codec: str = option(
         'auto',
         'Codec of the stream: auto (h264 where an encoder is installed, else mjpeg), h264, mjpeg',
@@ -58,7 +54,7 @@ class RtspNode(FaceNode[RtspParameters]):
         return self._server.port if self._server else 0
 
     def apply(self, changed: set[str]) -> None:
-        """Take over what is shown."""
+        """Apply changed parameters."""
         self._view.options = self.store.get(ViewOptions)
 
     def configure(self) -> None:
@@ -96,7 +92,7 @@ class RtspNode(FaceNode[RtspParameters]):
         return all(ended)
 
     def report(self, report: Report) -> None:
-        """Say who watches."""
+        """Report the number of viewers and the port."""
         _, values = self.meter.take()
         report.values.update(values)
         if self._server is not None:

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import ActionConfig
-from face_tracking.events.actions import (
+from face_tracking.events.action_records import (
     Action,
     CallService,
     PublishMessage,

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from face_tracking.options import Options, option
 
 
+def token_file_option() -> str:
+    """Return the row of the parameter that names the token file of a server."""
+    return option(
+        '',
+        'File with the token, created if missing; empty = ~/.local/share/face_tracking/token',
+        read_only=True,
+    )
+
+
 @dataclass(frozen=True)
 class FaceSizeOptions(Options):
     """The size of a face, from which its distance follows."""

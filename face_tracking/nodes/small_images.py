@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``camera/image_small/compressed``: small JPEGs for a detector at the other end of a network.
 
-A message says of which size the image was: ``; of 640x480`` at the end of ``format``. What is
-found in it is then in pixels of that image.
+``; of 640x480`` at the end of ``format`` is the size of the full image. Positions found in the
+small image are then in pixels of the full one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sensor_msgs.msg import CompressedImage
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame, size_within
-from face_tracking.nodes.images import from_compressed, to_compressed, to_header
+from face_tracking.nodes.image_messages import from_compressed, to_compressed, to_header
 from face_tracking.options import Options, option
 from face_tracking.scaled_image import ScaledImage
 
-LARGEST_SIDE = 8192
+MAX_SIDE = 8192
 """Pixels in a row or a column of an image, small or full."""
 _ASPECT_TOLERANCE = 0.05
 _FULL_SIZE = re.compile(r'; of (\d{1,5})x(\d{1,5})$')
@@ -34,11 +34,16 @@ class SmallImageOptions(Options):
         'Long side of the images on camera/image_small/compressed in pixels, or somewhat more: '
         'the image is divided by 1, 2, 4 or 8',
         32,
-        LARGEST_SIDE,
+        MAX_SIDE,
     )
-    small_quality: int = option(60, 'Their JPEG quality, 1 to 100', 1, 100)
+    small_quality: int = option(
+        60, 'JPEG quality of camera/image_small/compressed, 1 to 100', 1, 100
+    )
     small_rate: float = option(
-        10.0, 'Largest number of them per second; 0 = one for each image', 0.0, 1000.0
+        10.0,
+        'Maximum rate of camera/image_small/compressed, in Hz; 0 = one for each image',
+        0.0,
+        1000.0,
     )
 
 
@@ -72,7 +77,7 @@ def to_small(frame: Frame, options: SmallImageOptions) -> CompressedImage:
     return message
 
 
-def from_small(message: CompressedImage) -> Frame:
+def frame_from_compressed(message: CompressedImage) -> Frame:
     """Return a frame of the full size, whose pixels are those of the small image.
 
     A message that does not state a full size is an image of its own size.
@@ -86,7 +91,7 @@ def from_small(message: CompressedImage) -> Frame:
     width, height = map(int, stated.groups())
     ratio = width * frame.height / max(frame.width * height, 1)
     if (
-        not (frame.width <= width <= LARGEST_SIDE and frame.height <= height <= LARGEST_SIDE)
+        not (frame.width <= width <= MAX_SIDE and frame.height <= height <= MAX_SIDE)
         or abs(ratio - 1) > _ASPECT_TOLERANCE
     ):
         raise UserError(

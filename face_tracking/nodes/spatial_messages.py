@@ -28,7 +28,7 @@ from face_tracking.attention.attention import Attention
 from face_tracking.boxes import to_center_size
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
-from face_tracking.image_header import LARGEST_LIVE_IMAGE
+from face_tracking.image_header import MAX_LIVE_IMAGE
 from face_tracking.nodes.messages import FACE
 from face_tracking.nodes.people_messages import LOOKING
 from face_tracking.spatial.face_positions import FacePositions, covariance
@@ -53,7 +53,7 @@ def from_depth(message: Image) -> FloatArray:
     kind, unit = types[message.encoding]
     height, width = message.height, message.width
     dtype = np.dtype(kind).newbyteorder('>' if message.is_bigendian else '<')
-    if not 0 < width * height <= LARGEST_LIVE_IMAGE:
+    if not 0 < width * height <= MAX_LIVE_IMAGE:
         raise UserError(f'a depth image of {width}x{height} was received', 'check its driver')
     if message.step < width * dtype.itemsize or len(message.data) < message.step * height:
         raise UserError('a depth image with too few bytes was received', 'check its driver')

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from face_tracking.events.action_file import ActionConfig
-from face_tracking.events.actions import Say
+from face_tracking.events.action_records import Say
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_from_json
 from face_tracking.files import expand
@@ -26,7 +26,7 @@ from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.nodes.topics import SERVICES
 from face_tracking.options import option
-from face_tracking.speech.audio_player import MOST_KEPT, AudioEngine
+from face_tracking.speech.audio_player import MAX_KEPT, AudioEngine
 from face_tracking.speech.greetings import LANGUAGES, Greeter
 from face_tracking.speech.sentence import Sentence, sentence_from_message
 from face_tracking.speech.speaker import Speaker
@@ -79,7 +79,7 @@ class SpeechParameters(ActionFileOptions):
     )
     audio_folder: str = option(
         '',
-        f'Keep the last {MOST_KEPT} WAV files in this folder and play nothing; empty = play',
+        f'Keep the last {MAX_KEPT} WAV files in this folder and play nothing; empty = play',
         read_only=True,
     )
     audio_device: str = option('', 'Device of aplay; empty = the default', read_only=True)
@@ -116,7 +116,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
         self.start()
 
     def apply(self, changed: set[str]) -> None:
-        """Take over volume, hours and greetings."""
+        """Apply changed volume, hours and greetings."""
         if self._speaker is not None:
             self._speaker.volume = self.parameters.volume
             self._speaker.quiet = tuple(parse_windows(self.parameters.quiet_hours))
@@ -154,7 +154,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             self._greet(self._greeter.poll(time.monotonic(), datetime.now()))
 
     def report(self, report: Report) -> None:
-        """Say what is spoken with, and how much."""
+        """Fill in the diagnostics."""
         _, values = self.meter.take()
         report.values.update(values, engine=self.parameters.engine)
         self._file.report(report)
@@ -166,7 +166,7 @@ class SpeechNode(FaceNode[SpeechParameters]):
             report.say(OK, 'silent')
 
     def _use(self, config: ActionConfig) -> None:
-        """Take over the people of a file."""
+        """Use the people of a file."""
         self._config = config
         self._make_greeter()
 

@@ -168,7 +168,7 @@ def _stop(nodes: list[FaceNode[Any]]) -> None:
 
 
 def _ignore_signals() -> None:
-    """Let no further signal disturb the end, including Python's own finalization."""
+    """Ignore further signals until the end, including Python's own finalization."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
 

@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
-LONGEST_AGE = 1_000_000_000  # nanoseconds; an older stamp is not believed
-LONGEST_STEP = 1_000_000_000  # nanoseconds of simulated time between two readings
+MAX_AGE = 1_000_000_000  # nanoseconds; an older stamp is not believed
+MAX_STEP = 1_000_000_000  # nanoseconds of simulated time between two readings
 
 
 class SteadyClock:
@@ -43,7 +43,7 @@ class SteadyClock:
             if self._simulated():
                 step = ros - self._last_ros
                 # A reset or a jump of the simulation is not motion.
-                self._time += step if 0 <= step <= LONGEST_STEP else 0
+                self._time += step if 0 <= step <= MAX_STEP else 0
             else:
                 self._time += max(monotonic - self._last_monotonic, 0)
             self._last_ros, self._last_monotonic = ros, monotonic
@@ -52,7 +52,7 @@ class SteadyClock:
     def age(self, stamp: int) -> int:
         """Return how old a ROS stamp is, in nanoseconds; 0 if the stamp is not believable."""
         age = self._ros_now() - stamp
-        return age if 0 <= age <= LONGEST_AGE else 0
+        return age if 0 <= age <= MAX_AGE else 0
 
     def time_of(self, stamp: int) -> int:
         """Return the time of a ROS stamp in this clock.

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from rclpy.serialization import deserialize_message
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import NANOSECONDS
+from face_tracking.nodes.image_messages import NANOSECONDS
 from face_tracking.nodes.node_base import FaceNode
 
 MessageT = TypeVar('MessageT')
@@ -48,7 +48,7 @@ class Throttle(Generic[MessageT]):
         self._last = float('-inf')
 
     def __call__(self, data: bytes) -> None:
-        """Take a serialized message."""
+        """Process a serialized message."""
         now = time.monotonic()
         if now - self._last < 0.9 * self.period:
             return

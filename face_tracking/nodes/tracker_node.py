@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker node: follows the faces through every image, under steady ids."""
+"""The tracker node: tracks faces in every image with stable ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
@@ -19,8 +20,7 @@ from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
 from face_tracking.nodes.image_input import image_topic, read_image
-from face_tracking.nodes.images import to_compressed, to_header, to_image
-from face_tracking.nodes.inputs import Input
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
@@ -29,6 +29,7 @@ from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, add_names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.subscriptions import Input
 from face_tracking.nodes.track_states import to_track_states
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
@@ -63,8 +64,8 @@ class TrackerParameters(TrackerOptions, ImageInputOptions, FaceSizeOptions, Jpeg
     trail_length: int = option(45, 'Length of the trails in faces/annotated, in images', 1, 1000)
 
 
-_OF_THE_TRACKER = {row.name for row in rows_of(TrackerOptions)}
-_FARTHEST_AHEAD = 1000.0  # milliseconds; a video's stamps may be of another day
+_TRACKER_OPTIONS = {row.name for row in rows_of(TrackerOptions)}
+_MAX_EXTRAPOLATION_MS = 1000.0  # stamps of a recording may be far in the past
 _ALL_INPUTS = ('images', 'detections')
 _QUEUE = 4  # images that may wait while a slow one is tracked
 
@@ -72,9 +73,9 @@ _QUEUE = 4  # images that may wait while a slow one is tracked
 class TrackerNode(FaceNode[TrackerParameters]):
     """Tracks in a thread of its own, every image in order; late detections are fused.
 
-    :param subscribe: take images and detections from topics; otherwise from :meth:`submit`,
-        :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what is taken from
-        topics: ``images`` (with the intrinsics), ``detections``.
+    :param subscribe: whether to receive images and detections from topics; otherwise by
+        :meth:`submit`, :meth:`add_detections` and :meth:`set_camera_model`. Or the names of what
+        is received from topics: ``images`` (with the intrinsics), ``detections``.
     :ivar on_frame: called with each ``Frame`` that is submitted, before it is tracked.
     :ivar on_tracks: called in that thread with each ``Frame`` and its ``Tracks``.
     """
@@ -85,28 +86,34 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self.on_tracks: list[Callable[[Frame, Tracks], None]] = []
         self._tracker = FaceTracker(self.store.get(TrackerOptions))
         self._late_before = 0
-        self._tracks = self.publisher('faces/tracks')
-        self._predicted = self.publisher('faces/tracks_predicted')
-        self._motion = self.publisher('faces/track_states')
-        self._landmarks = self.publisher('faces/landmarks')
-        self._scaled_infos = self.publisher('faces/camera_info')
-        self._markers = self.publisher('faces/markers')
-        self._annotated = self.publisher('faces/annotated')
-        self._compressed = self.publisher('faces/annotated/compressed')
+        self._create_publishers()
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
         self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
         self._published_camera: CameraModel | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
-        self._infos: Input | None = None
-        self._followed = 0
+        self._camera_info_input: Input | None = None
+        self._track_count = 0
         self._names: Names = {}
         self._trails = Trails(self.parameters.trail_length)
         self._worker: Worker[Frame] = self.worker(self._track, capacity=_QUEUE, name='tracker')
         self._annotator: Worker[tuple[Frame, Tracks]] = self.worker(self._draw, name='annotator')
-        taken = subscribe if not isinstance(subscribe, bool) else _ALL_INPUTS if subscribe else ()
-        if 'detections' in taken:
+        self._subscribe(_input_names(subscribe))
+        self.start()
+
+    def _create_publishers(self) -> None:
+        self._tracks = self.publisher('faces/tracks')
+        self._predicted = self.publisher('faces/tracks_predicted')
+        self._track_states = self.publisher('faces/track_states')
+        self._landmarks = self.publisher('faces/landmarks')
+        self._camera_info = self.publisher('faces/camera_info')
+        self._markers = self.publisher('faces/markers')
+        self._annotated = self.publisher('faces/annotated')
+        self._compressed = self.publisher('faces/annotated/compressed')
+
+    def _subscribe(self, inputs: Collection[str]) -> None:
+        if 'detections' in inputs:
             self.add_input('faces/detections', self._on_detections)
             self.add_input('faces/detections_low_confidence', self._on_candidates)
             self.add_input(
@@ -114,42 +121,41 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 self._on_landmarks,
                 needed=lambda: self._landmarks.get_subscription_count() > 0,
             )
-        if 'images' in taken:
+        if 'images' in inputs:
             topic, _ = image_topic(self.parameters.image_transport)
             self.add_input(topic, self._on_image)
-            self._infos = self.add_input(
+            self._camera_info_input = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
             self.add_input('faces/people', self._on_people, needed=self._needs_names)
-        self.start()
 
     def submit(self, frame: Frame) -> None:
-        """Take an image, by reference; returns at once. Callable from any thread."""
+        """Queue an image by reference and return immediately. Thread-safe."""
         if self.active:
             for hook in self.on_frame:
                 hook(frame)
             self._worker.submit(frame)
 
     def add_detections(self, detections: Detections) -> None:
-        """Take what was found in an image, late as it may be. Callable from any thread."""
+        """Queue the detections of an image, which may be late. Thread-safe."""
         if self.active:
             self._tracker.add_detections(detections)
             self._track_landmarks.add(detections)
 
     def set_camera_model(self, model: CameraModel) -> None:
-        """Take the camera's intrinsics, which place the faces in space."""
+        """Set the intrinsics of the camera, which place the faces in space."""
         self._camera = model
 
-    def set_people(self, names: Names) -> None:
-        """Take the names of the tracks, for faces/tracks, markers and annotated images.
+    def set_names(self, names: Names) -> None:
+        """Set the names of the tracks, for faces/tracks, markers and annotated images.
 
-        Callable from any thread.
+        Thread-safe.
         """
         self._names = names
 
     def apply(self, changed: set[str]) -> None:
-        """Follow on with other options; ids stay."""
-        if changed & _OF_THE_TRACKER:
+        """Apply changed parameters; ids are kept."""
+        if changed & _TRACKER_OPTIONS:
             self._tracker.configure(self.store.get(TrackerOptions))
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
         if 'trail_length' in changed:
@@ -165,14 +171,14 @@ class TrackerNode(FaceNode[TrackerParameters]):
         return all(ended)
 
     def report(self, report: Report) -> None:
-        """Say how many faces are followed and how fast."""
+        """Fill in the diagnostics."""
         rate, values = self.meter.take()
         report.values.update(
             values,
             dropped=str(self._worker.dropped),
-            faces=str(self._followed),
+            faces=str(self._track_count),
             visual_tracker=self.parameters.visual_tracker,
-            late_rounds=str(self._tracker.too_late),
+            late_detections=str(self._tracker.too_late),
         )
         if not self.active:
             return
@@ -187,25 +193,29 @@ class TrackerNode(FaceNode[TrackerParameters]):
             report.say(WARN, str(error))
         if rate == 0:
             report.say(WARN, 'no images received')
-        elif self._infos is not None and self._infos.subscribed and self._camera is None:
+        elif self._lacks_camera_info():
             report.say(
                 WARN,
                 'no camera/camera_info received, which faces/markers and use_joint_states need',
             )
 
+    def _lacks_camera_info(self) -> bool:
+        subscription = self._camera_info_input
+        return subscription is not None and subscription.subscribed and self._camera is None
+
     def _needs_camera_info(self) -> bool:
         return (
             self._joints is not None
             or self._markers.get_subscription_count() > 0
-            or self._scaled_infos.get_subscription_count() > 0
+            or self._camera_info.get_subscription_count() > 0
         )
 
     def _needs_names(self) -> bool:
-        shown = self._looked_at() or self._markers.get_subscription_count() > 0
+        shown = self._annotation_needed() or self._markers.get_subscription_count() > 0
         return (shown or self.parameters.name_tracks) and self.publishers_of('faces/people') > 0
 
     def _on_people(self, message: Detection2DArray) -> None:
-        self.set_people(names_from_message(message))
+        self.set_names(names_from_message(message))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         try:
@@ -244,7 +254,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
         for hook in self.on_tracks:
             hook(frame, tracks)
         self._publish(frame, tracks)
-        self._followed = len(tracks)
+        self._track_count = len(tracks)
         self.meter.add(
             {
                 **self._tracker.timings,
@@ -263,30 +273,46 @@ class TrackerNode(FaceNode[TrackerParameters]):
         return Warp.of_rotation(camera, pan - old_pan, tilt - old_tilt)
 
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
+        """Publish what has subscribers."""
         header = to_header(frame.stamp, frame.frame_id)
+        self._publish_tracks(tracks, header)
+        self._publish_predicted(frame)
+        if self._track_states.get_subscription_count():
+            self._track_states.publish(to_track_states(tracks, header))
+        if tracks.landmarks is not None and self._landmarks.get_subscription_count():
+            self._landmarks.publish(
+                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
+            )
+        if self._camera is not None:
+            camera = self._camera.scaled_to(frame.width, frame.height)
+            self._publish_camera_info(camera, header)
+            self._publish_markers(tracks, camera, header)
+        if self._annotation_needed():
+            self._annotator.submit((frame, tracks))
+
+    def _publish_tracks(self, tracks: Tracks, header: Header) -> None:
         if self._tracks.get_subscription_count():
             message = tracks_to_message(tracks, header)
             if self.parameters.name_tracks:
                 add_names(message, self._names)
             self._tracks.publish(message)
+
+    def _publish_predicted(self, frame: Frame) -> None:
         if self._predicted.get_subscription_count():
-            ahead = min(max(self.age(frame.stamp), 0.0), _FARTHEST_AHEAD)
+            ahead = min(max(self.age(frame.stamp), 0.0), _MAX_EXTRAPOLATION_MS)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
             self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
-        if self._motion.get_subscription_count():
-            self._motion.publish(to_track_states(tracks, header))
-        if tracks.landmarks is not None and self._landmarks.get_subscription_count():
-            self._landmarks.publish(
-                to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
-            )
-        self._publish_camera(frame)
-        if self._markers.get_subscription_count() and self._camera is not None:
-            camera = self._camera.scaled_to(frame.width, frame.height)
-            self._markers.publish(
-                to_markers(tracks, camera, header, self.parameters.face_height, self._labels())
-            )
-        if self._looked_at():
-            self._annotator.submit((frame, tracks))
+
+    def _publish_camera_info(self, camera: CameraModel, header: Header) -> None:
+        """Publish the intrinsics of the images once for each change."""
+        if camera != self._published_camera:
+            self._published_camera = camera
+            self._camera_info.publish(to_camera_info(camera, header))
+
+    def _publish_markers(self, tracks: Tracks, camera: CameraModel, header: Header) -> None:
+        if self._markers.get_subscription_count():
+            size = self.parameters.face_height
+            self._markers.publish(to_markers(tracks, camera, header, size, self._labels()))
 
     def _labels(self) -> dict[int, str]:
         return {
@@ -295,17 +321,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
             if name and track.isdecimal()
         }
 
-    def _publish_camera(self, frame: Frame) -> None:
-        """Publish the intrinsics of the images once for each change."""
-        if self._camera is None:
-            return
-        camera = self._camera.scaled_to(frame.width, frame.height)
-        if camera != self._published_camera:
-            self._published_camera = camera
-            header = to_header(frame.stamp, frame.frame_id)
-            self._scaled_infos.publish(to_camera_info(camera, header))
-
-    def _looked_at(self) -> bool:
+    def _annotation_needed(self) -> bool:
         if self.load_level >= LoadLevel.NO_ANNOTATION:
             return False
         return self.parameters.annotate and bool(
@@ -322,6 +338,12 @@ class TrackerNode(FaceNode[TrackerParameters]):
             self._compressed.publish(
                 to_compressed(annotated, header, self.parameters.jpeg_quality)
             )
+
+
+def _input_names(subscribe: bool | Collection[str]) -> Collection[str]:
+    if isinstance(subscribe, bool):
+        return _ALL_INPUTS if subscribe else ()
+    return subscribe
 
 
 def _class_ids(text: str) -> frozenset[str]:

@@ -13,10 +13,10 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.arrays import FloatArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
-from face_tracking.image_header import LARGEST_LIVE_IMAGE
+from face_tracking.image_header import MAX_LIVE_IMAGE
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import FaceSizeOptions
@@ -34,7 +34,7 @@ class Tracks3dParameters(FaceSizeOptions):
         True, 'Use the depth image of camera/depth/image_raw while it is received'
     )
     depth_max_age: float = option(
-        0.1, 'Largest difference (s) between the stamps of tracks and depth image', 0.0, 2.0
+        0.1, 'Maximum difference (s) between the stamps of tracks and depth image', 0.0, 2.0
     )
 
 
@@ -65,7 +65,7 @@ class Tracks3dNode(FaceNode[Tracks3dParameters]):
         _, values = self.meter.take()
         report.values.update(values, measured=str(self._measured))
         if self.active and self._heard() and self._camera is None:
-            report.say(WARN, 'no faces/camera_info received, which positions need')
+            report.say(WARN, 'no faces/camera_info received: positions cannot be computed')
 
     def _heard(self) -> bool:
         return self._placed.get_subscription_count() > 0
@@ -81,7 +81,7 @@ class Tracks3dNode(FaceNode[Tracks3dParameters]):
             self._depths.append((from_time(message.header.stamp), from_depth(message)))
         except UserError as error:
             self.refuse_message('depth images', error)
-        while sum(depth.size for _, depth in self._depths) > LARGEST_LIVE_IMAGE:
+        while sum(depth.size for _, depth in self._depths) > MAX_LIVE_IMAGE:
             self._depths.popleft()
 
     def _on_tracks(self, message: Detection2DArray) -> None:

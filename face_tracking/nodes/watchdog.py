@@ -28,17 +28,17 @@ class Pulse:
         self._elapsed = 0.0
 
     def begin(self) -> None:
-        """Note that a piece of work begins; called by the thread."""
+        """Record that a piece of work begins; called by the thread."""
         self._beats += 1
         self._busy = True
 
     def end(self) -> None:
-        """Note that the thread waits for the next piece of work."""
+        """Record that the thread waits for the next piece of work."""
         self._busy = False
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
-        """Note the beginning and the end of a piece of work."""
+        """Record the beginning and the end of a piece of work."""
         self.begin()
         try:
             yield
@@ -47,7 +47,7 @@ class Pulse:
 
     @contextlib.contextmanager
     def allow(self, seconds: float) -> Iterator[None]:
-        """Let the work inside take so many seconds longer, as compiling a model does."""
+        """Allow the work inside so many seconds more, as compiling a model needs."""
         self._allowance = seconds
         self._beats += 1
         try:

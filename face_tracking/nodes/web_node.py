@@ -21,7 +21,6 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.errors import UserError
 from face_tracking.events.event import ObservedFace
 from face_tracking.events.event_json import event_from_json, event_to_json
-from face_tracking.listening import Access
 from face_tracking.nodes.camera_info import image_size
 from face_tracking.nodes.diagnostics import ERROR, Report
 from face_tracking.nodes.joint_states import angles_from_message
@@ -38,21 +37,23 @@ from face_tracking.nodes.people_messages import (
     observed_faces,
 )
 from face_tracking.nodes.service_caller import ServiceCaller
-from face_tracking.nodes.shared_options import JpegOptions
+from face_tracking.nodes.shared_options import JpegOptions, token_file_option
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
 from face_tracking.options import option
+from face_tracking.server_access import Access
 from face_tracking.web.web_options import WebServerOptions, start_web_server
 
 if TYPE_CHECKING:
     from face_tracking.web.web_server import WebServer
 
 _ERROR = ord(ERROR)
-_EVENTS = 50  # that the page lists
-_NODES = 30  # whose diagnostics are shown
-_TEXT = 200  # characters of a value in diagnostics
-_HOLD = 2.0  # seconds for which faces, names and joints are shown
-_SILENT = 5.0  # seconds without diagnostics after which a node is reported as silent
+_MAX_EVENTS = 50  # events that the page lists
+_MAX_NODES = 30  # nodes whose diagnostics the page shows
+_MAX_CHARACTERS = 200  # characters of a name, a message or a value in diagnostics
+_MAX_VALUES = 50  # values in the diagnostics of a node
+_MAX_AGE = 2.0  # seconds for which faces and joint angles are shown without a new message
+_MAX_SILENCE = 5.0  # seconds without diagnostics after which a node is reported as silent
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,11 @@ class WebParameters(ViewOptions, JpegOptions):
     web_host: str = option(
         '127.0.0.1',
         'Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = every network, where a '
-        'token is asked for',
+        'token is required',
         read_only=True,
     )
-    web_port: int = option(8080, 'Port to listen on; 0 = any', 0, 65535, read_only=True)
-    web_token_file: str = option(
-        '',
-        'File with the token; it is made where it does not exist; empty = '
-        '~/.local/share/face_tracking/token',
-        read_only=True,
-    )
+    web_port: int = option(8080, 'Port to listen on; 0 = any free port', 0, 65535, read_only=True)
+    web_token_file: str = token_file_option()
     web_max_connections: int = option(
         64, 'Maximum number of connections at a time', 4, 1000, read_only=True
     )
@@ -86,8 +82,10 @@ class WebNode(FaceNode[WebParameters]):
     def __init__(self, **options: Any):
         super().__init__('web_node', WebParameters, **options)
         self._server: WebServer | None = None
+        # Guards what is changed in place: events and diagnostics. The other values are replaced by
+        # one assignment, which is atomic.
         self._lock = threading.Lock()
-        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        self._events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
         self._diagnostics: dict[str, dict[str, Any]] = {}
         self._reported: dict[str, float] = {}
         self._image_at = float('-inf')
@@ -97,13 +95,13 @@ class WebNode(FaceNode[WebParameters]):
         self._head: tuple[float, dict[str, float] | None] = (0.0, None)
         self._image_size: list[int] | None = None
         self._people: list[str] | None = None
-        self._followed = False
+        self._state_watched = False
         caller = ServiceCaller(self)
         self._page_parameters = PageParameters(self, caller)
         self._people_client = PeopleClient(caller)
-        self._switch = self.create_guard_condition(self.update_inputs)
+        self._inputs_changed = self.create_guard_condition(self.update_inputs)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
-        self._listen()
+        self._subscribe()
         self.start()
 
     @property
@@ -112,7 +110,7 @@ class WebNode(FaceNode[WebParameters]):
         return self._server.port if self._server else 0
 
     def apply(self, changed: set[str]) -> None:
-        """Take over what is shown."""
+        """Apply changed parameters."""
         self._view.options = self.store.get(ViewOptions)
 
     def configure(self) -> None:
@@ -139,24 +137,26 @@ class WebNode(FaceNode[WebParameters]):
 
     def cleanup(self) -> None:
         """End all connections."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        self._close_server()
 
     def close(self) -> bool:
-        """End all connections."""
-        server, self._server = self._server, None
-        ended = [self._view.close(), server is None or server.close()]
+        """End all connections and the threads."""
+        ended = [self._view.close(), self._close_server()]
         return all(ended)
 
+    def _close_server(self) -> bool:
+        """End all connections; return whether the threads of the server have ended."""
+        server, self._server = self._server, None
+        return server is None or server.close()
+
     def report(self, report: Report) -> None:
-        """Say who watches."""
+        """Report the number of viewers and the port."""
         _, values = self.meter.take()
         report.values.update(values)
         if self._server is not None:
             report.values.update(viewers=str(self._server.viewers), port=str(self._server.port))
 
-    # What the server calls, in threads of its own (RobotPort).
+    # Methods of RobotPort, called from server threads.
 
     def state(self) -> dict[str, Any]:
         """Return what the page shows."""
@@ -165,19 +165,19 @@ class WebNode(FaceNode[WebParameters]):
             seen, faces = self._faces
             moved, head = self._head
             return {
-                'faces': [_face(face) for face in faces] if now - seen < _HOLD else [],
+                'faces': [_face(face) for face in faces] if now - seen < _MAX_AGE else [],
                 'image': self._image_size,
-                'image_is_old': now - self._image_at > _HOLD,
-                'head': head if now - moved < _HOLD else None,
+                'image_is_old': now - self._image_at > _MAX_AGE,
+                'head': head if now - moved < _MAX_AGE else None,
                 'people': self._people,
                 'events': list(self._events),
                 'diagnostics': [self._status(name, now) for name in sorted(self._diagnostics)],
             }
 
     def _status(self, name: str, now: float) -> dict[str, Any]:
-        """Return what a node reported, or that it reports no more."""
+        """Return what a node reported, or that it has stopped to report."""
         silence = now - self._reported[name]
-        if silence < _SILENT:
+        if silence < _MAX_SILENCE:
             return self._diagnostics[name]
         remark = {'level': _ERROR, 'message': f'has not reported for {silence:.0f} s'}
         return {**self._diagnostics[name], **remark}
@@ -189,11 +189,11 @@ class WebNode(FaceNode[WebParameters]):
 
     def watch_state(self, wanted: bool) -> None:
         """Begin or stop to receive faces and diagnostics."""
-        self._followed = wanted
+        self._state_watched = wanted
         with self._lock:  # nothing was received meanwhile
             self._diagnostics.clear()
             self._reported.clear()
-        self._switch.trigger()
+        self._inputs_changed.trigger()
         if wanted:
             threading.Thread(target=self._read_people, name='people', daemon=True).start()
 
@@ -211,9 +211,9 @@ class WebNode(FaceNode[WebParameters]):
         self._read_people()
         return done
 
-    # Called in the executor.
+    # Callbacks, called by the executor.
 
-    def _listen(self) -> None:
+    def _subscribe(self) -> None:
         detections = Detection2DArray
         self.add_input(
             'faces/events/json', Throttle(self, String, self._on_event, 'events'), raw=True
@@ -229,10 +229,10 @@ class WebNode(FaceNode[WebParameters]):
             ),
             ('/diagnostics', Throttle(self, DiagnosticArray, self._on_diagnostics, 'diagnostics')),
         ):
-            self.add_input(topic, throttle, raw=True, needed=lambda: self._followed)
+            self.add_input(topic, throttle, raw=True, needed=lambda: self._state_watched)
 
     def _read_people(self) -> None:
-        """Ask who is enrolled; None without a recognizer."""
+        """Update ``_people`` from the recognizer; None if it is not running."""
         running = {name for name, _ in self.get_node_names_and_namespaces()}
         try:
             self._people = self._people_client.names() if RECOGNIZER in running else None
@@ -248,8 +248,7 @@ class WebNode(FaceNode[WebParameters]):
     def _on_tracks(self, message: Detection2DArray) -> None:
         tracks, _ = tracks_from_message(message)
         faces = observed_faces(tracks, self._names, self._attention)
-        with self._lock:
-            self._faces = time.monotonic(), faces
+        self._faces = time.monotonic(), faces
 
     def _on_names(self, message: Detection2DArray) -> None:
         self._names = names_from_message(message)
@@ -267,17 +266,19 @@ class WebNode(FaceNode[WebParameters]):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
-            for status in islice(message.status, _NODES):
-                self._reported[status.name[:_TEXT]] = time.monotonic()
-                self._diagnostics[status.name[:_TEXT]] = {
-                    'name': status.name[:_TEXT],
+            for status in islice(message.status, _MAX_NODES):
+                name = _shortened(status.name)
+                self._reported[name] = time.monotonic()
+                self._diagnostics[name] = {
+                    'name': name,
                     'level': ord(status.level),
-                    'message': status.message[:_TEXT],
+                    'message': _shortened(status.message),
                     'values': {
-                        item.key[:_TEXT]: item.value[:_TEXT] for item in islice(status.values, 50)
+                        _shortened(item.key): _shortened(item.value)
+                        for item in islice(status.values, _MAX_VALUES)
                     },
                 }
-            while len(self._diagnostics) > _NODES:
+            while len(self._diagnostics) > _MAX_NODES:
                 oldest = min(self._diagnostics, key=self._reported.__getitem__)
                 del self._diagnostics[oldest], self._reported[oldest]
 
@@ -289,6 +290,10 @@ class WebNode(FaceNode[WebParameters]):
             server.show_image(jpeg.tobytes())
         self._image_at = time.monotonic()
         self.meter.add({'latency': self.age(view.frame.stamp)})
+
+
+def _shortened(text: str) -> str:
+    return text[:_MAX_CHARACTERS]
 
 
 def _face(face: ObservedFace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from face_tracking.arrays import Array
 
 FASTEST = 4.0  # rad/s: an upper bound for the motion of a person around the head
 FADE_TIME = 0.6  # seconds after which the velocity of an unseen face has dropped to a third
-LONGEST_GAP = 5.0  # seconds after which the previous velocity is discarded
+MAX_GAP = 5.0  # seconds after which the previous velocity is discarded
 INITIAL_RATE_VARIANCE = 0.25  # (rad/s)^2: a face is met at rest more often than moving
 
 
@@ -45,7 +45,7 @@ class AngleFilter:
         angles = np.asarray(angles, float)
         if dt <= 0 or not np.isfinite(angles).all():
             return
-        if dt > LONGEST_GAP:
+        if dt > MAX_GAP:
             self._reset(angles, stamp)
             return
         transition = np.array([[1.0, dt], [0.0, 1.0]])

@@ -63,7 +63,7 @@ class CommandLimiter:
         self._limits = tuple(limits)
 
     def restart(self) -> None:
-        """Forget the last command: the joints may be anywhere in their range."""
+        """Drop the last command: the joints may be anywhere in their range."""
         self._last = None
 
     def apply(self, command: Command, time: float) -> Command:

@@ -23,30 +23,51 @@ from face_tracking.pan_tilt.command import Command, State
 from face_tracking.pan_tilt.head_options import HeadOptions
 from face_tracking.pan_tilt.kinematics import JointHistory, joint_angles
 from face_tracking.pan_tilt.target_selector import Candidate, TargetRequest, TargetSelector
-from face_tracking.pan_tilt.trajectory import LONGEST_STEP, Trajectory
+from face_tracking.pan_tilt.trajectory import MAX_STEP, Trajectory
 
-SEARCH_MARGIN = 0.9  # share of the pan range that a search sweeps
-ARRIVED = math.radians(1.0)
-FORGET = 10.0  # seconds after which the filter of a face out of view is deleted
-MOST_FACES = 200  # faces of one message that are considered, the largest ones
-MOST_FILTERS = 1000  # faces out of view that are remembered, the latest ones
-WINDUP_ZONE = math.radians(10)  # farther off, the integral does not grow: the head is turning
-LARGEST_PIXEL = 1e6
-LARGEST_ANGLE = 2 * math.pi  # radians; a measured joint angle beyond it is not believed
+SEARCH_RANGE_FRACTION = 0.9
+"""Fraction of the pan range that a search sweeps."""
+POSITION_TOLERANCE = math.radians(1.0)
+"""Distance from the end of a move within which it has arrived, and from a joint limit within
+which a joint is at the limit; radians."""
+LOST_DELAY = 0.15
+"""Seconds out of view after which a face is lost: some images at 30 Hz, so that a single missed
+detection does not change the state."""
+FILTER_TIMEOUT = 10.0
+"""Seconds after which the filter of a face out of view is deleted."""
+MAX_FACES = 200
+"""Faces of one message that are considered, the largest ones."""
+MAX_FILTERS = 1000
+"""Faces whose filters are kept, the latest ones."""
+MAX_PIXEL = 1e6
+MAX_ANGLE = 2 * math.pi
+"""Radians; a measured joint angle beyond it is rejected."""
+INTEGRATION_ZONE = math.radians(10)
+"""Error above which the integral does not grow (anti-windup): the head is turning; radians."""
+MAX_INTEGRATION_STEP = 0.1
+"""Seconds; after a gap in the tracks the error does not count for the whole gap."""
+SATURATION = 0.95
+"""Fraction of its velocity limit from which a joint is saturated: a jerk-limited profile levels
+off before the limit."""
+REST_HYSTERESIS = 1.5
+"""Factor on dead_zone and stationary_speed above which a joint at rest starts to move: noise at
+their edge must not start and stop it."""
+MOVE_GAIN = 4.0
+"""Proportional gain of moves without a face, 1/s: slow enough to end without overshoot."""
 
 
 class HeadController:
     """Turns tracks into commands for two joints. It never reads a clock.
 
-    Call :meth:`observe` with each round of tracks and :meth:`tick` at the control rate, from one
-    thread at a time. All times are nanoseconds of one clock that never jumps.
+    Call :meth:`observe` with the tracks of each image and :meth:`tick` at the control rate, from
+    one thread at a time. All times are nanoseconds of a monotonic clock.
 
     :param options: replaced by :meth:`configure` at any time.
     :param longest_step: seconds; a longer pause between two ticks counts as this long.
     :ivar state: what the head is doing.
     """
 
-    def __init__(self, options: HeadOptions | None = None, longest_step: float = LONGEST_STEP):
+    def __init__(self, options: HeadOptions | None = None, longest_step: float = MAX_STEP):
         self._options = options or HeadOptions()
         self._longest_step = longest_step
         limits = self._options.limits()
@@ -61,14 +82,14 @@ class HeadController:
         self._people: dict[int, str] = {}
         self._attentive: set[int] = set()
         self._integral = np.zeros(2)
-        self._standing = [False, False]
+        self._resting = [False, False]
         self._in_view: list[Candidate] = []
         self._held: int | None = None
         self._now: int | None = None
         self._last_arrival: int | None = None
         self._last_stamp: int | None = None
         self._search_start = 0
-        # Whether tracks ceased while the head was away from rest, and when they came again.
+        # Set when tracks stop while the state is not IDLE, and the time at which they resumed.
         self._interrupted = False
         self._resumed: int | None = None
         self._search_side = 1.0
@@ -121,7 +142,7 @@ class HeadController:
         return True
 
     def measure(self, stamp: int, pan: float, tilt: float) -> bool:
-        """Use measured joint angles from now on instead of the commanded ones.
+        """Use measured joint angles instead of the commanded ones from now on.
 
         :returns: whether the angles are plausible; otherwise they are ignored.
         """
@@ -133,7 +154,7 @@ class HeadController:
         self._history.add(stamp, pan, tilt)
         return True
 
-    def set_people(self, people: Mapping[int, str]) -> None:
+    def set_names(self, people: Mapping[int, str]) -> None:
         """Set the names of the people by track id, for the target policy ``person``."""
         self._people = dict(people)
 
@@ -142,10 +163,10 @@ class HeadController:
         self._attentive = set(ids)
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Process a round of tracks; an empty round is information, too.
+        """Process the tracks of one image; an image without tracks is information, too.
 
-        Boxes that are not finite or have no area are left out. A round older than one already
-        processed is ignored.
+        Boxes that are not finite or have no area are left out. Tracks older than those already
+        processed are ignored.
 
         :param camera: the intrinsics of the image that the boxes refer to.
         :param now: the time of arrival, nanoseconds.
@@ -160,17 +181,18 @@ class HeadController:
         ids, sizes, angles = self._directions(tracks, camera, joints)
         in_view = self._update_filters(ids, sizes, angles, joints, stamp, commanded)
         self._select(in_view, now)
-        self._integrate(angles, in_view, joints, min(interval, 0.1))
+        self._integrate(angles, in_view, joints, min(interval, MAX_INTEGRATION_STEP))
         self._delete_old_filters(now)
 
-    def tick(self, now: int, stand: bool = False) -> Command:
+    def tick(self, now: int, hold_still: bool = False) -> Command:
         """Advance to ``now`` and return what the joints are to do.
 
-        :param stand: observe, but bring the joints to rest, since they cannot be commanded now.
+        :param hold_still: process tracks, but bring the joints to rest, since they cannot be
+            commanded now.
         """
         dt = self._advance_clock(now)
         self._update_state(now)
-        velocities = np.zeros(2) if stand else self._desired_velocities(now)
+        velocities = np.zeros(2) if hold_still else self._desired_velocities(now)
         for joint, velocity in zip(self._joints, velocities, strict=True):
             joint.step(float(velocity), dt)
         return self._command(now)
@@ -186,10 +208,10 @@ class HeadController:
 
     def look_at_next(self) -> int | None:
         """Turn to the face with the next id and hold it; return the id, None without one."""
-        in_view = sorted(face.identity for face in self._in_view)
+        in_view = sorted(face.track_id for face in self._in_view)
         if not in_view:
             return None
-        later = [identity for identity in in_view if identity > (self.target or 0)]
+        later = [track_id for track_id in in_view if track_id > (self.target or 0)]
         self._held = (later or in_view)[0]
         return self._held
 
@@ -234,8 +256,8 @@ class HeadController:
         sizes = np.sqrt(centers[:, 2] * centers[:, 3])
         angles = joint_angles(centers[:, :2], camera, *joints)
         valid = np.isfinite(angles).all(axis=1)
-        if np.count_nonzero(valid) > MOST_FACES:
-            valid &= sizes >= np.partition(sizes[valid], -MOST_FACES)[-MOST_FACES]
+        if np.count_nonzero(valid) > MAX_FACES:
+            valid &= sizes >= np.partition(sizes[valid], -MAX_FACES)[-MAX_FACES]
         ids = np.asarray(tracks.ids)[rows][valid].tolist()
         return ids, sizes[valid], angles[valid]
 
@@ -251,27 +273,27 @@ class HeadController:
         """Correct the filter of each face, and return the faces in view."""
         head_rates = self._history.rates(commanded)
         in_view = []
-        for identity, size, angle in zip(ids, sizes.tolist(), angles, strict=True):
-            face = self._update_filter(identity, angle, stamp, head_rates)
+        for track_id, size, angle in zip(ids, sizes.tolist(), angles, strict=True):
+            face = self._update_filter(track_id, angle, stamp, head_rates)
             in_view.append(
                 Candidate(
-                    identity,
+                    track_id,
                     size,
                     offset=float(np.hypot(*(angle - joints))),
                     age=(stamp - face.created) / 1e9,
-                    attentive=identity in self._attentive,
-                    person=self._people.get(identity, ''),
+                    attentive=track_id in self._attentive,
+                    person=self._people.get(track_id, ''),
                 )
             )
         return in_view
 
     def _update_filter(
-        self, identity: int, angle: Array, stamp: int, head_rates: Array
+        self, track_id: int, angle: Array, stamp: int, head_rates: Array
     ) -> AngleFilter:
         options = self._options
-        face = self._filters.get(identity)
+        face = self._filters.get(track_id)
         if face is None:
-            face = self._filters[identity] = AngleFilter(
+            face = self._filters[track_id] = AngleFilter(
                 angle, stamp, options.angle_noise, options.target_accel_stddev
             )
         else:
@@ -282,34 +304,34 @@ class HeadController:
 
     def _select(self, in_view: list[Candidate], now: int) -> None:
         options, before = self._options, self._selector.selected
-        if before is not None and all(face.identity != before for face in in_view):
+        if before is not None and all(face.track_id != before for face in in_view):
             self._reacquire(in_view)
         self._in_view = in_view
-        policy, identity = options.target, options.target_id
+        policy, track_id = options.target, options.target_id
         if self._held is not None:
-            policy, identity = 'id', self._held
+            policy, track_id = 'id', self._held
         self._selector.select(
             in_view,
             now,
             TargetRequest(
-                policy, identity, options.target_person, options.switch_margin, options.switch_time
+                policy, track_id, options.target_person, options.switch_margin, options.switch_time
             ),
         )
         if self._selector.selected != before:
             self._integral[:] = 0
 
     def _reacquire(self, in_view: list[Candidate]) -> None:
-        """Take a new face near the predicted position of the lost one as the same face."""
-        lost = self._filters.get(self._selector.selected or 0)
+        """Adopt a new face near the predicted position of the lost one as the same face."""
+        lost = self._target_filter()
         if lost is None or (self._options.target == 'id' and self._held is None):
             return
         for face in in_view:
-            found = self._filters[face.identity]
+            found = self._filters[face.track_id]
             predicted, _ = lost.at(found.stamp)
             distance = np.hypot(*(found.angles - predicted))
             if found.created > lost.stamp and distance <= self._options.reacquire_angle:
-                self._selector.adopt(face.identity)
-                self._held = None if self._held is None else face.identity
+                self._selector.adopt(face.track_id)
+                self._held = None if self._held is None else face.track_id
                 return
 
     def _integrate(
@@ -321,14 +343,14 @@ class HeadController:
     ) -> None:
         """Integrate the error of the target, except while the head turns to it (anti-windup)."""
         row = next(
-            (row for row, face in enumerate(in_view) if face.identity == self._selector.selected),
+            (row for row, face in enumerate(in_view) if face.track_id == self._selector.selected),
             None,
         )
         if row is None or self._options.ki == 0:
             self._integral[:] = 0
             return
         error = angles[row] - joints
-        near = np.abs(error) < WINDUP_ZONE
+        near = np.abs(error) < INTEGRATION_ZONE
         limit = self._options.integral_limit
         grown = np.clip(self._integral + near * error * interval, -limit, limit)
         self._integral = np.where(self._saturated(error), self._integral, grown)
@@ -338,19 +360,25 @@ class HeadController:
         result = []
         for joint, off in zip(self._joints, error, strict=True):
             state, limits = joint.state, joint.limits
-            room = limits.upper - state.position if off > 0 else state.position - limits.lower
-            result.append(room < ARRIVED or abs(state.velocity) > 0.95 * limits.velocity)
+            margin = limits.upper - state.position if off > 0 else state.position - limits.lower
+            at_limit = margin < POSITION_TOLERANCE
+            result.append(at_limit or abs(state.velocity) > SATURATION * limits.velocity)
         return np.array(result)
+
+    def _target_filter(self) -> AngleFilter | None:
+        """Return the filter of the selected face, None without one."""
+        selected = self._selector.selected
+        return None if selected is None else self._filters.get(selected)
 
     def _delete_old_filters(self, now: int) -> None:
         self._filters = {
-            identity: face
-            for identity, face in self._filters.items()
-            if (now - face.stamp) / 1e9 <= FORGET or identity == self._selector.selected
+            track_id: face
+            for track_id, face in self._filters.items()
+            if (now - face.stamp) / 1e9 <= FILTER_TIMEOUT or track_id == self._selector.selected
         }
-        if len(self._filters) > MOST_FILTERS:
+        if len(self._filters) > MAX_FILTERS:
             latest = sorted(self._filters.items(), key=lambda item: item[1].stamp)
-            self._filters = dict(latest[-MOST_FILTERS:])
+            self._filters = dict(latest[-MAX_FILTERS:])
 
     def _update_state(self, now: int) -> None:
         unseen = self._time_unseen()
@@ -360,7 +388,7 @@ class HeadController:
             self._resumed = None
             self.state = State.IDLE
             self._selector.release()
-        elif unseen is not None and unseen <= min(0.15, self._options.lost_timeout):
+        elif unseen is not None and unseen <= min(LOST_DELAY, self._options.lost_timeout):
             self.state = State.TRACKING
             self._interrupted = False
         elif unseen is not None and unseen <= self._options.lost_timeout:
@@ -382,7 +410,7 @@ class HeadController:
 
     def _time_unseen(self) -> float | None:
         """Return the seconds since the target was last in view, None without a target."""
-        face = self._filters.get(self._selector.selected or 0)
+        face = self._target_filter()
         if face is None or self._last_stamp is None:
             return None
         # Relative to the newest image, so that latency does not count as absence.
@@ -390,7 +418,7 @@ class HeadController:
 
     def _give_up(self, now: int) -> None:
         """Release a target that was out of view for too long."""
-        face = self._filters.get(self._selector.selected or 0)
+        face = self._target_filter()
         if face is not None:
             self._search_side = 1.0 if face.at(now)[0][0] >= self.positions[0] else -1.0
         self._selector.release()
@@ -403,7 +431,7 @@ class HeadController:
 
     def _is_home(self) -> bool:
         distance = np.abs(np.array(self.positions) - self._home()).max()
-        return bool(distance < ARRIVED) and self.at_rest
+        return bool(distance < POSITION_TOLERANCE) and self.at_rest
 
     def _home(self) -> Array:
         home = (self._options.home_pan, self._options.home_tilt)
@@ -423,14 +451,16 @@ class HeadController:
 
     def _follow(self, now: int) -> Array:
         """PID on the angle between the head and the predicted face, with feed-forward."""
-        options = self._options
+        options, face = self._options, self._target_filter()
+        if face is None:
+            return np.zeros(2)
         execution = now + round(options.servo_delay * 1e9)
-        angles, rates = self._filters[self._selector.selected or 0].at(execution)
+        angles, rates = face.at(execution)
         velocities = np.zeros(2)
         for axis, joint in enumerate(self._joints):
             position, velocity, _ = joint.state
             error = joint.reachable(angles[axis]) - position
-            if self._may_stand(axis, error, rates[axis]):
+            if self._may_rest(axis, error, rates[axis]):
                 continue
             # At most the speed from which the head could still stop at a stationary face.
             speed = min(abs(options.kp * error), abs(joint.approach(error)))
@@ -442,25 +472,25 @@ class HeadController:
             )
         return velocities
 
-    def _may_stand(self, axis: int, error: float, rate: float) -> bool:
-        """Return whether a joint may stand: near enough to a stationary face, with hysteresis.
+    def _may_rest(self, axis: int, error: float, rate: float) -> bool:
+        """Return whether a joint may rest: near enough to a stationary face, with hysteresis.
 
-        Images are sharpest while the camera stands, and the loop comes to rest instead of
+        Images are sharpest while the camera is at rest, and the loop comes to rest instead of
         hunting within the backlash of the gears.
         """
-        factor = 1.5 if self._standing[axis] else 1.0
-        self._standing[axis] = (
+        factor = REST_HYSTERESIS if self._resting[axis] else 1.0
+        self._resting[axis] = (
             abs(error) <= factor * self._options.dead_zone
             and abs(rate) <= factor * self._options.stationary_speed
         )
-        return self._standing[axis]
+        return self._resting[axis]
 
     def _move_to(self, angles: Array) -> Array:
         speed = self._options.search_speed
         result = []
         for joint, angle in zip(self._joints, angles, strict=True):
             error = angle - joint.state.position
-            limit = min(speed, abs(joint.approach(error)), abs(4 * error))
+            limit = min(speed, abs(joint.approach(error)), abs(MOVE_GAIN * error))
             result.append(math.copysign(limit, error))
         return np.array(result)
 
@@ -468,20 +498,20 @@ class HeadController:
         """Return the end of the range that the search moves to; it alternates."""
         pan = self._joints[0]
         middle = (pan.limits.lower + pan.limits.upper) / 2
-        reach = SEARCH_MARGIN * (pan.limits.upper - pan.limits.lower) / 2
+        reach = SEARCH_RANGE_FRACTION * (pan.limits.upper - pan.limits.lower) / 2
         end = middle + self._search_side * reach
-        if abs(end - pan.state.position) < ARRIVED:
+        if abs(end - pan.state.position) < POSITION_TOLERANCE:
             self._search_side = -self._search_side
             end = middle + self._search_side * reach
         return np.array([end, self._home()[1]])
 
 
 def _is_plausible(pan: float, tilt: float) -> bool:
-    return all(math.isfinite(angle) and abs(angle) <= LARGEST_ANGLE for angle in (pan, tilt))
+    return all(math.isfinite(angle) and abs(angle) <= MAX_ANGLE for angle in (pan, tilt))
 
 
 def _valid_rows(boxes: Array) -> Array:
     """Return the rows of boxes (N, 4) that are finite and have an area."""
     with np.errstate(invalid='ignore'):
-        finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < LARGEST_PIXEL).all(axis=1)
+        finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < MAX_PIXEL).all(axis=1)
         return np.flatnonzero(finite & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))

@@ -50,7 +50,7 @@ class HeadOptions(Options):
     reacquire_angle: float = option(
         8 * DEGREE,
         'Maximum angle between a new face and the predicted position of the lost one '
-        'for it to be taken as the same (rad; 0.1396 rad = 8 deg)',
+        'for it to be treated as the same face (rad; 0.1396 rad = 8 deg)',
         0.0,
         1.0,
     )

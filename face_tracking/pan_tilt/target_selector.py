@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Candidate:
     """A face in the current image.
 
-    :ivar identity: the track id.
+    :ivar track_id: the track id.
     :ivar size: the square root of the area of its box, pixels.
     :ivar offset: the angle between the face and the center of the view, radians.
     :ivar age: seconds since the face was first seen.
@@ -19,7 +19,7 @@ class Candidate:
     :ivar person: the name of the person, empty if it is not known.
     """
 
-    identity: int
+    track_id: int
     size: float
     offset: float
     age: float
@@ -32,14 +32,14 @@ class TargetRequest:
     """What the head is asked to follow.
 
     :ivar policy: one of :data:`POLICIES`.
-    :ivar identity: the track id, for the policy ``id``.
+    :ivar track_id: the track id, for the policy ``id``.
     :ivar person: the name, for the policy ``person``.
     :ivar margin: ratio by which another face must be better before the head switches to it.
     :ivar patience: seconds for which it must be.
     """
 
     policy: str = 'largest'
-    identity: int = 0
+    track_id: int = 0
     person: str = ''
     margin: float = 0.3
     patience: float = 1.0
@@ -85,50 +85,50 @@ class TargetSelector:
         :param now: nanoseconds.
         """
         if request.policy == 'id':
-            return self._select_id(candidates, request.identity)
+            return self._select_id(candidates, request.track_id)
         eligible = [face for face in candidates if _is_eligible(face, request)]
         merit = _MERITS[request.policy]
-        best = max(eligible, key=lambda face: (merit(face), -face.identity), default=None)
-        if best is None or best.identity == self.selected:
+        best = max(eligible, key=lambda face: (merit(face), -face.track_id), default=None)
+        if best is None or best.track_id == self.selected:
             self._contender = None
             return self.selected
         if self.selected is None:
-            self._set(best.identity)
+            self._set(best.track_id)
             return self.selected
-        current = next((face for face in candidates if face.identity == self.selected), None)
+        current = next((face for face in candidates if face.track_id == self.selected), None)
         if current is not None:
             better = not _is_eligible(current, request) or merit(best) > merit(current) * (
                 1 + request.margin
             )
-            self._contend(best.identity if better else None, now, request.patience)
+            self._contend(best.track_id if better else None, now, request.patience)
         return self.selected
 
     def release(self) -> None:
-        """Give the selected face up."""
+        """Deselect the face."""
         self._set(None)
 
-    def adopt(self, identity: int) -> None:
+    def adopt(self, track_id: int) -> None:
         """Follow another track id: the same face under a new id."""
-        self._set(identity)
+        self._set(track_id)
 
-    def _select_id(self, candidates: Sequence[Candidate], identity: int) -> int | None:
-        if identity != self.selected:
-            in_view = any(face.identity == identity for face in candidates)
-            self.selected = identity if in_view else None
+    def _select_id(self, candidates: Sequence[Candidate], track_id: int) -> int | None:
+        if track_id != self.selected:
+            in_view = any(face.track_id == track_id for face in candidates)
+            self.selected = track_id if in_view else None
         return self.selected
 
-    def _contend(self, identity: int | None, now: int, patience: float) -> None:
+    def _contend(self, track_id: int | None, now: int, patience: float) -> None:
         """Switch to a better face once it has been better for ``patience`` seconds."""
-        if identity is None:
+        if track_id is None:
             self._contender = None
             return
-        if identity != self._contender:
-            self._contender, self._contender_since = identity, now
+        if track_id != self._contender:
+            self._contender, self._contender_since = track_id, now
         if (now - self._contender_since) / 1e9 >= patience:
-            self._set(identity)
+            self._set(track_id)
 
-    def _set(self, identity: int | None) -> None:
-        self.selected, self._contender = identity, None
+    def _set(self, track_id: int | None) -> None:
+        self.selected, self._contender = track_id, None
 
 
 def _is_eligible(face: Candidate, request: TargetRequest) -> bool:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from face_tracking.errors import UserError
 
-LONGEST_STEP = 0.1  # seconds; a longer pause counts as this long
+MAX_STEP = 0.1  # seconds; a longer pause counts as this long
 _SLACK = 1e-9  # radians: rounding, not motion
 
 
@@ -101,7 +101,7 @@ class Trajectory:
 
         :param velocity: the desired velocity, rad/s; the limits are applied here.
         """
-        dt = min(max(dt, 0.0), LONGEST_STEP)
+        dt = min(max(dt, 0.0), MAX_STEP)
         if self._brakes_for_limits or not math.isfinite(velocity):
             velocity = 0.0
         wanted = self._within_range(

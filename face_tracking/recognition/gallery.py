@@ -472,9 +472,10 @@ class Gallery:
     def _require(self, name: str) -> int:
         person = self._find(name)
         if person is None:
-            known = ', '.join(row.name for row in self.people()[:20]) or 'nobody'
+            known = ', '.join(row.name for row in self.people()[:20]) or 'none'
             raise UserError(
-                f'there is no person named {name[:MAX_NAME]!r}', f'the people known are: {known}'
+                f'there is no person named {name[:MAX_NAME]!r}',
+                f'the enrolled people are: {known}',
             )
         return person
 
@@ -510,20 +511,21 @@ class Gallery:
             likeness = vectors @ vectors.T
             own = vectors[[int((likeness >= self.threshold).sum(1).argmax())]]
         chosen: list[View] = []
-        rival = ''
+        most_similar = ''
         for view, similarity in zip(views, (vectors @ own.T).max(1).tolist(), strict=True):
             others = [match for match in self.match(view.embedding) if match.name != name]
             limit = self.threshold if new else max(similarity, self.threshold)
             if others and others[0].similarity > limit:
-                rival = others[0].name
+                most_similar = others[0].name
             elif similarity >= self.threshold:
                 chosen.append(view)
         if chosen:
             return chosen
-        if rival:
+        if most_similar:
             raise UserError(
-                f'the face looks most like {rival}, who is enrolled already, not like {name}',
-                f'check the name; rename {rival} if that is the same person',
+                f'the face looks most like {most_similar}, who is enrolled already, not like '
+                f'{name}',
+                f'check the name; rename {most_similar} if that is the same person',
             )
         raise UserError(
             f'the face does not agree with the views of {name} that are enrolled',

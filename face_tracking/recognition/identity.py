@@ -33,7 +33,7 @@ _LEAST_SPAN = SECOND  # over which an unknown face must have been seen before it
 class Identity:
     """What is known of a track.
 
-    :ivar name: of the person; ``unknown`` where the face is clearly nobody's who is enrolled, ''
+    :ivar name: of the person; ``unknown`` where the face is clearly of no enrolled person, ''
         while it is undecided.
     :ivar similarity: cosine with that person, 0 to 1.
     :ivar candidates: the most similar people, best first.
@@ -46,7 +46,7 @@ class Identity:
     views: int = 0
 
     @property
-    def known(self) -> bool:
+    def is_named(self) -> bool:
         """Whether the track has the name of a person."""
         return self.name not in ('', UNKNOWN)
 

@@ -47,7 +47,7 @@ def find_bags(folder: Path) -> list[Path]:
         return [folder]
     bags = [path for path in _all_bags(folder) if (path / _METADATA).is_file()]
     if not bags:
-        raise UserError(f'{folder} holds no recording', 'give the folder that was recorded to')
+        raise UserError(f'{folder} contains no recording', 'give the folder that was recorded to')
     return bags
 
 

@@ -16,7 +16,7 @@ from face_tracking.recording.bag_reader import Deserializer, RecordedMessage, re
 UNKNOWN = 'unknown'
 _SAMPLE = 1_000_000_000  # nanoseconds between the messages that are looked at
 _GAP = 30.0  # seconds of absence that do not end an interval
-_MOST_ROWS = 50
+_MAX_ROWS = 50
 _WIDTH, _ROW, _LEFT, _TOP = 1200, 34, 170, 60
 
 
@@ -78,7 +78,7 @@ def draw_day(
     for number, (name, shares, total) in enumerate(rows):
         parts += _row(number, name, shares, total)
     if not rows:
-        parts.append(f'<text x="{_LEFT}" y="{_TOP + 22}" fill="#666">nobody was there</text>')
+        parts.append(f'<text x="{_LEFT}" y="{_TOP + 22}" fill="#666">no people recorded</text>')
     return '\n'.join([*parts, '</svg>']) + '\n'
 
 
@@ -97,7 +97,7 @@ def _rows_of_day(
             ]
             rows.append((name, shares, sum(high - low for low, high in inside)))
     rows.sort(key=lambda row: (row[0] == UNKNOWN, -row[2]))
-    return rows[:_MOST_ROWS]
+    return rows[:_MAX_ROWS]
 
 
 def _axis(bottom: int) -> Iterator[str]:

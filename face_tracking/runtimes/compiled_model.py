@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Tensors: TypeAlias = 'Sequence[Tensor | Array]'
 """The outputs of a network, where the engine wrote them: TVM's memory, or copied from a GPU."""
-LEAST_OVERLAP = 2.0**-25
+MIN_OVERLAP = 2.0**-25
 """Smallest IoU threshold. OpenCV subtracts it from 1 in float32, where smaller ones vanish."""
 
 
@@ -176,7 +176,7 @@ class CompiledPostProcessor(PostProcessor):
         from_dlpack = load_runtime().from_dlpack
         self._tensors = [from_dlpack(array) for array in (self._params, self._rows.reshape(-1))]
 
-    def select(
+    def process(
         self,
         outputs: Sequence[Array],
         score_threshold: float,
@@ -185,7 +185,7 @@ class CompiledPostProcessor(PostProcessor):
         fit: Fit,
         size: tuple[int, int],
     ) -> Array:
-        """Return the faces, see :meth:`PostProcessor.select`.
+        """Return the faces, see :meth:`PostProcessor.process`.
 
         :param outputs: :class:`Outputs` of the same network.
         """
@@ -197,7 +197,7 @@ class CompiledPostProcessor(PostProcessor):
             self._params[:] = (
                 logit(least),
                 least,
-                max(nms_threshold, LEAST_OVERLAP),
+                max(nms_threshold, MIN_OVERLAP),
                 max_faces or math.inf,
                 *fit,
                 *size,

@@ -30,7 +30,7 @@ from face_tracking.errors import UserError
 RUNS = 50
 """Images on which each network is measured, after the first few."""
 WARM_UP = 3
-MOST_ENTRIES = 64
+MAX_ENTRIES = 64
 """Results that are kept; the oldest are dropped."""
 DELAY = 10.0
 """Seconds from the start of a detector to a comparison in the background."""
@@ -101,7 +101,7 @@ def remember(key: str, milliseconds: Mapping[str, float]) -> None:
         'precision': next(iter(milliseconds)),
         'milliseconds': {name: round(value, 4) for name, value in milliseconds.items()},
     }
-    kept = dict(list(rows.items())[-MOST_ENTRIES:])
+    kept = dict(list(rows.items())[-MAX_ENTRIES:])
     try:
         files.make_private_folder(results_file().parent)
         files.write_text(results_file(), json.dumps(kept, indent=1) + '\n')

@@ -47,14 +47,14 @@ class Tracker(Protocol):
         ...
 
     def add_detections(self, detections: Detections) -> None:
-        """Take the detections of an image, late as they may be."""
+        """Add the detections of an image, which may be late."""
 
 
 class Head(Protocol):
     """The interface of the controller."""
 
     def observe(self, tracks: Tracks, camera: CameraModel, now: int) -> None:
-        """Process a round of tracks."""
+        """Process the tracks of one image."""
 
     def tick(self, now: int) -> Command:
         """Return the command for the joints."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Home Assistant is told: its device discovery, and the topics behind each entity."""
+"""MQTT discovery for Home Assistant, and the topics behind each entity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from face_tracking.events.event_json import event_to_json
 
 DISCOVERY_PREFIX = 'homeassistant'
 HOME_ASSISTANT_STATUS = f'{DISCOVERY_PREFIX}/status'
-"""Home Assistant publishes ``online`` here when it starts, and then wants the discovery again."""
+"""Home Assistant publishes ``online`` here when it starts, and then expects discovery again."""
 ORIGIN_URL = 'https://index.ros.org/p/face_tracking'
 
 
@@ -87,7 +87,7 @@ class HomeState:
     zones: dict[str, int] = field(default_factory=dict)
 
     def take(self, event: FaceEvent) -> None:
-        """Take an event."""
+        """Update the state from an event."""
         if event.kind == COUNT_CHANGED:
             if event.zone == WHOLE_VIEW:
                 self.count = event.count
@@ -97,7 +97,7 @@ class HomeState:
             self.last_person = event.person
 
     def empty(self) -> bool:
-        """Note that no person can be seen any more; return whether that is news."""
+        """Record that no person is visible any more; return whether that is a change."""
         news = bool(self.count or any(self.zones.values()))
         self.count, self.zones = 0, dict.fromkeys(self.zones, 0)
         return news

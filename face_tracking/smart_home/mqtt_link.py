@@ -16,7 +16,7 @@ from face_tracking.files import expand, read_text
 
 ONLINE, OFFLINE = 'online', 'offline'
 _KEEPALIVE = 20  # seconds
-_LONGEST_PAUSE = 30  # seconds between two attempts to connect
+_MAX_PAUSE = 30  # seconds between two attempts to connect
 _QUEUED = 100  # messages that wait while the broker is away
 _LARGEST = 2_000_000  # bytes of a message
 
@@ -44,7 +44,7 @@ class BrokerOptions:
 
 
 class MqttLink:
-    """Publishes and subscribes; callable from any thread, and never waits for the network.
+    """Publishes and subscribes; thread-safe, and never waits for the network.
 
     :param options: the broker.
     :param status_topic: holds ``online`` or ``offline`` (the last will), retained.
@@ -99,7 +99,7 @@ class MqttLink:
         return self._client.publish(topic, payload, qos=0).rc == self._paho.MQTT_ERR_SUCCESS
 
     def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
-        """Hear a topic, after each reconnection, too.
+        """Subscribe to a topic, also after each reconnection.
 
         :param handler: called in the link's thread with topic and payload.
         """
@@ -108,7 +108,7 @@ class MqttLink:
             self._client.subscribe(topic, qos=1)
 
     def close(self) -> None:
-        """Say ``offline`` and end the connection."""
+        """Publish ``offline`` and end the connection."""
         if self.connected:
             farewell = self._client.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(ValueError, RuntimeError):  # the broker has gone
@@ -121,7 +121,7 @@ class MqttLink:
             self._paho.CallbackAPIVersion.VERSION2, client_id=self._options.client_id
         )
         client.max_queued_messages_set(_QUEUED)
-        client.reconnect_delay_set(1, _LONGEST_PAUSE)
+        client.reconnect_delay_set(1, _MAX_PAUSE)
         client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.on_connect = self._guarded(self._connect_answered)
         client.on_connect_fail = self._guarded(self._connect_failed)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from face_tracking.errors import UserError
-from face_tracking.events.actions import SetPin
+from face_tracking.events.action_records import SetPin
 
 
 class OutputPins:
-    """Switches pins, and back after a time; callable from any thread.
+    """Switches pins, and back after a time; thread-safe.
 
     A pin is opened when it is first used and switched off when the pins are closed, so that a lock
     does not stay open when the node ends.

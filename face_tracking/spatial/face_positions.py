@@ -21,7 +21,7 @@ DIRECTION_SPREAD = 0.02
 """Standard deviation across the line of sight, over the distance."""
 NEAREST, FARTHEST = 0.1, 20.0
 """Meters: what a depth image says beyond is not used."""
-LEAST_VALID = 0.2
+MIN_VALID = 0.2
 """Share of the pixels in the middle of a face that must have a depth."""
 
 
@@ -101,7 +101,7 @@ def depth_of(box: Array, camera: CameraModel, depth: Array) -> float | None:
     left, top, right, bottom = np.clip(np.round(middle), 0, limits).astype(int)
     part = depth[top : max(bottom, top + 1), left : max(right, left + 1)]
     valid = part[(part >= NEAREST) & (part <= FARTHEST)]  # False for NaN
-    if part.size == 0 or valid.size < LEAST_VALID * part.size:
+    if part.size == 0 or valid.size < MIN_VALID * part.size:
         return None
     return float(np.median(valid))
 

@@ -19,7 +19,7 @@ from face_tracking.speech.subprocesses import run_program
 
 _PLAYERS = (('pw-play',), ('paplay',), ('aplay', '-q'))
 _LONGEST = 120.0  # seconds
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 """Maximum number of WAV files kept in a folder; the oldest are deleted."""
 
 
@@ -71,7 +71,7 @@ def _prune(folder: Path) -> None:
     """Delete the oldest files that :class:`AudioEngine` named; others stay."""
     digit = '[0-9]'
     kept = sorted(folder.glob(f'{8 * digit}-{6 * digit}-{4 * digit}*.wav'))
-    for path in kept[: max(len(kept) - MOST_KEPT, 0)]:
+    for path in kept[: max(len(kept) - MAX_KEPT, 0)]:
         path.unlink(missing_ok=True)
 
 

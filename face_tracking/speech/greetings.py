@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from face_tracking.events.action_file import Person
-from face_tracking.events.actions import Say, Text
+from face_tracking.events.action_records import Say, Text
 from face_tracking.events.event import ARRIVED, LEFT, RECOGNIZED, FaceEvent, is_named
 from face_tracking.time_window import TimeWindow
 
@@ -30,7 +30,7 @@ _GREETINGS = {
 }
 LANGUAGES = tuple(_GREETINGS)
 _MORNING, _EVENING = TimeWindow.parse('05:00-11:00'), TimeWindow.parse('18:00-05:00')
-_MOST_REMEMBERED = 1000
+_MAX_REMEMBERED = 1000
 
 
 class Greeter:
@@ -68,7 +68,7 @@ class Greeter:
         self._greeted_at: dict[str, float] = {}
 
     def take(self, event: FaceEvent, now: float, moment: datetime) -> Say | None:
-        """Take an event; return the greeting that it calls for.
+        """Return the greeting that an event calls for.
 
         :param now: monotonic seconds.
         :param moment: local time, for the part of the day.
@@ -128,6 +128,6 @@ def _part_of_day(moment: datetime) -> int:
 
 
 def _limit(remembered: dict[Any, Any]) -> None:
-    """Forget the oldest entry of too many."""
-    if len(remembered) > _MOST_REMEMBERED:
+    """Drop the oldest entry if there are too many."""
+    if len(remembered) > _MAX_REMEMBERED:
         del remembered[next(iter(remembered))]

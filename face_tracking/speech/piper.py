@@ -65,5 +65,5 @@ class PiperSynthesizer:
             if language and voice.name.lower().startswith(language.partition('-')[0]):
                 return voice
         if not voices:
-            raise UserError(f'{self._voice} holds no .onnx file', 'put a piper voice there')
+            raise UserError(f'{self._voice} contains no .onnx file', 'put a piper voice there')
         return voices[0]

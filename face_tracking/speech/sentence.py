@@ -68,7 +68,7 @@ def sentence_from_message(message: str, volume: float = 1.0) -> Sentence:
             f'a sentence of {len(text)} characters was received', f'send at most {MAX_LENGTH}'
         )
     if len(language) > 12 or (not language.replace('-', '').isalnum() and language):
-        raise UserError('a sentence with a strange language was received', 'send en or de')
+        raise UserError('a sentence with an invalid language was received', 'send en or de')
     return Sentence(text, language.lower(), float(loudness))
 
 

@@ -59,7 +59,7 @@ class Speaker:
         self._thread.start()
 
     def say(self, sentence: Sentence) -> bool:
-        """Queue a sentence and return at once; callable from any thread.
+        """Queue a sentence and return at once; thread-safe.
 
         :returns: whether it was queued; not in quiet hours, at volume 0, or soon after the same.
         """

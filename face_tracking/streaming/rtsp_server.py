@@ -13,7 +13,7 @@ import numpy as np
 
 from face_tracking.arrays import ImageArray
 from face_tracking.errors import UserError
-from face_tracking.listening import require_token
+from face_tracking.server_access import require_token
 from face_tracking.streaming.gst_bindings import load_rtsp_bindings
 
 # The first that the machine has is used; software encoders come after those of the hardware.
@@ -91,7 +91,7 @@ class RtspServer:
         return self._viewers
 
     def show_image(self, image: ImageArray) -> None:
-        """Pass an image; returns at once. Callable from any thread.
+        """Pass an image; returns immediately. Thread-safe.
 
         An image is dropped while the encoder is busy, between two images of ``frame_rate``, and
         while there is no viewer.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Association: which detection continues which track, in three rounds."""
+"""Association: which detection continues which track, in three stages."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class SpatialCost:
         return reachable | self._displaced[:, None]
 
     def unambiguous_pairs(self, visible: BoolArray) -> tuple[IntArray, IntArray] | None:
-        """Return the tracks and detections that match when their overlap leaves no doubt.
+        """Return the tracks and detections that match when overlap alone is unambiguous.
 
         That is so when each detection overlaps one track of its own, one of the ``visible`` ones
         (N,), and touches no other.
 
-        :returns: tracks, rising, and their detections, int (M,) each; None in case of doubt.
+        :returns: tracks, rising, and their detections, int (M,) each; None if ambiguous.
         """
         rows, columns = np.nonzero(self.iou > _TOUCHING_IOU)
         count = self.iou.shape[1]
@@ -161,7 +161,7 @@ def associate(
     strong: BoolArray,
     threshold: float,
 ) -> Matches:
-    """Match M detections to N tracks in three rounds.
+    """Match M detections to N tracks in three stages.
 
     1. Strong detections with tracks, by position and appearance.
     2. Weak detections with the visible tracks that are left, by position: such a detection is more
@@ -171,7 +171,7 @@ def associate(
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
-    :param visible: bool (N,), tracks that the round before found; if the position of one is
+    :param visible: bool (N,), tracks that the previous detections found; if the position of one is
         certain, it keeps its detection whatever the appearance.
     :param lost: bool (N,), tracks that are not published any more: their position alone is not
         enough.
@@ -224,7 +224,7 @@ class _Free:
         allowed: BoolArray,
         threshold: float,
     ) -> None:
-        """Take tracks off detections of other people where their own face is free.
+        """Move tracks from detections of other people to their own face where it is free.
 
         When two faces meet, the one in front may have taken the track of the one behind.
         """

@@ -76,8 +76,8 @@ class CueSet:
         """Return the descriptors of ``count`` faces of which nothing is known, (count, size)."""
         return np.full((count, self.size), np.nan, np.float32)
 
-    def known(self, descriptors: FloatArray) -> BoolArray:
-        """Return which cues describe which faces, bool (N, C)."""
+    def measured(self, descriptors: FloatArray) -> BoolArray:
+        """Return which cues were measured of which faces, bool (N, C)."""
         return ~np.isnan(descriptors[:, self._firsts])
 
     def extract(

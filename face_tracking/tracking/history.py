@@ -60,7 +60,7 @@ class Snapshot:
         return (self.flow.warp(points.T).T - points) / self.seconds
 
     def follow(self, before: Snapshot) -> None:
-        """Take over the tracks of the snapshot before, propagated to this one."""
+        """Propagate the tracks of the previous snapshot to this one."""
         self.seconds = (self.stamp - before.stamp) / SECOND
         self.keys, self.states = before.keys, self.propagate(before.keys, before.states)
 

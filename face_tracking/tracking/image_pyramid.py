@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from face_tracking.arrays import Array, FloatArray
+from face_tracking.encoded_images import halve_towards
 from face_tracking.frame import GRAY_SIDE, Frame, as_frame, size_within
-from face_tracking.pixel_formats import halve_towards
 
 Size = tuple[int, int]
 """Width and height in pixels."""

@@ -32,8 +32,8 @@ INITIAL_RATE = _column(1.5, 0.8)  # standard deviation, per second
 DETECTION_NOISE = _column(0.02, 0.04)
 _GATE_NOISE = _column(0.12, 0.15)
 
-_SHORTEST_PREDICTION, _LONGEST_PREDICTION = 1e-4, 60.0  # seconds
-_LONGEST_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
+_MIN_PREDICTION, _MAX_PREDICTION = 1e-4, 60.0  # seconds
+_MAX_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
 _LOG_SIZE_MIN, _LOG_SIZE_MAX = -2.0, 12.0
 
 
@@ -108,9 +108,9 @@ class States:
 
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later."""
-        seconds = min(max(seconds, _SHORTEST_PREDICTION), _LONGEST_PREDICTION)
+        seconds = min(max(seconds, _MIN_PREDICTION), _MAX_PREDICTION)
         decay, reach = _decay(seconds)
-        noise = RATE_NOISE**2 * min(seconds, _LONGEST_NOISE) * _units(self.values)
+        noise = RATE_NOISE**2 * min(seconds, _MAX_NOISE) * _units(self.values)
         (value, rate), (variance, joint, rate_variance) = self.mean, self.covariance
         mean, covariance = np.empty_like(self.mean), np.empty_like(self.covariance)
         mean[0] = value + reach * rate
@@ -139,7 +139,7 @@ class States:
         :param deviation: standard deviation of the motion, float64 (N, 4); infinite where
             nothing was measured.
         """
-        _, reach = _decay(min(max(seconds, _SHORTEST_PREDICTION), _LONGEST_PREDICTION))
+        _, reach = _decay(min(max(seconds, _MIN_PREDICTION), _MAX_PREDICTION))
         return self._corrected(motion.T / reach, (deviation.T / reach) ** 2, 1)
 
     def distances(self, boxes: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.optical_flow import Flow, Warp, measure
 
-_SMALLEST_SIDE = 8.0
+_MIN_SIDE = 8.0
 
 
 class MotionEstimator(ABC):
@@ -151,7 +151,7 @@ class CorrelationTrackers(MotionEstimator):
         high = np.clip(np.round(boxes[:, 2:]), 0, (width, height))
         for key, corner, size in zip(keys.tolist(), low, high - low, strict=True):
             self._followed.pop(key, None)
-            if (size < _SMALLEST_SIDE).any():
+            if (size < _MIN_SIDE).any():
                 continue
             tracker = self._make()
             tracker.init(

@@ -27,13 +27,13 @@ _WINDOW = (8, 7)  # OpenCV computes rows of 8 pixels in vectors, rows of 7 one b
 _LEVELS = 3
 _RESTED_LEVELS = 2  # for what moves by less than a tenth of the image's width
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
-_LEAST_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
+_MIN_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
 _GRID = (8, 6)  # background points across and down
 _FACE_GRID = 3  # face points each way
 _FACE_PART = 0.3  # of the box, to either side of its center, that is surely face
 _BACKGROUND_POINTS = 8
 _FACE_POINTS = 4
-_ROUNDS = 3  # of reweighting
+_ITERATIONS = 3  # of reweighting
 _RESTED = 5  # images in a row
 _STILL = 0.05  # pixels of the small image by which points seem to move before a camera at rest
 
@@ -214,7 +214,7 @@ def _follow(
     places = np.empty((2, len(points), 2))
     places[0] = points
     np.add(moved[:, 0], 0.5, out=places[1])
-    good = (found[:, 0] > 0) & (texture[:, 0] > _LEAST_TEXTURE)
+    good = (found[:, 0] > 0) & (texture[:, 0] > _MIN_TEXTURE)
     middle = np.array(before.shape[::-1]) / 2
     inside = np.abs(places - middle) < middle - 1
     good &= inside[0, :, 0] & inside[0, :, 1] & inside[1, :, 0] & inside[1, :, 1]
@@ -238,7 +238,7 @@ def _similarity(
         return Warp.none()
     turn, offset = 1 + 0j, complex(_median(shift.real), _median(shift.imag))
     residual = np.abs(shift - offset)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         weight = residual / max(1.5 * _median(residual), 0.15)
         weight *= weight
         weight += 1

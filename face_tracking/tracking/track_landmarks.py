@@ -13,7 +13,7 @@ from face_tracking.faces import Detections, Tracks
 
 MIN_IOU = 0.4
 """Overlap from which a detection belongs to a track at the same stamp."""
-_ROUNDS = 8
+_MAX_WAITING = 8  # images whose detections wait
 
 
 class TrackLandmarks:
@@ -28,11 +28,11 @@ class TrackLandmarks:
     def __init__(self, seconds: float = 2.0):
         self._nanoseconds = round(seconds * 1e9)
         self._past: deque[tuple[int, IntArray, FloatArray]] = deque(maxlen=256)
-        self._waiting: deque[Detections] = deque(maxlen=_ROUNDS)
+        self._waiting: deque[Detections] = deque(maxlen=_MAX_WAITING)
         self._relative: dict[int, FloatArray] = {}
 
     def add(self, detections: Detections) -> None:
-        """Take the detections of one image."""
+        """Add the detections of one image."""
         self._waiting.append(detections)
 
     def update(self, tracks: Tracks) -> FloatArray:

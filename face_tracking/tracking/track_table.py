@@ -24,10 +24,10 @@ _SAME = 0.6  # factor on the threshold: the same person beyond doubt
 _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
-_LONGEST_REVISION = 3.0  # seconds after which a new id is final
+_MAX_REVISION = 3.0  # seconds after which a new id is final
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
-_LONGEST_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
+_MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
 
 
 class TrackStatus:
@@ -62,7 +62,7 @@ class TrackStatus:
 
     @property
     def visible(self) -> BoolArray:
-        """Tracks that the last round of detection found, bool (N,)."""
+        """Tracks that the latest detections found, bool (N,)."""
         return ~(self._missed | self._overdue)
 
     @property
@@ -85,7 +85,7 @@ class TrackStatus:
     def retained(self) -> BoolArray:
         """Tracks that stay in the table, bool (N,).
 
-        A tentative track may not miss a round; a lost one is kept as long as it can be
+        A tentative track must be found by all detections; a lost one is kept as long as it can be
         re-identified, and of those the ones that were seen last.
         """
         lost, options = self.lost, self._options
@@ -110,14 +110,14 @@ class TrackTable:
     :ivar spawned: int64 (N,), stamp of the first detection, nanoseconds.
     :ivar updated: int64 (N,), stamp of the last detection.
     :ivar hits: int64 (N,), number of detections matched.
-    :ivar misses: int64 (N,), rounds of detection missed since the last match.
+    :ivar misses: int64 (N,), images with detections but without a match since the last match.
     :ivar occluded: bool (N,), whether something else is seen where the face is expected.
     :ivar landmarks: float32 (N, 5, 2), of the last detection; NaN where there are none.
     :ivar descriptors: float32 (N, size), see :class:`~face_tracking.tracking.cue.CueSet`.
     :ivar weights: float64 (N, C), of the detections behind each cue's descriptor; 0 for none.
     :ivar described: int64 (N, C), stamp of the last of them.
     :ivar patience: nanoseconds without a detection that mean nothing, because so much time passes
-        between rounds of detection; see ``max_time_since_update``.
+        between detections; see ``max_time_since_update``.
     :ivar cut: stamp of the image since which no earlier position holds, nanoseconds.
     """
 
@@ -166,7 +166,7 @@ class TrackTable:
     def mark_matched(
         self, rows: IntArray, stamp: int, scores: FloatArray, landmarks: FloatArray
     ) -> None:
-        """Note that the tracks in ``rows`` were detected."""
+        """Record that the tracks in ``rows`` were detected."""
         self.hits[rows] += 1
         self.misses[rows] = 0
         self.occluded[rows] = False
@@ -180,7 +180,7 @@ class TrackTable:
         self.landmarks[rows] = landmarks
 
     def mark_missed(self, rows: IntArray | BoolArray | slice) -> None:
-        """Note that a round of detection did not find the tracks in ``rows``."""
+        """Record that the tracks in ``rows`` were not among the detections of an image."""
         self.misses[rows] += 1
 
     def update_appearance(
@@ -193,7 +193,7 @@ class TrackTable:
 
         :param descriptors: float32 (K, size); NaN where a cue was not measured.
         """
-        measured = self.cues.known(descriptors)
+        measured = self.cues.measured(descriptors)
         before = self.described[rows]
         now = np.where(measured, np.maximum(before, stamp), before)
         weight = measured * np.exp((scores[:, None] - 1.0) / _SCORE_SCALE)
@@ -214,11 +214,11 @@ class TrackTable:
 
     @property
     def all_visible(self) -> bool:
-        """Whether the last round of detection found every track."""
+        """Whether the latest detections found every track."""
         return not (self.misses.any() or self.occluded.any())
 
     @property
-    def known(self) -> BoolArray:
+    def has_descriptor(self) -> BoolArray:
         """Which tracks have a descriptor, bool (N,)."""
         return (self.weights > 0).any(axis=1)
 
@@ -227,7 +227,7 @@ class TrackTable:
         return (self.weights > 0) & (self.described > stamp - self.cues.intervals)
 
     def confirm(self, stamp: int, states: States, options: TrackerOptions) -> None:
-        """Give ids to the tracks that have enough detections, and known ids to known faces.
+        """Assign ids to the tracks that have enough detections; re-identified faces keep theirs.
 
         A newcomer gets the id of a missing face that looks the same and can have come here, or
         that looks similar and is expected here. One that looks similar and is elsewhere waits a
@@ -240,7 +240,7 @@ class TrackTable:
         due = np.flatnonzero((self.ids == 0) & enough & convincing)
         if not len(due):
             return
-        absent = np.flatnonzero((self.ids > 0) & (self.misses > 0) & self.known)
+        absent = np.flatnonzero((self.ids > 0) & (self.misses > 0) & self.has_descriptor)
         if len(absent) and options.appearance:
             threshold = options.appearance_threshold
             distance = self._distances(due, absent)
@@ -255,7 +255,7 @@ class TrackTable:
             self._take_over(due[new], absent[old])
             different = distance >= _SIMILAR * threshold  # False where not known
             doubtful = (~different & near & ~displaced).any(axis=1)
-            young = stamp - self.spawned[due] < _LONGEST_WAIT * SECOND
+            young = stamp - self.spawned[due] < _MAX_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
         self.ids[due] = self._last_id + 1 + np.arange(len(due))
         self._last_id += len(due)
@@ -272,11 +272,11 @@ class TrackTable:
         just_described = (self.described == stamp).any(axis=1)
         present = np.flatnonzero((self.ids > 0) & ~lost & just_described)
         present = present[self._reliable(present)]
-        absent = np.flatnonzero(lost & self.known)
+        absent = np.flatnonzero(lost & self.has_descriptor)
         distance = self._distances(present, absent)
         new, old = assign(distance, distance < _SAME * options.appearance_threshold)
         new, old = present[new], absent[old]
-        young = stamp - self.spawned[new] < _LONGEST_REVISION * SECOND
+        young = stamp - self.spawned[new] < _MAX_REVISION * SECOND
         self._take_over(new[young], old[young])
         self.ids[old] = _REPLACED
 
@@ -302,7 +302,7 @@ class TrackTable:
         return (self.weights[rows] >= _MIN_WEIGHT).any(axis=1)
 
     def _take_over(self, new: IntArray, old: IntArray) -> None:
-        """Give the tracks in rows ``new`` the identity of those in rows ``old``."""
+        """Transfer the identity of the tracks in rows ``old`` to those in rows ``new``."""
         for column in (self.ids, self.spawned, self.descriptors, self.weights):
             column[new] = column[old]
         self.ids[old] = _REPLACED

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tracker: predict, associate, update, spawn, prune.
 
-The scheme is that of SORT (A. Bewley et al., "Simple Online and Realtime Tracking", 2016) with
-ByteTrack's use of weak detections (Y. Zhang et al., 2022), appearance as in DeepSORT (N. Wojke et
-al., "Simple Online and Realtime Tracking with a Deep Association Metric", 2017), and three
-additions: motion is measured in every image, also between detections; detections may be late;
-and everything is computed in seconds, not in images.
+docs/tracking.md describes the steps and names the papers behind them.
 """
 
 from __future__ import annotations
@@ -27,12 +23,12 @@ from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
+from face_tracking.tracking.detection_timing import DetectionTiming
 from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
-from face_tracking.tracking.round_timing import RoundTiming
 from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
@@ -40,25 +36,25 @@ from face_tracking.tracking.tracker_options import TrackerOptions
 HISTORY_SECONDS = 3.0
 """Seconds by which detections may be late."""
 _IMAGE_SECONDS = 1.5
-_MIN_SIDE = 2.0  # pixels of a box
-_MAX_SIDE = 2.0  # image sizes
+_MIN_SIDE_PX = 2.0  # of a box
+_MAX_SIDE_RATIO = 2.0  # of a side of a box to that of the image
 _UNKNOWN_SHAPE = 1e5, 1e5  # height and width of an image that was never received
 _USUAL_INTERVAL = SECOND // 30
-_LONGEST_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
+_MAX_CAMERA_MOTION = 0.5  # seconds for which the camera is predicted to go on moving
 _OCCLUSION_INTERVAL = SECOND // 8
 _UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that may be occluded
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
-_QUEUE = 16  # rounds of detection
+_QUEUE = 16  # images whose detections wait
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """The tracks that a round of detection may continue.
+    """The tracks that the detections of one image may continue.
 
     :ivar rows: their rows in the table, int (N,).
-    :ivar states: their states at the stamp of the round.
+    :ivar states: their states at the stamp of that image.
     :ivar displaced: bool (N,), those whose position is not known since a cut.
-    :ivar visible: bool (N,), those that the round before found.
+    :ivar visible: bool (N,), those that the previous detections found.
     :ivar lost: bool (N,), those that are not published any more.
     """
 
@@ -72,24 +68,25 @@ class _Candidates:
 class FaceTracker:
     """Tracks faces under stable ids.
 
-    Detections may be late and in any order; each round is matched with the tracks as they were at
-    its own stamp, and the motion since then is replayed. :meth:`add_detections` may be called from
-    any thread and returns at once; everything else is guarded by a lock.
+    Detections may be late and in any order; those of an image are matched with the tracks as they
+    were at its stamp, and the motion since then is replayed. :meth:`add_detections` is thread-safe
+    and returns at once; everything else is guarded by a lock.
 
     :param options: see :class:`~face_tracking.tracking.tracker_options.TrackerOptions`.
-    :param cues: by what faces are recognized; the appearance descriptor alone if not given.
+    :param cues: appearance features for association; the appearance descriptor alone if not
+        given.
     :ivar timings: milliseconds that the last :meth:`step` took, by stage: ``motion`` (image
         pyramid, visual tracker and camera motion), ``appearance`` (descriptors), ``association``
         (all the rest) and ``total``.
-    :ivar refused: number of boxes that cannot be those of faces.
-    :ivar too_late: number of rounds of detection that arrived after their image was forgotten.
+    :ivar rejected: number of boxes with an invalid size, position or score.
+    :ivar too_late: number of images whose detections arrived after the image had left the history.
     """
 
     def __init__(
         self, options: TrackerOptions | None = None, cues: Sequence[Cue] = (appearance.CUE,)
     ):
         self.timings: dict[str, float] = {}
-        self.refused = 0
+        self.rejected = 0
         self.too_late = 0
         self._options = options or TrackerOptions()
         self._cues = CueSet(cues)
@@ -97,9 +94,9 @@ class FaceTracker:
         self._history = StateHistory(HISTORY_SECONDS, _IMAGE_SECONDS)
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
-        self._timing = RoundTiming()
+        self._timing = DetectionTiming()
         self._table.patience = self._timing.patience
-        self._last_round = -1
+        self._last_detections = -1
         self._last_occlusion_check = -SECOND
         self._shape: tuple[int, int] | None = None
         self._lock = threading.Lock()
@@ -110,7 +107,7 @@ class FaceTracker:
         return self._options
 
     @property
-    def known(self) -> int:
+    def track_count(self) -> int:
         """The number of tracks: tentative, published and lost."""
         return len(self._table)
 
@@ -125,10 +122,10 @@ class FaceTracker:
                 self._motion_estimator = self._create_motion_estimator()
 
     def add_detections(self, detections: Detections) -> None:
-        """Add what the detector found in the image of ``detections.stamp``: a round of detection.
+        """Add what the detector found in the image of ``detections.stamp``.
 
-        It is processed by the next :meth:`step` or :meth:`predict`. A round without a face is
-        evidence too and must be added. The detector should report faces down to
+        It is processed by the next :meth:`step` or :meth:`predict`. Detections of an image without
+        a face are evidence too and must be added, empty. The detector should report faces down to
         ``low_score_threshold``: weak ones do not spawn a track but prevent one from being lost.
         """
         self._queue.append(detections)
@@ -143,9 +140,9 @@ class FaceTracker:
             tracks.
         :param stamp: the image's stamp in nanoseconds. If it is not later than the one before, as
             when a video restarts or the clock is set, the time of all tracks is shifted with it.
-        :param camera_motion: how the background moved since the image before according to the
-            camera's joints. The search in the image starts there, and where the image does not
-            show the motion it is used as it is.
+        :param camera_motion: predicted background motion since the previous image, from the joint
+            angles; it initializes optical flow and is used unchanged where flow finds no
+            background.
         :raises UserError: the image has another shape or type.
         """
         _check_image(image)
@@ -204,12 +201,12 @@ class FaceTracker:
         self._history.append(snapshot)
 
     def _process_queue(self) -> None:
-        """Process the rounds of images that were received; keep those of images to come."""
+        """Process the detections of images that were received; keep those of images to come."""
         if not self._queue or not len(self._history):
             return
         newest = self._history.newest.stamp
-        rounds = [self._queue.popleft() for _ in range(len(self._queue))]
-        for detections in sorted(rounds, key=lambda detections: detections.stamp):
+        waiting = [self._queue.popleft() for _ in range(len(self._queue))]
+        for detections in sorted(waiting, key=lambda detections: detections.stamp):
             index = self._history.find(detections.stamp)
             if newest < detections.stamp <= newest + SECOND:
                 self._queue.append(detections)
@@ -218,10 +215,10 @@ class FaceTracker:
             else:
                 self._timing.add(detections.stamp, newest)
                 self._table.patience = self._timing.patience
-                self._process_round(self._usable(detections), index)
+                self._process_detections(self._usable(detections), index)
 
-    def _process_round(self, detections: Detections, index: int) -> None:
-        """Associate one round of detection with the tracks at its stamp, and update the tracks.
+    def _process_detections(self, detections: Detections, index: int) -> None:
+        """Associate the detections of one image with the tracks at its stamp; update the tracks.
 
         :param index: of the snapshot at that stamp.
         """
@@ -231,8 +228,8 @@ class FaceTracker:
         states = self._update(candidates, matches, detections, descriptors)
         keys = self._table.keys[candidates.rows]
         changed = keys[matches.tracks]
-        if stamp > self._last_round:  # an older round neither ends nor spawns a track
-            self._last_round = stamp
+        if stamp > self._last_detections:  # older detections neither end nor spawn a track
+            self._last_detections = stamp
             missed = np.ones(len(self._table), bool)
             missed[candidates.rows[matches.tracks]] = False
             self._table.mark_missed(missed)
@@ -242,6 +239,10 @@ class FaceTracker:
                 changed = np.concatenate([changed, spawned])
         self._history.correct_and_replay(index, keys, states)
         self._reinitialize(changed)
+        self._update_status(stamp)
+
+    def _update_status(self, stamp: int) -> None:
+        """Confirm tentative tracks, re-identify lost ones and delete those that are over."""
         if self._table.any_tentative:
             states = self._history.newest.states_of(self._table.keys)
             self._table.confirm(stamp, states, self._options)
@@ -263,10 +264,7 @@ class FaceTracker:
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
     ) -> tuple[Matches, FloatArray]:
-        """Match detections with tracks.
-
-        Where the positions leave no doubt, appearance is measured only to keep the descriptors
-        up to date.
+        """Match detections with tracks: by position alone where that is unambiguous.
 
         :returns: the matches, and the descriptors of the detections as far as they were measured.
         """
@@ -279,24 +277,17 @@ class FaceTracker:
             unseen,
             candidates.displaced,
         )
-        known = self._table.descriptors[rows]
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
         strong = detections.scores >= options.score_threshold
         pairs = spatial.unambiguous_pairs(candidates.visible) if strong.all() else None
-        wanted = np.zeros((len(detections), len(self._cues)), bool)
+        needed = _descriptors_needed(pairs, spatial, candidates.visible, fresh, strong)
+        descriptors = self._describe(pyramid, detections, needed)
         if pairs is not None:
-            tracks, found = pairs
-            wanted[found] = ~fresh[tracks]
-            matches = Matches(tracks, found, np.zeros(len(found), bool))
-            return matches, self._describe(pyramid, detections, wanted)
-        confirmed = spatial.confirmed(candidates.visible & fresh.all(axis=1))
-        newcomers = (strong & ~spatial.gate[candidates.visible].any(axis=0)).any()
-        wanted[strong & (newcomers | ~confirmed)] = True
-        descriptors = self._describe(pyramid, detections, wanted)
+            return Matches(*pairs, np.zeros(len(pairs[0]), bool)), descriptors
         matches = associate(
             spatial,
             self._cues,
-            known,
+            self._table.descriptors[rows],
             descriptors,
             candidates.visible,
             candidates.lost,
@@ -312,11 +303,11 @@ class FaceTracker:
         detections: Detections,
         descriptors: FloatArray,
     ) -> States:
-        """Note the matches in the table; return the states of the candidates after them."""
+        """Record the matches in the table; return the states of the candidates after them."""
         if not len(matches):
             return candidates.states
         matched, rows = detections.take(matches.detections), candidates.rows[matches.tracks]
-        self._note(rows, matched, descriptors[matches.detections])
+        self._record_detections(rows, matched, descriptors[matches.detections])
         noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
         updated = candidates.states[matches.tracks].detected(matched.boxes, noise)
         if matches.reid.any():
@@ -342,13 +333,15 @@ class FaceTracker:
         new = detections.take(chosen)
         keys = self._table.spawn(detections.stamp, new.scores)
         rows = np.arange(len(self._table) - len(keys), len(self._table))
-        self._note(rows, new, descriptors[chosen])
+        self._record_detections(rows, new, descriptors[chosen])
         return keys, States.from_boxes(new.boxes)
 
-    def _note(self, rows: IntArray, detections: Detections, descriptors: FloatArray) -> None:
+    def _record_detections(
+        self, rows: IntArray, detections: Detections, descriptors: FloatArray
+    ) -> None:
         """Enter detections (K,) and their descriptors into the table's ``rows`` (K,)."""
         self._table.mark_matched(rows, detections.stamp, detections.scores, detections.landmarks)
-        described = self._cues.known(descriptors).any(axis=1)
+        described = self._cues.measured(descriptors).any(axis=1)
         if described.any():
             self._table.update_appearance(
                 rows[described],
@@ -395,7 +388,7 @@ class FaceTracker:
             return
         lost = table.status_at(newest.stamp, self._options).lost
         unconfirmed = table.updated <= newest.stamp - _UNCONFIRMED
-        rows = np.flatnonzero(unconfirmed & table.known & ~lost)
+        rows = np.flatnonzero(unconfirmed & table.has_descriptor & ~lost)
         if not len(rows):
             return
         self._last_occlusion_check = newest.stamp
@@ -416,7 +409,7 @@ class FaceTracker:
             )
 
     def _prune(self, stamp: int) -> None:
-        """Delete the tracks that are over."""
+        """Delete the tracks that are not retained."""
         retained = self._table.status_at(stamp, self._options).retained
         if not retained.all():
             self._table.prune(retained)
@@ -425,19 +418,29 @@ class FaceTracker:
             newest.delete(self._table.keys)
 
     def _usable(self, detections: Detections) -> Detections:
-        """Return the possible detections that are strong enough, in an order of their own."""
+        """Return the valid detections above the lowest threshold, sorted by score."""
+        valid = self._validated(detections)
+        options = self._options
+        strong_enough = valid.scores >= min(options.low_score_threshold, options.score_threshold)
+        # The result must not depend on the order of the detections.
+        order = np.lexsort((*valid.boxes.T, -valid.scores))
+        return valid.take(order[strong_enough[order]])
+
+    def _validated(self, detections: Detections) -> Detections:
+        """Return the detections that may be faces; count the others.
+
+        :returns: boxes in float64; landmarks NaN where there were none.
+        """
         boxes = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
         scores, landmarks = np.asarray(detections.scores), np.asarray(detections.landmarks)
         if len(landmarks) != len(boxes):
             landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
-        possible = _possible(boxes, scores, self._shape or _UNKNOWN_SHAPE)
-        self.refused += int(np.count_nonzero(~possible))
-        options = self._options
-        strong_enough = scores >= min(options.low_score_threshold, options.score_threshold)
-        # The result must not depend on the order of the detections.
-        order = np.lexsort((*boxes.T, -scores))
-        order = order[(possible & strong_enough)[order]]
-        return Detections(int(detections.stamp), boxes[order], scores[order], landmarks[order])
+        valid = _is_valid(boxes, scores, self._shape or _UNKNOWN_SHAPE)
+        all_detections = Detections(int(detections.stamp), boxes, scores, landmarks)
+        if valid.all():
+            return all_detections
+        self.rejected += int(np.count_nonzero(~valid))
+        return all_detections[valid]
 
     def _published(self, stamp: int, ahead: float) -> Tracks:
         """Return the published tracks ``ahead`` seconds after the newest image."""
@@ -445,7 +448,7 @@ class FaceTracker:
         states = newest.states
         camera = newest.camera_velocity(states.values[:2])
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _LONGEST_CAMERA_MOTION) * camera)
+            states = states.predicted(ahead).shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
         boxes, published = states.boxes(), table.status_at(stamp, self._options).published
         if self._shape:
             height, width = self._shape
@@ -474,7 +477,7 @@ class FaceTracker:
         self._history.restart()
         self._timing.restart()
         self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
-        self._last_round = -1
+        self._last_detections = -1
 
     def _handle_resolution_change(self, image: Array | Frame | None) -> None:
         """Keep the tracks in place when the camera changes its resolution."""
@@ -501,8 +504,36 @@ class FaceTracker:
         self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
 
-def _possible(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float]) -> BoolArray:
-    """Return which boxes (N, 4) with scores (N,) can be those of faces, bool (N,).
+def _descriptors_needed(
+    pairs: tuple[IntArray, IntArray] | None,
+    spatial: SpatialCost,
+    visible: BoolArray,
+    fresh: BoolArray,
+    strong: BoolArray,
+) -> BoolArray:
+    """Return which cues of which detections association needs, bool (M, C).
+
+    :param pairs: tracks and detections where the positions are unambiguous: appearance is then
+        measured only to keep the descriptors up to date. Otherwise None: strong detections are
+        described unless a track with a fresh descriptor is confirmed by position, and all of them
+        where one is of no visible track.
+    :param visible: bool (N,), see :class:`_Candidates`.
+    :param fresh: bool (N, C), descriptors of the tracks that need no new measurement.
+    :param strong: bool (M,), detections that may spawn a track.
+    """
+    needed = np.zeros((len(strong), fresh.shape[1]), bool)
+    if pairs is not None:
+        tracks, detections = pairs
+        needed[detections] = ~fresh[tracks]
+        return needed
+    confirmed = spatial.confirmed(visible & fresh.all(axis=1))
+    newcomers = (strong & ~spatial.gate[visible].any(axis=0)).any()
+    needed[strong & (newcomers | ~confirmed)] = True
+    return needed
+
+
+def _is_valid(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float]) -> BoolArray:
+    """Return which boxes (N, 4) with scores (N,) may be those of faces, bool (N,).
 
     :param shape: height and width of the image.
     """
@@ -510,10 +541,10 @@ def _possible(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float])
     x1, y1, x2, y2 = boxes.T
     with np.errstate(invalid='ignore', over='ignore'):  # comparisons with NaN are False
         across, down = x2 - x1, y2 - y1
-    possible = (across >= _MIN_SIDE) & (across <= _MAX_SIDE * width)
-    possible &= (down >= _MIN_SIDE) & (down <= _MAX_SIDE * height)
-    possible &= (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
-    return possible & (scores >= 0) & (scores <= 1)
+    valid = (across >= _MIN_SIDE_PX) & (across <= _MAX_SIDE_RATIO * width)
+    valid &= (down >= _MIN_SIDE_PX) & (down <= _MAX_SIDE_RATIO * height)
+    valid &= (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
+    return valid & (scores >= 0) & (scores <= 1)
 
 
 def _check_image(image: Array | Frame | None) -> None:

@@ -41,14 +41,14 @@ class TrackerOptions(Options):
     )
     max_misses: int = option(
         2,
-        'Number of consecutive detection rounds that a visible track may miss before it is lost',
+        'Number of consecutive detector runs that may miss a visible track before it is lost',
         0,
         100,
     )
     max_time_since_update: float = option(
         1.0,
-        'Seconds without a matched detection after which a track is lost; longer if rounds of '
-        'detection arrive less often',
+        'Seconds without a matched detection after which a track is lost; longer if '
+        'detections arrive less often',
         0.0,
         60.0,
     )

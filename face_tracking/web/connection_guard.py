@@ -48,18 +48,18 @@ class ConnectionGuard:
         return protocol
 
     def note_request(self, protocol: Any) -> None:
-        """Note that a whole request head was received on a connection."""
+        """Record that a whole request head was received on a connection."""
         if protocol in self._open:
             self._open[protocol] = float('inf')
             self._made.add(protocol)
 
     def note_answer(self, protocol: Any) -> None:
-        """Note that the answer was sent: the connection must send another request or end."""
+        """Record that the response was sent: the connection must send another request or end."""
         if protocol in self._open:
             self._open[protocol] = time.monotonic()
 
     def sweep(self) -> None:
-        """Forget closed connections, and close those that sent no request in time."""
+        """Drop closed connections, and close those that sent no request in time."""
         now = time.monotonic()
         for protocol, since in list(self._open.items()):
             if protocol.transport is not None:

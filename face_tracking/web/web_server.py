@@ -14,7 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from face_tracking.errors import UserError
-from face_tracking.listening import is_loopback, require_token
+from face_tracking.server_access import is_loopback, require_token
 from face_tracking.web.access_control import AccessControl
 from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed
@@ -38,7 +38,7 @@ _HEADERS = {
 }
 _COOKIE = 'face_tracking_session'
 _BOUNDARY = 'frame'
-_LARGEST_BODY = 16 * 1024
+_MAX_BODY_BYTES = 16 * 1024
 _WRITE_TIMEOUT = 10.0  # seconds in which a client must take what it is sent
 _BUFFER = 256 * 1024  # bytes that may wait for a client
 _STATE_PERIOD = 0.2
@@ -82,7 +82,7 @@ class WebServer:
         return self._viewers
 
     def show_image(self, jpeg: bytes) -> None:
-        """Pass the newest image; returns at once. Callable from any thread."""
+        """Pass the newest image; returns immediately. Thread-safe."""
         self._call(lambda: self._images.put(jpeg))
 
     def close(self, timeout: float = 3.0) -> bool:
@@ -124,7 +124,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping, self._followed = asyncio.Event(), asyncio.Event()
+        self._stopping, self._state_watched = asyncio.Event(), asyncio.Event()
         self._images, self._states = LiveFeed(), LiveFeed()
         runner = web.AppRunner(
             self._application(),
@@ -147,7 +147,7 @@ class WebServer:
         await runner.cleanup()
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._guarded], client_max_size=_LARGEST_BODY)
+        application = web.Application(middlewares=[self._guarded], client_max_size=_MAX_BODY_BYTES)
         for path in self._pages:
             application.router.add_get(path, self._page)
         application.router.add_post('/login', self._login)
@@ -163,7 +163,7 @@ class WebServer:
     async def _push_states(self) -> None:
         """Refresh the state while a client reads it."""
         while True:
-            await self._followed.wait()
+            await self._state_watched.wait()
             await asyncio.sleep(_STATE_PERIOD)
             try:
                 self._states.put(self._state_text())
@@ -301,7 +301,7 @@ class WebServer:
     async def _live(self, request: web.Request) -> web.StreamResponse:
         self._admit()
         response = web.StreamResponse(headers={**_HEADERS, 'Content-Type': 'text/event-stream'})
-        self._follow(1)
+        self._count_stream(1)
         try:
             await self._prepare(response, request)
             await self._write(response, b'data: %s\n\n' % self._state_text())
@@ -311,7 +311,7 @@ class WebServer:
         except (ConnectionError, asyncio.TimeoutError, TimeoutError):
             pass
         finally:
-            self._follow(-1)
+            self._count_stream(-1)
         return response
 
     async def _parameters(self, _: web.Request) -> web.Response:
@@ -359,11 +359,11 @@ class WebServer:
             self._images.value = b''
             self._robot.watch_images(self._viewers > 0)
 
-    def _follow(self, change: int) -> None:
+    def _count_stream(self, change: int) -> None:
         before, self._streams = self._streams, self._streams + change
         if (before > 0) != (self._streams > 0):
             self._robot.watch_state(self._streams > 0)
-            self._followed.set() if self._streams else self._followed.clear()
+            self._state_watched.set() if self._streams else self._state_watched.clear()
 
     async def _prepare(self, response: web.StreamResponse, request: web.Request) -> None:
         await response.prepare(request)

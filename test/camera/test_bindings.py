@@ -117,7 +117,7 @@ def test_pi_camera_failures_are_one_line_each(picamera2):
         open_camera('picamera2:1')
     with pytest.raises(UserError, match='not the number of a Pi camera'):
         open_camera('picamera2:left')
-    with pytest.raises(UserError, match='in "MJPG" are not understood'):
+    with pytest.raises(UserError, match='in "MJPG" are not supported'):
         open_camera('picamera2:', CaptureOptions(pixel_format='MJPG'))
     with pytest.raises(UserError, match=r'refuses 65x48 RGB888 .width must be even'):
         open_camera('picamera2:', CaptureOptions(width=65, height=48))

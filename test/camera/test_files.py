@@ -313,7 +313,7 @@ def test_looping_folder_starts_again(tmp_path):
 
 
 def test_empty_folder_is_reported_in_one_line(tmp_path):
-    with pytest.raises(UserError, match='no images lie in'):
+    with pytest.raises(UserError, match='there are no images in'):
         open_camera(str(tmp_path))
 
 

@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data
 
-from face_tracking.errors import UserError
-from face_tracking.frame import Frame
-from face_tracking.pixel_formats import (
+from face_tracking.encoded_images import (
     ArrayImage,
     EncodedImage,
     JpegImage,
@@ -21,6 +19,8 @@ from face_tracking.pixel_formats import (
     SemiPlanarImage,
     halve_towards,
 )
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
 
 
 def photograph(width: int, height: int) -> np.ndarray:

@@ -21,8 +21,8 @@ from face_tracking.camera import (
 )
 from face_tracking.camera.controls import CameraControls
 from face_tracking.camera.live_source import LiveSource
+from face_tracking.encoded_images import JpegImage, PackedYuvImage, SemiPlanarImage
 from face_tracking.errors import UserError
-from face_tracking.pixel_formats import JpegImage, PackedYuvImage, SemiPlanarImage
 
 SIZE = (64, 48)
 
@@ -47,7 +47,7 @@ class Webcam:
         self.changed = threading.Condition()
 
     def expose(self):
-        """Let one more frame come out of the camera."""
+        """Make the camera deliver one more frame."""
         with self.changed:
             self.frames += 1
             self.changed.notify_all()
@@ -242,7 +242,7 @@ def read_until(camera, condition) -> bool:
 
 def test_silent_camera_is_lost_after_the_timeout(webcam):
     with open_webcam(read_timeout=0.1) as camera:
-        with pytest.raises(CameraLostError, match=r'has given no image for 0.1 s'):
+        with pytest.raises(CameraLostError, match=r'delivered no image for 0.1 s'):
             camera.read()
 
 

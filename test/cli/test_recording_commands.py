@@ -114,4 +114,4 @@ def test_missing_recording_is_one_clear_line(tmp_path, command):
     done = start(command, tmp_path / 'nowhere')
     _, errors = done.communicate(timeout=PATIENCE)
     assert done.returncode == 2
-    assert 'holds no recording' in errors and 'Traceback' not in errors
+    assert 'contains no recording' in errors and 'Traceback' not in errors

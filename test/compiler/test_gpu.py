@@ -33,7 +33,7 @@ def library_for_opencl(small, tmp_path_factory):
 
 @pytest.fixture
 def opencl(monkeypatch):
-    """Have OpenCL, or skip."""
+    """Skip the test without OpenCL."""
     monkeypatch.setattr(gpu.files, 'cache_dir', lambda: USERS_CACHE)
     try:
         gpu.check_device('opencl')

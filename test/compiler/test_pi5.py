@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from face_tracking import files
 from face_tracking.compiler.tuning import emulator
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
@@ -86,7 +86,7 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
     )
     rows = np.load(tmp_path / 'result.npy').reshape(-1, NUMBERS)
     outputs = create_runtime('onnxruntime', model).infer(image)
-    expected = NumpyPostProcessor(create_decoder(model)).select(
+    expected = NumpyPostProcessor(create_decoder(model)).process(
         outputs, 0.3, 0.45, 0, Fit(3.2, 4.0), (512, 512)
     )
     assert len(expected) == rows[0, 0] > 0

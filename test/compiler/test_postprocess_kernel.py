@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from face_tracking.compiler.artifact import host_request
 from face_tracking.compiler.driver import compile_in_child
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import (
@@ -46,8 +46,8 @@ class Told:
 
 
 def assert_same_faces(network, model, arrays, criteria):
-    compiled = CompiledPostProcessor(network).select(Told(network, arrays), *criteria, *PLACE)
-    plain = NumpyPostProcessor(create_decoder(model)).select(
+    compiled = CompiledPostProcessor(network).process(Told(network, arrays), *criteria, *PLACE)
+    plain = NumpyPostProcessor(create_decoder(model)).process(
         [arrays[name] for name in model.description.outputs], *criteria, *PLACE
     )
     assert compiled.dtype == plain.dtype == np.float32
@@ -103,7 +103,7 @@ def test_broken_outputs_give_no_error(bundled, broken):
     random = np.random.default_rng(2)
     for head in heads.values():
         head[random.random(head.shape) < 0.2] = broken
-    found = CompiledPostProcessor(network).select(Told(network, heads), 0.3, 0.45, 0, *PLACE)
+    found = CompiledPostProcessor(network).process(Told(network, heads), 0.3, 0.45, 0, *PLACE)
     boxes = found[:, 1:5]
     assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
     assert (boxes <= [390, 280, 390, 280]).all()
@@ -113,15 +113,15 @@ def test_outputs_without_faces_give_no_rows(bundled):
     _model, network = bundled
     heads = {name: np.full_like(head, -9) for name, head in random_heads(0, 1).items()}
     postprocessor = CompiledPostProcessor(network)
-    assert postprocessor.select(Told(network, heads), 0.7, 0.45, 5, *PLACE).shape == (0, NUMBERS)
+    assert postprocessor.process(Told(network, heads), 0.7, 0.45, 5, *PLACE).shape == (0, NUMBERS)
 
 
 def test_thresholds_may_change_between_images(bundled):
     _, network = bundled
     told, postprocessor = Told(network, random_heads(3, 1.0)), CompiledPostProcessor(network)
-    every = postprocessor.select(told, 0.1, 1.0, 0, *PLACE)
-    assert len(postprocessor.select(told, 0.1, 1.0, 2, *PLACE)) == 2
-    wide = postprocessor.select(told, 0.1, 1.0, 0, Fit(5.0, 4.5), (780, 560))
+    every = postprocessor.process(told, 0.1, 1.0, 0, *PLACE)
+    assert len(postprocessor.process(told, 0.1, 1.0, 2, *PLACE)) == 2
+    wide = postprocessor.process(told, 0.1, 1.0, 0, Fit(5.0, 4.5), (780, 560))
     np.testing.assert_allclose(wide[:, 1:5], 2 * every[:, 1:5], rtol=1e-5)
 
 
@@ -130,8 +130,8 @@ def test_yunet(shared_dir, astronaut):
     runtime = TvmRuntime(model, 1, 'cpu', 'float32')
     outputs = runtime.infer(np.ascontiguousarray(astronaut[:320, :320]))
     arguments = 0.3, 0.45, 0, Fit(1.5, 1.5), (480, 480)
-    compiled = runtime.postprocessor().select(outputs, *arguments)
-    plain = NumpyPostProcessor(create_decoder(model)).select(outputs, *arguments)
+    compiled = runtime.postprocessor().process(outputs, *arguments)
+    plain = NumpyPostProcessor(create_decoder(model)).process(outputs, *arguments)
     assert len(plain)
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-3)
 

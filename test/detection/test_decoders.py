@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.compiled_form import MAX_LOG_SIZE
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families.anchor_free import AnchorFree
 from face_tracking.detection.families.ultra_light import UltraLight
 from face_tracking.detection.families.yunet import YuNet
@@ -38,7 +38,7 @@ def expected_rows(cells, threshold: float, from_box: bool):
         if score < threshold:
             continue
         x, y = (column + numbers[0]) * stride, (row + numbers[1]) * stride
-        w, h = (math.exp(min(number, LARGEST_LOG_SIZE)) * stride for number in numbers[2:4])
+        w, h = (math.exp(min(number, MAX_LOG_SIZE)) * stride for number in numbers[2:4])
         offsets = numbers[4:].reshape(5, 2)
         points = (
             offsets * [w / 2, h / 2] + [x, y]
@@ -173,7 +173,7 @@ def test_scores_everywhere_above_the_threshold_are_suppressed_in_bounded_numbers
     scores = random.uniform(0.02, 0.06, count).astype(np.float32)
     scores[7] = 0.9
     outputs = [np.stack([1 - scores, scores], axis=-1)[None], np.zeros((1, count, 4), np.float32)]
-    rows = NumpyPostProcessor(decoder).select(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
+    rows = NumpyPostProcessor(decoder).process(outputs, 0.02, 0.45, 0, (1, 1), (width, height))
     assert count > 2 * MAX_CANDIDATES
     assert len(rows) <= MAX_CANDIDATES
     assert rows[0, 0] == np.float32(0.9)

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from face_tracking.detection import families
-from face_tracking.detection.decoders import create_decoder
+from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import OutputLayout
@@ -278,7 +278,7 @@ def test_open_input_size_is_asked_for_by_name(tmp_path, make_squares):
         model.graph.output[0].type.tensor_type.shape.dim[side].dim_param = f'out_{name}'
     path = tmp_path / 'open.onnx'
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(UserError, match='leaves the size of its input open') as caught:
+    with pytest.raises(UserError, match='has no fixed input size') as caught:
         load_model(path)
     assert 'input_size' in str(caught.value)
     assert load_model(path, (128, 96)).input_size == (128, 96)

@@ -200,7 +200,7 @@ def test_open_input_size_is_taken_from_the_option(dynamic):
 
 
 def test_open_input_size_is_asked_for(dynamic):
-    assert 'leaves the size of its input open: give one as input_size' in refusal(dynamic)
+    assert 'has no fixed input size: give one as input_size' in refusal(dynamic)
     assert 'multiples of 8' in refusal(dynamic, (100, 32))
 
 

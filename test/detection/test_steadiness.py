@@ -12,7 +12,7 @@ from face_tracking.errors import UserError
 
 def test_the_mean_jumps_less_than_the_best_box(portraits):
     images = [image for image, _ in portraits]
-    mean, best = steadiness.measured(steadiness.ours(), images, 24)
+    mean, best = steadiness.measured(steadiness.bundled_detector(), images, 24)
     assert mean['found'] == best['found'] == 1 and mean['faces'] == 2
     assert mean['jump'] < 0.85 * best['jump']
 
@@ -28,4 +28,4 @@ def test_shifted_views_show_the_same_content():
 
 def test_images_without_faces_are_reported():
     with pytest.raises(UserError, match='no face was found'):
-        steadiness.measured(steadiness.ours(), [np.zeros((240, 320, 3), np.uint8)], 2)
+        steadiness.measured(steadiness.bundled_detector(), [np.zeros((240, 320, 3), np.uint8)], 2)

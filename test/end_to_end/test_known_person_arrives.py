@@ -33,7 +33,7 @@ from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, pause, wait_until
 
 from face_tracking.detector import create_detector
-from face_tracking.nodes.images import to_header, to_image
+from face_tracking.nodes.image_messages import to_header, to_image
 from face_tracking.nodes.recognizer_node import RecognizerParameters
 from face_tracking.recognition.recognizer import create_recognizer
 

@@ -15,7 +15,7 @@ from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
 from face_tracking.events.action_file import parse_actions, read_action_file
-from face_tracking.events.actions import (
+from face_tracking.events.action_records import (
     CallService,
     PublishMessage,
     PublishMqtt,

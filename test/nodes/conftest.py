@@ -27,7 +27,7 @@ from waiting import PATIENCE, wait_until
 
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
-from face_tracking.nodes.images import to_header, to_image
+from face_tracking.nodes.image_messages import to_header, to_image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -144,7 +144,7 @@ class Probe:
         return self.call(SetParameters, f'/{node}/set_parameters', parameters=parameters).results
 
     def close(self):
-        """Take the node and all that were added from the graph."""
+        """Destroy the node and all that were added."""
         for node in self.executor.get_nodes():
             node.destroy_node()
         self.executor.shutdown()

@@ -16,7 +16,7 @@ from face_tracking.camera import factory
 from face_tracking.camera.base import CameraLostError, CameraSource
 from face_tracking.camera_model import CameraModel
 from face_tracking.nodes.camera_node import CameraNode
-from face_tracking.nodes.images import from_image, from_time
+from face_tracking.nodes.image_messages import from_image, from_time
 
 FAST = {'frame_rate': 50.0, 'width': 0, 'height': 0}
 

@@ -13,7 +13,7 @@ from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes import detector_node
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.images import from_time, to_header
+from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.messages import (
     tracks_to_message,
 )
@@ -99,8 +99,8 @@ def test_tracks_are_received_only_if_they_decide_when_to_detect(probe, detector,
     probe.publisher(Detection2DArray, 'faces/tracks').publish(
         tracks_to_message(tracks, to_header(5, 'eye'))
     )
-    probe.until(lambda: node._followed is not None)
-    assert (node._followed.boxes == tracks.boxes).all()
+    probe.until(lambda: node._latest_tracks is not None)
+    assert (node._latest_tracks.boxes == tracks.boxes).all()
     probe.hear(Detection2DArray, FOUND)
     probe.show_until(lambda: probe.heard[FOUND], portrait)
     assert probe.set('detector_node', detect_interval=5)[0].successful

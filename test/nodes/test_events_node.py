@@ -281,7 +281,7 @@ def test_tracks_and_names_are_taken_by_reference(probe, make, tmp_path):
 
     def show():
         stamp = time.time_ns()
-        node.set_people({'7': ('Ada', 0.9)})
+        node.set_names({'7': ('Ada', 0.9)})
         node.submit(
             Frame(image, stamp),
             Tracks(stamp, np.array([7]), np.array([[10, 10, 60, 70]], np.float32)),

@@ -19,12 +19,12 @@ from vision_msgs.msg import (
 
 from face_tracking.errors import UserError
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.image_input import LARGEST_SIDE, read_image
-from face_tracking.nodes.images import ENCODINGS, from_time, to_header
+from face_tracking.nodes.image_input import MAX_SIDE, read_image
+from face_tracking.nodes.image_messages import ENCODINGS, from_time, to_header
 from face_tracking.nodes.joint_states import angles_from_message
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.messages import (
-    MOST_FACES,
+    MAX_FACES,
     detections_from_message,
     tracks_from_message,
 )
@@ -73,7 +73,7 @@ def test_any_image_is_converted_or_refused(encoding, width, height, step, length
 @pytest.mark.parametrize(
     'message',
     [
-        Image(width=LARGEST_SIDE + 1, height=1, encoding='mono8', step=LARGEST_SIDE + 1),
+        Image(width=MAX_SIDE + 1, height=1, encoding='mono8', step=MAX_SIDE + 1),
         Image(width=2**32 - 1, height=2**32 - 1, encoding='bgr8', step=2**32 - 1),
         Image(width=2, height=2, encoding='x' * 1_000_000, step=6),
         Image(width=2, height=2, encoding='bgr8', step=6, header=to_header(1, 'y' * 1_000_000)),
@@ -123,10 +123,10 @@ def test_the_best_hypothesis_of_an_accepted_class_counts(accepted):
 def test_a_message_has_a_largest_number_of_faces():
     entries = [face(x=float(k % 600), score=k / 10_000, identity=str(k + 1)) for k in range(2000)]
     found, refused = detections_from_message(Detection2DArray(detections=entries))
-    assert len(found) == MOST_FACES and found.scores.min() == pytest.approx(0.15)
-    assert refused.total() == 2000 - MOST_FACES
+    assert len(found) == MAX_FACES and found.scores.min() == pytest.approx(0.15)
+    assert refused.total() == 2000 - MAX_FACES
     tracks, refused = tracks_from_message(Detection2DArray(detections=entries))
-    assert len(tracks) == MOST_FACES and refused.total() == 2000 - MOST_FACES
+    assert len(tracks) == MAX_FACES and refused.total() == 2000 - MAX_FACES
 
 
 @pytest.mark.parametrize('identity', ['', '0', '-1', '1.5', 'x', '9' * 30, '٣'])
@@ -194,7 +194,7 @@ def test_a_model_that_appears_later_is_loaded(probe, make, model, portrait, tmp_
     probe.show_until(lambda: probe.heard[FOUND], portrait)
     probe.until(lambda: probe.says('detector_node')[0] == 0)
     logged = capfd.readouterr().err
-    assert logged.count('tried again with growing pauses') == 1 and 'after all' in logged
+    assert logged.count('tried again with growing pauses') == 1 and 'on retry' in logged
 
 
 def test_landmarks_are_published_per_track(probe, make, model, portrait):

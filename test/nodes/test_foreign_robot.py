@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
 from face_tracking.nodes.camera_info import to_camera_info
-from face_tracking.nodes.images import to_compressed, to_header, to_time
+from face_tracking.nodes.image_messages import to_compressed, to_header, to_time
 
 hri_msgs = pytest.importorskip('hri_msgs.msg', reason='needs hri_msgs, which is not here')
 REMAP = (

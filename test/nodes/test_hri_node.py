@@ -16,7 +16,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.nodes import hri_node as bridge
 from face_tracking.nodes.camera_info import to_camera_info
-from face_tracking.nodes.images import from_image, to_header, to_image
+from face_tracking.nodes.image_messages import from_image, to_header, to_image
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.people_messages import PERSON
 from face_tracking.nodes.qos import publisher_qos

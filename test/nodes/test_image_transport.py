@@ -8,10 +8,10 @@ from sensor_msgs.msg import CompressedImage
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera import factory
+from face_tracking.encoded_images import JpegImage
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
 from face_tracking.nodes.tracker_node import TrackerNode
-from face_tracking.pixel_formats import JpegImage
 from face_tracking.simulation import virtual_camera
 
 TOPIC = 'camera/image_raw/compressed'

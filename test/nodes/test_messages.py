@@ -12,7 +12,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.markers import to_markers
 from face_tracking.nodes.messages import (
     detections_from_message,

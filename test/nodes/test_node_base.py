@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.log_limiter import MOST_PROBLEMS, SILENCE, LogLimiter, shorten
+from face_tracking.nodes.log_limiter import MAX_PROBLEMS, SILENCE, LogLimiter, shorten
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.node_table import NODES
 from face_tracking.nodes.qos import with_overrides
@@ -50,7 +50,7 @@ class Recorder(FaceNode):
         self.start()
 
     def note(self, hook):
-        """Note a hook; raise if it is to fail."""
+        """Record a hook; raise if it is to fail."""
         self.calls.append(hook)
         if hook in self.failing:
             raise RuntimeError(f'{hook} is broken')
@@ -175,7 +175,7 @@ def test_what_fails_at_the_start_is_tried_again_until_it_works(probe, make, hook
     probe.until(lambda: node.active)
     probe.until(lambda: probe.says('tracker_node')[0] == 0)
     logged = capfd.readouterr().err
-    assert logged.count('is broken') == 1 and 'could be started after all' in logged
+    assert logged.count('is broken') == 1 and 'was started on retry' in logged
 
 
 @pytest.mark.parametrize('what', ['joints', 'tick', 'report', 'trigger', 'work', 'apply'])
@@ -415,7 +415,7 @@ def test_a_problem_is_logged_once_while_it_lasts():
 
 def test_not_too_many_different_problems_are_logged():
     limiter = LogLimiter(lambda: 0.0)
-    assert sum(limiter.admit(str(number)) for number in range(10_000)) == MOST_PROBLEMS
+    assert sum(limiter.admit(str(number)) for number in range(10_000)) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize('text', ['x' * 1_000_000, 'a\n\x1b[2Jb', '', 'ä' * 500])

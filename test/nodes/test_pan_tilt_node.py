@@ -23,7 +23,7 @@ from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import to_camera_info
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.messages import (
     tracks_from_message,
     tracks_to_message,

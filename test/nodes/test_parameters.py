@@ -54,7 +54,7 @@ class Sample(FaceNode):
         self.start()
 
     def apply(self, changed):
-        """Note it."""
+        """Record the call."""
         self.changes.append(changed)
 
 

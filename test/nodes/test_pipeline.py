@@ -9,7 +9,7 @@ from visualization_msgs.msg import MarkerArray
 
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 from face_tracking.nodes.pipeline import build, compose
 from face_tracking.nodes.tracker_node import TrackerNode
 

@@ -14,7 +14,7 @@ from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, pause, wait_until
 
 from face_tracking import exit_codes
-from face_tracking.nodes.images import from_time
+from face_tracking.nodes.image_messages import from_time
 
 NODES = ('camera_node', 'detector_node', 'tracker_node')
 

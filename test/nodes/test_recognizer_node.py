@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 
 from face_tracking.faces import Tracks
 from face_tracking.nodes import recognizer_node
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.messages import tracks_to_message
 from face_tracking.nodes.people_messages import (
     add_names,
@@ -157,7 +157,7 @@ def test_network_that_can_be_loaded_later_is_loaded(make, probe, tmp_path, monke
     probe.until(lambda: probe.says('recognizer_node')[0] < 2)
     probe.until(lambda: call(probe, 'list_people') == (True, '[]'))
     logged = capfd.readouterr().err
-    assert logged.count('No space left') == 1 and 'was loaded after all' in logged
+    assert logged.count('No space left') == 1 and 'was loaded on retry' in logged
 
 
 def test_images_without_stamps_are_recognized(recognizer, probe, scene):

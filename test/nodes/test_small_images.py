@@ -15,7 +15,12 @@ from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_node import CameraNode
 from face_tracking.nodes.detector_node import DetectorNode
-from face_tracking.nodes.small_images import RateLimit, SmallImageOptions, from_small, to_small
+from face_tracking.nodes.small_images import (
+    RateLimit,
+    SmallImageOptions,
+    frame_from_compressed,
+    to_small,
+)
 
 TOPIC = 'camera/image_small/compressed'
 
@@ -31,7 +36,7 @@ def test_small_image_stands_for_the_full_one(large):
     assert message.format.endswith('; of 1280x960')
     small = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     assert small.shape == (240, 320, 3)
-    frame = from_small(message)
+    frame = frame_from_compressed(message)
     assert (frame.width, frame.height, frame.stamp, frame.frame_id) == (1280, 960, 5, 'eye')
     assert frame.scaled_bgr(320, 240).shape == (240, 320, 3)
     assert frame.image.shape == large.shape
@@ -42,7 +47,7 @@ def test_small_image_stands_for_the_full_one(large):
 
 def test_image_that_states_no_size_is_of_its_own(portrait):
     data = cv2.imencode('.jpg', portrait)[1].tobytes()
-    frame = from_small(CompressedImage(format='jpeg', data=list(data)))
+    frame = frame_from_compressed(CompressedImage(format='jpeg', data=list(data)))
     assert (frame.width, frame.height) == (320, 240)
 
 
@@ -50,7 +55,7 @@ def test_image_that_states_no_size_is_of_its_own(portrait):
 def test_impossible_size_is_refused(portrait, size):
     data = cv2.imencode('.jpg', portrait)[1].tobytes()
     with pytest.raises(UserError, match='states that it was made from'):
-        from_small(CompressedImage(format=f'jpeg; of {size}', data=list(data)))
+        frame_from_compressed(CompressedImage(format=f'jpeg; of {size}', data=list(data)))
 
 
 @pytest.mark.parametrize(('rate', 'sent'), [(10.0, 10), (0.0, 30), (20.0, 20), (60.0, 30)])

@@ -22,7 +22,7 @@ from face_tracking.faces import Tracks
 from face_tracking.nodes.attention_node import AttentionNode
 from face_tracking.nodes.camera_info import to_camera_info
 from face_tracking.nodes.events_node import EventsNode
-from face_tracking.nodes.images import to_header
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.messages import tracks_to_message
 from face_tracking.nodes.pan_tilt_node import PanTiltNode
@@ -174,7 +174,7 @@ def test_damaged_depth_image_is_refused(change):
 
 
 def test_depth_images_that_are_kept_are_bounded(probe, make, monkeypatch):
-    monkeypatch.setattr('face_tracking.nodes.tracks_3d_node.LARGEST_LIVE_IMAGE', 3 * 640 * 480)
+    monkeypatch.setattr('face_tracking.nodes.tracks_3d_node.MAX_LIVE_IMAGE', 3 * 640 * 480)
     node = make(Tracks3dNode)
     for stamp in range(1, 9):
         node._on_depth(depth_message(1.0, stamp, '16UC1'))

@@ -28,7 +28,7 @@ from face_tracking.errors import UserError
 from face_tracking.events.event import FaceEvent
 from face_tracking.events.event_json import event_to_json
 from face_tracking.nodes.anonymizer_node import AnonymizerNode
-from face_tracking.nodes.images import from_image, to_header, to_image
+from face_tracking.nodes.image_messages import from_image, to_header, to_image
 from face_tracking.nodes.live_view import LiveView, ViewOptions
 from face_tracking.nodes.tracker_node import TrackerNode
 
@@ -151,7 +151,7 @@ class TestPage:
         assert 'web_node' in [status['name'] for status in state['diagnostics']]
 
     def test_node_that_falls_silent_is_an_error(self, page, probe, monkeypatch):
-        monkeypatch.setattr('face_tracking.nodes.web_node._SILENT', 1.5)
+        monkeypatch.setattr('face_tracking.nodes.web_node._MAX_SILENCE', 1.5)
         page.watch_state(True)
         publisher = probe.publisher(DiagnosticArray, '/diagnostics')
         status = DiagnosticStatus(name='mute_node', message='running')
@@ -319,7 +319,7 @@ class TestAnonymizer:
         scene.until(lambda: probe.heard['faces/anonymized'])
         result = probe.set('anonymizer_node', blur='somebody')[0]
         assert not result.successful
-        assert probe.set('anonymizer_node', blur='nobody')[0].successful
+        assert probe.set('anonymizer_node', blur='none')[0].successful
         scene.until(
             lambda: (
                 not is_hidden(from_image(probe.heard['faces/anonymized'][-1]).image, scene.image)

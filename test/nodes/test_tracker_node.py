@@ -13,7 +13,7 @@ from visualization_msgs.msg import MarkerArray
 from face_tracking.camera_model import CameraModel
 from face_tracking.faces import Detections
 from face_tracking.nodes.camera_info import to_camera_info
-from face_tracking.nodes.images import from_image, from_time, to_header
+from face_tracking.nodes.image_messages import from_image, from_time, to_header
 from face_tracking.nodes.messages import (
     detections_to_message,
 )

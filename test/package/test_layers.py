@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of the package's rooms: imports point downwards."""
+"""The layers of the subpackages and modules: imports point downwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYERS = (
         *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'native_exceptions'),
         *('options', 'time_window'),
     ),
-    ('boxes', 'image_header', 'listening', 'pixel_formats'),
+    ('boxes', 'image_header', 'server_access', 'encoded_images'),
     ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),
     ('load_shedder',),
     # Algorithms, free of ROS and of the engines.
@@ -38,19 +38,19 @@ LAYERS = (
     ('bringup', 'entry_points'),
     ('cli',),
 )
-"""From the lowest layer to the highest; the rooms of one layer do not import each other, unless
+"""From the lowest layer to the highest; those of one layer do not import each other, unless
 `WITHIN` says so."""
 WITHIN = {('visualization', 'tracking'), ('multi_size_detector', 'detector')}
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix('').parts[0]
 
 
-def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and room of each import of the package, also of those inside functions."""
-    rooms = {room_of(file) for file in PACKAGE.rglob('*.py')}
+def imported_packages(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and target of each import within the package, also of those inside functions."""
+    packages = {package_of(file) for file in PACKAGE.rglob('*.py')}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -61,25 +61,25 @@ def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
             continue
         for name in names:
             words = name.split('.')
-            if words[0] == 'face_tracking' and len(words) > 1 and words[1] in rooms:
+            if words[0] == 'face_tracking' and len(words) > 1 and words[1] in packages:
                 yield node.lineno, words[1]
 
 
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 
-def test_every_room_has_a_layer():
-    rooms = {room_of(path) for path in FILES}
-    assert rooms <= set(LEVEL), f'add {sorted(rooms - set(LEVEL))} to LAYERS'
+def test_every_package_has_a_layer():
+    packages = {package_of(path) for path in FILES}
+    assert packages <= set(LEVEL), f'add {sorted(packages - set(LEVEL))} to LAYERS'
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path):
-    room = room_of(path)
-    for line, other in imported_rooms(path):
-        if other == room or (room, other) in WITHIN:
+    package = package_of(path)
+    for line, other in imported_packages(path):
+        if other == package or (package, other) in WITHIN:
             continue
-        assert LEVEL[other] < LEVEL[room], f'{path}:{line}: {room} imports {other}'
+        assert LEVEL[other] < LEVEL[package], f'{path}:{line}: {package} imports {other}'
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -42,11 +42,11 @@ def run(detector):
     """Return a function that runs a trial once and remembers its log."""
     logs = {}
 
-    def run(trial, head='ours'):
+    def run(trial, head='face_tracking'):
         if (trial.name, head) not in logs:
             mover = (
                 trials.head_controller()
-                if head == 'ours'
+                if head == 'face_tracking'
                 else trials.pixel_p_controller(PLAIN_SHARE, MODEL.fx)
             )
             loop = ClosedLoop(load_scene(trial.scene), MODEL, detector, FaceTracker(), mover)

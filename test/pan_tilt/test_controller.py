@@ -298,7 +298,7 @@ def test_limits_hold_whatever_arrives(hostile, feedback):
             )
 
 
-def test_late_rounds_are_ignored_and_future_stamps_count_as_now():
+def test_late_tracks_are_ignored_and_future_stamps_count_as_now():
     head = HeadController()
     head.observe(tracks(1000 * MS, [(1, [0, 0, 50, 50])]), CAMERA, 1060 * MS)
     head.observe(tracks(900 * MS, [(2, [0, 0, 90, 90])]), CAMERA, 1070 * MS)
@@ -345,7 +345,7 @@ def test_many_faces_in_one_message_are_bounded():
 @pytest.mark.parametrize(('policy', 'expected'), [('person', 2), ('looking_at_me', 3)])
 def test_policies_of_people_and_attention(policy, expected):
     head = HeadController(HeadOptions(target=policy, target_person='Ada'))
-    head.set_people({2: 'Ada', 1: 'Bob'})
+    head.set_names({2: 'Ada', 1: 'Bob'})
     head.set_attentive({3})
     faces = [(1, [0, 0, 90, 90]), (2, [200, 0, 240, 40]), (3, [300, 0, 340, 40])]
     head.observe(tracks(0, faces), CAMERA, 0)
@@ -356,7 +356,7 @@ def test_policies_of_people_and_attention(policy, expected):
 def test_person_policy_leaves_a_face_whose_name_was_taken_back():
     head = HeadController(HeadOptions(target='person', target_person='Ada', switch_time=0.1))
     for k in range(20):
-        head.set_people({1: 'Ada'} if k < 5 else {2: 'Ada'})
+        head.set_names({1: 'Ada'} if k < 5 else {2: 'Ada'})
         faces = [(1, [0, 0, 90, 90]), (2, [200, 0, 240, 40])]
         head.observe(tracks(k * 33 * MS, faces), CAMERA, k * 33 * MS)
     assert head.target == 2

@@ -130,7 +130,7 @@ def test_forgetting_beside_a_reader_is_finished_at_the_next_start(gallery, open_
 
 
 def test_unknown_person_cannot_be_forgotten_or_renamed(gallery):
-    with pytest.raises(UserError, match="no person named 'Carla': the people known are: Anna"):
+    with pytest.raises(UserError, match="no person named 'Carla': the enrolled people are: Anna"):
         gallery.forget('Carla')
     with pytest.raises(UserError, match='already a person named Ben'):
         gallery.rename('Anna', 'Ben')

@@ -41,7 +41,7 @@ def test_one_very_clear_view_is_enough(people):
 def test_face_without_a_match_is_unknown(people):
     identity = see(people(), 1, unit(0, 0, 0, 1), 3)
     assert identity.name == UNKNOWN
-    assert not identity.known
+    assert not identity.is_named
 
 
 def test_face_between_two_people_gets_no_name(people):

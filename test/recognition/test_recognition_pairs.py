@@ -36,7 +36,7 @@ def test_view_1_has_one_fold(tmp_path):
 def test_damaged_list_is_one_clear_line(tmp_path, text):
     path = tmp_path / 'pairs.txt'
     path.write_text(text)
-    with pytest.raises(UserError, match='is no list of pairs'):
+    with pytest.raises(UserError, match='is not a list of pairs'):
         read_pairs(path)
 
 

@@ -84,7 +84,7 @@ def test_track_gets_the_name_of_its_person(recognizer, detector, portraits):
     assert known.name == 'Eileen'
     for number in range(4):
         stranger = recognizer.update(hopper, tracks_of(other_box, (10 + number) * SECOND, 2))[0]
-    assert not stranger.known
+    assert not stranger.is_named
 
 
 def test_track_is_enrolled_and_forgotten(recognizer, portraits):
@@ -96,7 +96,7 @@ def test_track_is_enrolled_and_forgotten(recognizer, portraits):
     assert recognizer.enroll_track(1, 'Eileen') >= 1
     assert recognizer.identities([1])[0].name == 'Eileen'
     recognizer.forget('Eileen')
-    assert not recognizer.identities([1])[0].known
+    assert not recognizer.identities([1])[0].is_named
 
 
 def test_budget_limits_the_time_spent(tmp_path, portraits):

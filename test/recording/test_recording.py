@@ -195,7 +195,7 @@ def test_damaged_bag_is_one_clear_line(tmp_path_factory, place, value):
 
 
 def test_missing_recording_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match='holds no recording'):
+    with pytest.raises(UserError, match='contains no recording'):
         list(read_messages(tmp_path / 'nowhere'))
 
 
@@ -233,7 +233,7 @@ def test_presence_is_read_from_people_and_drawn(tmp_path):
     texts = [item.text for item in ElementTree.fromstring(svg).findall('.//{*}text')]
     assert '<Ada & Co>' in texts and 'unknown' in texts
     empty = draw_day(presence, datetime(2026, 11, 26, 12))
-    assert 'nobody was there' in empty
+    assert 'no people recorded' in empty
 
 
 def test_presence_is_read_from_tracks_where_nobody_was_recognized(tmp_path):

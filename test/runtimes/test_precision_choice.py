@@ -91,9 +91,9 @@ def test_damaged_results_are_ignored():
 
 
 def test_number_of_results_is_bounded():
-    for number in range(precision_choice.MOST_ENTRIES + 5):
+    for number in range(precision_choice.MAX_ENTRIES + 5):
         remember(f'key {number}', {'int8': 1.0})
-    assert len(json.loads(results_file().read_text())) == precision_choice.MOST_ENTRIES
+    assert len(json.loads(results_file().read_text())) == precision_choice.MAX_ENTRIES
     assert known_precision('key 0', ['int8']) is None
 
 

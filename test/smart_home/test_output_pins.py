@@ -9,7 +9,7 @@ import pytest
 from waiting import wait_until
 
 from face_tracking.errors import UserError
-from face_tracking.events.actions import SetPin
+from face_tracking.events.action_records import SetPin
 from face_tracking.smart_home.output_pins import OutputPins
 
 gpiozero = pytest.importorskip('gpiozero', reason='needs gpiozero')

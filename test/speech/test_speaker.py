@@ -211,7 +211,7 @@ def test_espeak_writes_audible_wav(tmp_path):
 
 @needs_espeak
 def test_oldest_kept_sentences_are_deleted_and_files_of_others_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio_player, 'MOST_KEPT', 2)
+    monkeypatch.setattr(audio_player, 'MAX_KEPT', 2)
     engine = AudioEngine(create_synthesizer('espeak-ng'), tmp_path)
     (tmp_path / '1-my-own.wav').touch()
     oldest = tmp_path / '20200101-000000-0001.wav'

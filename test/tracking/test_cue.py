@@ -37,7 +37,7 @@ def test_cue_that_was_not_measured_keeps_its_descriptor():
     old, new = np.array([[1.0, 1, np.nan, np.nan]]), np.array([[np.nan, np.nan, 4.0, 4]])
     updated = cues.update(old, new, np.array([[0.0, 0.5]]))
     assert updated.tolist() == [[1, 1, 4, 4]]
-    assert cues.known(updated).all() and not cues.known(old).all()
+    assert cues.measured(updated).all() and not cues.measured(old).all()
 
 
 def test_a_second_cue_recognizes_a_face_that_returns_elsewhere(astronaut):

@@ -33,7 +33,7 @@ from face_tracking.evaluation.sequences import (
     script_of,
     sequence_names,
 )
-from face_tracking.evaluation.tracking_metrics import Sheet, birth_delays, score
+from face_tracking.evaluation.tracking_metrics import Sheet, initiation_delays, score
 from face_tracking.faces import Detections
 from face_tracking.simulation.rendering import GroundTruth
 
@@ -173,16 +173,16 @@ def test_a_face_that_hardly_shows_counts_for_nobody():
     assert score([sheet]).mota == pytest.approx(1)
 
 
-def test_births_are_counted_in_images_of_each_person():
+def test_initiation_delay_is_counted_in_images_of_each_person():
     sheet = Sheet()
     for k in range(6):
         boxes = np.array([LEFT] if k >= 3 else [[400, 0, 450, 60]])
         truth = truth_of([1, 2, 3], [LEFT, RIGHT, [100, 100, 150, 160]], [1, 1, 0.2])
         sheet.add(truth, np.array([7]), boxes, (640, 480), 1.0)
-    assert birth_delays(sheet) == [3, 6]
+    assert initiation_delays(sheet) == [3, 6]
 
 
-def test_recall_and_ghosts_are_counted():
+def test_recall_and_false_positives_are_counted():
     need_trackers()
     sheet = Sheet()
     for _ in range(4):
@@ -190,7 +190,7 @@ def test_recall_and_ghosts_are_counted():
         truth = truth_of([1, 2], [LEFT, RIGHT], [1, 1])
         sheet.add(truth, np.array([7, 8]), boxes, (640, 480), 1.0)
     scores = score([sheet])
-    assert (scores.recall, scores.ghosts, scores.birth_delay) == (0.5, 4, 2.0)
+    assert (scores.recall, scores.false_positives, scores.initiation_delay) == (0.5, 4, 2.0)
 
 
 def test_the_ideal_association_makes_no_mistake(people):
@@ -199,7 +199,7 @@ def test_the_ideal_association_makes_no_mistake(people):
     truths = [truth for _, truth, _ in watched]
     (sheet,) = follow(watched, 1, {'ideal': lambda: IdealAssociation(truths)}).values()
     scores = score([sheet])
-    assert (scores.switches, scores.ghosts) == (0, 0) and scores.idf1 > 0.95
+    assert (scores.switches, scores.false_positives) == (0, 0) and scores.idf1 > 0.95
 
 
 def test_mot_lines_are_as_the_challenge_has_them():
@@ -227,16 +227,16 @@ def test_ours_beats_its_rivals_on_a_crossing(people):
         video(script, people),
         5,
         {
-            'ours': OwnTracker,
+            'face_tracking': OwnTracker,
             'sort': lambda: LibraryTracker('sort'),
             'bytetrack': lambda: LibraryTracker('bytetrack'),
             'article': DetectAndTrack,
         },
     )
     scores = {name: score([sheet]) for name, sheet in sheets.items()}
-    ours = scores.pop('ours')
-    assert ours.switches == 0
-    assert all(ours.hota > baseline.hota + 0.05 for baseline in scores.values())
+    own = scores.pop('face_tracking')
+    assert own.switches == 0
+    assert all(own.hota > baseline.hota + 0.05 for baseline in scores.values())
 
 
 @pytest.mark.parametrize(
@@ -316,10 +316,10 @@ def test_each_failure_gets_a_tile_on_its_sheet(tmp_path):
         ids = np.array([4 if k < 5 else 5, 9])
         boxes = np.array([LEFT, [100, 100, 140, 150]])
         sheets.add(k, image, truth_of([1, 2], [LEFT, RIGHT], [1, 1]), ids, boxes)
-    assert sheets.counts == {'missed': 10, 'stolen': 1, 'ghost': 10}
+    assert sheets.counts == {'missed': 10, 'stolen': 1, 'false-positive': 10}
     written = sheets.write(tmp_path / 'sheets', 'clip')
     assert sorted(path.name for path in written) == [
-        'clip-ghost.jpg',
+        'clip-false-positive.jpg',
         'clip-missed.jpg',
         'clip-stolen.jpg',
     ]

@@ -112,7 +112,7 @@ def test_a_face_that_turns_away_is_kept_by_weak_detections_for_a_bounded_time(ro
 
 
 @pytest.mark.parametrize(('score', 'images'), [(0.9, 1), (0.75, 2)])
-def test_a_newcomer_gets_an_id_within_two_rounds_though_another_is_missing(
+def test_a_newcomer_gets_an_id_within_two_detections_though_another_is_missing(
     rooms, heads, score, images
 ):
     tracker, first = FaceTracker(), None
@@ -255,7 +255,7 @@ def test_a_slow_camera_is_tracked(rooms, heads, rate, interval):
 
 @pytest.mark.parametrize('late', [0.4, 0.7, 1.2, 2.5])
 def test_late_detections_become_tracks(rooms, heads, late):
-    """A large network on a small computer: a round every half second, long after its image."""
+    """A large network on a small computer: detections every half second, long after its image."""
     tracker, box, waiting, shown = FaceTracker(), box_at(270, 180), [], []
     for k in range(160):
         stamp = k * SECOND // 20
@@ -268,7 +268,7 @@ def test_late_detections_become_tracks(rooms, heads, late):
     assert tracker.too_late == 0
 
 
-def test_rounds_that_are_too_late_are_counted(rooms):
+def test_detections_that_are_too_late_are_counted(rooms):
     tracker, late = FaceTracker(), int((HISTORY_SECONDS + 0.5) * SECOND)
     for k in range(100):
         stamp = k * SECOND // 20

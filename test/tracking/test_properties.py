@@ -83,9 +83,9 @@ def assert_sane(tracks, stamp):
 
 @EXAMPLES
 @given(st.lists(st.tuples(SHIFTS, LATE, wild_boxes()), max_size=25))
-def test_any_boxes_and_stamps_give_finite_tracks(rounds):
+def test_any_boxes_and_stamps_give_finite_tracks(images):
     tracker, stamp = FaceTracker(OPTIONS), 10**18
-    for shift, late, rows in rounds:
+    for shift, late, rows in images:
         stamp += shift
         tracker.add_detections(as_detections(stamp + late, rows))
         assert_sane(tracker.step(None, stamp), stamp)
@@ -95,9 +95,9 @@ def test_any_boxes_and_stamps_give_finite_tracks(rounds):
 
 @EXAMPLES
 @given(st.lists(tame_boxes(), max_size=30))
-def test_ids_are_unique_and_an_id_that_is_forgotten_never_comes_back(rounds):
+def test_ids_are_unique_and_an_id_that_is_forgotten_never_comes_back(images):
     tracker, last_seen, newest = FaceTracker(OPTIONS), {}, 0
-    for k, rows in enumerate(rounds):
+    for k, rows in enumerate(images):
         stamp = k * 5 * INTERVAL
         tracker.add_detections(as_detections(stamp, rows))
         tracks = tracker.step(None, stamp)
@@ -113,21 +113,21 @@ def test_ids_are_unique_and_an_id_that_is_forgotten_never_comes_back(rounds):
 
 @EXAMPLES
 @given(st.lists(tame_boxes(), max_size=12), st.lists(st.booleans(), min_size=40, max_size=40))
-def test_no_track_without_evidence_for_longer_than_stated(rounds, detects):
+def test_no_track_without_evidence_for_longer_than_stated(images, detects):
     tracker = FaceTracker(OPTIONS)
-    rounds = iter(rounds)
+    images = iter(images)
     for k, detect in enumerate(detects):
         if detect:
-            tracker.add_detections(as_detections(k * INTERVAL, next(rounds, [])))
+            tracker.add_detections(as_detections(k * INTERVAL, next(images, [])))
         tracks = tracker.step(None, k * INTERVAL)
         assert (tracks.time_since_update <= OPTIONS.max_time_since_update + 1e-6).all()
 
 
 @EXAMPLES
 @given(st.lists(tame_boxes(), max_size=12), st.randoms(use_true_random=False))
-def test_order_of_detections_does_not_matter(rounds, random):
+def test_order_of_detections_does_not_matter(images, random):
     first, second = FaceTracker(OPTIONS), FaceTracker(OPTIONS)
-    for k, rows in enumerate(rounds):
+    for k, rows in enumerate(images):
         stamp = k * INTERVAL
         shuffled = random.sample(rows, len(rows))
         first.add_detections(as_detections(stamp, rows))
@@ -139,16 +139,16 @@ def test_order_of_detections_does_not_matter(rounds, random):
 
 @EXAMPLES
 @given(st.lists(tame_boxes(), min_size=1, max_size=8), st.integers(0, 6))
-def test_late_detections_give_what_timely_ones_would(rounds, late):
+def test_late_detections_give_what_timely_ones_would(images, late):
     """Once they are all in, the boxes are those of a detector without delay."""
     timely, tardy = FaceTracker(OPTIONS), FaceTracker(OPTIONS)
-    steps = 5 * len(rounds) + late
+    steps = 5 * len(images) + late
     for k in range(steps):
         stamp = k * INTERVAL
-        if k % 5 == 0 and k // 5 < len(rounds):
-            timely.add_detections(as_detections(stamp, rounds[k // 5]))
-        if k >= late and (k - late) % 5 == 0 and (k - late) // 5 < len(rounds):
-            tardy.add_detections(as_detections(stamp - late * INTERVAL, rounds[(k - late) // 5]))
+        if k % 5 == 0 and k // 5 < len(images):
+            timely.add_detections(as_detections(stamp, images[k // 5]))
+        if k >= late and (k - late) % 5 == 0 and (k - late) // 5 < len(images):
+            tardy.add_detections(as_detections(stamp - late * INTERVAL, images[(k - late) // 5]))
         expected, got = timely.step(None, stamp), tardy.step(None, stamp)
     np.testing.assert_array_equal(got.ids, expected.ids)
     np.testing.assert_allclose(got.boxes, expected.boxes, atol=0.01)

@@ -26,5 +26,5 @@ def test_real_people_keep_their_ids(name):
     detector = create_detector(score_threshold=0.3, threads=1, max_faces=0)
     watched = watch(Clip(VIDEOS / name), detector)
     detector.close()
-    (sheet,) = follow(watched, 1, {'ours': OwnTracker}).values()
+    (sheet,) = follow(watched, 1, {'face_tracking': OwnTracker}).values()
     assert score([sheet]).hota > FLOORS[name]

@@ -70,7 +70,7 @@ def test_confirmed_track_is_lost_after_max_misses_and_retained(table):
     assert not status(table, 3.1).retained.any()
 
 
-def test_a_track_without_rounds_is_lost_after_max_time_since_update(table):
+def test_a_track_without_detections_is_lost_after_max_time_since_update(table):
     confirmed(table, 1)
     assert status(table, 1.0).published.all()
     assert status(table, 1.1).lost.all()

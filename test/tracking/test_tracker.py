@@ -36,7 +36,7 @@ def test_ids_count_up_and_are_not_reused():
     assert list(dict.fromkeys(seen)) == [1, 2, 3]
 
 
-def test_a_track_that_is_not_detected_ends_in_time_even_without_rounds():
+def test_a_track_that_is_not_detected_ends_in_time_even_without_detections():
     tracker = FaceTracker(TrackerOptions(visual_tracker='none', max_time_since_update=0.5))
     for k in range(3):
         tracker.add_detections(detections(k * INTERVAL, FACE))
@@ -223,7 +223,7 @@ def test_many_visitors_do_not_fill_the_track_table(astronaut):
             tracker.add_detections(detections(stamp, box))
             tracks = tracker.step(astronaut, stamp)
         assert abs(tracks.boxes - box).max(axis=1).min() < 10
-        assert tracker.known <= 16
+        assert tracker.track_count <= 16
         assert len(tracker._history) <= 100
 
 

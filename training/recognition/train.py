@@ -31,7 +31,7 @@ GROUP = 6
 EMA = 0.998
 CHECK_EVERY = 240
 """Seconds of training between validations and checkpoints."""
-LONGEST_STEP = 30
+MAX_STEP = 30
 """Seconds: what a step takes beyond this, the machine was asleep."""
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Trainer:
         while self.seconds < self.options.seconds:
             parts.append(self._step(*next(source)))
             now = time.monotonic()
-            self.seconds += min(now - begin, LONGEST_STEP)
+            self.seconds += min(now - begin, MAX_STEP)
             begin = now
             if self.seconds - checked >= CHECK_EVERY:
                 checked = self.seconds

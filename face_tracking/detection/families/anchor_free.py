@@ -18,7 +18,7 @@ from face_tracking.detection.compiled_form import (
     half_size,
 )
 from face_tracking.detection.families.base import (
-    LEAST_LOGIT,
+    MIN_LOGIT,
     Candidates,
     Family,
     Shapes,
@@ -60,7 +60,7 @@ class AnchorFree:
         if not found:
             return no_candidates()
         cells, places = joined(found), joined(places)
-        inverses = np.exp(-np.maximum(cells[::15], LEAST_LOGIT)) + 1
+        inverses = np.exp(-np.maximum(cells[::15], MIN_LOGIT)) + 1
         cells[0] = 1 / (inverses[0] * inverses[1])
         return placed(cells[:15], places, bound, from_box=True)
 
@@ -75,7 +75,7 @@ class AnchorFreeForm(CompiledForm):
         """Return sigmoid(c0) sigmoid(c15)."""
 
         def inverse(channel: int) -> Expression:
-            value = math.name(math.maximum(read(0, channel), math.constant(LEAST_LOGIT)))
+            value = math.name(math.maximum(read(0, channel), math.constant(MIN_LOGIT)))
             return math.constant(1.0) + math.exp(math.constant(0.0) - value)
 
         return math.constant(1.0) / (inverse(0) * inverse(15))

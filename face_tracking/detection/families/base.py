@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from face_tracking.arrays import Array
-from face_tracking.detection.compiled_form import LARGEST_LOG_SIZE, LEAST_LOGIT, CompiledForm
+from face_tracking.detection.compiled_form import MAX_LOG_SIZE, MIN_LOGIT, CompiledForm
 from face_tracking.errors import UserError
 
-__all__ = ['LARGEST_LOG_SIZE', 'LEAST_LOGIT']
+__all__ = ['MAX_LOG_SIZE', 'MIN_LOGIT']
 
 
 class Candidates(NamedTuple):
@@ -101,7 +101,7 @@ def placed(cells: Array, places: Array, bound: float, from_box: bool) -> Candida
         cells, places = cells[:, enough], places[:, enough]
     np.sqrt(cells[0], out=cells[0])
     centers, sides, points = cells[1:3], cells[3:5], cells[5:].reshape(5, 2, -1)
-    np.minimum(sides, LARGEST_LOG_SIZE, out=sides)
+    np.minimum(sides, MAX_LOG_SIZE, out=sides)
     np.exp(sides, out=sides)
     sides *= 0.5
     centers += places[:2]
@@ -155,7 +155,7 @@ def prior_boxes(priors: Array, offsets: Array, variances: tuple[float, float]) -
     Center and size after Liu et al., "SSD: Single Shot MultiBox Detector", 2016.
     """
     centers = priors[:, :2] + offsets[:, :2] * variances[0] * priors[:, 2:]
-    sizes = np.exp(np.minimum(offsets[:, 2:] * variances[1], LARGEST_LOG_SIZE))
+    sizes = np.exp(np.minimum(offsets[:, 2:] * variances[1], MAX_LOG_SIZE))
     half = priors[:, 2:] * sizes / 2
     return np.concatenate([centers - half, centers + half], axis=1)
 

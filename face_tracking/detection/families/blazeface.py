@@ -19,7 +19,7 @@ from face_tracking.detection.families.base import (
     rows_of,
 )
 
-LARGEST_LOGIT = 100.0
+MAX_LOGIT = 100.0
 """Score logits are cut to this, as MediaPipe does."""
 GRIDS = {
     (128, 128, 896): ((8, 2), (16, 6)),
@@ -52,7 +52,7 @@ class BlazeFace:
 
     def __call__(self, outputs: Sequence[Array], score_threshold: float) -> Candidates:
         """Return the candidates of a network's outputs that reach the score."""
-        logits = np.clip(outputs[1][0, :, 0], -LARGEST_LOGIT, LARGEST_LOGIT)
+        logits = np.clip(outputs[1][0, :, 0], -MAX_LOGIT, MAX_LOGIT)
         require_rows('blazeface', len(logits), len(self._anchors))
         scores = 1 / (1 + np.exp(-logits))
         rows = np.flatnonzero(scores >= score_threshold)

@@ -57,7 +57,7 @@ class Driver(ABC):
         """
 
     def release(self) -> None:  # noqa: B027 (the default is complete)
-        """Let the joints go limp if the hardware supports it; otherwise they hold."""
+        """Release the joints without torque if the hardware supports it; otherwise they hold."""
 
     def angles(self, stamp: int) -> tuple[float, float] | None:
         """Return the true joint angles at a time (nanoseconds), None if they are not known."""

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from face_tracking.errors import UserError
-from face_tracking.listening import Access, is_loopback, read_token, require_token
+from face_tracking.server_access import Access, is_loopback, read_token, require_token
 
 
 @pytest.mark.parametrize(

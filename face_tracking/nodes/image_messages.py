@@ -20,20 +20,20 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from face_tracking.arrays import Array
-from face_tracking.errors import UserError
-from face_tracking.frame import Frame
-from face_tracking.image_header import LARGEST_LIVE_IMAGE, UPRIGHT, read_header
-from face_tracking.pixel_formats import (
+from face_tracking.encoded_images import (
     ArrayImage,
     EncodedImage,
     JpegImage,
     PackedYuvImage,
     SemiPlanarImage,
 )
+from face_tracking.errors import UserError
+from face_tracking.frame import Frame
+from face_tracking.image_header import MAX_LIVE_IMAGE, UPRIGHT, read_header
 
 NANOSECONDS = 1_000_000_000
-LONGEST_FRAME_ID = 256
-LARGEST_SIDE = 32767  # OpenCV's remapping cannot address more
+MAX_FRAME_ID_LENGTH = 256
+MAX_SIDE = 32767  # OpenCV's remapping cannot address more
 _CHECK_DRIVER = 'check the camera driver'
 
 
@@ -87,10 +87,10 @@ def from_image(message: Image, sequence: int = 0) -> Frame:
     height, width = message.height, message.width
     if not height or not width:
         raise UserError(f'an image of {width}x{height} pixels was received', _CHECK_DRIVER)
-    if width * height > LARGEST_LIVE_IMAGE or max(width, height) > LARGEST_SIDE:
+    if width * height > MAX_LIVE_IMAGE or max(width, height) > MAX_SIDE:
         raise UserError(
-            f'an image of {width}x{height} pixels was received, more than {LARGEST_LIVE_IMAGE} in '
-            f'all or {LARGEST_SIDE} on a side',
+            f'an image of {width}x{height} pixels was received, more than {MAX_LIVE_IMAGE} in '
+            f'all or {MAX_SIDE} on a side',
             'set the camera driver to a smaller size',
         )
     read = ENCODINGS.get(message.encoding, _by_cv_bridge)
@@ -113,7 +113,7 @@ def from_compressed(message: CompressedImage, sequence: int = 0) -> Frame:
     :raises UserError: it is not an image file, or one with too many pixels.
     """
     data = bytes(memoryview(message.data))
-    header = read_header(data, LARGEST_LIVE_IMAGE)
+    header = read_header(data, MAX_LIVE_IMAGE)
     if header is None:
         raise UserError(
             f'a compressed image of {len(data)} bytes in the format {message.format[:40]!r} is '
@@ -136,10 +136,10 @@ def from_compressed(message: CompressedImage, sequence: int = 0) -> Frame:
 
 
 def _frame(source: EncodedImage, header: Header, sequence: int) -> Frame:
-    if len(header.frame_id) > LONGEST_FRAME_ID:
+    if len(header.frame_id) > MAX_FRAME_ID_LENGTH:
         raise UserError(
             f'an image with a frame_id of {len(header.frame_id)} characters was received',
-            f'give it at most {LONGEST_FRAME_ID}',
+            f'give it at most {MAX_FRAME_ID_LENGTH}',
         )
     return Frame(source, from_time(header.stamp), header.frame_id, sequence)
 

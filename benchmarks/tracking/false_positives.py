@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ghost boxes beside those of an earlier version of the tracker, at the same recall.
+"""False positives beside those of an earlier version of the tracker, at the same recall.
 
 The earlier version is checked out of git into a temporary worktree and runs in a process of its
-own, on the same images and the same detections. A ghost is a box that covers no face (IoU 0.5).
+own, on the same images and the same detections. A false positive is a box that covers no
+face (IoU 0.5).
 The present tracker runs with several values of ``score_threshold``; of those that reach the recall
-of the earlier version, the one with the fewest ghosts is compared.
+of the earlier version, the one with the fewest false positives is compared.
 
-    python benchmarks/tracking/ghosts.py ../shared/videos            # folders of clips
-    python benchmarks/tracking/ghosts.py stroll party                # synthetic sequences
+    python benchmarks/tracking/false_positives.py ../shared/videos   # folders of clips
+    python benchmarks/tracking/false_positives.py stroll party       # synthetic sequences
 """
 
 from __future__ import annotations
@@ -119,23 +120,26 @@ def main() -> None:
 
 
 def report(results: dict, commit: str) -> None:
-    """Print a line for each tracker, and the ghosts at the same recall."""
-    print('tracker             recall  ghosts  HOTA  switches  birth delay')
+    """Print a line for each tracker, and the false positives at the same recall."""
+    print(
+        'tracker                       recall  false positives  HOTA  switches  initiation delay'
+    )
     for name, row in results.items():
-        label = f'version {commit}' if name == 'earlier' else f'ours, threshold {name}'
+        label = f'version {commit}' if name == 'earlier' else f'face_tracking, threshold {name}'
         print(
-            f'{label:19} {100 * row.recall:6.1f}  {row.ghosts:6d}  {100 * row.hota:4.1f}  '
-            f'{row.switches:8d}  {row.birth_delay:11.1f}'
+            f'{label:29} {100 * row.recall:6.1f}  {row.false_positives:15d}  '
+            f'{100 * row.hota:4.1f}  {row.switches:8d}  {row.initiation_delay:16.1f}'
         )
     before = results.pop('earlier')
     enough = {name: row for name, row in results.items() if row.recall >= before.recall}
     if not enough:
-        print('no threshold of ours reaches the recall of the earlier version')
+        print('no threshold reaches the recall of the earlier version')
         return
-    name, best = min(enough.items(), key=lambda item: item[1].ghosts)
+    name, best = min(enough.items(), key=lambda item: item[1].false_positives)
     print(
-        f'at a recall of at least {100 * before.recall:.1f}: {best.ghosts} ghosts (threshold '
-        f'{name}) instead of {before.ghosts}: {best.ghosts / max(before.ghosts, 1):.2f} of them'
+        f'at a recall of at least {100 * before.recall:.1f}: {best.false_positives} false '
+        f'positives (threshold {name}) instead of {before.false_positives}: '
+        f'{best.false_positives / max(before.false_positives, 1):.2f} of them'
     )
 
 

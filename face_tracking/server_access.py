@@ -32,7 +32,7 @@ class Access:
 
     @classmethod
     def on(cls, host: str, token_file: str) -> Access:
-        """Return the access to an address; the token is made where it is needed and missing.
+        """Return the access to an address; the token is created where it is needed and missing.
 
         :param token_file: path; empty for the one that page and streams have in common.
         :raises UserError: the token cannot be used.
@@ -91,7 +91,7 @@ def read_token(path: Path) -> str:
     if len(token) < _SHORTEST or not token.isascii() or not token.isprintable():
         raise UserError(
             f'the token in {path} is shorter than {_SHORTEST} characters or not ASCII',
-            'delete the file: a new token is made at the next start',
+            'delete the file: a new token is created at the next start',
         )
     return token
 

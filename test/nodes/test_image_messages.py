@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
-from face_tracking.nodes.images import (
+from face_tracking.nodes.image_messages import (
     ENCODINGS,
     from_compressed,
     from_image,

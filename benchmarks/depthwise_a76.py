@@ -3,11 +3,11 @@
 
     python -m benchmarks.depthwise_a76
 
-``sqrdmlah`` is what the compiler emits for int8: 16-bit fractions. ``sdot`` has maps of 8 bits,
-whose rows are interleaved so that one dot product sums a column of three. ``float16`` is a
-multiply-add of twice as many numbers as float32. Printed are the instructions, and the cycles of
-the model of `face_tracking.compiler.tuning.port_model`, for 16 channels of one pixel. Not counted
-is the conversion to float16 before it, one instruction for 8 channels.
+``float16`` is what the compiler emits for int8 there, see `half_row_kernels`. ``sqrdmlah`` is what
+it emits for processors without float16: 16-bit fractions. ``sdot`` has maps of 8 bits, whose rows
+are interleaved so that one dot product sums a column of three. Printed are the instructions, and
+the cycles of the model of `face_tracking.compiler.tuning.port_model`, for 16 channels of one
+pixel. Not counted is the conversion to float16 before it, one instruction for 8 channels.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 
 EXPORTED int qemu_plugin_version = 1;
 
-enum class { VECTOR, MULTIPLY, MULTIPLY_HALF, DIVIDE, SHIFT, LOAD, LOAD_PAIR, STORE, STORE_VECTOR,
-             BRANCH, INTEGER, CLASSES };
+enum class { VECTOR, MULTIPLY, MULTIPLY_HALF, CONVERT_HALF, DIVIDE, SHIFT, LOAD, LOAD_PAIR, STORE,
+             STORE_VECTOR, BRANCH, INTEGER, CLASSES };
 static const char *const names[CLASSES] = {
-    "vector", "multiply", "multiply_half", "divide", "shift", "load", "load_pair", "store",
-    "store_vector", "branch", "integer"};
+    "vector", "multiply", "multiply_half", "convert_half", "divide", "shift", "load", "load_pair",
+    "store", "store_vector", "branch", "integer"};
 
 static uint64_t executed, counts[CLASSES];
 static bool classify;
@@ -67,8 +67,10 @@ static enum class class_of_word(uint32_t word)
         return DIVIDE;
     if ((word & 0x9F7E0C00) == 0x0E780800) { /* one operand of float16 */
         unsigned operation = word >> 12 & 31;
-        return operation == 15 ? VECTOR : operation == 31 ? DIVIDE : wide ? MULTIPLY_HALF : MULTIPLY;
+        return operation == 15 ? VECTOR : operation == 31 ? DIVIDE : wide ? CONVERT_HALF : MULTIPLY_HALF;
     }
+    if ((word & 0x9FF0FC00) == 0x0F10E400 || (word & 0x9FF0FC00) == 0x0F10FC00)
+        return wide ? CONVERT_HALF : MULTIPLY_HALF; /* between float16 and fixed-point numbers */
     return VECTOR;
 }
 

@@ -17,7 +17,7 @@ CLOCK_HZ = 2.4e9
 DECODED = 4
 """Instructions that are decoded in a cycle."""
 VECTOR_PIPES, LOAD_PIPES, INTEGER_PIPES = 2, 2, 3
-FIRST_PIPE = {'multiply': 1.0, 'multiply_half': 2.0, 'divide': 8.0}
+FIRST_PIPE = {'multiply': 1.0, 'multiply_half': 2.0, 'convert_half': 4.0, 'divide': 8.0}
 """Cycles of the first vector pipe, which alone executes these classes."""
 SECOND_PIPE = {'shift': 1.0}
 """Cycles of the second vector pipe, which alone executes these classes."""

@@ -43,11 +43,10 @@ def main() -> int:
             done = subprocess.run(
                 [*command, program, kind], capture_output=True, text=True, check=False
             )
-            counts = emulator.counts_between_marks(done.stderr, PIXELS)
-            total = counts.pop('executed')
+            blocks = emulator.blocks_between_marks(done.stderr, PIXELS)
             print(
-                f'{kind:<10}{total:6.1f} instructions, {port_model.cycles(counts):5.1f} modeled '
-                'cycles for 16 channels of a pixel'
+                f'{kind:<10}{port_model.executed(blocks):6.1f} instructions, '
+                f'{port_model.by_block(blocks):5.1f} modeled cycles for 16 channels of a pixel'
             )
     return 0
 

@@ -23,7 +23,7 @@ static float16_t rows_half[3][ROW], weights_half[9 * CHANNELS], bias_half[CHANNE
 static int8_t rows8[3][ROW], weights8[3][CHANNELS * 4], result[WIDTH * CHANNELS];
 static int32_t bias32[CHANNELS];
 
-/* The kernel that the compiler emits: 16-bit fractions. */
+/* The kernel that the compiler emits for processors without float16: 16-bit fractions. */
 static void sqrdmlah(void)
 {
     for (int c = 0; c < CHANNELS; c += 8 * VECTORS)
@@ -53,15 +53,19 @@ static void sqrdmlah(void)
         }
 }
 
-/* The same in float16. */
+/* Return bytes of numbers whose bits, with the bias, are those of an integer. */
+static inline int8x8_t byte_of(float16x8_t sum, int c)
+{
+    int16x8_t bits = vreinterpretq_s16_f16(vaddq_f16(sum, vld1q_f16(bias_half + c)));
+    return vqrshrn_n_s16(vqsubq_s16(bits, vdupq_n_s16(0x4600)), 2);
+}
+
+/* The kernel that the compiler emits for the Cortex-A76: float16. */
 static void half(void)
 {
     for (int c = 0; c < CHANNELS; c += 8 * VECTORS)
         for (int x = 0; x < WIDTH; x += TILE) {
             float16x8_t sums[TILE][VECTORS];
-            for (int p = 0; p < TILE; p++)
-                for (int v = 0; v < VECTORS; v++)
-                    sums[p][v] = vld1q_f16(bias_half + c + 8 * v);
 #pragma GCC unroll 3
             for (int r = 0; r < 3; r++)
 #pragma GCC unroll 6
@@ -71,16 +75,17 @@ static void half(void)
                         float16x8_t in = vld1q_f16(&rows_half[r][(x + k) * CHANNELS + c + 8 * v]);
 #pragma GCC unroll 3
                         for (int t = 0; t < 3; t++)
-                            if (k >= t && k - t < TILE)
-                                sums[k - t][v] = vfmaq_f16(
-                                    sums[k - t][v], in,
-                                    vld1q_f16(weights_half + (3 * r + t) * CHANNELS + c + 8 * v));
+                            if (k >= t && k - t < TILE) {
+                                const float16_t *at =
+                                    weights_half + (3 * r + t) * CHANNELS + c + 8 * v;
+                                sums[k - t][v] = r || t ? vfmaq_f16(sums[k - t][v], in, vld1q_f16(at))
+                                                        : vmulq_f16(in, vld1q_f16(at));
+                            }
                     }
 #pragma GCC unroll 4
             for (int p = 0; p < TILE; p++)
                 vst1q_s8(result + (x + p) * CHANNELS + c,
-                         vcombine_s8(vqmovn_s16(vcvtnq_s16_f16(sums[p][0])),
-                                     vqmovn_s16(vcvtnq_s16_f16(sums[p][1]))));
+                         vcombine_s8(byte_of(sums[p][0], c), byte_of(sums[p][1], c + 8)));
         }
 }
 

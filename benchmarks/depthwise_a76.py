@@ -3,11 +3,11 @@
 
     python -m benchmarks.depthwise_a76
 
-``sqrdmlah`` is what the compiler emits for int8: 16-bit fractions. ``sdot`` has maps of 8 bits,
-whose rows are interleaved so that one dot product sums a column of three. ``float16`` is a
-multiply-add of twice as many numbers as float32. Printed are the instructions, and the cycles of
-the model of `face_tracking.compiler.tuning.port_model`, for 16 channels of one pixel. Not counted
-is the conversion to float16 before it, one instruction for 8 channels.
+``float16`` is what the compiler emits for int8 there, see `half_row_kernels`. ``sqrdmlah`` is what
+it emits for processors without float16: 16-bit fractions. ``sdot`` has maps of 8 bits, whose rows
+are interleaved so that one dot product sums a column of three. Printed are the instructions, and
+the cycles of the model of `face_tracking.compiler.tuning.port_model`, for 16 channels of one
+pixel. Not counted is the conversion to float16 before it, one instruction for 8 channels.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ def main() -> int:
             done = subprocess.run(
                 [*command, program, kind], capture_output=True, text=True, check=False
             )
-            counts = emulator.counts_between_marks(done.stderr, PIXELS)
-            total = counts.pop('executed')
+            blocks = emulator.blocks_between_marks(done.stderr, PIXELS)
             print(
-                f'{kind:<10}{total:6.1f} instructions, {port_model.cycles(counts):5.1f} modeled '
-                'cycles for 16 channels of a pixel'
+                f'{kind:<10}{port_model.executed(blocks):6.1f} instructions, '
+                f'{port_model.by_block(blocks):5.1f} modeled cycles for 16 channels of a pixel'
             )
     return 0
 

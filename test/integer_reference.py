@@ -135,14 +135,17 @@ class IntegerReference:
             return np.maximum(total, 0) if positive else total
         return saturated((total + 8) >> 4, 0, 255)
 
-    def _dot(self, layer, numbers, values, stored, positive):
+    def _dot_sums(self, layer, numbers, values):
         total = numbers.bias.astype(np.float64)
         outside = self.quantized.image_zero if layer.sources[0] == IMAGE else 0
         for row, column, under in windows(values, layer.window, outside):
             total = total + under.astype(np.float64) @ numbers.weights[row, column].astype(
                 np.float64
             )
-        gain = numbers.gain
+        return total
+
+    def _dot(self, layer, numbers, values, stored, positive):
+        total, gain = self._dot_sums(layer, numbers, values), numbers.gain
         if numbers.negative_gain is not None:
             gain = np.where(total < 0, numbers.negative_gain, gain)
         if stored == 'float32':

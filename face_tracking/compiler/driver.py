@@ -316,6 +316,7 @@ def _quantized(
     :raises UserError: it has no integer form, or the processor no instructions for it.
     """
     from face_tracking.compiler.int8.quantization import quantize
+    from face_tracking.compiler.targets import best_precision
 
     if not machine.dot:
         raise UserError(
@@ -325,7 +326,8 @@ def _quantized(
     # The sum of two products of 255 and 64 still fits into 16 bits.
     limit = 64 if machine.dot == 'pmadd' else 127
     ranges = read_calibration(calibration.path)
-    return quantize(network, ranges, limit, pixels.mean, pixels.scale)
+    half = best_precision(machine.cpu) == 'float16'
+    return quantize(network, ranges, limit, pixels.mean, pixels.scale, half)
 
 
 def _make_folder(folder: Path) -> None:

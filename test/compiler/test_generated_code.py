@@ -78,7 +78,10 @@ def generated(target: str, dtype: str, make, layout: OutputLayout, integers: boo
             name: np.full(network.shapes[name].channels, 4.0) for name in needed_maps(network)
         }
         quantized = quantize(
-            network, Ranges(ranges, ranges), 64 if machine.dot == 'pmadd' else 127
+            network,
+            Ranges(ranges, ranges),
+            64 if machine.dot == 'pmadd' else 127,
+            half=dtype == 'float16',
         )
     program, places = build_program(
         network,
@@ -113,6 +116,13 @@ def all_generated() -> dict[str, str]:
         'float32, NEON': generated('pi4', 'float32', anchor_free, ANCHOR_FREE),
         'float16, NEON': generated('pi5', 'float16', anchor_free, ANCHOR_FREE),
         'int8, NEON': generated('pi5', 'float16', anchor_free, ANCHOR_FREE, integers=True),
+        'int8, NEON, 16-bit integers': generated(
+            '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a55"}',
+            'float32',
+            anchor_free,
+            ANCHOR_FREE,
+            integers=True,
+        ),
         'int8, AVX2': generated('x86-64-v3', 'float32', anchor_free, ANCHOR_FREE, integers=True),
         'int8, VNNI': generated(
             '{"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v4", '

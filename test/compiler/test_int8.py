@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from half_reference import HalfReference
 from integer_reference import IntegerReference
 from synthetic_networks import ROOT, Sketch, compile_apart, random_image, reference
 
@@ -42,6 +43,8 @@ from face_tracking.runtimes.base import create_runtime
 from face_tracking.runtimes.compiled_model import CompiledModel
 
 WIDTH, HEIGHT = 64, 48
+WITHOUT_FLOAT16 = '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a55"}'
+"""A processor with SDOT for which 16-bit integers take the place of float16."""
 USERS_CACHE = files.cache_dir()
 
 needs_dots = pytest.mark.skipif(not host_dot(), reason='this processor has no such instructions')
@@ -183,11 +186,12 @@ def maps_of(model, network):
     return run
 
 
-def integers(model, limit: int = 127) -> Quantized:
+def integers(model, limit: int = 127, half: bool = False) -> Quantized:
     return quantize(
         read_network(model),
         calibration_file.read_calibration(model.with_name('made' + calibration_file.SUFFIX)),
         limit,
+        half=half,
     )
 
 
@@ -251,15 +255,19 @@ def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, r
         assert np.abs(got[name][0].transpose(1, 2, 0) - value).max() <= 2e-5 * np.abs(value).max()
 
 
-@pytest.mark.parametrize('kind', ['calibrated', 'sloped'])
-def test_numbers_on_the_emulated_cortex_a76(kind, request, seen, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('kind', 'target'),
+    [('calibrated', 'pi5'), ('sloped', 'pi5'), ('calibrated', WITHOUT_FLOAT16)],
+    ids=['float16', 'float16 with slopes', 'without float16'],
+)
+def test_numbers_on_the_emulated_cortex_a76(kind, target, request, seen, tmp_path, monkeypatch):
     from face_tracking.compiler.tuning import emulator
 
     if shutil.which('aarch64-linux-gnu-gcc') is None:
         pytest.skip('aarch64-linux-gnu-gcc is missing (apt install gcc-aarch64-linux-gnu)')
     calibrated = request.getfixturevalue(kind)
     library = compile_apart(
-        calibrated, WIDTH, HEIGHT, precision='int8', target='pi5', output=tmp_path / 'detector.so'
+        calibrated, WIDTH, HEIGHT, precision='int8', target=target, output=tmp_path / 'detector.so'
     )
     monkeypatch.setenv('FACE_TRACKING_CACHE', str(USERS_CACHE))
     if emulator.missing():
@@ -276,9 +284,14 @@ def test_numbers_on_the_emulated_cortex_a76(kind, request, seen, tmp_path, monke
         ]
     )
     got = np.load(tmp_path / 'result.npy').ravel()
-    expected = IntegerReference(integers(calibrated), fractions=True).outputs(seen[0])
-    # The last convolutions are in half precision there: a sum is off by a few of its steps, but
-    # an integer that differs anywhere would show in most of the numbers.
+    engine = (
+        HalfReference(integers(calibrated, half=True))
+        if target == 'pi5'
+        else IntegerReference(integers(calibrated), fractions=True)
+    )
+    expected = engine.outputs(seen[0])
+    # With target pi5 the last convolutions are in half precision: a sum is off by a few of its
+    # steps, but a map that differs would show in most of the numbers.
     error, largest = np.abs(got - expected), np.abs(expected).max()
     assert error.max() <= 1e-2 * largest
     assert np.median(error) <= 5e-4 * largest
@@ -295,14 +308,39 @@ def test_int8_error_is_small_beside_the_spread_of_the_outputs(calibrated, seen):
             assert np.sqrt((error**2).mean()) < 0.03 * true[name].std()
 
 
-def test_what_goes_between_dense_and_depthwise_has_16_bits(model):
+@pytest.mark.parametrize('kind', ['calibrated', 'sloped'])
+def test_float16_between_dense_and_depthwise_loses_no_more_than_16_bit_integers(
+    kind, request, seen
+):
+    model = request.getfixturevalue(kind)
+    engines = (
+        IntegerReference(integers(model), fractions=True),
+        HalfReference(integers(model, half=True)),
+    )
+    for photo in (seen[1], seen[-1]):
+        true = reference(model.read_bytes(), photo)
+        for name in true:
+            whole, halved = (
+                np.sqrt(
+                    (
+                        (engine.named_outputs(photo)[name] - true[name][0].transpose(1, 2, 0)) ** 2
+                    ).mean()
+                )
+                for engine in engines
+            )
+
+            assert halved < max(1.1 * whole, 0.005 * true[name].std())
+
+
+@pytest.mark.parametrize('middle', ['int16', 'float16'])
+def test_what_goes_between_dense_and_depthwise_has_16_bits(model, middle):
     network = read_network(model)
-    types = map_types(network)
+    types = map_types(network, middle)
     readers = network.uses()
     for layer in network.layers:
         if any(getattr(reader, 'depthwise', False) for reader in readers[layer.output]):
-            assert types[layer.output] == 'int16'
-    assert set(types.values()) == {'uint8', 'int16', 'float32'}
+            assert types[layer.output] == middle
+    assert set(types.values()) == {'uint8', middle, 'float32'}
 
 
 def test_clips_weigh_rounding_against_cutting(model):

@@ -2,7 +2,8 @@
 """TIR functions of fused groups that compute in integers: `lowering`, with a type for each map.
 
 `quantization` uses three types of map. Its ``uint8`` is stored as int8 if the processor multiplies
-signed bytes, its ``float32`` as float16 if the processor computes with that twice as fast.
+signed bytes, its ``float32`` as float16 if the processor computes with that twice as fast; then
+its maps of 16 bits are float16, too, with a scale for each channel.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ import numpy as np
 
 from face_tracking.compiler.fusion import POINT, FusedGroup, Operand, Stage
 from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Network, Upsample
+from face_tracking.compiler.int8.half_row_kernels import (
+    HalfKernels,
+    half_slopes,
+    pack_half_depthwise,
+)
 from face_tracking.compiler.int8.int8_row_kernels import (
     SHIFT,
     Arithmetic,
@@ -25,7 +31,7 @@ from face_tracking.compiler.int8.int8_row_kernels import (
     run_columns,
     tile_of,
 )
-from face_tracking.compiler.int8.quantization import Quantized, conversion_gain
+from face_tracking.compiler.int8.quantization import HalfDepthwise, Quantized, conversion_gain
 from face_tracking.compiler.lowering import GroupFunction, Pixels
 from face_tracking.compiler.row_kernels import Plane, pack_dense
 from face_tracking.compiler.targets import Machine
@@ -85,10 +91,12 @@ class IntegerFunction(GroupFunction):
             (self._length(self.group.output), self.output_dtype),
         ]
 
-    def _border(self, reader: Stage) -> int:
+    def _border(self, reader: Stage) -> float:
         dtype = self._read_by(reader)
         zero = -SHIFT if self._arithmetic.signed and dtype == 'uint8' else 0
         if isinstance(reader.layer, MaxPool):
+            if dtype == 'float16':
+                return float(np.finfo(dtype).min)
             return np.iinfo(np.int16).min if dtype == 'int16' else zero
         if reader.layer.sources[0] == IMAGE:
             return self.quantized.image_zero + zero
@@ -127,11 +135,16 @@ class IntegerFunction(GroupFunction):
         if numbers is None:
             return self._float_constants(stage)
         if layer.depthwise:
-            return pack_quant_depthwise(numbers, target, self._arithmetic.signed)
+            return (
+                pack_half_depthwise(numbers)
+                if isinstance(numbers, HalfDepthwise)
+                else pack_quant_depthwise(numbers, target, self._arithmetic.signed)
+            )
         groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
         return {
             'weights': pack_quant_dense(numbers.weights, groups, run_columns(layer.window)),
             **quant_dense_constants(numbers, target, self._arithmetic.signed),
+            **half_slopes(numbers, target),
         }
 
     def _target_type(self, number: int, stage: Stage) -> str:
@@ -156,7 +169,7 @@ class IntegerFunction(GroupFunction):
         if wanted == stored:
             return {}
         source, target = (self.quantized.formats[name, dtype] for dtype in (stored, wanted))
-        if wanted == 'float32':
+        if wanted == 'float32' and stored == 'int16':
             return {'gain': source.scale.astype(np.float32)}
         return {'gain': conversion_gain(source, target)}
 
@@ -170,7 +183,8 @@ class IntegerFunction(GroupFunction):
             )
             for dtype in ('int16', 'int32', 'float16', 'float32')
         }
-        return IntegerKernels(self.machine, self.dtype, Views(int8=weights, **views), one)
+        kernels = HalfKernels if self.quantized.middle == 'float16' else IntegerKernels
+        return kernels(self.machine, self.dtype, Views(int8=weights, **views), one)
 
     def _compute(self, stage: Stage, planes: dict[str, Plane], row) -> None:
         layer, target, kernels = stage.layer, planes[stage.name], self._kernels
@@ -186,7 +200,9 @@ class IntegerFunction(GroupFunction):
                 kernels.quant_depthwise(source, target, row, layer.window, places, positive)
             else:
                 shift = (
-                    self.quantized.layers[stage.name].shift if target.dtype == 'int16' else None
+                    self.quantized.layers[stage.name].shift
+                    if target.dtype == self.quantized.middle
+                    else None
                 )
                 kernels.quant_dense(source, target, row, layer.window, places, positive, shift)
         elif isinstance(layer, Convolution):
@@ -205,7 +221,7 @@ class IntegerFunction(GroupFunction):
             kernels.max_pool(source, target, row, layer.window)
         elif stage.operands[0].name == IMAGE:
             kernels.bytes_of_image(source, target, row)
-        elif source.dtype != target.dtype:
+        elif 'gain' in places:
             kernels.converted(source, target, row, places['gain'])
         else:
             kernels.copied(source, target, row, sources[0][1])

@@ -43,12 +43,12 @@ class Arithmetic:
         """
         data = tirx.reinterpret(f'{"int8" if self.signed else "uint8"}x{QUAD * lanes}', inputs)
         if self.kind == 'sdot':
-            return _intrinsic(
+            return intrinsic(
                 f'int32x{lanes}', 'llvm.aarch64.neon.sdot.v4i32.v16i8', sums, weights, data
             )
         bits = 32 * lanes
         if self.kind == 'vnni':
-            return _intrinsic(
+            return intrinsic(
                 f'int32x{lanes}', f'llvm.x86.avx512.vpdpbusd.{bits}', sums, data, weights
             )
         pairs, fours = {
@@ -56,9 +56,9 @@ class Arithmetic:
             256: ('llvm.x86.avx2.pmadd.ub.sw', 'llvm.x86.avx2.pmadd.wd'),
             512: ('llvm.x86.avx512.pmaddubs.w.512', 'llvm.x86.avx512.pmaddw.d.512'),
         }[bits]
-        pairs = _intrinsic(f'int16x{2 * lanes}', pairs, data, weights)
+        pairs = intrinsic(f'int16x{2 * lanes}', pairs, data, weights)
         ones = tir_builder.constant(1, 'int16', 2 * lanes)
-        return sums + _intrinsic(f'int32x{lanes}', fours, pairs, ones)
+        return sums + intrinsic(f'int32x{lanes}', fours, pairs, ones)
 
     def product(self, left, right, lanes: int):
         """Return the rounded product of 16-bit fractions."""
@@ -72,7 +72,7 @@ class Arithmetic:
             }
         ).get(lanes)
         if name:
-            return _intrinsic(f'int16x{lanes}', name, left, right)
+            return intrinsic(f'int16x{lanes}', name, left, right)
         whole = tir_builder.convert(left, 'int32', lanes) * tir_builder.convert(
             right, 'int32', lanes
         )
@@ -83,14 +83,12 @@ class Arithmetic:
 
     def add(self, left, right, lanes: int):
         """Return the sum of 16-bit numbers, saturated."""
-        return _intrinsic(
-            'int16' if lanes == 1 else f'int16x{lanes}', 'llvm.sadd.sat', left, right
-        )
+        return intrinsic('int16' if lanes == 1 else f'int16x{lanes}', 'llvm.sadd.sat', left, right)
 
     def multiply_add(self, total, left, right, lanes: int):
         """Return ``total`` plus the rounded product of 16-bit fractions."""
         if self.signed and lanes == 8:
-            return _intrinsic('int16x8', 'llvm.aarch64.neon.sqrdmlah.v8i16', total, left, right)
+            return intrinsic('int16x8', 'llvm.aarch64.neon.sqrdmlah.v8i16', total, left, right)
         return self.add(total, self.product(left, right, lanes), lanes)
 
     def rescaled(self, sums, gain, lanes: int, positive: bool):
@@ -100,7 +98,7 @@ class Arithmetic:
         :param positive: negative sums may be rounded wrongly, because they are clipped later.
         """
         if self.signed:
-            return _intrinsic(f'int32x{lanes}', 'llvm.aarch64.neon.sqrdmulh.v4i32', sums, gain)
+            return intrinsic(f'int32x{lanes}', 'llvm.aarch64.neon.sqrdmulh.v4i32', sums, gain)
         number = tir_builder.convert(sums, 'float32', lanes) * gain + tir_builder.constant(
             0.5, 'float32', lanes
         )
@@ -109,8 +107,8 @@ class Arithmetic:
     def narrowed(self, sums, shift: int):
         """Return NEON's int32 sums shifted right, rounded, as 16-bit numbers, saturated."""
         if not shift:
-            return _intrinsic('int16x4', 'llvm.aarch64.neon.sqxtn.v4i16', sums)
-        return _intrinsic(
+            return intrinsic('int16x4', 'llvm.aarch64.neon.sqxtn.v4i16', sums)
+        return intrinsic(
             'int16x4', 'llvm.aarch64.neon.sqrshrn.v4i16', sums, tirx.const(shift, 'int32')
         )
 
@@ -129,7 +127,7 @@ class Arithmetic:
         If these are signed, the bias has already shifted the sums.
         """
         if self.signed and lanes == 8:
-            return _intrinsic(
+            return intrinsic(
                 'int8x8', 'llvm.aarch64.neon.sqrshrn.v8i8', value, tirx.const(STEP_BITS, 'int32')
             )
         step = tir_builder.constant(ONE >> STEP_BITS, 'int16', lanes)
@@ -149,7 +147,8 @@ class Arithmetic:
         return tirx.reinterpret('int8' if lanes == 1 else f'int8x{lanes}', flipped)
 
 
-def _intrinsic(dtype: str, name: str, *arguments):
+def intrinsic(dtype: str, name: str, *arguments):
+    """Return what an intrinsic function of LLVM computes."""
     return tirx.call_llvm_pure_intrin(dtype, name, *arguments)
 
 
@@ -245,6 +244,9 @@ class IntegerKernels(RowKernels):
     :param real: the type of floating-point values, ``float16`` or ``float32``.
     """
 
+    middle = 'int16'
+    """The type of maps of 16 bits."""
+
     def __init__(self, machine: Machine, real: str, views: Views, one):
         super().__init__(machine, real, views.of(real), one)
         self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
@@ -303,7 +305,7 @@ class IntegerKernels(RowKernels):
                 if shift is None:
                     self._write_sums(sums, group, target, at, places, positive)
                 else:
-                    self._write_shifted(sums, group, target, at, shift, positive)
+                    self._write_shifted(sums, group, target, at, places, shift, positive)
 
             tir_builder.tiled(width, pixels, tile)
             panel += runs * quads * QUAD * sum(lanes for _, lanes in group)
@@ -464,7 +466,9 @@ class IntegerKernels(RowKernels):
                         lanes,
                     )
 
-    def _write_shifted(self, sums, group, target: Plane, start, shift: int, positive) -> None:
+    def _write_shifted(
+        self, sums, group, target: Plane, start, places, shift: int, positive
+    ) -> None:
         """Write sums to a map of 16 bits."""
         for pixel in range(len(sums[0])):
             at = start + pixel * target.shape.channels
@@ -505,7 +509,7 @@ class IntegerKernels(RowKernels):
         """Emit NEON's narrowing: two vectors of 4 become one of 8, two of these one of 16."""
         halves = [
             tir_builder.let(
-                _intrinsic(
+                intrinsic(
                     'int16x4',
                     'llvm.aarch64.neon.sqxtn.v4i16',
                     self.arithmetic.rescaled(value, gain, 4, positive),
@@ -537,7 +541,7 @@ class IntegerKernels(RowKernels):
         """Return 4 or 8 numbers of 16 bits as signed bytes."""
         if lanes == 4:
             value = joined([value, value], 4)
-        value = tir_builder.let(_intrinsic('int8x8', 'llvm.aarch64.neon.sqxtn.v8i8', value))
+        value = tir_builder.let(intrinsic('int8x8', 'llvm.aarch64.neon.sqxtn.v8i8', value))
         if lanes == 4:
             value = part_of(value, 0, 4)
         return value
@@ -587,15 +591,10 @@ class IntegerKernels(RowKernels):
     def _depthwise_int_tile(
         self, source, starts, window, places, offset, vectors, count, target, at, positive
     ) -> None:
-        channels, constants = target.shape.channels, self.views.int16
+        channels, constants = target.shape.channels, self.views.of(self.middle)
         sums, weights = [], []
         for shift, lanes in vectors:
-            bias = tir_builder.let(
-                tir_builder.load(constants, places['bias'] + offset + shift, lanes)
-            )
-            sums.append([T.alloc_buffer((lanes,), 'int16') for _ in range(count)])
-            for register in sums[-1]:
-                tir_builder.store(register, 0, bias, lanes)
+            sums.append(self._depthwise_sums(places['bias'] + offset + shift, lanes, count))
             weights.append(
                 [
                     tir_builder.let(
@@ -627,16 +626,31 @@ class IntegerKernels(RowKernels):
                     for registers, own, value, (_, lanes) in zip(
                         sums, weights, values, vectors, strict=True
                     ):
-                        weight = own[tap_row * window.size[1] + tap]
-                        tir_builder.store(
-                            registers[pixel],
-                            0,
-                            self.arithmetic.multiply_add(
-                                tir_builder.load(registers[pixel], 0, lanes), value, weight, lanes
-                            ),
-                            lanes,
-                        )
+                        number = tap_row * window.size[1] + tap
+                        self._add_product(registers[pixel], value, own[number], lanes, number == 0)
         self._write_depthwise(sums, vectors, places, offset, target, at, positive)
+
+    def _depthwise_sums(self, bias_at, lanes: int, count: int) -> list:
+        """Return a register for each pixel, which contains the bias."""
+        bias = tir_builder.let(tir_builder.load(self.views.int16, bias_at, lanes))
+        registers = [T.alloc_buffer((lanes,), 'int16') for _ in range(count)]
+        for register in registers:
+            tir_builder.store(register, 0, bias, lanes)
+        return registers
+
+    def _add_product(self, register, value, weight, lanes: int, first: bool) -> None:
+        """Add a product to a sum.
+
+        :param first: it is the first one of this sum.
+        """
+        tir_builder.store(
+            register,
+            0,
+            self.arithmetic.multiply_add(
+                tir_builder.load(register, 0, lanes), value, weight, lanes
+            ),
+            lanes,
+        )
 
     def _write_depthwise(self, sums, vectors, places, offset, target, at, positive) -> None:
         channels = target.shape.channels

@@ -4,8 +4,9 @@
 Dense convolutions multiply 8-bit numbers and sum the products in 32 bits, as the dot product
 instructions of the processors do. Depthwise convolutions and additions, for which no such
 instruction exists, compute with 16 bits; the values between a dense convolution and one of them
-are never rounded to 8 bits. The last convolutions, from which the outputs are read, stay in
-float32.
+are never rounded to 8 bits. On processors that compute with vectors of float16 these maps hold
+float16 in place of 16-bit integers. The last convolutions, from which the outputs are read, stay
+in float32.
 
 Every channel of every map has its own scale: a number ``q`` represents ``q * scale``. That costs
 nothing, because the scales of a layer's inputs become part of its weights (Nagel et al.,
@@ -53,6 +54,18 @@ SUM_ROOM = 8.0
 """The 16-bit sum of a depthwise convolution holds this multiple of its largest result."""
 STEP_BITS = 4
 """A map of 8 bits is the 16-bit sum of a depthwise convolution shifted right by this."""
+HALF_ONE = 1 << 15
+"""A map of float16 holds the 16-bit sums of a dense convolution divided by this."""
+HALF_STEP = 2.0**-6
+"""A map of 8 bits is computed in float16 in units of this."""
+HALF_BASE = 4.0
+"""Added to numbers of float16 that become 8 bits: from 4 to 8 the distance of two numbers of
+float16 is a quarter of `HALF_STEP`, so their bits are those of an integer that counts quarters."""
+HALF_CENTER = HALF_BASE - HALF_STEP / 8
+"""The number that represents 0. Quarters are rounded up at two of four, which is an eighth of a
+step too early on average."""
+LARGEST_HALF = 6e4
+"""The magnitude that sums in float16 do not exceed."""
 STEEPEST = 2.0
 """Slopes of a PReLU are smaller than this."""
 LEAST = 1 / 128
@@ -64,8 +77,8 @@ OTHER_PRECISION = 'choose precision float32 or float16'
 class QuantFormat:
     """How the values of a feature map are represented.
 
-    :ivar dtype: ``uint8``, ``int16`` or ``float32``.
-    :ivar scale: float64 (channels,), the value that 1 more represents.
+    :ivar dtype: ``uint8``, ``int16``, ``float16`` or ``float32``.
+    :ivar scale: float64 (channels,), the value that 1 represents.
     :ivar zero: float64 (channels,), the numbers that represent 0, of a map of 8 bits with
         negative values; None if 0 does.
     """
@@ -82,8 +95,8 @@ class QuantDense:
     :ivar weights: int8 (kernel height, kernel width, in, out).
     :ivar bias: int32 (out,).
     :ivar gain: float64 (out,), below 1 unless the result is float32.
-    :ivar shift: if the result has 16 bits and no PReLU, the bits by which each sum is shifted
-        right: that is the gain.
+    :ivar shift: if the result has 16 bits and no PReLU, or is float16, the bits by which each sum
+        is shifted right: that is the gain. For float16 the result is divided by `HALF_ONE`.
     :ivar negative_gain: float64 (out,), the gain of negative sums, of a PReLU.
     """
 
@@ -114,8 +127,25 @@ class QuantDepthwise:
 
 
 @dataclass(frozen=True)
+class HalfDepthwise:
+    """A depthwise convolution in float16.
+
+    :ivar weights: float16 (kernel height, kernel width, channels).
+    :ivar bias: float16 (channels,), added to the sum of the products. If the result has 8 bits and
+        no PReLU, it contains what represents 0, see `HALF_CENTER`.
+    :ivar slopes: float16 (channels,), the slopes of a PReLU.
+    :ivar center: float16 (channels,), what represents 0, of a result of 8 bits with a PReLU.
+    """
+
+    weights: np.ndarray = field(repr=False)
+    bias: np.ndarray = field(repr=False)
+    slopes: np.ndarray | None = field(default=None, repr=False)
+    center: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Sum:
-    """An addition: the factor of each source, int16 (channels,), ONE for 1."""
+    """An addition: the factor of each source, (channels,): int16, ONE for 1, or float16."""
 
     gains: tuple[np.ndarray, ...] = field(repr=False)
 
@@ -146,17 +176,19 @@ class Quantized:
     :ivar formats: by map and type, for every type in which the map is read.
     :ivar layers: the integers of each layer; layers that are missing here stay in float32.
     :ivar image_zero: the pixel value outside the image, the nearest to the one that is 0.
+    :ivar middle: the type of maps of 16 bits, ``int16`` or ``float16``.
     """
 
     network: Network
     stored: dict[str, str]
     formats: dict[tuple[str, str], QuantFormat]
-    layers: dict[str, QuantDense | QuantDepthwise | Sum]
+    layers: dict[str, QuantDense | QuantDepthwise | HalfDepthwise | Sum]
     image_zero: int = 0
+    middle: str = 'int16'
 
     def wanted(self, layer: Layer | None, source: str) -> str:
         """Return the type in which a layer reads a map."""
-        return wanted_type(layer, self.stored, self.stored[source])
+        return wanted_type(layer, self.stored, self.stored[source], self.middle)
 
 
 def float_layers(network: Network) -> set[str]:
@@ -183,47 +215,56 @@ def float_layers(network: Network) -> set[str]:
     }
 
 
-def wanted_type(layer: Layer | Output | None, stored: Mapping[str, str], own: str) -> str:
+def wanted_type(
+    layer: Layer | Output | None, stored: Mapping[str, str], own: str, middle: str
+) -> str:
     """Return the type in which a layer reads, given the types in which maps are stored.
 
     :param own: the type for layers that read every type.
+    :param middle: the type of maps of 16 bits.
     """
     if isinstance(layer, Output):
         return 'float32'
     if isinstance(layer, Convolution):
         if stored.get(f'{layer.output} in float'):
             return 'float32'
-        return 'int16' if layer.depthwise else 'uint8'
+        return middle if layer.depthwise else 'uint8'
     if isinstance(layer, Add):
-        return 'int16'
+        return middle
     if isinstance(layer, MaxPool | Upsample):
         return stored[layer.output]
     return own
 
 
-def map_types(network: Network) -> dict[str, str]:
+def map_types(network: Network, middle: str = 'int16') -> dict[str, str]:
     """Return the type in which each map is stored: that of its readers, or 16 bits if they differ.
 
     The result also has an entry ``'NAME in float'`` for each layer that stays in float32.
 
+    :param middle: the type of maps of 16 bits.
     :raises UserError: a layer has no integer form.
     """
     types = {f'{name} in float': 'float32' for name in float_layers(network)}
     uses = network.uses()
     for layer in reversed(network.layers):
         _check(layer, network, types)
-        wishes = {wanted_type(user, types, '') for user in uses[layer.output]}
-        types[layer.output] = wishes.pop() if len(wishes) == 1 else 'int16'
+        wishes = {wanted_type(user, types, '', middle) for user in uses[layer.output]}
+        types[layer.output] = wishes.pop() if len(wishes) == 1 else middle
     types[IMAGE] = 'uint8'
     return types
 
 
-def needed_types(network: Network, stored: Mapping[str, str]) -> dict[str, set[str]]:
+def needed_types(
+    network: Network, stored: Mapping[str, str], middle: str = 'int16'
+) -> dict[str, set[str]]:
     """Return the types in which each map is stored or read, also after pooling."""
     uses, needs = network.uses(), {}
     for layer in reversed(network.layers):
         name = layer.output
-        needs[name] = {stored[name], *(wanted_type(user, stored, '') for user in uses[name])}
+        needs[name] = {
+            stored[name],
+            *(wanted_type(user, stored, '', middle) for user in uses[name]),
+        }
         for user in uses[name]:
             if isinstance(user, MaxPool | Upsample):
                 needs[name] |= needs[user.output]
@@ -282,6 +323,7 @@ def quantize(
     weight_limit: int = WEIGHT,
     mean: tuple[float, ...] = (0.0, 0.0, 0.0),
     scale: float = 1.0,
+    half: bool = False,
 ) -> Quantized:
     """Convert a network to integers.
 
@@ -289,22 +331,27 @@ def quantize(
         in 16 bits.
     :param mean: subtracted from each pixel value; the same for all channels.
     :param scale: factor applied after the subtraction.
+    :param half: maps of 16 bits, depthwise convolutions and additions are in float16; those of 8
+        bits are as without.
     :raises UserError: a layer has no integer form, or a range is missing.
     """
-    return _Quantizer(network, ranges, weight_limit, mean, scale).run()
+    return _Quantizer(network, ranges, weight_limit, mean, scale, half).run()
 
 
 class _Quantizer:
     """Converts the layers in their order; a map has its formats before it is read."""
 
-    def __init__(self, network, ranges, weight_limit, mean, scale):
+    def __init__(self, network, ranges, weight_limit, mean, scale, half):
         self.network, self.ranges, self.weight_limit = network, ranges, weight_limit
         if len(set(mean)) > 1 or not 0 <= mean[0] <= 255:
             raise UserError(f'int8 cannot subtract {mean} from pixels', OTHER_PRECISION)
-        stored = map_types(network)
-        self.needs = needed_types(network, stored)
+        self.middle = 'float16' if half else 'int16'
+        # The calibration rounded the weights for these scales.
+        self.bytes = quantize(network, ranges, weight_limit, mean, scale).formats if half else {}
+        stored = map_types(network, self.middle)
+        self.needs = needed_types(network, stored, self.middle)
         colors = network.shapes[IMAGE].channels
-        self.result = Quantized(network, stored, {}, {}, round(mean[0]))
+        self.result = Quantized(network, stored, {}, {}, round(mean[0]), self.middle)
         self.result.formats[IMAGE, 'uint8'] = QuantFormat(
             'uint8', np.full(colors, float(scale)), np.full(colors, mean[0]) if mean[0] else None
         )
@@ -321,6 +368,8 @@ class _Quantizer:
                 self._float(layer.output)
             elif isinstance(layer, Add):
                 self._add(layer)
+            elif layer.depthwise and self.middle == 'float16':
+                self._half_depthwise(layer)
             elif layer.depthwise:
                 self._depthwise(layer)
             else:
@@ -360,10 +409,13 @@ class _Quantizer:
             self.positive.add(name)
         if stored == 'float32':
             self._float(name)
-        if stored == 'int16':
-            formats[name, 'int16'] = QuantFormat('int16', scale16)
+        if stored == self.middle:
+            formats[name, stored] = QuantFormat(stored, scale16)
             formats[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
         if 'uint8' in self.needs[name]:
+            if self.bytes:
+                formats[name, 'uint8'] = self.bytes[name, 'uint8']
+                return formats[name, stored]
             if not positive and zero8 is None:
                 raise UserError(
                     f'{name} has negative values, which int8 does not multiply', OTHER_PRECISION
@@ -376,7 +428,7 @@ class _Quantizer:
     def _pass_on(self, layer) -> None:
         """Copy the formats of a layer's source if the layer computes no new values."""
         source, formats = layer.sources[0], self.result.formats
-        for dtype in ('uint8', 'int16', 'float32'):
+        for dtype in ('uint8', self.middle, 'float32'):
             if (source, dtype) in formats:
                 formats[layer.output, dtype] = formats[source, dtype]
         if source in self.positive:
@@ -389,14 +441,15 @@ class _Quantizer:
         name, positive = layer.output, layer.activation.kind == 'clip'
         slopes = np.array(layer.activation.slopes) if layer.activation.slopes else None
         scale16 = shift = None
-        if self.result.stored[name] == 'int16' and slopes is None:
+        half = self.middle == 'float16'
+        if self.result.stored[name] == self.middle and (half or slopes is None):
             # One shift for all channels takes one instruction on NEON where gains of their own
             # take two, and finer steps than those of the sum would contain no information.
             possible = 255 * np.abs(weights).sum((0, 1, 2)) + np.abs(bias / unit)
             largest = np.minimum(PEAK_ROOM * self._range('peaks', name) / unit, possible).max()
             shift = math.ceil(math.log2(max(largest / INT16, 1.0)))
-            scale16 = unit * 2.0**shift
-        elif self.result.stored[name] == 'int16':
+            scale16 = unit * 2.0**shift * (HALF_ONE if half else 1)
+        elif self.result.stored[name] == self.middle:
             steepest = np.maximum(np.abs(slopes), 1)
             scale16 = np.maximum(
                 PEAK_ROOM * self._range('peaks', name) / INT16, unit * steepest * 1.001
@@ -440,6 +493,31 @@ class _Quantizer:
             None if zero8 is None else (zero8 * (1 << STEP_BITS)).astype(np.int16),
         )
 
+    def _half_depthwise(self, layer: Convolution) -> None:
+        source = self.result.formats[layer.sources[0], self.middle].scale
+        weights, bias = layer.weights.astype(np.float64) * source, layer.bias.astype(np.float64)
+        name, stored, slopes = layer.output, self.result.stored[layer.output], None
+        unit, center = np.ones(len(bias)), None
+        if stored == self.middle:
+            worst = np.abs(bias) + 2 * np.abs(weights).sum((0, 1))  # sums without a sign go to 2
+            unit = np.maximum(self._range('peaks', name), worst / LARGEST_HALF)
+        self._set_formats(name, layer.activation.kind == 'clip', unit)
+        if stored == 'uint8':
+            result = self.result.formats[name, stored]
+            unit = result.scale / HALF_STEP
+            center = HALF_CENTER + HALF_STEP * (0 * unit if result.zero is None else result.zero)
+        bias = bias / unit
+        if layer.activation.slopes:
+            slopes = np.array(layer.activation.slopes, np.float16)
+        elif center is not None:
+            bias, center = bias + center, None
+        self.result.layers[name] = HalfDepthwise(
+            (weights / unit).astype(np.float16),
+            bias.astype(np.float16),
+            slopes,
+            None if center is None else center.astype(np.float16),
+        )
+
     def _lows(self, name: str) -> np.ndarray:
         """Return the magnitudes at which the negative values of a map are clipped."""
         found = self.ranges.lows.get(name)
@@ -469,12 +547,14 @@ class _Quantizer:
         return np.minimum(worst, SUM_ROOM * self._range('peaks', name) / INT16)
 
     def _add(self, layer: Add) -> None:
-        operands = [self.result.formats[source, 'int16'] for source in layer.sources]
+        operands = [self.result.formats[source, self.middle] for source in layer.sources]
         positive = layer.activation.kind == 'clip' or all(
             source in self.positive for source in layer.sources
         )
         scale16 = None
-        if self.result.stored[layer.output] == 'int16':
+        if self.middle == 'float16':
+            scale16 = self._range('peaks', layer.output)
+        elif self.result.stored[layer.output] == 'int16':
             scale16 = np.maximum.reduce(
                 [
                     PEAK_ROOM * self._range('peaks', layer.output) / INT16,
@@ -483,7 +563,7 @@ class _Quantizer:
             )
         result = self._set_formats(layer.output, positive, scale16)
         self.result.layers[layer.output] = Sum(
-            tuple(_fraction(source.scale / result.scale) for source in operands)
+            tuple(conversion_gain(source, result) for source in operands)
         )
 
 
@@ -493,5 +573,8 @@ def _fraction(values: np.ndarray) -> np.ndarray:
 
 
 def conversion_gain(source: QuantFormat, target: QuantFormat) -> np.ndarray:
-    """Return the int16 factors that convert a map of 16 bits to one of 8 bits."""
+    """Return the factors that convert a map of 16 bits to another type; int16 or float16."""
+    if source.dtype == 'float16':
+        step = HALF_STEP if target.dtype == 'uint8' else 1.0
+        return (source.scale / target.scale * step).astype(np.float16)
     return _fraction(source.scale / target.scale)

@@ -3,9 +3,11 @@
  * A plugin for QEMU's user emulation that counts executed instructions. It prints the sum at the
  * end, "executed 123456", and at each mark, "mark 123456". A mark is getpriority(0x7ACE, ...), which
  * no other program calls. With the argument "classes=on" it also prints after each mark how many
- * instructions of each class were executed by then, "class load 1234": classes are defined by the
- * pipes of a Cortex-A76 that they use, see port_model.py. Debian packages no header, so the few prototypes
- * are repeated here (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
+ * instructions of each class were executed by then, "class load 1234", and from the second mark on
+ * each block of instructions that was executed since the mark before: how often, and its classes,
+ * "block 500 load 3 vector 4". Classes are defined by the pipes of a Cortex-A76 that they use, see
+ * port_model.py. Debian packages no header, so the few prototypes are repeated here
+ * (https://www.qemu.org/docs/master/devel/tcg-plugins.html).
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -37,13 +39,21 @@ const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 
 EXPORTED int qemu_plugin_version = 1;
 
-enum class { VECTOR, MULTIPLY, MULTIPLY_HALF, DIVIDE, SHIFT, LOAD, LOAD_PAIR, STORE, STORE_VECTOR,
-             BRANCH, INTEGER, CLASSES };
+enum class { VECTOR, MULTIPLY, MULTIPLY_HALF, CONVERT_HALF, DIVIDE, SHIFT, LOAD, LOAD_PAIR, STORE,
+             STORE_VECTOR, BRANCH, INTEGER, CLASSES };
 static const char *const names[CLASSES] = {
-    "vector", "multiply", "multiply_half", "divide", "shift", "load", "load_pair", "store",
-    "store_vector", "branch", "integer"};
+    "vector", "multiply", "multiply_half", "convert_half", "divide", "shift", "load", "load_pair",
+    "store", "store_vector", "branch", "integer"};
 
-static uint64_t executed, counts[CLASSES];
+/* Instructions without a branch between them, and how often they were executed. */
+struct block {
+    struct block *next;
+    uint64_t times, times_before;
+    unsigned found[CLASSES];
+};
+
+static uint64_t executed;
+static struct block *blocks;
 static bool classify;
 
 static bool starts(const char *text, const char *const *beginnings)
@@ -67,8 +77,10 @@ static enum class class_of_word(uint32_t word)
         return DIVIDE;
     if ((word & 0x9F7E0C00) == 0x0E780800) { /* one operand of float16 */
         unsigned operation = word >> 12 & 31;
-        return operation == 15 ? VECTOR : operation == 31 ? DIVIDE : wide ? MULTIPLY_HALF : MULTIPLY;
+        return operation == 15 ? VECTOR : operation == 31 ? DIVIDE : wide ? CONVERT_HALF : MULTIPLY_HALF;
     }
+    if ((word & 0x9FF0FC00) == 0x0F10E400 || (word & 0x9FF0FC00) == 0x0F10FC00)
+        return wide ? CONVERT_HALF : MULTIPLY_HALF; /* between float16 and fixed-point numbers */
     return VECTOR;
 }
 
@@ -122,20 +134,43 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block)
     qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &executed, size);
     if (!classify)
         return;
-    uint64_t found[CLASSES] = {0};
+    struct block *own = calloc(1, sizeof *own);
+    if (own == NULL)
+        abort();
     for (size_t index = 0; index < size; index++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, index);
         char *text = qemu_plugin_insn_disas(instruction);
         uint32_t word;
         memcpy(&word, qemu_plugin_insn_data(instruction), sizeof word);
         bool known = text && !starts(text, (const char *const[]){".byte", 0});
-        found[known ? class_of(text) : class_of_word(word)]++;
+        own->found[known ? class_of(text) : class_of_word(word)]++;
         free(text);
     }
-    for (int number = 0; number < CLASSES; number++)
-        if (found[number])
-            qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &counts[number],
-                                                     found[number]);
+    own->next = blocks;
+    blocks = own;
+    qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &own->times, 1);
+}
+
+static void print_classes(void)
+{
+    static bool marked;
+    uint64_t counts[CLASSES] = {0};
+    for (struct block *block = blocks; block; block = block->next)
+        for (int class = 0; class < CLASSES; class++)
+            counts[class] += block->times * block->found[class];
+    for (int class = 0; class < CLASSES; class++)
+        fprintf(stderr, "class %s %" PRIu64 "\n", names[class], counts[class]);
+    for (struct block *block = blocks; block; block = block->next) {
+        if (marked && block->times > block->times_before) {
+            fprintf(stderr, "block %" PRIu64, block->times - block->times_before);
+            for (int class = 0; class < CLASSES; class++)
+                if (block->found[class])
+                    fprintf(stderr, " %s %u", names[class], block->found[class]);
+            fprintf(stderr, "\n");
+        }
+        block->times_before = block->times;
+    }
+    marked = true;
 }
 
 static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t first, uint64_t a2,
@@ -145,8 +180,8 @@ static void called(plugin_id id, unsigned cpu, int64_t number, uint64_t first, u
     if (number != GETPRIORITY || first != MARK)
         return;
     fprintf(stderr, "mark %" PRIu64 "\n", executed);
-    for (int class = 0; classify && class < CLASSES; class++)
-        fprintf(stderr, "class %s %" PRIu64 "\n", names[class], counts[class]);
+    if (classify)
+        print_classes();
 }
 
 static void ended(plugin_id id, void *data)

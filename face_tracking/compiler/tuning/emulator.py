@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 
 from face_tracking import files
+from face_tracking.compiler.tuning.port_model import Block
 from face_tracking.errors import UserError
 
 PROCESSOR = 'cortex-a76'
@@ -209,40 +210,45 @@ def instructions(arguments: list[str]) -> float:
     :param arguments: a script and its arguments; the number of inferences is appended. The script
         marks the begin and the end of these.
     """
-    return _between_marks(arguments, '')['executed'] / 1e6
+    return executed_between_marks(_printed(arguments), MANY) / 1e6
 
 
-def instruction_classes(arguments: list[str]) -> dict[str, float]:
-    """Return how many instructions of each class one inference executes.
-
-    The classes are those of `face_tracking.compiler.tuning.port_model`.
+def instruction_blocks(arguments: list[str]) -> list[Block]:
+    """Return the blocks of instructions that one inference executes.
 
     :param arguments: see :func:`instructions`.
     """
-    counts = _between_marks(arguments, ',classes=on')
-    return {name: count for name, count in counts.items() if name != 'executed'}
+    return blocks_between_marks(_printed(arguments, ',classes=on'), MANY)
 
 
-def _between_marks(arguments: list[str], option: str) -> dict[str, float]:
-    """Return the counts of one inference: all instructions, and those of each class."""
-    printed = run([*arguments, str(MANY)], Path(f'{build_plugin()}{option}'), timeout=1800)
-    return counts_between_marks(printed, MANY)
+def _printed(arguments: list[str], option: str = '') -> str:
+    """Return what the plugin prints while the script runs."""
+    return run([*arguments, str(MANY)], Path(f'{build_plugin()}{option}'), timeout=1800)
 
 
-def counts_between_marks(printed: str, divisor: float) -> dict[str, float]:
-    """Return what was executed between the two marks of a program: ``executed`` and each class.
+def executed_between_marks(printed: str, divisor: float) -> float:
+    """Return how many instructions were executed between the two marks of a program.
 
     :param printed: what the plugin printed.
-    :param divisor: the counts are divided by it.
+    :param divisor: the number is divided by it.
     """
-    begin, end = (
-        {
-            'executed': int(block.split(maxsplit=1)[0]),
-            **{name: int(count) for name, count in re.findall(r'class (\w+) (\d+)', block)},
-        }
-        for block in printed.split('mark ')[1:]
-    )
-    return {name: (count - begin[name]) / divisor for name, count in end.items()}
+    begin, end = (int(count) for count in re.findall(r'^mark (\d+)', printed, re.MULTILINE))
+    return (end - begin) / divisor
+
+
+def blocks_between_marks(printed: str, divisor: float) -> list[Block]:
+    """Return the blocks of instructions that were executed between the two marks of a program.
+
+    :param printed: what the plugin printed.
+    :param divisor: the numbers of executions are divided by it.
+    """
+    return [
+        (
+            int(times) / divisor,
+            {name: int(count) for name, count in re.findall(r'(\w+) (\d+)', classes)},
+        )
+        for times, classes in re.findall(r'^block (\d+)(.*)$', printed, re.MULTILINE)
+    ]
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ from face_tracking.tracking.tracker import FaceTracker
 
 RATE = 30.0
 THRESHOLDS = np.linspace(0, 1, 21)
-_LARGEST = 1 << 24  # bytes of a ground truth
+_MAX_SIZE = 1 << 24  # bytes of a ground truth
 _COVERED = 0.5
 
 
@@ -67,7 +67,7 @@ def read_sequence(folder: Path, first: int) -> tuple[list[Path], np.ndarray]:
     :param first: number of the first image that has ground truth, from 1.
     :raises UserError: a file is missing or malformed.
     """
-    text = read_text(folder / 'groundtruth_rect.txt', 'ground truth', _LARGEST)
+    text = read_text(folder / 'groundtruth_rect.txt', 'ground truth', _MAX_SIZE)
     rows = [re.split(r'[,\s]+', line.strip()) for line in text.splitlines() if line.strip()]
     try:
         truth = np.array(rows, np.float32).reshape(-1, 4)

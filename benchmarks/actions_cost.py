@@ -246,7 +246,7 @@ def spin(executor: SingleThreadedExecutor) -> None:
 
 
 def watch(port: int, stop: threading.Event) -> None:
-    """Read the page's live view until told to stop."""
+    """Read the page's live view until it is stopped."""
     address = f'http://127.0.0.1:{port}/stream.mjpeg'
     with (
         contextlib.suppress(OSError, http.client.HTTPException),  # the server has ended

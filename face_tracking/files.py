@@ -77,7 +77,7 @@ def provide_home() -> None:
 
 
 def data_dir() -> Path:
-    """Return the folder for what a user wants kept: people, tokens, recordings (XDG folders).
+    """Return the folder for data of the user: people, tokens, recordings (XDG folders).
 
     :raises UserError: no environment variable names it and the user has no home folder.
     """

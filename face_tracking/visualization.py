@@ -117,7 +117,7 @@ def _line_width(canvas: ImageArray) -> int:
 
 
 def _points(values: Any) -> Array:
-    """Return coordinates as OpenCV wants them with :data:`SUBPIXEL` fractional bits."""
+    """Return coordinates as OpenCV expects them with :data:`SUBPIXEL` fractional bits."""
     limited = np.clip(np.asarray(values, np.float64), -1e5, 1e5)
     return np.round(limited * (1 << SUBPIXEL)).astype(np.int32)
 

@@ -79,7 +79,7 @@ class Run:
     def _due(self, frame: Frame) -> bool:
         if self._interval:
             return frame.sequence % self._interval == 0
-        due = self._scheduler.wants(frame, frame.stamp, self._tracks)
+        due = self._scheduler.should_detect(frame, frame.stamp, self._tracks)
         if due:
             self._scheduler.spent(1e-3 * self._detection)
         return due

@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the nodes, watch them, write, and tell."""
+    """Run the nodes, record their topics, write the files and print a summary."""
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     try:
         import rclpy
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         watcher = TopicRecorder(namespace)
         with _nodes(namespace, args) as process:
             _watch(watcher, process, args)
-            _picture_page(namespace, args)
+            _capture_page(namespace, args)
         watcher.destroy_node()
     finally:
         rclpy.try_shutdown()
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if watcher.ids else 1
 
 
-def _picture_page(namespace: str, args: argparse.Namespace) -> None:
+def _capture_page(namespace: str, args: argparse.Namespace) -> None:
     """Leave a screenshot of the page, where a browser and a web server are installed."""
     from face_tracking.cli.page_screenshot import take_screenshot
 

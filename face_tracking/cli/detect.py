@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect, write, and tell how much was found."""
+    """Detect, write the files and print how many faces were found."""
     from face_tracking.cli.output import check_outputs, progress, write_rows
     from face_tracking.multi_size_detector import MultiSizeDetector
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a recorder node until it is told to stop."""
+    """Run a recorder node until it is stopped."""
     from rclpy.parameter import Parameter
 
     from face_tracking.nodes.node_base import FaceNode

@@ -62,7 +62,7 @@ class DetectionScheduler:
 
     ::
 
-        if scheduler.wants(image, stamp, tracks):
+        if scheduler.should_detect(image, stamp, tracks):
             ...
             scheduler.spent(cpu_seconds)
 
@@ -78,7 +78,9 @@ class DetectionScheduler:
         self._detected: int | None = None
         self._thumbnail: Array | None = None
 
-    def wants(self, image: Array | Frame, stamp: int, tracks: Tracks | None = None) -> bool:
+    def should_detect(
+        self, image: Array | Frame, stamp: int, tracks: Tracks | None = None
+    ) -> bool:
         """Return whether to detect in this image; if so, call :meth:`spent` afterwards.
 
         :param image: a frame, or uint8 (height, width, 3) BGR.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well embeddings tell people apart: verification of pairs, and identification with strangers.
+"""How well embeddings distinguish people: verification of pairs, identification with strangers.
 
 Verification follows Labeled Faces in the Wild (G. B. Huang et al., 2007): pairs of images show one
 person or two. Open-set identification follows P. J. Phillips, P. Grother and R. Micheals

@@ -206,7 +206,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def _claim_detection_slot(self, frame: Frame) -> bool:
         """Return whether the scene needs a detection, if detect_interval is 0."""
-        return self.parameters.detect_interval > 0 or self._scheduler.wants(
+        return self.parameters.detect_interval > 0 or self._scheduler.should_detect(
             frame, frame.stamp, self._latest_tracks
         )
 

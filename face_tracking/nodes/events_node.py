@@ -42,7 +42,7 @@ from face_tracking.nodes.topics import SERVICES
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import Options, option
 
-_SILENCE = 1.0  # seconds without tracks after which nobody is seen
+_SILENCE = 1.0  # seconds without tracks after which no person counts as visible
 _FORGET = 2.0  # seconds for which names and attention hold
 
 

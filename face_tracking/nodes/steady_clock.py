@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-MAX_AGE = 1_000_000_000  # nanoseconds; an older stamp is not believed
+MAX_AGE = 1_000_000_000  # nanoseconds; an older stamp is rejected
 MAX_STEP = 1_000_000_000  # nanoseconds of simulated time between two readings
 
 

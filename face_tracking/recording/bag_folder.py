@@ -120,7 +120,7 @@ class BagFolder:
         return _all_bags(self._folder)
 
     def _is_expired(self, path: Path) -> bool:
-        """Return whether a bag is older than it may become, as far as clocks can tell.
+        """Return whether a bag is older than it may become, as far as clocks show.
 
         The present time is that of the start and what has passed since, so that a clock that is
         set forward removes nothing. A bag of a machine whose clock was not set yet has no age.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Precision ``auto``: the faster of two compiled networks, measured once on each machine.
 
-Counting instructions does not tell which precision is faster: on some processors an instruction
+Counting instructions does not show which precision is faster: on some processors an instruction
 for 16-bit products takes as long as two for float16. Both networks are therefore measured in
 turns, once; the result is kept in the cache with the machine's name. If one of them is not
 compiled yet, the detector does not wait for it: it starts with the other one, and the missing one

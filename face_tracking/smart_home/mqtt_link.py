@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection to an MQTT broker that comes back by itself."""
+"""A connection to an MQTT broker that reconnects automatically."""
 
 from __future__ import annotations
 

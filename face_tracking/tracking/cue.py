@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cues: by what a face is recognized when its position does not tell.
+"""Cues: properties that associate a face with its track when its position is ambiguous.
 
 A cue is one object: how a face is described by numbers, how two descriptions are compared, and
 how a track's description is updated. The tracker takes any number of them::
@@ -25,7 +25,7 @@ def running_mean(old: FloatArray, new: FloatArray, share: FloatArray) -> FloatAr
 
 @dataclass(frozen=True)
 class Cue:
-    """A property by which faces are told apart.
+    """A property that distinguishes faces.
 
     :ivar name: for logs and diagnostics.
     :ivar size: how many numbers a descriptor has.

@@ -81,7 +81,7 @@ _NONE = Warp(np.eye(2), np.zeros(2))
 class Flow:
     """What was measured between two images.
 
-    :ivar warp: of the background, None where it could not be told.
+    :ivar warp: of the background, None where it could not be measured.
     :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h.
     :ivar deviation: float64 (N, 4), standard deviations; infinite where nothing is known.
     """

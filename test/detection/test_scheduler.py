@@ -35,7 +35,7 @@ def count(frames, image_of, known=None, cost=0.005, budget=None, stamp=0):
     scheduler = DetectionScheduler(budget or Budget(cpu=0.2))
     detected = 0
     for k in range(frames):
-        if scheduler.wants(image_of(k), stamp + k * INTERVAL, known):
+        if scheduler.should_detect(image_of(k), stamp + k * INTERVAL, known):
             scheduler.spent(cost)
             detected += 1
     return detected
@@ -79,7 +79,7 @@ def test_clock_set_back_keeps_the_rate():
     scheduler, detected = DetectionScheduler(Budget(cpu=0.2)), 0
     for k in range(300):
         stamp = (10**12 if k < 100 else 0) + k * INTERVAL
-        if scheduler.wants(ROOM, stamp):
+        if scheduler.should_detect(ROOM, stamp):
             scheduler.spent(0.005)
             detected += 1
     assert 15 <= detected <= 25

@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
 
 
 Decoder = Callable[[Sequence[Array], float], Candidates]
-"""Takes a network's outputs and the least score, returns all candidates that reach it."""
+"""Maps the outputs of a network and a minimum score to all candidates that reach it."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each output by its name, in the order of the file; () or 0 where it is unknown."""

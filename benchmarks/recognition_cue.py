@@ -147,11 +147,13 @@ def main() -> int:
         cues = cues_by_name(args.networks)
         clips = [Clip(folder) for path in args.clips for folder in find_clips(path)]
         if args.join:
-            found = [
-                score(sequence, rate, cues, args.detect_interval, detector)
-                for rate, sequence in joined(clips)
-            ]
-            print_rows(f'{len(found)} joined clips', found)
+            for elsewhere in (False, True):
+                found = [
+                    score(sequence, rate, cues, args.detect_interval, detector)
+                    for rate, sequence in joined(clips, elsewhere)
+                ]
+                where = 'return elsewhere' if elsewhere else 'return as they left'
+                print_rows(f'{len(found)} joined clips, {where}', found)
         else:
             for clip in clips:
                 print_rows(

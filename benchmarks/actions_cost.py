@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cost of the nodes that act on events: the pipeline without them, and with all of them.
+"""The cost of recognition and of the nodes that act on events, beside the pipeline alone.
 
     source scripts/env.sh && face_tracking bench actions
 
 A camera shows 30 images of 640x480 each second, in which a face moves. ``off`` is the executable
-``pipeline`` alone, ``events`` the same with ``--events``. ``on`` adds the executable ``actions``
-with speech, page, RTSP, MQTT and anonymizer, without viewers, as the launch files do. ``watched``
-is the same with one viewer of the live view.
+``pipeline`` alone, ``names`` the same with ``--recognize`` and the face's owner enrolled,
+``events`` with ``--events`` instead. ``on`` adds the executable ``actions`` with speech, page,
+RTSP, MQTT and anonymizer to ``events``, without viewers, as the launch files do. ``watched`` is
+the same with one viewer of the live view.
 
 All modes run at the same time, each in a ROS domain of its own, so that other work on the machine
 strikes all of them alike; they need about one core together. Processor time is that of all
@@ -42,10 +43,14 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 RATE = 30.0
-MODES = ('off', 'events', 'on', 'watched')
+MODES = ('off', 'names', 'events', 'on', 'watched')
+WORDS = {'off': (), 'names': ('--recognize',)}
+"""What the pipeline is started with; ``--events`` in the other modes."""
 PARTS = ('speech', 'web', 'rtsp', 'mqtt', 'anonymizer')
 SETTLING = 3.0  # seconds after the start of all processes
+DATA = 'data'  # folder of the gallery
 PATIENCE = 120.0  # seconds for a process to be ready; a model may have to be compiled
+COMMAND = 'import sys; from face_tracking.cli.main import main; sys.exit(main())'
 START = 'import sys; from face_tracking.nodes.{} import main; sys.exit(main())'
 
 
@@ -55,6 +60,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--model', default='', help='a path or a name; default: the bundled one')
+    parser.add_argument(
+        '--only',
+        metavar='MODES',
+        type=modes_of,
+        default=MODES,
+        help='modes to measure beside "off", with commas between (default: all)',
+    )
     parser.add_argument('--seconds', type=float, default=10, help='measured, each round')
     parser.add_argument('--rounds', type=int, default=4, help='stretches of time measured')
     parser.add_argument(
@@ -69,17 +81,29 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         album = draw_album(folder / 'album')
+        if 'names' in options.only:
+            enroll(next(album.iterdir()), folder / DATA)
         broker = start_broker(folder, stack)
-        robots = [Robot(mode, options, folder, album, broker, stack) for mode in MODES]
+        robots = [Robot(mode, options, folder, album, broker, stack) for mode in options.only]
         for robot in robots:
             robot.wait_until_ready()
         time.sleep(SETTLING)
         found = [measure(robots, options.seconds) for _ in range(options.rounds)]
-    rows = [row(mode, found) for mode in MODES]
+    rows = [row(mode, found) for mode in options.only]
     print_table(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + '\n')
     return 0
+
+
+def modes_of(text: str) -> tuple[str, ...]:
+    """Return the modes that are named in an argument, and "off", in the usual order."""
+    named = {'off', *text.split(',')}
+    if unknown := named - set(MODES):
+        raise argparse.ArgumentTypeError(
+            f'there is no mode {", ".join(sorted(unknown))}: choose among {", ".join(MODES)}'
+        )
+    return tuple(mode for mode in MODES if mode in named)
 
 
 def draw_album(folder: Path) -> Path:
@@ -95,6 +119,13 @@ def draw_album(folder: Path) -> Path:
         photo[:, x : x + 512] = portrait
         cv2.imwrite(str(folder / f'{number:03}.jpg'), photo)
     return folder
+
+
+def enroll(image: Path, data: Path) -> None:
+    """Enroll the face of an image in the gallery that the pipeline opens."""
+    command = [sys.executable, '-c', COMMAND, 'people', 'enroll', 'Eileen', str(image)]
+    environment = {**os.environ, 'FACE_TRACKING_DATA': str(data)}
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def start_broker(folder: Path, stack: ExitStack) -> int:
@@ -140,14 +171,14 @@ class Robot:
         stack: ExitStack,
     ):
         self.latest = Sample()
-        self._folder, self._stack, self._mode = folder, stack, mode
+        self._folder, self._stack, self.mode = folder, stack, mode
         self._domain = 1 + (os.getpid() + MODES.index(mode)) % 100
         camera = {'camera': album, 'width': 0, 'height': 0, 'frame_rate': RATE}
         camera['detect_interval'] = options.detect_interval
         if options.model:
             camera['model'] = options.model
-        events = () if mode == 'off' else ('--events',)
-        self.processes = {'pipeline': self._start('pipeline', events, camera)}
+        words = WORDS.get(mode, ('--events',))
+        self.processes = {'pipeline': self._start('pipeline', words, camera)}
         self._port = free_port()
         if mode in ('on', 'watched'):
             parameters = {
@@ -166,7 +197,7 @@ class Robot:
         self._wait_for('pipeline', 'loaded')
         if 'actions' in self.processes:
             self._wait_for('actions', 'http://')
-        if self._mode == 'watched':
+        if self.mode == 'watched':
             stop = threading.Event()
             self._stack.callback(stop.set)
             threading.Thread(target=watch, args=(self._port, stop), daemon=True).start()
@@ -180,7 +211,7 @@ class Robot:
         context = Context()
         context.init(domain_id=self._domain)
         self._stack.callback(context.try_shutdown)
-        node = Node(f'image_counter_of_{self._mode}', context=context)
+        node = Node(f'image_counter_of_{self.mode}', context=context)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._read, 10)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
@@ -202,7 +233,7 @@ class Robot:
             **os.environ,
             'ROS_DOMAIN_ID': str(self._domain),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-            'FACE_TRACKING_DATA': str(self._folder / 'data'),
+            'FACE_TRACKING_DATA': str(self._folder / DATA),
         }
         with self._log(executable).open('w') as output:
             process = subprocess.Popen(
@@ -213,7 +244,7 @@ class Robot:
         return psutil.Process(process.pid)
 
     def _log(self, executable: str) -> Path:
-        return self._folder / f'{self._mode}_{executable}.log'
+        return self._folder / f'{self.mode}_{executable}.log'
 
     def _wait_for(self, executable: str, word: str) -> None:
         """Wait until a process has logged a word."""
@@ -231,11 +262,11 @@ def measure(robots: list[Robot], seconds: float) -> dict[str, dict[str, float]]:
     time.sleep(seconds)
     elapsed = time.monotonic() - began
     found = {}
-    for mode, robot, earlier in zip(MODES, robots, before, strict=True):
+    for robot, earlier in zip(robots, before, strict=True):
         images = robot.latest.images - earlier.images
-        found[mode] = {'actions': 0.0, 'rate': images / elapsed, 'memory': robot.memory()}
+        found[robot.mode] = {'actions': 0.0, 'rate': images / elapsed, 'memory': robot.memory()}
         for name, used in robot.latest.seconds.items():
-            found[mode][name] = 1e3 * (used - earlier.seconds[name]) / max(images, 1)
+            found[robot.mode][name] = 1e3 * (used - earlier.seconds[name]) / max(images, 1)
     return found
 
 

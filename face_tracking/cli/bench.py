@@ -4,10 +4,10 @@
 engines: every engine that can run the detector, on the same weights and images, taking turns in
 one process; medians, ratios and a plot. "make bench" installs those that are missing, in an
 environment of their own, which this command uses from then on. nodes: what ROS costs, the pipeline
-composed, in separate processes and without ROS. actions: what events, speech, page, streams and
-MQTT cost beside the pipeline. start: time and memory until the first detection. stages:
-letterbox, decoding and suppression beside the network. threads: what a second thread gains.
-contention: a detection and a tracker step beside other busy processes. pipeline: CPU time
+composed, in separate processes and without ROS. actions: what recognition, events, speech, page,
+streams and MQTT cost beside the pipeline. start: time and memory until the first detection.
+stages: letterbox, decoding and suppression beside the network. threads: what a second thread
+gains. contention: a detection and a tracker step beside other busy processes. pipeline: CPU time
 and emulated Cortex-A76 instructions of an image, from the bytes of the camera to tracks, beside
 the usual loop. instructions: what an emulated Cortex-A76 executes for one inference, TVM beside
 ncnn and OpenCV.
@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser):
     parser.add_argument(
         '--only',
         metavar='WORD',
-        help='instructions: only engines whose name contains this; pipeline: cpu, a76 or scale',
+        help='instructions: only engines whose name contains this; pipeline: cpu, a76 or scale; '
+        'actions: names, events, on, watched, with commas between',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the rows as JSON')
     parser.add_argument(

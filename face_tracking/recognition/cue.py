@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedding as a cue of the tracker: it recognizes people after a change of view.
+"""The embedding as a cue of the tracker: it recognizes people after a change of view or light.
 
-It costs some milliseconds where the appearance descriptor costs a tenth of one, so it is measured
-seldom::
+Light of another color, which the appearance descriptor depends on, changes an embedding little, so
+that it suffices alone to recognize a face. It costs some milliseconds where the appearance
+descriptor costs a tenth of one, so it is measured seldom::
 
     FaceTracker(options, cues=(appearance.CUE, embedding_cue(embedder, refiner)))
 """
@@ -77,7 +78,7 @@ def embedding_cue(
         mean = old + share * (new - old)
         return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
 
-    return Cue('embedding', _SIZE, extract, distance, update, INTERVAL, weight)
+    return Cue('embedding', _SIZE, extract, distance, update, INTERVAL, weight, suffices=True)
 
 
 def embedding_cues(model: str | None) -> tuple[Cue, ...]:

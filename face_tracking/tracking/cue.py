@@ -40,6 +40,8 @@ class Cue:
         ``update(old, new, share)``, with the share of the new ones, float32 (N, 1).
     :ivar interval: seconds after which the descriptor of a visible track is measured again.
     :ivar weight: of this cue in the mean of the distances by several cues.
+    :ivar suffices: faces that are alike by this cue are, even if they differ by others: the
+        distance by all cues is not larger than by this one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Cue:
     update: Callable[[FloatArray, FloatArray, FloatArray], FloatArray] = running_mean
     interval: float = 0.2
     weight: float = 1.0
+    suffices: bool = False
 
 
 class CueSet:
@@ -102,13 +105,16 @@ class CueSet:
         if len(self.cues) == 1:
             return self.cues[0].distance(first, second)
         total, weight = np.zeros(len(first)), np.zeros(len(first))
+        largest = np.full(len(first), np.nan)
         for cue, part in zip(self.cues, self._slices, strict=True):
             distance = cue.distance(first[:, part], second[:, part])
             known = ~np.isnan(distance)
             total[known] += cue.weight * distance[known]
             weight[known] += cue.weight
+            if cue.suffices:
+                largest = np.fmin(largest, distance)
         with np.errstate(invalid='ignore'):
-            return total / weight
+            return np.fmin(total / weight, largest)
 
     def distances(self, first: FloatArray, second: FloatArray, pairs: BoolArray) -> FloatArray:
         """Return the distances of descriptors (N, size) to others (M, size), float32 (N, M).

@@ -21,7 +21,10 @@ from face_tracking.recognition.enrollment import (
 from face_tracking.recognition.landmark_refiner import create_landmark_refiner
 from face_tracking.recognition.recognition_options import RecognitionOptions
 from face_tracking.recognition.recognizer import create_recognizer
+from face_tracking.tracking import appearance
+from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.image_pyramid import ImagePyramid
+from face_tracking.tracking.tracker_options import TrackerOptions
 
 SECOND = 1_000_000_000
 
@@ -165,6 +168,30 @@ def test_folder_without_people_is_refused(tmp_path):
 def test_detector_is_refused_as_embedding_network():
     with pytest.raises(UserError, match='does not embed faces'):
         create_embedder('face_tracking', 'onnxruntime')
+
+
+def test_embedding_cue_recognizes_a_face_in_warmer_light_that_the_descriptor_does_not(portraits):
+    embedder, refiner = create_embedder(), create_landmark_refiner()
+    try:
+        cues = CueSet([appearance.CUE, embedding_cue(embedder, refiner)])
+        image, box = portraits[0]
+        warmer = np.clip(image * np.float32([0.6, 0.8, 1.05]), 0, 255).astype(np.uint8)
+        day, evening = (
+            cues.extract(
+                ImagePyramid(seen),
+                box[None].astype(float),
+                np.full((1, 5, 2), np.nan, np.float32),
+                np.ones((1, 2), bool),
+            )
+            for seen in (image, warmer)
+        )
+        threshold = TrackerOptions().appearance_threshold
+        size = appearance.SIZE
+        assert appearance.CUE.distance(day[:, :size], evening[:, :size])[0] > threshold
+        assert cues.distance(day, evening)[0] < threshold
+    finally:
+        embedder.close()
+        refiner.close()
 
 
 def test_cue_compares_people_and_knows_when_it_cannot(portraits):

@@ -32,6 +32,13 @@ def test_the_distance_of_several_cues_is_their_weighted_mean():
     assert np.isnan(distance[2])
 
 
+def test_faces_that_are_alike_by_a_cue_that_suffices_are_alike():
+    sure = Cue('sure', 2, nothing, gap, suffices=True)
+    first, second = np.zeros((3, 4)), np.array([[2.0, 0, 0.1, 0], [0.1, 0, 2, 0], [2, 0, 0, 0]])
+    second[2, 2:] = np.nan
+    assert CueSet([ONE, sure]).distance(first, second).tolist() == pytest.approx([0.1, 1.05, 2.0])
+
+
 def test_cue_that_was_not_measured_keeps_its_descriptor():
     cues = CueSet([ONE, OTHER])
     old, new = np.array([[1.0, 1, np.nan, np.nan]]), np.array([[np.nan, np.nan, 4.0, 4]])

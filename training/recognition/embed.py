@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from training.recognition.crops import MARGIN, cut, photographs
 from training.recognition.teacher import Teacher
 from training.recognition.views import ViewMaker
 
@@ -82,8 +83,10 @@ def main() -> None:
     parser.add_argument(
         '--exclude',
         type=Path,
-        help='.npy of test embeddings: training crops that show the same photographs are left out',
+        metavar='FOLDER',
+        help='test photographs: training crops that show the same ones are left out',
     )
+    parser.add_argument('--models', type=Path, help='folder with YuNet, for --exclude')
     parser.add_argument('--seed', type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
@@ -93,7 +96,7 @@ def main() -> None:
     with np.load(options.run / 'crops.npz') as file:
         crops, names = file['crops'], file['names']
     weights = crop_weights(names)
-    inner = np.ascontiguousarray(crops[:, 24:-24, 24:-24])
+    inner = np.ascontiguousarray(crops[:, MARGIN:-MARGIN, MARGIN:-MARGIN])
     if not (options.run / 'validation.npz').is_file():
         _prepare(teacher, inner, names, weights, options)
     with np.load(options.run / 'validation.npz') as file:
@@ -141,8 +144,10 @@ def _prepare(
     embeddings = torch.nn.functional.normalize(torch.cat(embeddings)).numpy()
     duplicate = np.zeros(len(inner), bool)
     if options.exclude:
-        test = np.load(options.exclude)
-        test /= np.linalg.norm(test, axis=1, keepdims=True)
+        detector = options.models / 'face_detection_yunet_2023mar.onnx'
+        faces = [cut(image, points) for _, image, points in photographs(options.exclude, detector)]
+        test = embed(teacher, np.stack(faces)[:, MARGIN:-MARGIN, MARGIN:-MARGIN])[0]
+        test = torch.nn.functional.normalize(test).numpy()
         duplicate = (embeddings @ test.T).max(1) > DUPLICATE
     log.info(
         '%d of %d crops show photographs of the test set and are left out',
@@ -150,8 +155,8 @@ def _prepare(
         len(inner),
     )
     # Whole photographs validate, so that no face of one is in both sets.
-    photographs = np.unique(names)
-    chosen = set(random.choice(photographs, len(photographs) // 30, replace=False))
+    files = np.unique(names)
+    chosen = set(random.choice(files, len(files) // 30, replace=False))
     validating = np.array([name in chosen for name in names])
     sample = random.choice(np.flatnonzero(~duplicate & ~validating), 1600, replace=False)
     basis = find_basis(teacher, embed(teacher, inner[sample])[1], MAP_CHANNELS)

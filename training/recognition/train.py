@@ -4,7 +4,7 @@
 The learning rate falls over a given time of training rather than over a number of steps, so that
 a run ends well on a machine of any speed::
 
-    python -m training.recognition.train RUN --seconds 7200
+    python -m training.recognition.train RUN --seconds 7200 [--start models/face_embedding.onnx]
 
 Run again with more seconds to go on: the rate rises to where the longer schedule has it.
 """
@@ -25,19 +25,24 @@ import torch
 from torch.nn import functional
 
 from training.recognition.network import Student, cost
+from training.recognition.start import load_folded, match_maps
 
 GROUP = 6
 """Shards in memory at once; views are shuffled among them."""
 EMA = 0.998
 CHECK_EVERY = 240
 """Seconds of training between validations and checkpoints."""
+START_VIEWS = 1024
+"""Views whose statistics an exported network takes as it goes on."""
 MAX_STEP = 30
 """Seconds: what a step takes beyond this, the machine was asleep."""
 
 log = logging.getLogger(__name__)
 
 
-def batches(run: Path, size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...]]:
+def batches(
+    run: Path, size: int, seed: int, flip: bool = True
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield (views, embeddings, maps) without end, from all shards that are there by then."""
     random = np.random.default_rng(seed)
     while True:
@@ -54,7 +59,7 @@ def batches(run: Path, size: int, seed: int) -> Iterator[tuple[torch.Tensor, ...
             order = random.permutation(len(views))
             for begin in range(0, len(order) - size + 1, size):
                 rows = np.sort(order[begin : begin + size])
-                flipped = random.random() < 0.5
+                flipped = flip and random.random() < 0.5
                 images = views[rows, :, ::-1] if flipped else views[rows]
                 yield (
                     to_tensor(jitter(images, random)),
@@ -131,12 +136,8 @@ class Trainer:
 
     def __init__(self, options: argparse.Namespace):
         self.options, self.run = options, options.run
-        self.network = Student().to(memory_format=torch.channels_last)
-        basis = torch.load(self.run / 'basis.pt')
-        self.network.dense.weight.data = basis['weight'].contiguous(
-            memory_format=torch.channels_last
-        )
-        self.network.dense.bias.data = basis['bias']
+        self.path = self.run / 'checkpoint.pt'
+        self.network = self._begin().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         decayed = [value for value in self.network.parameters() if value.ndim > 1]
         plain = [value for value in self.network.parameters() if value.ndim == 1]
@@ -147,10 +148,22 @@ class Trainer:
         )
         self.steps, self.seconds = 0, 0.0
         self.map_variance: float | None = None
-        self.path = self.run / 'checkpoint.pt'
         if self.path.is_file():
             self._load()
         log.info('%d parameters, %d multiply-adds', *cost(self.average))
+
+    def _begin(self) -> Student:
+        """Return the student as training begins: an exported one, or a new one."""
+        if self.options.start and not self.path.is_file():
+            views, _, maps = next(batches(self.run, START_VIEWS, seed=0, flip=False))
+            network = load_folded(self.options.start, views)
+            share = match_maps(network, views, maps)
+            log.info('the last maps begin with %.2f of the variance explained', share)
+            return network
+        network = Student()
+        basis = torch.load(self.run / 'basis.pt')
+        network.dense.weight.data, network.dense.bias.data = basis['weight'], basis['bias']
+        return network
 
     def _load(self) -> None:
         state = torch.load(self.path)
@@ -257,6 +270,9 @@ def main() -> None:
     )
     parser.add_argument('run', type=Path, help='run folder, written by training.recognition.embed')
     parser.add_argument('--seconds', type=float, default=7200, help='of training, all told')
+    parser.add_argument(
+        '--start', type=Path, help='exported .onnx to begin with where there is no checkpoint'
+    )
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument('--rate', type=float, default=2e-3)
     parser.add_argument('--threads', type=int, default=1)

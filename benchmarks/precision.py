@@ -4,12 +4,15 @@
     python -m face_tracking.compiler.tuning.emulator                               # once
     python -m benchmarks.precision FOLDER --target pi5          # float32, float16 and int8
     python -m benchmarks.precision FOLDER --target x86-64-v3 --precision int8
+    python -m benchmarks.precision FOLDER --target numpy-pi5 --precision int8    # in minutes
 
 Every image goes through all of them. With target pi5 the network runs in the emulated
 Cortex-A76, whose numbers are those of a real one; all else as on any machine. With x86-64-v3 it
-is compiled for AVX2 alone, as for a PC without VNNI. FOLDER holds the
-images and their annotation, as `training.labels` reads it. Average precision is that at an
-overlap of a half, as `training.metrics` computes it.
+is compiled for AVX2 alone, as for a PC without VNNI. With numpy and numpy-pi5 nothing is compiled:
+float32 is ONNX Runtime's, and int8 is computed by the tests' references in NumPy, with 16-bit
+integers or, as for a Raspberry Pi 5, with float16. FOLDER holds the images and their annotation,
+as `training.labels` reads it. Average precision is that at an overlap of a half, as
+`training.metrics` computes it.
 """
 
 from __future__ import annotations
@@ -28,12 +31,20 @@ from benchmarks.instructions import SCRIPT, compile_for
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 from face_tracking.compiler import artifact
+from face_tracking.compiler.int8.calibration_file import (
+    CALIBRATE,
+    find_calibration,
+    read_calibration,
+)
+from face_tracking.compiler.int8.quantization import quantize
+from face_tracking.compiler.lowering import Pixels
+from face_tracking.compiler.onnx_import import read_network
 from face_tracking.compiler.tuning import emulator
 from face_tracking.detection.detector_options import PRECISIONS
 from face_tracking.detection.model import Model
 from face_tracking.errors import UserError
 from face_tracking.multi_size_detector import MultiSizeDetector
-from face_tracking.runtimes.base import Runtime, register_runtime
+from face_tracking.runtimes.base import Runtime, create_runtime, register_runtime
 from training.labels import Annotated, read_folder
 from training.metrics import Found, Result, measure
 
@@ -41,7 +52,15 @@ FULL = 'float32'
 MIN_SCORE = 0.02
 """So weak detections still count, as for all average precisions here."""
 LEVEL = 'x86-64-v3'
-ENGINES = {'host': 'tvm', LEVEL: 'level', 'pi5': 'emulated'}
+ENGINES = {
+    'host': 'tvm',
+    LEVEL: 'level',
+    'pi5': 'emulated',
+    'numpy': 'reference',
+    'numpy-pi5': 'half_reference',
+}
+TESTS = Path(__file__).parents[1] / 'test'
+"""The folder with the references."""
 
 
 class EmulatedRuntime(Runtime):
@@ -112,6 +131,55 @@ class LevelRuntime(Runtime):
         return [outputs[name] for name in self.model.description.outputs]
 
 
+class ReferenceRuntime(Runtime):
+    """The tests' reference of int8 with 16-bit integers; float32 by ONNX Runtime."""
+
+    name = 'reference'
+    precisions = ('float32', 'int8')
+    half = False
+
+    def __init__(
+        self, model: Model, threads: int = 0, device: str = 'auto', precision: str = FULL
+    ):
+        super().__init__(model, threads, device)
+        self._exact = create_runtime('onnxruntime', model, threads) if precision == FULL else None
+        if precision != FULL:
+            self._reference = self._make_reference(model)
+
+    def _make_reference(self, model: Model):
+        sys.path.insert(0, str(TESTS))
+        from half_reference import HalfReference
+        from integer_reference import IntegerReference
+
+        described = model.description
+        rgb = described.color == 'rgb'
+        network = read_network(model.path, model.input_size, rgb=rgb)
+        mean = described.mean[::-1] if rgb else described.mean
+        pixels = Pixels(mean, described.scale).before(network)
+        calibration = find_calibration(model.path, model.sha256)
+        if calibration is None:
+            raise UserError(f'{model.name} is not calibrated for int8', CALIBRATE)
+        ranges = read_calibration(calibration.path)
+        quantized = quantize(network, ranges, mean=pixels.mean, scale=pixels.scale, half=self.half)
+        return HalfReference(quantized) if self.half else IntegerReference(quantized, True)
+
+    def infer(self, image: np.ndarray) -> list[np.ndarray]:
+        if self._exact:
+            return self._exact.infer(image)
+        found = self._reference.named_outputs(image)
+        return [
+            found[name].transpose(2, 0, 1)[None].astype(np.float32)
+            for name in self.model.description.outputs
+        ]
+
+
+class HalfReferenceRuntime(ReferenceRuntime):
+    """The same with float16, as on the Cortex-A76."""
+
+    name = 'half_reference'
+    half = True
+
+
 def main() -> int:
     """Measure, print the table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
@@ -143,6 +211,8 @@ def main() -> int:
     args = parser.parse_args()
     register_runtime('emulated', 'benchmarks.precision:EmulatedRuntime')
     register_runtime('level', 'benchmarks.precision:LevelRuntime')
+    register_runtime('reference', 'benchmarks.precision:ReferenceRuntime')
+    register_runtime('half_reference', 'benchmarks.precision:HalfReferenceRuntime')
     precisions = list(dict.fromkeys([FULL, *args.precision]))
     try:
         if args.target == 'pi5' and emulator.missing():

@@ -11,9 +11,12 @@ quarters of a step, and the bits of what is then between 4 and 8 are those of an
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tvm import tirx
 
+from face_tracking.arrays import Array
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.int8.int8_row_kernels import (
     SHIFT,
@@ -45,7 +48,14 @@ class HalfKernels(IntegerKernels):
     # Dense convolutions
 
     def _write_shifted(
-        self, sums, group, target: Plane, start, places, shift: int, positive: bool
+        self,
+        sums: list[list[Any]],
+        group: list[tuple[int, int]],
+        target: Plane,
+        start: Any,
+        places: dict[str, int],
+        shift: int,
+        positive: bool,
     ) -> None:
         vectors = tir_builder.vectors(4 * len(group), LANES)
         first = group[0][0]
@@ -70,17 +80,28 @@ class HalfKernels(IntegerKernels):
 
     # Depthwise convolutions
 
-    def _depthwise_sums(self, bias_at, lanes: int, count: int) -> list:
+    def _depthwise_sums(self, bias_at: Any, lanes: int, count: int) -> list[Any]:
         """Return a register for each pixel; the bias is added at the end."""
         return [T.alloc_buffer((lanes,), 'float16') for _ in range(count)]
 
-    def _add_product(self, register, value, weight, lanes: int, first: bool) -> None:
+    def _add_product(
+        self, register: Any, value: Any, weight: Any, lanes: int, first: bool
+    ) -> None:
         product = value * weight
         if not first:
             product = tir_builder.load(register, 0, lanes) + product
         tir_builder.store(register, 0, product, lanes)
 
-    def _write_depthwise(self, sums, vectors, places, offset, target, at, positive) -> None:
+    def _write_depthwise(
+        self,
+        sums: list[list[Any]],
+        vectors: list[tuple[int, int]],
+        places: dict[str, int],
+        offset: Any,
+        target: Plane,
+        at: Any,
+        positive: bool,
+    ) -> None:
         constants = {
             name: [
                 tir_builder.let(
@@ -102,7 +123,7 @@ class HalfKernels(IntegerKernels):
                 values.append(self._result(value, target, lanes, positive))
             self._store_joined(values, vectors, target, at + pixel * target.shape.channels)
 
-    def _result(self, value, target: Plane, lanes: int, positive: bool):
+    def _result(self, value: Any, target: Plane, lanes: int, positive: bool) -> Any:
         """Return numbers of float16 as they are stored in a map; as bytes they have a base."""
         if target.dtype == self.arithmetic.byte:
             return _bytes(value, lanes)
@@ -111,7 +132,7 @@ class HalfKernels(IntegerKernels):
     # Other layers
 
     def sum_of(
-        self, sources: list[tuple[Plane, int, int]], target: Plane, row, positive: bool
+        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Any, positive: bool
     ) -> None:
         """Emit the sum of maps of float16.
 
@@ -129,7 +150,7 @@ class HalfKernels(IntegerKernels):
                 for base, (_, factor, _) in zip(bases, sources, strict=True)
             ]
 
-            def write(offset, lanes):
+            def write(offset: Any, lanes: int) -> None:
                 total = None
                 for begin, (plane, _, gain_at) in zip(begins, sources, strict=True):
                     gain = tir_builder.load(self.views.float16, gain_at + offset, lanes)
@@ -146,16 +167,16 @@ class HalfKernels(IntegerKernels):
 
             tir_builder.for_vectors(channels, LANES, write)
 
-    def converted(self, source: Plane, target: Plane, row, gain_at) -> None:
+    def converted(self, source: Plane, target: Plane, row: Any, gain_at: int) -> None:
         """Emit the conversion of a map of float16 with scales to one without, or to 8 bits."""
         self.sum_of([(source, 1, gain_at)], target, row, False)
 
 
-def _half(value: float, lanes: int):
+def _half(value: float, lanes: int) -> Any:
     return tir_builder.constant(value, 'float16', lanes)
 
 
-def _narrowed(sums, shift: int, positive: bool):
+def _narrowed(sums: Any, shift: int, positive: bool) -> Any:
     """Return 4 sums of 32 bits shifted right, rounded, in 16 bits, saturated.
 
     :param positive: negative ones become 0, and the results have no sign.
@@ -167,7 +188,7 @@ def _narrowed(sums, shift: int, positive: bool):
     return intrinsic('int16x4', name, sums, tirx.const(shift, 'int32'))
 
 
-def _divided(whole, lanes: int, positive: bool):
+def _divided(whole: Any, lanes: int, positive: bool) -> Any:
     """Return numbers of 16 bits divided by `HALF_ONE`, as float16."""
     kind = 'u' if positive else 's'
     return intrinsic(
@@ -178,13 +199,13 @@ def _divided(whole, lanes: int, positive: bool):
     )
 
 
-def _sloped(value, slopes, lanes: int):
+def _sloped(value: Any, slopes: Any, lanes: int) -> Any:
     """Return numbers of float16 after a PReLU."""
     value, zero = tir_builder.let(value), _half(0.0, lanes)
     return tirx.max(value, zero) + tirx.min(value, zero) * slopes
 
 
-def _bytes(value, lanes: int):
+def _bytes(value: Any, lanes: int) -> Any:
     """Return numbers of float16 around `HALF_CENTER` as signed bytes, lower by 128."""
     bits = tirx.reinterpret(f'int16x{lanes}', value)
     zero = int(np.float16(HALF_BASE).view(np.int16)) + SHIFT * QUARTERS
@@ -201,14 +222,18 @@ def _bytes(value, lanes: int):
     return part_of(tir_builder.let(found), 0, 4) if lanes == 4 else found
 
 
-def pack_half_depthwise(layer: HalfDepthwise) -> dict[str, np.ndarray]:
+def pack_half_depthwise(layer: HalfDepthwise) -> dict[str, Array]:
     """Return the constants of a depthwise convolution by name."""
-    packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
-    packed |= {'slopes': layer.slopes, 'center': layer.center}
+    packed: dict[str, Array | None] = {
+        'weights': layer.weights.ravel(),
+        'bias': layer.bias,
+        'slopes': layer.slopes,
+        'center': layer.center,
+    }
     return {name: array for name, array in packed.items() if array is not None}
 
 
-def half_slopes(layer: QuantDense, dtype: str) -> dict[str, np.ndarray]:
+def half_slopes(layer: QuantDense, dtype: str) -> dict[str, Array]:
     """Return the slopes of the PReLU of a dense convolution whose result is float16, if any.
 
     :param dtype: of the result, as in `quantization`.

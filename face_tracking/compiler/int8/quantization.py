@@ -64,7 +64,7 @@ float16 is a quarter of `HALF_STEP`, so their bits are those of an integer that 
 HALF_CENTER = HALF_BASE - HALF_STEP / 8
 """The number that represents 0. Quarters are rounded up at two of four, which is an eighth of a
 step too early on average."""
-LARGEST_HALF = 6e4
+MAX_HALF = 6e4
 """The magnitude that sums in float16 do not exceed."""
 STEEPEST = 2.0
 """Slopes of a PReLU are smaller than this."""
@@ -500,7 +500,7 @@ class _Quantizer:
         unit, center = np.ones(len(bias)), None
         if stored == self.middle:
             worst = np.abs(bias) + 2 * np.abs(weights).sum((0, 1))  # sums without a sign go to 2
-            unit = np.maximum(self._range('peaks', name), worst / LARGEST_HALF)
+            unit = np.maximum(self._range('peaks', name), worst / MAX_HALF)
         self._set_formats(name, layer.activation.kind == 'clip', unit)
         if stored == 'uint8':
             result = self.result.formats[name, stored]

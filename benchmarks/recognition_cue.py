@@ -122,13 +122,8 @@ def score(
         if not len(people) or not len(ids):
             return
         overlap = box_arithmetic.iou(places, np.asarray(boxes, np.float32))
-<<<<<<< HEAD
         for row, column in zip(*assign(1 - overlap, overlap >= MIN_IOU), strict=True):
-            found[network].add(number, int(people[row]), int(ids[column]), gap)
-=======
-        for row, column in zip(*assign(1 - overlap, overlap >= LEAST_IOU), strict=True):
             found[name].add(number, int(people[row]), int(ids[column]), gap)
->>>>>>> rec
 
     makers = {name: lambda chosen=chosen: CueTracker(chosen) for name, chosen in cues.items()}
     follow(watched, interval, makers, [take])

@@ -34,7 +34,7 @@ class BlurPolicy:
     mode: str = ALL
     names: frozenset[str] = frozenset()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in BLUR_POLICIES:
             raise UserError(f'blur is {self.mode!r}', f'use one of {", ".join(BLUR_POLICIES)}')
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from face_tracking.errors import UserError
@@ -105,7 +106,7 @@ def _png(data: bytes) -> ImageHeader:
     return ImageHeader('png', width, height, orientation)
 
 
-def _png_chunks(data: bytes):
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind, begin and length of each chunk before the pixels."""
     position = len(_PNG)
     while position + 8 <= len(data):

@@ -132,7 +132,7 @@ class Options:
     :raises UserError: a value is not allowed, or the values contradict each other.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for row in rows_of(type(self)):
             object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
         # Sets of options are combined by inheritance, and each brings its own check.

@@ -43,7 +43,7 @@ PREPARED = '.baselines'
 """What "make bench" leaves in .venv-training once the baselines are installed there."""
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
         'what',

@@ -55,7 +55,7 @@ STAGES = {
 """The figures of each node's diagnostics that the summary shows."""
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
         '--output',

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from face_tracking.multi_size_detector import MultiSizeDetector
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument('images', nargs='+', type=Path, help='image files or folders')
     parser.add_argument(

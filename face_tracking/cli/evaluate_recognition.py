@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from face_tracking.arrays import FloatArray, ImageArray
+from face_tracking.arrays import BoolArray, FloatArray, ImageArray
 from face_tracking.errors import UserError
 from face_tracking.evaluation import recognition_metrics as metrics
 from face_tracking.evaluation.recognition_pairs import Pair, find_image, find_lists, read_pairs
@@ -151,7 +151,9 @@ def _people(files: list[str]) -> list[str]:
     return [Path(file).stem.rpartition('_')[0] for file in files]
 
 
-def _pair_scores(pairs: list[Pair], rows: dict[str, int], vectors: FloatArray):
+def _pair_scores(
+    pairs: list[Pair], rows: dict[str, int], vectors: FloatArray
+) -> tuple[FloatArray, BoolArray]:
     first = vectors[[rows[pair.first] for pair in pairs]]
     second = vectors[[rows[pair.second] for pair in pairs]]
     return (first * second).sum(1), np.array([pair.same for pair in pairs])

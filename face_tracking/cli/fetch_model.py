@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     with progress(unit='B', unit_scale=True, desc=args.name) as bar:
 
-        def show(done: int, total: int):
+        def show(done: int, total: int) -> None:
             bar.total = total or None
             bar.update(done - bar.n)
 

@@ -25,7 +25,7 @@ _DELIVERY = 5.0  # seconds for the last messages to reach their subscribers
 _QUEUE_SIZE = 1000  # messages kept for a slow subscriber
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument('folder', type=Path, help='a bag, or the folder of a recording')
     parser.add_argument(

@@ -14,7 +14,7 @@ from face_tracking.errors import UserError
 from face_tracking.recording.presence import draw_day, read_presence
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument('folder', type=Path, help='a bag, or the folder of a recording')
     parser.add_argument('--plot', type=Path, metavar='FILE.svg', help='draw the day')

@@ -18,7 +18,7 @@ from typing import Any
 from face_tracking.cli import arguments
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
         'folder', type=Path, help='folder for the bags; what it holds already is kept'

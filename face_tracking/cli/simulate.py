@@ -182,7 +182,9 @@ class _Bench:
             for trial in self._trials
         }
 
-    def _run(self, name: str, trial: trials.Trial, head: Head, video_path: Path | None):
+    def _run(
+        self, name: str, trial: trials.Trial, head: Head, video_path: Path | None
+    ) -> trials.StepResult | trials.WalkResult | trials.CrossingResult:
         video = TrialVideo(video_path) if video_path else None
         loop = ClosedLoop(
             load_scene(trial.scene),

@@ -48,10 +48,10 @@ class TopicRecorder(Node):
     def _subscribe(self, kind: type[Any], topic: str, callback: Callable[[Any], None]) -> None:
         self.create_subscription(kind, topic, callback, subscription_qos(TOPICS[topic]))
 
-    def _on_detections(self, _message: Detection2DArray):
+    def _on_detections(self, _message: Detection2DArray) -> None:
         self.detector_ready = True
 
-    def _on_tracks(self, message: Detection2DArray):
+    def _on_tracks(self, message: Detection2DArray) -> None:
         if not self.recording:
             return
         faces = []
@@ -70,12 +70,12 @@ class TopicRecorder(Node):
             self.ids.add(int(face.id))
         self.tracks.append({'stamp': _nanoseconds(message.header), 'tracks': faces})
 
-    def _on_image(self, message: CompressedImage):
+    def _on_image(self, message: CompressedImage) -> None:
         if self.recording:
             content = np.frombuffer(message.data, np.uint8)
             self.images.append((_nanoseconds(message.header), content))
 
-    def _on_diagnostics(self, message: DiagnosticArray):
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             namespace, _, node = status.name.rpartition('/')
             if namespace != self.get_namespace().strip('/'):

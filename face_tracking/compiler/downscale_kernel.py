@@ -7,19 +7,21 @@ the network's time. Each pixel becomes the rounded mean of four, bit by bit the 
 
 from __future__ import annotations
 
-from tvm import tirx
+from typing import cast
+
 from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import PrimFunc
 
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.artifact import DOWNSCALE
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.tir_builder import Buffer, Index, T, tirx
 
 CHANNELS = 3
 STEP = 48
 """Numbers of the large image that become one vector of half as many; a multiple of 6."""
 
 
-def downscale_function(width: int, height: int):
+def downscale_function(width: int, height: int) -> PrimFunc:
     """Return the TIR function ``downscale(image, half)``.
 
     Both images are uint8 with three numbers for each pixel, row by row.
@@ -48,10 +50,10 @@ def downscale_function(width: int, height: int):
                         row,
                         1,
                     )
-    return builder.get()
+    return cast('PrimFunc', builder.get())
 
 
-def _mean(image, half, source, target, row: int, lanes: int) -> None:
+def _mean(image: Buffer, half: Buffer, source: Index, target: Index, row: int, lanes: int) -> None:
     """Write the means of ``lanes`` numbers, of which those of every other pixel are kept."""
     total = tir_builder.splat(tirx.const(2, 'uint16'), lanes)
     for offset in (0, CHANNELS, row, row + CHANNELS):

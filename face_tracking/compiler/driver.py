@@ -30,6 +30,8 @@ from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.errors import TransientError, UserError
 
 if TYPE_CHECKING:
+    import tvm
+
     from face_tracking.compiler.graph import Network
     from face_tracking.compiler.int8.quantization import Quantized
     from face_tracking.compiler.lowering import Pixels
@@ -234,7 +236,7 @@ class _Job:
             ) from error
         self.progress(f'wrote {path}')
 
-    def _program(self):
+    def _program(self) -> tuple[Network, tvm.IRModule, dict[str, tuple[int, int]]]:
         """Return the network, its program, and where that leaves each output."""
         from face_tracking.compiler.lowering import Pixels
         from face_tracking.compiler.onnx_import import read_network
@@ -264,7 +266,7 @@ class _Job:
             network, machine, pixels, precision, quantized=quantized, layout=request.layout
         )
 
-    def _export(self, program, library: Path) -> None:
+    def _export(self, program: tvm.IRModule, library: Path) -> None:
         from face_tracking.compiler.gpu.gpu_module import export_gpu_library
         from face_tracking.compiler.relax_module import export_library
 

@@ -23,6 +23,7 @@ from face_tracking.compiler.graph import (
     Output,
     Shape,
     Upsample,
+    Uses,
     Window,
 )
 
@@ -78,7 +79,7 @@ class FusedGroup:
         """Return the stored maps that the group reads, each once."""
         names = [
             operand.name
-            for number, stage in enumerate(self.stages)
+            for stage in self.stages
             for operand in stage.operands[0 if stage.entry else 1 :]
         ]
         return list(dict.fromkeys(names))
@@ -154,7 +155,8 @@ def _split(group: FusedGroup) -> list[FusedGroup]:
         for number in range(2, len(stages))
         if stages[number].window == POINT and isinstance(stages[number].layer, Convolution)
     ]
-    parts, begin = [], 0
+    parts: list[FusedGroup] = []
+    begin = 0
     while begin < len(stages):
         ends = [cut for cut in cuts if cut > begin] + [len(stages)]
         end = ends[0]
@@ -193,7 +195,7 @@ def edge_work(stages: list[Stage]) -> tuple[float, float]:
     return above / row, below / row
 
 
-def _enlarged_operands(network: Network, uses) -> dict[str, Operand]:
+def _enlarged_operands(network: Network, uses: Uses) -> dict[str, Operand]:
     """Return the upsamplings that the addition after them can perform while it reads."""
     return {
         layer.output: Operand(layer.sources[0], layer.factor)
@@ -227,7 +229,8 @@ def _entry(network: Network, stage: Stage) -> list[Stage]:
 
 def _in_order(groups: list[FusedGroup]) -> list[FusedGroup]:
     """Sort the groups so that each one follows those whose results it reads."""
-    ordered, ready, waiting = [], {IMAGE}, list(groups)
+    ordered: list[FusedGroup] = []
+    ready, waiting = {IMAGE}, list(groups)
     while waiting:
         group = next(item for item in waiting if set(item.inputs()) <= ready)
         waiting.remove(group)

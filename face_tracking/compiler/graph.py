@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
 
 import numpy as np
+
+from face_tracking.arrays import FloatArray
 
 IMAGE = 'image'
 
@@ -59,7 +62,7 @@ class Window:
 
     def output(self, shape: Shape, channels: int, ceil: bool = False) -> Shape:
         """Return the shape of the result for ``shape``; ``ceil`` rounds up like ONNX's pooling."""
-        sides = []
+        sides: list[int] = []
         for axis, length in enumerate((shape.height, shape.width)):
             room = length + self.padding[axis] + self.padding[axis + 2] - self.reach(axis)
             steps = -(-room // self.stride[axis]) if ceil else room // self.stride[axis]
@@ -84,8 +87,8 @@ class Convolution(Layer):
     """
 
     window: Window
-    weights: np.ndarray = field(repr=False)
-    bias: np.ndarray = field(repr=False)
+    weights: FloatArray = field(repr=False)
+    bias: FloatArray = field(repr=False)
     activation: Activation = NONE
 
     @property
@@ -157,6 +160,11 @@ class Output:
     softmax: bool = False
 
 
+Uses: TypeAlias = dict[str, list[Layer | Output]]
+"""The layers and outputs that read each feature map."""
+_Tail: TypeAlias = tuple[str] | tuple[str, Window, Activation]
+
+
 @dataclass
 class Network:
     """Layers in the order of their computation, outputs, and the shape of every feature map.
@@ -171,9 +179,9 @@ class Network:
     mean: float = 0.0
     scale: float = 1.0
 
-    def uses(self) -> dict[str, list[Layer | Output]]:
+    def uses(self) -> Uses:
         """Return the layers and outputs that read each feature map."""
-        users: dict[str, list[Layer | Output]] = {name: [] for name in self.shapes}
+        users: Uses = {name: [] for name in self.shapes}
         for layer in self.layers:
             for source in layer.sources:
                 users[source].append(layer)
@@ -206,23 +214,21 @@ def merge_sibling_convolutions(network: Network) -> Network:
 
 def _merge_once(network: Network) -> Network | None:
     uses = network.uses()
-    parts_of = {
-        name: [use for use in users if isinstance(use, Output)] for name, users in uses.items()
-    }
-    groups: dict[tuple, list[Convolution]] = {}
+    groups: dict[tuple[tuple[str, ...], Window, Activation, _Tail], list[Convolution]] = {}
     for layer in network.layers:
         if not isinstance(layer, Convolution) or layer.depthwise:
             continue
-        key = (layer.sources, layer.window, layer.activation, _tail(layer, uses))
-        if key[-1] is not None:
+        tail = _tail(layer, uses)
+        if tail is not None:
+            key = layer.sources, layer.window, layer.activation, tail
             groups.setdefault(key, []).append(layer)
     for (_, _, _, tail), heads in groups.items():
         if len(heads) > 1:
-            return _merge(network, heads, tail, uses, parts_of)
+            return _merge(network, heads, tail, uses)
     return None
 
 
-def _tail(head: Convolution, uses) -> tuple | None:
+def _tail(head: Convolution, uses: Uses) -> _Tail | None:
     """Return the kind of what follows a convolution, None if it cannot be merged with others."""
     users = uses[head.output]
     if all(isinstance(user, Output) for user in users):
@@ -238,7 +244,7 @@ def _tail(head: Convolution, uses) -> tuple | None:
     return None
 
 
-def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
+def _merge(network: Network, heads: list[Convolution], tail: _Tail, uses: Uses) -> Network:
     name = '+'.join(head.output for head in heads)
     first = replace(
         heads[0],
@@ -248,7 +254,7 @@ def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
     )
     new, replaced, ends = [first], {id(head) for head in heads}, list(heads)
     if tail[0] == 'depthwise':
-        ends = [uses[head.output][0] for head in heads]
+        ends = [cast('Convolution', uses[head.output][0]) for head in heads]
         new.append(
             replace(
                 ends[0],
@@ -260,11 +266,13 @@ def _merge(network: Network, heads, tail, uses, parts_of) -> Network:
         )
         replaced |= {id(end) for end in ends}
     merged_name = new[-1].output
-    offsets, offset = {}, 0
+    offsets: dict[str, int] = {}
+    offset = 0
     for end in ends:
         offsets[end.output] = offset
         offset += len(end.bias)
-    layers, placed = [], False
+    layers: list[Layer] = []
+    placed = False
     for layer in network.layers:
         if id(layer) not in replaced:
             layers.append(layer)

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+from tvm.ir import GlobalVar
 from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import PrimFunc
 
+from face_tracking.arrays import Array
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.fusion import FusedGroup, Stage, edge_work, readers, row_ranges_of
 from face_tracking.compiler.graph import (
@@ -19,11 +23,13 @@ from face_tracking.compiler.graph import (
     MaxPool,
     Network,
     Output,
+    Part,
+    Shape,
 )
 from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
 
 PARTS = 64
 """Fractions of a row in the integer arithmetic that divides rows among threads."""
@@ -33,7 +39,7 @@ PARTS = 64
 class Pixels:
     """Normalization of the image: (value - mean) * scale, means in the image's channel order."""
 
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     scale: float = 1.0
 
     def before(self, network: Network) -> Pixels:
@@ -70,8 +76,9 @@ class GroupFunction:
         self._places: dict[str, tuple[int, int]] = {}
         self.weights = self._pack()
 
-    def _pack(self) -> np.ndarray:
-        packed, size = [np.zeros(0, self.dtype)], 0
+    def _pack(self) -> Array:
+        packed: list[Array] = [np.zeros(0, self.dtype)]
+        size = 0
         for stage in self.group.stages:
             layer = stage.layer
             if not isinstance(layer, Convolution):
@@ -79,7 +86,9 @@ class GroupFunction:
             weights = (
                 layer.weights.ravel()
                 if layer.depthwise
-                else pack_dense(layer.weights, self.machine.lanes(self.dtype), self._choice(stage))
+                else pack_dense(
+                    layer.weights, self.machine.lanes(self.dtype), self._choice(layer, stage.shape)
+                )
             )
             self._places[stage.name] = size, size + weights.size
             slopes = np.array(layer.activation.slopes, self.dtype)
@@ -87,10 +96,10 @@ class GroupFunction:
             size += weights.size + layer.bias.size + slopes.size
         return np.concatenate(packed) if size else np.zeros(1, self.dtype)
 
-    def _choice(self, stage: Stage) -> TilingConfig:
-        return self._choose(ConvShape.of(stage.layer, stage.shape, self.dtype))
+    def _choice(self, layer: Convolution, shape: Shape) -> TilingConfig:
+        return self._choose(ConvShape.of(layer, shape, self.dtype))
 
-    def band(self, name: str):
+    def band(self, name: str) -> PrimFunc:
         """Return the TIR function of one row band.
 
         Its arguments are the inputs, the weights, the output, the line buffers, the first row, the
@@ -131,9 +140,9 @@ class GroupFunction:
             # TVM needs the device on which a called function keeps its variables: 1 is the CPU.
             with T.attr({'device_id': 0, 'device_type': 1}):
                 self._steps(planes, begin, end)
-        return builder.get()
+        return cast('PrimFunc', builder.get())
 
-    def _make_kernels(self, weights, one) -> RowKernels:
+    def _make_kernels(self, weights: Buffer, one: Index) -> RowKernels:
         return RowKernels(self.machine, self.dtype, weights, one)
 
     @property
@@ -141,7 +150,7 @@ class GroupFunction:
         """The type of the map that the group writes."""
         return self._dtype(self.group.output)
 
-    def entry(self, name: str, band):
+    def entry(self, name: str, band: GlobalVar) -> PrimFunc:
         """Return the TIR function (inputs..., weights, number of threads, output).
 
         Each thread computes a row band, and the rows above and below it on which it depends. Inner
@@ -153,7 +162,7 @@ class GroupFunction:
         above, below = edge_work(self.group.stages)
         share, lead = round((height - above - below) * PARTS), round(above * PARTS + PARTS / 2)
 
-        def first_row(index, bands):
+        def first_row(index: Index, bands: Expr) -> Expr:
             inner = (index * share // bands + lead) // PARTS
             return T.Select(index == 0, 0, T.Select(index == bands, height, inner))
 
@@ -180,7 +189,7 @@ class GroupFunction:
                     first_row(index + 1, bands),
                     T.min(bands, 1),
                 )
-        return builder.get()
+        return cast('PrimFunc', builder.get())
 
     def _sizes(self) -> list[tuple[int, str]]:
         """Return length and type of the function's tensors: inputs, weights, output."""
@@ -203,7 +212,8 @@ class GroupFunction:
 
     def _find_line_buffers(self) -> dict[str, Plane]:
         """Return the line buffers of all stages but the last."""
-        stages, line_buffers = self.group.stages, {}
+        stages = self.group.stages
+        line_buffers: dict[str, Plane] = {}
         for stage, reader, row_range in zip(
             stages, stages[1:], self._row_ranges[1:], strict=False
         ):
@@ -212,10 +222,11 @@ class GroupFunction:
             left = window.padding[1]
             reached = (reader.shape.width - 1) * window.stride[1] + window.reach(1)
             right = max(0, reached - left - shape.width)
-            line_buffers[stage.name] = Plane(None, shape, self.dtype, slots, left, right)
+            none_yet = cast('Buffer', None)  # each function has its own
+            line_buffers[stage.name] = Plane(none_yet, shape, self.dtype, slots, left, right)
         return line_buffers
 
-    def _steps(self, planes: dict[str, Plane], begin, end) -> None:
+    def _steps(self, planes: dict[str, Plane], begin: Expr, end: Expr) -> None:
         """Compute rows ``begin`` to ``end`` of the last stage, each stage ahead of the next."""
         stages, row_ranges = self.group.stages, self._row_ranges
         for stage, reader in itertools.pairwise(stages):
@@ -243,7 +254,7 @@ class GroupFunction:
         """Return the value outside a map: the neutral one of a sum or of a maximum."""
         return float(np.finfo(self.dtype).min) if isinstance(reader.layer, MaxPool) else 0.0
 
-    def _row(self, stage: Stage, planes: dict[str, Plane], row) -> None:
+    def _row(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
         """Compute one row of a stage, or a row of padding if it is outside the map."""
         plane = planes[stage.name]
         position = self.group.stages.index(stage)
@@ -262,7 +273,7 @@ class GroupFunction:
                     self._border(reader),
                 )
 
-    def _compute(self, stage: Stage, planes: dict[str, Plane], row) -> None:
+    def _compute(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
         layer, target = stage.layer, planes[stage.name]
         sources = [(planes[operand.name], operand.factor) for operand in stage.operands]
         source = sources[0][0]
@@ -277,7 +288,7 @@ class GroupFunction:
                 weights_at,
                 bias_at,
                 stage.activation,
-                self._choice(stage),
+                self._choice(layer, stage.shape),
             )
         elif isinstance(layer, MaxPool):
             self._kernels.max_pool(source, target, row, layer.window)
@@ -323,13 +334,13 @@ def output_sizes(outputs: list[Output]) -> list[int]:
 
 def results_function(
     network: Network, outputs: list[Output], machine: Machine, dtype: str, name: str
-):
+) -> PrimFunc:
     """Return the TIR function (stored maps..., target), which writes these outputs in order."""
     sizes = output_sizes(outputs)
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
         T.func_attr({'tirx.noalias': True, 'global_symbol': name})
-        planes = {}
+        planes: dict[str, Plane] = {}
         for number, source in enumerate(readers(outputs)):
             shape = network.shapes[source]
             buffer = T.arg(f'input{number}', T.buffer((shape.numbers,), dtype))
@@ -339,10 +350,12 @@ def results_function(
         for output, size in zip(outputs, sizes, strict=True):
             _write_output(output, planes, target, at, machine.lanes('float32'))
             at += size
-    return builder.get()
+    return cast('PrimFunc', builder.get())
 
 
-def _write_output(output: Output, planes, target, at: int, lanes: int) -> None:
+def _write_output(
+    output: Output, planes: dict[str, Plane], target: Buffer, at: int, lanes: int
+) -> None:
     begin = at
     for part in output.parts:
         plane = planes[part.source]
@@ -370,10 +383,12 @@ def _write_output(output: Output, planes, target, at: int, lanes: int) -> None:
         _softmax(target, begin, output.shape[1], output.shape[2], lanes)
 
 
-def _copy_channels(plane: Plane, part, target, at: int, pixels: int, lanes: int) -> None:
+def _copy_channels(
+    plane: Plane, part: Part, target: Buffer, at: int, pixels: int, lanes: int
+) -> None:
     """Copy a range of channels of all pixels, one pixel after another, as float32."""
 
-    def copy(source_index, target_index, width):
+    def copy(source_index: Index, target_index: Index, width: int) -> None:
         value = tir_builder.load(plane.buffer, source_index, width)
         if plane.dtype != 'float32':
             value = tir_builder.convert(value, 'float32', width)
@@ -393,10 +408,10 @@ def _copy_channels(plane: Plane, part, target, at: int, pixels: int, lanes: int)
             )
 
 
-def _softmax(target, at: int, rows: int, columns: int, lanes: int) -> None:
+def _softmax(target: Buffer, at: int, rows: int, columns: int, lanes: int) -> None:
     """Normalize each row of a matrix in place."""
 
-    def normalize(first, width):
+    def normalize(first: Index, width: int) -> None:
         begin = at + first * columns
         values = [
             tir_builder.let(tir_builder.load_strided(target, begin + column, columns, width))

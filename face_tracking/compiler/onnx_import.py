@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from face_tracking import files
+from face_tracking.arrays import Array, FloatArray
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -64,6 +66,13 @@ class Rows:
     softmax: bool = False
 
 
+Value: TypeAlias = Array | str | Rows
+"""A constant, the name of a feature map, or a matrix of its numbers."""
+Inputs: TypeAlias = list[Value | None]
+"""Of a node; None for one that is optional and left out."""
+Attributes: TypeAlias = dict[str, Any]
+
+
 def read_network(
     path: Path | str, input_size: tuple[int, int] | None = None, rgb: bool = False
 ) -> Network:
@@ -109,7 +118,7 @@ def _declared_size(value: onnx.ValueInfoProto, name: str) -> tuple[int, int]:
     return sides[3], sides[2]
 
 
-def _constant(tensor: onnx.TensorProto) -> np.ndarray:
+def _constant(tensor: onnx.TensorProto) -> Array:
     if math.prod(tensor.dims) > LARGEST_MAP or min(tensor.dims, default=0) < 0:
         raise ValueError(f'the constant {tensor.name} has the shape {list(tensor.dims)}')
     return numpy_helper.to_array(tensor)
@@ -132,9 +141,9 @@ def _swap_colors(layer: Layer, name: str) -> Layer:
 
 
 class _Reader:
-    """Reads the nodes in order; each value is a constant, a feature map's name or `Rows`."""
+    """Reads the nodes in order."""
 
-    def __init__(self, model: onnx.ModelProto, name: str, input_size):
+    def __init__(self, model: onnx.ModelProto, name: str, input_size: tuple[int, int] | None):
         self.model, self.name = model, name
         image = image_input(model.graph, name)
         self.own_size = _declared_size(image, name)
@@ -148,7 +157,7 @@ class _Reader:
                 f'{name} cannot be compiled for {width}x{height} pixels',
                 f'give sides of at most {LARGEST_SIDE}',
             )
-        self.values: dict[str, np.ndarray | str | Rows] = {
+        self.values: dict[str, Value] = {
             tensor.name: _constant(tensor) for tensor in model.graph.initializer
         }
         self.values[image.name] = IMAGE
@@ -173,10 +182,10 @@ class _Reader:
             list(self.layers.values()), outputs, self.shapes, self.input_mean, self.input_scale
         )
 
-    def _fail(self, node: onnx.NodeProto, why: str) -> NoReturn:
+    def _fail(self, node: NodeProto, why: str) -> NoReturn:
         raise UserError(f'{self.name}: {node.op_type} ({node.output[0]}) {why}', OTHER_RUNTIME)
 
-    def _read(self, node: onnx.NodeProto) -> None:
+    def _read(self, node: NodeProto) -> None:
         inputs = [self.values.get(name) for name in node.input]
         if all(value is None or isinstance(value, np.ndarray) for value in inputs):
             self._fold(node)
@@ -187,9 +196,9 @@ class _Reader:
         attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         self.values[node.output[0]] = handler(node, inputs, attributes)
 
-    def _fold(self, node: onnx.NodeProto) -> None:
+    def _fold(self, node: NodeProto) -> None:
         """Compute a node whose inputs are all constants."""
-        feeds = {name: self.values[name] for name in node.input if name}
+        feeds = {name: self._array(node, self.values[name]) for name in node.input if name}
         if node.op_type not in FOLDABLE:
             self._fail(node, 'of constants is not supported')
         if _largest_result([np.shape(value) for value in feeds.values()]) > LARGEST_MAP:
@@ -209,7 +218,7 @@ class _Reader:
         results = ReferenceEvaluator(model).run(None, feeds)
         self.values.update(zip(node.output, results, strict=True))
 
-    def _add(self, layer: Layer, shape: Shape, node: onnx.NodeProto) -> str:
+    def _add(self, layer: Layer, shape: Shape, node: NodeProto) -> str:
         image = self.shapes[IMAGE]
         if min(shape.height, shape.width) < 1:
             self._fail(node, f'has an empty result at input size {image.width}x{image.height}')
@@ -221,24 +230,34 @@ class _Reader:
         self.shapes[layer.output] = shape
         return layer.output
 
-    def _feature(self, node: onnx.NodeProto, value) -> str:
+    def _feature(self, node: NodeProto, value: Value | None) -> str:
         if not isinstance(value, str) or value in self.turned or value in self.flat:
             self._fail(node, 'does not read a feature map')
         return value
 
+    def _array(self, node: NodeProto, value: Value | None) -> Array:
+        if not isinstance(value, np.ndarray):
+            self._fail(node, 'has an input that is not constant')
+        return value
+
+    def _optional(self, node: NodeProto, inputs: Inputs, index: int) -> Array | None:
+        """Return a constant input, None if it is left out."""
+        left_out = len(inputs) <= index or inputs[index] is None
+        return None if left_out else self._array(node, inputs[index])
+
     # Layers that compute feature maps.
 
-    def _read_conv(self, node, inputs, attributes):
+    def _read_conv(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         source = self._feature(node, inputs[0])
         if not isinstance(inputs[1], np.ndarray):
             self._fail(node, 'has no constant weights')
         weights = inputs[1].astype(np.float32)
         if weights.ndim != 4:
             self._fail(node, 'is not two-dimensional')
-        out, per_group, *size = weights.shape
+        out, per_group, rows, columns = weights.shape
         groups = attributes.get('group', 1)
-        bias = inputs[2] if len(inputs) > 2 else np.zeros(out)
-        window = self._window(node, attributes, tuple(size), self.shapes[source])
+        bias = self._optional(node, inputs, 2)
+        window = self._window(node, attributes, (rows, columns), self.shapes[source])
         depthwise = per_group == 1 and groups == self.shapes[source].channels == out
         if not depthwise and groups != 1:
             self._fail(node, f'has {groups} groups')
@@ -248,7 +267,7 @@ class _Reader:
             (source,),
             window,
             np.ascontiguousarray(weights),
-            np.asarray(bias, np.float32),
+            np.asarray(np.zeros(out) if bias is None else bias, np.float32),
         )
         if not depthwise and per_group != self.shapes[source].channels:
             self._fail(node, f'has weights for {per_group} channels')
@@ -256,13 +275,17 @@ class _Reader:
             self._fail(node, f'has {layer.bias.size} biases for {out} channels')
         return self._add(layer, window.output(self.shapes[source], out), node)
 
-    def _window(self, node, attributes, size, shape: Shape) -> Window:
-        stride = tuple(attributes.get('strides', (1, 1)))
-        dilation = tuple(attributes.get('dilations', (1, 1)))
-        padding = tuple(attributes.get('pads', (0, 0, 0, 0)))
+    def _window(
+        self, node: NodeProto, attributes: Attributes, size: tuple[int, int], shape: Shape
+    ) -> Window:
+        # Whether these are pairs is checked below.
+        stride = cast('tuple[int, int]', tuple(attributes.get('strides', (1, 1))))
+        dilation = cast('tuple[int, int]', tuple(attributes.get('dilations', (1, 1))))
+        padding = cast('tuple[int, int, int, int]', tuple(attributes.get('pads', (0, 0, 0, 0))))
         auto = attributes.get('auto_pad', b'NOTSET').decode()
         if auto in ('SAME_UPPER', 'SAME_LOWER'):
-            begin, end = [], []
+            begin: list[int] = []
+            end: list[int] = []
             for axis, length in enumerate((shape.height, shape.width)):
                 reach = (size[axis] - 1) * dilation[axis] + 1
                 steps = -(-length // stride[axis])
@@ -270,7 +293,7 @@ class _Reader:
                 small, large = missing // 2, missing - missing // 2
                 begin.append(small if auto == 'SAME_UPPER' else large)
                 end.append(large if auto == 'SAME_UPPER' else small)
-            padding = (*begin, *end)
+            padding = (begin[0], begin[1], end[0], end[1])
         window = Window(size, stride, dilation, padding)
         if (
             {len(size), len(stride), len(dilation), len(padding) // 2} != {2}
@@ -282,10 +305,14 @@ class _Reader:
             self._fail(node, f'has the window {window}')
         return window
 
-    def _read_batchnormalization(self, node, inputs, attributes):
+    def _read_batchnormalization(
+        self, node: NodeProto, inputs: Inputs, attributes: Attributes
+    ) -> str:
         source = self._feature(node, inputs[0])
         layer = self.layers.get(source)
-        scale, shift, mean, variance = (np.asarray(value, np.float64) for value in inputs[1:5])
+        scale, shift, mean, variance = (
+            np.asarray(self._array(node, value), np.float64) for value in inputs[1:5]
+        )
         channels = self.shapes[source].channels
         if any(value.shape != (channels,) for value in (scale, shift, mean, variance)):
             self._fail(node, f'does not have a number for each of {channels} channels')
@@ -303,7 +330,9 @@ class _Reader:
         )
         return source
 
-    def _scale_channels(self, node, source: str, gain: np.ndarray, shift: np.ndarray) -> str:
+    def _scale_channels(
+        self, node: NodeProto, source: str, gain: FloatArray, shift: FloatArray
+    ) -> str:
         """Multiply and shift each channel, which is a depthwise convolution of one pixel."""
         if source == IMAGE:
             self._fail(node, 'is applied to the image itself')
@@ -311,16 +340,16 @@ class _Reader:
         layer = Convolution(node.output[0], (source,), Window(), weights, shift.astype(np.float32))
         return self._add(layer, self.shapes[source], node)
 
-    def _read_sub(self, node, inputs, attributes):
+    def _read_sub(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         value = self._input_constant(node, inputs)
         self.input_mean += value / self.input_scale
         return IMAGE
 
-    def _read_mul(self, node, inputs, attributes):
+    def _read_mul(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         self.input_scale *= self._input_constant(node, inputs)
         return IMAGE
 
-    def _input_constant(self, node, inputs) -> float:
+    def _input_constant(self, node: NodeProto, inputs: Inputs) -> float:
         """Return the number by which a network prepares its input, before all layers."""
         image, value = inputs
         first = isinstance(image, str) and image == IMAGE and not self.layers
@@ -328,15 +357,16 @@ class _Reader:
             self._fail(node, 'is something other than one number applied to the image')
         return float(value.reshape(()))
 
-    def _read_gemm(self, node, inputs, attributes):
+    def _read_gemm(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         """Read a dense layer behind a flattened map as a convolution as large as the map."""
-        source, weights, *bias = inputs
+        source, constant = inputs[:2]
         plain = attributes.get('alpha', 1.0) == 1.0 == attributes.get('beta', 1.0)
-        if source not in self.flat or not plain or attributes.get('transA', 0):
+        transposed = bool(attributes.get('transA', 0))
+        if not isinstance(source, str) or source not in self.flat or not plain or transposed:
             self._fail(node, 'is no dense layer over a whole feature map')
         source = self.flat[source]
         shape = self.shapes[source]
-        weights = weights.astype(np.float32)
+        weights = self._array(node, constant).astype(np.float32)
         weights = weights.T if attributes.get('transB', 0) else weights
         if weights.shape[0] != shape.numbers:
             self._fail(
@@ -346,23 +376,25 @@ class _Reader:
         weights = weights.reshape(shape.channels, shape.height, shape.width, -1)
         weights = np.ascontiguousarray(weights.transpose(1, 2, 0, 3))
         count = weights.shape[-1]
-        own = bias[0] if bias else np.zeros(count)
+        bias = self._optional(node, inputs, 2)
+        own = np.asarray(0.0 if bias is None else bias, np.float32)
         window = Window((shape.height, shape.width))
         layer = Convolution(
             node.output[0],
             (source,),
             window,
             weights,
-            np.broadcast_to(np.asarray(own, np.float32), (count,)).copy(),
+            np.broadcast_to(own, (count,)).copy(),
         )
         self.dense.add(layer.output)
         return self._add(layer, Shape(1, 1, count), node)
 
-    def _read_flatten(self, node, inputs, attributes):
-        self.flat[node.output[0]] = self._feature(node, inputs[0])
-        return node.output[0]
+    def _read_flatten(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
+        name = node.output[0]
+        self.flat[name] = self._feature(node, inputs[0])
+        return name
 
-    def _read_maxpool(self, node, inputs, attributes):
+    def _read_maxpool(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         source = self._feature(node, inputs[0])
         shape = self.shapes[source]
         window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
@@ -373,7 +405,7 @@ class _Reader:
             node,
         )
 
-    def _read_averagepool(self, node, inputs, attributes):
+    def _read_averagepool(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         source = self._feature(node, inputs[0])
         shape = self.shapes[source]
         window = self._window(node, attributes, tuple(attributes['kernel_shape']), shape)
@@ -387,23 +419,17 @@ class _Reader:
             node,
         )
 
-    def _read_resize(self, node, inputs, attributes):
+    def _read_resize(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         source = self._feature(node, inputs[0])
-        scales = inputs[2] if len(inputs) > 2 else None
-        sizes = inputs[3] if len(inputs) > 3 else None
+        scales = self._optional(node, inputs, 2)
+        sizes = self._optional(node, inputs, 3)
         mode = attributes.get('coordinate_transformation_mode', b'half_pixel')
-        if scales is None or not np.size(scales):
+        if scales is None or not scales.size:
             if sizes is None:
                 self._fail(node, 'has neither scale nor size')
             own = self._own_shape(source)
-            scales = [
-                1,
-                1,
-                *(
-                    -(-int(size) // side)
-                    for size, side in zip(sizes[2:], (own.height, own.width), strict=True)
-                ),
-            ]
+            sides = zip(sizes[2:], (own.height, own.width), strict=True)
+            scales = np.array([1, 1, *(-(-int(size) // side) for size, side in sides)])
         # Enlarging by whole factors, these modes repeat each pixel.
         floor = mode == b'asymmetric' and attributes.get('nearest_mode') == b'floor'
         return self._upsample(node, source, scales, attributes, floor or mode == b'half_pixel')
@@ -419,11 +445,24 @@ class _Reader:
         reader.read()
         return reader.shapes[name]
 
-    def _read_upsample(self, node, inputs, attributes):
-        scales = inputs[1] if len(inputs) > 1 else attributes.get('scales')
-        return self._upsample(node, self._feature(node, inputs[0]), scales, attributes, True)
+    def _read_upsample(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
+        scales = self._optional(node, inputs, 1)
+        return self._upsample(
+            node,
+            self._feature(node, inputs[0]),
+            attributes['scales'] if scales is None else scales,
+            attributes,
+            True,
+        )
 
-    def _upsample(self, node, source, scales, attributes, repeats):
+    def _upsample(
+        self,
+        node: NodeProto,
+        source: str,
+        scales: Iterable[float],
+        attributes: Attributes,
+        repeats: bool,
+    ) -> str:
         factors = [float(scale) for scale in scales]
         factor = int(factors[-1])
         if (
@@ -440,7 +479,7 @@ class _Reader:
             node,
         )
 
-    def _read_add(self, node, inputs, attributes):
+    def _read_add(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         sources = tuple(self._feature(node, value) for value in inputs)
         if len(sources) != 2:
             self._fail(node, f'adds {len(sources)} feature maps')
@@ -459,9 +498,10 @@ class _Reader:
         ):
             self.shapes[name] = replace(wanted, channels=shape.channels)
 
-    def _read_concat(self, node, inputs, attributes):
-        if all(isinstance(value, Rows) for value in inputs):
-            return self._concat_rows(node, inputs, attributes)
+    def _read_concat(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str | Rows:
+        rows = [value for value in inputs if isinstance(value, Rows)]
+        if len(rows) == len(inputs):
+            return self._concat_rows(node, rows, attributes)
         sources = tuple(self._feature(node, value) for value in inputs)
         if attributes['axis'] not in (1, -3):
             self._fail(node, 'does not join channels')
@@ -475,7 +515,9 @@ class _Reader:
 
     # Activations become part of the layer before them if nothing else reads that.
 
-    def _activate(self, node, value, activation: Activation):
+    def _activate(
+        self, node: NodeProto, value: Value | None, activation: Activation
+    ) -> str | Rows:
         if isinstance(value, Rows):
             if value.softmax or any(part.activation != NONE for part in value.parts):
                 self._fail(node, 'follows another activation')
@@ -495,16 +537,13 @@ class _Reader:
             Activate(node.output[0], (source,), activation), self.shapes[source], node
         )
 
-    def _read_relu(self, node, inputs, attributes):
+    def _read_relu(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str | Rows:
         return self._activate(node, inputs[0], RELU)
 
-    def _read_clip(self, node, inputs, attributes):
-        low, high = (
-            inputs[index]
-            if len(inputs) > index and inputs[index] is not None
-            else attributes.get(name)
-            for index, name in ((1, 'min'), (2, 'max'))
-        )
+    def _read_clip(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str | Rows:
+        low, high = (self._optional(node, inputs, index) for index in (1, 2))
+        low = attributes.get('min') if low is None else low
+        high = attributes.get('max') if high is None else high
         return self._activate(
             node,
             inputs[0],
@@ -515,11 +554,13 @@ class _Reader:
             ),
         )
 
-    def _read_leakyrelu(self, node, inputs, attributes):
+    def _read_leakyrelu(
+        self, node: NodeProto, inputs: Inputs, attributes: Attributes
+    ) -> str | Rows:
         return self._activate(node, inputs[0], Activation('leaky', attributes.get('alpha', 0.01)))
 
-    def _read_prelu(self, node, inputs, attributes):
-        slopes = np.asarray(inputs[1], np.float64).ravel()
+    def _read_prelu(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str | Rows:
+        slopes = np.asarray(self._array(node, inputs[1]), np.float64).ravel()
         if slopes.size == 1:
             return self._activate(node, inputs[0], Activation('leaky', float(slopes[0])))
         source = self._feature(node, inputs[0])
@@ -533,10 +574,10 @@ class _Reader:
             self._fail(node, 'does not follow a convolution directly')
         return result
 
-    def _read_sigmoid(self, node, inputs, attributes):
+    def _read_sigmoid(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str | Rows:
         return self._activate(node, inputs[0], Activation('sigmoid'))
 
-    def _read_softmax(self, node, inputs, attributes):
+    def _read_softmax(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> Rows:
         rows = inputs[0]
         if not isinstance(rows, Rows) or attributes.get('axis', -1) not in (-1, 2):
             self._fail(node, 'is not along the columns of the result')
@@ -544,20 +585,23 @@ class _Reader:
 
     # The outputs: NHWC reshaped to a matrix, which moves no number.
 
-    def _read_identity(self, node, inputs, attributes):
+    def _read_identity(
+        self, node: NodeProto, inputs: Inputs, attributes: Attributes
+    ) -> Value | None:
         return inputs[0]
 
     _read_dropout = _read_identity
 
-    def _read_transpose(self, node, inputs, attributes):
+    def _read_transpose(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> str:
         source = self._feature(node, inputs[0])
         if list(attributes['perm']) != [0, 2, 3, 1]:
             self._fail(node, f'permutes the axes to {list(attributes["perm"])[:8]}')
         self.turned[node.output[0]] = source
         return node.output[0]
 
-    def _read_reshape(self, node, inputs, attributes):
-        value, wanted = inputs
+    def _read_reshape(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> Rows:
+        value, constant = inputs
+        wanted = self._array(node, constant)
         if not isinstance(value, str) or value not in self.turned or len(wanted) != 3:
             self._fail(node, 'does not turn a transposed feature map into rows')
         columns = int(wanted[2])
@@ -568,7 +612,7 @@ class _Reader:
         rows = shape.numbers // columns
         return Rows((1, rows, columns), (Part(source, 0, shape.channels),))
 
-    def _concat_rows(self, node, inputs, attributes):
+    def _concat_rows(self, node: NodeProto, inputs: list[Rows], attributes: Attributes) -> Rows:
         columns = {rows.shape[2] for rows in inputs}
         if (
             attributes['axis'] not in (1, -2)
@@ -579,13 +623,16 @@ class _Reader:
         parts = tuple(part for rows in inputs for part in rows.parts)
         return Rows((1, sum(rows.shape[1] for rows in inputs), columns.pop()), parts)
 
-    def _read_shape(self, node, inputs, attributes):
-        if isinstance(inputs[0], Rows):
-            return np.array(inputs[0].shape, np.int64)
-        shape = self.shapes[self.turned.get(inputs[0], inputs[0])]
+    def _read_shape(self, node: NodeProto, inputs: Inputs, attributes: Attributes) -> Array:
+        value = inputs[0]
+        if isinstance(value, Rows):
+            return np.array(value.shape, np.int64)
+        if not isinstance(value, str):
+            self._fail(node, 'does not read a feature map')
+        shape = self.shapes[self.turned.get(value, value)]
         sides = (
             (1, shape.height, shape.width, shape.channels)
-            if inputs[0] in self.turned
+            if value in self.turned
             else (1, shape.channels, shape.height, shape.width)
         )
         return np.array(sides, np.int64)

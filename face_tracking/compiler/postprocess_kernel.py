@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import PrimFunc
 
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.artifact import POSTPROCESS
 from face_tracking.compiler.graph import IMAGE, Network
-from face_tracking.compiler.tir_builder import T
-from face_tracking.detection.compiled_form import CompiledForm
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
+from face_tracking.detection.compiled_form import CompiledForm, Reader
 from face_tracking.detection.families import FAMILIES
 from face_tracking.detection.postprocess import NUMBERS, OutputLayout, PostProcessParam
 from face_tracking.detection.suppression import LEAST_WEIGHT, VOTE_IOU_THRESHOLD
@@ -29,23 +31,23 @@ from face_tracking.errors import UserError
 class TirMath:
     """The functions of `face_tracking.detection.compiled_form.CellMath` as expressions of TIR."""
 
-    def constant(self, value: float):
+    def constant(self, value: float) -> Expr:
         """Return a constant."""
         return tir_builder.constant(value, 'float32')
 
-    def name(self, value):
+    def name(self, value: Expr) -> Expr:
         """Return a variable with this value."""
         return tir_builder.let(value)
 
-    def maximum(self, left, right):
+    def maximum(self, left: Expr, right: Expr) -> Expr:
         """Return the larger of two numbers."""
         return T.max(left, right)
 
-    def minimum(self, left, right):
+    def minimum(self, left: Expr, right: Expr) -> Expr:
         """Return the smaller of two numbers."""
         return T.min(left, right)
 
-    def exp(self, value):
+    def exp(self, value: Expr) -> Expr:
         """Return e to the power of a number."""
         return tir_builder.exponential(value, 'float32', 1)
 
@@ -62,11 +64,11 @@ class Source:
     :ivar channels: how many numbers there are for each cell.
     """
 
-    buffer: object
+    buffer: Buffer
     begin: int
     channels: int
 
-    def at(self, cell, channel: int):
+    def at(self, cell: Index, channel: int) -> Expr:
         """Return one number of a cell."""
         return self.buffer[self.begin + cell * self.channels + channel]
 
@@ -85,7 +87,7 @@ class Level:
     cells: int
     sources: tuple[Source, ...]
 
-    def reader(self, cell):
+    def reader(self, cell: Index) -> Reader:
         """Return the function that reads a cell's numbers."""
         return lambda output, channel: self.sources[output].at(cell, channel)
 
@@ -123,7 +125,7 @@ def _size(network: Network) -> tuple[int, int]:
 
 
 def _levels(network: Network, layout: OutputLayout, sources: dict[str, Source]) -> list[Level]:
-    levels = []
+    levels: list[Level] = []
     for number, (columns, rows) in enumerate(layout.grids(*_size(network))):
         own = tuple(sources[name] for name in layout.outputs[number :: len(layout.strides)])
         levels.append(Level(layout.strides[number], columns, columns * rows, own))
@@ -132,7 +134,7 @@ def _levels(network: Network, layout: OutputLayout, sources: dict[str, Source]) 
 
 def postprocess_function(
     network: Network, layout: OutputLayout, sizes: list[int], places: dict[str, tuple[int, int]]
-):
+) -> PrimFunc:
     """Return the TIR function ``find_faces(tensors..., params, rows)``.
 
     It takes the tensors that the program's ``main`` returns and the numbers of
@@ -167,16 +169,19 @@ def postprocess_function(
         for level in _levels(network, layout, sources):
             _decode(level, form, params, candidates, count)
         _suppress(params, candidates, count, rows)
-    return builder.get()
+    return cast('PrimFunc', builder.get())
 
 
-def _counter(value: int = 0):
+def _counter(value: int = 0) -> Buffer:
+    """Return an integer in memory."""
     counter = T.alloc_buffer((1,), 'int32')
     T.buffer_store(counter, tir_builder.integer(value), [0])
     return counter
 
 
-def _decode(level: Level, form: CompiledForm, params, candidates, count) -> None:
+def _decode(
+    level: Level, form: CompiledForm, params: Buffer, candidates: Buffer, count: Buffer
+) -> None:
     """Append the candidates of a grid: score, box, landmarks, in pixels of the input."""
     least = (
         PostProcessParam.MIN_LOGIT if form.compares_logit else PostProcessParam.MIN_SQUARED_SCORE
@@ -193,7 +198,7 @@ def _decode(level: Level, form: CompiledForm, params, candidates, count) -> None
                 T.buffer_store(count, count[0] + 1, [0])
 
 
-def _places(level: Level, form: CompiledForm, cell) -> list:
+def _places(level: Level, form: CompiledForm, cell: Index) -> list[Expr]:
     """Return x1, y1, x2, y2 and five x, y of a cell, as expressions."""
     stride = MATH.constant(level.stride)
     corner = tuple(
@@ -206,7 +211,7 @@ def _places(level: Level, form: CompiledForm, cell) -> list:
     return box + [number * stride for number in found.landmarks]
 
 
-def _suppress(params, candidates, count, rows) -> None:
+def _suppress(params: Buffer, candidates: Buffer, count: Buffer, rows: Buffer) -> None:
     """Write the best candidate, remove those that overlap it, and repeat until none is left.
 
     The mean of the candidates that agree is written (`detection.suppression.blend`).
@@ -242,14 +247,14 @@ def _suppress(params, candidates, count, rows) -> None:
     T.buffer_store(rows, tir_builder.convert(written[0], 'float32', 1), [0])
 
 
-def _start_mean(sums, candidates, begin) -> None:
+def _start_mean(sums: Buffer, candidates: Buffer, begin: Index) -> None:
     """Start a weighted mean with the candidate at ``begin``: the weight and the weighted sums."""
     for number in range(NUMBERS):
         T.buffer_store(sums, tir_builder.constant(0.0, 'float32'), [number])
     _add(sums, candidates, begin)
 
 
-def _add(sums, candidates, begin) -> None:
+def _add(sums: Buffer, candidates: Buffer, begin: Index) -> None:
     """Add the candidate at ``begin`` to a mean, with the fourth power of its score as weight."""
     square = tir_builder.let(candidates[begin] * candidates[begin])
     weight = tir_builder.let(T.max(square * square, tir_builder.constant(LEAST_WEIGHT, 'float32')))
@@ -260,13 +265,15 @@ def _add(sums, candidates, begin) -> None:
         )
 
 
-def _remove_overlapping(params, candidates, count, best, sums) -> None:
+def _remove_overlapping(
+    params: Buffer, candidates: Buffer, count: Buffer, best: Index, sums: Buffer
+) -> None:
     """Mark the candidates that overlap the one at ``best`` as removed, and add those that agree.
 
     The best candidate marks itself as well; it was added before.
     """
 
-    def side(begin, axis):
+    def side(begin: Index, axis: int) -> Expr:
         return candidates[begin + 3 + axis] - candidates[begin + 1 + axis]
 
     zero = tir_builder.constant(0.0, 'float32')
@@ -292,7 +299,7 @@ def _remove_overlapping(params, candidates, count, best, sums) -> None:
                 T.buffer_store(candidates, tir_builder.constant(-1.0, 'float32'), [other])
 
 
-def _write(params, sums, score, written, rows) -> None:
+def _write(params: Buffer, sums: Buffer, score: Expr, written: Buffer, rows: Buffer) -> None:
     """Append a face in pixels of the image with its box cut to it, unless nothing is left."""
     zero = tir_builder.constant(0.0, 'float32')
     scale = [

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax, tirx
+from tvm.ir.transform import Pass
 from tvm.support import cc
 from tvm.tirx.compilation_pipeline import (
     finalize_device_passes,
@@ -65,11 +67,14 @@ def build_program(
     others = [output for output in network.outputs if output not in direct]
     results = readers(direct)
     groups = plan_fusion(network)
-    builder = relax.BlockBuilder()
+    # TVM's annotations are narrower than what its functions accept.
+    builder: Any = relax.BlockBuilder()
+    call_tir: Any = relax.call_tir
+    tensor_type: Any = relax.TensorType
     image_shape = network.shapes[IMAGE]
-    image = relax.Var(IMAGE, relax.TensorType((image_shape.numbers,), 'uint8'))
-    maps = {IMAGE: image}
-    threads = relax.Var('threads', relax.TensorType((1,), 'int32'))
+    image = relax.Var(IMAGE, tensor_type((image_shape.numbers,), 'uint8'))
+    maps: dict[str, Any] = {IMAGE: image}
+    threads = relax.Var('threads', tensor_type((1,), 'int32'))
     with builder.function('main', [image, threads], {'global_symbol': 'main'}):
         with builder.dataflow():
             for number, group in enumerate(groups):
@@ -89,10 +94,10 @@ def build_program(
                 weights = relax.const(function.weights, function.weights.dtype.name)
                 band = builder.add_func(function.band(f'{name}_band'), f'{name}_band')
                 maps[group.output] = builder.emit(
-                    relax.call_tir(
+                    call_tir(
                         builder.add_func(function.entry(name, band), name),
                         [*(maps[source] for source in group.inputs()), weights, threads],
-                        relax.TensorType(
+                        tensor_type(
                             (network.shapes[group.output].numbers,), function.output_dtype
                         ),
                     )
@@ -102,10 +107,10 @@ def build_program(
                 function = results_function(network, others, machine, dtype, 'results')
                 tensors.append(
                     builder.emit(
-                        relax.call_tir(
+                        call_tir(
                             builder.add_func(function, 'results'),
                             [maps[source] for source in readers(others)],
-                            relax.TensorType((sum(output_sizes(others)),), 'float32'),
+                            tensor_type((sum(output_sizes(others)),), 'float32'),
                         )
                     )
                 )
@@ -138,7 +143,7 @@ def _places(direct: list[Output], others: list[Output]) -> dict[str, tuple[int, 
     return places
 
 
-def relax_passes() -> tvm.transform.Pass:
+def relax_passes() -> Pass:
     """Return the passes that plan the memory of a Relax program and lower it."""
     return tvm.transform.Sequential(
         [
@@ -160,7 +165,7 @@ def register_lowering() -> None:
     register_tir_pipeline(LOWERING, _lowering)
 
 
-def _lowering():
+def _lowering() -> tuple[Pass, Callable[[], Pass], Callable[[], Pass]]:
     """Return the passes for functions that are written without buffers of rank 2 and in vectors.
 
     TVM's own list has ten more, among them an elimination of common subexpressions, which takes
@@ -185,7 +190,7 @@ def export_library(program: tvm.IRModule, machine: Machine, path: Path) -> None:
     executable.export_library(str(path), fcompile=linker(machine))
 
 
-def linker(machine: Machine) -> Callable:
+def linker(machine: Machine) -> Callable[..., None]:
     """Return the function that links object files to a library for a machine.
 
     :raises UserError: there is no C compiler for it.

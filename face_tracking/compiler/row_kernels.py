@@ -8,15 +8,23 @@ sums in registers, so that each weight that is loaded is used for all pixels of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TypeAlias
 
 import numpy as np
 
+from face_tracking.arrays import FloatArray
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.graph import Activation, Shape, Window
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import TilingConfig
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
 
+ChannelGroup: TypeAlias = list[tuple[int, int]]
+"""Vectors of channels that a tile computes together: the first channel and the length of each."""
+Sums: TypeAlias = list[list[Buffer]]
+"""The registers with the sums of a tile, by channel vector and pixel."""
 UNROLLED_CHANNELS = 8
 """Up to this number of input channels the sum of a convolution is unrolled completely."""
 
@@ -30,7 +38,7 @@ class Plane:
     :ivar right: columns of padding after each row.
     """
 
-    buffer: object
+    buffer: Buffer
     shape: Shape
     dtype: str
     slots: int = 0
@@ -42,7 +50,7 @@ class Plane:
         """Distance from one row to the next in numbers."""
         return (self.left + self.shape.width + self.right) * self.shape.channels
 
-    def row(self, row):
+    def row(self, row: Index) -> Expr:
         """Return the index of the first number of ``row``, after the padding."""
         # Rows of padding above the map have negative indices; the remainder must not be negative.
         slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
@@ -57,17 +65,17 @@ class Plane:
         return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
 
 
-def channel_groups(channels: int, lanes: int, vectors: int) -> list[list[tuple[int, int]]]:
+def channel_groups(channels: int, lanes: int, vectors: int) -> list[ChannelGroup]:
     """Split channels into vectors, and the vectors into groups that a tile computes together."""
     found = tir_builder.vectors(channels, lanes)
     return [found[first : first + vectors] for first in range(0, len(found), vectors)]
 
 
-def pack_dense(weights: np.ndarray, lanes: int, choice: TilingConfig) -> np.ndarray:
+def pack_dense(weights: FloatArray, lanes: int, choice: TilingConfig) -> FloatArray:
     """Return dense weights (kh, kw, in, out) in the order of `RowKernels.dense`."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
-    panels = []
+    panels: list[FloatArray] = []
     for group in channel_groups(channels, lanes, choice.vectors):
         first, last = group[0][0], sum(group[-1])
         panels.append(matrix[:, first:last].ravel())
@@ -82,11 +90,11 @@ class RowKernels:
         loops whose length is multiplied by it; unrolled, they would need too many registers.
     """
 
-    def __init__(self, machine: Machine, dtype: str, weights, one):
+    def __init__(self, machine: Machine, dtype: str, weights: Buffer, one: Index):
         self.machine, self.dtype, self.weights, self.one = machine, dtype, weights, one
         self.lanes = machine.lanes(dtype)
 
-    def fill(self, plane: Plane, index, count: int, value: float) -> None:
+    def fill(self, plane: Plane, index: Index, count: int, value: float) -> None:
         """Set ``count`` numbers, starting at ``index``."""
         tir_builder.for_vectors(
             count,
@@ -115,7 +123,7 @@ class RowKernels:
         self,
         source: Plane,
         target: Plane,
-        row,
+        row: Index,
         window: Window,
         weights_at: int,
         bias_at: int,
@@ -132,7 +140,9 @@ class RowKernels:
         slopes_at = bias_at + channels
         for group in channel_groups(channels, self.lanes, choice.vectors):
 
-            def tile(first, count, group=group, panel=panel):
+            def tile(
+                first: Index, count: int, group: ChannelGroup = group, panel: int = panel
+            ) -> None:
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._sums(bias_at, group, count)
                 if by_lane:
@@ -154,16 +164,16 @@ class RowKernels:
             tir_builder.tiled(width, min(choice.pixels, 4) if by_lane else choice.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
 
-    def _window_rows(self, source: Plane, row, window: Window) -> list:
+    def _window_rows(self, source: Plane, row: Index, window: Window) -> list[Expr]:
         top = row * window.stride[0] - window.padding[0]
         return [
             tir_builder.let(source.row(top + tap * window.dilation[0]))
             for tap in range(window.size[0])
         ]
 
-    def _sums(self, bias_at, group, count: int) -> list[list]:
+    def _sums(self, bias_at: Index, group: ChannelGroup, count: int) -> Sums:
         """Return a register for each channel vector and pixel, which contains the bias."""
-        sums = []
+        sums: Sums = []
         for offset, lanes in group:
             bias = tir_builder.let(tir_builder.load(self.weights, bias_at + offset, lanes))
             registers = [T.alloc_buffer((lanes,), self.dtype) for _ in range(count)]
@@ -172,7 +182,16 @@ class RowKernels:
             sums.append(registers)
         return sums
 
-    def _products(self, source, window, rows, panel, group, sums, unroll: int) -> None:
+    def _products(
+        self,
+        source: Plane,
+        window: Window,
+        rows: list[Expr],
+        panel: int,
+        group: ChannelGroup,
+        sums: Sums,
+        unroll: int,
+    ) -> None:
         """Add all products of a tile: for each term, one weight vector times each pixel."""
         channels = source.shape.channels
         apart = window.stride[1] * channels
@@ -200,7 +219,16 @@ class RowKernels:
             and source.slots > 0
         )
 
-    def _products_by_lane(self, source, row, window, column, panel, group, sums) -> None:
+    def _products_by_lane(
+        self,
+        source: Plane,
+        row: Index,
+        window: Window,
+        column: Index,
+        panel: int,
+        group: ChannelGroup,
+        sums: Sums,
+    ) -> None:
         """Add all products of a tile; each input row is loaded once and used lane by lane."""
         channels, pixels = source.shape.channels, len(sums[0])
         apart = window.stride[1] * channels
@@ -221,7 +249,16 @@ class RowKernels:
                 ]
                 self._add_term(weights_at + term * size, inputs, group, sums)
 
-    def _sum_channels(self, source, starts, channels, panel, group, sums, unroll: int) -> None:
+    def _sum_channels(
+        self,
+        source: Plane,
+        starts: list[Expr],
+        channels: int,
+        panel: int,
+        group: ChannelGroup,
+        sums: Sums,
+        unroll: int,
+    ) -> None:
         size = sum(lanes for _, lanes in group)
         step = self.lanes if self.machine.lane_products else 1
         whole = channels // step
@@ -244,7 +281,17 @@ class RowKernels:
         for term in range(whole * step, channels):
             self._block(source, starts, term, 1, panel, size, group, sums)
 
-    def _block(self, source, starts, first, step, panel, size, group, sums) -> None:
+    def _block(
+        self,
+        source: Plane,
+        starts: list[Expr],
+        first: Index,
+        step: int,
+        panel: int,
+        size: int,
+        group: ChannelGroup,
+        sums: Sums,
+    ) -> None:
         """Add ``step`` terms, starting at input channel ``first``."""
         inputs = [
             tir_builder.let(tir_builder.load(source.buffer, start + first, step))
@@ -254,9 +301,9 @@ class RowKernels:
             numbers = [tir_builder.lane(value, term) if step > 1 else value for value in inputs]
             self._add_term(panel + (first + term) * size, numbers, group, sums)
 
-    def _add_term(self, at, numbers, group, sums) -> None:
+    def _add_term(self, at: Index, numbers: list[Expr], group: ChannelGroup, sums: Sums) -> None:
         """Add one term to all sums: the input of each pixel times the weights at ``at``."""
-        weights = []
+        weights: list[Expr] = []
         for _, lanes in group:
             weights.append(tir_builder.let(tir_builder.load(self.weights, at, lanes)))
             at = at + lanes
@@ -267,16 +314,25 @@ class RowKernels:
                 )
 
     @staticmethod
-    def _accumulate(register, product, lanes: int) -> None:
+    def _accumulate(register: Buffer, product: Expr, lanes: int) -> None:
         tir_builder.store(register, 0, tir_builder.load(register, 0, lanes) + product, lanes)
 
-    def _slopes(self, activation: Activation, at, lanes: int):
+    def _slopes(self, activation: Activation, at: Index, lanes: int) -> Expr | None:
         """Return the slopes of a PReLU, which lie behind the bias; None for all others."""
         if activation.kind != 'prelu':
             return None
         return tir_builder.let(tir_builder.load(self.weights, at, lanes))
 
-    def _write(self, sums, group, target, start, count, activation, slopes_at) -> None:
+    def _write(
+        self,
+        sums: Sums,
+        group: ChannelGroup,
+        target: Plane,
+        start: Expr,
+        count: int,
+        activation: Activation,
+        slopes_at: int,
+    ) -> None:
         for registers, (offset, lanes) in zip(sums, group, strict=True):
             slopes = self._slopes(activation, slopes_at + offset, lanes)
             for pixel in range(count):
@@ -292,7 +348,7 @@ class RowKernels:
         self,
         source: Plane,
         target: Plane,
-        row,
+        row: Index,
         window: Window,
         weights_at: int,
         bias_at: int,
@@ -304,8 +360,8 @@ class RowKernels:
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
 
-        def channel(offset, lanes):
-            def tile(first, count):
+        def channel(offset: Index, lanes: int) -> None:
+            def tile(first: Index, count: int) -> None:
                 column = (first * window.stride[1] - window.padding[1]) * channels
                 self._depthwise_tile(
                     source,
@@ -327,17 +383,17 @@ class RowKernels:
 
     def _depthwise_tile(
         self,
-        source,
-        starts,
-        window,
-        channels,
-        weights_at,
-        bias_at,
-        count,
-        lanes,
-        activation,
-        target,
-        target_at,
+        source: Plane,
+        starts: list[Expr],
+        window: Window,
+        channels: int,
+        weights_at: Index,
+        bias_at: Index,
+        count: int,
+        lanes: int,
+        activation: Activation,
+        target: Plane,
+        target_at: Expr,
     ) -> None:
         sums = self._sums(bias_at, [(0, lanes)], count)[0]
         slopes = self._slopes(activation, bias_at + channels, lanes)
@@ -361,10 +417,11 @@ class RowKernels:
                     for pixel in range(count)
                     if pixel * window.stride[1] + tap * window.dilation[1] == column
                 ]
-                if meets:
-                    value = tir_builder.let(
-                        tir_builder.load(source.buffer, start + column * channels, lanes)
-                    )
+                if not meets:
+                    continue
+                value = tir_builder.let(
+                    tir_builder.load(source.buffer, start + column * channels, lanes)
+                )
                 for pixel, weight in meets:
                     self._accumulate(sums[pixel], value * weight, lanes)
         for pixel, register in enumerate(sums):
@@ -378,30 +435,42 @@ class RowKernels:
 
     # Other layers
 
-    def max_pool(self, source: Plane, target: Plane, row, window: Window) -> None:
+    def max_pool(self, source: Plane, target: Plane, row: Index, window: Window) -> None:
         """Emit the largest value in each window."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
         start = tir_builder.let(target.row(row))
 
-        def pixel(first, _):
+        def pixel(first: Index, _: int) -> None:
             column = (first * window.stride[1] - window.padding[1]) * channels
 
-            def channel(offset, lanes):
-                value = None
-                for base in bases:
-                    for tap in range(window.size[1]):
-                        at = base + column + tap * window.dilation[1] * channels + offset
-                        found = tir_builder.load(source.buffer, at, lanes)
-                        value = found if value is None else T.max(value, found)
-                tir_builder.store(target.buffer, start + first * channels + offset, value, lanes)
+            def channel(offset: Index, lanes: int) -> None:
+                values = [
+                    tir_builder.load(
+                        source.buffer,
+                        base + column + tap * window.dilation[1] * channels + offset,
+                        lanes,
+                    )
+                    for base in bases
+                    for tap in range(window.size[1])
+                ]
+                tir_builder.store(
+                    target.buffer,
+                    start + first * channels + offset,
+                    reduce(T.max, values),
+                    lanes,
+                )
 
             tir_builder.for_vectors(channels, self.lanes, channel)
 
         tir_builder.tiled(target.shape.width, 1, pixel)
 
     def mix(
-        self, sources: list[tuple[Plane, int]], target: Plane, row, activation: Activation
+        self,
+        sources: list[tuple[Plane, int]],
+        target: Plane,
+        row: Index,
+        activation: Activation,
     ) -> None:
         """Emit the sum of maps, each upsampled by its factor; with one source a copy."""
         channels = target.shape.channels
@@ -411,17 +480,13 @@ class RowKernels:
         ]
         start = tir_builder.let(target.row(row))
 
-        def write(indices, at, lanes):
-            value = None
-            for (plane, _), index in zip(sources, indices, strict=True):
-                found = tir_builder.load(plane.buffer, index, lanes)
-                value = found if value is None else value + found
-            tir_builder.store(
-                target.buffer,
-                at,
-                tir_builder.activate(value, activation, self.dtype, lanes),
-                lanes,
-            )
+        def write(indices: list[Expr], at: Expr, lanes: int) -> None:
+            values = [
+                tir_builder.load(plane.buffer, index, lanes)
+                for (plane, _), index in zip(sources, indices, strict=True)
+            ]
+            total = tir_builder.activate(reduce(add, values), activation, self.dtype, lanes)
+            tir_builder.store(target.buffer, at, total, lanes)
 
         if all(factor == 1 for _, factor in sources):
             tir_builder.for_vectors(
@@ -445,7 +510,7 @@ class RowKernels:
                 ),
             )
 
-    def concatenate(self, sources: list[Plane], target: Plane, row) -> None:
+    def concatenate(self, sources: list[Plane], target: Plane, row: Index) -> None:
         """Emit the concatenation of maps along the channels."""
         start = tir_builder.let(target.row(row))
         done = 0
@@ -469,12 +534,12 @@ class RowKernels:
             done += channels
 
     def pixels(
-        self, source: Plane, target: Plane, row, mean: tuple[float, ...], scale: float
+        self, source: Plane, target: Plane, row: Index, mean: tuple[float, ...], scale: float
     ) -> None:
         """Emit (value - mean) * scale of uint8 values, the means in the image's channel order."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
 
-        def write(offset, lanes):
+        def write(offset: Index, lanes: int) -> None:
             value = tir_builder.convert(
                 tir_builder.load(source.buffer, base + offset, lanes), 'int32', lanes
             )

@@ -6,11 +6,12 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.errors import UserError
 
-PRESETS = {
+PRESETS: dict[str, dict[str, str | int]] = {
     'pi5': {'kind': 'llvm', 'mtriple': 'aarch64-linux-gnu', 'mcpu': 'cortex-a76', 'num-cores': 4},
     'pi4': {'kind': 'llvm', 'mtriple': 'aarch64-linux-gnu', 'mcpu': 'cortex-a72', 'num-cores': 4},
     'x86-64-v3': {'kind': 'llvm', 'mtriple': 'x86_64-linux-gnu', 'mcpu': 'x86-64-v3'},
@@ -51,6 +52,7 @@ includes it."""
 class Machine:
     """A target and the properties from which the register tiles follow.
 
+    :ivar target: a ``tvm.target.Target``; TVM does not annotate its fields.
     :ivar vector_bits: width of a vector register.
     :ivar registers: how many of them there are.
     :ivar lane_products: a product can take one factor from a lane of a register (NEON), so that
@@ -60,7 +62,7 @@ class Machine:
         or '' for none.
     """
 
-    target: object
+    target: Any
     triple: str
     cpu: str
     vector_bits: int
@@ -156,7 +158,7 @@ def find_machine(name: str = 'host') -> Machine:
     """
     from tvm.target import Target, codegen
 
-    description = PRESETS.get(name, name)
+    description: dict[str, Any] | str = PRESETS.get(name, name)
     if name == 'host':
         description = {
             'kind': 'llvm',
@@ -165,7 +167,7 @@ def find_machine(name: str = 'host') -> Machine:
             'mattr': host_vnni(),
         }
     try:
-        target = Target(description)
+        target: Any = Target(description)
         if target.kind.name in gpu.KINDS:
             return _gpu_machine(target)
         if target.kind.name != 'llvm':
@@ -197,7 +199,7 @@ def find_machine(name: str = 'host') -> Machine:
     )
 
 
-def _vector_bits(target) -> int:
+def _vector_bits(target: Any) -> int:
     """Return the width of a vector register.
 
     TVM returns 512 for every x86 processor; LLVM would then compute each vector in two halves, and
@@ -217,7 +219,7 @@ def _vector_bits(target) -> int:
     )
 
 
-def _gpu_machine(target) -> Machine:
+def _gpu_machine(target: Any) -> Machine:
     """Return the machine of a target for a GPU; its host processor is this one's by default.
 
     :raises UserError: this TVM cannot compile for it.
@@ -226,7 +228,7 @@ def _gpu_machine(target) -> Machine:
 
     kind = target.kind.name
     gpu.check_code_generator(kind)
-    host = target.host or Target(
+    host: Any = target.host or Target(
         {'kind': 'llvm', 'mtriple': f'{platform.machine()}-linux-gnu', 'mcpu': host_cpu()}
     )
     return Machine(Target(target, host=host), str(host.attrs['mtriple']), kind, 128, 32, False)

@@ -3,67 +3,108 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import tvm.tirx.script.builder
-from tvm import tirx
-from tvm.ir import Call, PrimType
+from tvm.ir import GlobalVar, PrimType
 
+from face_tracking.compiler.graph import Activation
 from face_tracking.errors import UserError
 
+# Their annotations have no place for Python numbers, which they accept.
 T: Any = tvm.tirx.script.builder
-"""TVM's own name for it. Its annotations have no place for Python numbers, which it accepts."""
+"""TVM's own name for it."""
+tirx: Any = tvm.tirx
+_Call: Any = tvm.ir.Call
 serial, parallel, let = T.serial, T.parallel, T.Bind
 
 
-def load(buffer, index, lanes: int):
+class Expr(Protocol):
+    """A number or a vector of the generated code. TVM annotates none of these operators."""
+
+    def __add__(self, other: Number, /) -> Expr: ...
+    def __radd__(self, other: Number, /) -> Expr: ...
+    def __sub__(self, other: Number, /) -> Expr: ...
+    def __rsub__(self, other: Number, /) -> Expr: ...
+    def __mul__(self, other: Number, /) -> Expr: ...
+    def __rmul__(self, other: Number, /) -> Expr: ...
+    def __truediv__(self, other: Number, /) -> Expr: ...
+    def __floordiv__(self, other: Number, /) -> Expr: ...
+    def __rfloordiv__(self, other: Number, /) -> Expr: ...
+    def __mod__(self, other: Number, /) -> Expr: ...
+    def __rshift__(self, other: Number, /) -> Expr: ...
+    def __lt__(self, other: Number, /) -> Expr: ...
+    def __gt__(self, other: Number, /) -> Expr: ...
+    def __ge__(self, other: Number, /) -> Expr: ...
+
+
+Number: TypeAlias = 'Expr | float'
+"""An expression, or a Python number that becomes one."""
+Index: TypeAlias = 'Expr | int'
+"""A place in a buffer, a row or a column."""
+
+
+class Buffer(Protocol):
+    """Numbers in memory that the generated code reads and writes.
+
+    :ivar data: the address of the first one.
+    """
+
+    data: Expr
+
+    def __getitem__(self, index: Index, /) -> Expr: ...
+
+
+def load(buffer: Buffer, index: Index, lanes: int) -> Expr:
     """Return ``lanes`` numbers of ``buffer`` from ``index`` on."""
     return buffer[index if lanes == 1 else tirx.Ramp(index, 1, lanes)]
 
 
-def load_strided(buffer, index, stride: int, lanes: int):
+def load_strided(buffer: Buffer, index: Index, stride: int, lanes: int) -> Expr:
     """Return every ``stride``-th number of ``buffer`` from ``index`` on, ``lanes`` of them."""
     return buffer[index if lanes == 1 else tirx.Ramp(index, stride, lanes)]
 
 
-def store(buffer, index, value, lanes: int, stride: int = 1) -> None:
+def store(buffer: Buffer, index: Index, value: Number, lanes: int, stride: int = 1) -> None:
     """Write ``lanes`` numbers into ``buffer`` from ``index`` on."""
     T.buffer_store(buffer, value, [index if lanes == 1 else tirx.Ramp(index, stride, lanes)])
 
 
-def splat(value, lanes: int):
+def splat(value: Expr, lanes: int) -> Expr:
     """Return a vector with ``value`` in every lane."""
     return value if lanes == 1 else tirx.Broadcast(value, lanes)
 
 
-def constant(value: float, dtype: str, lanes: int = 1):
+def constant(value: float, dtype: str, lanes: int = 1) -> Expr:
     """Return a constant in every lane."""
     return splat(tirx.const(value, dtype), lanes)
 
 
-def call(function, *arguments) -> None:
+def call(function: GlobalVar, *arguments: Expr) -> None:
     """Call another TIR function of the module, which returns nothing."""
-    T.evaluate(Call(function, arguments, ret_ty=PrimType('void')))
+    T.evaluate(_Call(function, arguments, ret_ty=PrimType('void')))
 
 
-def lane(vector, index: int):
+def lane(vector: Expr, index: int) -> Expr:
     """Return one number of a vector."""
     return tirx.Shuffle([vector], [integer(index)])
 
 
-def integer(value: int):
+def integer(value: int) -> Expr:
     """Return a constant of 32 bits."""
     return tirx.const(value, 'int32')
 
 
-def convert(value, dtype: str, lanes: int):
+def convert(value: Expr, dtype: str, lanes: int) -> Expr:
     """Return ``value`` as another type."""
     return tirx.Cast(dtype if lanes == 1 else f'{dtype}x{lanes}', value)
 
 
 def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
     """Split ``count`` numbers into (offset, lanes): full registers, then halves of them."""
-    found, offset = [], 0
+    found: list[tuple[int, int]] = []
+    offset = 0
     while offset < count:
         while lanes > count - offset:
             lanes //= 2
@@ -72,7 +113,7 @@ def vectors(count: int, lanes: int) -> list[tuple[int, int]]:
     return found
 
 
-def for_vectors(count: int, lanes: int, body) -> None:
+def for_vectors(count: int, lanes: int, body: Callable[[Index, int], None]) -> None:
     """Call ``body(index, lanes)`` over ``count`` numbers: a loop, then the remainder."""
     whole = count // lanes
     if whole > 1:
@@ -84,7 +125,7 @@ def for_vectors(count: int, lanes: int, body) -> None:
         body(whole * lanes + offset, rest)
 
 
-def tiled(count: int, tile: int, body) -> None:
+def tiled(count: int, tile: int, body: Callable[[Index, int], None]) -> None:
     """Call ``body(first, size)`` over ``count`` items: a loop of tiles, then the remainder."""
     whole = count // tile
     if whole > 1:
@@ -96,19 +137,19 @@ def tiled(count: int, tile: int, body) -> None:
         body(whole * tile, count % tile)
 
 
-def wide(index):
+def wide(index: Index) -> Expr:
     """Return an index as a 64-bit integer."""
     return tirx.Cast('int64', index)
 
 
-def exponential(value, dtype: str, lanes: int):
+def exponential(value: Expr, dtype: str, lanes: int) -> Expr:
     """Return e to the power of ``value``, in arithmetic that can be vectorized.
 
     exp(x) = 2^n * exp(r) with n = round(x / ln 2); exp(r) by its Taylor polynomial, which on
     |r| <= ln(2) / 2 is exact to float32 at degree 7.
     """
 
-    def number(constant_value):
+    def number(constant_value: float) -> Expr:
         return constant(constant_value, 'float32', lanes)
 
     x = value if dtype == 'float32' else convert(value, 'float32', lanes)
@@ -126,7 +167,9 @@ def exponential(value, dtype: str, lanes: int):
     return result if dtype == 'float32' else let(convert(result, dtype, lanes))
 
 
-def activate(value, activation, dtype: str, lanes: int, slopes=None):
+def activate(
+    value: Expr, activation: Activation, dtype: str, lanes: int, slopes: Expr | None = None
+) -> Expr:
     """Return ``value`` after a `graph.Activation`.
 
     :param slopes: the slopes of these channels, for ``prelu``.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def user_log(cpu: str) -> Path:
     return files.cache_dir() / 'tuning' / f'{cpu}.jsonl'
 
 
-def _read_log(path: Path):
+def _read_log(path: Path) -> Iterator[Record]:
+    """Yield the records of a file of this user, oldest first."""
     if not path.exists():
         return
     content = files.read_bytes(path, LARGEST_LOG, 'list of tuning records')
@@ -118,7 +120,8 @@ def _checked(record: Record) -> Record:
 
     :raises ValueError: they are not.
     """
-    tiling = [record.choice['pixels'], record.choice['vectors'], record.choice.get('unroll', 1)]
+    choice = record.choice
+    tiling: list[object] = [choice['pixels'], choice['vectors'], choice.get('unroll', 1)]
     if not all(isinstance(number, int) and 1 <= number <= LARGEST_TILE for number in tiling):
         raise ValueError(f'the tiling of {record.workload} is {record.choice}')
     if set(record.choice) > {'pixels', 'vectors', 'unroll'} or not record.default > 0:
@@ -147,9 +150,11 @@ def read_records(path: Path) -> dict[str, Record]:
         return {}
     content = files.read_json(path, 'list of tuning records')
     with files.malformed(path, 'list of tuning records', 'remove it'):
-        common = {name: str(content[name]) for name in ('unit', 'by', 'kernels')}
+        unit, by, kernels = (str(content[name]) for name in ('unit', 'by', 'kernels'))
         return {
-            str(row['workload']): _checked(Record(**row, **common, final=True))
+            str(row['workload']): _checked(
+                Record(**row, unit=unit, by=by, kernels=kernels, final=True)
+            )
             for row in content['records']
         }
 

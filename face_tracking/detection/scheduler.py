@@ -44,7 +44,7 @@ class Budget:
     shortest: float = 0.0
     longest: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.cpu <= 64:
             raise UserError(
                 f'a CPU budget of {self.cpu} cannot be',

@@ -25,7 +25,7 @@ class Text:
 
     template: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.template) > MAX_TEXT:
             raise UserError(
                 f'a text has {len(self.template)} characters', f'use at most {MAX_TEXT}'

@@ -33,7 +33,7 @@ class AxisLimits:
     acceleration: float
     jerk: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not all(map(math.isfinite, vars(self).values())):
             raise UserError('a limit of a joint is not finite', 'set it to a number')
         if not self.lower < self.upper:

@@ -157,7 +157,9 @@ class MqttLink:
 
         return call
 
-    def _connect_answered(self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any):
+    def _connect_answered(
+        self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any
+    ) -> None:
         if code.is_failure:
             self._on_problem(
                 UserError(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import resources
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
@@ -20,6 +20,9 @@ from face_tracking.web.connection_guard import ConnectionGuard
 from face_tracking.web.live_feed import LiveFeed
 from face_tracking.web.robot_port import PEOPLE_ACTIONS, RobotPort
 from face_tracking.web.web_options import WebServerOptions
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
 
 _PAGES = {
     '/': ('index.html', 'text/html'),
@@ -182,7 +185,7 @@ class WebServer:
     # Access.
 
     @property
-    def _guarded(self):
+    def _guarded(self) -> Middleware:
         @web.middleware
         async def check(request: web.Request, handler: Callable[..., Awaitable[Any]]) -> Any:
             self._guard.note_request(request.protocol)

@@ -16,6 +16,7 @@ import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from face_tracking import files
 from face_tracking.errors import UserError
@@ -126,7 +127,7 @@ def _ffi() -> ModuleType:
     return tvm_ffi
 
 
-def _attribute(kind: str, number: int):
+def _attribute(kind: str, number: int) -> Any:
     # Through tvm_ffi, like everything at start-up: importing tvm takes 0.3 s.
     return _ffi().get_global_func('runtime.GetDeviceAttr')(*dlpack_device(kind), number)
 

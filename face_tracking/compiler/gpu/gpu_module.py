@@ -73,9 +73,8 @@ def export_gpu_library(program: tvm.IRModule, machine: Machine, path: Path) -> N
 
     :raises UserError: there is no C compiler to link it with.
     """
-    target: Any = machine.target
-    with target:
+    with machine.target:
         executable = relax.build(
-            program, target, relax_pipeline=relax_passes(), tir_pipeline='default'
+            program, machine.target, relax_pipeline=relax_passes(), tir_pipeline='default'
         )
     executable.export_library(str(path), fcompile=linker(machine))

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import cast
 
 import numpy as np
-from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
+from tvm.tirx import PrimFunc
 
 from face_tracking.arrays import Array
 from face_tracking.compiler import tir_builder
@@ -35,10 +35,7 @@ from face_tracking.compiler.graph import (
     Upsample,
 )
 from face_tracking.compiler.lowering import Pixels, output_sizes
-from face_tracking.compiler.tir_builder import T
-
-Expr: TypeAlias = Any
-"""A TIR expression or buffer, or a Python number in its place. TVM annotates no operators."""
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
 BLOCK = 64
 """Threads of a work group; all supported GPUs allow at least 256."""
@@ -53,7 +50,7 @@ def weights_of(layer: Layer) -> Array | None:
     return np.concatenate([layer.weights.ravel(), layer.bias]).astype(np.float32)
 
 
-def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
+def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str) -> PrimFunc:
     """Return the TIR function (sources..., weights if there are any, result) of a layer."""
     sizes = [
         (network.shapes[source].numbers, 'uint8' if source == IMAGE else FLOAT)
@@ -72,16 +69,16 @@ def layer_function(layer: Layer, network: Network, pixels: Pixels, name: str):
         ]
         kernel = _Kernel(network, pixels, dict(zip(layer.sources, buffers, strict=False)))
         kernel.emit(layer, buffers[-1], target)
-    return builder.get()
+    return cast('PrimFunc', builder.get())
 
 
 class _Kernel:
     """Emits the body of the function of one layer."""
 
-    def __init__(self, network: Network, pixels: Pixels, buffers: Mapping[str, Expr]):
+    def __init__(self, network: Network, pixels: Pixels, buffers: Mapping[str, Buffer]):
         self.network, self.pixels, self.buffers = network, pixels, buffers
 
-    def emit(self, layer: Layer, weights: Expr, target: Expr) -> None:
+    def emit(self, layer: Layer, weights: Buffer, target: Buffer) -> None:
         """Emit the body of the function of ``layer``."""
         if isinstance(layer, Convolution):
             convolve = self._depthwise if layer.depthwise else self._dense
@@ -94,10 +91,10 @@ class _Kernel:
     def _read(
         self,
         source: str,
-        row: Expr,
-        column: Expr,
-        channel: Expr,
-        inside: Expr = None,
+        row: Index,
+        column: Index,
+        channel: Index,
+        inside: Expr | None = None,
         outside: float = 0.0,
     ) -> Expr:
         """Return a number of a map, or ``outside`` where the condition ``inside`` is false.
@@ -107,7 +104,7 @@ class _Kernel:
         shape = self.network.shapes[source]
         value = self.buffers[source][(row * shape.width + column) * shape.channels + channel]
         if source == IMAGE:
-            mean, scale = self.pixels.mean[channel], self.pixels.scale
+            mean, scale = self.pixels.mean[cast('int', channel)], self.pixels.scale
             value = tirx.Cast(FLOAT, value)
             value = value - tir_builder.constant(mean, FLOAT) if mean else value
             value = value * tir_builder.constant(scale, FLOAT) if scale != 1 else value
@@ -118,7 +115,7 @@ class _Kernel:
     @contextlib.contextmanager
     def _taps(
         self, layer: Convolution | MaxPool, row: Expr, columns: list[Expr]
-    ) -> Iterator[tuple[Expr, Expr, list[tuple[Expr, Expr]]]]:
+    ) -> Iterator[tuple[Index, Expr, list[tuple[Expr, Expr | None]]]]:
         """Repeat what is emitted for each tap of a window.
 
         Yields the tap's number, its row in the source, and for each column of the result the
@@ -135,7 +132,7 @@ class _Kernel:
             source_row = tir_builder.let(
                 row * window.stride[0] - window.padding[0] + vertical * window.dilation[0]
             )
-            found: list[tuple[Expr, Expr]] = []
+            found: list[tuple[Expr, Expr | None]] = []
             for column in columns:
                 at = tir_builder.let(
                     column * window.stride[1] - window.padding[1] + horizontal * window.dilation[1]
@@ -151,7 +148,7 @@ class _Kernel:
                 found.append((at, inside))
             yield vertical * window.size[1] + horizontal, source_row, found
 
-    def _dense(self, layer: Convolution, weights: Expr, target: Expr) -> None:
+    def _dense(self, layer: Convolution, weights: Buffer, target: Buffer) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
         inputs = self.network.shapes[source].channels
         count = next(size for size in (TILE_CHANNELS, 2, 1) if shape.channels % size == 0)
@@ -174,7 +171,10 @@ class _Kernel:
                     T.buffer_store(sums, bias, [pixel * count + lane])
 
             def term(
-                tap: Expr, source_row: Expr, places: list[tuple[Expr, Expr]], number: Expr
+                tap: Index,
+                source_row: Expr,
+                places: list[tuple[Expr, Expr | None]],
+                number: Index,
             ) -> None:
                 values = [
                     tir_builder.let(self._read(source, source_row, column, number, inside))
@@ -208,7 +208,7 @@ class _Kernel:
 
         _launch(shape.height * tiles * apart, thread)
 
-    def _depthwise(self, layer: Convolution, weights: Expr, target: Expr) -> None:
+    def _depthwise(self, layer: Convolution, weights: Buffer, target: Buffer) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
 
         def thread(index: Expr) -> None:
@@ -226,7 +226,7 @@ class _Kernel:
 
         _launch(shape.numbers, thread)
 
-    def _max_pool(self, layer: MaxPool, target: Expr) -> None:
+    def _max_pool(self, layer: MaxPool, target: Buffer) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
 
         def thread(index: Expr) -> None:
@@ -241,7 +241,7 @@ class _Kernel:
 
         _launch(shape.numbers, thread)
 
-    def _each(self, layer: Layer, target: Expr) -> None:
+    def _each(self, layer: Layer, target: Buffer) -> None:
         """Emit a layer that computes each number of the result separately."""
         shape = self.network.shapes[layer.output]
 
@@ -279,7 +279,7 @@ class _Kernel:
         _launch(shape.numbers, thread)
 
 
-def results_function(network: Network, name: str) -> Any:
+def results_function(network: Network, name: str) -> PrimFunc:
     """Return the TIR function (stored maps..., target), which writes all outputs in order."""
     sizes = output_sizes(network.outputs)
     with IRBuilder() as builder, T.prim_func():
@@ -294,11 +294,11 @@ def results_function(network: Network, name: str) -> Any:
         for output, size in zip(network.outputs, sizes, strict=True):
             _write_output(output, network, buffers, target, begin)
             begin += size
-    return builder.get()
+    return cast('PrimFunc', builder.get())
 
 
 def _write_output(
-    output: Output, network: Network, buffers: Mapping[str, Expr], target: Expr, begin: int
+    output: Output, network: Network, buffers: Mapping[str, Buffer], target: Buffer, begin: int
 ) -> None:
     at = begin
     for part in output.parts:
@@ -317,7 +317,7 @@ def _write_output(
         _softmax(target, begin, output.shape[1], output.shape[2])
 
 
-def _softmax(target: Expr, begin: int, rows: int, columns: int) -> None:
+def _softmax(target: Buffer, begin: int, rows: int, columns: int) -> None:
     def thread(row: Expr) -> None:
         first = tir_builder.let(begin + row * columns)
         values = [tir_builder.let(target[first + column]) for column in range(columns)]

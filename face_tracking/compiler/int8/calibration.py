@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from face_tracking import files
-from face_tracking.arrays import Array
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.compiler.graph import Add, Convolution, Network, Output, Part
 from face_tracking.compiler.int8.calibration_file import own_file, write_calibration
 from face_tracking.compiler.int8.quantization import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Fractions of the largest value at which a map of 8 bits may be clipped."""
 
-Maps = dict[str, Array]
+Maps = dict[str, FloatArray]
 
 
 def calibrate(
@@ -80,14 +80,14 @@ def calibrate(
     return replace(ranges, steps=_steps(network, ranges, moments))
 
 
-def _best_fractions(errors: Array) -> tuple[Array, Array]:
+def _best_fractions(errors: Array) -> tuple[FloatArray, FloatArray]:
     """Return the fractions of the largest and of the least value with the smallest errors."""
     high, low = np.divmod(errors.reshape(-1, errors.shape[-1]).argmin(0), len(FRACTIONS))
     fractions = np.array(FRACTIONS)
     return fractions[high], fractions[low]
 
 
-def _steps(network: Network, ranges: Ranges, moments: Maps) -> Maps:
+def _steps(network: Network, ranges: Ranges, moments: Maps) -> dict[str, IntArray]:
     """Return by how much pointwise weights should differ from the nearest integers."""
     quantized, found = quantize(network, ranges), {}
     for layer in network.layers:

@@ -11,10 +11,10 @@ quarters of a step, and the bits of what is then between 4 and 8 are those of an
 
 from __future__ import annotations
 
-from typing import Any
+from functools import reduce
+from operator import add
 
 import numpy as np
-from tvm import tirx
 
 from face_tracking.arrays import Array
 from face_tracking.compiler import tir_builder
@@ -32,8 +32,8 @@ from face_tracking.compiler.int8.quantization import (
     HalfDepthwise,
     QuantDense,
 )
-from face_tracking.compiler.row_kernels import Plane
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.row_kernels import ChannelGroup, Plane, Sums
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
 QUARTERS = 4
 LANES = 8
@@ -49,10 +49,10 @@ class HalfKernels(IntegerKernels):
 
     def _write_shifted(
         self,
-        sums: list[list[Any]],
-        group: list[tuple[int, int]],
+        sums: Sums,
+        group: ChannelGroup,
         target: Plane,
-        start: Any,
+        start: Expr,
         places: dict[str, int],
         shift: int,
         positive: bool,
@@ -80,12 +80,12 @@ class HalfKernels(IntegerKernels):
 
     # Depthwise convolutions
 
-    def _depthwise_sums(self, bias_at: Any, lanes: int, count: int) -> list[Any]:
+    def _depthwise_sums(self, bias_at: Index, lanes: int, count: int) -> list[Buffer]:
         """Return a register for each pixel; the bias is added at the end."""
         return [T.alloc_buffer((lanes,), 'float16') for _ in range(count)]
 
     def _add_product(
-        self, register: Any, value: Any, weight: Any, lanes: int, first: bool
+        self, register: Buffer, value: Expr, weight: Expr, lanes: int, first: bool
     ) -> None:
         product = value * weight
         if not first:
@@ -94,12 +94,12 @@ class HalfKernels(IntegerKernels):
 
     def _write_depthwise(
         self,
-        sums: list[list[Any]],
-        vectors: list[tuple[int, int]],
+        sums: Sums,
+        vectors: ChannelGroup,
         places: dict[str, int],
-        offset: Any,
+        offset: Index,
         target: Plane,
-        at: Any,
+        at: Expr,
         positive: bool,
     ) -> None:
         constants = {
@@ -113,7 +113,7 @@ class HalfKernels(IntegerKernels):
             if name in places
         }
         for pixel in range(len(sums[0])):
-            values = []
+            values: list[Expr] = []
             for number, (registers, (_, lanes)) in enumerate(zip(sums, vectors, strict=True)):
                 value = tir_builder.load(registers[pixel], 0, lanes) + constants['bias'][number]
                 if 'slopes' in constants:
@@ -123,7 +123,7 @@ class HalfKernels(IntegerKernels):
                 values.append(self._result(value, target, lanes, positive))
             self._store_joined(values, vectors, target, at + pixel * target.shape.channels)
 
-    def _result(self, value: Any, target: Plane, lanes: int, positive: bool) -> Any:
+    def _result(self, value: Expr, target: Plane, lanes: int, positive: bool) -> Expr:
         """Return numbers of float16 as they are stored in a map; as bytes they have a base."""
         if target.dtype == self.arithmetic.byte:
             return _bytes(value, lanes)
@@ -132,7 +132,7 @@ class HalfKernels(IntegerKernels):
     # Other layers
 
     def sum_of(
-        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Any, positive: bool
+        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Index, positive: bool
     ) -> None:
         """Emit the sum of maps of float16.
 
@@ -150,12 +150,15 @@ class HalfKernels(IntegerKernels):
                 for base, (_, factor, _) in zip(bases, sources, strict=True)
             ]
 
-            def write(offset: Any, lanes: int) -> None:
-                total = None
-                for begin, (plane, _, gain_at) in zip(begins, sources, strict=True):
-                    gain = tir_builder.load(self.views.float16, gain_at + offset, lanes)
-                    found = tir_builder.load(plane.buffer, begin + offset, lanes) * gain
-                    total = found if total is None else total + found
+            def write(offset: Index, lanes: int) -> None:
+                total = reduce(
+                    add,
+                    [
+                        tir_builder.load(plane.buffer, begin + offset, lanes)
+                        * tir_builder.load(self.views.float16, gain_at + offset, lanes)
+                        for begin, (plane, _, gain_at) in zip(begins, sources, strict=True)
+                    ],
+                )
                 if target.dtype == self.arithmetic.byte:
                     total = total + _half(HALF_CENTER, lanes)
                 tir_builder.store(
@@ -167,16 +170,16 @@ class HalfKernels(IntegerKernels):
 
             tir_builder.for_vectors(channels, LANES, write)
 
-    def converted(self, source: Plane, target: Plane, row: Any, gain_at: int) -> None:
+    def converted(self, source: Plane, target: Plane, row: Index, gain_at: int) -> None:
         """Emit the conversion of a map of float16 with scales to one without, or to 8 bits."""
         self.sum_of([(source, 1, gain_at)], target, row, False)
 
 
-def _half(value: float, lanes: int) -> Any:
+def _half(value: float, lanes: int) -> Expr:
     return tir_builder.constant(value, 'float16', lanes)
 
 
-def _narrowed(sums: Any, shift: int, positive: bool) -> Any:
+def _narrowed(sums: Expr, shift: int, positive: bool) -> Expr:
     """Return 4 sums of 32 bits shifted right, rounded, in 16 bits, saturated.
 
     :param positive: negative ones become 0, and the results have no sign.
@@ -188,7 +191,7 @@ def _narrowed(sums: Any, shift: int, positive: bool) -> Any:
     return intrinsic('int16x4', name, sums, tirx.const(shift, 'int32'))
 
 
-def _divided(whole: Any, lanes: int, positive: bool) -> Any:
+def _divided(whole: Expr, lanes: int, positive: bool) -> Expr:
     """Return numbers of 16 bits divided by `HALF_ONE`, as float16."""
     kind = 'u' if positive else 's'
     return intrinsic(
@@ -199,13 +202,13 @@ def _divided(whole: Any, lanes: int, positive: bool) -> Any:
     )
 
 
-def _sloped(value: Any, slopes: Any, lanes: int) -> Any:
+def _sloped(value: Expr, slopes: Expr, lanes: int) -> Expr:
     """Return numbers of float16 after a PReLU."""
     value, zero = tir_builder.let(value), _half(0.0, lanes)
     return tirx.max(value, zero) + tirx.min(value, zero) * slopes
 
 
-def _bytes(value: Any, lanes: int) -> Any:
+def _bytes(value: Expr, lanes: int) -> Expr:
     """Return numbers of float16 around `HALF_CENTER` as signed bytes, lower by 128."""
     bits = tirx.reinterpret(f'int16x{lanes}', value)
     zero = int(np.float16(HALF_BASE).view(np.int16)) + SHIFT * QUARTERS
@@ -224,12 +227,8 @@ def _bytes(value: Any, lanes: int) -> Any:
 
 def pack_half_depthwise(layer: HalfDepthwise) -> dict[str, Array]:
     """Return the constants of a depthwise convolution by name."""
-    packed: dict[str, Array | None] = {
-        'weights': layer.weights.ravel(),
-        'bias': layer.bias,
-        'slopes': layer.slopes,
-        'center': layer.center,
-    }
+    packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
+    packed |= {'slopes': layer.slopes, 'center': layer.center}
     return {name: array for name, array in packed.items() if array is not None}
 
 

@@ -13,8 +13,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from face_tracking.arrays import Array
 from face_tracking.compiler.fusion import POINT, FusedGroup, Operand, Stage
-from face_tracking.compiler.graph import IMAGE, Add, Convolution, MaxPool, Network, Upsample
+from face_tracking.compiler.graph import (
+    IMAGE,
+    Add,
+    Convolution,
+    MaxPool,
+    Network,
+    Shape,
+    Upsample,
+)
 from face_tracking.compiler.int8.half_row_kernels import (
     HalfKernels,
     half_slopes,
@@ -31,12 +40,19 @@ from face_tracking.compiler.int8.int8_row_kernels import (
     run_columns,
     tile_of,
 )
-from face_tracking.compiler.int8.quantization import HalfDepthwise, Quantized, conversion_gain
+from face_tracking.compiler.int8.quantization import (
+    HalfDepthwise,
+    QuantDense,
+    QuantDepthwise,
+    Quantized,
+    Sum,
+    conversion_gain,
+)
 from face_tracking.compiler.lowering import GroupFunction, Pixels
 from face_tracking.compiler.row_kernels import Plane, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import TilingChooser
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.tir_builder import Buffer, Index, T
 
 ALIGNED = 64
 """Alignment of the constants of each type in bytes."""
@@ -71,6 +87,7 @@ class IntegerFunction(GroupFunction):
 
     def _read_by(self, stage: Stage) -> str:
         """Return the type in which a stage reads the rows before it, as in `quantization`."""
+        assert stage.layer is not None  # a stage that reads another one has a layer
         source = stage.layer.sources[0]
         return self.quantized.wanted(stage.layer, source)
 
@@ -98,54 +115,53 @@ class IntegerFunction(GroupFunction):
             if dtype == 'float16':
                 return float(np.finfo(dtype).min)
             return np.iinfo(np.int16).min if dtype == 'int16' else zero
-        if reader.layer.sources[0] == IMAGE:
+        if reader.layer is not None and reader.layer.sources[0] == IMAGE:
             return self.quantized.image_zero + zero
         return zero
 
     # Constants
 
-    def _pack(self) -> np.ndarray:
+    def _pack(self) -> Array:
         """Concatenate all constants, those of each type together, and record their places."""
         found = [
             (stage.name, key, array)
             for number, stage in enumerate(self.group.stages)
             for key, array in self._constants(number, stage).items()
         ]
-        content, size = [], 0
-        self._places = {stage.name: {} for stage in self.group.stages}
+        content: list[Array] = []
+        size = 0
+        self._constants_at: dict[str, dict[str, int]] = {
+            stage.name: {} for stage in self.group.stages
+        }
         for dtype in dict.fromkeys(array.dtype for _, _, array in found):
             for name, key, array in found:
                 if array.dtype == dtype:
-                    self._places[name][key] = size // dtype.itemsize
+                    self._constants_at[name][key] = size // dtype.itemsize
                     content.append(array.view(np.int8))
                     content.append(np.zeros(-array.nbytes % ALIGNED, np.int8))
                     size += array.nbytes + len(content[-1])
         return np.concatenate(content) if content else np.zeros(ALIGNED, np.int8)
 
-    def _constants(self, number: int, stage: Stage) -> dict[str, np.ndarray]:
+    def _constants(self, number: int, stage: Stage) -> dict[str, Array]:
         layer, quantized = stage.layer, self.quantized
         if layer is None:
             return self._conversion_constants(stage, self.group.stages[number + 1])
         numbers = quantized.layers.get(stage.name)
         target = self._target_type(number, stage)
-        if isinstance(layer, Add):
+        if isinstance(numbers, Sum):
             return {f'gain{index}': gain for index, gain in enumerate(numbers.gains)}
-        if not isinstance(layer, Convolution):
-            return {}
-        if numbers is None:
-            return self._float_constants(stage)
-        if layer.depthwise:
-            return (
-                pack_half_depthwise(numbers)
-                if isinstance(numbers, HalfDepthwise)
-                else pack_quant_depthwise(numbers, target, self._arithmetic.signed)
-            )
-        groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
-        return {
-            'weights': pack_quant_dense(numbers.weights, groups, run_columns(layer.window)),
-            **quant_dense_constants(numbers, target, self._arithmetic.signed),
-            **half_slopes(numbers, target),
-        }
+        if isinstance(numbers, QuantDepthwise):
+            return pack_quant_depthwise(numbers, target, self._arithmetic.signed)
+        if isinstance(numbers, HalfDepthwise):
+            return pack_half_depthwise(numbers)
+        if isinstance(numbers, QuantDense):
+            groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
+            return {
+                'weights': pack_quant_dense(numbers.weights, groups, run_columns(stage.window)),
+                **quant_dense_constants(numbers, target, self._arithmetic.signed),
+                **half_slopes(numbers, target),
+            }
+        return self._float_constants(layer, stage.shape) if isinstance(layer, Convolution) else {}
 
     def _target_type(self, number: int, stage: Stage) -> str:
         """Return the type of a stage's result, as in `quantization`."""
@@ -153,17 +169,17 @@ class IntegerFunction(GroupFunction):
             return self._read_by(self.group.stages[number + 1])
         return self.quantized.stored[stage.name]
 
-    def _float_constants(self, stage: Stage) -> dict[str, np.ndarray]:
+    def _float_constants(self, layer: Convolution, shape: Shape) -> dict[str, Array]:
         weights = (
-            stage.layer.weights.ravel()
-            if stage.layer.depthwise
+            layer.weights.ravel()
+            if layer.depthwise
             else pack_dense(
-                stage.layer.weights, self.machine.lanes(self.dtype), self._choice(stage)
+                layer.weights, self.machine.lanes(self.dtype), self._choice(layer, shape)
             )
         )
-        return {'weights': weights.astype(self.dtype), 'bias': stage.layer.bias.astype(self.dtype)}
+        return {'weights': weights.astype(self.dtype), 'bias': layer.bias.astype(self.dtype)}
 
-    def _conversion_constants(self, stage: Stage, reader: Stage) -> dict[str, np.ndarray]:
+    def _conversion_constants(self, stage: Stage, reader: Stage) -> dict[str, Array]:
         name, wanted = stage.operands[0].name, self._read_by(reader)
         stored = self.quantized.stored[name]
         if wanted == stored:
@@ -175,7 +191,7 @@ class IntegerFunction(GroupFunction):
 
     # Rows
 
-    def _make_kernels(self, weights, one) -> IntegerKernels:
+    def _make_kernels(self, weights: Buffer, one: Index) -> IntegerKernels:
         size = self.weights.size
         views = {
             np.dtype(dtype).name: T.decl_buffer(
@@ -186,25 +202,20 @@ class IntegerFunction(GroupFunction):
         kernels = HalfKernels if self.quantized.middle == 'float16' else IntegerKernels
         return kernels(self.machine, self.dtype, Views(int8=weights, **views), one)
 
-    def _compute(self, stage: Stage, planes: dict[str, Plane], row) -> None:
-        layer, target, kernels = stage.layer, planes[stage.name], self._kernels
+    def _compute(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
+        layer, target = stage.layer, planes[stage.name]
+        kernels, numbers = self._kernels, self.quantized.layers.get(stage.name)
+        assert isinstance(kernels, IntegerKernels)
         sources = [(planes[operand.name], operand.factor) for operand in stage.operands]
-        source, places = sources[0][0], self._places[stage.name]
-        positive = (
-            getattr(layer, 'activation', None) is not None and layer.activation.kind == 'clip'
-        )
-        if stage.name in self.quantized.layers:
-            if isinstance(layer, Add):
-                kernels.sum_of(self._with_gains(stage, planes), target, row, positive)
-            elif layer.depthwise:
-                kernels.quant_depthwise(source, target, row, layer.window, places, positive)
-            else:
-                shift = (
-                    self.quantized.layers[stage.name].shift
-                    if target.dtype == self.quantized.middle
-                    else None
-                )
-                kernels.quant_dense(source, target, row, layer.window, places, positive, shift)
+        source, places = sources[0][0], self._constants_at[stage.name]
+        positive = stage.activation.kind == 'clip'
+        if isinstance(numbers, Sum):
+            kernels.sum_of(self._with_gains(stage, planes), target, row, positive)
+        elif isinstance(numbers, QuantDepthwise | HalfDepthwise):
+            kernels.quant_depthwise(source, target, row, stage.window, places, positive)
+        elif isinstance(numbers, QuantDense):
+            shift = numbers.shift if target.dtype == self.quantized.middle else None
+            kernels.quant_dense(source, target, row, stage.window, places, positive, shift)
         elif isinstance(layer, Convolution):
             kernel = kernels.depthwise if layer.depthwise else kernels.dense
             kernel(
@@ -215,7 +226,7 @@ class IntegerFunction(GroupFunction):
                 places['weights'],
                 places['bias'],
                 stage.activation,
-                self._choice(stage),
+                self._choice(layer, stage.shape),
             )
         elif isinstance(layer, MaxPool):
             kernels.max_pool(source, target, row, layer.window)
@@ -226,23 +237,22 @@ class IntegerFunction(GroupFunction):
         else:
             kernels.copied(source, target, row, sources[0][1])
 
-    def _with_gains(self, stage: Stage, planes) -> list[tuple[Plane, int, int]]:
+    def _with_gains(self, stage: Stage, planes: dict[str, Plane]) -> list[tuple[Plane, int, int]]:
         """Return the operands of an addition, each with the place of its gain."""
+        added = stage.layer.sources if stage.layer is not None else ()
         enlarged = {
             layer.output: layer.sources[0]
             for layer in self.network.layers
             if isinstance(layer, Upsample)
         }
-        names = {
-            enlarged.get(source, source): index for index, source in enumerate(stage.layer.sources)
-        }
-        names |= {source: index for index, source in enumerate(stage.layer.sources)}
+        names = {enlarged.get(source, source): index for index, source in enumerate(added)}
+        names |= {source: index for index, source in enumerate(added)}
         names |= {f'{source} rows': index for source, index in names.items()}
         return [
             (
                 planes[operand.name],
                 operand.factor,
-                self._places[stage.name][f'gain{names[operand.name]}'],
+                self._constants_at[stage.name][f'gain{names[operand.name]}'],
             )
             for operand in stage.operands
         ]

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import tirx
 
+from face_tracking.arrays import Array, IntArray
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.graph import Activation, Window
 from face_tracking.compiler.int8.quantization import ONE, STEP_BITS, QuantDense, QuantDepthwise
-from face_tracking.compiler.row_kernels import Plane, RowKernels
+from face_tracking.compiler.row_kernels import ChannelGroup, Plane, RowKernels, Sums
 from face_tracking.compiler.targets import Machine
-from face_tracking.compiler.tir_builder import T
+from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
 QUAD = 4
 """Products that one lane of a dot product sums."""
@@ -35,7 +35,7 @@ class Arithmetic:
         self.byte = 'int8' if self.signed else 'uint8'
         """The type in which maps of 8 bits are stored."""
 
-    def dot(self, sums, inputs, weights, lanes: int):
+    def dot(self, sums: Expr, inputs: Expr, weights: Expr, lanes: int) -> Expr:
         """Return ``sums``, int32, plus the products of four neighbors each.
 
         :param inputs: int32, four bytes of a pixel, the same in every lane.
@@ -60,7 +60,7 @@ class Arithmetic:
         ones = tir_builder.constant(1, 'int16', 2 * lanes)
         return sums + intrinsic(f'int32x{lanes}', fours, pairs, ones)
 
-    def product(self, left, right, lanes: int):
+    def product(self, left: Expr, right: Expr, lanes: int) -> Expr:
         """Return the rounded product of 16-bit fractions."""
         name = (
             {8: 'llvm.aarch64.neon.sqrdmulh.v8i16'}
@@ -81,17 +81,17 @@ class Arithmetic:
         )
         return tir_builder.convert(whole, 'int16', lanes)
 
-    def add(self, left, right, lanes: int):
+    def add(self, left: Expr, right: Expr, lanes: int) -> Expr:
         """Return the sum of 16-bit numbers, saturated."""
         return intrinsic('int16' if lanes == 1 else f'int16x{lanes}', 'llvm.sadd.sat', left, right)
 
-    def multiply_add(self, total, left, right, lanes: int):
+    def multiply_add(self, total: Expr, left: Expr, right: Expr, lanes: int) -> Expr:
         """Return ``total`` plus the rounded product of 16-bit fractions."""
         if self.signed and lanes == 8:
             return intrinsic('int16x8', 'llvm.aarch64.neon.sqrdmlah.v8i16', total, left, right)
         return self.add(total, self.product(left, right, lanes), lanes)
 
-    def rescaled(self, sums, gain, lanes: int, positive: bool):
+    def rescaled(self, sums: Expr, gain: Expr, lanes: int, positive: bool) -> Expr:
         """Return int32 sums times a gain, rounded.
 
         :param gain: float32, or on NEON 32-bit fractions.
@@ -104,7 +104,7 @@ class Arithmetic:
         )
         return tir_builder.convert(number if positive else tirx.floor(number), 'int32', lanes)
 
-    def narrowed(self, sums, shift: int):
+    def narrowed(self, sums: Expr, shift: int) -> Expr:
         """Return NEON's int32 sums shifted right, rounded, as 16-bit numbers, saturated."""
         if not shift:
             return intrinsic('int16x4', 'llvm.aarch64.neon.sqxtn.v4i16', sums)
@@ -112,7 +112,7 @@ class Arithmetic:
             'int16x4', 'llvm.aarch64.neon.sqrshrn.v4i16', sums, tirx.const(shift, 'int32')
         )
 
-    def clipped(self, value, source: str, dtype: str, lanes: int, low: int):
+    def clipped(self, value: Expr, source: str, dtype: str, lanes: int, low: int) -> Expr:
         """Return integers in a narrower type, clipped to ``low`` and the maximum of the type."""
         high = np.iinfo(dtype).max
         value = tirx.max(
@@ -121,7 +121,7 @@ class Arithmetic:
         )
         return tir_builder.convert(value, dtype, lanes)
 
-    def stepped(self, value, lanes: int):
+    def stepped(self, value: Expr, lanes: int) -> Expr:
         """Return the 16-bit sums of a depthwise convolution as bytes of a map.
 
         If these are signed, the bias has already shifted the sums.
@@ -134,12 +134,12 @@ class Arithmetic:
         value = self.product(value, step, lanes)
         return self.clipped(value, 'int16', self.byte, lanes, np.iinfo(self.byte).min)
 
-    def byte_of(self, value, lanes: int):
+    def byte_of(self, value: Expr, lanes: int) -> Expr:
         """Return 16-bit numbers as bytes of a map, clipped to 0 and 255."""
         value = self.clipped(value, 'int16', 'uint8', lanes, 0)
         return self.shifted(value, lanes)
 
-    def shifted(self, value, lanes: int):
+    def shifted(self, value: Expr, lanes: int) -> Expr:
         """Return unsigned bytes as they are stored in a map of 8 bits."""
         if not self.signed:
             return value
@@ -147,12 +147,12 @@ class Arithmetic:
         return tirx.reinterpret('int8' if lanes == 1 else f'int8x{lanes}', flipped)
 
 
-def intrinsic(dtype: str, name: str, *arguments):
+def intrinsic(dtype: str, name: str, *arguments: Expr) -> Expr:
     """Return what an intrinsic function of LLVM computes."""
     return tirx.call_llvm_pure_intrin(dtype, name, *arguments)
 
 
-def joined(vectors: list, lanes: int):
+def joined(vectors: list[Expr], lanes: int) -> Expr:
     """Return the concatenation of vectors of ``lanes`` numbers."""
     if len(vectors) == 1:
         return vectors[0]
@@ -160,12 +160,12 @@ def joined(vectors: list, lanes: int):
     return tirx.Shuffle(vectors, places)
 
 
-def part_of(vector, first: int, lanes: int):
+def part_of(vector: Expr, first: int, lanes: int) -> Expr:
     """Return ``lanes`` numbers of a vector."""
     return tirx.Shuffle([vector], [tirx.const(first + lane, 'int32') for lane in range(lanes)])
 
 
-def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
+def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list[ChannelGroup]]:
     """Return the pixels and the groups of channel vectors of a dense tile."""
     vectors = tir_builder.vectors(channels, machine.vector_bits // 32)
     widest = min(4 if machine.registers >= 32 else 2, len(vectors))
@@ -179,7 +179,7 @@ def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list]:
     return -(-width // tiles), groups
 
 
-def pack_quant_dense(weights: np.ndarray, groups: list, columns: int) -> np.ndarray:
+def pack_quant_dense(weights: IntArray, groups: list[ChannelGroup], columns: int) -> IntArray:
     """Return int8 weights (kh, kw, in, out) in the order of `IntegerKernels.quant_dense`.
 
     :param columns: number of neighboring columns that are read as one run of bytes; each run is
@@ -199,7 +199,7 @@ def run_columns(window: Window) -> int:
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
-def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[str, Array]:
     """Return the bias, int32, and the gains of a dense convolution for its kernel by name.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
@@ -212,7 +212,7 @@ def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[s
             bias = bias - np.rint(SHIFT / gain).astype(np.int64)
     elif layer.shift and dtype == 'int16':
         bias = bias + (1 << layer.shift - 1)  # NEON's shift rounds, others do not
-    found = {'bias': np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)}
+    found: dict[str, Array] = {'bias': np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)}
     for name, value in (('gain', gain), ('negative_gain', layer.negative_gain)):
         if value is None:
             continue
@@ -227,13 +227,13 @@ def quant_dense_constants(layer: QuantDense, dtype: str, signed: bool) -> dict[s
 class Views:
     """The bytes of a function's constants as numbers of each type."""
 
-    int8: object
-    int16: object
-    int32: object
-    float16: object
-    float32: object
+    int8: Buffer
+    int16: Buffer
+    int32: Buffer
+    float16: Buffer
+    float32: Buffer
 
-    def of(self, dtype: str):
+    def of(self, dtype: str) -> Buffer:
         """Return the constants as numbers of one type."""
         return getattr(self, dtype)
 
@@ -247,11 +247,11 @@ class IntegerKernels(RowKernels):
     middle = 'int16'
     """The type of maps of 16 bits."""
 
-    def __init__(self, machine: Machine, real: str, views: Views, one):
+    def __init__(self, machine: Machine, real: str, views: Views, one: Index):
         super().__init__(machine, real, views.of(real), one)
         self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
 
-    def fill(self, plane: Plane, index, count: int, value: int) -> None:
+    def fill(self, plane: Plane, index: Index, count: int, value: float) -> None:
         """Set ``count`` numbers, starting at ``index``."""
         lanes = self._lanes(plane.dtype)
         tir_builder.for_vectors(
@@ -274,7 +274,7 @@ class IntegerKernels(RowKernels):
         self,
         source: Plane,
         target: Plane,
-        row,
+        row: Index,
         window: Window,
         places: dict[str, int],
         positive: bool,
@@ -297,7 +297,12 @@ class IntegerKernels(RowKernels):
             # address it would be too large for the instructions that load two registers.
             start_of_panel = tir_builder.let(tir_builder.wide(panel * self.one))
 
-            def tile(first, count, group=group, panel=start_of_panel):
+            def tile(
+                first: Index,
+                count: int,
+                group: ChannelGroup = group,
+                panel: Expr = start_of_panel,
+            ) -> None:
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
                 sums = self._integer_sums(places['bias'], group, count)
                 self._dot_runs(source, window, bases, column, panel, quads, group, sums)
@@ -310,8 +315,8 @@ class IntegerKernels(RowKernels):
             tir_builder.tiled(width, pixels, tile)
             panel += runs * quads * QUAD * sum(lanes for _, lanes in group)
 
-    def _integer_sums(self, bias_at, group, count: int) -> list[list]:
-        sums = []
+    def _integer_sums(self, bias_at: int, group: ChannelGroup, count: int) -> Sums:
+        sums: Sums = []
         for offset, lanes in group:
             bias = tir_builder.let(tir_builder.load(self.views.int32, bias_at + offset, lanes))
             registers = [T.alloc_buffer((lanes,), 'int32') for _ in range(count)]
@@ -320,12 +325,22 @@ class IntegerKernels(RowKernels):
             sums.append(registers)
         return sums
 
-    def _dot_runs(self, source, window, rows, column, panel, quads: int, group, sums) -> None:
+    def _dot_runs(
+        self,
+        source: Plane,
+        window: Window,
+        rows: list[Expr] | Buffer,
+        column: Index,
+        panel: Expr,
+        quads: int,
+        group: ChannelGroup,
+        sums: Sums,
+    ) -> None:
         channels = source.shape.channels
         size = QUAD * sum(lanes for _, lanes in group)
         columns = range(0, window.size[1], run_columns(window))
 
-        def run_row(row, panel):
+        def run_row(row: Expr, panel: Expr) -> None:
             for tap in columns:
                 starts = [
                     row + column + (tap * window.dilation[1] + pixel * window.stride[1]) * channels
@@ -346,7 +361,9 @@ class IntegerKernels(RowKernels):
         for number, row in enumerate(rows):
             run_row(row, panel + number * len(columns) * quads * size)
 
-    def _rows_of_window(self, source, row, window, quads: int, vectors: int):
+    def _rows_of_window(
+        self, source: Plane, row: Index, window: Window, quads: int, vectors: int
+    ) -> list[Expr] | Buffer:
         """Return the starts of the rows under a window: a list, or a buffer for a loop.
 
         A loop is needed if there are more weights than registers; LLVM would load all of them
@@ -361,7 +378,16 @@ class IntegerKernels(RowKernels):
             tir_builder.store(kept, number, base, 1)
         return kept
 
-    def _dot_run(self, source, starts, quads: int, panel, size: int, group, sums) -> None:
+    def _dot_run(
+        self,
+        source: Plane,
+        starts: list[Expr],
+        quads: int,
+        panel: Expr,
+        size: int,
+        group: ChannelGroup,
+        sums: Sums,
+    ) -> None:
         step = QUAD if self.machine.lane_products else 1
         whole = quads // step
         if quads <= UNROLLED_QUADS:
@@ -378,7 +404,17 @@ class IntegerKernels(RowKernels):
         for quad in range(whole * step, quads):
             self._quads(source, starts, quad, 1, panel, size, group, sums)
 
-    def _quads(self, source, starts, first, count: int, panel, size: int, group, sums) -> None:
+    def _quads(
+        self,
+        source: Plane,
+        starts: list[Expr],
+        first: Index,
+        count: int,
+        panel: Expr,
+        size: int,
+        group: ChannelGroup,
+        sums: Sums,
+    ) -> None:
         """Add the products of ``count`` fours of inputs, of one vector if more than one."""
         words = QUAD if count > 1 else 1
         inputs = [
@@ -407,9 +443,9 @@ class IntegerKernels(RowKernels):
                         lanes,
                     )
 
-    def _weights(self, at, group) -> list:
+    def _weights(self, at: Expr, group: ChannelGroup) -> list[Expr]:
         """Return the weight vectors of a group; on NEON, one load fills two."""
-        vectors = []
+        vectors: list[Expr] = []
         pairs = 2 if self.machine.lane_products else 1
         for first in range(0, len(group), pairs):
             lanes = [QUAD * count for _, count in group[first : first + pairs]]
@@ -422,7 +458,15 @@ class IntegerKernels(RowKernels):
             at = at + sum(lanes)
         return vectors
 
-    def _write_sums(self, sums, group, target: Plane, start, places, positive: bool) -> None:
+    def _write_sums(
+        self,
+        sums: Sums,
+        group: ChannelGroup,
+        target: Plane,
+        start: Expr,
+        places: dict[str, int],
+        positive: bool,
+    ) -> None:
         gain_type = 'int32' if self.arithmetic.signed and target.dtype != self.real else 'float32'
         by_sign = [
             [
@@ -467,7 +511,14 @@ class IntegerKernels(RowKernels):
                     )
 
     def _write_shifted(
-        self, sums, group, target: Plane, start, places, shift: int, positive
+        self,
+        sums: Sums,
+        group: ChannelGroup,
+        target: Plane,
+        start: Expr,
+        places: dict[str, int],
+        shift: int,
+        positive: bool,
     ) -> None:
         """Write sums to a map of 16 bits."""
         for pixel in range(len(sums[0])):
@@ -492,20 +543,36 @@ class IntegerKernels(RowKernels):
                     lanes,
                 )
 
-    def _write_reals(self, values, gains, group, target, at, positive) -> None:
+    def _write_reals(
+        self,
+        values: list[Expr],
+        gains: list[Expr],
+        group: ChannelGroup,
+        target: Plane,
+        at: Expr,
+        positive: bool,
+    ) -> None:
         for value, gain, (offset, lanes) in zip(values, gains, group, strict=True):
             tir_builder.store(
                 target.buffer, at + offset, self._real_of(value, gain, lanes, positive), lanes
             )
 
-    def _real_of(self, value, gain, lanes: int, positive: bool = False):
+    def _real_of(self, value: Expr, gain: Expr, lanes: int, positive: bool = False) -> Expr:
         """Return integers times a float32 gain."""
         value = tir_builder.convert(value, 'float32', lanes) * gain
         if positive:
             value = tirx.max(value, tir_builder.constant(0.0, 'float32', lanes))
         return value if self.real == 'float32' else tir_builder.convert(value, self.real, lanes)
 
-    def _write_pairs(self, values, gains, group, target, at, positive) -> None:
+    def _write_pairs(
+        self,
+        values: list[Expr],
+        gains: list[Expr],
+        group: ChannelGroup,
+        target: Plane,
+        at: Expr,
+        positive: bool,
+    ) -> None:
         """Emit NEON's narrowing: two vectors of 4 become one of 8, two of these one of 16."""
         halves = [
             tir_builder.let(
@@ -519,7 +586,9 @@ class IntegerKernels(RowKernels):
         ]
         self._write_halves(halves, group, target, at, positive)
 
-    def _write_halves(self, halves, group, target, at, positive) -> None:
+    def _write_halves(
+        self, halves: list[Expr], group: ChannelGroup, target: Plane, at: Expr, positive: bool
+    ) -> None:
         """Write vectors of 4 numbers of 16 bits, two or four at a time."""
         pairs = [halves[first : first + 2] for first in range(0, len(halves), 2)]
         vectors = tir_builder.vectors(4 * len(halves), 8)
@@ -537,7 +606,7 @@ class IntegerKernels(RowKernels):
         self._store_joined(narrow, vectors, target, at)
 
     @staticmethod
-    def _narrowed(value, lanes: int):
+    def _narrowed(value: Expr, lanes: int) -> Expr:
         """Return 4 or 8 numbers of 16 bits as signed bytes."""
         if lanes == 4:
             value = joined([value, value], 4)
@@ -552,7 +621,7 @@ class IntegerKernels(RowKernels):
         self,
         source: Plane,
         target: Plane,
-        row,
+        row: Index,
         window: Window,
         places: dict[str, int],
         positive: bool,
@@ -566,10 +635,10 @@ class IntegerKernels(RowKernels):
         count_taps = window.size[0] * window.size[1]
         pixels = max(1, min(8 // together, (self.machine.registers - 2) // together - count_taps))
 
-        def channel(offset, width):
+        def channel(offset: Index, width: int) -> None:
             vectors = tir_builder.vectors(width, lanes)
 
-            def tile(first, count):
+            def tile(first: Index, count: int) -> None:
                 column = (first * window.stride[1] - window.padding[1]) * channels
                 self._depthwise_int_tile(
                     source,
@@ -589,10 +658,21 @@ class IntegerKernels(RowKernels):
         tir_builder.for_vectors(channels, together * lanes, channel)
 
     def _depthwise_int_tile(
-        self, source, starts, window, places, offset, vectors, count, target, at, positive
+        self,
+        source: Plane,
+        starts: list[Expr],
+        window: Window,
+        places: dict[str, int],
+        offset: Index,
+        vectors: ChannelGroup,
+        count: int,
+        target: Plane,
+        at: Expr,
+        positive: bool,
     ) -> None:
         channels, constants = target.shape.channels, self.views.of(self.middle)
-        sums, weights = [], []
+        sums: Sums = []
+        weights: list[list[Expr]] = []
         for shift, lanes in vectors:
             sums.append(self._depthwise_sums(places['bias'] + offset + shift, lanes, count))
             weights.append(
@@ -630,7 +710,7 @@ class IntegerKernels(RowKernels):
                         self._add_product(registers[pixel], value, own[number], lanes, number == 0)
         self._write_depthwise(sums, vectors, places, offset, target, at, positive)
 
-    def _depthwise_sums(self, bias_at, lanes: int, count: int) -> list:
+    def _depthwise_sums(self, bias_at: Index, lanes: int, count: int) -> list[Buffer]:
         """Return a register for each pixel, which contains the bias."""
         bias = tir_builder.let(tir_builder.load(self.views.int16, bias_at, lanes))
         registers = [T.alloc_buffer((lanes,), 'int16') for _ in range(count)]
@@ -638,7 +718,9 @@ class IntegerKernels(RowKernels):
             tir_builder.store(register, 0, bias, lanes)
         return registers
 
-    def _add_product(self, register, value, weight, lanes: int, first: bool) -> None:
+    def _add_product(
+        self, register: Buffer, value: Expr, weight: Expr, lanes: int, first: bool
+    ) -> None:
         """Add a product to a sum.
 
         :param first: it is the first one of this sum.
@@ -652,9 +734,18 @@ class IntegerKernels(RowKernels):
             lanes,
         )
 
-    def _write_depthwise(self, sums, vectors, places, offset, target, at, positive) -> None:
+    def _write_depthwise(
+        self,
+        sums: Sums,
+        vectors: ChannelGroup,
+        places: dict[str, int],
+        offset: Index,
+        target: Plane,
+        at: Expr,
+        positive: bool,
+    ) -> None:
         channels = target.shape.channels
-        gains = []
+        gains: list[Expr | None] = []
         for shift, lanes in vectors:
             gains.append(
                 tir_builder.let(
@@ -675,7 +766,7 @@ class IntegerKernels(RowKernels):
         }
         for pixel in range(len(sums[0])):
             place = at + pixel * channels
-            values = []
+            values: list[Expr] = []
             for number, (registers, gain, (_, lanes)) in enumerate(
                 zip(sums, gains, vectors, strict=True)
             ):
@@ -687,7 +778,7 @@ class IntegerKernels(RowKernels):
                 values.append(self._finished(value, gain, target.dtype, lanes, positive))
             self._store_joined(values, vectors, target, place)
 
-    def _sloped(self, value, half_slope, lanes: int):
+    def _sloped(self, value: Expr, half_slope: Expr, lanes: int) -> Expr:
         """Return 16-bit sums after a PReLU."""
         value, zero = tir_builder.let(value), tir_builder.constant(0, 'int16', lanes)
         negative = tir_builder.let(tirx.min(value, zero))
@@ -696,16 +787,21 @@ class IntegerKernels(RowKernels):
             total = self.arithmetic.multiply_add(total, negative, half_slope, lanes)
         return total
 
-    def _finished(self, value, gain, dtype: str, lanes: int, positive: bool):
-        """Return the 16-bit sums of a depthwise convolution in the type of its map."""
-        if dtype == self.real:
+    def _finished(
+        self, value: Expr, gain: Expr | None, dtype: str, lanes: int, positive: bool
+    ) -> Expr:
+        """Return the 16-bit sums of a depthwise convolution in the type of its map.
+
+        :param gain: if the map is in floating point.
+        """
+        if gain is not None:
             return self._real_of(value, gain, lanes, positive)
         if dtype == 'int16':
             return tirx.max(value, tir_builder.constant(0, 'int16', lanes)) if positive else value
         return self.arithmetic.stepped(value, lanes)
 
     @staticmethod
-    def _store_joined(values, vectors, target, at) -> None:
+    def _store_joined(values: list[Expr], vectors: ChannelGroup, target: Plane, at: Expr) -> None:
         if len({lanes for _, lanes in vectors}) == 1:
             lanes = vectors[0][1]
             tir_builder.store(
@@ -721,7 +817,7 @@ class IntegerKernels(RowKernels):
     # Other layers
 
     def sum_of(
-        self, sources: list[tuple[Plane, int, int]], target: Plane, row, positive: bool
+        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Index, positive: bool
     ) -> None:
         """Emit the sum of maps of 16 bits.
 
@@ -739,14 +835,18 @@ class IntegerKernels(RowKernels):
                 for base, (_, factor, _) in zip(bases, sources, strict=True)
             ]
 
-            def write(offset, lanes):
-                total = None
-                for begin, (plane, _, gain_at) in zip(begins, sources, strict=True):
-                    gain = tir_builder.load(self.views.int16, gain_at + offset, lanes)
-                    found = self.arithmetic.product(
-                        tir_builder.load(plane.buffer, begin + offset, lanes), gain, lanes
+            def write(offset: Index, lanes: int) -> None:
+                products = [
+                    self.arithmetic.product(
+                        tir_builder.load(plane.buffer, begin + offset, lanes),
+                        tir_builder.load(self.views.int16, gain_at + offset, lanes),
+                        lanes,
                     )
-                    total = found if total is None else self.arithmetic.add(total, found, lanes)
+                    for begin, (plane, _, gain_at) in zip(begins, sources, strict=True)
+                ]
+                total = products[0]
+                for product in products[1:]:
+                    total = self.arithmetic.add(total, product, lanes)
                 if target.dtype == 'int16' and positive:
                     total = tirx.max(total, tir_builder.constant(0, 'int16', lanes))
                 if target.dtype != 'int16':
@@ -755,7 +855,7 @@ class IntegerKernels(RowKernels):
 
             tir_builder.for_vectors(channels, self._lanes('int16'), write)
 
-    def bytes_of_image(self, source: Plane, target: Plane, row) -> None:
+    def bytes_of_image(self, source: Plane, target: Plane, row: Index) -> None:
         """Emit a copy of the image's bytes."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
         tir_builder.for_vectors(
@@ -771,12 +871,12 @@ class IntegerKernels(RowKernels):
             ),
         )
 
-    def converted(self, source: Plane, target: Plane, row, gain_at) -> None:
+    def converted(self, source: Plane, target: Plane, row: Index, gain_at: int) -> None:
         """Emit the conversion of a map of 16 bits to float32 or 8 bits."""
         channels = target.shape.channels
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
 
-        def write(column, offset, lanes):
+        def write(column: Index, offset: Index, lanes: int) -> None:
             value = tir_builder.load(source.buffer, base + column * channels + offset, lanes)
             if target.dtype == self.real:
                 value = self._real_of(
@@ -793,7 +893,7 @@ class IntegerKernels(RowKernels):
                 channels, wide, lambda offset, lanes: write(column, offset, lanes)
             )
 
-    def copied(self, source: Plane, target: Plane, row, factor: int) -> None:
+    def copied(self, source: Plane, target: Plane, row: Index, factor: int) -> None:
         """Emit a copy of a map with each pixel repeated ``factor`` times."""
         self.dtype, self.lanes = target.dtype, self._lanes(target.dtype)
         try:
@@ -802,13 +902,13 @@ class IntegerKernels(RowKernels):
             self.dtype, self.lanes = self.real, self._lanes(self.real)
 
 
-def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, np.ndarray]:
+def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, Array]:
     """Return the constants of a depthwise convolution by name.
 
     :param dtype: of the result: ``uint8``, ``int16`` or ``float32``.
     :param signed: maps of 8 bits are stored lower by 128.
     """
-    packed = {'weights': layer.weights.ravel(), 'bias': layer.bias}
+    packed: dict[str, Array] = {'weights': layer.weights.ravel(), 'bias': layer.bias}
     lower = SHIFT << STEP_BITS if dtype == 'uint8' and signed else 0
     if layer.half_slopes is not None:
         packed['half_slopes'] = layer.half_slopes

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from face_tracking.arrays import Array, FloatArray, IntArray
 from face_tracking.compiler.graph import (
     IMAGE,
     NONE,
@@ -84,8 +85,8 @@ class QuantFormat:
     """
 
     dtype: str
-    scale: np.ndarray = field(repr=False)
-    zero: np.ndarray | None = field(default=None, repr=False)
+    scale: FloatArray = field(repr=False)
+    zero: FloatArray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ class QuantDense:
     :ivar negative_gain: float64 (out,), the gain of negative sums, of a PReLU.
     """
 
-    weights: np.ndarray = field(repr=False)
-    bias: np.ndarray = field(repr=False)
-    gain: np.ndarray = field(repr=False)
+    weights: IntArray = field(repr=False)
+    bias: IntArray = field(repr=False)
+    gain: FloatArray = field(repr=False)
     shift: int | None = None
-    negative_gain: np.ndarray | None = field(default=None, repr=False)
+    negative_gain: FloatArray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ class QuantDepthwise:
     :ivar zero: int16 (channels,), added to the results before they become numbers of 8 bits.
     """
 
-    weights: np.ndarray = field(repr=False)
-    bias: np.ndarray = field(repr=False)
-    scale: np.ndarray = field(repr=False)
-    half_slopes: np.ndarray | None = field(default=None, repr=False)
-    zero: np.ndarray | None = field(default=None, repr=False)
+    weights: IntArray = field(repr=False)
+    bias: IntArray = field(repr=False)
+    scale: FloatArray = field(repr=False)
+    half_slopes: IntArray | None = field(default=None, repr=False)
+    zero: IntArray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,17 @@ class HalfDepthwise:
     :ivar center: float16 (channels,), what represents 0, of a result of 8 bits with a PReLU.
     """
 
-    weights: np.ndarray = field(repr=False)
-    bias: np.ndarray = field(repr=False)
-    slopes: np.ndarray | None = field(default=None, repr=False)
-    center: np.ndarray | None = field(default=None, repr=False)
+    weights: FloatArray = field(repr=False)
+    bias: FloatArray = field(repr=False)
+    slopes: FloatArray | None = field(default=None, repr=False)
+    center: FloatArray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Sum:
     """An addition: the factor of each source, (channels,): int16, ONE for 1, or float16."""
 
-    gains: tuple[np.ndarray, ...] = field(repr=False)
+    gains: tuple[Array, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ class Ranges:
         largest, should differ from the nearest integers.
     """
 
-    peaks: Mapping[str, np.ndarray]
-    clips: Mapping[str, np.ndarray]
-    steps: Mapping[str, np.ndarray] = field(default_factory=dict)
-    lows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    peaks: Mapping[str, FloatArray]
+    clips: Mapping[str, FloatArray]
+    steps: Mapping[str, IntArray] = field(default_factory=dict)
+    lows: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass
@@ -204,7 +205,9 @@ def float_layers(network: Network) -> set[str]:
         and any(isinstance(user, Output) for user in uses[layer.output])
     }
     before = {
-        layer.sources[0] for layer in network.layers if layer.output in found and layer.depthwise
+        layer.sources[0]
+        for layer in network.layers
+        if isinstance(layer, Convolution) and layer.output in found and layer.depthwise
     }
     return found | {
         layer.output
@@ -258,7 +261,8 @@ def needed_types(
     network: Network, stored: Mapping[str, str], middle: str = 'int16'
 ) -> dict[str, set[str]]:
     """Return the types in which each map is stored or read, also after pooling."""
-    uses, needs = network.uses(), {}
+    uses = network.uses()
+    needs: dict[str, set[str]] = {}
     for layer in reversed(network.layers):
         name = layer.output
         needs[name] = {
@@ -271,7 +275,7 @@ def needed_types(
     return needs
 
 
-def _check(layer: Layer, network: Network, types) -> None:
+def _check(layer: Layer, network: Network, types: Mapping[str, str]) -> None:
     name, channels = layer.output, network.shapes[layer.output].channels
     if not isinstance(layer, Convolution | Add | MaxPool | Upsample):
         raise UserError(
@@ -279,9 +283,9 @@ def _check(layer: Layer, network: Network, types) -> None:
         )
     if f'{name} in float' in types:
         return
-    activation = getattr(layer, 'activation', None)
-    sloped = activation is not None and activation.kind == 'prelu'
-    if activation not in (None, NONE, RELU) and not (sloped and isinstance(layer, Convolution)):
+    activation = layer.activation if isinstance(layer, Convolution | Add) else NONE
+    sloped = activation.kind == 'prelu'
+    if activation not in (NONE, RELU) and not (sloped and isinstance(layer, Convolution)):
         raise UserError(
             f'int8 supports no activation except ReLU and PReLU ({name} has {activation.kind} '
             f'{activation.low:g} {activation.high:g})',
@@ -304,8 +308,8 @@ def _check(layer: Layer, network: Network, types) -> None:
 
 
 def scaled_weights(
-    layer: Convolution, source: np.ndarray, limit: int = WEIGHT
-) -> tuple[np.ndarray, np.ndarray]:
+    layer: Convolution, source: FloatArray, limit: int = WEIGHT
+) -> tuple[FloatArray, FloatArray]:
     """Return the weights of a dense convolution before rounding, and their units.
 
     :param source: float64 (in,), the scales of its inputs.
@@ -341,7 +345,15 @@ def quantize(
 class _Quantizer:
     """Converts the layers in their order; a map has its formats before it is read."""
 
-    def __init__(self, network, ranges, weight_limit, mean, scale, half):
+    def __init__(
+        self,
+        network: Network,
+        ranges: Ranges,
+        weight_limit: int,
+        mean: tuple[float, ...],
+        scale: float,
+        half: bool,
+    ):
         self.network, self.ranges, self.weight_limit = network, ranges, weight_limit
         if len(set(mean)) > 1 or not 0 <= mean[0] <= 255:
             raise UserError(f'int8 cannot subtract {mean} from pixels', OTHER_PRECISION)
@@ -368,11 +380,11 @@ class _Quantizer:
                 self._float(layer.output)
             elif isinstance(layer, Add):
                 self._add(layer)
-            elif layer.depthwise and self.middle == 'float16':
+            elif isinstance(layer, Convolution) and layer.depthwise and self.middle == 'float16':
                 self._half_depthwise(layer)
-            elif layer.depthwise:
+            elif isinstance(layer, Convolution) and layer.depthwise:
                 self._depthwise(layer)
-            else:
+            elif isinstance(layer, Convolution):
                 self._dense(layer)
         return self.result
 
@@ -380,7 +392,7 @@ class _Quantizer:
         ones = np.ones(self.network.shapes[name].channels)
         self.result.formats[name, 'float32'] = QuantFormat('float32', ones)
 
-    def _range(self, kind: str, name: str) -> np.ndarray:
+    def _range(self, kind: str, name: str) -> FloatArray:
         """Return the ranges of a map, none of them almost 0."""
         found = getattr(self.ranges, kind).get(name)
         if found is None or len(found) != self.network.shapes[name].channels:
@@ -395,9 +407,9 @@ class _Quantizer:
         self,
         name: str,
         positive: bool,
-        scale16: np.ndarray | None,
-        scale8: np.ndarray | None = None,
-        zero8: np.ndarray | None = None,
+        scale16: FloatArray | None,
+        scale8: FloatArray | None = None,
+        zero8: FloatArray | None = None,
     ) -> QuantFormat:
         """Set the formats of a layer's result and return the one in which it is stored.
 
@@ -409,7 +421,7 @@ class _Quantizer:
             self.positive.add(name)
         if stored == 'float32':
             self._float(name)
-        if stored == self.middle:
+        if stored == self.middle and scale16 is not None:
             formats[name, stored] = QuantFormat(stored, scale16)
             formats[name, 'float32'] = QuantFormat('float32', np.ones(len(scale16)))
         if 'uint8' in self.needs[name]:
@@ -425,7 +437,7 @@ class _Quantizer:
             )
         return formats[name, stored]
 
-    def _pass_on(self, layer) -> None:
+    def _pass_on(self, layer: Layer) -> None:
         """Copy the formats of a layer's source if the layer computes no new values."""
         source, formats = layer.sources[0], self.result.formats
         for dtype in ('uint8', self.middle, 'float32'):
@@ -439,7 +451,9 @@ class _Quantizer:
         weights, unit = scaled_weights(layer, source.scale, self.weight_limit)
         bias = layer.bias.astype(np.float64)
         name, positive = layer.output, layer.activation.kind == 'clip'
-        slopes = np.array(layer.activation.slopes) if layer.activation.slopes else None
+        slopes: FloatArray | None = None
+        if layer.activation.slopes:
+            slopes = np.array(layer.activation.slopes)
         scale16 = shift = None
         half = self.middle == 'float16'
         if self.result.stored[name] == self.middle and (half or slopes is None):
@@ -449,7 +463,7 @@ class _Quantizer:
             largest = np.minimum(PEAK_ROOM * self._range('peaks', name) / unit, possible).max()
             shift = math.ceil(math.log2(max(largest / INT16, 1.0)))
             scale16 = unit * 2.0**shift * (HALF_ONE if half else 1)
-        elif self.result.stored[name] == self.middle:
+        elif self.result.stored[name] == self.middle and slopes is not None:
             steepest = np.maximum(np.abs(slopes), 1)
             scale16 = np.maximum(
                 PEAK_ROOM * self._range('peaks', name) / INT16, unit * steepest * 1.001
@@ -496,8 +510,10 @@ class _Quantizer:
     def _half_depthwise(self, layer: Convolution) -> None:
         source = self.result.formats[layer.sources[0], self.middle].scale
         weights, bias = layer.weights.astype(np.float64) * source, layer.bias.astype(np.float64)
-        name, stored, slopes = layer.output, self.result.stored[layer.output], None
-        unit, center = np.ones(len(bias)), None
+        name, stored = layer.output, self.result.stored[layer.output]
+        slopes: FloatArray | None = None
+        center: FloatArray | None = None
+        unit = np.ones(len(bias))
         if stored == self.middle:
             worst = np.abs(bias) + 2 * np.abs(weights).sum((0, 1))  # sums without a sign go to 2
             unit = np.maximum(self._range('peaks', name), worst / MAX_HALF)
@@ -518,12 +534,12 @@ class _Quantizer:
             None if center is None else center.astype(np.float16),
         )
 
-    def _lows(self, name: str) -> np.ndarray:
+    def _lows(self, name: str) -> FloatArray:
         """Return the magnitudes at which the negative values of a map are clipped."""
         found = self.ranges.lows.get(name)
         return np.zeros(self.network.shapes[name].channels) if found is None else found
 
-    def _zero(self, name: str, scale: np.ndarray) -> np.ndarray:
+    def _zero(self, name: str, scale: FloatArray) -> FloatArray:
         """Return the numbers of 8 bits that represent 0 in a map with negative values.
 
         :raises UserError: a layer reads the map beyond its border, where all channels are alike.
@@ -536,7 +552,9 @@ class _Quantizer:
                 )
         return np.clip(np.rint(self._lows(name) / scale), 0, 255)
 
-    def _sum_scale(self, name: str, weights, bias, source) -> np.ndarray:
+    def _sum_scale(
+        self, name: str, weights: FloatArray, bias: FloatArray, source: FloatArray
+    ) -> FloatArray:
         """Return the value that 1 in the sum of a depthwise convolution should represent."""
         stored = self.result.stored[name]
         if stored == 'uint8':
@@ -567,12 +585,12 @@ class _Quantizer:
         )
 
 
-def _fraction(values: np.ndarray) -> np.ndarray:
+def _fraction(values: FloatArray) -> IntArray:
     """Return numbers from -1 to 1 as 16-bit fractions."""
     return np.clip(np.rint(values * ONE), -INT16, INT16).astype(np.int16)
 
 
-def conversion_gain(source: QuantFormat, target: QuantFormat) -> np.ndarray:
+def conversion_gain(source: QuantFormat, target: QuantFormat) -> Array:
     """Return the factors that convert a map of 16 bits to another type; int16 or float16."""
     if source.dtype == 'float16':
         step = HALF_STEP if target.dtype == 'uint8' else 1.0

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tvm
@@ -83,8 +82,7 @@ class Trial:
             functions[band] = function.band(band.name_hint)
             functions[tvm.ir.GlobalVar(f'k{number}')] = function.entry(f'k{number}', band)
         register_lowering()
-        target: Any = self.machine.target
-        built = tvm.tirx.build(tvm.IRModule(functions), target, pipeline=LOWERING)
+        built = tvm.tirx.build(tvm.IRModule(functions), self.machine.target, pipeline=LOWERING)
         built.export_library(str(path), fcompile=linker(self.machine))
 
     def _function(self, choice: TilingConfig) -> GroupFunction:

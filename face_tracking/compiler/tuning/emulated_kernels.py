@@ -49,7 +49,7 @@ def serve(library: str, arrays: str, count: int) -> None:
         between_marks(kernel, arguments)
 
 
-def main():
+def main() -> None:
     """Do the jobs one after another until the input ends."""
     for line in sys.stdin:
         serve(*json.loads(line))

@@ -55,7 +55,7 @@ class ServoCalibration:
     min_pulse_us: float = 600.0
     max_pulse_us: float = 2400.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.channel <= 15:
             raise UserError(
                 f'channel {self.channel} does not exist on a PCA9685', 'set it to 0 to 15'

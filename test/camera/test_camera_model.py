@@ -95,7 +95,7 @@ def test_urls(tmp_path):
     path = calibration(tmp_path)
     assert resolve_url(f'file://{path}') == path
     assert resolve_url('package://face_tracking/package.xml').is_file()
-    with pytest.raises(UserError, match='no URL'):
+    with pytest.raises(UserError, match='not a valid URL'):
         resolve_url('http://example.org/a.yaml')
     with pytest.raises(UserError, match='no ROS package "no_such_package"'):
         resolve_url('package://no_such_package/a.yaml')

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PACKAGE = 'face_tracking'
-LARGEST_TEXT = 16 << 20
+MAX_TEXT_BYTES = 16 << 20
 """Largest YAML or JSON file that is read, in bytes."""
-LARGEST_MODEL = 512 << 20
+MAX_MODEL_BYTES = 512 << 20
 """Largest ONNX file that is read, in bytes."""
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -174,7 +174,7 @@ def malformed(path: Path | str, what: str, remedy: str) -> Iterator[None]:
         raise UserError(f'{path} is not a valid {what} ({reason or kind})', remedy) from error
 
 
-def read_text(path: Path, what: str = 'file', limit: int = LARGEST_TEXT) -> str:
+def read_text(path: Path, what: str = 'file', limit: int = MAX_TEXT_BYTES) -> str:
     """Return the content of a UTF-8 file.
 
     :raises UserError: see :func:`read_bytes`; or it is not UTF-8.
@@ -184,7 +184,7 @@ def read_text(path: Path, what: str = 'file', limit: int = LARGEST_TEXT) -> str:
         return content.decode()
 
 
-def read_yaml(path: Path, what: str = 'YAML file', limit: int = LARGEST_TEXT) -> Any:
+def read_yaml(path: Path, what: str = 'YAML file', limit: int = MAX_TEXT_BYTES) -> Any:
     """Return the content of a YAML file: mappings, lists, strings, numbers.
 
     :raises UserError: see :func:`read_text`; or it is not YAML.
@@ -196,7 +196,7 @@ def read_yaml(path: Path, what: str = 'YAML file', limit: int = LARGEST_TEXT) ->
         return yaml.safe_load(text)
 
 
-def read_json(path: Path, what: str = 'JSON file', limit: int = LARGEST_TEXT) -> Any:
+def read_json(path: Path, what: str = 'JSON file', limit: int = MAX_TEXT_BYTES) -> Any:
     """Return the content of a JSON file.
 
     :raises UserError: see :func:`read_text`; or it is not JSON.
@@ -206,7 +206,7 @@ def read_json(path: Path, what: str = 'JSON file', limit: int = LARGEST_TEXT) ->
         return json.loads(text)
 
 
-def read_onnx(path: Path, limit: int = LARGEST_MODEL) -> ModelProto:
+def read_onnx(path: Path, limit: int = MAX_MODEL_BYTES) -> ModelProto:
     """Return an ONNX model whose weights are in the file itself.
 
     :raises UserError: see :func:`read_bytes`; or it is not an ONNX model, is truncated, or

@@ -29,7 +29,7 @@ the code of small networks with what is recorded beside this number (`test_gener
 FORMAT = 4
 """Raise this by one whenever libraries of earlier versions can no longer be run."""
 MAGIC = b'face_tracking_so'
-LARGEST_LIBRARY = 256 << 20
+MAX_LIBRARY_BYTES = 256 << 20
 POSTPROCESS, DOWNSCALE = 'find_faces', 'downscale'
 """Names of the functions in a library beside the network."""
 
@@ -133,7 +133,7 @@ def parse_description(content: bytes) -> Description | None:
 def description_of(library: Path) -> Description | None:
     """Return the description of a library; None if it is damaged or not built by this package."""
     try:
-        return parse_description(files.read_bytes(library, LARGEST_LIBRARY, 'library'))
+        return parse_description(files.read_bytes(library, MAX_LIBRARY_BYTES, 'library'))
     except UserError:
         return None
 
@@ -151,7 +151,7 @@ class TrustedLibrary:
         self.path = path
         self.descriptor = files.open_trusted(path)
         with os.fdopen(os.dup(self.descriptor), 'rb') as file:
-            content = file.read(LARGEST_LIBRARY + 1)
+            content = file.read(MAX_LIBRARY_BYTES + 1)
         description = parse_description(content)
         if description is None or description.get('format') != FORMAT:
             self.close()

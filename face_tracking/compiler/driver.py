@@ -93,7 +93,7 @@ def compile_model(
             f'the kernels for {gpu.NAMES[machine.gpu]} compute in float32, not in {precision}',
             'omit the precision',
         )
-    digest = sha256(files.read_bytes(onnx_path, files.LARGEST_MODEL, 'model')).hexdigest()
+    digest = sha256(files.read_bytes(onnx_path, files.MAX_MODEL_BYTES, 'model')).hexdigest()
     calibration = None
     if precision in ('auto', 'int8'):
         calibration = find_calibration(onnx_path, digest, precision)

@@ -28,7 +28,7 @@ from face_tracking.compiler.graph import (
 )
 
 POINT = Window()
-MOST_REPEATED = 0.08
+MAX_REPEATED = 0.08
 """Maximum fraction of a group's work that is done twice when two threads share it."""
 
 
@@ -161,7 +161,7 @@ def _split(group: FusedGroup) -> list[FusedGroup]:
         ends = [cut for cut in cuts if cut > begin] + [len(stages)]
         end = ends[0]
         for longer in ends[1:]:
-            if repeated_work(stages[begin:longer]) > MOST_REPEATED:
+            if repeated_work(stages[begin:longer]) > MAX_REPEATED:
                 break
             end = longer
         if begin:

@@ -35,14 +35,14 @@ from face_tracking.compiler.graph import (
     Window,
     merge_sibling_convolutions,
 )
-from face_tracking.detection.onnx_utils import LARGEST_SIDE, image_input
+from face_tracking.detection.onnx_utils import MAX_SIDE, image_input
 from face_tracking.errors import UserError
 
 OTHER_RUNTIME = 'use runtime onnxruntime, or export it with layers that the compiler supports'
-MOST_NODES = 20_000
-LARGEST_MAP = 1 << 28
+MAX_NODES = 20_000
+MAX_MAP = 1 << 28
 """Maximum number of values in a feature map or in a constant."""
-LARGEST_KERNEL = 64
+MAX_KERNEL = 64
 """Maximum side of a kernel, a stride or a dilation."""
 FOLDABLE = frozenset(
     (
@@ -90,8 +90,8 @@ def read_network(
     model = files.read_onnx(path)
     with files.malformed(path, 'ONNX model', OTHER_RUNTIME):
         onnx.checker.check_model(model)
-        if len(model.graph.node) > MOST_NODES:
-            raise UserError(f'{path} has more than {MOST_NODES} layers', OTHER_RUNTIME)
+        if len(model.graph.node) > MAX_NODES:
+            raise UserError(f'{path} has more than {MAX_NODES} layers', OTHER_RUNTIME)
         network = _Reader(model, path.name, input_size).read()
         if rgb:
             network.layers = [_swap_colors(layer, path.name) for layer in network.layers]
@@ -119,7 +119,7 @@ def _declared_size(value: onnx.ValueInfoProto, name: str) -> tuple[int, int]:
 
 
 def _constant(tensor: onnx.TensorProto) -> Array:
-    if math.prod(tensor.dims) > LARGEST_MAP or min(tensor.dims, default=0) < 0:
+    if math.prod(tensor.dims) > MAX_MAP or min(tensor.dims, default=0) < 0:
         raise ValueError(f'the constant {tensor.name} has the shape {list(tensor.dims)}')
     return numpy_helper.to_array(tensor)
 
@@ -152,10 +152,10 @@ class _Reader:
             raise UserError(
                 f'{name} leaves its input size open', 'give an input size, for example 640x480'
             )
-        if max(width, height) > LARGEST_SIDE:
+        if max(width, height) > MAX_SIDE:
             raise UserError(
                 f'{name} cannot be compiled for {width}x{height} pixels',
-                f'give sides of at most {LARGEST_SIDE}',
+                f'give sides of at most {MAX_SIDE}',
             )
         self.values: dict[str, Value] = {
             tensor.name: _constant(tensor) for tensor in model.graph.initializer
@@ -201,7 +201,7 @@ class _Reader:
         feeds = {name: self._array(node, self.values[name]) for name in node.input if name}
         if node.op_type not in FOLDABLE:
             self._fail(node, 'of constants is not supported')
-        if _largest_result([np.shape(value) for value in feeds.values()]) > LARGEST_MAP:
+        if _largest_result([np.shape(value) for value in feeds.values()]) > MAX_MAP:
             self._fail(node, 'makes a constant that is too large')
         graph = helper.make_graph(
             [node],
@@ -222,7 +222,7 @@ class _Reader:
         image = self.shapes[IMAGE]
         if min(shape.height, shape.width) < 1:
             self._fail(node, f'has an empty result at input size {image.width}x{image.height}')
-        if shape.channels < 1 or shape.numbers > LARGEST_MAP:
+        if shape.channels < 1 or shape.numbers > MAX_MAP:
             self._fail(node, f'has a result of {shape.numbers} numbers')
         if not layer.output or layer.output in self.shapes:
             self._fail(node, 'has the same name as another result, or none')
@@ -298,7 +298,7 @@ class _Reader:
         if (
             {len(size), len(stride), len(dilation), len(padding) // 2} != {2}
             or not min(*size, *stride, *dilation) >= 1
-            or max(*size, *stride, *dilation) > LARGEST_KERNEL
+            or max(*size, *stride, *dilation) > MAX_KERNEL
             or not min(padding) >= 0
             or any(pad >= window.reach(axis % 2) for axis, pad in enumerate(padding) if pad)
         ):
@@ -469,7 +469,7 @@ class _Reader:
             attributes.get('mode', b'nearest') != b'nearest'
             or not repeats
             or factors != [1, 1, factor, factor]
-            or not 1 <= factor <= LARGEST_KERNEL
+            or not 1 <= factor <= MAX_KERNEL
         ):
             self._fail(node, 'does not repeat pixels an integer number of times')
         shape = self.shapes[source]

@@ -23,8 +23,8 @@ from face_tracking.compiler.graph import IMAGE, Network
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
 from face_tracking.detection.compiled_form import CompiledForm, Reader
 from face_tracking.detection.families import FAMILIES
-from face_tracking.detection.postprocess import NUMBERS, OutputLayout, PostProcessParam
-from face_tracking.detection.suppression import LEAST_WEIGHT, VOTE_IOU_THRESHOLD
+from face_tracking.detection.postprocess import VALUES_PER_FACE, OutputLayout, PostProcessParam
+from face_tracking.detection.suppression import MIN_WEIGHT, VOTE_IOU_THRESHOLD
 from face_tracking.errors import UserError
 
 
@@ -138,9 +138,9 @@ def postprocess_function(
     """Return the TIR function ``find_faces(tensors..., params, rows)``.
 
     It takes the tensors that the program's ``main`` returns and the numbers of
-    `PostProcessParam`, and writes rows of `NUMBERS`. The first row begins with the number of
-    faces, which follow, best first. All numbers are float32. There must be room for one row more
-    than there are cells.
+    `PostProcessParam`, and writes rows of `VALUES_PER_FACE`. The first row begins with the number
+    of faces, which follow, best first. All numbers are float32. There must be room for one row
+    more than there are cells.
 
     :param sizes: of the tensors.
     :param places: for each output the index of its tensor, and of its first number there.
@@ -158,13 +158,13 @@ def postprocess_function(
             for number, size in enumerate(sizes)
         ]
         params = T.arg('params', T.buffer((len(PostProcessParam),), 'float32'))
-        rows = T.arg('rows', T.buffer(((total + 1) * NUMBERS,), 'float32'))
+        rows = T.arg('rows', T.buffer(((total + 1) * VALUES_PER_FACE,), 'float32'))
         counts = [count for count in form.channels for _ in layout.strides]
         sources = {
             name: Source(tensors[places[name][0]], places[name][1], count)
             for name, count in zip(layout.outputs, counts, strict=True)
         }
-        candidates = T.alloc_buffer((total * NUMBERS,), 'float32')
+        candidates = T.alloc_buffer((total * VALUES_PER_FACE,), 'float32')
         count = _counter()
         for level in _levels(network, layout, sources):
             _decode(level, form, params, candidates, count)
@@ -191,7 +191,7 @@ def _decode(
         with T.If(form.first(read) >= params[least]), T.Then():
             squared = tir_builder.let(form.squared_score(read, MATH))
             with T.If(squared >= params[PostProcessParam.MIN_SQUARED_SCORE]), T.Then():
-                begin = tir_builder.let(count[0] * NUMBERS)
+                begin = tir_builder.let(count[0] * VALUES_PER_FACE)
                 numbers = [T.sqrt(squared), *_places(level, form, cell)]
                 for offset, number in enumerate(numbers):
                     T.buffer_store(candidates, number, [begin + offset])
@@ -216,7 +216,7 @@ def _suppress(params: Buffer, candidates: Buffer, count: Buffer, rows: Buffer) -
 
     The mean of the candidates that agree is written (`detection.suppression.blend`).
     """
-    sums = T.alloc_buffer((NUMBERS,), 'float32')
+    sums = T.alloc_buffer((VALUES_PER_FACE,), 'float32')
     removed = tir_builder.constant(-1.0, 'float32')
     best, top = _counter(), T.alloc_buffer((1,), 'float32')
     kept, written, running = _counter(), _counter(), _counter(1)
@@ -224,7 +224,7 @@ def _suppress(params: Buffer, candidates: Buffer, count: Buffer, rows: Buffer) -
         T.buffer_store(best, tir_builder.integer(-1), [0])
         T.buffer_store(top, removed, [0])
         with tir_builder.serial(count[0]) as row:
-            score = tir_builder.let(candidates[row * NUMBERS])
+            score = tir_builder.let(candidates[row * VALUES_PER_FACE])
             with T.If(score > top[0]), T.Then():
                 T.buffer_store(top, score, [0])
                 T.buffer_store(best, row, [0])
@@ -232,7 +232,7 @@ def _suppress(params: Buffer, candidates: Buffer, count: Buffer, rows: Buffer) -
             with T.Then():
                 T.buffer_store(running, tir_builder.integer(0), [0])
             with T.Else():
-                begin = tir_builder.let(best[0] * NUMBERS)
+                begin = tir_builder.let(best[0] * VALUES_PER_FACE)
                 _start_mean(sums, candidates, begin)
                 _remove_overlapping(params, candidates, count, begin, sums)
                 _write(params, sums, top[0], written, rows)
@@ -249,7 +249,7 @@ def _suppress(params: Buffer, candidates: Buffer, count: Buffer, rows: Buffer) -
 
 def _start_mean(sums: Buffer, candidates: Buffer, begin: Index) -> None:
     """Start a weighted mean with the candidate at ``begin``: the weight and the weighted sums."""
-    for number in range(NUMBERS):
+    for number in range(VALUES_PER_FACE):
         T.buffer_store(sums, tir_builder.constant(0.0, 'float32'), [number])
     _add(sums, candidates, begin)
 
@@ -257,9 +257,9 @@ def _start_mean(sums: Buffer, candidates: Buffer, begin: Index) -> None:
 def _add(sums: Buffer, candidates: Buffer, begin: Index) -> None:
     """Add the candidate at ``begin`` to a mean, with the fourth power of its score as weight."""
     square = tir_builder.let(candidates[begin] * candidates[begin])
-    weight = tir_builder.let(T.max(square * square, tir_builder.constant(LEAST_WEIGHT, 'float32')))
+    weight = tir_builder.let(T.max(square * square, tir_builder.constant(MIN_WEIGHT, 'float32')))
     T.buffer_store(sums, sums[0] + weight, [0])
-    with tir_builder.serial(NUMBERS - 1) as number:
+    with tir_builder.serial(VALUES_PER_FACE - 1) as number:
         T.buffer_store(
             sums, sums[number + 1] + weight * candidates[begin + number + 1], [number + 1]
         )
@@ -278,7 +278,7 @@ def _remove_overlapping(
 
     zero = tir_builder.constant(0.0, 'float32')
     with tir_builder.serial(count[0]) as row:
-        other = tir_builder.let(row * NUMBERS)
+        other = tir_builder.let(row * VALUES_PER_FACE)
         with T.If(candidates[other] >= zero), T.Then():
             shared = [
                 tir_builder.let(
@@ -312,7 +312,7 @@ def _write(params: Buffer, sums: Buffer, score: Expr, written: Buffer, rows: Buf
         for number in range(4)
     ]
     with T.If(T.And(box[2] > box[0], box[3] > box[1])), T.Then():
-        target = tir_builder.let((written[0] + 1) * NUMBERS)
+        target = tir_builder.let((written[0] + 1) * VALUES_PER_FACE)
         T.buffer_store(rows, score, [target])
         for number in range(4):
             T.buffer_store(rows, box[number], [target + 1 + number])

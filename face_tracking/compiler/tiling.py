@@ -15,7 +15,7 @@ from face_tracking.compiler.graph import Convolution, Shape
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tuning_records import records_for
 
-MOST_PIXELS = 16
+MAX_PIXELS = 16
 """Maximum number of pixels in a register tile."""
 
 
@@ -107,7 +107,7 @@ def _most_pixels(machine: Machine, vectors: int) -> int:
         most = (machine.registers - vectors) // (vectors + 1)
     else:
         most = (machine.registers - vectors - 1) // vectors
-    return max(1, min(most, MOST_PIXELS))
+    return max(1, min(most, MAX_PIXELS))
 
 
 def _even(width: int, most: int) -> int:

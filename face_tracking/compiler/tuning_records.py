@@ -23,8 +23,8 @@ FORMAT = 1
 KERNEL_VERSION = 1
 """Raise this by one when the convolution kernels change so much that earlier measurements no
 longer hold; `face_tracking tune` then measures again."""
-LARGEST_LOG = 64 << 20
-LARGEST_TILE = 64
+MAX_LOG = 64 << 20
+MAX_TILE = 64
 _log = logging.getLogger(__name__)
 
 
@@ -103,7 +103,7 @@ def _read_log(path: Path) -> Iterator[Record]:
     """Yield the records of a file of this user, oldest first."""
     if not path.exists():
         return
-    content = files.read_bytes(path, LARGEST_LOG, 'list of tuning records')
+    content = files.read_bytes(path, MAX_LOG, 'list of tuning records')
     lines = content.decode(errors='replace').splitlines()
     names = {field.name for field in fields(Record)}
     for line in lines:
@@ -122,7 +122,7 @@ def _checked(record: Record) -> Record:
     """
     choice = record.choice
     tiling: list[object] = [choice['pixels'], choice['vectors'], choice.get('unroll', 1)]
-    if not all(isinstance(number, int) and 1 <= number <= LARGEST_TILE for number in tiling):
+    if not all(isinstance(number, int) and 1 <= number <= MAX_TILE for number in tiling):
         raise ValueError(f'the tiling of {record.workload} is {record.choice}')
     if set(record.choice) > {'pixels', 'vectors', 'unroll'} or not record.default > 0:
         raise ValueError(f'the record of {record.workload} is not valid')

@@ -29,7 +29,7 @@ from typing import Any, cast
 
 from face_tracking import files
 from face_tracking.detection.families import recognize
-from face_tracking.detection.onnx_utils import LARGEST_SIDE, PROBE, reshaped, signature
+from face_tracking.detection.onnx_utils import MAX_SIDE, PROBE, reshaped, signature
 from face_tracking.detection.published_models import PUBLISHED
 from face_tracking.errors import UserError
 
@@ -125,7 +125,7 @@ class Model:
         :raises UserError: the file cannot be changed to this size.
         """
         if self.input_size == self.native_size:
-            return files.read_bytes(self.path, files.LARGEST_MODEL, 'model')
+            return files.read_bytes(self.path, files.MAX_MODEL_BYTES, 'model')
         return reshaped(self.path, self.width, self.height)
 
 
@@ -176,7 +176,7 @@ def _check_size(description: ModelDescription, chosen: ModelFile, width: int, he
     if (width, height) == chosen.size:
         return
     fits = not (width % step or height % step)
-    if not fits or not 1 <= min(width, height) <= max(width, height) <= LARGEST_SIDE:
+    if not fits or not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
         own = f', or {chosen.width}x{chosen.height}' if min(chosen.size) else ''
         raise UserError(
             f'the model {description.name} cannot take images of {width}x{height} pixels',
@@ -319,8 +319,8 @@ def _size(pair: Any) -> tuple[int, int]:
 
 def _side(value: Any) -> int:
     side = int(value)
-    if side != value or not 1 <= side <= LARGEST_SIDE:
-        raise ValueError(f'{value!r} is not a length of 1 to {LARGEST_SIDE} pixels')
+    if side != value or not 1 <= side <= MAX_SIDE:
+        raise ValueError(f'{value!r} is not a length of 1 to {MAX_SIDE} pixels')
     return side
 
 
@@ -373,7 +373,7 @@ def _file_for(
 
 
 def _checked_hash(file: ModelFile) -> str:
-    content = files.read_bytes(file.path, files.LARGEST_MODEL, 'model')
+    content = files.read_bytes(file.path, files.MAX_MODEL_BYTES, 'model')
     if not content:
         raise UserError(f'the model {file.path} is empty', 'fetch it again')
     found = hashlib.sha256(content).hexdigest()

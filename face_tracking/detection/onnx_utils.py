@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PROBE = (640, 640)
 """Width and height at which a network that leaves its input size open is recognized."""
-LARGEST_SIDE = 8192
+MAX_SIDE = 8192
 """Largest side of a network's input in pixels."""
 OTHER_SIZE = 'use the size it was exported for, or sides that are multiples of its largest stride'
 
@@ -36,7 +36,7 @@ def signature(path: Path) -> tuple[int, int, dict[str, tuple[int, ...]]]:
     model = files.read_onnx(path)
     with files.malformed(path, 'ONNX model', 'fetch or export it again'):
         shape = _shape(image_input(model.graph, path))
-        if len(shape) != 4 or shape[1] not in (0, 3) or max(shape[2:]) > LARGEST_SIDE:
+        if len(shape) != 4 or shape[1] not in (0, 3) or max(shape[2:]) > MAX_SIDE:
             raise UserError(
                 f'{path} takes an input of shape {"x".join(map(str, shape))}, which is not a '
                 'color image',

@@ -25,7 +25,7 @@ from face_tracking.detection.suppression import (
     suppress,
 )
 
-NUMBERS = 15
+VALUES_PER_FACE = 15
 """Values of a face: score, x1, y1, x2, y2, five landmarks x, y."""
 
 
@@ -92,7 +92,7 @@ class PostProcessor(ABC):
         fit: Fit,
         size: tuple[int, int],
     ) -> Array:
-        """Return the faces, float32 (N, :data:`NUMBERS`), best first, in pixels of the image.
+        """Return the faces in pixels of the image, best first, float32 (N, VALUES_PER_FACE).
 
         :param outputs: of the network, raw, in the decoder's order.
         :param score_threshold: minimum score of a face, 0 to 1.
@@ -129,7 +129,7 @@ class NumpyPostProcessor(PostProcessor):
         """Return the faces, see :meth:`PostProcessor.process`."""
         candidates = self._decode(outputs, score_threshold)
         if not len(candidates.scores):
-            return np.zeros((0, NUMBERS), np.float32)
+            return np.zeros((0, VALUES_PER_FACE), np.float32)
         if len(candidates.scores) > MAX_CANDIDATES:
             best = strongest(candidates.scores)
             candidates = Candidates(*(values[best] for values in candidates))
@@ -151,13 +151,13 @@ class NumpyPostProcessor(PostProcessor):
 
 
 def _mapped_to_image(scores: Array, points: Array, fit: Fit, image_size: tuple[int, int]) -> Array:
-    """Return the faces in pixels of the image, float32 (N, :data:`NUMBERS`).
+    """Return the faces in pixels of the image, float32 (N, :data:`VALUES_PER_FACE`).
 
     :param scores: float32 (N,).
     :param points: boxes and landmarks in pixels of the network's input, float32 (N, 14).
     """
     scale, limit = np.array((fit, image_size), np.float32)
-    rows = np.empty((len(scores), NUMBERS), np.float32)
+    rows = np.empty((len(scores), VALUES_PER_FACE), np.float32)
     rows[:, 0] = scores
     np.multiply(points.reshape(-1, 7, 2), scale, out=rows[:, 1:].reshape(-1, 7, 2))
     boxes = rows[:, 1:5].reshape(-1, 2, 2)

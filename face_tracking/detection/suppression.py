@@ -21,7 +21,7 @@ smaller IoU may belong to a neighboring face."""
 MAX_CANDIDATES = 2000
 """Maximum number of boxes that are compared, the best ones. The time rises with the square of
 their number, and some networks score every cell above a low threshold."""
-LEAST_WEIGHT = 1e-30
+MIN_WEIGHT = 1e-30
 """Smallest weight in the mean; if all scores are 0, all boxes count equally."""
 
 
@@ -78,7 +78,7 @@ def blend(
     overlap = box_math.iou(boxes[kept], boxes[removed])
     first = (overlap > iou_threshold).argmax(axis=0)
     agree = overlap[first, np.arange(len(removed))] > max(iou_threshold, vote_iou_threshold)
-    weights = np.maximum(scores**4, LEAST_WEIGHT)
+    weights = np.maximum(scores**4, MIN_WEIGHT)
     for k in np.unique(first[agree]):
         own = np.r_[kept[k], removed[agree & (first == k)]]
         found[k] = weights[own] @ rows[own] / weights[own].sum()

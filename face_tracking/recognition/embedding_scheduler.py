@@ -12,7 +12,7 @@ SECOND = 1_000_000_000
 _EARLY_VIEWS = 4  # the first views of a track are taken faster
 _EARLY_RATE = 4.0  # a second
 _BURST = 3.0  # embeddings that may be saved up
-_LONGEST_GAP = SECOND  # nothing is saved up while no images are received
+_MAX_GAP = SECOND  # nothing is saved up while no images are received
 
 
 @dataclass
@@ -72,7 +72,7 @@ class EmbeddingScheduler:
 
     def _save(self, stamp: int) -> None:
         if self._before is not None:
-            passed = min(max(stamp - self._before, 0), _LONGEST_GAP) / SECOND
+            passed = min(max(stamp - self._before, 0), _MAX_GAP) / SECOND
             budget = self.options.recognition_cpu_budget
             most = max(_BURST * self._cost, budget * passed)
             self._credit = min(self._credit + budget * passed, most)

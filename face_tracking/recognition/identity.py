@@ -26,7 +26,7 @@ MAX_NUMBERED = 200
 _SURE = 0.15  # a single view so far above the threshold is enough for a name
 _CONTRADICTION = 0.2  # views so far below the threshold from the others are another face's
 _CONTRADICTIONS = 2  # in a row, before the evidence is dropped
-_LEAST_SPAN = SECOND  # over which an unknown face must have been seen before it gets a number
+_MIN_SPAN = SECOND  # over which an unknown face must have been seen before it gets a number
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class IdentityTracker:
 
     def _number(self, evidence: _Evidence, mean: FloatArray, stamp: int) -> str | None:
         """Return the name of a new person without a name, None if the views do not suffice."""
-        seen_long = stamp - evidence.first >= _LEAST_SPAN
+        seen_long = stamp - evidence.first >= _MIN_SPAN
         if len(evidence.embeddings) < self.options.unknown_views or not seen_long:
             return None
         self._count += 1

@@ -17,7 +17,7 @@ from face_tracking.detector import FaceDetector, create_detector
 
 INPUT_SIZE = (160, 120)
 _MARGIN = 2.0  # the square's side in sides of the face
-_LEAST_OVERLAP = 0.3
+_MIN_OVERLAP = 0.3
 
 
 class LandmarkRefiner:
@@ -49,7 +49,7 @@ class LandmarkRefiner:
         wanted = (box.reshape(2, 2) - corner).reshape(1, 4) * scale
         overlap = iou(wanted.astype(np.float64), found.boxes.astype(np.float64))[0]
         best = int(np.argmax(overlap * found.scores))
-        if overlap[best] < _LEAST_OVERLAP or not np.isfinite(found.landmarks[best]).all():
+        if overlap[best] < _MIN_OVERLAP or not np.isfinite(found.landmarks[best]).all():
             return None
         points = found.landmarks[best] / scale + corner.astype(np.float32)
         return points.astype(np.float32), float(found.scores[best])

@@ -18,7 +18,7 @@ from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.postprocess import (
-    NUMBERS,
+    VALUES_PER_FACE,
     OutputLayout,
     PostProcessor,
     PostProcessParam,
@@ -172,7 +172,7 @@ class CompiledPostProcessor(PostProcessor):
         self._find_faces = network.function(POSTPROCESS)
         self._known: tuple[Any, ...] = ()
         self._params = np.zeros(len(PostProcessParam), np.float32)
-        self._rows = np.zeros((cells + 1, NUMBERS), np.float32)
+        self._rows = np.zeros((cells + 1, VALUES_PER_FACE), np.float32)
         from_dlpack = load_runtime().from_dlpack
         self._tensors = [from_dlpack(array) for array in (self._params, self._rows.reshape(-1))]
 

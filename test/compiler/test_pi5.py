@@ -22,7 +22,7 @@ from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import (
-    NUMBERS,
+    VALUES_PER_FACE,
     NumpyPostProcessor,
     OutputLayout,
 )
@@ -84,7 +84,7 @@ def test_faces_on_the_emulated_processor(emulated, tmp_path, astronaut):
             *map(str, (logit(least), least, 0.45, 1e9, 3.2, 4.0, 512, 512)),
         ]
     )
-    rows = np.load(tmp_path / 'result.npy').reshape(-1, NUMBERS)
+    rows = np.load(tmp_path / 'result.npy').reshape(-1, VALUES_PER_FACE)
     outputs = create_runtime('onnxruntime', model).infer(image)
     expected = NumpyPostProcessor(create_decoder(model)).process(
         outputs, 0.3, 0.45, 0, Fit(3.2, 4.0), (512, 512)

@@ -16,7 +16,7 @@ from face_tracking.detection.decoder_factory import create_decoder
 from face_tracking.detection.letterbox import Fit
 from face_tracking.detection.model import load_model
 from face_tracking.detection.postprocess import (
-    NUMBERS,
+    VALUES_PER_FACE,
     NumpyPostProcessor,
     OutputLayout,
 )
@@ -113,7 +113,10 @@ def test_outputs_without_faces_give_no_rows(bundled):
     _model, network = bundled
     heads = {name: np.full_like(head, -9) for name, head in random_heads(0, 1).items()}
     postprocessor = CompiledPostProcessor(network)
-    assert postprocessor.process(Told(network, heads), 0.7, 0.45, 5, *PLACE).shape == (0, NUMBERS)
+    assert postprocessor.process(Told(network, heads), 0.7, 0.45, 5, *PLACE).shape == (
+        0,
+        VALUES_PER_FACE,
+    )
 
 
 def test_thresholds_may_change_between_images(bundled):

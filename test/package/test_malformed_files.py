@@ -57,7 +57,7 @@ def test_malformed_json_is_refused(tmp_path, content):
 def test_too_large_files_are_refused_without_being_read(tmp_path):
     path = tmp_path / 'x.yaml'
     with open(path, 'wb') as file:
-        file.truncate(files.LARGEST_TEXT + 1)
+        file.truncate(files.MAX_TEXT_BYTES + 1)
     with pytest.raises(UserError, match='larger than 16 MiB'):
         files.read_yaml(path)
 

@@ -232,7 +232,7 @@ def calibrate_model(
     ranges = calibrate(network, counted, _Prober(network, pixels))
     models = {
         file.path.name: sha256(
-            files.read_bytes(file.path, files.LARGEST_MODEL, 'model')
+            files.read_bytes(file.path, files.MAX_MODEL_BYTES, 'model')
         ).hexdigest()
         for file in described.files
         if file.path.is_file()

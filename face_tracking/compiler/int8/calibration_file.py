@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 SUFFIX = '.int8.json'
 CALIBRATE = 'run "face_tracking compile --precision int8 --calibration FOLDER"'
-LARGEST_STEPS = 64 << 20
+MAX_STEPS = 64 << 20
 """Maximum size of the rounding steps of one layer in bytes."""
 _log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _unpacked(packed: str, shape: list[int]) -> Array:
     import numpy as np
 
     decompressor = zlib.decompressobj()
-    content = decompressor.decompress(b64decode(packed), LARGEST_STEPS)
+    content = decompressor.decompress(b64decode(packed), MAX_STEPS)
     return np.frombuffer(content, np.int8).reshape(shape)
 
 
@@ -167,7 +167,7 @@ def find_calibration(
 def _calibration_of(path: Path, model_sha256: str) -> CalibrationFile | None:
     """Return the calibration in a file if it belongs to a model, else None."""
     try:
-        content = files.read_bytes(path, files.LARGEST_TEXT, 'calibration')
+        content = files.read_bytes(path, files.MAX_TEXT_BYTES, 'calibration')
         rows = json.loads(content)
         known = set(rows['models'].values()) if rows['format'] == FORMAT else set()
     except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

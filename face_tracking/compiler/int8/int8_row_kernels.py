@@ -23,7 +23,7 @@ QUAD = 4
 """Products that one lane of a dot product sums."""
 UNROLLED_QUADS = 4
 SHIFT = 128
-MOST_TILE = 16
+MAX_TILE = 16
 
 
 class Arithmetic:
@@ -175,7 +175,7 @@ def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list[Chan
     else:
         spare = 2 if machine.dot == 'pmadd' else 0
         most = (machine.registers - widest - 1 - spare) // widest
-    tiles = -(-width // max(1, min(most, MOST_TILE, width)))
+    tiles = -(-width // max(1, min(most, MAX_TILE, width)))
     return -(-width // tiles), groups
 
 

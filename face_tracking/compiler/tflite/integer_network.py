@@ -39,8 +39,8 @@ from face_tracking.compiler.int8.quantization import Ranges
 from face_tracking.errors import UserError
 
 LARGEST = 127
-LARGEST_BIAS = 2**30
-LEAST_SHARE = 1e-3
+MAX_BIAS = 2**30
+MIN_SHARE = 1e-3
 """The range of a channel is at least this fraction of the map's range."""
 
 
@@ -130,7 +130,7 @@ def _reach(network: Network, ranges: Ranges) -> Reach:
         if found is None or len(found) != channels:
             raise UserError(f'the calibration does not contain the feature map {name}', CALIBRATE)
         found = np.asarray(found, np.float32)
-        reach[name] = np.maximum(found, max(float(found.max()) * LEAST_SHARE, 1e-6))
+        reach[name] = np.maximum(found, max(float(found.max()) * MIN_SHARE, 1e-6))
     return reach
 
 
@@ -147,7 +147,7 @@ def _grid(reach: float, positive: bool) -> Grid:
 
 def _kernel(layer: Convolution, input_scale: float) -> Kernel:
     bound = np.abs(layer.weights).reshape(-1, layer.weights.shape[-1]).max(axis=0) / LARGEST
-    scales = np.maximum(bound, np.abs(layer.bias) / (input_scale * LARGEST_BIAS))
+    scales = np.maximum(bound, np.abs(layer.bias) / (input_scale * MAX_BIAS))
     scales = np.maximum(scales, 1e-30).astype(np.float32)
     weights = np.clip(np.round(layer.weights / scales), -LARGEST, LARGEST).astype(np.int8)
     bias = np.round(layer.bias / (np.float64(input_scale) * scales)).astype(np.int32)
@@ -175,7 +175,7 @@ def _equalized(network: Network, reach: Reach) -> tuple[Network, Reach]:
         ]
         if dense:
             weight = np.max(dense, axis=0)
-            weight = np.maximum(weight, max(float(weight.max()), 1e-6) * LEAST_SHARE)
+            weight = np.maximum(weight, max(float(weight.max()), 1e-6) * MIN_SHARE)
             factors = np.sqrt(reach[name] / weight)
         layers[name] = replace(
             producer, weights=producer.weights / factors, bias=producer.bias / factors

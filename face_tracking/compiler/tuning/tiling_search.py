@@ -21,7 +21,7 @@ BATCH = 8
 """Candidates in one library: the most that an interruption loses."""
 ROUNDS, FINAL_ROUNDS = 6, 24
 FINALISTS = 3
-LEAST_GAIN = 0.02
+MIN_GAIN = 0.02
 """A tiling that gains a smaller fraction is not used: the difference is noise."""
 
 
@@ -105,7 +105,7 @@ class Search:
             else []
         )
         winner = min(rows, key=lambda record: record.ratio, default=None)
-        if winner is None or winner.ratio > 1 - LEAST_GAIN:
+        if winner is None or winner.ratio > 1 - MIN_GAIN:
             default = default_tiling(trial.workload, self.machine)
             value = winner.default if winner else 1.0
             winner = self._record(trial.workload, default, value, value)

@@ -34,7 +34,7 @@ class TopicEngine:
         stop.wait(min(1.0 + _SECONDS_PER_CHARACTER * len(sentence.text), _LONGEST))
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: no resource is kept open."""
 
 
 class ActionEngine:

@@ -56,7 +56,7 @@ class EmbeddingScheduler:
         return due[:room]
 
     def record(self, track: int, stamp: int, good: bool, cpu_seconds: float) -> None:
-        """Take the cost of a track's embedding, or of finding that it shows too little, off."""
+        """Charge the budget with a track's embedding, or with a view that shows too little."""
         visit = self._visits.setdefault(track, _Visit(stamp))
         visit.stamp = stamp
         visit.views += good

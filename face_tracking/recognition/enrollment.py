@@ -61,7 +61,7 @@ def enroll_images(
     images: Iterable[tuple[str, ImageArray]],
     force: bool = False,
 ) -> Enrollment:
-    """Enroll a person from images that show nobody else; return what came of it.
+    """Enroll a person from images that show no other person; return the result.
 
     :param images: file name and pixels of each.
     :param force: see :meth:`face_tracking.recognition.gallery.Gallery.enroll`.
@@ -125,7 +125,7 @@ class GuidedEnrollment:
         return len(self._views) >= MIN_GUIDED_VIEWS and {-1, 0, 1} <= set(self._sides())
 
     def add(self, image: ImageArray) -> bool:
-        """Take the next image; return whether it gave a new view."""
+        """Process the next image; return whether it gave a new view."""
         try:
             view = view_of_image(self._recognizer, self._detector, image)
         except UserError as error:

@@ -102,7 +102,7 @@ class View:
 def _locked(
     method: Callable[Concatenate[Gallery, P], R],
 ) -> Callable[Concatenate[Gallery, P], R]:
-    """Let one thread at a time into a method of the gallery."""
+    """Serialize the calls of a method: one thread at a time."""
 
     @wraps(method)
     def call(self: Gallery, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -189,7 +189,7 @@ class Gallery:
 
     @_locked
     def refresh(self) -> None:
-        """Take over what other processes changed; costs microseconds where nothing changed."""
+        """Read again what other processes changed; microseconds where nothing changed."""
         with _explained(self.path):
             version = self._database.execute('PRAGMA data_version').fetchone()[0]
         if version != self._version:
@@ -237,7 +237,7 @@ class Gallery:
 
     @_locked
     def rename(self, name: str, new_name: str) -> None:
-        """Give a person another name.
+        """Rename a person.
 
         :raises UserError: there is no such person, or the other name is in use.
         """
@@ -436,7 +436,7 @@ class Gallery:
         return row is not None
 
     def _note_erasure(self) -> None:
-        """Note in the database that traces are to be erased, until it is done.
+        """Store in the database that traces are to be erased, until it is done.
 
         Part of the change itself: if the erasure fails, it is tried again at the next start.
         """

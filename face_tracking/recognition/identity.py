@@ -118,7 +118,7 @@ class IdentityTracker:
         return list(evidence.embeddings) if evidence else []
 
     def observe(self, track: int, embedding: FloatArray, weight: float, stamp: int) -> Identity:
-        """Take a good view of a track and return what is known of it now.
+        """Add a good view of a track; return its identity now.
 
         :param embedding: float32 (D,), of length 1.
         :param weight: how much the view counts, 0 to 1.

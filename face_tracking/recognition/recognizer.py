@@ -149,7 +149,7 @@ class FaceRecognizer:
     def update(
         self, image: ImageArray, tracks: Tracks, landmarks: FloatArray | None = None
     ) -> list[Identity]:
-        """Take the tracks of an image and return what is known of each, in their order.
+        """Recognize the tracks of an image; return the identity of each, in their order.
 
         :param image: uint8 (H, W, 3), BGR; the image of ``tracks.stamp``.
         :param landmarks: float (N, 5, 2) of the tracks in this image, NaN where unknown.

@@ -64,7 +64,7 @@ class AudioEngine:
                 _prune(self._folder)
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: no resource is kept open."""
 
 
 def _prune(folder: Path) -> None:

@@ -105,6 +105,8 @@ class Robot:
                 web_port=web_port,
                 leave_after=LEAVE_AFTER,
                 greet_patience=30.0,
+                # Where the machine is slow she is greeted on her first visit, too.
+                greet_again_after=0.0,
             ),
         ]
 

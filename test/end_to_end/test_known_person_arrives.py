@@ -48,6 +48,7 @@ rules:
   - name: open the door
     when: recognized
     who: Ada
+    cool_down: 0
     do:
       - call: /door/open
       - mqtt: {topic: "hall/light", payload: "ON"}
@@ -105,7 +106,7 @@ class Robot:
                 web_port=web_port,
                 leave_after=LEAVE_AFTER,
                 greet_patience=30.0,
-                # Where the machine is slow she is greeted on her first visit, too.
+                # On a slow machine she is recognized and greeted on her first visit, too.
                 greet_again_after=0.0,
             ),
         ]

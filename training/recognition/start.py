@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A student with the weights of an exported ONNX file, ready to be trained further.
 
-Batch norm is folded in the file. It is made anew behind each convolution so that the network
+Batch norm is folded in the file. It is inserted again behind each convolution so that the network
 computes the same: it normalizes by statistics that are measured on given views, and its gain and
 shift undo that. Each kernel is scaled as an initial one, since a batch norm makes the learning
 rate relative to the size of the kernel.

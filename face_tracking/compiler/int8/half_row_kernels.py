@@ -131,44 +131,13 @@ class HalfKernels(IntegerKernels):
 
     # Other layers
 
-    def sum_of(
-        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Index, positive: bool
-    ) -> None:
-        """Emit the sum of maps of float16.
-
-        :param sources: plane, upsampling factor and place of the gain of each map.
-        """
-        channels = target.shape.channels
-        bases = [
-            tir_builder.let(plane.row(row // factor if factor > 1 else row))
-            for plane, factor, _ in sources
-        ]
-        start = tir_builder.let(target.row(row))
-        with tir_builder.serial(target.shape.width) as column:
-            begins = [
-                base + (column // factor if factor > 1 else column) * channels
-                for base, (_, factor, _) in zip(bases, sources, strict=True)
-            ]
-
-            def write(offset: Index, lanes: int) -> None:
-                total = reduce(
-                    add,
-                    [
-                        tir_builder.load(plane.buffer, begin + offset, lanes)
-                        * tir_builder.load(self.views.float16, gain_at + offset, lanes)
-                        for begin, (plane, _, gain_at) in zip(begins, sources, strict=True)
-                    ],
-                )
-                if target.dtype == self.arithmetic.byte:
-                    total = total + _half(HALF_CENTER, lanes)
-                tir_builder.store(
-                    target.buffer,
-                    start + column * channels + offset,
-                    self._result(total, target, lanes, positive),
-                    lanes,
-                )
-
-            tir_builder.for_vectors(channels, LANES, write)
+    def _sum(
+        self, terms: list[tuple[Expr, Expr]], target: Plane, lanes: int, positive: bool
+    ) -> Expr:
+        total = reduce(add, [value * gain for value, gain in terms])
+        if target.dtype == self.arithmetic.byte:
+            total = total + _half(HALF_CENTER, lanes)
+        return self._result(total, target, lanes, positive)
 
     def converted(self, source: Plane, target: Plane, row: Index, gain_at: int) -> None:
         """Emit the conversion of a map of float16 with scales to one without, or to 8 bits."""

@@ -823,6 +823,7 @@ class IntegerKernels(RowKernels):
 
         :param sources: plane, upsampling factor and place of the gain of each map.
         """
+        gains = self.views.of(self.middle)
         channels = target.shape.channels
         bases = [
             tir_builder.let(plane.row(row // factor if factor > 1 else row))
@@ -836,24 +837,31 @@ class IntegerKernels(RowKernels):
             ]
 
             def write(offset: Index, lanes: int) -> None:
-                products = [
-                    self.arithmetic.product(
+                terms = [
+                    (
                         tir_builder.load(plane.buffer, begin + offset, lanes),
-                        tir_builder.load(self.views.int16, gain_at + offset, lanes),
-                        lanes,
+                        tir_builder.load(gains, gain_at + offset, lanes),
                     )
                     for begin, (plane, _, gain_at) in zip(begins, sources, strict=True)
                 ]
-                total = products[0]
-                for product in products[1:]:
-                    total = self.arithmetic.add(total, product, lanes)
-                if target.dtype == 'int16' and positive:
-                    total = tirx.max(total, tir_builder.constant(0, 'int16', lanes))
-                if target.dtype != 'int16':
-                    total = self.arithmetic.byte_of(total, lanes)
+                total = self._sum(terms, target, lanes, positive)
                 tir_builder.store(target.buffer, start + column * channels + offset, total, lanes)
 
             tir_builder.for_vectors(channels, self._lanes('int16'), write)
+
+    def _sum(
+        self, terms: list[tuple[Expr, Expr]], target: Plane, lanes: int, positive: bool
+    ) -> Expr:
+        """Return the sum of values times gains, as it is stored in ``target``."""
+        products = [self.arithmetic.product(value, gain, lanes) for value, gain in terms]
+        total = products[0]
+        for product in products[1:]:
+            total = self.arithmetic.add(total, product, lanes)
+        if target.dtype == 'int16' and positive:
+            total = tirx.max(total, tir_builder.constant(0, 'int16', lanes))
+        if target.dtype != 'int16':
+            total = self.arithmetic.byte_of(total, lanes)
+        return total
 
     def bytes_of_image(self, source: Plane, target: Plane, row: Index) -> None:
         """Emit a copy of the image's bytes."""

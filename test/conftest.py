@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +28,13 @@ with suppress(ImportError):
 # side, or a robot on the same network, do not find each other. Set before anything imports rclpy.
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+# Data of people are read and written in a folder of this run, never in the user's: who has people
+# enrolled gets the same results, and keeps them.
+for _name in ('FACE_TRACKING_DATA', 'FACE_TRACKING_MODEL', 'FACE_TRACKING_PRECISION'):
+    os.environ.pop(_name, None)
+os.environ['XDG_DATA_HOME'] = tempfile.mkdtemp(prefix='face_tracking_test_data_')
+atexit.register(shutil.rmtree, os.environ['XDG_DATA_HOME'], ignore_errors=True)
 
 ROOT = Path(__file__).resolve().parent.parent
 # The same examples in every run, however slow the machine: `make fuzz` looks for others.

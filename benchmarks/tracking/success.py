@@ -4,7 +4,8 @@
     python benchmarks/tracking/success.py OTB/Girl OTB/David:300 --detect-interval 5
 
 A sequence is a folder with ``img/`` and ``groundtruth_rect.txt`` (x, y, width, height of the
-target in each image); ``:300`` names the first image that has ground truth. Success is the share
+target in each image, zeros where nobody labeled it); ``:300`` names the first image that has ground
+truth. Success is the share
 of images in which the box has an intersection over union above a threshold, and its AUC the mean
 over the thresholds 0 to 1 (Wu et al., "Online Object Tracking: A Benchmark", CVPR 2013). There, a
 tracker is given the target; here, it is the first track that covers it. "one id" counts only boxes
@@ -76,7 +77,9 @@ def read_sequence(folder: Path, first: int) -> tuple[list[Path], np.ndarray]:
             f'{folder}/groundtruth_rect.txt is malformed', 'each line is x, y, width, height'
         ) from None
     truth[:, 2:] += truth[:, :2]
-    paths = sorted((folder / 'img').glob('*.jpg'))[first - 1 :][: len(truth)]
+    images = (folder / 'img').glob('*')
+    paths = sorted(path for path in images if path.suffix in ('.jpg', '.png'))[first - 1 :]
+    paths = paths[: len(truth)]
     if not paths:
         raise UserError(f'{folder}/img has no images from {first} on', 'check the folder')
     return paths, truth[: len(paths)]
@@ -85,12 +88,13 @@ def read_sequence(folder: Path, first: int) -> tuple[list[Path], np.ndarray]:
 def overlaps(
     paths: list[Path], truth: np.ndarray, interval: int, model: str | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Track a sequence; return the overlap of the target's track and of the best track, (N,) each.
+    """Track a sequence; return the overlap of the target's track and of the best track.
 
-    The third value is the number of ids that covered the target.
+    Both are float (M,), of the M images with ground truth. The third value is the number of ids that covered the target.
     """
     detector, tracker = create_detector(model, score_threshold=0.3), FaceTracker()
     own, best = np.zeros(len(paths)), np.zeros(len(paths))
+    labeled = (truth[:, 2:] > truth[:, :2]).all(1)
     ids: list[int] = []
     for number, (path, box) in enumerate(zip(paths, truth, strict=True)):
         image, stamp = cv2.imread(str(path)), round(1e9 * number / RATE)
@@ -100,7 +104,7 @@ def overlaps(
         if number % interval == 0:
             tracker.add_detections(detector.detect(frame, stamp))
         tracks: Tracks = tracker.step(frame, stamp)
-        if not len(tracks):
+        if not len(tracks) or not labeled[number]:
             continue
         overlap = box_math.iou(box[None], tracks.boxes)[0]
         best[number] = overlap.max()
@@ -110,7 +114,7 @@ def overlaps(
         if ids:
             own[number] = overlap[tracks.ids == ids[0]].max(initial=0)
     detector.close()
-    return own, best, len(ids)
+    return own[labeled], best[labeled], len(ids)
 
 
 def auc(overlap: np.ndarray) -> float:

@@ -4,12 +4,11 @@
     python benchmarks/tracking/success.py OTB/Girl OTB/David:300 --detect-interval 5
 
 A sequence is a folder with ``img/`` and ``groundtruth_rect.txt`` (x, y, width, height of the
-target in each image, zeros where nobody labeled it); ``:300`` names the first image that has ground
-truth. Success is the share
-of images in which the box has an intersection over union above a threshold, and its AUC the mean
-over the thresholds 0 to 1 (Wu et al., "Online Object Tracking: A Benchmark", CVPR 2013). There, a
-tracker is given the target; here, it is the first track that covers it. "one id" counts only boxes
-of that track, "any id" those of the track that fits best.
+target in each image, zeros where nobody labeled it); ``:300`` names the first image that has
+ground truth. Success is the share of images in which the box has an intersection over union above
+a threshold, and its AUC the mean over the thresholds 0 to 1 (Wu et al., "Online Object Tracking: A
+Benchmark", CVPR 2013). There, a tracker is given the target; here, it is the first track that
+covers it. "one id" counts only boxes of that track, "any id" those of the track that fits best.
 """
 
 from __future__ import annotations
@@ -90,7 +89,8 @@ def overlaps(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Track a sequence; return the overlap of the target's track and of the best track.
 
-    Both are float (M,), of the M images with ground truth. The third value is the number of ids that covered the target.
+    Both are float (M,), of the M images with ground truth. The third value
+    is the number of ids that covered the target.
     """
     detector, tracker = create_detector(model, score_threshold=0.3), FaceTracker()
     own, best = np.zeros(len(paths)), np.zeros(len(paths))

@@ -26,7 +26,7 @@ from face_tracking.compiler.graph import (
     Part,
     Shape,
 )
-from face_tracking.compiler.row_kernels import Plane, RowKernels, pack_dense
+from face_tracking.compiler.row_kernels import FeatureMapBuffer, RowKernels, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import ConvShape, TilingChooser, TilingConfig
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
@@ -129,7 +129,7 @@ class GroupFunction:
             weights = buffers.pop(len(inputs))
             names = [*inputs, self.group.output]
             planes = {
-                source: Plane(buffer, self.network.shapes[source], self._dtype(source))
+                source: FeatureMapBuffer(buffer, self.network.shapes[source], self._dtype(source))
                 for source, buffer in zip(names, buffers, strict=False)
             }
             for (stage, line_buffer), buffer in zip(
@@ -210,10 +210,10 @@ class GroupFunction:
             return self.result_dtype
         return 'uint8' if name == IMAGE else self.dtype
 
-    def _find_line_buffers(self) -> dict[str, Plane]:
+    def _find_line_buffers(self) -> dict[str, FeatureMapBuffer]:
         """Return the line buffers of all stages but the last."""
         stages = self.group.stages
-        line_buffers: dict[str, Plane] = {}
+        line_buffers: dict[str, FeatureMapBuffer] = {}
         for stage, reader, row_range in zip(
             stages, stages[1:], self._row_ranges[1:], strict=False
         ):
@@ -223,10 +223,12 @@ class GroupFunction:
             reached = (reader.shape.width - 1) * window.stride[1] + window.reach(1)
             right = max(0, reached - left - shape.width)
             none_yet = cast('Buffer', None)  # each function has its own
-            line_buffers[stage.name] = Plane(none_yet, shape, self.dtype, slots, left, right)
+            line_buffers[stage.name] = FeatureMapBuffer(
+                none_yet, shape, self.dtype, slots, left, right
+            )
         return line_buffers
 
-    def _steps(self, planes: dict[str, Plane], begin: Expr, end: Expr) -> None:
+    def _steps(self, planes: dict[str, FeatureMapBuffer], begin: Expr, end: Expr) -> None:
         """Compute rows ``begin`` to ``end`` of the last stage, each stage ahead of the next."""
         stages, row_ranges = self.group.stages, self._row_ranges
         for stage, reader in itertools.pairwise(stages):
@@ -254,7 +256,7 @@ class GroupFunction:
         """Return the value outside a map: the neutral one of a sum or of a maximum."""
         return float(np.finfo(self.dtype).min) if isinstance(reader.layer, MaxPool) else 0.0
 
-    def _row(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
+    def _row(self, stage: Stage, planes: dict[str, FeatureMapBuffer], row: Index) -> None:
         """Compute one row of a stage, or a row of padding if it is outside the map."""
         plane = planes[stage.name]
         position = self.group.stages.index(stage)
@@ -273,7 +275,7 @@ class GroupFunction:
                     self._border(reader),
                 )
 
-    def _compute(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
+    def _compute(self, stage: Stage, planes: dict[str, FeatureMapBuffer], row: Index) -> None:
         layer, target = stage.layer, planes[stage.name]
         sources = [(planes[operand.name], operand.factor) for operand in stage.operands]
         source = sources[0][0]
@@ -299,9 +301,9 @@ class GroupFunction:
             }
             self._kernels.concatenate([order[name] for name in layer.sources], target, row)
         elif source.dtype == 'uint8':
-            self._kernels.pixels(source, target, row, self.pixels.mean, self.pixels.scale)
+            self._kernels.normalize_image(source, target, row, self.pixels.mean, self.pixels.scale)
         else:
-            self._kernels.mix(sources, target, row, stage.activation)
+            self._kernels.add_upsampled(sources, target, row, stage.activation)
 
 
 def is_stored(output: Output, network: Network, dtype: str, quantized: bool) -> bool:
@@ -340,11 +342,11 @@ def results_function(
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
         T.func_attr({'tirx.noalias': True, 'global_symbol': name})
-        planes: dict[str, Plane] = {}
+        planes: dict[str, FeatureMapBuffer] = {}
         for number, source in enumerate(readers(outputs)):
             shape = network.shapes[source]
             buffer = T.arg(f'input{number}', T.buffer((shape.numbers,), dtype))
-            planes[source] = Plane(buffer, shape, dtype)
+            planes[source] = FeatureMapBuffer(buffer, shape, dtype)
         target = T.arg('output', T.buffer((sum(sizes),), 'float32'))
         at = 0
         for output, size in zip(outputs, sizes, strict=True):
@@ -354,7 +356,7 @@ def results_function(
 
 
 def _write_output(
-    output: Output, planes: dict[str, Plane], target: Buffer, at: int, lanes: int
+    output: Output, planes: dict[str, FeatureMapBuffer], target: Buffer, at: int, lanes: int
 ) -> None:
     begin = at
     for part in output.parts:
@@ -384,7 +386,7 @@ def _write_output(
 
 
 def _copy_channels(
-    plane: Plane, part: Part, target: Buffer, at: int, pixels: int, lanes: int
+    plane: FeatureMapBuffer, part: Part, target: Buffer, at: int, pixels: int, lanes: int
 ) -> None:
     """Copy a range of channels of all pixels, one pixel after another, as float32."""
 

@@ -30,10 +30,10 @@ UNROLLED_CHANNELS = 8
 
 
 @dataclass
-class Plane:
+class FeatureMapBuffer:
     """Where the rows of a feature map are stored.
 
-    :ivar slots: number of rows in a line buffer, which are reused in turn; 0 for a whole map.
+    :ivar slots: number of rows in a line buffer, which are reused in iteration; 0 for a whole map.
     :ivar left: columns of padding before each row.
     :ivar right: columns of padding after each row.
     """
@@ -47,18 +47,18 @@ class Plane:
 
     @property
     def stride(self) -> int:
-        """Distance from one row to the next in numbers."""
+        """Distance from one row to the next in elements."""
         return (self.left + self.shape.width + self.right) * self.shape.channels
 
     def row(self, row: Index) -> Expr:
-        """Return the index of the first number of ``row``, after the padding."""
+        """Return the index of the first element of ``row``, after the padding."""
         # Rows of padding above the map have negative indices; the remainder must not be negative.
         slot = T.truncmod(row + 64 * self.slots, self.slots) if self.slots else row
         # In 64 bits, offsets become part of the address and need no instruction.
         return tir_builder.wide(slot * self.stride + self.left * self.shape.channels)
 
     def size(self) -> int:
-        """Return the size of the buffer in numbers.
+        """Return the size of the buffer in elements.
 
         A line buffer has a few more, so that a register may be filled beyond the end of a row.
         """
@@ -71,31 +71,33 @@ def channel_groups(channels: int, lanes: int, vectors: int) -> list[ChannelGroup
     return [found[first : first + vectors] for first in range(0, len(found), vectors)]
 
 
-def pack_dense(weights: FloatArray, lanes: int, choice: TilingConfig) -> FloatArray:
+def pack_dense(weights: FloatArray, lanes: int, tiling: TilingConfig) -> FloatArray:
     """Return dense weights (kh, kw, in, out) in the order of `RowKernels.dense`."""
     channels = weights.shape[-1]
     matrix = weights.reshape(-1, channels)
     panels: list[FloatArray] = []
-    for group in channel_groups(channels, lanes, choice.vectors):
+    for group in channel_groups(channels, lanes, tiling.vectors):
         first, last = group[0][0], sum(group[-1])
         panels.append(matrix[:, first:last].ravel())
     return np.concatenate(panels)
 
 
 class RowKernels:
-    """Emits row kernels for one machine and one type of number.
+    """Emits row kernels for one machine and one data type.
 
     :param weights: the buffer with all packed weights of the function.
-    :param one: the number 1 in a variable whose value LLVM does not know. LLVM does not unroll
-        loops whose length is multiplied by it; unrolled, they would need too many registers.
+    :param opaque_one: the number 1 in a variable whose value LLVM does not know. LLVM does not
+        unroll loops whose length is multiplied by it; unrolled, they would need too many
+        registers.
     """
 
-    def __init__(self, machine: Machine, dtype: str, weights: Buffer, one: Index):
-        self.machine, self.dtype, self.weights, self.one = machine, dtype, weights, one
+    def __init__(self, machine: Machine, dtype: str, weights: Buffer, opaque_one: Index):
+        self.machine, self.dtype = machine, dtype
+        self.weights, self.opaque_one = weights, opaque_one
         self.lanes = machine.lanes(dtype)
 
-    def fill(self, plane: Plane, index: Index, count: int, value: float) -> None:
-        """Set ``count`` numbers, starting at ``index``."""
+    def fill(self, plane: FeatureMapBuffer, index: Index, count: int, value: float) -> None:
+        """Set ``count`` elements, starting at ``index``."""
         tir_builder.for_vectors(
             count,
             self.lanes,
@@ -104,7 +106,7 @@ class RowKernels:
             ),
         )
 
-    def pad_columns(self, plane: Plane, value: float) -> None:
+    def pad_columns(self, plane: FeatureMapBuffer, value: float) -> None:
         """Set the padding beside all rows of a line buffer."""
         channels = plane.shape.channels
         if not plane.left and not plane.right:
@@ -121,14 +123,14 @@ class RowKernels:
 
     def dense(
         self,
-        source: Plane,
-        target: Plane,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
         row: Index,
         window: Window,
         weights_at: int,
         bias_at: int,
         activation: Activation,
-        choice: TilingConfig,
+        tiling: TilingConfig,
     ) -> None:
         """Emit a convolution over all input channels, as a matrix product in register tiles."""
         channels, width = target.shape.channels, target.shape.width
@@ -138,7 +140,7 @@ class RowKernels:
         terms = window.size[0] * window.size[1] * source.shape.channels
         panel = weights_at
         slopes_at = bias_at + channels
-        for group in channel_groups(channels, self.lanes, choice.vectors):
+        for group in channel_groups(channels, self.lanes, tiling.vectors):
 
             def tile(
                 first: Index, count: int, group: ChannelGroup = group, panel: int = panel
@@ -155,16 +157,16 @@ class RowKernels:
                         panel,
                         group,
                         sums,
-                        choice.unroll,
+                        tiling.unroll,
                     )
                 self._write(
                     sums, group, target, start + first * channels, count, activation, slopes_at
                 )
 
-            tir_builder.tiled(width, min(choice.pixels, 4) if by_lane else choice.pixels, tile)
+            tir_builder.tiled(width, min(tiling.pixels, 4) if by_lane else tiling.pixels, tile)
             panel += terms * sum(lanes for _, lanes in group)
 
-    def _window_rows(self, source: Plane, row: Index, window: Window) -> list[Expr]:
+    def _window_rows(self, source: FeatureMapBuffer, row: Index, window: Window) -> list[Expr]:
         top = row * window.stride[0] - window.padding[0]
         return [
             tir_builder.let(source.row(top + tap * window.dilation[0]))
@@ -184,7 +186,7 @@ class RowKernels:
 
     def _products(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         window: Window,
         rows: list[Expr],
         panel: int,
@@ -194,7 +196,7 @@ class RowKernels:
     ) -> None:
         """Add all products of a tile: for each term, one weight vector times each pixel."""
         channels = source.shape.channels
-        apart = window.stride[1] * channels
+        pixel_stride = window.stride[1] * channels
         size = sum(lanes for _, lanes in group)
         # Neighboring columns are adjacent in memory, like further channels.
         joined = window.size[1] if window.dilation[1] == 1 else 1
@@ -202,7 +204,7 @@ class RowKernels:
         for tap_row, row in enumerate(rows):
             for tap in range(0, window.size[1], joined):
                 starts = [
-                    row + tap * window.dilation[1] * channels + pixel * apart
+                    row + tap * window.dilation[1] * channels + pixel * pixel_stride
                     for pixel in range(len(sums[0]))
                 ]
                 first = (tap_row * window.size[1] + tap) * channels
@@ -210,7 +212,7 @@ class RowKernels:
                     source, starts, terms, panel + first * size, group, sums, unroll
                 )
 
-    def _uses_lanes(self, source: Plane, window: Window) -> bool:
+    def _uses_lanes(self, source: FeatureMapBuffer, window: Window) -> bool:
         """Return whether pixels are narrower than a register and lanes can be used instead."""
         return (
             self.machine.lane_products
@@ -221,7 +223,7 @@ class RowKernels:
 
     def _products_by_lane(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         row: Index,
         window: Window,
         column: Index,
@@ -231,27 +233,27 @@ class RowKernels:
     ) -> None:
         """Add all products of a tile; each input row is loaded once and used lane by lane."""
         channels, pixels = source.shape.channels, len(sums[0])
-        apart = window.stride[1] * channels
+        pixel_stride = window.stride[1] * channels
         terms = window.size[1] * channels
         size = sum(lanes for _, lanes in group)
         top = row * window.stride[0] - window.padding[0]
-        with tir_builder.serial(window.size[0] * self.one) as tap_row:
+        with tir_builder.serial(window.size[0] * self.opaque_one) as tap_row:
             start = tir_builder.let(source.row(top + tap_row * window.dilation[0]) + column)
             weights_at = tir_builder.let(tir_builder.wide(tap_row * (terms * size) + panel))
             values = [
                 tir_builder.let(tir_builder.load(source.buffer, start + first, 4))
-                for first in range(0, (pixels - 1) * apart + terms, 4)
+                for first in range(0, (pixels - 1) * pixel_stride + terms, 4)
             ]
             for term in range(terms):
                 inputs = [
                     tir_builder.lane(values[index // 4], index % 4)
-                    for index in (pixel * apart + term for pixel in range(pixels))
+                    for index in (pixel * pixel_stride + term for pixel in range(pixels))
                 ]
                 self._add_term(weights_at + term * size, inputs, group, sums)
 
     def _sum_channels(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         channels: int,
         panel: int,
@@ -264,12 +266,12 @@ class RowKernels:
         whole = channels // step
         looped = 0 if channels <= UNROLLED_CHANNELS else whole // unroll
         if looped:
-            with tir_builder.serial(looped * self.one) as turn:
+            with tir_builder.serial(looped * self.opaque_one) as iteration:
                 for block in range(unroll):
                     self._block(
                         source,
                         starts,
-                        (turn * unroll + block) * step,
+                        (iteration * unroll + block) * step,
                         step,
                         panel,
                         size,
@@ -283,7 +285,7 @@ class RowKernels:
 
     def _block(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         first: Index,
         step: int,
@@ -298,19 +300,19 @@ class RowKernels:
             for start in starts
         ]
         for term in range(step):
-            numbers = [tir_builder.lane(value, term) if step > 1 else value for value in inputs]
-            self._add_term(panel + (first + term) * size, numbers, group, sums)
+            scalars = [tir_builder.lane(value, term) if step > 1 else value for value in inputs]
+            self._add_term(panel + (first + term) * size, scalars, group, sums)
 
-    def _add_term(self, at: Index, numbers: list[Expr], group: ChannelGroup, sums: Sums) -> None:
+    def _add_term(self, at: Index, scalars: list[Expr], group: ChannelGroup, sums: Sums) -> None:
         """Add one term to all sums: the input of each pixel times the weights at ``at``."""
         weights: list[Expr] = []
         for _, lanes in group:
             weights.append(tir_builder.let(tir_builder.load(self.weights, at, lanes)))
             at = at + lanes
-        for pixel, number in enumerate(numbers):
+        for pixel, scalar in enumerate(scalars):
             for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
                 self._accumulate(
-                    registers[pixel], tir_builder.splat(number, lanes) * weight, lanes
+                    registers[pixel], tir_builder.splat(scalar, lanes) * weight, lanes
                 )
 
     @staticmethod
@@ -327,7 +329,7 @@ class RowKernels:
         self,
         sums: Sums,
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         start: Expr,
         count: int,
         activation: Activation,
@@ -346,14 +348,14 @@ class RowKernels:
 
     def depthwise(
         self,
-        source: Plane,
-        target: Plane,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
         row: Index,
         window: Window,
         weights_at: int,
         bias_at: int,
         activation: Activation,
-        choice: TilingConfig,
+        tiling: TilingConfig,
     ) -> None:
         """Emit a convolution of each channel separately; an input is loaded once for all taps."""
         channels = target.shape.channels
@@ -377,13 +379,13 @@ class RowKernels:
                     start + first * channels + offset,
                 )
 
-            tir_builder.tiled(target.shape.width, choice.pixels, tile)
+            tir_builder.tiled(target.shape.width, tiling.pixels, tile)
 
-        tir_builder.for_vectors(channels, choice.vectors * self.lanes, channel)
+        tir_builder.for_vectors(channels, tiling.vectors * self.lanes, channel)
 
     def _depthwise_tile(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         window: Window,
         channels: int,
@@ -392,7 +394,7 @@ class RowKernels:
         count: int,
         lanes: int,
         activation: Activation,
-        target: Plane,
+        target: FeatureMapBuffer,
         target_at: Expr,
     ) -> None:
         sums = self._sums(bias_at, [(0, lanes)], count)[0]
@@ -411,18 +413,18 @@ class RowKernels:
         last = (count - 1) * window.stride[1] + window.reach(1)
         for start, weights in zip(starts, taps, strict=True):
             for column in range(last):
-                meets = [
+                uses = [
                     (pixel, weight)
                     for tap, weight in enumerate(weights)
                     for pixel in range(count)
                     if pixel * window.stride[1] + tap * window.dilation[1] == column
                 ]
-                if not meets:
+                if not uses:
                     continue
                 value = tir_builder.let(
                     tir_builder.load(source.buffer, start + column * channels, lanes)
                 )
-                for pixel, weight in meets:
+                for pixel, weight in uses:
                     self._accumulate(sums[pixel], value * weight, lanes)
         for pixel, register in enumerate(sums):
             value = tir_builder.load(register, 0, lanes)
@@ -435,7 +437,9 @@ class RowKernels:
 
     # Other layers
 
-    def max_pool(self, source: Plane, target: Plane, row: Index, window: Window) -> None:
+    def max_pool(
+        self, source: FeatureMapBuffer, target: FeatureMapBuffer, row: Index, window: Window
+    ) -> None:
         """Emit the largest value in each window."""
         channels = target.shape.channels
         bases = self._window_rows(source, row, window)
@@ -465,10 +469,10 @@ class RowKernels:
 
         tir_builder.tiled(target.shape.width, 1, pixel)
 
-    def mix(
+    def add_upsampled(
         self,
-        sources: list[tuple[Plane, int]],
-        target: Plane,
+        sources: list[tuple[FeatureMapBuffer, int]],
+        target: FeatureMapBuffer,
         row: Index,
         activation: Activation,
     ) -> None:
@@ -510,7 +514,9 @@ class RowKernels:
                 ),
             )
 
-    def concatenate(self, sources: list[Plane], target: Plane, row: Index) -> None:
+    def concatenate(
+        self, sources: list[FeatureMapBuffer], target: FeatureMapBuffer, row: Index
+    ) -> None:
         """Emit the concatenation of maps along the channels."""
         start = tir_builder.let(target.row(row))
         done = 0
@@ -533,8 +539,13 @@ class RowKernels:
                 )
             done += channels
 
-    def pixels(
-        self, source: Plane, target: Plane, row: Index, mean: tuple[float, ...], scale: float
+    def normalize_image(
+        self,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
+        row: Index,
+        mean: tuple[float, ...],
+        scale: float,
     ) -> None:
         """Emit (value - mean) * scale of uint8 values, the means in the image's channel order."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))

@@ -152,21 +152,23 @@ class _Kernel:
         shape, source = self.network.shapes[layer.output], layer.sources[0]
         inputs = self.network.shapes[source].channels
         count = next(size for size in (TILE_CHANNELS, 2, 1) if shape.channels % size == 0)
-        apart = shape.channels // count
+        channel_stride = shape.channels // count
         wide = min(TILE_PIXELS, shape.width)
         tiles = -(-shape.width // wide)
 
         def thread(index: Expr) -> None:
-            channel = tir_builder.let(index % apart)
-            row = tir_builder.let(index // apart // tiles)
-            first = tir_builder.let(index // apart % tiles * wide)
+            channel = tir_builder.let(index % channel_stride)
+            row = tir_builder.let(index // channel_stride // tiles)
+            first = tir_builder.let(index // channel_stride % tiles * wide)
             # The last tile computes the last pixel several times, and stores it once.
             columns = [
                 tir_builder.let(T.min(first + pixel, shape.width - 1)) for pixel in range(wide)
             ]
             sums = T.alloc_buffer((wide * count,), FLOAT, scope='local')
             for lane in range(count):
-                bias = tir_builder.let(weights[layer.weights.size + channel + lane * apart])
+                bias = tir_builder.let(
+                    weights[layer.weights.size + channel + lane * channel_stride]
+                )
                 for pixel in range(wide):
                     T.buffer_store(sums, bias, [pixel * count + lane])
 
@@ -182,7 +184,7 @@ class _Kernel:
                 ]
                 begin = tir_builder.let((tap * inputs + number) * shape.channels + channel)
                 for lane in range(count):
-                    weight = tir_builder.let(weights[begin + lane * apart])
+                    weight = tir_builder.let(weights[begin + lane * channel_stride])
                     for pixel, value in enumerate(values):
                         at = pixel * count + lane
                         T.buffer_store(sums, sums[at] + value * weight, [at])
@@ -203,10 +205,10 @@ class _Kernel:
                             tir_builder.activate(
                                 sums[pixel * count + lane], layer.activation, FLOAT, 1
                             ),
-                            [begin + lane * apart],
+                            [begin + lane * channel_stride],
                         )
 
-        _launch(shape.height * tiles * apart, thread)
+        _launch(shape.height * tiles * channel_stride, thread)
 
     def _depthwise(self, layer: Convolution, weights: Buffer, target: Buffer) -> None:
         shape, source = self.network.shapes[layer.output], layer.sources[0]

@@ -32,7 +32,7 @@ from face_tracking.compiler.int8.quantization import (
     HalfDepthwise,
     QuantDense,
 )
-from face_tracking.compiler.row_kernels import ChannelGroup, Plane, Sums
+from face_tracking.compiler.row_kernels import ChannelGroup, FeatureMapBuffer, Sums
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
 QUARTERS = 4
@@ -51,7 +51,7 @@ class HalfKernels(IntegerKernels):
         self,
         sums: Sums,
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         start: Expr,
         places: dict[str, int],
         shift: int,
@@ -98,7 +98,7 @@ class HalfKernels(IntegerKernels):
         vectors: ChannelGroup,
         places: dict[str, int],
         offset: Index,
-        target: Plane,
+        target: FeatureMapBuffer,
         at: Expr,
         positive: bool,
     ) -> None:
@@ -123,7 +123,7 @@ class HalfKernels(IntegerKernels):
                 values.append(self._result(value, target, lanes, positive))
             self._store_joined(values, vectors, target, at + pixel * target.shape.channels)
 
-    def _result(self, value: Expr, target: Plane, lanes: int, positive: bool) -> Expr:
+    def _result(self, value: Expr, target: FeatureMapBuffer, lanes: int, positive: bool) -> Expr:
         """Return numbers of float16 as they are stored in a map; as bytes they have a base."""
         if target.dtype == self.arithmetic.byte:
             return _bytes(value, lanes)
@@ -132,14 +132,16 @@ class HalfKernels(IntegerKernels):
     # Other layers
 
     def _sum(
-        self, terms: list[tuple[Expr, Expr]], target: Plane, lanes: int, positive: bool
+        self, terms: list[tuple[Expr, Expr]], target: FeatureMapBuffer, lanes: int, positive: bool
     ) -> Expr:
         total = reduce(add, [value * gain for value, gain in terms])
         if target.dtype == self.arithmetic.byte:
             total = total + _half(HALF_CENTER, lanes)
         return self._result(total, target, lanes, positive)
 
-    def converted(self, source: Plane, target: Plane, row: Index, gain_at: int) -> None:
+    def converted(
+        self, source: FeatureMapBuffer, target: FeatureMapBuffer, row: Index, gain_at: int
+    ) -> None:
         """Emit the conversion of a map of float16 with scales to one without, or to 8 bits."""
         self.sum_of([(source, 1, gain_at)], target, row, False)
 

@@ -49,7 +49,7 @@ from face_tracking.compiler.int8.quantization import (
     conversion_gain,
 )
 from face_tracking.compiler.lowering import GroupFunction, Pixels
-from face_tracking.compiler.row_kernels import Plane, pack_dense
+from face_tracking.compiler.row_kernels import FeatureMapBuffer, pack_dense
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import TilingChooser
 from face_tracking.compiler.tir_builder import Buffer, Index, T
@@ -91,7 +91,7 @@ class IntegerFunction(GroupFunction):
         source = stage.layer.sources[0]
         return self.quantized.wanted(stage.layer, source)
 
-    def _find_line_buffers(self) -> dict[str, Plane]:
+    def _find_line_buffers(self) -> dict[str, FeatureMapBuffer]:
         stages, line_buffers = self.group.stages, super()._find_line_buffers()
         return {
             stage.name: replace(
@@ -202,7 +202,7 @@ class IntegerFunction(GroupFunction):
         kernels = HalfKernels if self.quantized.middle == 'float16' else IntegerKernels
         return kernels(self.machine, self.dtype, Views(int8=weights, **views), one)
 
-    def _compute(self, stage: Stage, planes: dict[str, Plane], row: Index) -> None:
+    def _compute(self, stage: Stage, planes: dict[str, FeatureMapBuffer], row: Index) -> None:
         layer, target = stage.layer, planes[stage.name]
         kernels, numbers = self._kernels, self.quantized.layers.get(stage.name)
         assert isinstance(kernels, IntegerKernels)
@@ -237,7 +237,9 @@ class IntegerFunction(GroupFunction):
         else:
             kernels.copied(source, target, row, sources[0][1])
 
-    def _with_gains(self, stage: Stage, planes: dict[str, Plane]) -> list[tuple[Plane, int, int]]:
+    def _with_gains(
+        self, stage: Stage, planes: dict[str, FeatureMapBuffer]
+    ) -> list[tuple[FeatureMapBuffer, int, int]]:
         """Return the operands of an addition, each with the place of its gain."""
         added = stage.layer.sources if stage.layer is not None else ()
         enlarged = {

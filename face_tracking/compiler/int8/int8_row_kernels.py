@@ -15,7 +15,7 @@ from face_tracking.arrays import Array, IntArray
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.graph import Activation, Window
 from face_tracking.compiler.int8.quantization import ONE, STEP_BITS, QuantDense, QuantDepthwise
-from face_tracking.compiler.row_kernels import ChannelGroup, Plane, RowKernels, Sums
+from face_tracking.compiler.row_kernels import ChannelGroup, FeatureMapBuffer, RowKernels, Sums
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
@@ -247,12 +247,12 @@ class IntegerKernels(RowKernels):
     middle = 'int16'
     """The type of maps of 16 bits."""
 
-    def __init__(self, machine: Machine, real: str, views: Views, one: Index):
-        super().__init__(machine, real, views.of(real), one)
+    def __init__(self, machine: Machine, real: str, views: Views, opaque_one: Index):
+        super().__init__(machine, real, views.of(real), opaque_one)
         self.views, self.arithmetic, self.real = views, Arithmetic(machine), real
 
-    def fill(self, plane: Plane, index: Index, count: int, value: float) -> None:
-        """Set ``count`` numbers, starting at ``index``."""
+    def fill(self, plane: FeatureMapBuffer, index: Index, count: int, value: float) -> None:
+        """Set ``count`` elements, starting at ``index``."""
         lanes = self._lanes(plane.dtype)
         tir_builder.for_vectors(
             count,
@@ -272,8 +272,8 @@ class IntegerKernels(RowKernels):
 
     def quant_dense(
         self,
-        source: Plane,
-        target: Plane,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
         row: Index,
         window: Window,
         places: dict[str, int],
@@ -295,7 +295,7 @@ class IntegerKernels(RowKernels):
         for group in groups:
             # A value that LLVM does not know stays in a register. As a constant offset in each
             # address it would be too large for the instructions that load two registers.
-            start_of_panel = tir_builder.let(tir_builder.wide(panel * self.one))
+            start_of_panel = tir_builder.let(tir_builder.wide(panel * self.opaque_one))
 
             def tile(
                 first: Index,
@@ -327,7 +327,7 @@ class IntegerKernels(RowKernels):
 
     def _dot_runs(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         window: Window,
         rows: list[Expr] | Buffer,
         column: Index,
@@ -350,7 +350,7 @@ class IntegerKernels(RowKernels):
                 panel = panel + quads * size
 
         if not isinstance(rows, list):
-            with tir_builder.serial(T.max(window.size[0] * self.one, 1)) as tap_row:
+            with tir_builder.serial(T.max(window.size[0] * self.opaque_one, 1)) as tap_row:
                 run_row(
                     tir_builder.let(rows[tap_row]),
                     tir_builder.let(
@@ -362,7 +362,7 @@ class IntegerKernels(RowKernels):
             run_row(row, panel + number * len(columns) * quads * size)
 
     def _rows_of_window(
-        self, source: Plane, row: Index, window: Window, quads: int, vectors: int
+        self, source: FeatureMapBuffer, row: Index, window: Window, quads: int, vectors: int
     ) -> list[Expr] | Buffer:
         """Return the starts of the rows under a window: a list, or a buffer for a loop.
 
@@ -380,7 +380,7 @@ class IntegerKernels(RowKernels):
 
     def _dot_run(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         quads: int,
         panel: Expr,
@@ -395,7 +395,7 @@ class IntegerKernels(RowKernels):
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         elif whole:
             # The maximum removes LLVM's check for a loop of length 0.
-            with tir_builder.serial(T.max(whole * self.one, 1)) as block:
+            with tir_builder.serial(T.max(whole * self.opaque_one, 1)) as block:
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
         rest = quads - whole * step
         if rest > 1 and source.slots:  # line buffers have a few more bytes
@@ -406,7 +406,7 @@ class IntegerKernels(RowKernels):
 
     def _quads(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         first: Index,
         count: int,
@@ -462,7 +462,7 @@ class IntegerKernels(RowKernels):
         self,
         sums: Sums,
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         start: Expr,
         places: dict[str, int],
         positive: bool,
@@ -514,7 +514,7 @@ class IntegerKernels(RowKernels):
         self,
         sums: Sums,
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         start: Expr,
         places: dict[str, int],
         shift: int,
@@ -548,7 +548,7 @@ class IntegerKernels(RowKernels):
         values: list[Expr],
         gains: list[Expr],
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         at: Expr,
         positive: bool,
     ) -> None:
@@ -569,7 +569,7 @@ class IntegerKernels(RowKernels):
         values: list[Expr],
         gains: list[Expr],
         group: ChannelGroup,
-        target: Plane,
+        target: FeatureMapBuffer,
         at: Expr,
         positive: bool,
     ) -> None:
@@ -587,7 +587,12 @@ class IntegerKernels(RowKernels):
         self._write_halves(halves, group, target, at, positive)
 
     def _write_halves(
-        self, halves: list[Expr], group: ChannelGroup, target: Plane, at: Expr, positive: bool
+        self,
+        halves: list[Expr],
+        group: ChannelGroup,
+        target: FeatureMapBuffer,
+        at: Expr,
+        positive: bool,
     ) -> None:
         """Write vectors of 4 numbers of 16 bits, two or four at a time."""
         pairs = [halves[first : first + 2] for first in range(0, len(halves), 2)]
@@ -619,8 +624,8 @@ class IntegerKernels(RowKernels):
 
     def quant_depthwise(
         self,
-        source: Plane,
-        target: Plane,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
         row: Index,
         window: Window,
         places: dict[str, int],
@@ -659,14 +664,14 @@ class IntegerKernels(RowKernels):
 
     def _depthwise_int_tile(
         self,
-        source: Plane,
+        source: FeatureMapBuffer,
         starts: list[Expr],
         window: Window,
         places: dict[str, int],
         offset: Index,
         vectors: ChannelGroup,
         count: int,
-        target: Plane,
+        target: FeatureMapBuffer,
         at: Expr,
         positive: bool,
     ) -> None:
@@ -688,13 +693,13 @@ class IntegerKernels(RowKernels):
         last = (count - 1) * window.stride[1] + window.reach(1)
         for tap_row, start in enumerate(starts):
             for column in range(last):
-                meets = [
+                uses = [
                     (pixel, tap)
                     for tap in range(window.size[1])
                     for pixel in range(count)
                     if pixel * window.stride[1] + tap * window.dilation[1] == column
                 ]
-                if not meets:
+                if not uses:
                     continue
                 values = [
                     tir_builder.let(
@@ -702,7 +707,7 @@ class IntegerKernels(RowKernels):
                     )
                     for shift, lanes in vectors
                 ]
-                for pixel, tap in meets:
+                for pixel, tap in uses:
                     for registers, own, value, (_, lanes) in zip(
                         sums, weights, values, vectors, strict=True
                     ):
@@ -740,7 +745,7 @@ class IntegerKernels(RowKernels):
         vectors: ChannelGroup,
         places: dict[str, int],
         offset: Index,
-        target: Plane,
+        target: FeatureMapBuffer,
         at: Expr,
         positive: bool,
     ) -> None:
@@ -801,7 +806,9 @@ class IntegerKernels(RowKernels):
         return self.arithmetic.stepped(value, lanes)
 
     @staticmethod
-    def _store_joined(values: list[Expr], vectors: ChannelGroup, target: Plane, at: Expr) -> None:
+    def _store_joined(
+        values: list[Expr], vectors: ChannelGroup, target: FeatureMapBuffer, at: Expr
+    ) -> None:
         if len({lanes for _, lanes in vectors}) == 1:
             lanes = vectors[0][1]
             tir_builder.store(
@@ -817,7 +824,11 @@ class IntegerKernels(RowKernels):
     # Other layers
 
     def sum_of(
-        self, sources: list[tuple[Plane, int, int]], target: Plane, row: Index, positive: bool
+        self,
+        sources: list[tuple[FeatureMapBuffer, int, int]],
+        target: FeatureMapBuffer,
+        row: Index,
+        positive: bool,
     ) -> None:
         """Emit the sum of maps of 16 bits.
 
@@ -850,7 +861,7 @@ class IntegerKernels(RowKernels):
             tir_builder.for_vectors(channels, self._lanes('int16'), write)
 
     def _sum(
-        self, terms: list[tuple[Expr, Expr]], target: Plane, lanes: int, positive: bool
+        self, terms: list[tuple[Expr, Expr]], target: FeatureMapBuffer, lanes: int, positive: bool
     ) -> Expr:
         """Return the sum of values times gains, as it is stored in ``target``."""
         products = [self.arithmetic.product(value, gain, lanes) for value, gain in terms]
@@ -863,7 +874,9 @@ class IntegerKernels(RowKernels):
             total = self.arithmetic.byte_of(total, lanes)
         return total
 
-    def bytes_of_image(self, source: Plane, target: Plane, row: Index) -> None:
+    def bytes_of_image(
+        self, source: FeatureMapBuffer, target: FeatureMapBuffer, row: Index
+    ) -> None:
         """Emit a copy of the image's bytes."""
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
         tir_builder.for_vectors(
@@ -879,7 +892,9 @@ class IntegerKernels(RowKernels):
             ),
         )
 
-    def converted(self, source: Plane, target: Plane, row: Index, gain_at: int) -> None:
+    def converted(
+        self, source: FeatureMapBuffer, target: FeatureMapBuffer, row: Index, gain_at: int
+    ) -> None:
         """Emit the conversion of a map of 16 bits to float32 or 8 bits."""
         channels = target.shape.channels
         base, start = tir_builder.let(source.row(row)), tir_builder.let(target.row(row))
@@ -901,11 +916,13 @@ class IntegerKernels(RowKernels):
                 channels, wide, lambda offset, lanes: write(column, offset, lanes)
             )
 
-    def copied(self, source: Plane, target: Plane, row: Index, factor: int) -> None:
+    def copied(
+        self, source: FeatureMapBuffer, target: FeatureMapBuffer, row: Index, factor: int
+    ) -> None:
         """Emit a copy of a map with each pixel repeated ``factor`` times."""
         self.dtype, self.lanes = target.dtype, self._lanes(target.dtype)
         try:
-            self.mix([(source, factor)], target, row, Activation())
+            self.add_upsampled([(source, factor)], target, row, Activation())
         finally:
             self.dtype, self.lanes = self.real, self._lanes(self.real)
 

@@ -14,7 +14,7 @@ demo: setup  ## Watch faces being followed, and a head turning to them: two vide
 	@$(IN_ENV) face_tracking demo --output demo_out
 	@$(IN_ENV) face_tracking simulate --trials crossing --alone --video demo_out/pan_tilt.mp4 || [ $$? -eq 1 ]
 
-test: setup  ## Run the whole test suite
+test: setup  ## Run the tests of the package
 	@$(IN_ENV) python -m pytest test
 
 lint: setup  ## Check style, format and types of the code

@@ -155,7 +155,10 @@ class CameraModel:
         )
 
     def rays(self, points: Array) -> Array:
-        """Return the directions, float64 (N, 3) unit vectors, in which pixels (N, 2) look."""
+        """Return unit vectors, float64 (N, 3), in the optical frame, through pixels (N, 2).
+
+        Pixel (0, 0) is the outer corner of the top-left pixel.
+        """
         flat = self._undistorted(np.asarray(points, np.float64).reshape(-1, 2) - 0.5)
         rays = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
         return rays / np.linalg.norm(rays, axis=1, keepdims=True)

@@ -76,8 +76,6 @@ def split_uri(uri: str) -> tuple[str, str]:
         return scheme, rest if scheme == 'gstreamer' else _path_of(rest)
     if colon and re.fullmatch(r'[a-z][a-z0-9+.-]+', scheme) and not os.path.exists(text):
         raise UserError(f'there is no camera source "{scheme}"', f'give one of {", ".join(FORMS)}')
-    if text in _BARE_WORDS:
-        return text, ''
     if text.isdecimal() or text.startswith('/dev/'):
         return 'v4l2', text
     return ('folder' if os.path.isdir(expand(text)) else 'file'), text

@@ -35,6 +35,9 @@ def optical_axes(pan: float, tilt: float) -> Array:
 def joint_angles(points: Array, camera: CameraModel, pan: float, tilt: float) -> Array:
     """Return pan and tilt, float64 (N, 2) radians, that point the camera at pixels (N, 2).
 
+    Both are in the frame of the base: pan is positive to the left, tilt is positive down.
+
+    :param points: pixels of an image of the size of ``camera``.
     :param pan: pan angle at the time of the image, radians.
     :param tilt: tilt angle at the time of the image, radians.
     """
@@ -82,6 +85,6 @@ class JointHistory:
         return pan + share * (pan_then - pan), tilt + share * (tilt_then - tilt)
 
     def rates(self, stamp: int, over: float = 0.03) -> Array:
-        """Return the mean rates (2,) of pan and tilt over the ``over`` seconds before a time."""
+        """Return the mean rates (2,) of pan and tilt, rad/s, over ``over`` seconds before a time."""
         now, before = self.at(stamp), self.at(stamp - round(over * 1e9))
         return np.zeros(2) if now is None else (np.array(now) - before) / over

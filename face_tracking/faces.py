@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two records that are passed between modules: detections of one image, and tracks at one stamp."""
+"""The records that modules pass on: detections of one image, and tracks at one stamp."""
 
 from __future__ import annotations
 

@@ -85,6 +85,6 @@ class JointHistory:
         return pan + share * (pan_then - pan), tilt + share * (tilt_then - tilt)
 
     def rates(self, stamp: int, over: float = 0.03) -> Array:
-        """Return the mean rates (2,) of pan and tilt, rad/s, over ``over`` seconds before a time."""
+        """Return the mean rates (2,), rad/s, of pan and tilt over ``over`` s before a time."""
         now, before = self.at(stamp), self.at(stamp - round(over * 1e9))
         return np.zeros(2) if now is None else (np.array(now) - before) / over

@@ -96,7 +96,8 @@ def tracks_from_message(message: Detection2DArray) -> tuple[Tracks, Refused]:
 
     An entry is left out if its id is not a positive integer or is used twice, if one of its
     numbers is not finite, if its box has no area, or beyond :data:`MAX_FACES`. A track without a
-    hypothesis has the score 1. Velocities and ages are not in the message; they are zero.
+    hypothesis has the score 1. Velocities and ages are not in the message; they are zero, so that
+    a propagated track looks like a detected one.
     """
     refused: Refused = Counter()
     rows: dict[int, _Row] = {}

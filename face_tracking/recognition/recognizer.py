@@ -16,14 +16,13 @@ from face_tracking.faces import Tracks
 from face_tracking.recognition.alignment import align_face
 from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
 from face_tracking.recognition.embedding_scheduler import EmbeddingScheduler
+from face_tracking.recognition.freshness import Freshness
 from face_tracking.recognition.gallery import Gallery, View
 from face_tracking.recognition.identity import Identity, IdentityTracker
 from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
 from face_tracking.recognition.quality import Quality, assess_face
 from face_tracking.recognition.recognition_options import QualityOptions, RecognitionOptions
 
-_STALE = 0.2
-"""Seconds without a detection after which a track's box is no longer taken for a face."""
 _JPEG_QUALITY = 90
 
 
@@ -112,16 +111,17 @@ class FaceRecognizer:
         self._options = options
         self._identities = IdentityTracker(gallery, options)
         self._scheduler = EmbeddingScheduler(options)
+        self._freshness = Freshness()
         self._last: dict[int, FaceView] = {}
         self.timings: dict[str, float] = {}
 
     @property
     def options(self) -> RecognitionOptions:
-        """The options in force."""
+        """The options in use."""
         return self._options
 
     def configure(self, options: RecognitionOptions) -> None:
-        """Put other thresholds and rates in force; the network and the gallery stay."""
+        """Use other thresholds and rates; the network and the gallery stay."""
         self._options = options
         self._identities.options = options
         self._scheduler.options = options
@@ -157,11 +157,7 @@ class FaceRecognizer:
         ids = [int(number) for number in tracks.ids]
         self._identities.retain(ids)
         self._last = {number: view for number, view in self._last.items() if number in ids}
-        fresh = [
-            number
-            for number, age in zip(ids, tracks.time_since_update.tolist(), strict=True)
-            if age <= _STALE
-        ]
+        fresh = self._freshness.select(ids, tracks.time_since_update.tolist())
         started = time.perf_counter()
         for number in self._scheduler.choose(fresh, tracks.stamp):
             row = ids.index(number)

@@ -38,7 +38,7 @@ _BLACK, _GAIN = 16, 255 / 219
 class EncodedImage(ABC):
     """An image in the form of its camera.
 
-    :ivar width: of the image in pixels; so ``height``.
+    :ivar width: of the image in pixels, like ``height``.
     :ivar flip: how it is mirrored after decoding: a code of ``cv2.flip``, None for not at all.
     :ivar has_luma: gray is made without the detour by color.
     :ivar gray_from_color: where a color image is made anyway, gray is cheaper made from that. The
@@ -145,7 +145,7 @@ class JpegImage(EncodedImage):
     """A JPEG file, decoded at the size that is asked for.
 
     :param data: the file.
-    :param width: the size that its header states; so ``height``.
+    :param width: the size that its header states, in pixels, like ``height``.
     """
 
     def __init__(self, data: bytes, width: int, height: int, flip: int | None = None):

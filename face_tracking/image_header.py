@@ -32,7 +32,7 @@ class ImageHeader:
     """What the header of an image file states.
 
     :ivar format: ``jpeg``, ``png``, ``bmp``, ``webp``, ``tiff`` or ``pnm``.
-    :ivar width: in pixels, as they are stored; so ``height``.
+    :ivar width: in pixels, as they are stored, like ``height``.
     :ivar orientation: of EXIF, 1 to 8; 1 is upright.
     """
 

@@ -13,7 +13,7 @@ class ScaledImage(EncodedImage):
     Positions are in pixels of the full-size image. Sizes above that of the copy are scaled up.
 
     :param copy: the reduced image.
-    :param width: of the full-size image in pixels; so ``height``.
+    :param width: of the full-size image in pixels, like ``height``.
     """
 
     def __init__(self, copy: EncodedImage, width: int, height: int):

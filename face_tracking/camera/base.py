@@ -20,7 +20,7 @@ from face_tracking.options import option
 
 
 class CameraLostError(UserError):
-    """The camera has stopped to deliver images; it may come back."""
+    """The camera has stopped delivering images; it may come back."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class CameraSource(ABC):
     """Something that delivers frames; also a context manager that closes itself.
 
     :ivar uri: what it was opened with.
-    :ivar width: of the frames in pixels; so ``height``. A folder's are those of its last image.
+    :ivar width: of the frames in pixels, like ``height``. A folder's are those of its last image.
     :ivar rate: frames per second as the source reports it, else 0.
     :ivar live: the images come from a device at its own pace.
     """

@@ -67,5 +67,5 @@ class Pacer:
         return now - self._latency
 
     def stop(self) -> None:
-        """End a wait in another thread, for good."""
+        """End a wait in another thread, permanently."""
         self._stopped.set()

@@ -77,7 +77,7 @@ class ReconnectingCamera:
         return frame
 
     def close(self) -> None:
-        """Close the camera for good."""
+        """Close the camera permanently."""
         self.ended = True
         self._drop_source()
 

@@ -2,7 +2,7 @@
 """List, enroll, rename and forget people; export and import them.
 
 Embeddings are stored in a database in the user's data folder; images are stored only with
---keep-images. "forget" deletes a person for good. An export that was written before is not
+--keep-images. "forget" deletes a person permanently. An export that was written before is not
 touched by it.
 
   face_tracking people enroll Anna anna1.jpg anna2.jpg
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rename = actions.add_parser('rename', help='give a person another name')
     rename.add_argument('name')
     rename.add_argument('new_name')
-    forget = actions.add_parser('forget', help='delete a person for good')
+    forget = actions.add_parser('forget', help='delete a person permanently')
     forget.add_argument('name')
     export = actions.add_parser('export', help='write all people to a file')
     export.add_argument('file', type=Path)

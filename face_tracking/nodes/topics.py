@@ -398,7 +398,7 @@ _SERVICES = (
     ServiceRow(
         '~/forget',
         'std_srvs/srv/Trigger',
-        'Delete person_name for good',
+        'Delete person_name permanently',
         ('recognizer_node',),
     ),
     ServiceRow(

@@ -97,7 +97,7 @@ class HeadController:
 
     @property
     def options(self) -> HeadOptions:
-        """The options in force."""
+        """The options in use."""
         return self._options
 
     @property

@@ -75,7 +75,7 @@ class Trajectory:
         self.state = AxisState(limits.clamp(position))
 
     def set_limits(self, limits: AxisLimits) -> None:
-        """Use other limits; they are in force as soon as the motion, braking, fits into them.
+        """Use other limits; they apply as soon as the motion, braking, fits into them.
 
         A joint outside its new range stays in place and may only move inwards.
         """
@@ -140,7 +140,7 @@ class Trajectory:
         return any(getattr(self.limits, name) != getattr(self._wanted, name) for name in dynamics)
 
     def _adopt_limits(self) -> None:
-        """Put the limits wanted in force if the joint, braking by them, keeps within them.
+        """Apply the requested limits if the joint, braking by them, keeps within them.
 
         A joint at rest outside its range stays there and may only move inwards.
         """

@@ -255,7 +255,7 @@ class Gallery:
 
     @_locked
     def forget(self, name: str) -> None:
-        """Delete a person for good: afterwards no trace is left in the database's files.
+        """Delete a person permanently: afterwards no trace is left in the database's files.
 
         :raises UserError: there is no such person, or another process keeps the database so busy
             that what was deleted cannot be overwritten yet.

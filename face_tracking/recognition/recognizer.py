@@ -215,7 +215,7 @@ class FaceRecognizer:
         self._identities.reconsider()
 
     def forget(self, name: str) -> None:
-        """Forget a person for good.
+        """Forget a person permanently.
 
         :raises UserError: see :meth:`Gallery.forget`.
         """

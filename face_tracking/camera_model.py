@@ -307,7 +307,7 @@ def _from_calibration(content: object, path: Path) -> CameraModel:
 
 def _side(content: Mapping[Any, Any], key: str, name: str) -> int:
     value = content.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if type(value) not in (int, float) or not 1 <= value <= _MAX_SIDE:
         raise UserError(f'{name} has no valid {key}', _CALIBRATE_AGAIN)
     return int(value)
 

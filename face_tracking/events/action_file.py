@@ -24,10 +24,11 @@ from face_tracking.events.action_records import (
     SetPin,
     Text,
 )
-from face_tracking.events.event import EVENT_KINDS, WHOLE_VIEW
-from face_tracking.events.rules import ANYONE, Rule
+from face_tracking.events.event import COUNT_CHANGED, EVENT_KINDS, WHOLE_VIEW
+from face_tracking.events.rules import ANYONE, KNOWN, UNKNOWN, Rule
 from face_tracking.events.zones import Zone
 from face_tracking.files import expand
+from face_tracking.texts import is_unicode
 from face_tracking.time_window import TimeWindow
 
 MAX_BYTES = 256 * 1024
@@ -36,6 +37,7 @@ _TOPIC = re.compile(r'[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*')
 _MESSAGE_TYPE = re.compile(r'[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*')
 _LANGUAGE = re.compile(r'[a-z]{2,3}(-[a-z0-9]{2,8})?', re.IGNORECASE)
 _SERVICES = ('Trigger', 'SetBool', 'Empty')
+_ROUNDING = 1e-6  # in fractions of the image
 _WORDS = {'on': True, 'high': True, 'off': False, 'low': False}
 
 
@@ -72,12 +74,26 @@ class ActionConfig:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases, with which a short file can describe an endless one."""
+    """Refuses aliases, with which a short file can describe an endless one, and repeated keys.
+
+    Of two keys with the same name YAML would keep the last and drop the other in silence.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise UserError('it uses a YAML alias (*name)', 'write the value out')
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise UserError(
+                    f'line {key.start_mark.line + 1}: {_short(key.value)} is there twice',
+                    'write both into one, or give one another name',
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def read_action_file(path: str | Path) -> ActionConfig:
@@ -106,6 +122,8 @@ def parse_actions(text: str | bytes) -> ActionConfig:
         raise UserError('the file is too large', f'use at most {MAX_BYTES // 1024} KiB')
     try:
         document = yaml.load(text, _Loader)
+    except UserError:
+        raise
     except yaml.YAMLError as error:
         raise UserError(f'it is not YAML: {_yaml_problem(error)}', 'correct that line') from None
     except (ValueError, RecursionError) as error:
@@ -116,12 +134,7 @@ def parse_actions(text: str | bytes) -> ActionConfig:
     commands = _named(top, 'commands', _command, 100)
     people = _named(top, 'people', _person, MAX_PEOPLE)
     rules = _rules(top.get('rules'), {zone.name for zone in zones.values()}, set(commands))
-    return ActionConfig(
-        tuple(zones.values()),
-        {person.name.casefold(): person for person in people.values()},
-        commands,
-        rules,
-    )
+    return ActionConfig(tuple(zones.values()), _by_folded_name(people.values()), commands, rules)
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -130,11 +143,23 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f'line {mark.line + 1}: {problem}' if mark else problem
 
 
+def _by_folded_name(people: Iterable[Person]) -> dict[str, Person]:
+    found: dict[str, Person] = {}
+    for person in people:
+        other = found.setdefault(person.name.casefold(), person)
+        if other is not person:
+            raise UserError(
+                f'people: {other.name} and {person.name} differ in case only',
+                'names are compared without case; remove one',
+            )
+    return found
+
+
 def _named(
     top: dict[str, Any], section: str, read: Callable[[str, Any], Any], limit: int
 ) -> dict[str, Any]:
     """Read a section that maps names to entries."""
-    entries = _mapping(top.get(section) or {}, section)
+    entries = _mapping({} if top.get(section) is None else top[section], section)
     if len(entries) > limit:
         raise UserError(f'{section} has {len(entries)} entries', f'use at most {limit}')
     return {
@@ -167,6 +192,11 @@ def _zone(name: str, entry: Any) -> Zone:
         sides = _numbers(entry['rectangle'], 4, 'rectangle', 0, 1)
         if not (sides[2] > 0 and sides[3] > 0):
             raise UserError('its rectangle has no area', 'give width and height above 0')
+        if max(sides[0] + sides[2], sides[1] + sides[3]) > 1 + _ROUNDING:
+            raise UserError(
+                'its rectangle reaches beyond the image',
+                'write [left, top, width, height], not right and bottom',
+            )
         return Zone.rectangle(name, *sides, *times)
     corners = entry['polygon']
     if not isinstance(corners, list) or not 3 <= len(corners) <= MAX_CORNERS:
@@ -175,7 +205,17 @@ def _zone(name: str, entry: Any) -> Zone:
             f'give 3 to {MAX_CORNERS} corners [x, y] in fractions of the image',
         )
     points = [_numbers(corner, 2, 'a corner', 0, 1) for corner in corners]
+    if _on_a_line(points):
+        raise UserError('its polygon has no area', 'give corners that are not on one line')
     return Zone(name, tuple((x, y) for x, y in points), *times)
+
+
+def _on_a_line(points: list[list[float]]) -> bool:
+    """Return whether all points are on one line."""
+    (x, y), *others = points
+    across = [(other[0] - x, other[1] - y) for other in others]
+    dx, dy = max(across, key=lambda step: math.hypot(*step))
+    return all(abs(dx * step[1] - dy * step[0]) < _ROUNDING for step in across)
 
 
 def _person(name: str, entry: Any) -> Person:
@@ -199,7 +239,10 @@ def _command(name: str, entry: Any) -> tuple[str, ...]:
         not isinstance(entry, list)
         or not entry
         or len(entry) > 100
-        or not all(isinstance(word, str) and word and '\0' not in word for word in entry)
+        or not all(
+            isinstance(word, str) and word and '\0' not in word and is_unicode(word)
+            for word in entry
+        )
     ):
         raise UserError(
             'it is not a list of words',
@@ -215,8 +258,10 @@ def _command(name: str, entry: Any) -> tuple[str, ...]:
 
 def _rules(entries: Any, zones: set[str], commands: set[str]) -> tuple[Rule, ...]:
     entries = [] if entries is None else entries
-    if not isinstance(entries, list) or len(entries) > MAX_RULES:
-        raise UserError('rules is not a list', f'start each of at most {MAX_RULES} rules with "-"')
+    if not isinstance(entries, list):
+        raise UserError('rules is not a list', 'start each rule with "-"')
+    if len(entries) > MAX_RULES:
+        raise UserError(f'rules has {len(entries)} entries', f'use at most {MAX_RULES}')
     rules: dict[str, Rule] = {}
     for number, entry in enumerate(entries, 1):
         name = entry.get('name') if isinstance(entry, dict) else None
@@ -225,7 +270,26 @@ def _rules(entries: Any, zones: set[str], commands: set[str]) -> tuple[Rule, ...
         if rule.name in rules:
             raise UserError(f'{label}: another rule has the same name', 'give each its own')
         rules[rule.name] = rule
+    _check_pins(rules.values())
     return tuple(rules.values())
+
+
+def _check_pins(rules: Iterable[Rule]) -> None:
+    """Check that the rules agree on what "on" means at each pin: the first to be applied opens it.
+
+    :raises UserError: they do not.
+    """
+    first: dict[int, tuple[str, bool]] = {}
+    for rule in rules:
+        for action in rule.actions:
+            if not isinstance(action, SetPin):
+                continue
+            other, active_high = first.setdefault(action.pin, (rule.name, action.active_high))
+            if active_high != action.active_high:
+                raise UserError(
+                    f'rules {other} and {rule.name} differ in active_high of GPIO {action.pin}',
+                    'give all actions of a pin the same active_high',
+                )
 
 
 _RULE_KEYS = ('name', 'when', 'who', 'zone', 'time', 'cool_down', 'per', 'count', 'do')
@@ -243,12 +307,19 @@ def _rule(number: int, entry: Any, zones: set[str], commands: set[str]) -> Rule:
     if not 1 <= len(actions) <= MAX_ACTIONS:
         raise UserError(f'do has {len(actions)} actions', f'give 1 to {MAX_ACTIONS}')
     counts = _count_range(entry.get('count', [0, 10_000]))
+    when = _choices(entry['when'], 'when', EVENT_KINDS)
+    who = tuple(map(_who, _strings(entry.get('who', ANYONE), 'who')))
+    if COUNT_CHANGED in when and who != (ANYONE,):
+        raise UserError(
+            'count_changed is about no person, and who is given',
+            'leave out who, or write count_changed into a rule of its own',
+        )
     return Rule(
         name=name,
-        when=_choices(entry['when'], 'when', EVENT_KINDS),
-        who=_strings(entry.get('who', ANYONE), 'who'),
+        when=when,
+        who=who,
         zones=_choices(entry['zone'], 'zone', sorted(zones)) if 'zone' in entry else (WHOLE_VIEW,),
-        times=tuple(map(TimeWindow.parse, _listed(entry['time']))) if 'time' in entry else (),
+        times=_times(entry['time']) if 'time' in entry else (),
         cool_down=_number(entry.get('cool_down', 10.0), 'cool_down', 0, 7 * 86400),
         per_person=_choice(entry.get('per', 'rule'), 'per', ('rule', 'person')) == 'person',
         minimum_count=counts[0],
@@ -258,6 +329,21 @@ def _rule(number: int, entry: Any, zones: set[str], commands: set[str]) -> Rule:
             for place, action in enumerate(actions, 1)
         ),
     )
+
+
+def _who(word: str) -> str:
+    """Return a name, or a keyword in lower case."""
+    if not word.strip():
+        raise UserError('who is empty', f'give a name, {ANYONE}, {KNOWN} or {UNKNOWN}')
+    folded = word.strip().casefold()
+    return folded if folded in (ANYONE, KNOWN, UNKNOWN) else word.strip()
+
+
+def _times(value: Any) -> tuple[TimeWindow, ...]:
+    windows = tuple(map(TimeWindow.parse, _listed(value)))
+    if not windows:
+        raise UserError('time is an empty list', 'leave it out for always')
+    return windows
 
 
 def _count_range(value: Any) -> tuple[int, int]:
@@ -318,6 +404,8 @@ def _call(value: Any) -> CallService:
     data = entry.get('data', True)
     if not isinstance(data, bool):
         raise UserError(f'data is {_short(data)}', 'set it to true or false')
+    if 'data' in entry and name != 'SetBool':
+        raise UserError(f'{name} takes no data', 'leave out data, or set type to SetBool')
     return CallService(_topic(entry.get('service'), 'service'), f'std_srvs/srv/{name}', data)
 
 
@@ -328,7 +416,15 @@ def _mqtt(value: Any) -> PublishMqtt:
     if not topic or re.search(r'[+#\0]', topic) or topic.startswith('$') or len(topic) > 200:
         raise UserError(f'topic is {_short(topic)}', 'give a topic without + and #')
     payload = entry.get('payload', '')
-    payload = str(payload).lower() if isinstance(payload, bool) else payload
+    if isinstance(payload, bool):  # YAML reads ON as true, and the broker would get that
+        raise UserError(
+            f'payload is {str(payload).lower()}', 'put ON, OFF, true and false in quotes'
+        )
+    if isinstance(payload, (dict, list)):
+        raise UserError(
+            f'payload is {_short(payload)}',
+            'write JSON as a text with doubled braces, such as \'{{"state": "ON"}}\'',
+        )
     if isinstance(payload, (int, float)):
         payload = str(payload)
     retain = entry.get('retain', False)
@@ -407,7 +503,7 @@ def _check_texts(value: Any, depth: int = 0) -> None:
 
 
 def _string(value: Any, what: str) -> str:
-    if not isinstance(value, str) or len(value) > 500:
+    if not isinstance(value, str) or len(value) > 500 or not is_unicode(value):
         raise UserError(f'{what} is {_short(value)}', 'give a text of at most 500 characters')
     return value
 
@@ -424,7 +520,10 @@ def _strings(value: Any, what: str) -> tuple[str, ...]:
 
 
 def _choices(value: Any, what: str, allowed: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_choice(item, what, tuple(allowed)) for item in _strings(value, what))
+    items = _listed(value)
+    if not 1 <= len(items) <= MAX_PEOPLE:
+        raise UserError(f'{what} has {len(items)} entries', f'give 1 to {MAX_PEOPLE}')
+    return tuple(_choice(item, what, tuple(allowed)) for item in items)
 
 
 def _choice(value: Any, what: str, allowed: tuple[str, ...]) -> str:
@@ -458,11 +557,7 @@ def _language(value: Any) -> str:
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (math.isfinite(value) and low <= value <= high)
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise UserError(f'{what} is {_short(value)}', f'give a number from {low:g} to {high:g}')
     return float(value)
 

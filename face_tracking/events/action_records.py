@@ -55,7 +55,7 @@ class Text:
             return self.template
         return self.template.format(
             person=spoken or event.person or 'unknown',
-            zone=event.zone,
+            zone=event.zone or ', '.join(event.inside),
             count=event.count,
             event=event.kind,
             id=event.track_id,

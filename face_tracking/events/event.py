@@ -14,6 +14,9 @@ LOOKED_AWAY = 'looked_away'
 COUNT_CHANGED = 'count_changed'
 EVENT_KINDS = (ARRIVED, LEFT, RECOGNIZED, LOOKED_AT_ME, LOOKED_AWAY, COUNT_CHANGED)
 
+OF_A_FACE = (RECOGNIZED, LOOKED_AT_ME, LOOKED_AWAY)
+"""Events that are published for the whole view only, wherever the face is."""
+
 WHOLE_VIEW = ''
 """The zone that is the whole image."""
 _NUMBERED = re.compile(r'person_\d+')
@@ -57,6 +60,7 @@ class FaceEvent:
     :ivar count: people in the zone, after the event.
     :ivar duration: seconds; of the visit for ``left``, of the look for ``looked_away``, else 0.
     :ivar box: ``(x1, y1, x2, y2)`` in pixels where the face was last seen; zeros where none is.
+    :ivar inside: names of the zones that the face is in, for :data:`OF_A_FACE`; not published.
     """
 
     kind: str
@@ -69,3 +73,8 @@ class FaceEvent:
     count: int = 0
     duration: float = 0.0
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    inside: tuple[str, ...] = ()
+
+    def is_in(self, zone: str) -> bool:
+        """Return whether the event is about a zone, or about a face that is in it."""
+        return zone == self.zone or zone in self.inside

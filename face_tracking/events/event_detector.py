@@ -13,6 +13,7 @@ from face_tracking.events.event import (
     LEFT,
     LOOKED_AT_ME,
     LOOKED_AWAY,
+    OF_A_FACE,
     RECOGNIZED,
     WHOLE_VIEW,
     FaceEvent,
@@ -257,6 +258,7 @@ class EventDetector:
             count,
             duration,
             visit.face.box,
+            tuple(name for name in visit.zones if visit.is_in(name)) if kind in OF_A_FACE else (),
         )
 
 

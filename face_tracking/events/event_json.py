@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import datetime, timezone
 from typing import Any
 
@@ -110,11 +109,7 @@ def _number(record: dict[str, Any], key: str, low: float, high: float) -> float:
     value = record.get(key)
     if value is None:
         return 0
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (math.isfinite(value) and low <= value <= high)
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise UserError(
             f'{key} of an event is {_short(value)}',
             f'publish a number from {low:g} to {high:g}, or null',
@@ -126,10 +121,10 @@ def _name(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if value is None:
         return ''
-    if not isinstance(value, str) or len(value) > MAX_NAME:
+    if not isinstance(value, str) or len(value) > MAX_NAME or not value.isprintable():
         raise UserError(
             f'{key} of an event is {_short(value)}',
-            f'publish a string of at most {MAX_NAME} characters, or null',
+            f'publish at most {MAX_NAME} printable characters, or null',
         )
     return value
 

@@ -23,7 +23,8 @@ class Rule:
     :ivar when: kinds of events.
     :ivar actions: what is done, in order.
     :ivar who: ``anyone``, ``known`` (a name given by a user), ``unknown``, or names.
-    :ivar zones: names of zones; ``''`` is the whole view.
+    :ivar zones: names of zones, one of which the event is about or its face is in; ``''`` is the
+        whole view.
     :ivar times: local times of day; empty for any time.
     :ivar cool_down: seconds after it was applied in which the rule is not applied again.
     :ivar per_person: each person has a cool-down of their own; people without a name share one.
@@ -46,7 +47,7 @@ class Rule:
         """Return whether an event at a local time meets every condition."""
         return (
             event.kind in self.when
-            and event.zone in self.zones
+            and any(map(event.is_in, self.zones))
             and self.minimum_count <= event.count <= self.maximum_count
             and any(_is_who(word, event.person) for word in self.who)
             and (not self.times or any(window.contains(moment) for window in self.times))

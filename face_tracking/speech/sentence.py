@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import unicodedata
 from dataclasses import dataclass
 
@@ -57,7 +56,7 @@ def sentence_from_message(message: str, volume: float = 1.0) -> Sentence:
     if (
         isinstance(loudness, bool)
         or not isinstance(loudness, (int, float))
-        or not (math.isfinite(loudness) and 0 <= loudness <= 1)
+        or not 0 <= loudness <= 1
     ):
         raise UserError('a sentence with a volume outside 0 to 1 was received', 'send 0 to 1')
     text = printable(text)

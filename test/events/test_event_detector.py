@@ -160,6 +160,17 @@ def test_departure_from_the_view_leaves_the_zone_first():
     ]
 
 
+def test_event_of_a_face_knows_the_zones_it_is_in():
+    scene = Scene(EventDetector(zones=[Zone.rectangle('door', 0, 0, 0.5, 1)]))
+    scene.play(1.5, face())
+    scene.play(1.0, face(person='Ada', looking=True))
+    assert scene.last('recognized').inside == scene.last('looked_at_me').inside == ('door',)
+    assert scene.last('arrived').inside == ()
+    scene.play(5.0, face(box=RIGHT_BOX, person='Ada', looking=False))
+    scene.play(1.0, face(box=RIGHT_BOX, person='Ada', looking=True))
+    assert scene.last('looked_at_me').inside == ()
+
+
 def test_zone_with_minimum_times_of_its_own():
     zone = Zone.rectangle('sofa', 0.0, 0.0, 0.3, 1.0, arrive_after=2.0)
     scene = Scene(EventDetector(zones=[zone]))

@@ -72,6 +72,7 @@ rules:
       - call: /robot/pause
       - call: {service: /robot/pause, data: false}
       - mqtt: {topic: "home/{person}", payload: 1, retain: true}
+      - mqtt: {topic: home, payload: '{{"person": "{person}"}}'}
       - run: chime
       - gpio: {pin: 17, state: off, seconds: 3, active_high: false}
 """).rules
@@ -82,6 +83,7 @@ rules:
         CallService('/robot/pause'),
         CallService('/robot/pause', 'std_srvs/srv/SetBool', False),
         PublishMqtt(Text('home/{person}'), Text('1'), True),
+        PublishMqtt(Text('home'), Text('{{"person": "{person}"}}')),
         RunCommand('chime'),
         SetPin(17, False, 3.0, False),
     )
@@ -99,6 +101,8 @@ rules:
         ('unknown', 'Ada', False),
         ('ada', 'Ada', True),
         ('Bob', 'Ada', False),
+        ('Known', 'Ada', True),
+        ('ANYONE', '', True),
         ('[Bob, Ada]', 'Ada', True),
         ('person_7', 'person_7', True),
     ],
@@ -121,6 +125,21 @@ rules:
     assert names(rules.match(event(zone='door'), 0.0, NOON)) == ['door']
     assert names(rules.match(event(), 100.0, NIGHT)) == ['anywhere', 'night']
     assert names(rules.match(event(count=4), 200.0, NOON)) == ['anywhere', 'crowd']
+
+
+def test_person_is_found_in_a_zone_before_and_after_being_recognized():
+    def table_of_the_door():
+        return table("""
+zones: {door: {rectangle: [0, 0, 0.5, 1]}}
+rules: [{when: [arrived, recognized], zone: door, who: Ada, do: [say: "{person} at the {zone}"]}]
+""")
+
+    recognized = FaceEvent('recognized', 0, '3', 1, 'Ada', 0.9, inside=('door',))
+    (rule,) = table_of_the_door().match(recognized, 0.0, NOON)
+    assert rule.actions[0].text.fill(recognized) == 'Ada at the door'
+    assert table_of_the_door().match(event(person='Ada', zone='door'), 0.0, NOON)
+    assert not table_of_the_door().match(event('recognized', 'Ada'), 0.0, NOON)
+    assert not table_of_the_door().match(event('arrived', '', 'door'), 0.0, NOON)
 
 
 def test_cool_down_holds_a_rule_back():
@@ -190,6 +209,35 @@ def test_text_is_filled():
             'same name',
         ),
         ('rules: {when: left}', 'not a list'),
+        ('rules: []\nrules: []', "line 2: 'rules' is there twice"),
+        ('rules: [{when: left, do: [say: x], do: [say: y]}]', "'do' is there twice"),
+        ('zones: {a: {rectangle: [0, 0, 1, 1]}, a: {rectangle: [0, 0, 1, 1]}}', 'twice'),
+        ('people: {Ada: {language: de}, ADA: {language: en}}', 'differ in case'),
+        ('rules: [{when: left, who: "", do: [say: x]}]', 'who is empty'),
+        ('rules: [{when: left, zone: , do: [say: x]}]', 'zone is None'),
+        ('rules: [{when: , do: [say: x]}]', 'use one of arrived'),
+        ('rules: [{when: count_changed, who: Ada, do: [say: x]}]', 'about no person'),
+        ('rules: [{when: [left, count_changed], who: known, do: [say: x]}]', 'about no person'),
+        ('rules: [{when: left, time: [], do: [say: x]}]', 'leave it out'),
+        (f'rules: [{{when: left, cool_down: {"9" * 400}, do: [say: x]}}]', 'from 0 to 604800'),
+        ('rules: [{when: left, do: [mqtt: {topic: a, payload: ON}]}]', 'in quotes'),
+        ('rules: [{when: left, do: [mqtt: {topic: a, payload: {state: "ON"}}]}]', 'doubled'),
+        ('rules: [{when: left, do: [mqtt: {topic: a, payload: "\\ud800"}]}]', 'payload is'),
+        ('rules: [{when: left, do: [say: "\\ud800"]}]', 'text is'),
+        ('commands: {a: [/bin/true, "\\ud800"]}', 'list of words'),
+        (
+            'rules: [{when: left, do: [call: {service: /a, type: Trigger, data: false}]}]',
+            'takes no data',
+        ),
+        (
+            'rules: [{name: a, when: left, do: [gpio: {pin: 4, active_high: false}]}, '
+            '{name: b, when: arrived, do: [gpio: {pin: 4}]}]',
+            'rules a and b differ in active_high of GPIO 4',
+        ),
+        ('rules: [' + '{when: left, do: [say: x]}, ' * 201 + ']', 'at most 200'),
+        ('zones: false', 'zones is False'),
+        ('zones: {a: {rectangle: [0.5, 0, 0.9, 1]}}', 'not right and bottom'),
+        ('zones: {a: {polygon: [[0, 0], [0.5, 0.5], [1, 1]]}}', 'on one line'),
         ('rule: []', 'did you mean rules?'),
         ('zones: {door: {rectangle: [0, 0, 2, 1]}}', 'from 0 to 1'),
         ('zones: {door: {}}', 'either rectangle or polygon'),

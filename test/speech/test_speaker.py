@@ -177,6 +177,8 @@ def test_message_is_read(message, sentence):
         '{"text": 3}',
         '{"text": "a", "volume": 7}',
         '{"text": "a", "volume": NaN}',
+        '{"text": "a", "volume": ' + '9' * 400 + '}',
+        '{"text": "\\ud800"}',
         '{"text": "a", "language": "../../x"}',
         'x' * 501,
         'x' * 10**6,

@@ -69,7 +69,7 @@ class RtspNode(FaceNode[RtspParameters]):
             kilobits=values.bitrate,
             token=access.token,
         )
-        self._server = RtspServer(options, lambda viewers: self._view.watch(viewers > 0))
+        self._server = RtspServer(options, self._view.watch)
         secret = f', user viewer, password in {access.token_file}' if access.token else ''
         self.get_logger().info(
             f'rtsp://{values.rtsp_host}:{self._server.port}/faces ({self._server.encoder}){secret}'

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,10 @@ _H264 = {
 _MJPEG = 'jpegenc quality={quality} ! rtpjpegpay name=pay0 pt=26'
 CODECS = ('auto', 'h264', 'mjpeg')
 _WAITING = 2  # images that may wait for the encoder
+_PATIENCE = 10.0  # seconds in which a client must begin to play, and take what it is sent
+_MAX_CLIENTS = 16  # clients that do not play yet; beyond them the oldest is closed
+_SESSION_TIMEOUT = 60  # seconds without a sign of life after which a viewer by UDP has gone
+_TEND_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class RtspOptions:
     :ivar kilobits: H.264's bit rate.
     :ivar quality: MJPEG's quality, 1 to 100.
     :ivar token: password of the user ``viewer``; None for nothing, on a loopback address.
-    :ivar max_viewers: connections at a time.
+    :ivar max_viewers: clients that play at a time.
     """
 
     host: str = '127.0.0.1'
@@ -60,26 +65,34 @@ class RtspOptions:
 class RtspServer:
     """Serves the images that it is shown.
 
+    A client that has connected costs nothing until it asks for the stream, with the token where
+    there is one, and is closed if it does not do that.
+
     :param options: how to listen and encode.
-    :param on_viewers: called in the server's thread with the number of viewers when it changes.
+    :param on_watched: called in a thread of the server when images are wanted, and when they are
+        not any more.
     :ivar port: the port that it listens on.
     :ivar encoder: the GStreamer element that encodes.
     :raises UserError: GStreamer, an encoder or the port cannot be used, or a token is needed.
     """
 
-    def __init__(self, options: RtspOptions, on_viewers: Callable[[int], None]):
+    def __init__(self, options: RtspOptions, on_watched: Callable[[bool], None]):
         require_token('the stream', options.host, options.token)
         self._options = options
-        self._on_viewers = on_viewers
+        self._on_watched = on_watched
         self._gst, self._rtsp, self._glib = load_rtsp_bindings()
         self.encoder = choose_encoder(self._gst, options.codec)
         self._source: Any = None
         self._size: tuple[int, int] | None = None
         self._lock = threading.Lock()
-        self._viewers = 0
+        self._clients_lock = threading.Lock()  # GStreamer has a thread for all clients
+        self._silent: dict[Any, float] = {}
+        self._playing: set[Any] = set()
+        self._tending = False
         self._last = float('-inf')
         self._context = self._glib.MainContext.new()
         self._loop = self._glib.MainLoop.new(self._context, False)
+        self._server: Any
         self._server, self._attachment = self._make_server()
         self.port = int(self._server.get_bound_port())
         self._thread = threading.Thread(target=self._run, name='rtsp', daemon=True)
@@ -87,8 +100,8 @@ class RtspServer:
 
     @property
     def viewers(self) -> int:
-        """How many clients are connected."""
-        return self._viewers
+        """How many clients play."""
+        return len(self._playing)
 
     def show_image(self, image: ImageArray) -> None:
         """Pass an image; returns immediately. Thread-safe.
@@ -118,7 +131,11 @@ class RtspServer:
         """End all connections and stop; return whether the thread has ended."""
         self._glib.Source.attach(self._quit_source(), self._context)
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            return False
+        # The server holds callbacks of this object, a cycle that Python cannot see.
+        self._server = None
+        return True
 
     def _quit_source(self) -> Any:
         source = self._glib.idle_source_new()
@@ -130,9 +147,11 @@ class RtspServer:
     def _run(self) -> None:
         self._context.push_thread_default()
         self._loop.run()
+        self._context.pop_thread_default()
 
     def _quit(self, *_: Any) -> bool:
         self._server.client_filter(lambda server, client: self._rtsp.RTSPFilterResult.REMOVE)
+        self._context.find_source_by_id(self._attachment).destroy()
         self._loop.quit()
         return False
 
@@ -191,15 +210,49 @@ class RtspServer:
         factory.set_permissions(permissions)
 
     def _client_connected(self, server: Any, client: Any) -> None:
-        if self._viewers >= self._options.max_viewers:
-            client.close()
-            return
-        self._count(1)
-        client.connect('closed', lambda *_: self._count(-1))
+        client.set_property('post-session-timeout', 0)
+        client.connect('new-session', lambda _, session: session.set_timeout(_SESSION_TIMEOUT))
+        client.connect('play-request', self._client_plays)
+        client.connect('closed', self._client_closed)
+        # The kernel ends a connection whose other end takes nothing.
+        client.get_connection().get_write_socket().set_option(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * _PATIENCE)
+        )
+        with self._clients_lock:
+            self._silent[client] = time.monotonic()
+            surplus = list(self._silent)[:-_MAX_CLIENTS]
+            starts, self._tending = not self._tending, True
+        for oldest in surplus:
+            oldest.close()
+        if starts:
+            source = self._glib.timeout_source_new(_TEND_MS)
+            source.set_callback(self._tend)
+            source.attach(self._context)
 
-    def _count(self, change: int) -> None:
-        self._viewers += change
-        self._on_viewers(self._viewers)
+    def _client_plays(self, client: Any, _: Any) -> None:
+        with self._clients_lock:
+            if self._silent.pop(client, None) is None:
+                return  # it played before
+            if len(self._playing) < self._options.max_viewers:
+                self._playing.add(client)
+                return
+            self._silent[client] = float('-inf')  # closed once it has its answer
+
+    def _client_closed(self, client: Any) -> None:
+        with self._clients_lock:
+            self._silent.pop(client, None)
+            self._playing.discard(client)
+
+    def _tend(self, *_: Any) -> bool:
+        """Close clients that do not play, and sessions of those that have gone."""
+        now = time.monotonic()
+        with self._clients_lock:
+            late = [client for client, since in self._silent.items() if now - since > _PATIENCE]
+            self._tending = bool(self._silent or self._playing)
+        for client in late:
+            client.close()
+        self._server.get_session_pool().cleanup()
+        return self._tending
 
     def _configure(self, factory: Any, media: Any) -> None:
         source = media.get_element().get_by_name_recurse_up('source')
@@ -207,11 +260,14 @@ class RtspServer:
             self._source = source
             self._set_caps()
         media.connect('unprepared', self._release, source)
+        self._on_watched(True)
 
     def _release(self, media: Any, source: Any) -> None:
         with self._lock:
-            if self._source is source:
-                self._source = None
+            if self._source is not source:
+                return
+            self._source = None
+        self._on_watched(False)
 
     def _set_caps(self) -> None:
         width, height = self._size or (640, 480)

@@ -17,6 +17,7 @@ import pytest
 from waiting import PATIENCE, wait_until
 
 from face_tracking.errors import UserError
+from face_tracking.streaming import rtsp_server
 from face_tracking.streaming.rtsp_server import RtspOptions, RtspServer, choose_encoder
 
 try:
@@ -31,8 +32,8 @@ class Show:
     """A server with images that get brighter."""
 
     def __init__(self, **options):
-        self.viewers = []
-        self.server = RtspServer(RtspOptions(port=0, **options), self.viewers.append)
+        self.watched = []
+        self.server = RtspServer(RtspOptions(port=0, **options), self.watched.append)
         self.size = (320, 240)
         self.closing = False
         self.thread = threading.Thread(target=self._film, daemon=True)
@@ -128,7 +129,7 @@ def test_nothing_is_encoded_without_viewers(show):
     probe(source.address())
     wait_until(lambda: source.server.viewers == 0)
     wait_until(lambda: source.server._source is None)
-    assert source.viewers[0] == 1 and source.viewers[-1] == 0
+    wait_until(lambda: source.watched == [True, False])
 
 
 def test_wrong_token_is_refused(show):
@@ -149,30 +150,83 @@ def test_hundred_and_silent_connections_are_survived(show):
     for _ in range(100):
         connection = socket.create_connection(('127.0.0.1', source.server.port), PATIENCE)
         connections.append(connection)
-    wait_until(lambda: source.server.viewers == 4)
+    assert probe(source.address())[0][0]['codec_name'] == 'mjpeg'
+    assert source.server.viewers == 0
     for connection in connections:
         connection.close()
-    wait_until(lambda: source.server.viewers == 0)
-    assert probe(source.address())[0][0]['codec_name'] == 'mjpeg'
+
+
+def test_silent_connection_costs_nothing_and_is_closed(show, monkeypatch):
+    monkeypatch.setattr(rtsp_server, '_PATIENCE', 1.0)
+    source = show(codec='mjpeg')
+    with socket.create_connection(('127.0.0.1', source.server.port), PATIENCE) as connection:
+        assert connection.recv(1) == b''
+    assert source.watched == [] and source.server._source is None
+
+
+def play(connection, address, transport='RTP/AVP/TCP;unicast;interleaved=0-1'):
+    """Ask for the stream as a player does."""
+    for number, request in enumerate(
+        (
+            f'DESCRIBE {address} RTSP/1.0\r\nCSeq: 1\r\n\r\n',
+            f'SETUP {address}/stream=0 RTSP/1.0\r\nCSeq: 2\r\nTransport: {transport}\r\n\r\n',
+        )
+    ):
+        connection.sendall(request.encode())
+        answer = connection.recv(4096).decode()
+        assert '200 OK' in answer, (number, answer)
+    session = answer.partition('Session: ')[2].partition(';')[0].split()[0]
+    connection.sendall(
+        f'PLAY {address} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n'.encode()
+    )
+
+
+def test_viewer_by_udp_that_has_gone_is_forgotten(show, monkeypatch):
+    monkeypatch.setattr(rtsp_server, '_SESSION_TIMEOUT', 1)
+    source = show(codec='mjpeg')
+    with (
+        socket.create_connection(('127.0.0.1', source.server.port), PATIENCE) as gone,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(('127.0.0.1', 0))
+        port = receiver.getsockname()[1]
+        play(gone, source.address(), f'RTP/AVP;unicast;client_port={port}-{port + 1}')
+        wait_until(lambda: source.server.viewers == 1)
+        wait_until(lambda: source.server.viewers == 0)
+        wait_until(lambda: source.watched == [True, False])
+
+
+def test_viewers_beyond_the_bound_are_closed(show):
+    source = show(codec='mjpeg', max_viewers=1)
+    with (
+        socket.create_connection(('127.0.0.1', source.server.port), PATIENCE) as first,
+        socket.create_connection(('127.0.0.1', source.server.port), PATIENCE) as second,
+    ):
+        play(first, source.address())
+        wait_until(lambda: source.server.viewers == 1)
+        play(second, source.address())
+        while second.recv(65536):
+            pass
+        assert source.server.viewers == 1 and first.recv(1)
+
+
+def test_viewer_that_does_not_read_is_closed(show, monkeypatch):
+    monkeypatch.setattr(rtsp_server, '_PATIENCE', 2.0)
+    source = show(codec='mjpeg')
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(('127.0.0.1', source.server.port))
+        play(slow, source.address())
+        wait_until(lambda: source.server.viewers == 1)
+        wait_until(lambda: source.server.viewers == 0)
 
 
 def test_viewer_that_does_not_read_holds_nobody_up(show):
     source = show(codec='mjpeg')
     slow = socket.create_connection(('127.0.0.1', source.server.port), PATIENCE)
     address = source.address()
-    for number, request in enumerate(
-        (
-            f'DESCRIBE {address} RTSP/1.0\r\nCSeq: 1\r\n\r\n',
-            f'SETUP {address}/stream=0 RTSP/1.0\r\nCSeq: 2\r\n'
-            'Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n',
-        )
-    ):
-        slow.sendall(request.encode())
-        answer = slow.recv(4096).decode()
-        assert '200 OK' in answer, (number, answer)
-    session = answer.partition('Session: ')[2].partition(';')[0].split()[0]
-    slow.sendall(f'PLAY {address} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n'.encode())
-    time.sleep(1.0)
+    play(slow, address)
+    wait_until(lambda: source.server.viewers == 1)
     started = time.monotonic()
     image = np.zeros((240, 320, 3), np.uint8)
     for _ in range(100):
@@ -225,6 +279,21 @@ for line in open('/proc/self/maps'):
 def test_gstreamer_leaves_the_exceptions_of_fast_dds_alone():
     done = subprocess.run([sys.executable, '-c', UNWINDER], capture_output=True, text=True)
     assert 'libgcc_s' in done.stdout, done.stderr
+
+
+def test_server_that_ends_leaves_no_descriptor_open():
+    def count():
+        return len(os.listdir('/proc/self/fd'))
+
+    def serve_once():
+        server = RtspServer(RtspOptions(port=0, codec='mjpeg'), print)
+        assert server.close()
+
+    serve_once()
+    before = count()
+    for _ in range(5):
+        serve_once()
+    wait_until(lambda: count() <= before)
 
 
 def test_taken_port_is_reported(show):

@@ -36,6 +36,7 @@ from face_tracking.smart_home.home_assistant import (
     safe_id,
 )
 from face_tracking.smart_home.mqtt_link import BrokerOptions, MqttLink
+from face_tracking.texts import is_unicode
 
 _MAX_TOPIC_LENGTH, _MAX_PAYLOAD_BYTES = 300, 2000
 _ASK_PERIOD = 5.0  # seconds
@@ -91,8 +92,9 @@ class MqttNode(FaceNode[MqttParameters]):
         self._detector = self.create_client(SetBool, 'detector_node/enable')
         self._detector_state = self.create_client(GetState, 'detector_node/get_state')
         self._request: bool | None = None
-        self._switched_off = False  # by the home
+        self._wanted: bool | None = None  # by the home; None until it asked for something
         self._asked_at = float('-inf')
+        self._asking: Any = None
         self._wake = self.create_guard_condition(self._switch_detector)
         self._view = LiveView(self, self.store.get(ViewOptions), self._on_view)
         for topic, handle in (
@@ -121,6 +123,7 @@ class MqttNode(FaceNode[MqttParameters]):
         )
         link = MqttLink(options, self._topics.status, self._on_connect, self._on_problem)
         link.subscribe(self._topics.detection_command, self._on_command)
+        link.subscribe(self._topics.detection_wanted, self._on_wanted, only_kept=True)
         if values.home_assistant:
             link.subscribe(HOME_ASSISTANT_STATUS, self._on_home_assistant)
         self._link = link
@@ -174,15 +177,18 @@ class MqttNode(FaceNode[MqttParameters]):
         if now - self._asked_at < _ASK_PERIOD or not self._detector_state.service_is_ready():
             return
         self._asked_at = now
-        future = self._detector_state.call_async(GetState.Request())
-        future.add_done_callback(self._note_detector)
+        if self._asking is not None:  # the detector does not answer
+            self._detector_state.remove_pending_request(self._asking)
+        self._asking = self._detector_state.call_async(GetState.Request())
+        self._asking.add_done_callback(self._note_detector)
 
     def _note_detector(self, future: Any) -> None:
+        self._asking = None
         answer = future.result()
         if answer is None:
             return
         detecting = answer.current_state.label == 'active'
-        if detecting and self._switched_off:
+        if detecting and self._wanted is False:
             # It was restarted, although the home switched it off.
             self._detector.call_async(SetBool.Request(data=False))
         elif detecting != self._detecting:
@@ -229,9 +235,21 @@ class MqttNode(FaceNode[MqttParameters]):
                 UserError(f'{payload[:20]!r} was received on {topic}', 'send ON or OFF')
             )
             return
-        self._switched_off = payload == b'OFF'
-        self._request = payload == b'ON'
+        self._wanted = self._request = payload == b'ON'
+        self._publish_wanted()
         self._wake.trigger()
+
+    def _on_wanted(self, topic: str, payload: bytes) -> None:
+        """Take up what was asked for before this node was started."""
+        if self._wanted is None and payload in (b'ON', b'OFF'):
+            self._wanted = payload == b'ON'
+            if not self._wanted:
+                self._asked_at = float('-inf')  # ask now whether the detector runs
+
+    def _publish_wanted(self) -> None:
+        if self._wanted is not None:
+            wanted = 'ON' if self._wanted else 'OFF'
+            self._send(self._topics.detection_wanted, wanted, retain=True)
 
     def _announce(self) -> None:
         if self.parameters.home_assistant:
@@ -246,6 +264,7 @@ class MqttNode(FaceNode[MqttParameters]):
             self._send(topic, payload, retain=True)
         self._publish_state()
         self._publish_detection()
+        self._publish_wanted()
 
     # Called in the executor.
 
@@ -275,6 +294,7 @@ class MqttNode(FaceNode[MqttParameters]):
             or topic.startswith('$')
             or not isinstance(payload, str)
             or len(payload) > _MAX_PAYLOAD_BYTES
+            or not is_unicode(topic + payload)
         ):
             raise UserError(
                 'a request that cannot be published was received on faces/mqtt',

@@ -51,6 +51,7 @@ class RuleActions:
         self._mqtt = mqtt
         self._publishers: dict[tuple[str, str], Any] = {}
         self._clients: dict[tuple[str, str], Any] = {}
+        self._pending: dict[tuple[str, str], Any] = {}
         self._commands = CommandRunner(config.commands, node.log_throttled)
         self._pins = OutputPins(node.log_throttled)
         self._handlers: dict[type, Callable[[Any, FaceEvent], None]] = {
@@ -129,7 +130,16 @@ class RuleActions:
         self._mqtt.publish(String(data=json.dumps(request, ensure_ascii=False)))
 
     def _call(self, action: CallService, event: FaceEvent) -> None:
-        client = self._clients[action.service, action.type]
+        key = action.service, action.type
+        client, pending = self._clients[key], self._pending.get(key)
+        if pending is not None and not pending.done():
+            client.remove_pending_request(pending)  # else unanswered calls would add up
+            self._node.log_throttled(
+                UserError(
+                    f'service {action.service} has not answered the call before',
+                    'look at the log of its node',
+                )
+            )
         if not client.service_is_ready():
             raise UserError(
                 f'service {action.service} is not offered', 'start its node, or correct the rule'
@@ -137,8 +147,8 @@ class RuleActions:
         request = client.srv_type.Request()
         if hasattr(request, 'data'):
             request.data = action.data
-        future = client.call_async(request)
-        future.add_done_callback(lambda done: self._check_answer(action, done))
+        self._pending[key] = client.call_async(request)
+        self._pending[key].add_done_callback(lambda done: self._check_answer(action, done))
 
     def _check_answer(self, action: CallService, done: Any) -> None:
         answer = done.result()

@@ -68,6 +68,11 @@ class TopicNames:
         """``ON`` or ``OFF`` switches the detector."""
         return f'{self.base}/detection/set'
 
+    @property
+    def detection_wanted(self) -> str:
+        """``ON`` or ``OFF``, retained: what was last asked for, for a robot that restarts."""
+        return f'{self.base}/detection/wanted'
+
     def zone(self, name: str) -> str:
         """Occupancy and count of a zone, as JSON, retained."""
         return f'{self.base}/zone/{safe_id(name)}'

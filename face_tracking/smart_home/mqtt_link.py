@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import re
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ _KEEPALIVE = 20  # seconds
 _MAX_PAUSE = 30  # seconds between two attempts to connect
 _QUEUED = 100  # messages that wait while the broker is away
 _LARGEST = 2_000_000  # bytes of a message
+_HOST = re.compile(r'(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?')
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,13 @@ class MqttLink:
         on_problem: Callable[[UserError], None],
     ):
         self._paho = _load_paho()
+        _check_host(options.host)
         self._options = options
         self._port = options.port or (8883 if options.tls else 1883)
         self._status_topic = status_topic
         self._on_connect = on_connect
         self._on_problem = on_problem
-        self._handlers: dict[str, Callable[[str, bytes], None]] = {}
+        self._handlers: dict[str, tuple[Callable[[str, bytes], None], bool]] = {}
         self._connected = threading.Event()
         self._client = self._make_client()
 
@@ -98,12 +103,15 @@ class MqttLink:
             return False
         return self._client.publish(topic, payload, qos=0).rc == self._paho.MQTT_ERR_SUCCESS
 
-    def subscribe(self, topic: str, handler: Callable[[str, bytes], None]) -> None:
+    def subscribe(
+        self, topic: str, handler: Callable[[str, bytes], None], only_kept: bool = False
+    ) -> None:
         """Subscribe to a topic, also after each reconnection.
 
         :param handler: called in the link's thread with topic and payload.
+        :param only_kept: only the message that the broker kept, and none that is sent later.
         """
-        self._handlers[topic] = handler
+        self._handlers[topic] = handler, only_kept
         if self.connected:
             self._client.subscribe(topic, qos=1)
 
@@ -175,12 +183,21 @@ class MqttLink:
         self._on_connect()
 
     def _connect_failed(self, _client: Any, _data: Any) -> None:
-        self._on_problem(
-            UserError(
-                f'MQTT broker {self._address} cannot be reached',
-                'check mqtt_host and the network; the node keeps trying',
-            )
-        )
+        # paho calls this while it handles the exception, and does not pass it.
+        error = sys.exc_info()[1]
+        if isinstance(error, ssl.SSLCertVerificationError):
+            problem = f'the certificate of MQTT broker {self._address} is not accepted'
+            problem += f': {error.verify_message}'
+            remedy = 'set mqtt_ca_file to its authority, and mqtt_host to the name in it'
+        elif self._options.tls and isinstance(error, (ssl.SSLError, ConnectionResetError)):
+            problem = f'MQTT broker {self._address} does not answer with TLS'
+            remedy = 'check mqtt_port and mqtt_tls'
+        else:
+            reason = error.strerror if isinstance(error, OSError) else None
+            problem = f'MQTT broker {self._address} cannot be reached'
+            problem += f': {reason}' if reason else ''
+            remedy = 'check mqtt_host and the network; the node keeps trying'
+        self._on_problem(UserError(problem, remedy))
 
     def _disconnected(self, _client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         self._connected.clear()
@@ -193,9 +210,25 @@ class MqttLink:
             )
 
     def _received(self, _client: Any, _data: Any, message: Any) -> None:
-        for topic, handler in list(self._handlers.items()):
-            if self._paho.topic_matches_sub(topic, message.topic):
+        for topic, (handler, only_kept) in list(self._handlers.items()):
+            matches = self._paho.topic_matches_sub(topic, message.topic)
+            if matches and (message.retain or not only_kept):
                 handler(message.topic, message.payload)
+
+
+def _check_host(host: str) -> None:
+    """Check that a host is a name or an address: with another text paho's thread would end.
+
+    :raises UserError: it is not.
+    """
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return
+    if not _HOST.fullmatch(host):
+        raise UserError(
+            f'the MQTT broker is {host[:80]!r}',
+            'give a name or an address alone; mqtt_port is the port and mqtt_tls the encryption',
+        )
 
 
 def _load_paho() -> Any:

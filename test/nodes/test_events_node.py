@@ -261,6 +261,26 @@ def test_missing_service_is_one_line_and_the_next_action_is_done(stage, probe, m
     probe.until(lambda: int(probe.value('events_node', 'failed actions')) >= 1)
 
 
+def test_calls_of_a_service_that_hangs_do_not_add_up(stage, probe, make, tmp_path):
+    from rclpy.node import Node
+
+    hanging = Node('hanging')  # is not spun, so it never answers
+    hanging.create_service(Trigger, '/hanging', lambda request, response: response)
+    text = 'rules: [{when: [arrived, left], cool_down: 0, do: {call: /hanging}}]'
+    node = make(EventsNode, **QUICK, actions_file=write(tmp_path, text))
+    (client,) = node._actions._clients.values()
+    try:
+        probe.until(client.service_is_ready)
+        for visit in (1, 2, 3):
+            stage.ids = (str(visit),)
+            stage.until(lambda visit=visit: stage.kinds().count('arrived') == visit)
+            stage.ids = ()
+            stage.until(lambda visit=visit: stage.kinds().count('left') == visit)
+        assert len(client._pending_requests) == 1
+    finally:
+        hanging.destroy_node()
+
+
 def test_tracks_and_names_are_taken_by_reference(probe, make, tmp_path):
     from face_tracking.faces import Tracks
     from face_tracking.frame import Frame

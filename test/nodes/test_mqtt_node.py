@@ -114,6 +114,24 @@ def test_detector_that_was_switched_off_and_restarts_is_switched_off_again(
     assert listener.heard[f'{BASE}/detection'] == b'OFF'
 
 
+def test_detection_stays_off_where_the_mqtt_node_restarts(
+    mqtt, probe, listener, make, monkeypatch
+):
+    monkeypatch.setattr('face_tracking.nodes.mqtt_node._ASK_PERIOD', 0.5)
+    detector = make(Detector)
+    first = mqtt()
+    probe.until(lambda: listener.heard.get(f'{BASE}/detection') == b'ON')
+    listener.publish(f'{BASE}/detection/set', 'OFF')
+    probe.until(lambda: not detector.active)
+    first.close()
+    detector.trigger_activate()  # the whole robot restarts
+    mqtt()
+    probe.until(lambda: not detector.active)
+    listener.publish(f'{BASE}/detection/set', 'ON')
+    probe.until(lambda: detector.active)
+    assert listener.heard[f'{BASE}/detection/wanted'] == b'ON'
+
+
 def test_room_is_empty_where_the_events_node_is_gone(mqtt, probe, listener):
     mqtt()
     publisher = probe.node.create_publisher(String, 'faces/events/json', 10)
@@ -153,12 +171,14 @@ def test_rule_reaches_the_broker(mqtt, probe, listener):
         '{"topic": "a/#", "payload": "x"}',
         '{"topic": "a", "payload": 7}',
         '{"topic": "$SYS/x", "payload": "x"}',
+        '{"topic": "a\\ud800", "payload": "x"}',
+        '{"topic": "a", "payload": "\\ud800"}',
     ):
         publisher.publish(String(data=garbage))
     publisher.publish(String(data='{"topic": "hall/light", "payload": "ON"}'))
     probe.until(lambda: listener.heard.get('hall/light') == b'ON')
     refused = 'refused faces/mqtt: a request that cannot be published was received on faces/mqtt'
-    probe.until(lambda: probe.value('mqtt_node', refused) == '7')
+    probe.until(lambda: probe.value('mqtt_node', refused) == '9')
 
 
 def test_image_is_sent_while_people_are_in_view(mqtt, probe, listener):

@@ -179,6 +179,7 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
         distrusted, _, problems = link_to(broker.port, tls=True)
         wait_until(lambda: problems)
         assert not distrusted.connected
+        assert 'certificate' in str(problems[0]) and 'set mqtt_ca_file' in str(problems[0])
     finally:
         broker.stop()
 
@@ -194,6 +195,31 @@ def test_tls_checks_the_certificate(tmp_path, link_to):
 def test_unusable_file_is_one_clear_line(options):
     with pytest.raises(UserError, match=r'cannot (be|read)'):
         MqttLink(BrokerOptions('127.0.0.1', **options), 'x', print, print)
+
+
+def test_broker_without_tls_is_named(broker, link_to):
+    _, _, problems = link_to(broker.port, tls=True)
+    wait_until(lambda: problems)
+    assert 'mqtt_tls' in str(problems[0])
+
+
+def test_reason_is_named_where_no_broker_listens(link_to):
+    _, _, problems = link_to(free_port())
+    wait_until(lambda: problems)
+    assert 'cannot be reached: Connection refused' in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    'host', ['', 'broker:1883', 'mqtt://broker', 'a..b', 'x' * 300, 'a b', '-a', 'a/b', '[::1]']
+)
+def test_host_that_is_none_is_one_clear_line(host):
+    with pytest.raises(UserError, match='mqtt_port is the port'):
+        MqttLink(BrokerOptions(host), 'x', print, print)
+
+
+@pytest.mark.parametrize('host', ['broker', 'broker.local', '192.168.1.7', '::1', 'home-1.lan.'])
+def test_host_is_a_name_or_an_address(host):
+    MqttLink(BrokerOptions(host), 'x', print, print)
 
 
 @pytest.mark.parametrize('option', ['password_file', 'ca_file'])

@@ -53,6 +53,7 @@ _MAX_NODES = 30  # nodes whose diagnostics the page shows
 _MAX_CHARACTERS = 200  # characters of a name, a message or a value in diagnostics
 _MAX_VALUES = 50  # values in the diagnostics of a node
 _MAX_AGE = 2.0  # seconds for which faces and joint angles are shown without a new message
+_PEOPLE_PERIOD = 5.0  # seconds after which the list of people is read again
 _MAX_SILENCE = 5.0  # seconds without diagnostics after which a node is reported as silent
 
 
@@ -95,6 +96,8 @@ class WebNode(FaceNode[WebParameters]):
         self._head: tuple[float, dict[str, float] | None] = (0.0, None)
         self._image_size: list[int] | None = None
         self._people: list[str] | None = None
+        self._people_reader: threading.Thread | None = None
+        self._people_read_at = float('-inf')
         self._state_watched = False
         caller = ServiceCaller(self)
         self._page_parameters = PageParameters(self, caller)
@@ -194,8 +197,8 @@ class WebNode(FaceNode[WebParameters]):
             self._diagnostics.clear()
             self._reported.clear()
         self._inputs_changed.trigger()
-        if wanted:
-            threading.Thread(target=self._read_people, name='people', daemon=True).start()
+        self._people_read_at = float('-inf')
+        self._keep_people()
 
     def page_parameters(self) -> list[dict[str, Any]]:
         """Return the parameters that the page offers."""
@@ -230,6 +233,22 @@ class WebNode(FaceNode[WebParameters]):
             ('/diagnostics', Throttle(self, DiagnosticArray, self._on_diagnostics, 'diagnostics')),
         ):
             self.add_input(topic, throttle, raw=True, needed=lambda: self._state_watched)
+
+    def tick(self) -> None:
+        """Read the list of people again: another program may change it, or start later."""
+        self._keep_people()
+
+    def _keep_people(self) -> None:
+        """Begin to read the list of people if a client looks at it and that is due."""
+        now = time.monotonic()
+        busy = self._people_reader is not None and self._people_reader.is_alive()
+        if not self._state_watched or busy or now - self._people_read_at < _PEOPLE_PERIOD:
+            return
+        self._people_read_at = now
+        self._people_reader = threading.Thread(
+            target=self._read_people, name='people', daemon=True
+        )
+        self._people_reader.start()
 
     def _read_people(self) -> None:
         """Update ``_people`` from the recognizer; None if it is not running."""

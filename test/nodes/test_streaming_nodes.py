@@ -244,6 +244,23 @@ class TestPage:
         assert json.loads(result['value'])['done'] == 'Ada was enrolled'
         assert asked == [['Ada', '4']] and page.state()['people'] == ['Ada']
 
+    def test_recognizer_that_starts_later_is_found(self, page, probe, monkeypatch):
+        from rclpy.node import Node
+
+        page.watch_state(True)
+        probe.until(lambda: page._people_read_at > 0)
+        assert page.state()['people'] is None
+        recognizer = Node('recognizer_node')
+
+        def names(request, response):
+            response.success, response.message = True, json.dumps(['Ada'])
+            return response
+
+        recognizer.create_service(Trigger, '~/list_people', names)
+        probe.add(recognizer)
+        probe.until(lambda: page.state()['people'] == ['Ada'])
+        page.watch_state(False)
+
     def test_enrolling_without_a_recognizer_is_one_clear_line(self, page, probe):
         result = in_thread(get, page.port, '/api/people/enroll', {'name': 'Ada', 'id': ''})
         probe.until(lambda: result)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A known person arrives and leaves, and everything that is to happen does, in real processes.
 
-Detector, tracker and recognizer have a process each; events, speech, page and MQTT share one. The
-broker, the speech engine and the browser are real where they are installed. The latency of each
-hop is printed.
+She is enrolled before the robot starts, so that she arrives once: nothing that a first visit
+leaves behind, such as a greeting that is not repeated at once, can change what the next one leads
+to. Detector, tracker and recognizer have a process each; events, speech, page and MQTT share one.
+The broker, the speech engine and the browser are real where they are installed. The latency of
+each hop is printed.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, pause, wait_until
 
+from face_tracking.cli.main import main
 from face_tracking.detector import create_detector
 from face_tracking.nodes.image_messages import to_header, to_image
 from face_tracking.nodes.recognizer_node import RecognizerParameters
@@ -105,9 +108,7 @@ class Robot:
                 mqtt_port=broker_port,
                 web_port=web_port,
                 leave_after=LEAVE_AFTER,
-                greet_patience=30.0,
-                # On a slow machine she is recognized and greeted on her first visit, too.
-                greet_again_after=0.0,
+                greet_unknown=False,  # on a slow machine she has no name for a while
             ),
         ]
 
@@ -118,11 +119,16 @@ class Robot:
 
         return wait_until(condition, step, lambda: f'no {what}; {self.events}; {self.logs()}')
 
-    def forget(self):
-        """Begin to listen again."""
-        self.events, self.times = [], {}
-        for path in (self.folder / 'audio').glob('*.wav'):
-            path.unlink()
+    def hears_and_is_heard(self):
+        """Return whether events node and speech node have found this node and its service."""
+        listeners = {
+            info.node_name for info in self.node.get_subscriptions_info_by_topic('/faces/tracks')
+        }
+        return (
+            'events_node' in listeners
+            and self.node.count_clients('/door/open')
+            and self.node.count_publishers('/faces/spoken')
+        )
 
     def kinds(self):
         return [event['event'] for event in self.events]
@@ -187,10 +193,15 @@ class Robot:
 
 
 class Page:
-    """The stream of states that the page reads, in a thread."""
+    """The stream of states that the page reads, in a thread.
+
+    :ivar seen: when each kind of event was first shown, in nanoseconds.
+    :ivar people: who is enrolled; None before that is known.
+    """
 
     def __init__(self, port):
         self.seen = {}
+        self.people = None
         self.port = port
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -200,7 +211,9 @@ class Page:
         ) as live:
             for line in live:
                 if line.startswith(b'data: '):
-                    for event in json.loads(line[6:])['events']:
+                    state = json.loads(line[6:])
+                    self.people = state['people']
+                    for event in state['events']:
                         self.seen.setdefault(event['event'], time.time_ns())
 
 
@@ -219,6 +232,16 @@ def broker(tmp_path):
     broker = Broker(folder)
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def ada(tmp_path, astronaut, monkeypatch):
+    """Enroll a person in the data of the robot; return an image of her."""
+    image = portrait_of(astronaut)
+    cv2.imwrite(str(tmp_path / 'ada.png'), image)
+    monkeypatch.setenv('FACE_TRACKING_DATA', str(tmp_path / 'data'))
+    assert main(['people', 'enroll', 'Ada', str(tmp_path / 'ada.png')]) == 0
+    return image
 
 
 @pytest.fixture
@@ -242,46 +265,21 @@ def is_up(port):
         return False
 
 
-def enroll(robot, port, name):
-    """Enroll the person in view through the page's server."""
-
-    def ask():
-        request = urllib.request.Request(
-            f'http://127.0.0.1:{port}/api/people/enroll',
-            json.dumps({'name': name, 'id': ''}).encode(),
-            {'Content-Type': 'application/json'},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                return 'enrolled' in answer.read().decode()
-        except OSError:
-            return time.sleep(0.5)  # the network is loaded, or the face is not good enough yet
-
-    robot.until(ask, 'enrollment')
-
-
 def portrait_of(astronaut):
     return np.ascontiguousarray(cv2.resize(astronaut[:384], (640, 480)))
 
 
 @pytest.mark.timeout(900)
-def test_known_person_arrives_and_leaves(robot, broker, tmp_path, astronaut, capsys):
+def test_known_person_arrives_and_leaves(ada, robot, broker, tmp_path, capsys):
     port = int((tmp_path / 'web_port').read_text())
     listener = Listener(broker.port)
     robot.until(lambda: is_up(port), 'page')
-    robot.until(lambda: listener.heard.get('face_tracking/robot/status') == b'online', 'MQTT')
-    robot.until(lambda: robot.node.count_subscribers('faces/tracks') >= 2, 'events node')
-    robot.image = portrait_of(astronaut)
-    enroll(robot, port, 'Ada')
-    robot.until(lambda: 'arrived' in robot.kinds(), 'first arrival')
-    robot.image = GRAY
-    robot.until(lambda: robot.kinds() and robot.kinds()[-1] == 'count_changed', 'events')
-    robot.until(lambda: robot.events[-1]['count'] == 0, 'empty room')
-    time.sleep(1.0)
-    robot.forget()
     page = Page(port)
+    robot.until(lambda: listener.heard.get('face_tracking/robot/status') == b'online', 'MQTT')
+    robot.until(robot.hears_and_is_heard, 'discovery')
+    robot.until(lambda: page.people == ['Ada'], 'recognition')
     shown = time.time_ns()
-    robot.image = portrait_of(astronaut)
+    robot.image = ada
     robot.until(lambda: 'recognized' in robot.kinds(), 'event')
     robot.until(lambda: 'service called' in robot.times, 'service call')
     robot.until(lambda: listener.heard.get('hall/light') == b'ON', 'MQTT message of the rule')
@@ -374,11 +372,23 @@ def test_page_shows_the_robot_in_a_browser(robot, tmp_path, astronaut):
             'image on the page',
         )  # fmt: skip
         robot.until(lambda: 'tracker_node' in text('diagnostics'), 'diagnostics on the page')
-        browser.execute_script("document.getElementById('load-parameters').click()")
         field = "document.getElementById('detector_node.score_threshold')"
-        robot.until(lambda: browser.execute_script(f'return !!{field}'), 'parameters')
-        browser.execute_script(f'{field}.value = 0.55; {field}.dispatchEvent(new Event("change"))')
-        robot.until(lambda: 'score_threshold is 0.55' in text('message'), 'confirmation')
+
+        # A node of a slow machine may answer too late: then a user tries again.
+        def load_parameters():
+            browser.execute_script("document.getElementById('load-parameters').click()")
+            time.sleep(1.0)
+            return browser.execute_script(f'return !!{field}')
+
+        def change_a_threshold():
+            browser.execute_script(
+                f'{field}.value = 0.55; {field}.dispatchEvent(new Event("change"))'
+            )
+            time.sleep(1.0)
+            return 'score_threshold is 0.55' in text('message')
+
+        robot.until(load_parameters, 'parameters')
+        robot.until(change_a_threshold, 'confirmation')
         screenshot = os.environ.get('FACE_TRACKING_SCREENSHOT')
         if screenshot:
             browser.save_screenshot(screenshot)

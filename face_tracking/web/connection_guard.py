@@ -20,7 +20,11 @@ class _Refusal(asyncio.Protocol):
 
 
 class ConnectionGuard:
-    """A protocol factory that refuses connections beyond a number, and closes silent ones.
+    """A protocol factory that bounds the number of connections, and closes silent ones.
+
+    Beyond the number the connection that has sent no request for the longest time is closed, so
+    that silent connections keep nobody out; where every connection is served, the new one is
+    refused.
 
     :param server: aiohttp's server, which makes a protocol for each connection.
     :param most: connections at a time.
@@ -39,7 +43,7 @@ class ConnectionGuard:
     def __call__(self) -> asyncio.Protocol:
         """Return the protocol of a new connection."""
         self.sweep()
-        if len(self._open) >= self._most:
+        if len(self._open) >= self._most and not self._close_silent():
             self.refused += 1
             return _Refusal()
         protocol = self._server()
@@ -72,6 +76,20 @@ class ConnectionGuard:
                 self._forget(protocol)
         if not self._open:
             self.connected.clear()
+
+    def _close_silent(self) -> bool:
+        """Close the connection that has sent nothing for the longest time, if there is one."""
+        silent = {
+            protocol: since
+            for protocol, since in self._open.items()
+            if protocol.transport is not None and since != float('inf')
+        }
+        if not silent:
+            return False
+        oldest = min(silent, key=silent.__getitem__)
+        oldest.force_close()
+        self._forget(oldest)
+        return True
 
     def _forget(self, protocol: Any) -> None:
         del self._open[protocol]

@@ -42,6 +42,7 @@ _HEADERS = {
 _COOKIE = 'face_tracking_session'
 _BOUNDARY = 'frame'
 _MAX_BODY_BYTES = 16 * 1024
+_MAX_INTEGER = 2**63 - 1
 _WRITE_TIMEOUT = 10.0  # seconds in which a client must take what it is sent
 _BUFFER = 256 * 1024  # bytes that may wait for a client
 _STATE_PERIOD = 0.2
@@ -331,6 +332,10 @@ class WebServer:
             or not isinstance(value, (bool, int, float, str))
         ):
             raise UserError('the request has no node, name and value', 'send all three')
+        if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+            raise UserError(f'{name[:40]} is too large', 'give a smaller number')
+        if isinstance(value, str) and not value.isprintable():
+            raise UserError(f'{name[:40]} is no text', 'use printable characters')
         await self._in_thread(self._robot.change_parameter, node, name, value)
         return web.json_response({'done': f'{name} is {value}'})
 

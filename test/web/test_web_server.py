@@ -140,6 +140,10 @@ def test_people_are_managed(serve):
         b'\xff\xfe',
         b'[' * 9000,
         b'{"node": "a", "name": "b", "value": [1]}',
+        b'{"node": "a", "name": "b", "value": 9223372036854775808}',
+        b'{"node": "a", "name": "b", "value": -' + b'9' * 400 + b'}',
+        b'{"node": "a", "name": "b", "value": "\\ud800"}',
+        b'{"node": "a", "name": "b", "value": "a\\u0000b"}',
     ],
 )
 def test_garbage_is_refused(serve, body):
@@ -214,11 +218,25 @@ def test_taken_port_is_reported(serve):
 def test_hundred_connections_are_survived(serve):
     _, server, base = serve(max_connections=40)
     connections = [connect(server) for _ in range(100)]
-    for connection in connections[50:]:
+    assert ask(f'{base}/api/state')[0] == 200
+    for connection in connections[:50]:
         assert connection.recv(10) == b''
     for connection in connections:
         connection.close()
     wait_until(lambda: answers(base))
+
+
+def test_connection_beyond_those_that_are_served_is_refused(serve):
+    _, server, _ = serve(max_connections=3)
+    watching = [connect(server) for _ in range(3)]
+    for connection in watching:
+        connection.sendall(b'GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        assert connection.recv(10)
+    with connect(server) as refused:
+        assert refused.recv(10) == b''
+    for connection in watching:
+        assert connection.recv(10)
+        connection.close()
 
 
 def test_requests_one_after_another_are_not_refused(serve):

@@ -30,6 +30,7 @@ BOOLEANS = {
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 _NAMESPACE = re.compile(r'/?([A-Za-z_]\w*)(/[A-Za-z_]\w*)*/?')
 _TOPIC = re.compile(r'/?([A-Za-z_]\w*)(/[A-Za-z_]\w*)*')
+_ADDRESS = re.compile(r'[\w:][\w.-]*|[\da-f:]+', re.ASCII | re.IGNORECASE)
 _FRAME_PREFIX = re.compile(r'[A-Za-z_][\w/.-]*')
 
 
@@ -233,7 +234,8 @@ class Chosen:
         """
         path = expand(self.text(name))
         if not path.is_file():
-            raise UserError(f'{name} is {path}, which does not exist', _similar_file(path))
+            lacks = 'is not a file' if path.exists() else 'does not exist'
+            raise UserError(f'{name} is {path}, which {lacks}', _similar_file(path))
         return path
 
 
@@ -258,6 +260,12 @@ def _checked(row: Argument, value: str) -> str:
                 f'the launch argument {name} is {value!r}',
                 'use letters, digits, underscores and slashes, and begin with a letter',
             )
+    if row.name == 'listen' and not _ADDRESS.fullmatch(value):
+        raise UserError(
+            f'the launch argument listen is {value!r}',
+            'set it to an address without a port: 127.0.0.1 = this machine only, 0.0.0.0 = every '
+            'network',
+        )
     return value
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from face_tracking.bringup.arguments import Chosen, config_file
+from face_tracking.bringup.arguments import BOOLEANS, Chosen, config_file
 from face_tracking.bringup.parameter_files import check_parameter_file
 from face_tracking.errors import UserError
 from face_tracking.nodes.middleware import PROFILES
 from face_tracking.nodes.topics import topics_of
 from face_tracking.options import Value
+from face_tracking.smart_home.mqtt_link import check_host
 
 PACKAGE = 'face_tracking'
 OPTICAL_FRAME = 'camera_optical_frame'
@@ -183,8 +184,15 @@ def _fed_by_the_network(chosen: Chosen, process: Process, fallback: bool) -> Pro
 def head(chosen: Chosen) -> list[Process]:
     """Return the node that turns the head alone, and the head's description.
 
-    :raises UserError: a parameter file or the description cannot be used.
+    :raises UserError: a parameter file or the description cannot be used, or an argument asks for
+        a part of perception.
     """
+    for name in ('recognition', *EXTRA_NODES):
+        if chosen.flag(name):
+            raise UserError(
+                f'{name}:=true has no effect with perception:=false',
+                f'give {name}:=true to the launch file that starts camera, detector and tracker',
+            )
     return [*describe(chosen), *_nodes(chosen, (HEAD_NODE,), [chosen.path('head_params_file')])]
 
 
@@ -192,8 +200,9 @@ def actions(chosen: Chosen, with_events: bool = False) -> list[Process]:
     """Return the process of the nodes that act on what is seen; none if none is wanted.
 
     :param with_events: the events node is among them; otherwise perception has it.
-    :raises UserError: a parameter file or actions_file does not exist.
+    :raises UserError: a parameter file or actions_file does not exist, or mqtt is not a host.
     """
+    _check_broker(chosen.text('mqtt'))
     speech = chosen.flag('greet') or chosen.flag('speech')
     wanted = {
         'speech': speech,
@@ -220,6 +229,16 @@ def actions(chosen: Chosen, with_events: bool = False) -> list[Process]:
     if chosen.flag('use_sim_time'):
         parameters['use_sim_time'] = True
     return [_node(chosen, 'actions', [chosen.path('params_file')], parameters, tuple(parts))]
+
+
+def _check_broker(host: str) -> None:
+    if host.lower() in (*BOOLEANS, 'none'):
+        raise UserError(
+            f'the launch argument mqtt is {host!r}',
+            'give the name or address of the broker; without the argument there is no MQTT',
+        )
+    if host:
+        check_host(host)
 
 
 def camera_ros(chosen: Chosen) -> list[Process]:

@@ -35,6 +35,7 @@ from face_tracking.nodes.people_messages import (
     observed_faces,
 )
 from face_tracking.nodes.rule_actions import RuleActions
+from face_tracking.nodes.rule_needs import missing_need
 from face_tracking.nodes.shared_options import ActionFileOptions
 from face_tracking.nodes.spin import run
 from face_tracking.nodes.throttle import Throttle
@@ -166,6 +167,18 @@ class EventsNode(FaceNode[EventsParameters]):
             report.say(WARN, 'no tracks received')
         elif self._config.zones and self._image_size is None:
             report.say(WARN, 'no camera/camera_info received: zones cannot be located')
+        elif need := self._missing_need():
+            report.say(WARN, need)
+
+    def _missing_need(self) -> str:
+        """Return why a rule cannot work with the nodes that run, '' if all can."""
+        readers = {'faces/say': self._sentences, 'faces/mqtt': self._mqtt}
+        named = self._heard['names'] > float('-inf')  # they may come by reference
+        return missing_need(
+            self._rules.rules if self.parameters.run_rules else (),
+            lambda topic: (named and topic == 'faces/people') or self.publishers_of(topic) > 0,
+            lambda topic: readers[topic].get_subscription_count() > 0,
+        )
 
     def _timing(self) -> EventTiming:
         options = self.store.get(EventTimingOptions)

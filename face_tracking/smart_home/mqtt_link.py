@@ -65,7 +65,7 @@ class MqttLink:
         on_problem: Callable[[UserError], None],
     ):
         self._paho = _load_paho()
-        _check_host(options.host)
+        check_host(options.host)
         self._options = options
         self._port = options.port or (8883 if options.tls else 1883)
         self._status_topic = status_topic
@@ -216,7 +216,7 @@ class MqttLink:
                 handler(message.topic, message.payload)
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
     """Check that a host is a name or an address: with another text paho's thread would end.
 
     :raises UserError: it is not.

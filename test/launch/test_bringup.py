@@ -198,6 +198,29 @@ def test_file_with_parameters_for_our_nodes_is_accepted(tmp_path, text):
     check_parameter_file(path, ['camera_node'])
 
 
+@pytest.mark.parametrize('host', ['broker:1883', 'mqtt://broker', 'true', 'None', 'a b'])
+def test_broker_that_is_not_a_host_is_refused(host):
+    with pytest.raises(UserError, match='broker'):
+        plan('pi5', mqtt=host)
+
+
+@pytest.mark.parametrize('address', ['', '0.0.0.0:80', 'http://robot', '*', 'a b'])
+def test_address_to_listen_on_is_checked(address):
+    with pytest.raises(UserError, match='launch argument listen'):
+        plan('pi5', web='true', listen=address)
+
+
+@pytest.mark.parametrize('address', ['127.0.0.1', '0.0.0.0', '::', 'fe80::1', 'robot.local'])
+def test_address_to_listen_on_is_a_name_or_a_number(address):
+    plan('pi5', web='true', listen=address)
+
+
+@pytest.mark.parametrize('name', ['recognition', 'attention', 'hri'])
+def test_part_of_perception_without_perception_is_refused(name):
+    with pytest.raises(UserError, match=f'{name}:=true has no effect with perception:=false'):
+        plan('pan_tilt', perception='false', **{name: 'true'})
+
+
 def test_frames_get_the_namespace_as_prefix():
     processes = plan('pan_tilt', namespace='/robot1/')
     assert parameters_of(processes, 'robot_state_publisher')['frame_prefix'] == 'robot1/'

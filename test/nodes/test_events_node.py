@@ -245,6 +245,27 @@ def test_garbage_is_survived(stage, probe, make):
         jsonschema.validate(event, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ('rule', 'remedy'),
+    [
+        ('{when: looked_at_me, do: {gpio: 4}}', 'attention:=true'),
+        ('{when: recognized, do: {gpio: 4}}', 'recognition:=true'),
+        ('{when: arrived, who: Ada, do: {gpio: 4}}', 'recognition:=true'),
+        ('{when: arrived, do: {say: Hello}}', 'speech:=true'),
+        ('{when: arrived, do: {mqtt: {topic: a}}}', 'mqtt:=HOST'),
+    ],
+)
+def test_rule_that_cannot_work_is_reported(probe, make, tmp_path, rule, remedy):
+    make(EventsNode, **QUICK, actions_file=write(tmp_path, f'rules: [{rule}]'))
+    publisher = probe.publisher(Detection2DArray, 'faces/tracks')
+
+    def reported():
+        publisher.publish(tracks(time.time_ns(), '1'))
+        return remedy in probe.says('events_node')[1]
+
+    probe.until(reported)
+
+
 def test_missing_service_is_one_line_and_the_next_action_is_done(stage, probe, make, tmp_path):
     make(
         EventsNode,

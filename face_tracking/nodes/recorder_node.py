@@ -116,6 +116,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
     def __init__(self, **options: Any):
         super().__init__('recorder_node', RecordingOptions, **options)
         self._recorder: BagRecorder | None = None
+        self._written = 0  # before the recorder that is there now
         self._problem: UserError | None = None
         self._last_track = float('-inf')
         self._waiting = Backlog(_QUEUE, _QUEUE_BYTES)
@@ -138,7 +139,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
     @property
     def written(self) -> int:
         """Number of messages written."""
-        return self._recorder.written if self._recorder is not None else 0
+        return self._written + (self._recorder.written if self._recorder is not None else 0)
 
     def configure(self) -> None:
         """Open the recording; tried again where the folder cannot be made."""
@@ -148,11 +149,19 @@ class RecorderNode(FaceNode[RecordingOptions]):
         """Finish the bag."""
         self._worker.submit(threading.Event())
 
-    def close(self) -> bool:
-        """Finish the bag."""
+    def cleanup(self) -> None:
+        """Finish the bag and leave the folder to others."""
         finished = threading.Event()
         if self._worker.submit(finished):  # not when it is closed a second time
             finished.wait(_PATIENCE)
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            self._written += recorder.written
+            recorder.release()
+
+    def close(self) -> bool:
+        """Finish the bag."""
+        self.cleanup()
         return self._worker.close()
 
     def report(self, report: Report) -> None:
@@ -162,7 +171,7 @@ class RecorderNode(FaceNode[RecordingOptions]):
         recorder = self._recorder
         if recorder is not None:
             report.values.update(
-                written=str(recorder.written),
+                written=str(self.written),
                 lost=str(recorder.dropped),
                 bag=str(recorder.path or self.folder),
             )

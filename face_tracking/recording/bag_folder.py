@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import os
 import re
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,15 +57,16 @@ def find_bags(folder: Path) -> list[Path]:
 
 
 class BagFolder:
-    """Makes room for bags in a folder.
+    """Makes room for bags in a folder, which one recording has for itself until it is released.
 
-    Only folders that are named as bags and hold nothing but a bag are ever removed.
+    Only folders that are named as bags and hold nothing but a bag are ever removed. Bags and the
+    folder may be removed by others at any time.
 
     :param folder: made if it does not exist.
     :param limits: how much is kept.
     :param free_space: returns the free bytes of the folder's disk.
     :param clock: seconds since 1970; may be set meanwhile.
-    :raises UserError: the folder cannot be made.
+    :raises UserError: the folder cannot be made, or another recording has it.
     """
 
     def __init__(
@@ -82,6 +88,11 @@ class BagFolder:
             raise UserError(
                 f'{folder} cannot be made: {error.strerror}', 'choose another folder'
             ) from None
+        self._unlock = weakref.finalize(self, os.close, _lock(folder))
+
+    def release(self) -> None:
+        """Leave the folder to other recordings."""
+        self._unlock()
 
     def new_path(self) -> Path:
         """Return a path for the next bag, which does not exist and sorts behind all others."""
@@ -102,6 +113,7 @@ class BagFolder:
         :param needed: bytes about to be written.
         :returns: False if the disk has less free space than it should, whatever is removed.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
         bags = [path for path in self._bags() if path != current]
         sizes = {path: _size(path) for path in [*bags, *([current] if current else [])]}
         total = sum(sizes.values()) + needed
@@ -125,7 +137,7 @@ class BagFolder:
         The present time is that of the start and what has passed since, so that a clock that is
         set forward removes nothing. A bag of a machine whose clock was not set yet has no age.
         """
-        written = path.stat().st_mtime
+        written = _modified(path)
         now = self._started + time.monotonic()
         return 0 < self._limits.keep_seconds < now - written and written > _CLOCK_IS_SET
 
@@ -149,14 +161,43 @@ def _order(path: Path) -> tuple[str, int]:
     return time_, int(number[0]) if number else 1
 
 
+def _lock(folder: Path) -> int:
+    """Return a descriptor that keeps other recordings out of a folder while it is open.
+
+    Where the file system has no locks, nothing is kept out.
+
+    :raises UserError: another recording has the folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:
+            os.close(descriptor)
+            raise UserError(
+                f'another program records to {folder}', 'stop it, or choose another folder'
+            ) from None
+    return descriptor
+
+
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    with contextlib.suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    return 0
+
+
+def _modified(path: Path) -> float:
+    """Return when a bag was changed; 0, a time without an age, if it has gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _remove(path: Path) -> None:
     """Remove a bag and nothing else."""
-    for file in path.iterdir():
-        if file.name in (_METADATA, f'{path.name}.mcap'):
-            file.unlink()
-    if not any(path.iterdir()):
-        path.rmdir()
+    with contextlib.suppress(FileNotFoundError):
+        for file in path.iterdir():
+            if file.name in (_METADATA, f'{path.name}.mcap'):
+                file.unlink()
+        if not any(path.iterdir()):
+            path.rmdir()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,10 @@ class BagRecorder:
         now = time.monotonic()
         if now - self._checked >= _CHECK_PERIOD:
             self._checked = now
-            self._check_room()
+            try:
+                self._check_room()
+            except OSError as error:
+                self._abandon(error)
         if not self._has_room:
             self.dropped += 1
             return
@@ -90,8 +94,12 @@ class BagRecorder:
                 writer.close()
             except OSError as error:
                 raise UserError(
-                    f'the recording could not be finished: {error.strerror}', 'free disk space'
+                    f'a bag could not be finished: {error.strerror}', _remedy(error)
                 ) from None
+
+    def release(self) -> None:
+        """Leave the folder to other recordings."""
+        self._bags.release()
 
     def _is_full(self, now: float) -> bool:
         return (
@@ -127,6 +135,12 @@ class BagRecorder:
         self.dropped += 1
         with contextlib.suppress(UserError, OSError):
             self.close()
-        raise UserError(
-            f'the recording pauses: {error.strerror}', 'free disk space or correct its permissions'
-        ) from None
+        raise UserError(f'the recording pauses: {error.strerror}', _remedy(error)) from None
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return 'free disk space'
+    if error.errno == errno.ENOENT:
+        return 'see which program removes the bags'
+    return 'correct the permissions of the folder, or choose another one'

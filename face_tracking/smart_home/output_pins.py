@@ -52,9 +52,12 @@ class OutputPins:
         with self._lock:
             for timer in self._timers.values():
                 timer.cancel()
-            for device in self._devices.values():
-                device.off()
-                device.close()
+            for pin, device in self._devices.items():
+                try:
+                    device.off()
+                    device.close()
+                except Exception as error:  # the other pins must be switched off, too
+                    self._on_error(_pin_error(pin, error))
             self._timers.clear()
             self._devices.clear()
 
@@ -71,7 +74,10 @@ class OutputPins:
         device = self._devices.get(pin)
         if device is None:
             device = self._devices[pin] = _open(pin, active_high)
-        device.on() if on else device.off()
+        try:
+            device.on() if on else device.off()
+        except Exception as error:
+            raise _pin_error(pin, error) from None
 
 
 def _open(pin: int, active_high: bool) -> Any:
@@ -83,9 +89,14 @@ def _open(pin: int, active_high: bool) -> Any:
         ) from None
     try:
         return gpiozero.DigitalOutputDevice(pin, active_high=active_high, initial_value=False)
-    except Exception as error:  # each pin library has exceptions of its own
-        raise UserError(
-            f'GPIO {pin} cannot be used: {type(error).__name__}: {str(error)[:200]}',
-            'check the number, that no other program uses the pin, and that this user is in the '
-            'group gpio',
-        ) from None
+    except Exception as error:
+        raise _pin_error(pin, error) from None
+
+
+def _pin_error(pin: int, error: Exception) -> UserError:
+    """Return what went wrong in words: each pin library has exceptions of its own."""
+    return UserError(
+        f'GPIO {pin} cannot be used: {type(error).__name__}: {str(error)[:200]}',
+        'check the number, that no other program uses the pin, and that this user is in the '
+        'group gpio',
+    )

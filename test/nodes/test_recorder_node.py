@@ -53,6 +53,16 @@ def test_recording_is_paused_and_continued(probe, make, tmp_path):
     probe.until(lambda: probe.value('recorder_node', 'written') == '2')
 
 
+def test_second_recorder_of_a_folder_is_an_error_until_the_first_ends(probe, make, tmp_path):
+    first = make(RecorderNode, record_folder=str(tmp_path))
+    probe.publisher(String, 'faces/events/json').publish(String(data='one'))
+    probe.until(lambda: probe.value('recorder_node', 'written') == '1')
+    second = make(RecorderNode, wait=False, record_folder=str(tmp_path), record_images=False)
+    probe.until(lambda: 'another program records to' in probe.says('recorder_node')[1])
+    assert first.close() and first.written == 1
+    probe.until(lambda: second.active)
+
+
 def test_track_rate_bounds_what_is_written(probe, make, tmp_path):
     make(RecorderNode, record_folder=str(tmp_path), track_rate=2.0)
     publisher = probe.publisher(Detection2DArray, 'faces/tracks')

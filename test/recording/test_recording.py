@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 import xml.etree.ElementTree as ElementTree
 from datetime import datetime
@@ -129,8 +130,8 @@ def test_clock_that_is_set_removes_nothing_and_keeps_the_order(tmp_path, monkeyp
     assert bags.make_room(None)
     first, second = find_bags(tmp_path)
     assert (tmp_path / first.name).stat().st_mtime <= (tmp_path / second.name).stat().st_mtime
-    bags = BagFolder(tmp_path, RecordingLimits(total_bytes=1, free_bytes=0))
-    bags.make_room(second)
+    bags.release()
+    BagFolder(tmp_path, RecordingLimits(total_bytes=1, free_bytes=0)).make_room(second)
     assert find_bags(tmp_path) == [second]
 
 
@@ -160,6 +161,27 @@ def test_write_error_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder._writer, 'write', fail)
     with pytest.raises(UserError, match='No space left'):
         recorder.write(TOPIC, serialized('x'), SECOND)
+
+
+def test_folder_is_recorded_to_by_one_program_at_a_time(tmp_path):
+    bags = BagFolder(tmp_path, RecordingLimits())
+    with pytest.raises(UserError, match='another program records to'):
+        BagFolder(tmp_path, RecordingLimits())
+    bags.release()
+    bags.release()
+    BagFolder(tmp_path, RecordingLimits())
+
+
+def test_bags_that_others_remove_meanwhile_are_one_clear_line(tmp_path):
+    recorder = BagRecorder(tmp_path / 'bags', TYPES, RecordingLimits(free_bytes=0))
+    recorder.write(TOPIC, serialized('one'), 1)
+    shutil.rmtree(tmp_path / 'bags')
+    with pytest.raises(UserError, match='No such file or directory: see which program'):
+        recorder.close()
+    recorder._checked = float('-inf')  # look at the disk now
+    recorder.write(TOPIC, serialized('two'), 2)
+    recorder.close()
+    assert [message.stamp for message in read_messages(tmp_path / 'bags')] == [2]
 
 
 def test_other_files_are_never_removed(tmp_path):

@@ -70,6 +70,22 @@ def test_lock_does_not_stay_open_when_the_node_ends(board):
     assert states == [1] and device.closed and pins.state(17) is None
 
 
+def test_pin_that_fails_keeps_no_other_on(board, monkeypatch):
+    factory, pins, errors = board
+    for pin in (4, 17, 22):
+        pins.apply(SetPin(pin))
+
+    def fail():
+        raise OSError('gone')
+
+    monkeypatch.setattr(pins._devices[17], 'off', fail)
+    others = [pins._devices[pin] for pin in (4, 22)]
+    with pytest.raises(UserError, match='GPIO 17 cannot be used: OSError: gone'):
+        pins.apply(SetPin(17, on=False))
+    pins.close()
+    assert all(device.closed for device in others) and 'GPIO 17' in str(errors[0])
+
+
 def test_pin_that_does_not_exist_is_one_clear_line(board):
     with pytest.raises(UserError, match='GPIO 53 cannot be used'):
         board[1].apply(SetPin(53))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,3 +39,12 @@ def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     launcher = [sys.executable, '-I', '-S', '-c', _LAUNCHER, str(os.getpid()), *command]
     return subprocess.Popen(launcher, start_new_session=True, **options)
+
+
+def end_child(process: subprocess.Popen[Any]) -> None:
+    """Kill a program that :func:`start_child` started, and what it has started in its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
+    process.wait()

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_child, start_child
 from face_tracking.errors import UserError
 from face_tracking.events.event import FaceEvent
 
@@ -62,7 +62,7 @@ class CommandRunner:
             self._closed = True
             running = list(self._running)
         for process in running:
-            _end(process)
+            end_child(process)
 
     def _run(self, name: str, event: FaceEvent) -> None:
         try:
@@ -102,7 +102,7 @@ class CommandRunner:
         try:
             code = process.wait(self._time_limit)
         except subprocess.TimeoutExpired:
-            _end(process)
+            end_child(process)
             self._on_error(
                 UserError(
                     f'command {name!r} ran for {self._time_limit:g} s and was ended',
@@ -117,12 +117,3 @@ class CommandRunner:
             self._on_error(
                 UserError(f'command {name!r} returned {code}', 'run it by hand to see why')
             )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command and what it started in its session."""
-    try:
-        os.killpg(process.pid, 9)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()

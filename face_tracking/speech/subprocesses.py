@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_child, start_child
 from face_tracking.errors import UserError
 
 _POLL = 0.02  # seconds between looks at the stop flag
@@ -52,8 +52,7 @@ def run_program(
                 )
     finally:
         if process.poll() is None:
-            process.kill()
-        process.wait()
+            end_child(process)
         feeder.join(1.0)
     if process.returncode:
         said = b''.join(errors).decode(errors='replace').strip().splitlines()

@@ -9,6 +9,7 @@ import threading
 import time
 import wave
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,6 +277,16 @@ def test_piper_is_called_with_the_voice_of_the_language(tmp_path, monkeypatch):
 def test_program_that_hangs_is_ended():
     with pytest.raises(UserError, match='took longer'):
         run_program(['sleep', '60'], '', threading.Event(), 0.2, 'sleep')
+
+
+def test_program_that_hangs_is_ended_with_what_it_started(tmp_path):
+    path = tmp_path / 'pid'
+    with pytest.raises(UserError, match='took longer'):
+        run_program(
+            ['sh', '-c', f'sleep 600 & echo $! > {path}; wait'], '', threading.Event(), 3.0, 'sh'
+        )
+    command = Path('/proc', path.read_text().strip(), 'cmdline')
+    wait_until(lambda: not command.exists() or not command.read_bytes())  # or not yet reaped
 
 
 def test_program_that_does_not_read_its_input_is_ended():

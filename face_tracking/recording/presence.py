@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from face_tracking.events.event_json import MAX_NAME
 from face_tracking.recording.bag_reader import Deserializer, RecordedMessage, read_messages
 
 UNKNOWN = 'unknown'
@@ -147,4 +148,6 @@ def _samples(folder: Path, topic: str) -> Iterator[tuple[float, set[str]]]:
 
 def _name_of(face: Any) -> str:
     best = face.results[0].hypothesis.class_id if face.results else ''
-    return best.removeprefix('person:') if best.startswith('person:') else UNKNOWN
+    name = best.removeprefix('person:')
+    is_name = best.startswith('person:') and 0 < len(name) <= MAX_NAME and name.isprintable()
+    return name if is_name else UNKNOWN

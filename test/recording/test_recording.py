@@ -258,6 +258,15 @@ def test_presence_is_read_from_people_and_drawn(tmp_path):
     assert 'no people recorded' in empty
 
 
+def test_names_that_are_none_count_as_unknown(tmp_path):
+    people = '/faces/people'
+    recorder = BagRecorder(tmp_path, {people: 'vision_msgs/msg/Detection2DArray'})
+    garbage = ('person:', 'person:a\nb', 'person:\x1b[2J', 'person:' + 'x' * 100)
+    recorder.write(people, faces_message(*garbage), SECOND)
+    recorder.close()
+    assert set(read_presence(tmp_path, people, TRACKS)) == {'unknown'}
+
+
 def test_presence_is_read_from_tracks_where_nobody_was_recognized(tmp_path):
     recorder = BagRecorder(tmp_path, {TRACKS: 'vision_msgs/msg/Detection2DArray'})
     recorder.write(TRACKS, faces_message('face'), SECOND)

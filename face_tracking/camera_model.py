@@ -36,6 +36,7 @@ _CALIBRATE_AGAIN = 'write it again with ros2 run camera_calibration cameracalibr
 _MAX_FILE_BYTES = 1_000_000  # bytes of a calibration
 _MAX_SIDE = 65536  # pixels
 _MAX_COEFFICIENT = 1e6
+_ABSURD = 1e15  # pixels, beyond which a number need not fit into a float
 
 
 @dataclass(frozen=True)
@@ -307,7 +308,7 @@ def _from_calibration(content: object, path: Path) -> CameraModel:
 
 def _side(content: Mapping[Any, Any], key: str, name: str) -> int:
     value = content.get(key)
-    if type(value) not in (int, float) or not 1 <= value <= _MAX_SIDE:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _ABSURD:
         raise UserError(f'{name} has no valid {key}', _CALIBRATE_AGAIN)
     return int(value)
 

@@ -159,6 +159,10 @@ def test_impossible_field_of_view_is_refused():
             'image_width: 99999999999\nimage_height: 480\ncamera_matrix: {data: MATRIX}',
             'image size',
         ),
+        (
+            'image_width: ' + '9' * 400 + '\nimage_height: 480\ncamera_matrix: {data: MATRIX}',
+            'image_width',
+        ),
         ('image_width: 640\nimage_height: 480\ncamera_matrix: {data: [1, 2]}', 'of 2 numbers'),
         ('image_width: 640\nimage_height: 480\ncamera_matrix: 7', 'camera_matrix'),
         ('image_width: 2001-99-99', 'not valid YAML'),

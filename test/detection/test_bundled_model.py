@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floors of the bundled detector on images that come with packages the tests depend on.
+"""Floors of the bundled detectors on images that come with packages the tests depend on.
 
 They are in the public domain: an astronaut, an admiral, a photographer in profile, and images
 without a face.
@@ -34,9 +34,14 @@ WITHOUT_FACES = (
 CAMERAMAN_FACE = np.array([[199, 115, 260, 199]], np.float32)
 
 
-@pytest.fixture(scope='module')
-def detector():
-    made = create_detector(None, 'onnxruntime', (320, 240), score_threshold=0.05)
+@pytest.fixture(
+    scope='module',
+    params=[('face_tracking', (320, 240)), ('face_tracking_accurate', (416, 320))],
+    ids=['fast', 'accurate'],
+)
+def detector(request):
+    name, size = request.param
+    made = create_detector(name, 'onnxruntime', size, score_threshold=0.05)
     yield made
     made.close()
 

@@ -16,6 +16,7 @@ from operator import attrgetter
 import numpy as np
 
 from face_tracking.arrays import FloatArray, IntArray
+from face_tracking.tracking import kalman_of_few
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
@@ -46,6 +47,8 @@ class Snapshot:
 
     def states_of(self, keys: IntArray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are in this snapshot."""
+        if are_equal(self.keys, keys):
+            return self.states
         return self.states[find_rows(self.keys, keys)[0]]
 
     @property
@@ -75,12 +78,14 @@ class Snapshot:
             motion, deviation = self._motion_of(keys)
             if states is not before:  # the camera's part of the motion is in the states already
                 motion = motion - (states.values - before.values).T
+            if len(keys) <= kalman_of_few.MOST:
+                return kalman_of_few.followed(states, motion, self.seconds, deviation)
             states = states.moved(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 
     def _motion_of(self, keys: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each."""
-        if np.array_equal(keys, self.flow_keys):
+        if are_equal(keys, self.flow_keys):
             return self.flow.motion, self.flow.deviation
         motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)
         rows, found = find_rows(self.flow_keys, keys)
@@ -164,12 +169,17 @@ def _with_later_tracks(
     return joined[order], states.joined(snapshot.states[later])[order]
 
 
+def are_equal(first: IntArray, second: IntArray) -> bool:
+    """Return whether two arrays (N,) and (M,) of keys are the same, faster than NumPy does."""
+    return first is second or first.tolist() == second.tolist()
+
+
 def find_rows(keys: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
     """Find ``wanted`` keys (W,) among rising ``keys`` (N,).
 
     :returns: their rows in ``keys``, int (F,), and their positions in ``wanted``, int (F,).
     """
-    if np.array_equal(keys, wanted):
+    if are_equal(keys, wanted):
         every = np.arange(len(keys))
         return every, every
     rows = np.searchsorted(keys, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
+import cv2
 import numpy as np
 
 from face_tracking.arrays import Array, FloatArray
@@ -39,6 +40,7 @@ class ImagePyramid:
             self._frame.width, self._frame.height
         )
         self.rested = 0
+        self._halved: list[Array] = []
         if not self._frame.source.has_luma:
             self.expect_color()
 
@@ -66,6 +68,16 @@ class ImagePyramid:
     def gray(self) -> Array:
         """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
         return self._frame.gray(*self._gray_size)
+
+    def halved(self, times: int) -> Array:
+        """Return ``gray`` halved that often; an odd last row or column is left out."""
+        halved = self._halved or [self.gray]
+        while len(halved) <= times:
+            height, width = (side // 2 for side in halved[-1].shape)
+            even = halved[-1][: 2 * height, : 2 * width]
+            halved.append(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+        self._halved = halved
+        return halved[times]
 
 
 @lru_cache(maxsize=16)

@@ -179,8 +179,9 @@ class FaceTracker:
     def _predict(self, image: Array | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Propagate the tracks to a new image by the motion measured and the motion model."""
         before = self._history.newest if len(self._history) else None
-        status = self._table.status_at(stamp, self._options)
-        keys = self._table.keys[status.propagated]
+        keys = self._table.keys
+        if not self._table.is_settled(stamp, self._options):
+            keys = keys[self._table.status_at(stamp, self._options).propagated]
         with self._timed('motion'):
             pyramid = None if image is None else ImagePyramid(image)
             if pyramid is not None and self._is_occlusion_check_due(stamp):
@@ -379,7 +380,7 @@ class FaceTracker:
             or abs(stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
         ):
             return False
-        return bool((self._table.updated <= stamp - _UNCONFIRMED).any())
+        return self._table.oldest_update <= stamp - _UNCONFIRMED
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
@@ -410,9 +411,10 @@ class FaceTracker:
 
     def _prune(self, stamp: int) -> None:
         """Delete the tracks that are not retained."""
-        retained = self._table.status_at(stamp, self._options).retained
-        if not retained.all():
-            self._table.prune(retained)
+        if not self._table.is_settled(stamp, self._options):
+            retained = self._table.status_at(stamp, self._options).retained
+            if not retained.all():
+                self._table.prune(retained)
         newest = self._history.newest
         if len(newest.keys) != len(self._table):
             newest.delete(self._table.keys)
@@ -446,25 +448,43 @@ class FaceTracker:
         """Return the published tracks ``ahead`` seconds after the newest image."""
         newest, table = self._history.newest, self._table
         states = newest.states
-        camera = newest.camera_velocity(states.values[:2])
+        camera = newest.camera_velocity(states.values[:2]) if newest.camera_moves else None
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
-        boxes, published = states.boxes(), table.status_at(stamp, self._options).published
-        if self._shape:
-            height, width = self._shape
-            published &= (boxes[:, :2] < [width, height]).all(axis=1)
-            published &= (boxes[:, 2:] > 0).all(axis=1)
-        rows = np.flatnonzero(published)
-        rows = rows[np.argsort(table.ids[rows])]
+            states = states.predicted(ahead)
+            if camera is not None:
+                states = states.shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
+        boxes, velocities = states.boxes(), states.rates[:2]
+        if camera is not None:
+            velocities = velocities + camera
+        rows = self._published_rows(boxes, stamp)
         return Tracks(
             stamp,
-            table.ids[rows],
-            boxes[rows].astype(np.float32),
-            table.scores[rows],
-            (states.rates[:2] + camera).T[rows].astype(np.float32),
-            ((stamp - table.spawned[rows]) / SECOND).astype(np.float32),
-            ((stamp - table.updated[rows]) / SECOND).astype(np.float32),
+            table.ids.take(rows),
+            boxes.take(rows, axis=0).astype(np.float32),
+            table.scores.take(rows),
+            velocities.T.take(rows, axis=0).astype(np.float32),
+            ((stamp - table.spawned.take(rows)) / SECOND).astype(np.float32),
+            ((stamp - table.updated.take(rows)) / SECOND).astype(np.float32),
         )
+
+    def _published_rows(self, boxes: FloatArray, stamp: int) -> IntArray:
+        """Return the rows of the tracks that are published, by rising id, int (K,).
+
+        :param boxes: float64 (N, 4), of all tracks, pixels.
+        """
+        ids = self._table.ids.tolist()
+        rows = list(range(len(ids)))
+        if self._shape:
+            height, width = self._shape
+            rows = [
+                row
+                for row, (x1, y1, x2, y2) in enumerate(boxes.tolist())
+                if x1 < width and y1 < height and x2 > 0 and y2 > 0
+            ]
+        if not self._table.is_settled(stamp, self._options):
+            published = self._table.status_at(stamp, self._options).published.tolist()
+            rows = [row for row in rows if published[row]]
+        return np.array(sorted(rows, key=ids.__getitem__), np.intp)
 
     def _handle_clock_jump(self, stamp: int) -> None:
         """Shift the time of all tracks to just before a stamp that is not later than the last."""

@@ -54,32 +54,28 @@ def face_motion(
     :param good: bool (N * P,), which of them to believe.
     :param boxes: float64 (N, 4), the faces before.
     """
-    sides = boxes[:, 2:] - boxes[:, :2]
-    size = np.sqrt(sides[:, 0] * sides[:, 1])
-    if len(boxes) <= _FEW:
-        sums, counts = _sums_of_few(shift, good, size.tolist())
-    else:
-        sums, counts = _sums(shift, good, size)
-    found = [
-        _one_face(*values)
-        for values in zip(sums, sides.tolist(), size.tolist(), counts, strict=True)
-    ]
-    motion, deviation = np.array(found).transpose(1, 0, 2)
+    sides = [(right - left, bottom - top) for left, top, right, bottom in boxes.tolist()]
+    sizes = [math.sqrt(width * height) for width, height in sides]
+    method = _sums_of_few if len(boxes) <= _FEW else _sums
+    sums, counts = method(shift, good, sizes)
+    faces = map(_one_face, sums, sides, sizes, counts)
+    numbers = np.array([number for face in faces for row in face for number in row])
+    motion, deviation = numbers.reshape(-1, 2, 4).transpose(1, 0, 2)
     return motion, deviation
 
 
 def _sums(
-    shift: FloatArray, good: BoolArray, size: FloatArray
+    shift: FloatArray, good: BoolArray, sizes: list[float]
 ) -> tuple[list[list[list[float]]], list[int]]:
     """Return what :func:`_one_face` needs of each face, and the number of its good points.
 
-    :param size: float64 (N,), the square root of the area of each face, pixels.
+    :param sizes: the square root of the area of each face, pixels.
     """
-    count = len(size), len(_GRID)
+    count = len(sizes), len(_GRID)
     shift, good = shift.T.reshape(2, *count), good.reshape(count)
     middle, believed = _medians(shift, good)
     shift = np.where(good, shift, 0.0)
-    away = (shift - middle[..., None]) / _tolerance(size)[:, None]
+    away = (shift - middle[..., None]) / _tolerance(np.array(sizes))[:, None]
     away *= away
     weighted = np.empty((3, *count))
     np.divide(good, 1 + away[0] + away[1], out=weighted[0])
@@ -158,7 +154,7 @@ def _medians(shift: FloatArray, good: BoolArray) -> tuple[FloatArray, list[int]]
 
 
 def _one_face(
-    sums: list[list[float]], sides: list[float], size: float, good: int
+    sums: list[list[float]], sides: tuple[float, float], size: float, good: int
 ) -> tuple[list[float], list[float]]:
     """Return the motion of a face and its deviation, of center x, center y, log w and log h.
 

@@ -35,6 +35,7 @@ class Snapshot:
     :ivar seconds: time since the snapshot before.
     :ivar keys: keys of the tracks, int64 (N,), rising.
     :ivar states: their states (N) after all detections that are known so far.
+    :ivar skipped: no motion was measured in this image, see :meth:`StateHistory.fill_gap`.
     """
 
     stamp: int
@@ -44,6 +45,7 @@ class Snapshot:
     seconds: float = 0.0
     keys: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     states: States = field(default_factory=States.empty)
+    skipped: bool = False
 
     def states_of(self, keys: IntArray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are in this snapshot."""
@@ -129,6 +131,25 @@ class StateHistory:
             self._snapshots[oldest].pyramid = None
         while self._snapshots[0].stamp < snapshot.stamp - self._duration:
             del self._snapshots[0]
+
+    @property
+    def newest_measured(self) -> Snapshot:
+        """The last snapshot whose image is compared with the next one."""
+        newest = self._snapshots[-1]
+        return self._snapshots[-2] if newest.skipped and len(self) > 1 else newest
+
+    def fill_gap(self, flow: Flow, keys: IntArray, stamp: int) -> Flow:
+        """Enter the motion that was measured across the newest snapshot, a skipped one.
+
+        :param flow: the motion since the snapshot before that one, until ``stamp``.
+        :param keys: of the tracks whose motion it holds.
+        :returns: the part of the motion since the newest snapshot.
+        """
+        before, skipped = self._snapshots[-2:]
+        share = (skipped.stamp - before.stamp) / (stamp - before.stamp)
+        skipped.flow, skipped.flow_keys, skipped.skipped = flow.part(share), keys, False
+        self.correct_and_replay(len(self) - 2, before.keys, before.states)
+        return flow.part(1 - share)
 
     def restart(self) -> None:
         """Delete all snapshots but the newest."""

@@ -53,6 +53,13 @@ class ImagePyramid:
         """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
         self._frame.expect_bgr(*self._small_size)
 
+    def resembles(self, frame: Frame) -> bool:
+        """Return whether a later frame shows the same scene, as far as a glance tells.
+
+        Only before :meth:`release`.
+        """
+        return frame.source.resembles(self._frame.source)
+
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""
         self._frame = self._frame.reduced(*self._small_size)

@@ -97,6 +97,27 @@ class States:
             self._boxes = boxes.T
         return self._boxes
 
+    def are_calm(self, speed: float, doubt: float, growth: float) -> bool:
+        """Return whether it is known that no face moves fast.
+
+        :param speed: largest speed of a center, face sizes per second.
+        :param doubt: largest standard deviation of that speed across.
+        :param growth: largest change of a side, as a part of it per second.
+        """
+        rows = zip(
+            *self.rates.tolist(),
+            self.covariance[2, 0].tolist(),
+            *self.values[2:].tolist(),
+            strict=True,
+        )
+        return all(
+            abs(wider) <= growth
+            and abs(higher) <= growth
+            and x * x + y * y <= speed * speed * (area := math.exp(width + height))
+            and variance <= doubt * doubt * area
+            for x, y, wider, higher, variance, width, height in rows
+        )
+
     def joined(self, other: States) -> States:
         """Return these faces followed by those of ``other``."""
         return States(

@@ -41,20 +41,19 @@ def follow(
     :param levels: how often the images are halved for the beginning, ``last`` for the end.
     """
     levels = max(min(levels, _most_levels(before.gray.shape)), last)
-    factors = np.float32(0.5) ** np.arange(levels, last - 1, -1, dtype=np.float32)
-    # OpenCV has pixel centers at whole numbers.
-    starts = points * factors[:, None, None] - np.float32(0.5)
+    factors = _factors(levels, last)
+    starts = points * factors
+    starts -= 0.5  # OpenCV has pixel centers at whole numbers
     moved = None if guess is None else starts[0] + guess * factors[0]
     found = texture = np.zeros(0)
     for start, level in zip(starts, range(levels, last - 1, -1), strict=True):
         if level < levels:
             moved = cast('FloatArray', moved)
             moved *= 2
-            moved += np.float32(0.5)
+            moved += 0.5
         moved, found, texture = _search(before.halved(level), after.halved(level), start, moved)
     moved, start = cast('FloatArray', moved), starts[-1]
-    good = (found.ravel() > 0) & (texture.ravel() > _MIN_TEXTURE)
-    good &= _inside(start, moved, before.halved(last).shape)
+    good = _are_good(start, moved, found, texture, before.halved(last).shape)
     shift = moved - start
     if last:
         shift *= 2**last
@@ -70,11 +69,10 @@ def refine(
     """
     start = points - np.float32(0.5)
     target = start + guess
-    both = np.concatenate([start, target])
-    (left, top), (right, bottom) = both.min(axis=0).tolist(), both.max(axis=0).tolist()
+    columns, rows = np.concatenate([start, target]).T.tolist()
     height, width = before.gray.shape
-    left, right = max(int(left) - _MARGIN, 0), min(int(right) + _MARGIN, width)
-    top, bottom = max(int(top) - _MARGIN, 0), min(int(bottom) + _MARGIN, height)
+    left, right = max(int(min(columns)) - _MARGIN, 0), min(int(max(columns)) + _MARGIN, width)
+    top, bottom = max(int(min(rows)) - _MARGIN, 0), min(int(max(rows)) + _MARGIN, height)
     if right - left <= WINDOW[0] or bottom - top <= WINDOW[1]:
         return guess, np.zeros(len(points), bool)
     corner = np.array([left, top], np.float32)
@@ -85,9 +83,7 @@ def refine(
         target - corner,
     )
     moved += corner
-    good = (found.ravel() > 0) & (texture.ravel() > _MIN_TEXTURE)
-    good &= _inside(start, moved, before.gray.shape)
-    return moved - start, good
+    return moved - start, _are_good(start, moved, found, texture, before.gray.shape)
 
 
 def _search(
@@ -108,11 +104,26 @@ def _search(
     )
 
 
-def _inside(start: FloatArray, moved: FloatArray, shape: tuple[int, ...]) -> BoolArray:
-    """Return which points (P, 2) were and are inside an image, bool (P,)."""
+def _are_good(
+    start: FloatArray, moved: FloatArray, found: Array, texture: Array, shape: tuple[int, ...]
+) -> BoolArray:
+    """Return which points (P, 2) can be trusted, bool (P,).
+
+    They were found, lie on texture, and were and are inside the image.
+    """
+    good = texture.ravel() > _MIN_TEXTURE
+    good &= found.ravel().view(np.bool_)
     middle, reach = _extent(shape)
     inside = np.abs(np.concatenate([start, moved]) - middle) < reach
-    return inside.all(axis=1).reshape(2, -1).all(axis=0)
+    if not inside.all():
+        good &= inside.all(axis=1).reshape(2, -1).all(axis=0)
+    return good
+
+
+@lru_cache(maxsize=16)
+def _factors(levels: int, last: int) -> FloatArray:
+    """Return the size of each level, from the smallest, float32 (levels - last + 1, 1, 1)."""
+    return (0.5 ** np.arange(levels, last - 1, -1)).astype(np.float32)[:, None, None]
 
 
 @lru_cache(maxsize=16)
@@ -122,6 +133,7 @@ def _extent(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
     return size / 2 - np.float32(0.5), size / 2 - 1
 
 
+@lru_cache(maxsize=16)
 def _most_levels(shape: tuple[int, ...]) -> int:
     """Return how often an image can be halved and is still larger than the window."""
     levels = 0

@@ -24,8 +24,9 @@ _RESTED_LEVELS = 2  # for what moves by less than a tenth of the image's width
 _GRID = (8, 6)  # background points across and down
 _BACKGROUND_POINTS = 8
 _ITERATIONS = 3  # of reweighting
-_RESTED = 5  # images in a row
-_STILL = 0.05  # pixels of the small image by which points seem to move before a camera at rest
+RESTED = 5
+"""Images in a row for which a camera must not have moved to be at rest."""
+_STILL = 0.05  # pixels of the image searched by which points seem to move before a camera at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,12 @@ class Warp:
         """Return points (N, 2) moved."""
         return points @ self.matrix.T + self.offset
 
+    def part(self, share: float) -> Warp:
+        """Return the warp of a share of the time, 0 to 1; exact enough between two images."""
+        if self is _NONE:
+            return self
+        return Warp(np.eye(2) + share * (self.matrix - np.eye(2)), share * self.offset)
+
     @property
     def zoom(self) -> float:
         """The scale."""
@@ -85,6 +92,11 @@ class Flow:
         """Return what is known of ``count`` faces of which nothing was measured."""
         return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
 
+    def part(self, share: float) -> Flow:
+        """Return what happened in a share of the time, 0 to 1."""
+        warp = None if self.warp is None else self.warp.part(share)
+        return Flow(warp, share * self.motion, share * self.deviation)
+
 
 def measure(
     before: ImagePyramid,
@@ -105,7 +117,7 @@ def measure(
     face = face_flow.points_on(boxes, scale) if faces and len(boxes) else _NO_POINTS
     warp, shift, good = None, face, np.zeros(0, bool)
     # Where the background rested, less is enough to see that it still does.
-    if before.rested >= _RESTED:
+    if before.rested >= RESTED:
         warp, shift, good = _follow_both(before, after, room[::2], face, hint, rested=True)
     if warp is not Warp.none():
         warp, shift, good = _follow_both(before, after, room, face, hint)
@@ -138,9 +150,10 @@ def _follow_both(
     guess = None
     if hint is not None:
         guess = (hint(points / scale) * scale - points).astype(np.float32)
-    search = (_RESTED_LEVELS, 1) if rested else (lucas_kanade.LEVELS, 0)
-    shift, good = lucas_kanade.follow(before, after, points, guess, *search)
-    warp = _background_motion(points[:split], shift[:split], good[:split], scale)
+    levels, last = (_RESTED_LEVELS, 1) if rested else (lucas_kanade.LEVELS, 0)
+    shift, good = lucas_kanade.follow(before, after, points, guess, levels, last)
+    still = _STILL * 2**last
+    warp = _background_motion(points[:split], shift[:split], good[:split], scale, still)
     return warp, shift[split:], good[split:]
 
 
@@ -189,18 +202,19 @@ def _grid_without(
 
 
 def _background_motion(
-    points: FloatArray, shift: FloatArray, good: BoolArray, scale: FloatArray
+    points: FloatArray, shift: FloatArray, good: BoolArray, scale: FloatArray, still: float
 ) -> Warp | None:
     """Return how the background moved, None where that could not be measured.
 
     :param points: float32 (B, 2), pixels of the gray image; so ``shift``, their motion.
     :param good: bool (B,), which to trust.
-    :param scale: see :class:`ImagePyramid`.
+    :param scale: pixels of the gray image per pixel, float64 (2,).
+    :param still: pixels of the gray image by which points at rest may seem to move.
     """
     count = np.count_nonzero(good)
     if count < _BACKGROUND_POINTS:
         return None
-    still = np.abs(shift.view(np.complex64)[:, 0]) < _STILL
+    still = np.abs(shift.view(np.complex64)[:, 0]) < still
     if np.count_nonzero(still & good) > 0.75 * count:
         return Warp.none()
     before = points[good] / scale

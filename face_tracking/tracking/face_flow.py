@@ -112,7 +112,7 @@ def _weighted_sums(
     :param tolerance: shift beyond the median, pixels, that halves a weight.
     """
     if not points:
-        return [[0.0] * 5] * 3
+        return [[0.0] * 5, [0.0] * 2, [0.0] * 3]
     half = (len(points) - 1) // 2
     middle_x = sorted([point[0] for point in points])[half]
     middle_y = sorted([point[1] for point in points])[half]

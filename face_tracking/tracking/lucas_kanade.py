@@ -90,8 +90,8 @@ def _search(
     before: Array, after: Array, start: FloatArray, guess: FloatArray | None
 ) -> tuple[FloatArray, Array, Array]:
     """Return where points (P, 2) are now, whether they were found, and how textured they are."""
-    # OpenCV accepts None, but its annotation does not.
-    return cv2.calcOpticalFlowPyrLK(
+    # OpenCV accepts None, but its annotation does not, and its results could be of any type.
+    moved, found, texture = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         start,
@@ -102,6 +102,7 @@ def _search(
         flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
         | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW),
     )
+    return cast('FloatArray', moved), found, texture
 
 
 def _are_good(

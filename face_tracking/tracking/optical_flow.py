@@ -214,8 +214,8 @@ def _background_motion(
     count = np.count_nonzero(good)
     if count < _BACKGROUND_POINTS:
         return None
-    still = np.abs(shift.view(np.complex64)[:, 0]) < still
-    if np.count_nonzero(still & good) > 0.75 * count:
+    resting = np.abs(shift.view(np.complex64)[:, 0]) < still
+    if np.count_nonzero(resting & good) > 0.75 * count:
         return Warp.none()
     before = points[good] / scale
     moved = before + shift[good] / scale

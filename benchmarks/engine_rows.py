@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.quantized_mnn import converted_mnn, quantized_mnn
 from benchmarks.quantized_onnx import quantized_onnx
 from face_tracking.compiler.targets import HALF_ARITHMETIC, host_cpu
 from face_tracking.detection.model import Model, ModelDescription
@@ -23,7 +24,7 @@ REFERENCE = 'onnxruntime'
 TUNED = 'tvm float32'
 BASELINES = (
     *('onnxruntime', 'openvino', 'openvino f32', 'litert', 'ncnn', 'mnn', 'opencv'),
-    *('onnxruntime int8', 'openvino int8', 'litert int8', 'ncnn int8'),
+    *('onnxruntime int8', 'openvino int8', 'litert int8', 'mnn int8', 'ncnn int8'),
 )
 """The engines that one would use instead of TVM; ratios are to the fastest of the same kind."""
 WITH_ALL = '"make bench" installs it and prints the complete table'
@@ -217,23 +218,21 @@ class OpenVino(Engine):
 class Mnn(Engine):
     """Alibaba's MNN as it comes, in float32 (low precision where the processor has it).
 
-    Its converter is called directly: the package ``MNN.tools`` installs other packages with pip as
-    soon as it is imported, and reports what it converts over the network.
+    :param integers: run the network that its own tool quantized.
     """
 
-    name = 'mnn'
+    def __init__(self, name: str, integers: bool = False):
+        self.name, self.kind = name, 'int8' if integers else 'float'
+        self._write = quantized_mnn if integers else converted_mnn
 
     def load(self, model: Model, threads: int, folder: Path) -> Loaded:
         """Load the model, see :meth:`Engine.load`."""
         try:
-            import _tools
             import MNN
+
+            target = self._write(model, folder)
         except ImportError as error:
             raise NotAvailableError(WITH_ALL) from error
-        source, target = folder / 'model.onnx', folder / 'model.mnn'
-        source.write_bytes(model.onnx_bytes())
-        words = ['-f', 'ONNX', '--modelFile', str(source), '--MNNModel', str(target)]
-        _tools.mnnconvert(['mnnconvert', *words, '--bizCode', 'face_tracking'])
         interpreter = MNN.Interpreter(str(target))
         session = interpreter.createSession({'numThread': threads, 'backend': 'CPU'})
         image = interpreter.getSessionInput(session)
@@ -445,7 +444,8 @@ ENGINES: tuple[Engine, ...] = (
     OpenVino('openvino f32', 'f32'),
     Litert(),
     Ncnn(),
-    Mnn(),
+    Mnn('mnn'),
+    Mnn('mnn int8', integers=True),
     OpenCv(),
     NaiveTvm(),
     OfThePackage(TUNED, 'tvm', 'float32'),

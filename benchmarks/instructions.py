@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.quantized_mnn import converted_mnn, quantized_mnn
 from face_tracking.cli import arguments
 from face_tracking.compiler.artifact import compiler_version
 from face_tracking.compiler.int8.calibration_file import find_calibration
@@ -92,19 +93,15 @@ def convert_for_ncnn(model: Model, folder: Path) -> Path:
     return folder / 'model.ncnn.param'
 
 
-def convert_for_mnn(model: Model, folder: Path) -> Path:
-    """Convert with MNN's converter, without the package around it that installs others."""
+def convert_for_mnn(model: Model, folder: Path, integers: bool = False) -> Path:
+    """Convert with MNN's own tools, and quantize if asked."""
     try:
-        import _tools
+        return (quantized_mnn if integers else converted_mnn)(model, folder)
     except ImportError as error:
         raise UserError(
             'MNN, which converts models for itself, is missing',
             'pip install --no-deps -r benchmarks/requirements.txt',
         ) from error
-    target = folder / 'model.mnn'
-    words = ['-f', 'ONNX', '--modelFile', str(folder / 'model.onnx'), '--MNNModel', str(target)]
-    _tools.mnnconvert(['mnnconvert', *words, '--bizCode', 'face_tracking'])
-    return target
 
 
 Task = tuple[str, Path | str, str]
@@ -138,6 +135,7 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, Callab
         'ncnn (fp16)': lambda: ('ncnn', convert_for_ncnn(model, folder), 'planar'),
         'mnn fp32': lambda: ('mnn', convert_for_mnn(model, folder), 'planar'),
         'mnn fp16': lambda: ('mnn-fp16', convert_for_mnn(model, folder), 'planar'),
+        'mnn int8': lambda: ('mnn', convert_for_mnn(model, folder, integers=True), 'planar'),
         'litert fp32': litert,
         'opencv fp32': lambda: ('opencv', folder / 'model.onnx', 'planar'),
     }

@@ -195,9 +195,9 @@ def plot(path: Path, found: list[dict[str, Any]]) -> None:
         part = [row for row in found if row['what'] == what]
         key = {'image size': 'size', 'faces': 'faces', 'cameras': 'cameras'}[what]
         axis.bar([str(row[key]) for row in part], [row['cpu_ms'] for row in part])
-        axis.set_xlabel(what)
+        axis.set_xlabel({'faces': f'faces in {CROWD[0]}x{CROWD[1]}'}.get(what, what))
         axis.tick_params('x', rotation=30)
-    axes[0].set_ylabel('CPU ms for an image of each camera')
+    axes[0].set_ylabel('CPU ms an image')
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

@@ -58,7 +58,8 @@ def package(
             if detects:
                 detector.expect(frame)
                 frame.scaled_bgr(detector.model.width, detector.model.height)
-            frame.small_gray()
+            if not tracker.will_skip(frame, stamp):
+                frame.small_gray()
         if detects:
             with stage('detect'):
                 found = detector.detect(frame, stamp)

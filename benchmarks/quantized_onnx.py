@@ -43,7 +43,9 @@ def _quantize(model: Model) -> bytes:
         """Hands the images to the tool."""
 
         def __init__(self, name: str):
-            self._feeds = ({name: to_tensor(image, model.description)} for image in _images(model))
+            self._feeds = (
+                {name: to_tensor(image, model.description)} for image in calibration_images(model)
+            )
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             """Return the next image as the network's input, None at the end."""
@@ -64,7 +66,8 @@ def _quantize(model: Model) -> bytes:
         return target.read_bytes()
 
 
-def _images(model: Model) -> Iterator[np.ndarray]:
+def calibration_images(model: Model) -> Iterator[np.ndarray]:
+    """Yield synthetic images of the size of the network's input, uint8 (H, W, 3) BGR."""
     random = np.random.default_rng(0)
     for number in range(IMAGES):
         noise = random.integers(0, 256, (model.height, model.width, 3), np.uint8)

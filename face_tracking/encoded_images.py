@@ -33,6 +33,9 @@ _REDUCED_GRAY = {
 }
 # BT.601 video levels: 16 to 235 are black to white.
 _BLACK, _GAIN = 16, 255 / 219
+_PLACES = 12  # each way, at which pixels are compared
+_SAME_LEVELS = 8.0  # mean difference of pixels between two images of the same scene
+_SAME_BYTES = 0.04  # of a JPEG file by which the next one may differ
 
 
 class EncodedImage(ABC):
@@ -93,6 +96,13 @@ class EncodedImage(ABC):
         divisor = self.divisor_for(width, height)
         return self if divisor == 1 else ArrayImage(self.bgr(divisor))
 
+    def resembles(self, other: EncodedImage) -> bool:
+        """Return whether it shows the same scene as the image before it, as far as a glance tells.
+
+        That costs almost nothing. False where it cannot be told.
+        """
+        return False
+
     @abstractmethod
     def _bgr(self, divisor: int) -> Array:
         """Return :meth:`bgr` before it is mirrored."""
@@ -134,6 +144,10 @@ class ArrayImage(EncodedImage):
         pixels = halve_towards(self.pixels, width, height)
         return ArrayImage(pixels, self._to_bgr, self._to_gray, self.flip)
 
+    def resembles(self, other: EncodedImage) -> bool:
+        """Compare a few pixels."""
+        return isinstance(other, ArrayImage) and _alike(self.pixels, other.pixels)
+
     def _bgr(self, divisor: int) -> Array:
         return _converted(divide(self.pixels, divisor), self._to_bgr)
 
@@ -159,6 +173,12 @@ class JpegImage(EncodedImage):
     def reduced(self, width: int, height: int) -> EncodedImage:
         """Return this image: compressed, it takes less memory than any other form."""
         return self
+
+    def resembles(self, other: EncodedImage) -> bool:
+        """Compare the sizes of the files: that of a camera at rest hardly changes."""
+        if not isinstance(other, JpegImage):
+            return False
+        return abs(len(self.data) - len(other.data)) <= _SAME_BYTES * len(other.data)
 
     def _bgr(self, divisor: int) -> Array:
         return self._decoded(_REDUCED_COLOR[divisor])
@@ -241,6 +261,10 @@ class PackedYuvImage(YuvImage):
         self._pixels = np.ascontiguousarray(pixels)
         self._first = luma_first
 
+    def resembles(self, other: EncodedImage) -> bool:
+        """Compare a few pixels."""
+        return isinstance(other, PackedYuvImage) and _alike(self._pixels, other._pixels)
+
     def _full_bgr(self) -> Array:
         code = cv2.COLOR_YUV2BGR_YUY2 if self._first else cv2.COLOR_YUV2BGR_UYVY
         return cv2.cvtColor(self._pixels, code)
@@ -304,6 +328,10 @@ class SemiPlanarImage(YuvImage):
         self._uv = chroma
         self._v_first = v_first
 
+    def resembles(self, other: EncodedImage) -> bool:
+        """Compare a few pixels."""
+        return isinstance(other, SemiPlanarImage) and _alike(self._y, other._y)
+
     def _full_bgr(self) -> Array:
         code = cv2.COLOR_YUV2BGR_NV21 if self._v_first else cv2.COLOR_YUV2BGR_NV12
         luma, chroma = map(np.ascontiguousarray, (self._y, self._uv))
@@ -338,6 +366,16 @@ def halve_towards(image: Array, width: int, height: int) -> Array:
         way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         image = cv2.resize(image, (width, height), interpolation=way)
     return image
+
+
+def _alike(first: Array, second: Array) -> bool:
+    """Return whether the pixels of two images are nearly the same at a few places."""
+    if first.shape != second.shape:
+        return False
+    down, across = (max(side // _PLACES, 1) for side in first.shape[:2])
+    places = slice(down // 2, None, down), slice(across // 2, None, across)
+    difference = first[places].astype(np.int16) - second[places]
+    return float(np.abs(difference).mean()) < _SAME_LEVELS
 
 
 def _converted(pixels: Array, code: int | None) -> Array:

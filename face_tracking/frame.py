@@ -92,6 +92,11 @@ class Frame:
         with self._lock:
             self._color_divisors.add(self.source.divisor_for(width, height))
 
+    @property
+    def expects_bgr(self) -> bool:
+        """Whether somebody makes a color image of it, from which gray can be had cheaply."""
+        return bool(self._color_divisors)
+
     def gray(self, width: int, height: int) -> Array:
         """Return the image in gray at just that size, uint8 (height, width).
 

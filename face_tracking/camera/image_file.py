@@ -51,8 +51,9 @@ def _read(path: Path) -> tuple[bytes, ImageHeader]:
             raise UserError(
                 f'{path} has {status.st_size} bytes, more than {MAX_FILE_BYTES}', 'scale it down'
             )
-        with path.open('rb') as file:
-            data = file.read(MAX_FILE_BYTES)
+        # Without a buffer, from which the content would be copied.
+        with path.open('rb', buffering=0) as file:
+            data = file.read(status.st_size + 1)
     except OSError as error:
         raise UserError(
             f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'
@@ -109,4 +110,6 @@ def _without_color_profile(data: bytes) -> bytes:
 def _cut_short(data: bytes) -> bool:
     """Return whether the end of a JPEG file is missing."""
     # The end of image follows the last start of scan; that of a thumbnail lies before it.
+    if data.endswith(b'\xff\xd9'):  # no need to look for the scan, which is far ahead
+        return False
     return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')

@@ -16,6 +16,7 @@ from operator import attrgetter
 import numpy as np
 
 from face_tracking.arrays import FloatArray, IntArray
+from face_tracking.tracking import kalman_of_few
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
@@ -34,6 +35,7 @@ class Snapshot:
     :ivar seconds: time since the snapshot before.
     :ivar keys: keys of the tracks, int64 (N,), rising.
     :ivar states: their states (N) after all detections that are known so far.
+    :ivar skipped: no motion was measured in this image, see :meth:`StateHistory.fill_gap`.
     """
 
     stamp: int
@@ -43,9 +45,12 @@ class Snapshot:
     seconds: float = 0.0
     keys: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     states: States = field(default_factory=States.empty)
+    skipped: bool = False
 
     def states_of(self, keys: IntArray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are in this snapshot."""
+        if are_equal(self.keys, keys):
+            return self.states
         return self.states[find_rows(self.keys, keys)[0]]
 
     @property
@@ -75,12 +80,14 @@ class Snapshot:
             motion, deviation = self._motion_of(keys)
             if states is not before:  # the camera's part of the motion is in the states already
                 motion = motion - (states.values - before.values).T
+            if len(keys) <= kalman_of_few.MOST:
+                return kalman_of_few.followed(states, motion, self.seconds, deviation)
             states = states.moved(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 
     def _motion_of(self, keys: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each."""
-        if np.array_equal(keys, self.flow_keys):
+        if are_equal(keys, self.flow_keys):
             return self.flow.motion, self.flow.deviation
         motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)
         rows, found = find_rows(self.flow_keys, keys)
@@ -125,6 +132,25 @@ class StateHistory:
         while self._snapshots[0].stamp < snapshot.stamp - self._duration:
             del self._snapshots[0]
 
+    @property
+    def newest_measured(self) -> Snapshot:
+        """The last snapshot whose image is compared with the next one."""
+        newest = self._snapshots[-1]
+        return self._snapshots[-2] if newest.skipped and len(self) > 1 else newest
+
+    def fill_gap(self, flow: Flow, keys: IntArray, stamp: int) -> Flow:
+        """Enter the motion that was measured across the newest snapshot, a skipped one.
+
+        :param flow: the motion since the snapshot before that one, until ``stamp``.
+        :param keys: of the tracks whose motion it holds.
+        :returns: the part of the motion since the newest snapshot.
+        """
+        before, skipped = self._snapshots[-2:]
+        share = (skipped.stamp - before.stamp) / (stamp - before.stamp)
+        skipped.flow, skipped.flow_keys, skipped.skipped = flow.part(share), keys, False
+        self.correct_and_replay(len(self) - 2, before.keys, before.states)
+        return flow.part(1 - share)
+
     def restart(self) -> None:
         """Delete all snapshots but the newest."""
         del self._snapshots[:-1]
@@ -164,12 +190,17 @@ def _with_later_tracks(
     return joined[order], states.joined(snapshot.states[later])[order]
 
 
+def are_equal(first: IntArray, second: IntArray) -> bool:
+    """Return whether two arrays (N,) and (M,) of keys are the same, faster than NumPy does."""
+    return first is second or first.tolist() == second.tolist()
+
+
 def find_rows(keys: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
     """Find ``wanted`` keys (W,) among rising ``keys`` (N,).
 
     :returns: their rows in ``keys``, int (F,), and their positions in ``wanted``, int (F,).
     """
-    if np.array_equal(keys, wanted):
+    if are_equal(keys, wanted):
         every = np.arange(len(keys))
         return every, every
     rows = np.searchsorted(keys, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
+import cv2
 import numpy as np
 
 from face_tracking.arrays import Array, FloatArray
@@ -39,6 +40,7 @@ class ImagePyramid:
             self._frame.width, self._frame.height
         )
         self.rested = 0
+        self._halved: list[Array] = []
         if not self._frame.source.has_luma:
             self.expect_color()
 
@@ -50,6 +52,13 @@ class ImagePyramid:
     def expect_color(self) -> None:
         """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
         self._frame.expect_bgr(*self._small_size)
+
+    def resembles(self, frame: Frame) -> bool:
+        """Return whether a later frame shows the same scene, as far as a glance tells.
+
+        Only before :meth:`release`.
+        """
+        return frame.source.resembles(self._frame.source)
 
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""
@@ -66,6 +75,16 @@ class ImagePyramid:
     def gray(self) -> Array:
         """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
         return self._frame.gray(*self._gray_size)
+
+    def halved(self, times: int) -> Array:
+        """Return ``gray`` halved that often; an odd last row or column is left out."""
+        halved = self._halved or [self.gray]
+        while len(halved) <= times:
+            height, width = (side // 2 for side in halved[-1].shape)
+            even = halved[-1][: 2 * height, : 2 * width]
+            halved.append(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+        self._halved = halved
+        return halved[times]
 
 
 @lru_cache(maxsize=16)

@@ -33,8 +33,8 @@ DETECTION_NOISE = _column(0.02, 0.04)
 _GATE_NOISE = _column(0.12, 0.15)
 
 _MIN_PREDICTION, _MAX_PREDICTION = 1e-4, 60.0  # seconds
-_MAX_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
-_LOG_SIZE_MIN, _LOG_SIZE_MAX = -2.0, 12.0
+MAX_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
+LOG_SIZE_MIN, LOG_SIZE_MAX = -2.0, 12.0
 
 
 class States:
@@ -89,9 +89,34 @@ class States:
     def boxes(self) -> FloatArray:
         """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
         if self._boxes is None:
-            center, half = self.values[:2], np.exp(self.values[2:]) / 2
-            self._boxes = np.concatenate([center - half, center + half]).T
+            center, half = self.values[:2], np.exp(self.values[2:])
+            half *= 0.5
+            boxes = np.empty((4, len(self)))
+            np.subtract(center, half, out=boxes[:2])
+            np.add(center, half, out=boxes[2:])
+            self._boxes = boxes.T
         return self._boxes
+
+    def are_calm(self, speed: float, doubt: float, growth: float) -> bool:
+        """Return whether it is known that no face moves fast.
+
+        :param speed: largest speed of a center, face sizes per second.
+        :param doubt: largest standard deviation of that speed across.
+        :param growth: largest change of a side, as a part of it per second.
+        """
+        rows = zip(
+            *self.rates.tolist(),
+            self.covariance[2, 0].tolist(),
+            *self.values[2:].tolist(),
+            strict=True,
+        )
+        return all(
+            abs(wider) <= growth
+            and abs(higher) <= growth
+            and x * x + y * y <= speed * speed * (area := math.exp(width + height))
+            and variance <= doubt * doubt * area
+            for x, y, wider, higher, variance, width, height in rows
+        )
 
     def joined(self, other: States) -> States:
         """Return these faces followed by those of ``other``."""
@@ -108,14 +133,14 @@ class States:
 
     def predicted(self, seconds: float) -> States:
         """Return the states ``seconds`` later."""
-        seconds = min(max(seconds, _MIN_PREDICTION), _MAX_PREDICTION)
-        decay, reach = _decay(seconds)
-        noise = RATE_NOISE**2 * min(seconds, _MAX_NOISE) * _units(self.values)
+        seconds = bounded(seconds)
+        decay, reach = decay_in(seconds)
+        noise = RATE_NOISE**2 * min(seconds, MAX_NOISE) * _units(self.values)
         (value, rate), (variance, joint, rate_variance) = self.mean, self.covariance
         mean, covariance = np.empty_like(self.mean), np.empty_like(self.covariance)
         mean[0] = value + reach * rate
         mean[1] = decay * rate
-        mean[0, 2:] = np.minimum(np.maximum(mean[0, 2:], _LOG_SIZE_MIN), _LOG_SIZE_MAX)
+        mean[0, 2:] = np.minimum(np.maximum(mean[0, 2:], LOG_SIZE_MIN), LOG_SIZE_MAX)
         covariance[0] = variance + reach * (2 * joint + reach * (rate_variance + noise / 3))
         covariance[1] = decay * (joint + reach * rate_variance) + reach * noise / 2
         covariance[2] = decay**2 * rate_variance + noise
@@ -139,7 +164,7 @@ class States:
         :param deviation: standard deviation of the motion, float64 (N, 4); infinite where
             nothing was measured.
         """
-        _, reach = _decay(min(max(seconds, _MIN_PREDICTION), _MAX_PREDICTION))
+        _, reach = decay_in(bounded(seconds))
         return self._corrected(motion.T / reach, (deviation.T / reach) ** 2, 1)
 
     def distances(self, boxes: FloatArray) -> FloatArray:
@@ -189,7 +214,12 @@ class States:
         return States(mean, covariance)
 
 
-def _decay(seconds: float) -> tuple[FloatArray, FloatArray]:
+def bounded(seconds: float) -> float:
+    """Return a time by which states can be predicted, seconds."""
+    return min(max(seconds, _MIN_PREDICTION), _MAX_PREDICTION)
+
+
+def decay_in(seconds: float) -> tuple[FloatArray, FloatArray]:
     """Return what is left of a rate after a time, and how far a rate of 1 gets, (4, 1) each."""
     decay = np.exp(-seconds / RATE_DECAY)
     return decay, RATE_DECAY * (1 - decay)

@@ -26,7 +26,10 @@ class MotionEstimator(ABC):
 
     :param background: whether to measure the motion of the background.
     :ivar needs_reinitialization: whether :meth:`reinitialize` is to be called after detections.
+    :ivar allows_gaps: whether images may be left out.
     """
+
+    allows_gaps = False
 
     def __init__(self, background: bool):
         self.background = background
@@ -64,6 +67,8 @@ class MotionEstimator(ABC):
 
 class OpticalFlowEstimator(MotionEstimator):
     """Sparse optical flow on each face."""
+
+    allows_gaps = True
 
     def estimate(
         self,

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sparse optical flow: how the camera turned, and how each face moved.
 
-One call follows a grid of points on the background and a small grid on each face from one
-image to the next (B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an
-Application to Stereo Vision", 1981; J.-Y. Bouguet, "Pyramidal Implementation of the Lucas Kanade
-Feature Tracker", 2001). Points on texture count, those that go another way than most do not.
+A grid of points on the background and a small grid on each face are followed from one image to the
+next (`lucas_kanade.py`). Points on texture count, those that go another way than most do not.
 
 Points are complex numbers where a similarity is fitted: it is then one factor and one shift.
 """
@@ -14,28 +12,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
 
-import cv2
 import numpy as np
 
-from face_tracking.arrays import Array, BoolArray, ComplexArray, FloatArray
+from face_tracking.arrays import BoolArray, ComplexArray, FloatArray
 from face_tracking.camera_model import CameraModel
+from face_tracking.tracking import face_flow, lucas_kanade
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
-_WINDOW = (8, 7)  # OpenCV computes rows of 8 pixels in vectors, rows of 7 one by one
-_LEVELS = 3
 _RESTED_LEVELS = 2  # for what moves by less than a tenth of the image's width
-_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
-_MIN_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
 _GRID = (8, 6)  # background points across and down
-_FACE_GRID = 3  # face points each way
-_FACE_PART = 0.3  # of the box, to either side of its center, that is surely face
 _BACKGROUND_POINTS = 8
-_FACE_POINTS = 4
 _ITERATIONS = 3  # of reweighting
-_RESTED = 5  # images in a row
-_STILL = 0.05  # pixels of the small image by which points seem to move before a camera at rest
+RESTED = 5
+"""Images in a row for which a camera must not have moved to be at rest."""
+_STILL = 0.05  # pixels of the image searched by which points seem to move before a camera at rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +59,12 @@ class Warp:
         """Return points (N, 2) moved."""
         return points @ self.matrix.T + self.offset
 
+    def part(self, share: float) -> Warp:
+        """Return the warp of a share of the time, 0 to 1; exact enough between two images."""
+        if self is _NONE:
+            return self
+        return Warp(np.eye(2) + share * (self.matrix - np.eye(2)), share * self.offset)
+
     @property
     def zoom(self) -> float:
         """The scale."""
@@ -95,6 +92,11 @@ class Flow:
         """Return what is known of ``count`` faces of which nothing was measured."""
         return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
 
+    def part(self, share: float) -> Flow:
+        """Return what happened in a share of the time, 0 to 1."""
+        warp = None if self.warp is None else self.warp.part(share)
+        return Flow(warp, share * self.motion, share * self.deviation)
+
 
 def measure(
     before: ImagePyramid,
@@ -110,22 +112,21 @@ def measure(
     :param faces: whether to follow the faces; ``background`` likewise.
     :param hint: how the background probably moved: where the search begins.
     """
-    scale, shape = before.gray_scale, before.gray.shape
-    centers = (boxes[:, :2] + boxes[:, 2:]) * (0.5 * scale)
-    sizes = (boxes[:, 2:] - boxes[:, :2]) * scale
-    room = _background_points(shape, centers, sizes) if background else _NO_POINTS
-    face = _NO_POINTS
-    if faces:
-        face = (centers[:, None] + _FACE_POINTS_GRID * sizes[:, None]).reshape(-1, 2)
+    scale = before.gray_scale
+    room = _background_points(before.gray.shape, boxes, scale) if background else _NO_POINTS
+    face = face_flow.points_on(boxes, scale) if faces and len(boxes) else _NO_POINTS
+    warp, shift, good = None, face, np.zeros(0, bool)
     # Where the background rested, less is enough to see that it still does.
-    rested = before.rested >= _RESTED
-    warp, shift, good = _follow_both(before, after, room[:: 1 + rested], face, hint, rested)
-    if rested and warp is not Warp.none():
+    if before.rested >= RESTED:
+        warp, shift, good = _follow_both(before, after, room[::2], face, hint, rested=True)
+    if warp is not Warp.none():
         warp, shift, good = _follow_both(before, after, room, face, hint)
+    elif len(face):
+        shift, good = lucas_kanade.refine(before, after, face, shift)
     after.rested = before.rested + 1 if warp is Warp.none() else 0
-    if not faces or not len(boxes):
+    if not len(face):
         return Flow.unknown(len(boxes), warp)
-    return Flow(warp, *_face_motion(shift, good, boxes))
+    return Flow(warp, *face_flow.face_motion(shift / scale, good, boxes))
 
 
 def _follow_both(
@@ -136,106 +137,97 @@ def _follow_both(
     hint: Warp | None,
     rested: bool = False,
 ) -> tuple[Warp | None, FloatArray, BoolArray]:
-    """Follow points of the background (B, 2) and of faces (F, 2) in one call.
+    """Follow points of the background (B, 2) and of faces (F, 2) together.
 
-    :param rested: whether the background rested until now.
-    :returns: the motion of the background; that of the points of the faces, float64 (F, 2), pixels
-        of the full image; and which of them can be trusted, bool (F,).
+    :param rested: whether the background rested until now: half the size then shows whether it
+        still does.
+    :returns: the motion of the background; that of the points of the faces, float32 (F, 2), pixels
+        of the gray image; and which of them can be trusted, bool (F,).
     """
-    split, scale = len(room), before.gray_scale
-    points = np.concatenate([room, face], dtype=np.float32)
+    points, scale, split = np.concatenate([room, face]), before.gray_scale, len(room)
     if not len(points):
-        return None, np.zeros((0, 2)), np.zeros(0, bool)
-    guess = (
-        None if hint is None else np.ascontiguousarray(hint(points / scale) * scale, np.float32)
-    )
-    levels = _RESTED_LEVELS if rested else _LEVELS
-    places, good = _follow(before.gray, after.gray, points, guess, levels)
-    places /= scale
-    background = places[:, :split].view(np.complex128)[..., 0]
-    warp = _similarity(background[0], background[1], good[:split], _STILL / scale[0])
-    return warp, places[1, split:] - places[0, split:], good[split:]
+        return None, points, np.zeros(0, bool)
+    guess = None
+    if hint is not None:
+        guess = (hint(points / scale) * scale - points).astype(np.float32)
+    levels, last = (_RESTED_LEVELS, 1) if rested else (lucas_kanade.LEVELS, 0)
+    shift, good = lucas_kanade.follow(before, after, points, guess, levels, last)
+    still = _STILL * 2**last
+    warp = _background_motion(points[:split], shift[:split], good[:split], scale, still)
+    return warp, shift[split:], good[split:]
 
 
 _NO_POINTS = np.zeros((0, 2), np.float32)
-_FACE_POINTS_GRID = np.stack(
-    np.meshgrid(*[np.linspace(-_FACE_PART, _FACE_PART, _FACE_GRID)] * 2), axis=-1
-).reshape(-1, 2)
-_FACE_MOMENTS = np.column_stack(
-    [np.ones(len(_FACE_POINTS_GRID)), _FACE_POINTS_GRID, _FACE_POINTS_GRID**2]
-)
-"""1, x, y and their squares of each point of a face, in box sizes from the center."""
 
 
-@lru_cache(maxsize=8)
-def _grid(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return a grid over an image: columns' x, rows' y, and the points (rows, columns, 2)."""
-    x = ((np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]).astype(np.float32)
-    y = ((np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]).astype(np.float32)
-    return x, y, np.stack(np.meshgrid(x, y), axis=-1)
+def _background_points(shape: tuple[int, ...], boxes: FloatArray, scale: FloatArray) -> FloatArray:
+    """Return a grid over the gray image, float32 (B, 2), the points on or near faces left out."""
+    height, width = shape
+    across, down = scale[0] * _GRID[0] / width, scale[1] * _GRID[1] / height
+    covered = []
+    # A face covers as much as its box to either side of its center.
+    for x1, y1, x2, y2 in boxes.tolist():
+        reach_x, reach_y = (x2 - x1) / 2, (y2 - y1) / 2
+        left, right = _covered((x1 - reach_x) * across, (x2 + reach_x) * across, _GRID[0])
+        top, bottom = _covered((y1 - reach_y) * down, (y2 + reach_y) * down, _GRID[1])
+        if left < right and top < bottom:
+            covered.append((left, right, top, bottom))
+    return _grid_without(shape, tuple(covered))
 
 
-def _background_points(
-    shape: tuple[int, ...], centers: FloatArray, sizes: FloatArray
-) -> FloatArray:
-    """Return a grid over the small image, the points on or near faces left out."""
-    x, y, points = _grid(shape)
-    if not len(centers):
-        return points.reshape(-1, 2)
-    columns = np.abs(x[:, None] - centers[:, 0]) < sizes[:, 0]
-    rows = np.abs(y[:, None] - centers[:, 1]) < sizes[:, 1]
-    return points[~(rows @ columns.T)]
+def _covered(begin: float, end: float, count: int) -> tuple[int, int]:
+    """Return the first cell whose middle lies between two places, and the one after the last.
 
-
-def _follow(
-    before: Array,
-    after: Array,
-    points: FloatArray,
-    guess: FloatArray | None,
-    levels: int,
-) -> tuple[FloatArray, BoolArray]:
-    """Return where points (P, 2) were and where they went, (2, P, 2), and which to believe.
-
-    :param levels: how often the images are halved for motions that are larger than the window.
+    :param begin: in cells from the edge of the image; so ``end``.
     """
-    # OpenCV has pixel centers at whole numbers. It accepts None, but its annotation does not.
-    begin = cast('FloatArray', None) if guess is None else (guess - 0.5).reshape(-1, 1, 2)
-    moved, found, texture = cv2.calcOpticalFlowPyrLK(
-        before,
-        after,
-        (points - 0.5).reshape(-1, 1, 2),
-        begin,
-        winSize=_WINDOW,
-        maxLevel=levels,
-        criteria=_CRITERIA,
-        flags=cv2.OPTFLOW_LK_GET_MIN_EIGENVALS
-        | (0 if guess is None else cv2.OPTFLOW_USE_INITIAL_FLOW),
-    )
-    places = np.empty((2, len(points), 2))
-    places[0] = points
-    np.add(moved[:, 0], 0.5, out=places[1])
-    good = (found[:, 0] > 0) & (texture[:, 0] > _MIN_TEXTURE)
-    middle = np.array(before.shape[::-1]) / 2
-    inside = np.abs(places - middle) < middle - 1
-    good &= inside[0, :, 0] & inside[0, :, 1] & inside[1, :, 0] & inside[1, :, 1]
-    return places, good
+    return max(math.floor(begin - 0.5) + 1, 0), min(math.ceil(end - 0.5), count)
 
 
-def _similarity(
-    points: ComplexArray, moved: ComplexArray, good: BoolArray, still: float
+@lru_cache(maxsize=64)
+def _grid_without(
+    shape: tuple[int, ...], covered: tuple[tuple[int, int, int, int], ...]
+) -> FloatArray:
+    """Return the middles of the cells of a grid over an image, float32 (B, 2), read only.
+
+    :param covered: cells that are left out: first and last column, first and last row.
+    """
+    x = (np.arange(_GRID[0]) + 0.5) * shape[1] / _GRID[0]
+    y = (np.arange(_GRID[1]) + 0.5) * shape[0] / _GRID[1]
+    left = np.ones((_GRID[1], _GRID[0]), bool)
+    for first_x, end_x, first_y, end_y in covered:
+        left[first_y:end_y, first_x:end_x] = False
+    points = np.stack(np.meshgrid(x, y), axis=-1)[left].astype(np.float32)
+    points.flags.writeable = False
+    return points
+
+
+def _background_motion(
+    points: FloatArray, shift: FloatArray, good: BoolArray, scale: FloatArray, still: float
 ) -> Warp | None:
+    """Return how the background moved, None where that could not be measured.
+
+    :param points: float32 (B, 2), pixels of the gray image; so ``shift``, their motion.
+    :param good: bool (B,), which to trust.
+    :param scale: pixels of the gray image per pixel, float64 (2,).
+    :param still: pixels of the gray image by which points at rest may seem to move.
+    """
+    count = np.count_nonzero(good)
+    if count < _BACKGROUND_POINTS:
+        return None
+    resting = np.abs(shift.view(np.complex64)[:, 0]) < still
+    if np.count_nonzero(resting & good) > 0.75 * count:
+        return Warp.none()
+    before = points[good] / scale
+    moved = before + shift[good] / scale
+    return _similarity(before.view(np.complex128)[:, 0], moved.view(np.complex128)[:, 0])
+
+
+def _similarity(points: ComplexArray, moved: ComplexArray) -> Warp | None:
     """Fit shift, rotation and scale to most of the points, by reweighted least squares.
 
     :param points: complex (P,), like ``moved``.
-    :param still: distance by which points at rest may seem to move.
     """
-    points, moved = points[good], moved[good]
-    count = len(points)
-    if count < _BACKGROUND_POINTS:
-        return None
-    shift = moved - points
-    if np.count_nonzero(np.abs(shift) < still) > 0.75 * count:
-        return Warp.none()
+    count, shift = len(points), moved - points
     turn, offset = 1 + 0j, complex(_median(shift.real), _median(shift.imag))
     residual = np.abs(shift - offset)
     for _ in range(_ITERATIONS):
@@ -263,78 +255,3 @@ def _similarity(
 def _median(values: FloatArray) -> float:
     """Return the middle one of some numbers: ``np.median`` takes ten times as long for few."""
     return float(np.sort(values)[len(values) // 2])
-
-
-def _face_motion(
-    shift: FloatArray, good: BoolArray, boxes: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return each face's motion and its deviation, float64 (N, 4) both.
-
-    The points of a face are the same grid in every box, so a fit of shift and growth needs only a
-    few sums over them. These are computed for all faces at once, the rest for one face at a time:
-    a NumPy function takes longer for a few numbers than Python for one.
-
-    :param shift: float64 (N * P, 2), the motion of P points on each face, pixels.
-    :param good: bool (N * P,), which of them to believe.
-    :param boxes: float64 (N, 4), the faces before.
-    """
-    count = len(boxes), len(_FACE_POINTS_GRID)
-    shift, good = shift.T.reshape(2, *count), good.reshape(count)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    size = np.sqrt(sides[:, 0] * sides[:, 1])
-    if good.all():
-        middle = np.sort(shift)[..., count[1] // 2]
-        believed = [count[1]] * count[0]
-    else:
-        middle, believed = _medians(shift, good)
-        shift = np.where(good, shift, 0.0)
-    away = (shift - middle[..., None]) / (0.02 * size + 0.3)[:, None]
-    away *= away
-    weighted = np.empty((3, *count))
-    np.divide(good, 1 + away[0] + away[1], out=weighted[0])
-    np.multiply(shift, weighted[0], out=weighted[1:])
-    rows = (weighted @ _FACE_MOMENTS).transpose(1, 0, 2).tolist()
-    found = [
-        _one_face(*values)
-        for values in zip(rows, sides.tolist(), size.tolist(), believed, strict=True)
-    ]
-    motion, deviation = np.array(found).transpose(1, 0, 2)
-    return motion, deviation
-
-
-def _medians(shift: FloatArray, good: BoolArray) -> tuple[FloatArray, list[int]]:
-    """Return the median shift of the good points of each face, (2, N), and their number.
-
-    Without a good point the shift is 0.
-
-    :param shift: float64 (2, N, P).
-    :param good: bool (N, P).
-    """
-    count = good.sum(axis=1)
-    rising = np.sort(np.where(good, shift, np.inf))  # what is not good comes last
-    middle = rising[:, np.arange(len(good)), np.maximum(count - 1, 0) // 2]
-    return np.where(count > 0, middle, 0.0), count.tolist()
-
-
-def _one_face(
-    sums: list[list[float]], sides: list[float], size: float, good: int
-) -> tuple[list[float], list[float]]:
-    """Return the motion of a face and its deviation, of center x, center y, log w and log h.
-
-    :param sums: of the weights of its points, of these times the shift in x, and in y; each times
-        the columns of :data:`_FACE_MOMENTS`.
-    :param good: number of points to believe.
-    """
-    (total, x, y, xx, yy), (across, across_x, *_), (down, _, down_y, *_) = sums
-    unit, (width, height) = 1 / max(total, 1e-9), sides
-    x, y, across, down = x * unit, y * unit, across * unit, down * unit
-    spread = width**2 * (xx * unit - x * x) + height**2 * (yy * unit - y * y)
-    growth = width * (across_x * unit - x * across) + height * (down_y * unit - y * down)
-    growth /= max(spread, 1e-9)
-    # The weighted center of the points is not that of the box.
-    across, down = across - growth * x * width, down - growth * y * height
-    size_change = math.log(min(max(1 + growth, 0.8), 1.25))
-    share = total / len(_FACE_POINTS_GRID)
-    doubt = 1 / max(share, 0.05) if good >= _FACE_POINTS and share > 0.25 else math.inf
-    center, scale = 0.008 * size * doubt + 0.1, 0.012 * doubt
-    return [across, down, size_change, size_change], [center, center, scale, scale]

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +33,21 @@ _REPLACED = -1  # id of a track that is to be deleted, because another has its i
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
 
 
+class _Summary(NamedTuple):
+    """What decides whether the status of any of the tracks may change with time.
+
+    :ivar found: every track has an id and was found by the latest detections.
+    :ivar oldest: the earliest stamp of a last detection, nanoseconds.
+    :ivar weakest: the smallest mean score.
+    """
+
+    found: bool
+    oldest: int
+    weakest: float
+
+
 class TrackStatus:
-    """The status of each of N tracks at one time.
+    """The status of each of N tracks at one time. Its arrays are not modified.
 
     :param table: the tracks.
     :param stamp: the time, nanoseconds.
@@ -52,7 +68,7 @@ class TrackStatus:
         """Tracks whose position is not known, bool (N,), because the camera jumped since."""
         return self._displaced
 
-    @property
+    @cached_property
     def convincing(self) -> BoolArray:
         """Tracks whose mean score is that of a face, bool (N,).
 
@@ -60,28 +76,28 @@ class TrackStatus:
         """
         return self._table.mean_scores >= self._options.score_threshold - _SCORE_MARGIN
 
-    @property
+    @cached_property
     def visible(self) -> BoolArray:
         """Tracks that the latest detections found, bool (N,)."""
         return ~(self._missed | self._overdue)
 
-    @property
+    @cached_property
     def propagated(self) -> BoolArray:
         """Tracks whose motion is measured, bool (N,): not that of what occludes a face."""
         followed = ~self._table.occluded & (self._table.misses <= self._options.max_misses)
         return followed & ~self._displaced
 
-    @property
+    @cached_property
     def lost(self) -> BoolArray:
         """Tracks that have an id but are not visible any more, bool (N,)."""
         return self._named & (self._overdue | (self._missed & ~self.propagated))
 
-    @property
+    @cached_property
     def published(self) -> BoolArray:
         """Tracks that have an id and are not lost, bool (N,)."""
         return self._named & ~self.lost & self.convincing
 
-    @property
+    @cached_property
     def retained(self) -> BoolArray:
         """Tracks that stay in the table, bool (N,).
 
@@ -141,16 +157,57 @@ class TrackTable:
         self.cut = _NEVER
         self._last_key = 0
         self._last_id = 0
+        self._summary: _Summary | None = None
+        self._settled_status: TrackStatus | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def status_at(self, stamp: int, options: TrackerOptions) -> TrackStatus:
-        """Return the status of the tracks at ``stamp``."""
-        return TrackStatus(self, stamp, options)
+        """Return the status of the tracks at ``stamp``.
+
+        Between two detections nothing but the time changes. As long as that changes the status of
+        no track, one object serves all images.
+        """
+        if not self.is_settled(stamp, options):
+            return TrackStatus(self, stamp, options)
+        if self._settled_status is None:
+            self._settled_status = TrackStatus(self, stamp, options)
+        return self._settled_status
+
+    def is_settled(self, stamp: int, options: TrackerOptions) -> bool:
+        """Return whether each track is published, visible and retained at ``stamp``."""
+        summary = self._summarized()
+        limit = max(options.max_time_since_update * SECOND, self.patience)
+        return (
+            summary.found
+            and self.cut <= summary.oldest
+            and stamp - summary.oldest <= limit
+            and summary.weakest >= options.score_threshold - _SCORE_MARGIN
+        )
+
+    @property
+    def oldest_update(self) -> int:
+        """The earliest stamp of a last detection, nanoseconds; of no track, one in the future."""
+        return self._summarized().oldest
+
+    def _summarized(self) -> _Summary:
+        if self._summary is None:
+            if len(self):
+                found = self.all_visible and bool((self.ids > 0).all())
+                oldest, weakest = int(self.updated.min()), float(self.mean_scores.min())
+            else:
+                found, oldest, weakest = True, -_NEVER, math.inf
+            self._summary = _Summary(found, oldest, weakest)
+        return self._summary
+
+    def _changed(self) -> None:
+        """Forget what was derived from the columns of a status."""
+        self._summary = self._settled_status = None
 
     def spawn(self, stamp: int, scores: FloatArray) -> IntArray:
         """Add a tentative track for each of ``scores`` (K,); return their keys (K,)."""
+        self._changed()
         count = len(scores)
         keys = self._last_key + 1 + np.arange(count)
         self._last_key += count
@@ -167,6 +224,7 @@ class TrackTable:
         self, rows: IntArray, stamp: int, scores: FloatArray, landmarks: FloatArray
     ) -> None:
         """Record that the tracks in ``rows`` were detected."""
+        self._changed()
         self.hits[rows] += 1
         self.misses[rows] = 0
         self.occluded[rows] = False
@@ -181,6 +239,7 @@ class TrackTable:
 
     def mark_missed(self, rows: IntArray | BoolArray | slice) -> None:
         """Record that the tracks in ``rows`` were not among the detections of an image."""
+        self._changed()
         self.misses[rows] += 1
 
     def update_appearance(
@@ -204,6 +263,7 @@ class TrackTable:
 
     def update_occlusion(self, rows: IntArray, descriptors: FloatArray) -> None:
         """Compare what is seen where tracks are expected with their descriptors."""
+        self._changed()
         distance = self.cues.distance(descriptors, self.descriptors[rows])
         self.occluded[rows] = distance > _OCCLUDED_DISTANCE
 
@@ -257,6 +317,7 @@ class TrackTable:
             doubtful = (~different & near & ~displaced).any(axis=1)
             young = stamp - self.spawned[due] < _MAX_WAIT * SECOND
             due = due[(self.ids[due] == 0) & ~(doubtful & young)]
+        self._changed()
         self.ids[due] = self._last_id + 1 + np.arange(len(due))
         self._last_id += len(due)
 
@@ -278,15 +339,18 @@ class TrackTable:
         new, old = present[new], absent[old]
         young = stamp - self.spawned[new] < _MAX_REVISION * SECOND
         self._take_over(new[young], old[young])
+        self._changed()
         self.ids[old] = _REPLACED
 
     def prune(self, rows: IntArray | BoolArray | slice) -> None:
         """Delete the tracks outside ``rows``; their ids are not given again."""
+        self._changed()
         for name, column in self._columns():
             setattr(self, name, column[rows])
 
     def shift(self, nanoseconds: int) -> None:
         """Move all stamps, as when the clock was set."""
+        self._changed()
         self.spawned += nanoseconds
         self.updated += nanoseconds
         self.described += nanoseconds
@@ -303,6 +367,7 @@ class TrackTable:
 
     def _take_over(self, new: IntArray, old: IntArray) -> None:
         """Transfer the identity of the tracks in rows ``old`` to those in rows ``new``."""
+        self._changed()
         for column in (self.ids, self.spawned, self.descriptors, self.weights):
             column[new] = column[old]
         self.ids[old] = _REPLACED

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from face_tracking import boxes as box_arithmetic
 from face_tracking.arrays import Array, BoolArray, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
-from face_tracking.frame import Frame
+from face_tracking.frame import Frame, as_frame
 from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
@@ -28,7 +29,7 @@ from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
-from face_tracking.tracking.optical_flow import Flow, Warp
+from face_tracking.tracking.optical_flow import RESTED, Flow, Warp
 from face_tracking.tracking.scene_change import is_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
@@ -45,6 +46,9 @@ _OCCLUSION_INTERVAL = SECOND // 8
 _UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that may be occluded
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
 _QUEUE = 16  # images whose detections wait
+_MAX_SKIPPED = SECOND // 20  # between two images of which the second may be skipped
+_CALM_SPEED, _CALM_DOUBT = 0.5, 1.0  # face sizes per second
+_CALM_GROWTH = 0.3  # of a side, per second
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,26 +183,72 @@ class FaceTracker:
     def _predict(self, image: Array | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Propagate the tracks to a new image by the motion measured and the motion model."""
         before = self._history.newest if len(self._history) else None
-        status = self._table.status_at(stamp, self._options)
-        keys = self._table.keys[status.propagated]
+        keys = self._table.keys
+        if not self._table.is_settled(stamp, self._options):
+            keys = keys[self._table.status_at(stamp, self._options).propagated]
         with self._timed('motion'):
-            pyramid = None if image is None else ImagePyramid(image)
+            frame = None if image is None else as_frame(image)
+            skipped = frame is not None and self._may_skip(frame, stamp, hint)
+            pyramid = None if frame is None else ImagePyramid(frame)
             if pyramid is not None and self._is_occlusion_check_due(stamp):
                 pyramid.expect_color()
-            if pyramid is None or before is None or before.pyramid is None:
+            if skipped:
+                flow = Flow.unknown(len(keys), Warp.none())
+            elif pyramid is None or before is None or before.pyramid is None:
                 flow = Flow.unknown(len(keys), hint)
             else:
-                boxes = before.states_of(keys).boxes()
-                flow = self._motion_estimator.estimate(keys, boxes, before.pyramid, pyramid, hint)
-                if is_cut(before.pyramid, pyramid, flow.warp):
-                    self._table.cut = stamp
-                flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
-        snapshot = Snapshot(stamp, flow, keys, pyramid)
+                keys, flow = self._measure(keys, pyramid, stamp, hint)
+        snapshot = Snapshot(stamp, flow, keys, pyramid, skipped=skipped)
         if before is not None:
             snapshot.follow(before)
             if before.pyramid is not None:
                 before.pyramid.release()
         self._history.append(snapshot)
+
+    def _measure(
+        self, keys: IntArray, pyramid: ImagePyramid, stamp: int, hint: Warp | None
+    ) -> tuple[IntArray, Flow]:
+        """Measure the motion of tracks since the newest snapshot; notice cuts.
+
+        :returns: the tracks that were there already, and the motion.
+        """
+        before = self._history.newest_measured
+        old = cast('ImagePyramid', before.pyramid)
+        keys = keys[find_rows(before.keys, keys)[1]]
+        flow = self._motion_estimator.estimate(
+            keys, before.states_of(keys).boxes(), old, pyramid, hint
+        )
+        if is_cut(old, pyramid, flow.warp):
+            self._table.cut = stamp
+        flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
+        if before is not self._history.newest:
+            flow = self._history.fill_gap(flow, keys, stamp)
+        return keys, flow
+
+    def will_skip(self, frame: Frame, stamp: int) -> bool:
+        """Return whether :meth:`step` will not look at the image, because nothing moves."""
+        return self._may_skip(frame, int(stamp), None)
+
+    def _may_skip(self, frame: Frame, stamp: int, hint: Warp | None) -> bool:
+        """Return whether the motion since the newest snapshot need not be measured now.
+
+        While neither the camera nor a face moves fast, every second image is enough. An image of
+        which somebody needs the colors costs little more, so that is not left out.
+        """
+        before = self._history.newest if len(self._history) else None
+        return (
+            before is not None
+            and before.pyramid is not None
+            and before.pyramid.rested >= RESTED
+            and not before.skipped
+            and 0 < stamp - before.stamp <= _MAX_SKIPPED
+            and self._motion_estimator.allows_gaps
+            and not frame.expects_bgr
+            and (hint is None or hint is Warp.none())
+            and self._table.is_settled(stamp, self._options)
+            and before.states.are_calm(_CALM_SPEED, _CALM_DOUBT, _CALM_GROWTH)
+            and before.pyramid.resembles(frame)
+        )
 
     def _process_queue(self) -> None:
         """Process the detections of images that were received; keep those of images to come."""
@@ -379,7 +429,7 @@ class FaceTracker:
             or abs(stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
         ):
             return False
-        return bool((self._table.updated <= stamp - _UNCONFIRMED).any())
+        return self._table.oldest_update <= stamp - _UNCONFIRMED
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
@@ -410,9 +460,10 @@ class FaceTracker:
 
     def _prune(self, stamp: int) -> None:
         """Delete the tracks that are not retained."""
-        retained = self._table.status_at(stamp, self._options).retained
-        if not retained.all():
-            self._table.prune(retained)
+        if not self._table.is_settled(stamp, self._options):
+            retained = self._table.status_at(stamp, self._options).retained
+            if not retained.all():
+                self._table.prune(retained)
         newest = self._history.newest
         if len(newest.keys) != len(self._table):
             newest.delete(self._table.keys)
@@ -423,7 +474,11 @@ class FaceTracker:
         options = self._options
         strong_enough = valid.scores >= min(options.low_score_threshold, options.score_threshold)
         # The result must not depend on the order of the detections.
-        order = np.lexsort((*valid.boxes.T, -valid.scores))
+        order = (
+            np.lexsort((*valid.boxes.T, -valid.scores))
+            if len(valid) > 1
+            else np.arange(len(valid))
+        )
         return valid.take(order[strong_enough[order]])
 
     def _validated(self, detections: Detections) -> Detections:
@@ -435,7 +490,14 @@ class FaceTracker:
         scores, landmarks = np.asarray(detections.scores), np.asarray(detections.landmarks)
         if len(landmarks) != len(boxes):
             landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
-        valid = _is_valid(boxes, scores, self._shape or _UNKNOWN_SHAPE)
+        height, width = self._shape or _UNKNOWN_SHAPE
+        valid = np.array(
+            [
+                _is_valid(box, score, width, height)
+                for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)
+            ],
+            bool,
+        )
         all_detections = Detections(int(detections.stamp), boxes, scores, landmarks)
         if valid.all():
             return all_detections
@@ -446,25 +508,44 @@ class FaceTracker:
         """Return the published tracks ``ahead`` seconds after the newest image."""
         newest, table = self._history.newest, self._table
         states = newest.states
-        camera = newest.camera_velocity(states.values[:2])
+        camera = newest.camera_velocity(states.values[:2]) if newest.camera_moves else None
         if ahead > 0:
-            states = states.predicted(ahead).shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
-        boxes, published = states.boxes(), table.status_at(stamp, self._options).published
-        if self._shape:
-            height, width = self._shape
-            published &= (boxes[:, :2] < [width, height]).all(axis=1)
-            published &= (boxes[:, 2:] > 0).all(axis=1)
-        rows = np.flatnonzero(published)
-        rows = rows[np.argsort(table.ids[rows])]
+            states = states.predicted(ahead)
+            if camera is not None:
+                states = states.shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
+        boxes, velocities = states.boxes(), states.rates[:2]
+        if camera is not None:
+            velocities = velocities + camera
+        rows = self._published_rows(boxes, stamp)
+        spawned, updated = table.spawned.tolist(), table.updated.tolist()
         return Tracks(
             stamp,
-            table.ids[rows],
-            boxes[rows].astype(np.float32),
-            table.scores[rows],
-            (states.rates[:2] + camera).T[rows].astype(np.float32),
-            ((stamp - table.spawned[rows]) / SECOND).astype(np.float32),
-            ((stamp - table.updated[rows]) / SECOND).astype(np.float32),
+            table.ids.take(rows),
+            boxes.take(rows, axis=0).astype(np.float32),
+            table.scores.take(rows),
+            velocities.T.take(rows, axis=0).astype(np.float32),
+            np.array([(stamp - spawned[row]) / SECOND for row in rows], np.float32),
+            np.array([(stamp - updated[row]) / SECOND for row in rows], np.float32),
         )
+
+    def _published_rows(self, boxes: FloatArray, stamp: int) -> list[int]:
+        """Return the rows of the tracks that are published, by rising id.
+
+        :param boxes: float64 (N, 4), of all tracks, pixels.
+        """
+        ids = self._table.ids.tolist()
+        rows = list(range(len(ids)))
+        if self._shape:
+            height, width = self._shape
+            rows = [
+                row
+                for row, (x1, y1, x2, y2) in enumerate(boxes.tolist())
+                if x1 < width and y1 < height and x2 > 0 and y2 > 0
+            ]
+        if not self._table.is_settled(stamp, self._options):
+            published = self._table.status_at(stamp, self._options).published.tolist()
+            rows = [row for row in rows if published[row]]
+        return sorted(rows, key=ids.__getitem__)
 
     def _handle_clock_jump(self, stamp: int) -> None:
         """Shift the time of all tracks to just before a stamp that is not later than the last."""
@@ -532,19 +613,21 @@ def _descriptors_needed(
     return needed
 
 
-def _is_valid(boxes: FloatArray, scores: FloatArray, shape: tuple[float, float]) -> BoolArray:
-    """Return which boxes (N, 4) with scores (N,) may be those of faces, bool (N,).
+def _is_valid(box: list[float], score: float, width: float, height: float) -> bool:
+    """Return whether a box with a score may be that of a face; comparisons with NaN are False.
 
-    :param shape: height and width of the image.
+    :param width: of the image in pixels, like ``height``.
     """
-    height, width = shape
-    x1, y1, x2, y2 = boxes.T
-    with np.errstate(invalid='ignore', over='ignore'):  # comparisons with NaN are False
-        across, down = x2 - x1, y2 - y1
-    valid = (across >= _MIN_SIDE_PX) & (across <= _MAX_SIDE_RATIO * width)
-    valid &= (down >= _MIN_SIDE_PX) & (down <= _MAX_SIDE_RATIO * height)
-    valid &= (x1 < width) & (y1 < height) & (x2 > 0) & (y2 > 0)
-    return valid & (scores >= 0) & (scores <= 1)
+    x1, y1, x2, y2 = box
+    return (
+        _MIN_SIDE_PX <= x2 - x1 <= _MAX_SIDE_RATIO * width
+        and _MIN_SIDE_PX <= y2 - y1 <= _MAX_SIDE_RATIO * height
+        and x1 < width
+        and y1 < height
+        and x2 > 0
+        and y2 > 0
+        and 0 <= score <= 1
+    )
 
 
 def _check_image(image: Array | Frame | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from face_tracking.tracking import appearance
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
-from face_tracking.tracking.track_table import SECOND, TrackTable
+from face_tracking.tracking.track_table import SECOND, TrackStatus, TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 OPTIONS = TrackerOptions(
@@ -110,3 +110,24 @@ def test_unknown_descriptor_changes_nothing(table):
     table.update_appearance(row, START + SECOND, np.full_like(known, np.nan), np.full(1, 0.9))
     np.testing.assert_array_equal(table.descriptors, known)
     assert not table.appearance_fresh(START + SECOND).any()
+
+
+def test_settled_tracks_have_the_status_that_is_computed_for_each_time(table):
+    confirmed(table, 3)
+    options = TrackerOptions()
+    table.mean_scores[:] = 0.8
+    for _ in range(2):
+        assert table.is_settled(START, options)
+        kept = table.status_at(START, options)
+        assert kept is table.status_at(START + 10**8, options)
+        fresh = TrackStatus(table, START + 10**8, options)
+        for name in ('displaced', 'convincing', 'visible', 'propagated', 'lost', 'published'):
+            assert np.array_equal(getattr(kept, name), getattr(fresh, name)), name
+        assert fresh.published.all() and fresh.retained.all()
+        table.prune(slice(1, None))
+    assert not table.is_settled(START + 10**10, options)
+    table.cut = START + 1
+    assert not table.is_settled(START + 10, options)
+    table.cut = START - 1
+    table.mark_missed(np.array([0]))
+    assert not table.is_settled(START, options)

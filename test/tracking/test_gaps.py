@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""While nothing moves fast, every second image is left out, and nothing is lost by that."""
+
+import cv2
+import numpy as np
+import pytest
+from scripted_scene import INTERVAL, detections
+
+from face_tracking.encoded_images import ArrayImage, JpegImage, PackedYuvImage
+from face_tracking.frame import Frame
+from face_tracking.tracking.tracker import FaceTracker
+
+COUNT = 60
+
+
+class Camera:
+    """Images of a face at given offsets, and how many of them were decoded to gray."""
+
+    def __init__(self, shifted_face, offsets):
+        self.decoded, self.frames, self.boxes = [], [], []
+        for number, offset in enumerate(offsets):
+            image, box = shifted_face(offset)
+            data = cv2.imencode('.jpg', image)[1].tobytes()
+            source = JpegImage(data, image.shape[1], image.shape[0])
+            source._gray = self._counted(source._gray, number)
+            self.frames.append(Frame(source, number * INTERVAL))
+            self.boxes.append(box)
+
+    def _counted(self, decode, number):
+        def gray(divisor):
+            self.decoded.append(number)
+            return decode(divisor)
+
+        return gray
+
+
+def run(tracker, camera, interval=5):
+    """Return the box of the only track in each image."""
+    boxes = []
+    for number, frame in enumerate(camera.frames):
+        if number % interval == 0:
+            tracker.add_detections(detections(frame.stamp, camera.boxes[number]))
+        boxes.append(tracker.step(frame, frame.stamp).boxes[0])
+    return np.array(boxes)
+
+
+def test_every_second_image_of_a_calm_scene_is_not_decoded(shifted_face):
+    camera = Camera(shifted_face, [0] * COUNT)
+    run(FaceTracker(), camera)
+    late = [number for number in camera.decoded if number >= 20]
+    # Of some others gray is derived from the colors in which the face is described.
+    assert (COUNT - 20) // 4 <= len(late) <= (COUNT - 20) // 2 + 1
+
+
+@pytest.mark.parametrize('speed', [1, 12])
+def test_a_face_that_begins_to_move_is_followed_all_the_same(shifted_face, speed):
+    offsets = [0] * 30 + [speed * number for number in range(1, 10)]
+    camera = Camera(shifted_face, offsets)
+    found = run(FaceTracker(), camera, interval=100)
+    thorough = FaceTracker()
+    thorough._may_skip = lambda *_: False
+    expected = run(thorough, Camera(shifted_face, offsets), interval=100)
+    assert len(set(camera.decoded) & set(range(30))) < 20
+    # One image may be left out at the begin; from then on the face is where it is.
+    np.testing.assert_allclose(found[31:], expected[31:], atol=0.5)
+
+
+def test_images_of_which_the_colors_are_needed_are_not_left_out(shifted_face):
+    camera = Camera(shifted_face, [0] * COUNT)
+    tracker = FaceTracker()
+    for frame in camera.frames:
+        frame.expect_bgr(320, 240)
+        assert not tracker.will_skip(frame, frame.stamp)
+        tracker.step(frame, frame.stamp)
+
+
+def test_another_scene_is_not_left_out(shifted_face):
+    camera = Camera(shifted_face, [0] * COUNT)
+    tracker = FaceTracker()
+    run(tracker, camera)
+    frame = Frame(camera.frames[-1].source, COUNT * INTERVAL)
+    if not tracker.will_skip(frame, frame.stamp):  # the one before was left out
+        tracker.step(frame, frame.stamp)
+        frame = frame.with_stamp((COUNT + 1) * INTERVAL)
+    assert tracker.will_skip(frame, frame.stamp)
+    noise = np.random.default_rng(0).integers(0, 256, (frame.height, frame.width, 3), np.uint8)
+    data = cv2.imencode('.jpg', noise)[1].tobytes()
+    other = Frame(JpegImage(data, frame.width, frame.height), frame.stamp)
+    assert not tracker.will_skip(other, other.stamp)
+
+
+def test_a_glance_tells_scenes_apart():
+    light, dark = (np.full((48, 64, 3), level, np.uint8) for level in (90, 160))
+    assert ArrayImage(light).resembles(ArrayImage(light + 3))
+    assert not ArrayImage(light).resembles(ArrayImage(dark))
+    assert not ArrayImage(light).resembles(ArrayImage(light[:20]))
+    yuyv, other = (PackedYuvImage(image[..., :2]) for image in (light, dark))
+    assert yuyv.resembles(yuyv) and not yuyv.resembles(other)
+    assert not yuyv.resembles(ArrayImage(light))
+    assert JpegImage(b'x' * 100, 8, 8).resembles(JpegImage(b'x' * 103, 8, 8))
+    assert not JpegImage(b'x' * 100, 8, 8).resembles(JpegImage(b'x' * 120, 8, 8))

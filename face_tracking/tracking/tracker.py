@@ -29,7 +29,7 @@ from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import Flow, Warp
-from face_tracking.tracking.scene_change import is_cut
+from face_tracking.tracking.scene_change import Cut, find_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -54,8 +54,9 @@ class _Candidates:
     :ivar rows: their rows in the table, int (N,).
     :ivar states: their states at the stamp of that image.
     :ivar displaced: bool (N,), those whose position is not known since a cut.
-    :ivar visible: bool (N,), those that the previous detections found.
-    :ivar lost: bool (N,), those that are not published any more.
+    :ivar visible: bool (N,), those that the previous detections found, where their position holds.
+    :ivar lost: bool (N,), those whose position alone is not enough: they are not published any
+        more, or the scene may have changed.
     """
 
     rows: IntArray
@@ -190,8 +191,11 @@ class FaceTracker:
             else:
                 boxes = before.states_of(keys).boxes()
                 flow = self._motion_estimator.estimate(keys, boxes, before.pyramid, pyramid, hint)
-                if is_cut(before.pyramid, pyramid, flow.warp):
+                cut = find_cut(before.pyramid, pyramid, flow.warp)
+                if cut == Cut.CERTAIN:
                     self._table.cut = stamp
+                elif cut == Cut.POSSIBLE:
+                    self._table.possible_cut = stamp
                 flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
         snapshot = Snapshot(stamp, flow, keys, pyramid)
         if before is not None:
@@ -257,8 +261,8 @@ class FaceTracker:
             rows,
             snapshot.states[here],
             status.displaced[rows],
-            status.visible[rows],
-            status.lost[rows],
+            (status.visible & ~status.doubtful)[rows],
+            (status.lost | status.doubtful)[rows],
         )
 
     def _associate(

@@ -35,6 +35,8 @@ MAX_PEOPLE = 100_000
 BUSY_SECONDS = 5.0
 """How long one process waits for another's transaction."""
 MAX_EXPORT_BYTES = 1 << 30
+_SAME_VIEW = 0.99999
+"""Cosine from which two embeddings are of one image."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -202,7 +204,7 @@ class Gallery:
         """Add views to a person, who is made if there is none of this name.
 
         Views are added only where they agree with those that the person already has, and none
-        that another person would match better.
+        that another person would match better, nor any that the person already has.
 
         :param force: add views that do not agree, too.
         :returns: how many views were added.
@@ -216,6 +218,9 @@ class Gallery:
             raise UserError(f'there is no view of {name} to enroll', 'show the face to the camera')
         with self._transaction():
             own = self._views_of(name)
+            views = _unlike(views, own)
+            if not views:
+                return 0
             chosen = views if force else self._agreeing(name, views, own)
             person = self._person(name)
             for view in chosen:
@@ -373,7 +378,8 @@ class Gallery:
             meta = dict(database.execute('SELECT key, value FROM meta').fetchall())
             database.execute('COMMIT')
         except BaseException:
-            database.execute('ROLLBACK')
+            if database.in_transaction:  # a full disk has ended the transaction already
+                database.execute('ROLLBACK')
             raise
         if meta.get('format') != str(FORMAT):
             raise UserError(
@@ -424,8 +430,7 @@ class Gallery:
                 yield
                 self._database.execute('COMMIT')
             except BaseException:
-                # A full disk has ended the transaction already.
-                if self._database.in_transaction:
+                if self._database.in_transaction:  # a full disk has ended it already
                     self._database.execute('ROLLBACK')
                 raise
         self._load()
@@ -560,6 +565,16 @@ class Gallery:
                 f'{length} numbers a face',
                 'enroll with the network that the gallery was made with',
             )
+
+
+def _unlike(views: list[View], own: FloatArray) -> list[View]:
+    """Return the views that are neither among a person's own (N, D) nor twice in the list."""
+    known, found = list(own), []
+    for view in views:
+        if all(float(view.embedding @ row) < _SAME_VIEW for row in known):
+            known.append(view.embedding)
+            found.append(view)
+    return found
 
 
 def checked_name(name: str) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,13 +81,22 @@ def test_most_different_views_are_kept_of_too_many(open_gallery):
     assert gallery.match(near(unit(1), 0.7))[0].similarity > 0.99
 
 
+def test_a_view_that_the_person_already_has_is_not_added_again(gallery, tmp_path):
+    views = [View(unit(0, 1)), View(near(unit(0, 1), 0.8)), View(near(unit(0, 1), 0.8))]
+    assert gallery.enroll('Ben', views) == 1
+    assert gallery.enroll('Ben', views) == 0
+    gallery.export(tmp_path / 'people.json')
+    gallery.import_people(tmp_path / 'people.json')
+    assert {person.name: person.views for person in gallery.people()} == {'Anna': 2, 'Ben': 2}
+
+
 def test_images_are_stored_only_if_they_are_to_be_kept(open_gallery):
     view = View(unit(1), image=b'JPEG of a face')
     gallery = open_gallery()
     gallery.enroll('Anna', [view])
     assert b'JPEG of a face' not in contents(gallery)
     gallery.keep_images = True
-    gallery.enroll('Anna', [view])
+    gallery.enroll('Anna', [replace(view, embedding=near(view.embedding, 0.8))])
     assert b'JPEG of a face' in contents(gallery)
 
 
@@ -185,6 +195,21 @@ def test_full_disk_leaves_the_gallery_as_it_was(gallery):
         gallery.enroll('Carla', views)
     assert [person.name for person in gallery.people()] == ['Anna', 'Ben']
     assert gallery.match(unit(1))[0].name == 'Anna'
+
+
+def test_gallery_that_cannot_begin_on_a_full_disk_says_so(open_gallery, monkeypatch):
+    connect = sqlite3.connect
+
+    def connect_to_full_disk(*args, **options):
+        database = connect(*args, **options)
+        database.execute('PRAGMA max_page_count = 2')
+        return database
+
+    monkeypatch.setattr(sqlite3, 'connect', connect_to_full_disk)
+    with pytest.raises(UserError, match='disk is full.*check the folder'):
+        open_gallery()
+    monkeypatch.undo()
+    assert open_gallery().people() == []
 
 
 ENROLL_MANY = """

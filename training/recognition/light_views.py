@@ -39,9 +39,7 @@ class LightViews:
             angle, depth = draw.uniform(0, 2 * np.pi), draw.uniform(0, 0.5)
             slope = np.tensordot([np.sin(angle), np.cos(angle)], self._slopes, 1)
             light = (1 + depth * slope).astype(np.float32)
-            image = cv2.multiply(
-                image, cv2.merge([light, light, light]), dtype=cv2.CV_8U
-            )
+            image = cv2.multiply(image, cv2.merge([light, light, light]), dtype=cv2.CV_8U)
         if draw.random() < 0.06:
             width, height = draw.integers(15, 45, 2)
             left, top = draw.integers(0, SIDE - width), draw.integers(0, SIDE - height)

@@ -8,8 +8,8 @@ drawn anew, the other half views of faces that mostly do not exist::
 
 Beside the direction of the embedding and the likeness of pairs, the student learns to find each
 face among all crops as the teacher does: its similarities to the teacher's embeddings of all of
-them, as a distribution, are to be the teacher's. Strangers who are mistaken for somebody weigh most
-in that.
+them, as a distribution, are to be the teacher's. Strangers who are mistaken for somebody weigh
+most in that.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ class Refiner(Trainer):
             chances,
             reduction='batchmean',
         )
-        loss = (
-            direction + LENGTH_SHARE * length + PAIRS_SHARE * pairs + CROWD_SHARE * crowd
-        )
+        loss = direction + LENGTH_SHARE * length + PAIRS_SHARE * pairs + CROWD_SHARE * crowd
         return loss, {
             'direction': direction,
             'length': length,

@@ -217,28 +217,7 @@ class Gallery:
         if not views:
             raise UserError(f'there is no view of {name} to enroll', 'show the face to the camera')
         with self._transaction():
-            own = self._views_of(name)
-            views = _unlike(views, own)
-            if not views:
-                return 0
-            chosen = views if force else self._agreeing(name, views, own)
-            person = self._person(name)
-            for view in chosen:
-                image = view.image if self.keep_images else None
-                self._database.execute(
-                    'INSERT INTO views (person, embedding, yaw, weight, added, image) '
-                    'VALUES (?, ?, ?, ?, ?, ?)',
-                    (
-                        person,
-                        np.ascontiguousarray(view.embedding, '<f4').tobytes(),
-                        float(view.yaw),
-                        float(view.weight),
-                        time.time(),
-                        image,
-                    ),
-                )
-            self._thin_out(person)
-        return len(chosen)
+            return self._add(name, views, force)
 
     @_locked
     def rename(self, name: str, new_name: str) -> None:
@@ -309,15 +288,19 @@ class Gallery:
     def import_people(self, path: Path) -> int:
         """Add the people of an exported file; return how many.
 
-        Views of a person who is enrolled under the same name are added to theirs.
+        Views of a person who is enrolled under the same name are added to theirs. Either all
+        people are added or none.
 
-        :raises UserError: the file is no export, of another network, or holds unusable values.
+        :raises UserError: the file is no export, of another network, or holds unusable values; or
+            the views of a person are not those of the one who is enrolled under that name.
         """
         people = _read_export(path, self._model_sha256)
-        for name, views in people.items():
+        for views in people.values():
             for view in views:
                 self._check_embedding(view.embedding)
-            self.enroll(name, views, force=self._find(name) is None)
+        with self._transaction():
+            for name, views in people.items():
+                self._add(name, views, force=self._find(name) is None)
         return len(people)
 
     # Inside
@@ -497,6 +480,31 @@ class Gallery:
         )
         return int(cursor.lastrowid or 0)
 
+    def _add(self, name: str, views: list[View], force: bool) -> int:
+        """Add views to a person as :meth:`enroll` does, in a transaction; return how many."""
+        own = self._views_of(name)
+        views = _unlike(views, own)
+        if not views:
+            return 0
+        chosen = views if force else self._agreeing(name, views, own)
+        person = self._person(name)
+        for view in chosen:
+            image = view.image if self.keep_images else None
+            self._database.execute(
+                'INSERT INTO views (person, embedding, yaw, weight, added, image) '
+                'VALUES (?, ?, ?, ?, ?, ?)',
+                (
+                    person,
+                    np.ascontiguousarray(view.embedding, '<f4').tobytes(),
+                    float(view.yaw),
+                    float(view.weight),
+                    time.time(),
+                    image,
+                ),
+            )
+        self._thin_out(person)
+        return len(chosen)
+
     def _views_of(self, name: str) -> FloatArray:
         """Return a person's embeddings (N, D)."""
         rows = self._database.execute(
@@ -673,6 +681,8 @@ def _read_export(path: Path, model_sha256: str) -> Mapping[str, list[View]]:
             checked_name(row['name']): [_view(view) for view in row['views']]
             for row in content['people']
         }
+        if len({view.embedding.size for views in people.values() for view in views}) > 1:
+            raise ValueError('its embeddings differ in length')
     except UserError:
         raise
     except Exception as error:  # content from outside can break any assumption

@@ -275,6 +275,7 @@ def test_people_can_be_exported_and_imported(gallery, tmp_path):
         lambda rows: rows['people'][0].update(name=''),
         lambda rows: rows['people'][0]['views'][0].update(embedding='!!'),
         lambda rows: rows['people'][0]['views'][0].update(embedding='AAAA'),
+        lambda rows: rows['people'][0]['views'][0].update(embedding='AACAPwAAAAA='),
         lambda rows: rows.update(people=7),
     ],
 )
@@ -286,6 +287,18 @@ def test_broken_export_is_refused(gallery, tmp_path, change):
     file.write_text(json.dumps(rows))
     with pytest.raises(UserError, match=r'is no export of people|cannot be named'):
         gallery.import_people(file)
+
+
+def test_people_are_imported_all_or_none(gallery, tmp_path):
+    file = tmp_path / 'people.json'
+    gallery.export(file)
+    rows = json.loads(file.read_text())
+    for row in rows['people']:
+        row['name'] = {'Anna': 'Carol', 'Ben': 'Anna'}[row['name']]  # Anna is somebody else there
+    file.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match='not like Anna'):
+        gallery.import_people(file)
+    assert [person.name for person in gallery.people()] == ['Anna', 'Ben']
 
 
 def test_missing_export_is_reported(gallery, tmp_path):

@@ -18,13 +18,11 @@ from face_tracking.recognition.embedder import FaceEmbedder, create_embedder
 from face_tracking.recognition.landmark_refiner import LandmarkRefiner, create_landmark_refiner
 from face_tracking.recognition.quality import assess_face
 from face_tracking.recognition.recognition_options import QualityOptions
-from face_tracking.tracking.cue import Cue
+from face_tracking.tracking.cue import ALIKE, Cue
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
 INTERVAL = 0.7
 """Seconds after which the embedding of a visible track is measured again."""
-_AT_THRESHOLD = 0.35
-"""Distance of two faces at the network's threshold: the tracker's default limit."""
 _SIZE = 128
 
 
@@ -44,7 +42,7 @@ def embedding_cue(
     options = quality or QualityOptions(min_face_score=0.0)
     # Cosine 1 is distance 0, the threshold is the tracker's default limit, strangers are at 1.
     cosines = (0.0, embedder.threshold, 1.0)
-    distances = (1.0, _AT_THRESHOLD, 0.0)
+    distances = (1.0, ALIKE, 0.0)
 
     def describe(image: Floats, box: Floats, landmarks: Floats) -> Floats | None:
         if not np.isfinite(landmarks).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+import cv2
 import numpy as np
 
 from face_tracking.arrays import FloatArray, ImageArray
@@ -28,6 +29,8 @@ class FaceEmbedder:
         this network.
     :ivar mirror: whether the embedding of the mirrored face is added, which makes it steadier
         and takes twice the time.
+    :ivar scales: sizes, relative to the aligned face, at which the face is embedded; the mean
+        counts. Each takes as much time.
     :raises UserError: the network does not embed aligned faces.
     """
 
@@ -43,6 +46,7 @@ class FaceEmbedder:
         options = description.decoder_options
         self.threshold = float(options.get('threshold', DEFAULT_THRESHOLD))
         self.mirror = bool(options.get('mirror', False))
+        self.scales = tuple(float(scale) for scale in options.get('scales', (1.0,)))
 
     @property
     def model_sha256(self) -> str:
@@ -55,9 +59,10 @@ class FaceEmbedder:
         :param crop: uint8 (112, 112, 3), BGR, from
             :func:`~face_tracking.recognition.alignment.align_face`.
         """
-        embedding = self._infer(crop)
+        views = [_resized(crop, scale) for scale in self.scales]
         if self.mirror:
-            embedding = embedding + self._infer(np.ascontiguousarray(crop[:, ::-1]))
+            views += [np.ascontiguousarray(view[:, ::-1]) for view in views]
+        embedding = sum((self._infer(view) for view in views[1:]), self._infer(views[0]))
         return embedding / max(float(np.linalg.norm(embedding)), 1e-12)
 
     def embed_face(self, image: ImageArray, landmarks: FloatArray) -> FloatArray:
@@ -97,3 +102,21 @@ def create_embedder(
     except UserError:
         engine.close()
         raise
+
+
+def _resized(crop: ImageArray, scale: float) -> ImageArray:
+    """Return a crop whose content is larger or smaller by ``scale`` about the middle."""
+    if scale == 1.0:
+        return crop
+    shift = (CROP_SIDE - 1) / 2 * (1 - scale)
+    matrix = np.array([[scale, 0, shift], [0, scale, shift]])
+    return np.asarray(
+        cv2.warpAffine(
+            crop,
+            matrix,
+            (CROP_SIDE, CROP_SIDE),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )

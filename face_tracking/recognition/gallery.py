@@ -35,6 +35,8 @@ MAX_PEOPLE = 100_000
 BUSY_SECONDS = 5.0
 """How long one process waits for another's transaction."""
 MAX_EXPORT_BYTES = 1 << 30
+_SAME_VIEW = 0.99999
+"""Cosine from which two embeddings are of one image."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -202,7 +204,7 @@ class Gallery:
         """Add views to a person, who is made if there is none of this name.
 
         Views are added only where they agree with those that the person already has, and none
-        that another person would match better.
+        that another person would match better, nor any that the person already has.
 
         :param force: add views that do not agree, too.
         :returns: how many views were added.
@@ -215,25 +217,7 @@ class Gallery:
         if not views:
             raise UserError(f'there is no view of {name} to enroll', 'show the face to the camera')
         with self._transaction():
-            own = self._views_of(name)
-            chosen = views if force else self._agreeing(name, views, own)
-            person = self._person(name)
-            for view in chosen:
-                image = view.image if self.keep_images else None
-                self._database.execute(
-                    'INSERT INTO views (person, embedding, yaw, weight, added, image) '
-                    'VALUES (?, ?, ?, ?, ?, ?)',
-                    (
-                        person,
-                        np.ascontiguousarray(view.embedding, '<f4').tobytes(),
-                        float(view.yaw),
-                        float(view.weight),
-                        time.time(),
-                        image,
-                    ),
-                )
-            self._thin_out(person)
-        return len(chosen)
+            return self._add(name, views, force)
 
     @_locked
     def rename(self, name: str, new_name: str) -> None:
@@ -304,15 +288,19 @@ class Gallery:
     def import_people(self, path: Path) -> int:
         """Add the people of an exported file; return how many.
 
-        Views of a person who is enrolled under the same name are added to theirs.
+        Views of a person who is enrolled under the same name are added to theirs. Either all
+        people are added or none.
 
-        :raises UserError: the file is no export, of another network, or holds unusable values.
+        :raises UserError: the file is no export, of another network, or holds unusable values; or
+            the views of a person are not those of the one who is enrolled under that name.
         """
         people = _read_export(path, self._model_sha256)
-        for name, views in people.items():
+        for views in people.values():
             for view in views:
                 self._check_embedding(view.embedding)
-            self.enroll(name, views, force=self._find(name) is None)
+        with self._transaction():
+            for name, views in people.items():
+                self._add(name, views, force=self._find(name) is None)
         return len(people)
 
     # Inside
@@ -373,7 +361,8 @@ class Gallery:
             meta = dict(database.execute('SELECT key, value FROM meta').fetchall())
             database.execute('COMMIT')
         except BaseException:
-            database.execute('ROLLBACK')
+            if database.in_transaction:  # a full disk has ended the transaction already
+                database.execute('ROLLBACK')
             raise
         if meta.get('format') != str(FORMAT):
             raise UserError(
@@ -424,8 +413,7 @@ class Gallery:
                 yield
                 self._database.execute('COMMIT')
             except BaseException:
-                # A full disk has ended the transaction already.
-                if self._database.in_transaction:
+                if self._database.in_transaction:  # a full disk has ended it already
                     self._database.execute('ROLLBACK')
                 raise
         self._load()
@@ -491,6 +479,31 @@ class Gallery:
             'INSERT INTO people (name, enrolled) VALUES (?, ?)', (name, time.time())
         )
         return int(cursor.lastrowid or 0)
+
+    def _add(self, name: str, views: list[View], force: bool) -> int:
+        """Add views to a person as :meth:`enroll` does, in a transaction; return how many."""
+        own = self._views_of(name)
+        views = _unlike(views, own)
+        if not views:
+            return 0
+        chosen = views if force else self._agreeing(name, views, own)
+        person = self._person(name)
+        for view in chosen:
+            image = view.image if self.keep_images else None
+            self._database.execute(
+                'INSERT INTO views (person, embedding, yaw, weight, added, image) '
+                'VALUES (?, ?, ?, ?, ?, ?)',
+                (
+                    person,
+                    np.ascontiguousarray(view.embedding, '<f4').tobytes(),
+                    float(view.yaw),
+                    float(view.weight),
+                    time.time(),
+                    image,
+                ),
+            )
+        self._thin_out(person)
+        return len(chosen)
 
     def _views_of(self, name: str) -> FloatArray:
         """Return a person's embeddings (N, D)."""
@@ -560,6 +573,16 @@ class Gallery:
                 f'{length} numbers a face',
                 'enroll with the network that the gallery was made with',
             )
+
+
+def _unlike(views: list[View], own: FloatArray) -> list[View]:
+    """Return the views that are neither among a person's own (N, D) nor twice in the list."""
+    known, found = list(own), []
+    for view in views:
+        if all(float(view.embedding @ row) < _SAME_VIEW for row in known):
+            known.append(view.embedding)
+            found.append(view)
+    return found
 
 
 def checked_name(name: str) -> str:
@@ -658,6 +681,8 @@ def _read_export(path: Path, model_sha256: str) -> Mapping[str, list[View]]:
             checked_name(row['name']): [_view(view) for view in row['views']]
             for row in content['people']
         }
+        if len({view.embedding.size for views in people.values() for view in views}) > 1:
+            raise ValueError('its embeddings differ in length')
     except UserError:
         raise
     except Exception as error:  # content from outside can break any assumption

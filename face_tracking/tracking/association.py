@@ -173,8 +173,8 @@ def associate(
     :param detections: float32 (M, size), descriptors of the detections.
     :param visible: bool (N,), tracks that the previous detections found; if the position of one is
         certain, it keeps its detection whatever the appearance.
-    :param lost: bool (N,), tracks that are not published any more: their position alone is not
-        enough.
+    :param lost: bool (N,), tracks whose position alone is not enough: they are not published any
+        more, or the scene may have changed.
     :param strong: bool (M,), detections with a score that may spawn a track.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """

@@ -17,6 +17,9 @@ import numpy as np
 from face_tracking.arrays import BoolArray, FloatArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
+ALIKE = 0.35
+"""Distance up to which two faces are alike: the default of ``appearance_threshold``."""
+
 
 def running_mean(old: FloatArray, new: FloatArray, share: FloatArray) -> FloatArray:
     """Return the mean of descriptors (K, size) after new ones with a ``share`` (K, 1) of it."""
@@ -40,8 +43,9 @@ class Cue:
         ``update(old, new, share)``, with the share of the new ones, float32 (N, 1).
     :ivar interval: seconds after which the descriptor of a visible track is measured again.
     :ivar weight: of this cue in the mean of the distances by several cues.
-    :ivar suffices: faces that are alike by this cue are, even if they differ by others: the
-        distance by all cues is not larger than by this one.
+    :ivar suffices: faces that are alike by this cue, at a distance of at most :data:`ALIKE`, are
+        alike even if they differ by others: the distance by all cues is then not larger than by
+        this one.
     """
 
     name: str
@@ -112,7 +116,7 @@ class CueSet:
             total[known] += cue.weight * distance[known]
             weight[known] += cue.weight
             if cue.suffices:
-                largest = np.fmin(largest, distance)
+                largest = np.fmin(largest, np.where(distance <= ALIKE, distance, np.nan))
         with np.errstate(invalid='ignore'):
             return np.fmin(total / weight, largest)
 

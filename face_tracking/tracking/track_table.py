@@ -56,6 +56,7 @@ class TrackStatus:
     def __init__(self, table: TrackTable, stamp: int, options: TrackerOptions):
         self._options = options
         self._table = table
+        self._stamp = stamp
         self._unseen = stamp - table.updated
         self._displaced = (table.updated < table.cut) & (stamp >= table.cut)
         self._overdue = self._unseen > max(options.max_time_since_update * SECOND, table.patience)
@@ -67,6 +68,12 @@ class TrackStatus:
     def displaced(self) -> BoolArray:
         """Tracks whose position is not known, bool (N,), because the camera jumped since."""
         return self._displaced
+
+    @property
+    def doubtful(self) -> BoolArray:
+        """Tracks whose position may not hold, bool (N,), because the scene may have changed."""
+        cut = self._table.possible_cut
+        return (self._table.updated < cut) & (self._stamp >= cut)
 
     @cached_property
     def convincing(self) -> BoolArray:
@@ -135,6 +142,7 @@ class TrackTable:
     :ivar patience: nanoseconds without a detection that mean nothing, because so much time passes
         between detections; see ``max_time_since_update``.
     :ivar cut: stamp of the image since which no earlier position holds, nanoseconds.
+    :ivar possible_cut: stamp of the image since which an earlier position may not hold.
     """
 
     def __init__(self, cues: CueSet):
@@ -155,6 +163,7 @@ class TrackTable:
         self.described = np.zeros((0, len(cues)), np.int64)
         self.patience = 0
         self.cut = _NEVER
+        self.possible_cut = _NEVER
         self._last_key = 0
         self._last_id = 0
         self._summary: _Summary | None = None
@@ -181,7 +190,7 @@ class TrackTable:
         limit = max(options.max_time_since_update * SECOND, self.patience)
         return (
             summary.found
-            and self.cut <= summary.oldest
+            and max(self.cut, self.possible_cut) <= summary.oldest
             and stamp - summary.oldest <= limit
             and summary.weakest >= options.score_threshold - _SCORE_MARGIN
         )
@@ -355,6 +364,7 @@ class TrackTable:
         self.updated += nanoseconds
         self.described += nanoseconds
         self.cut += nanoseconds
+        self.possible_cut += nanoseconds
 
     def _distances(self, first: IntArray, second: IntArray) -> FloatArray:
         """Return the appearance distance of each pair of tracks, float32 (N, M)."""

@@ -30,7 +30,7 @@ from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import RESTED, Flow, Warp
-from face_tracking.tracking.scene_change import is_cut
+from face_tracking.tracking.scene_change import Cut, find_cut
 from face_tracking.tracking.track_table import TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
@@ -58,8 +58,9 @@ class _Candidates:
     :ivar rows: their rows in the table, int (N,).
     :ivar states: their states at the stamp of that image.
     :ivar displaced: bool (N,), those whose position is not known since a cut.
-    :ivar visible: bool (N,), those that the previous detections found.
-    :ivar lost: bool (N,), those that are not published any more.
+    :ivar visible: bool (N,), those that the previous detections found, where their position holds.
+    :ivar lost: bool (N,), those whose position alone is not enough: they are not published any
+        more, or the scene may have changed.
     """
 
     rows: IntArray
@@ -218,8 +219,11 @@ class FaceTracker:
         flow = self._motion_estimator.estimate(
             keys, before.states_of(keys).boxes(), old, pyramid, hint
         )
-        if is_cut(old, pyramid, flow.warp):
+        cut = find_cut(old, pyramid, flow.warp)
+        if cut == Cut.CERTAIN:
             self._table.cut = stamp
+        elif cut == Cut.POSSIBLE:
+            self._table.possible_cut = stamp
         flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
         if before is not self._history.newest:
             flow = self._history.fill_gap(flow, keys, stamp)
@@ -307,8 +311,8 @@ class FaceTracker:
             rows,
             snapshot.states[here],
             status.displaced[rows],
-            status.visible[rows],
-            status.lost[rows],
+            (status.visible & ~status.doubtful)[rows],
+            (status.lost | status.doubtful)[rows],
         )
 
     def _associate(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,13 +82,22 @@ def test_most_different_views_are_kept_of_too_many(open_gallery):
     assert gallery.match(near(unit(1), 0.7))[0].similarity > 0.99
 
 
+def test_a_view_that_the_person_already_has_is_not_added_again(gallery, tmp_path):
+    views = [View(unit(0, 1)), View(near(unit(0, 1), 0.8)), View(near(unit(0, 1), 0.8))]
+    assert gallery.enroll('Ben', views) == 1
+    assert gallery.enroll('Ben', views) == 0
+    gallery.export(tmp_path / 'people.json')
+    gallery.import_people(tmp_path / 'people.json')
+    assert {person.name: person.views for person in gallery.people()} == {'Anna': 2, 'Ben': 2}
+
+
 def test_images_are_stored_only_if_they_are_to_be_kept(open_gallery):
     view = View(unit(1), image=b'JPEG of a face')
     gallery = open_gallery()
     gallery.enroll('Anna', [view])
     assert b'JPEG of a face' not in contents(gallery)
     gallery.keep_images = True
-    gallery.enroll('Anna', [view])
+    gallery.enroll('Anna', [replace(view, embedding=near(view.embedding, 0.8))])
     assert b'JPEG of a face' in contents(gallery)
 
 
@@ -187,6 +198,32 @@ def test_full_disk_leaves_the_gallery_as_it_was(gallery):
     assert gallery.match(unit(1))[0].name == 'Anna'
 
 
+BEGIN = """
+import sys
+from face_tracking.errors import UserError
+from face_tracking.recognition.gallery import Gallery
+try:
+    Gallery(sys.argv[1], sys.argv[2], 0.5)
+except UserError as error:
+    print(error)
+"""
+OWN_MOUNTS = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c']
+
+
+def test_gallery_that_has_no_room_to_begin_says_so(tmp_path):
+    mount = f'mount -t tmpfs -o size=64k tmpfs {tmp_path}'
+    if shutil.which('unshare') is None or subprocess.run([*OWN_MOUNTS, mount]).returncode:
+        pytest.skip('a disk of its own cannot be mounted here')
+    found = subprocess.run(
+        [*OWN_MOUNTS, f'{mount} && exec "$0" "$@"', sys.executable, '-c', BEGIN, tmp_path, MODEL],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'disk is full' in found.stdout
+    assert 'the space on the disk' in found.stdout
+
+
 ENROLL_MANY = """
 import sys
 import numpy as np
@@ -238,6 +275,7 @@ def test_people_can_be_exported_and_imported(gallery, tmp_path):
         lambda rows: rows['people'][0].update(name=''),
         lambda rows: rows['people'][0]['views'][0].update(embedding='!!'),
         lambda rows: rows['people'][0]['views'][0].update(embedding='AAAA'),
+        lambda rows: rows['people'][0]['views'][0].update(embedding='AACAPwAAAAA='),
         lambda rows: rows.update(people=7),
     ],
 )
@@ -249,6 +287,18 @@ def test_broken_export_is_refused(gallery, tmp_path, change):
     file.write_text(json.dumps(rows))
     with pytest.raises(UserError, match=r'is no export of people|cannot be named'):
         gallery.import_people(file)
+
+
+def test_people_are_imported_all_or_none(gallery, tmp_path):
+    file = tmp_path / 'people.json'
+    gallery.export(file)
+    rows = json.loads(file.read_text())
+    for row in rows['people']:
+        row['name'] = {'Anna': 'Carol', 'Ben': 'Anna'}[row['name']]  # Anna is somebody else there
+    file.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match='not like Anna'):
+        gallery.import_people(file)
+    assert [person.name for person in gallery.people()] == ['Anna', 'Ben']
 
 
 def test_missing_export_is_reported(gallery, tmp_path):

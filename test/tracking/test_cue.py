@@ -39,6 +39,12 @@ def test_faces_that_are_alike_by_a_cue_that_suffices_are_alike():
     assert CueSet([ONE, sure]).distance(first, second).tolist() == pytest.approx([0.1, 1.05, 2.0])
 
 
+def test_a_cue_that_suffices_does_not_hide_a_difference_where_faces_are_not_alike_by_it():
+    sure = Cue('sure', 2, nothing, gap, suffices=True)
+    first, second = np.zeros((2, 4)), np.array([[2.0, 0, 0.34, 0], [2, 0, 0.6, 0]])
+    assert CueSet([ONE, sure]).distance(first, second).tolist() == pytest.approx([0.34, 1.3])
+
+
 def test_cue_that_was_not_measured_keeps_its_descriptor():
     cues = CueSet([ONE, OTHER])
     old, new = np.array([[1.0, 1, np.nan, np.nan]]), np.array([[np.nan, np.nan, 4.0, 4]])

@@ -7,6 +7,9 @@ import pytest
 from scripted_scene import INTERVAL, detections
 
 from face_tracking.faces import Detections
+from face_tracking.tracking.image_pyramid import ImagePyramid
+from face_tracking.tracking.optical_flow import Warp
+from face_tracking.tracking.scene_change import Cut, find_cut
 from face_tracking.tracking.track_table import SECOND
 from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 
@@ -80,6 +83,38 @@ def test_after_a_cut_an_id_comes_back_by_appearance(rooms, heads):
         tracker.add_detections(detections(k * INTERVAL, box))
         seen += ids_of(tracker.step(draw(room, (heads[0], box)), k * INTERVAL))
     assert set(seen) == {1}
+
+
+@pytest.fixture(scope='module')
+def alike():
+    """Return two rooms with the same light and shade, of which nothing else agrees."""
+    rng = np.random.default_rng(1)
+    shade = np.where(np.arange(SIZE[0])[:, None] < SIZE[0] // 2, 60, 140)
+    rooms = []
+    for _ in range(2):
+        walls = cv2.resize(rng.integers(0, 95, (12, 16), np.uint8), SIZE)[..., None]
+        rooms.append(np.uint8(shade + walls + rng.integers(0, 15, (480, 640, 3))))
+    return rooms
+
+
+def test_rooms_that_are_alike_may_be_a_cut(alike):
+    first, second = (ImagePyramid(room) for room in alike)
+    assert find_cut(first, second, None) == Cut.POSSIBLE
+    assert find_cut(first, first, None) == Cut.NONE
+    assert find_cut(first, second, Warp.none()) == Cut.NONE
+
+
+@pytest.mark.parametrize('person', [0, 1])
+def test_a_face_in_the_same_place_of_a_room_that_is_alike_must_look_the_same(alike, heads, person):
+    tracker, box = FaceTracker(), box_at(270, 180)
+    seen = []
+    for k in range(60):
+        room, head = (alike[0], heads[0]) if k < 30 else (alike[1], heads[person])
+        if k % 3 == 0:
+            tracker.add_detections(detections(k * INTERVAL, box))
+        seen.append(ids_of(tracker.step(draw(room, (head, box)), k * INTERVAL)))
+    assert seen[29] == [1]
+    assert seen[59] == [1 + person]
 
 
 def test_a_fast_pan_is_not_a_cut(rooms, heads):

@@ -17,6 +17,9 @@ from torch import nn
 from training.recognition.network import MEAN, Bottleneck, Student
 
 OPSET = 13
+SCALES = [0.94, 1.06]
+"""Sizes at which each face is embedded, relative to the aligned one: the mean of two agrees better
+with the teacher on the held-out faces (a cosine of .610 in place of .603)."""
 INPUT, OUTPUT = 'face', 'embedding'
 
 
@@ -106,7 +109,7 @@ def describe(path: Path, threshold: float) -> str:
         'name': path.stem,
         'license': 'Apache-2.0',
         'input': {'color': 'rgb', 'mean': [int(MEAN)] * 3, 'scale': 1 / MEAN},
-        'decoder': {'name': 'embedding', 'threshold': threshold, 'mirror': True},
+        'decoder': {'name': 'embedding', 'threshold': threshold, 'mirror': True, 'scales': SCALES},
         'outputs': [OUTPUT],
         'size_multiple': 112,
         'files': [

@@ -30,7 +30,7 @@ from training.recognition.start import load_folded, match_maps
 GROUP = 6
 """Shards in memory at once; views are shuffled among them."""
 EMA = 0.998
-CHECK_EVERY = 240
+CHECK_EVERY = 120
 """Seconds of training between validations and checkpoints."""
 START_VIEWS = 1024
 """Views whose statistics an exported network takes as it goes on."""
@@ -137,24 +137,29 @@ class Trainer:
     def __init__(self, options: argparse.Namespace):
         self.options, self.run = options, options.run
         self.path = self.run / 'checkpoint.pt'
-        self.network = self._begin().to(memory_format=torch.channels_last)
+        network = Student() if self.path.is_file() else self.begin()
+        self.network = network.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        decayed = [value for value in self.network.parameters() if value.ndim > 1]
-        plain = [value for value in self.network.parameters() if value.ndim == 1]
-        self.optimizer = torch.optim.AdamW(
-            [{'params': decayed, 'weight_decay': 0.02}, {'params': plain, 'weight_decay': 0.0}],
-            lr=options.rate,
-            fused=True,
-        )
+        self.optimizer = self.make_optimizer()
         self.steps, self.seconds = 0, 0.0
         self.map_variance: float | None = None
         if self.path.is_file():
             self._load()
         log.info('%d parameters, %d multiply-adds', *cost(self.average))
 
-    def _begin(self) -> Student:
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of the network's parameters."""
+        decayed = [value for value in self.network.parameters() if value.ndim > 1]
+        plain = [value for value in self.network.parameters() if value.ndim == 1]
+        return torch.optim.AdamW(
+            [{'params': decayed, 'weight_decay': 0.02}, {'params': plain, 'weight_decay': 0.0}],
+            lr=self.options.rate,
+            fused=True,
+        )
+
+    def begin(self) -> Student:
         """Return the student as training begins: an exported one, or a new one."""
-        if self.options.start and not self.path.is_file():
+        if self.options.start:
             views, _, maps = next(batches(self.run, START_VIEWS, seed=0, flip=False))
             network = load_folded(self.options.start, views)
             share = match_maps(network, views, maps)
@@ -200,7 +205,7 @@ class Trainer:
     def train(self) -> None:
         """Train until the time is used up."""
         parts, checked = [], self.seconds
-        source = batches(self.run, self.options.batch, seed=self.steps)
+        source = self.batches()
         begin = time.monotonic()
         while self.seconds < self.options.seconds:
             parts.append(self._step(*next(source)))
@@ -213,18 +218,28 @@ class Trainer:
                 parts = []
         self._check(parts)
 
-    def _step(self, views, embeddings, maps) -> torch.Tensor:
+    def batches(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield (views, embeddings, maps) without end."""
+        return batches(self.run, self.options.batch, seed=self.steps)
+
+    def loss(self, found, embeddings, maps) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of what was found for a batch, and its parts by name."""
         if self.map_variance is None and maps is not None:
             self.map_variance = float(maps.var())
-        for group in self.optimizer.param_groups:
-            group['lr'] = self._rate()
         progress = min(1.0, self.seconds / self.options.seconds)
-        self.network.train()
-        with torch.autocast('cpu', torch.bfloat16):
-            found = self.network(views)
         loss, parts = loss_of(
             found, embeddings, maps, self.map_variance or 1.0, 1.0 - 0.8 * progress
         )
+        names = ('direction', 'length', 'pairs_loss', 'maps')
+        return loss, dict(zip(names, parts, strict=True))
+
+    def _step(self, views, embeddings, maps) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group['lr'] = self._rate()
+        self.network.train()
+        with torch.autocast('cpu', torch.bfloat16):
+            found = self.network(views)
+        loss, parts = self.loss(found, embeddings, maps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -239,22 +254,16 @@ class Trainer:
                     mine.lerp_(new, 1 - decay)
                 else:
                     mine.copy_(new)
-        return torch.stack(parts).detach()
+        return {name: float(part.detach()) for name, part in parts.items()}
 
-    def _check(self, parts: list[torch.Tensor]) -> None:
+    def _check(self, parts: list[dict[str, float]]) -> None:
         if not parts:
             return
         row = {
             'steps': self.steps,
             'seconds': round(self.seconds),
             'rate': self._rate(),
-            **dict(
-                zip(
-                    ('direction', 'length', 'pairs_loss', 'maps'),
-                    torch.stack(parts).mean(0).tolist(),
-                    strict=True,
-                )
-            ),
+            **{name: sum(part[name] for part in parts) / len(parts) for name in parts[0]},
             **validate(self.average, self.run),
         }
         log.info(json.dumps(row))

@@ -38,10 +38,11 @@ class ViewMaker:
 
     :param crops: uint8 (N, S, S, 3) BGR, aligned with a margin of (S - 112) / 2.
     :param weights: how often each crop is drawn, relative to the others.
+    :param invented: share of the views that show blends and compositions of two faces.
     """
 
-    def __init__(self, crops: np.ndarray, weights: np.ndarray, seed: int):
-        self.crops = crops
+    def __init__(self, crops: np.ndarray, weights: np.ndarray, seed: int, invented: float = 0.5):
+        self.crops, self.invented = crops, invented
         self.chances = weights / weights.sum()
         self.random = np.random.default_rng(seed)
 
@@ -50,9 +51,9 @@ class ViewMaker:
         draw = self.random.random
         image = self._source()
         kind = draw()
-        if kind < 0.3:
+        if kind < 0.6 * self.invented:
             image = self._blend(image, self._source())
-        elif kind < 0.5:
+        elif kind < self.invented:
             image = self._compose(image, self._source())
         image = self._warp(image, smooth=draw() < 0.4)
         if draw() < 0.5:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def adapted(content: dict[str, Any], namespace: str, prefix: str) -> dict[str, A
                 display[key]['Value'] = f'/{namespace}{display[key]["Value"]}'
         if display['Class'].endswith('/RobotModel'):
             display['TF Prefix'] = prefix.rstrip('/')
+        if display['Class'].endswith('/TF') and prefix:
+            # The frames of other robots on /tf have no transform to this one's.
+            display['Filter (whitelist)'] = f'^{re.escape(prefix)}'
     frame = manager['Global Options']['Fixed Frame']
     manager['Global Options']['Fixed Frame'] = f'{prefix}{frame}'
     return content

@@ -266,6 +266,16 @@ def test_rviz_follows_namespace_and_frames():
     assert model['TF Prefix'] == 'robot1'
 
 
+def test_rviz_shows_the_frames_of_one_robot_of_several():
+    (process,) = plan('view', namespace='robot1')
+    written = yaml.safe_load(Path(process.arguments[1]).read_text())['Visualization Manager']
+    (tf,) = [d for d in written['Displays'] if d['Class'].endswith('/TF')]
+    wanted = re.compile(tf['Filter (whitelist)'])
+    assert wanted.search('robot1/base_link')
+    assert not wanted.search('robot10/base_link')
+    assert not wanted.search('base_link')
+
+
 def test_rviz_configuration_without_namespace_is_unchanged():
     path = ROOT / 'config' / 'pan_tilt.rviz'
     content = yaml.safe_load(path.read_text())

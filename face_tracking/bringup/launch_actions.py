@@ -58,20 +58,29 @@ def launch_description(file: LaunchFile) -> LaunchDescription:
 
 
 def check_installed(process: Process) -> None:
-    """Check that the executable of a process exists.
+    """Check that the executable of a process and the plugins that it loads exist.
 
-    :raises UserError: its package is not installed, or is without that executable.
+    :raises UserError: a package is not installed, or is without that executable.
     """
     package = process.package
-    remedy = f'run sudo apt install ros-{_distribution()}-{package.replace("_", "-")}'
-    if package == PACKAGE:
-        remedy = 'build the workspace again with colcon build --packages-select face_tracking'
-    try:
-        prefix = get_package_prefix(package)
-    except PackageNotFoundError:
-        raise UserError(f'the package {package} is not installed', remedy) from None
+    prefix = _folder_of(package)
     if not (Path(prefix) / 'lib' / package / process.executable).exists():
-        raise UserError(f'{package} has no executable {process.executable}', remedy)
+        raise UserError(f'{package} has no executable {process.executable}', _remedy(package))
+    for plugin in process.plugins:
+        _folder_of(plugin)
+
+
+def _folder_of(package: str) -> str:
+    try:
+        return get_package_prefix(package)
+    except PackageNotFoundError:
+        raise UserError(f'the package {package} is not installed', _remedy(package)) from None
+
+
+def _remedy(package: str) -> str:
+    if package == PACKAGE:
+        return 'build the workspace again with colcon build --packages-select face_tracking'
+    return f'run sudo apt install ros-{_distribution()}-{package.replace("_", "-")}'
 
 
 def _distribution() -> str:

@@ -77,7 +77,8 @@ def _simulation(chosen: Chosen) -> list[Process]:
 
 
 def _view(chosen: Chosen) -> list[Process]:
-    return [*camera_transform(chosen), *rviz(chosen, with_head=chosen.flag('head'))]
+    transport = chosen.text('image_transport')
+    return [*camera_transform(chosen), *rviz(chosen, chosen.flag('head'), transport)]
 
 
 LAUNCH_FILES = {

@@ -73,6 +73,7 @@ class Process:
     :ivar log_level: lowest severity; '' leaves it to the executable.
     :ivar output: ``screen`` or ``log``.
     :ivar environment: variables that are set besides those of the launch.
+    :ivar plugins: packages that it loads while it runs.
     """
 
     package: str
@@ -87,6 +88,7 @@ class Process:
     log_level: str = ''
     output: str = 'screen'
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    plugins: tuple[str, ...] = ()
 
 
 def perception(chosen: Chosen) -> list[Process]:

@@ -266,6 +266,34 @@ def test_rviz_follows_namespace_and_frames():
     assert model['TF Prefix'] == 'robot1'
 
 
+def test_rviz_shows_the_frames_of_one_robot_of_several():
+    (process,) = plan('view', namespace='robot1')
+    written = yaml.safe_load(Path(process.arguments[1]).read_text())['Visualization Manager']
+    (tf,) = [d for d in written['Displays'] if d['Class'].endswith('/TF')]
+    wanted = re.compile(tf['Filter (whitelist)'])
+    assert wanted.search('robot1/base_link')
+    assert not wanted.search('robot10/base_link')
+    assert not wanted.search('base_link')
+
+
+def test_viewer_receives_compressed_images_and_a_robot_shows_raw_ones():
+    (viewer,) = plan('view')
+    assert image_topics(viewer) == ['/faces/annotated/compressed']
+    assert viewer.plugins == ('compressed_image_transport',)
+    (viewer,) = plan('view', image_transport='raw', namespace='robot1')
+    assert image_topics(viewer) == ['/robot1/faces/annotated']
+    assert not viewer.plugins
+    own = plan('pan_tilt', rviz='true', image_transport='compressed')[-1]
+    assert image_topics(own) == ['/faces/annotated']
+
+
+def image_topics(process: Process) -> list[str]:
+    """Return the topics of the image displays of a process of RViz."""
+    content = yaml.safe_load(Path(process.arguments[1]).read_text())
+    displays = content['Visualization Manager']['Displays']
+    return [d['Topic']['Value'] for d in displays if d['Class'].endswith('/Image')]
+
+
 def test_rviz_configuration_without_namespace_is_unchanged():
     path = ROOT / 'config' / 'pan_tilt.rviz'
     content = yaml.safe_load(path.read_text())

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from rclpy.qos import ReliabilityPolicy
 from waiting import PATIENCE, pause, wait_until
 
 from face_tracking.bringup.launch_files import LAUNCH_FILES
+from face_tracking.bringup.processes import Process
+from face_tracking.errors import UserError
 from face_tracking.nodes.node_table import node_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +188,16 @@ def test_launch_file_can_be_described(real_launch, path):
     rows = LAUNCH_FILES[path.name.partition('.')[0]].arguments
     assert [entity.name for entity in declared] == [row.name for row in rows]
     assert all(entity.description for entity in declared)
+
+
+def test_missing_plugin_is_named_before_anything_starts(real_launch):
+    from face_tracking.bringup.launch_actions import check_installed
+
+    process = Process('face_tracking', 'pipeline')
+    check_installed(process)
+    with pytest.raises(UserError, match='no_such_image_transport is not installed') as refused:
+        check_installed(replace(process, plugins=('no_such_image_transport',)))
+    assert 'no-such-image-transport' in str(refused.value)
 
 
 class Launched:

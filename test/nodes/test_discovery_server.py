@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,9 @@ from face_tracking.bringup.arguments import config_file
 from face_tracking.nodes.middleware import PROFILES
 
 SERVER = shutil.which('fast-discovery-server')
+# Fast DDS 3 (Kilted) wants the number of the command first; its tool `fastdds discovery` adds it.
+IS_FAST_DDS_2 = bool(SERVER) and (Path(SERVER).parents[1] / 'share/fastrtps').is_dir()
+COMMAND = () if IS_FAST_DDS_2 else ('42',)
 LISTENER = """
 import sys, time, rclpy
 from vision_msgs.msg import Detection2DArray
@@ -46,7 +50,8 @@ def port():
     """Return the port of a running server."""
     chosen = free_port()
     server = subprocess.Popen(
-        [SERVER, '-i', '0', '-l', '127.0.0.1', '-p', str(chosen)], stdout=subprocess.DEVNULL
+        [SERVER, *COMMAND, '-i', '0', '-l', '127.0.0.1', '-p', str(chosen)],
+        stdout=subprocess.DEVNULL,
     )
     time.sleep(1)
     assert server.poll() is None

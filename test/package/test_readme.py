@@ -35,6 +35,11 @@ def test_animated_image_is_small():
     assert image.stat().st_size < 2_000_000
 
 
+def test_readme_shows_rviz_in_a_small_picture():
+    image = ROOT / re.search(r'!\[RViz[^]]*\]\((docs/images/\w+\.png)\)', README).group(1)
+    assert image.stat().st_size < 300_000
+
+
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(path):
     for target in re.findall(r'\]\(([^)\s]+)\)', path.read_text()):

@@ -50,7 +50,8 @@ class FaceEvent:
     """Something that happened.
 
     :ivar kind: one of :data:`EVENT_KINDS`.
-    :ivar stamp: nanoseconds of the ROS clock.
+    :ivar stamp: of the image, nanoseconds of the ROS clock; the present time for an event that
+        follows from missing images.
     :ivar track_id: the tracker's id; empty for ``count_changed``.
     :ivar visit: number of the visit, which survives a change of the track's id; 0 for
         ``count_changed``.

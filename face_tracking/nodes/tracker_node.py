@@ -185,9 +185,10 @@ class TrackerNode(FaceNode[TrackerParameters]):
         if self._tracker.too_late > self._late_before:
             self._late_before = self._tracker.too_late
             error = UserError(
-                f'detections arrive more than {HISTORY_SECONDS:g} s after their images and are '
-                'not used',
-                'use a faster detector or a smaller input size, and check the clocks',
+                f'detections arrive more than {HISTORY_SECONDS:g} s after their images, or have '
+                'stamps in the future, and are not used',
+                'use a faster detector or a smaller input size, and synchronize the clocks of '
+                'the machines',
             )
             self.log_throttled(error)
             report.say(WARN, str(error))

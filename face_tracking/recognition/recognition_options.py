@@ -92,7 +92,11 @@ class IdentityOptions(Options):
         1.0,
     )
     min_views: int = option(
-        2, 'Minimum number of good views of a track before it can get a name', 1, 20
+        2,
+        'Minimum number of good views of a track before it can get a name, unless one of them is '
+        'very similar',
+        1,
+        20,
     )
     number_unknown: bool = option(
         False,

@@ -84,8 +84,8 @@ class FaceTracker:
         pyramid, visual tracker and camera motion), ``appearance`` (descriptors), ``association``
         (all the rest) and ``total``.
     :ivar rejected: number of boxes with an invalid size, position or score.
-    :ivar too_late: number of images whose detections have a stamp outside the history: late by more
-        than its length, or in the future.
+    :ivar too_late: number of images whose detections have a stamp outside the history: late by
+        more than its length, or in the future.
     """
 
     def __init__(

@@ -6,8 +6,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-NANOSECONDS = 1_000_000_000
-_MAX_STEP = 5 * NANOSECONDS  # between two readings of a clock that was not set
+from face_tracking.time_units import SECOND
+
+_MAX_STEP = 5 * SECOND  # between two readings of a clock that was not set
 
 
 class Pacer:
@@ -30,24 +31,24 @@ class Pacer:
         self.start = clock()
         self._realtime = realtime
         self._clock = clock
-        self._latency = round(latency * NANOSECONDS)
+        self._latency = round(latency * SECOND)
         self._last = self.start
         self._next = 0
         self._stopped = threading.Event()
 
     def stamp(self, index: int) -> int:
         """Return the stamp of frame ``index`` in nanoseconds."""
-        return self.start + round(index * NANOSECONDS / self.rate)
+        return self.start + round(index * SECOND / self.rate)
 
     def advance(self) -> int | None:
         """Wait until a frame is due and return its number; None once stopped."""
         index = self._next
         if self._realtime:
             now = self._now()
-            index = max(index, int((now - self.start) * self.rate / NANOSECONDS))
+            index = max(index, int((now - self.start) * self.rate / SECOND))
             while (ahead := self.stamp(index) - self._now()) > 0:
                 # Simulated clocks run at another pace than the wall's, hence short waits.
-                if self._stopped.wait(min(ahead / NANOSECONDS, 0.05)):
+                if self._stopped.wait(min(ahead / SECOND, 0.05)):
                     break
         if self._stopped.is_set():
             return None

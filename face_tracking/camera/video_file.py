@@ -17,12 +17,12 @@ from face_tracking.errors import UserError
 from face_tracking.files import expand
 from face_tracking.frame import Frame
 from face_tracking.image_header import MAX_LIVE_IMAGE
+from face_tracking.time_units import SECOND
 
 DEFAULT_RATE = 30.0
 MAX_SKIP = 2.0
 """Seconds of video that are left out at a time to keep up with the clock."""
 
-_NANOSECONDS = 1_000_000_000
 # Damaged frames in a row that are skipped. At the end of a file the reader fails in the same way,
 # so this bounds what the end costs.
 _MAX_DAMAGED = 200
@@ -71,7 +71,7 @@ class VideoFile(CameraSource):
         with self._lock:
             if not self._advance():
                 return None
-            stamp = self._start + round(self._time * _NANOSECONDS)
+            stamp = self._start + round(self._time * SECOND)
         if not self._wait_until(stamp):
             return None
         with self._lock:
@@ -115,12 +115,12 @@ class VideoFile(CameraSource):
         """Return the seconds since the grabbed frame was due; 0 if the clock does not matter."""
         if not self.options.realtime or self._start is None:
             return 0.0
-        return (self.options.clock() - self._start) / _NANOSECONDS - self._time
+        return (self.options.clock() - self._start) / SECOND - self._time
 
     def _wait_until(self, stamp: int) -> bool:
         while self.options.realtime and (ahead := stamp - self.options.clock()) > 0:
             # Simulated clocks run at another pace than the computer's, hence short waits.
-            if self._stopped.wait(min(ahead / _NANOSECONDS, 0.05)):
+            if self._stopped.wait(min(ahead / SECOND, 0.05)):
                 break
         return not self._stopped.is_set()
 

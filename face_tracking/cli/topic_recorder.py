@@ -17,6 +17,7 @@ from vision_msgs.msg import Detection2DArray
 from face_tracking.arrays import Array
 from face_tracking.nodes.qos import subscription_qos
 from face_tracking.nodes.topics import TOPICS
+from face_tracking.time_units import SECOND
 
 
 class TopicRecorder(Node):
@@ -88,4 +89,4 @@ class TopicRecorder(Node):
 
 
 def _nanoseconds(header: Header) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+    return header.stamp.sec * SECOND + header.stamp.nanosec

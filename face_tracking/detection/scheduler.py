@@ -18,8 +18,7 @@ from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
-
-SECOND = 1_000_000_000
+from face_tracking.time_units import SECOND
 
 _THUMBNAIL = (40, 30)  # pixels: a face across a room still changes one of them
 _CHANGED = 12.0  # gray levels, after the brightness of the whole is put aside

@@ -12,6 +12,7 @@ from typing import Any
 
 from face_tracking.errors import UserError
 from face_tracking.events.event import EVENT_KINDS, FaceEvent
+from face_tracking.time_units import SECOND
 
 FORMAT = 1
 """Raised when a field changes its meaning or disappears."""
@@ -24,7 +25,7 @@ MAX_NAME = 64
 def event_to_json(event: FaceEvent) -> str:
     """Return an event as one line of JSON."""
     x1, y1, x2, y2 = event.box
-    seconds, nanoseconds = divmod(event.stamp, 1_000_000_000)
+    seconds, nanoseconds = divmod(event.stamp, SECOND)
     time = datetime.fromtimestamp(seconds, timezone.utc).strftime('%Y-%m-%dT%H:%M:%S')
     record: dict[str, Any] = {
         'format': FORMAT,

@@ -30,8 +30,8 @@ from face_tracking.encoded_images import (
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.image_header import MAX_LIVE_IMAGE, UPRIGHT, read_header
+from face_tracking.time_units import SECOND
 
-NANOSECONDS = 1_000_000_000
 MAX_FRAME_ID_LENGTH = 256
 MAX_SIDE = 32767  # OpenCV's remapping cannot address more
 _CHECK_DRIVER = 'check the camera driver'
@@ -39,12 +39,12 @@ _CHECK_DRIVER = 'check the camera driver'
 
 def to_time(stamp: int) -> Time:
     """Return a stamp in nanoseconds as a message."""
-    return Time(sec=stamp // NANOSECONDS, nanosec=stamp % NANOSECONDS)
+    return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
 
 
 def from_time(time: Time) -> int:
     """Return a message's stamp in nanoseconds."""
-    return time.sec * NANOSECONDS + time.nanosec
+    return time.sec * SECOND + time.nanosec
 
 
 def to_header(stamp: int, frame_id: str) -> Header:

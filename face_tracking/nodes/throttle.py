@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from rclpy.serialization import deserialize_message
 
 from face_tracking.errors import UserError
-from face_tracking.nodes.image_messages import NANOSECONDS
 from face_tracking.nodes.node_base import FaceNode
+from face_tracking.time_units import SECOND
 
 MessageT = TypeVar('MessageT')
 _SHORTEST = 12  # bytes of a serialized message that begins with a header
@@ -67,4 +67,4 @@ def stamp_of(data: bytes) -> int:
         return 0
     order = '<' if data[1] & 1 else '>'
     seconds, nanoseconds = struct.unpack_from(f'{order}iI', data, 4)
-    return seconds * NANOSECONDS + nanoseconds
+    return seconds * SECOND + nanoseconds

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from face_tracking.recognition.recognition_options import RateOptions
+from face_tracking.time_units import SECOND
 
-SECOND = 1_000_000_000
 _EARLY_VIEWS = 4  # the first views of a track are taken faster
 _EARLY_RATE = 4.0  # a second
 _BURST = 3.0  # embeddings that may be saved up

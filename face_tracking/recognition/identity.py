@@ -16,8 +16,8 @@ import numpy as np
 from face_tracking.arrays import FloatArray
 from face_tracking.recognition.gallery import Gallery, Match
 from face_tracking.recognition.recognition_options import IdentityOptions
+from face_tracking.time_units import SECOND
 
-SECOND = 1_000_000_000
 UNKNOWN = 'unknown'
 MAX_VIEWS = 10
 """Views of a track of which the mean is taken, the newest."""

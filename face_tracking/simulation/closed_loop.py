@@ -26,8 +26,8 @@ from face_tracking.pan_tilt.command import Command
 from face_tracking.simulation.rendering import GroundTruth, Renderer
 from face_tracking.simulation.scene import Pose, Scene, direction
 from face_tracking.simulation.servo_model import ServoRig
+from face_tracking.time_units import SECOND
 
-SECOND = 1_000_000_000
 START = 10 * SECOND  # stamps are counted from here; none is 0
 
 

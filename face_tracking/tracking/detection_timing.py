@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from face_tracking.tracking.history import SECOND
+from face_tracking.time_units import SECOND
 
 _SMOOTHING = 0.3  # weight of the newest value in the running means
 _FIRST_INTERVAL = 1.0 * SECOND  # assumed before the detections of two images were received

@@ -16,12 +16,11 @@ from operator import attrgetter
 import numpy as np
 
 from face_tracking.arrays import FloatArray, IntArray
+from face_tracking.time_units import SECOND
 from face_tracking.tracking import kalman_of_few
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
-
-SECOND = 1_000_000_000
 
 
 @dataclass(eq=False)

@@ -12,12 +12,11 @@ import numpy as np
 
 from face_tracking.arrays import Array, BoolArray, FloatArray, IntArray
 from face_tracking.boxes import iou
+from face_tracking.time_units import SECOND
 from face_tracking.tracking.association import assign, within_reach
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.tracker_options import TrackerOptions
-
-SECOND = 1_000_000_000
 
 _MEMORY_DECAY = 5.0 * SECOND  # time constant of what a descriptor remembers
 _SCORE_SCALE = 0.03  # a detection whose score is this much higher counts e times as much

@@ -21,11 +21,12 @@ from face_tracking.arrays import Array, BoolArray, FloatArray, IntArray
 from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame, as_frame
+from face_tracking.time_units import SECOND
 from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.detection_timing import DetectionTiming
-from face_tracking.tracking.history import SECOND, Snapshot, StateHistory, find_rows
+from face_tracking.tracking.history import Snapshot, StateHistory, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator

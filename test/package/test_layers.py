@@ -15,7 +15,7 @@ LAYERS = (
     ('errors', 'exit_codes'),
     (
         *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'native_exceptions'),
-        *('options', 'texts', 'time_window'),
+        *('options', 'texts', 'time_units', 'time_window'),
     ),
     ('boxes', 'image_header', 'server_access', 'encoded_images'),
     ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from face_tracking.recognition.embedding_scheduler import SECOND, EmbeddingScheduler
+from face_tracking.recognition.embedding_scheduler import EmbeddingScheduler
 from face_tracking.recognition.recognition_options import RateOptions
+from face_tracking.time_units import SECOND
 
 FRAME = SECOND // 30
 

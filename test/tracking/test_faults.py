@@ -7,10 +7,10 @@ import pytest
 from scripted_scene import INTERVAL, detections
 
 from face_tracking.faces import Detections
+from face_tracking.time_units import SECOND
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.optical_flow import Warp
 from face_tracking.tracking.scene_change import Cut, find_cut
-from face_tracking.tracking.track_table import SECOND
 from face_tracking.tracking.tracker import HISTORY_SECONDS, FaceTracker
 
 SIZE = (640, 480)

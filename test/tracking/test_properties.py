@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scripted_scene import INTERVAL
 
 from face_tracking.faces import Detections
-from face_tracking.tracking.track_table import SECOND
+from face_tracking.time_units import SECOND
 from face_tracking.tracking.tracker import FaceTracker
 from face_tracking.tracking.tracker_options import TrackerOptions
 

@@ -4,10 +4,11 @@
 import numpy as np
 import pytest
 
+from face_tracking.time_units import SECOND
 from face_tracking.tracking import appearance
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
-from face_tracking.tracking.track_table import SECOND, TrackStatus, TrackTable
+from face_tracking.tracking.track_table import TrackStatus, TrackTable
 from face_tracking.tracking.tracker_options import TrackerOptions
 
 OPTIONS = TrackerOptions(

@@ -163,7 +163,7 @@ class IdentityTracker:
         if name == UNKNOWN and self.options.number_unknown:
             name = self._number(evidence, mean, stamp) or name
             similarity = 1.0 if name != UNKNOWN else similarity
-        if self._is_taken(name, similarity, track):
+        if self._yields_name(name, similarity, track):
             name = UNKNOWN
         return Identity(name, similarity, tuple(candidates[:3]), views)
 
@@ -200,11 +200,8 @@ class IdentityTracker:
             del self._numbered[next(iter(self._numbered))]
         return name
 
-    def _is_taken(self, name: str, similarity: float, track: int) -> bool:
-        """Return whether another track in sight is more likely this person.
-
-        One that is less likely loses the name.
-        """
+    def _yields_name(self, name: str, similarity: float, track: int) -> bool:
+        """Let the most similar track keep a name; return whether that is another track."""
         if name in ('', UNKNOWN):
             return False
         for other, evidence in self._tracks.items():

@@ -161,13 +161,15 @@ def associate(
     strong: BoolArray,
     threshold: float,
 ) -> Matches:
-    """Match M detections to N tracks in three stages.
+    """Match M detections to N tracks.
 
     1. Strong detections with tracks, by position and appearance.
     2. Weak detections with the visible tracks that are left, by position: such a detection is more
        often a face seen badly than a false alarm where a track is expected anyway (Y. Zhang et
        al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", 2022).
-    3. Strong detections with tracks that are left, by appearance alone.
+    3. A track whose detection looks like somebody else moves to an unmatched detection that looks
+       like it.
+    4. Strong detections with tracks that are left, by appearance alone.
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
@@ -178,28 +180,28 @@ def associate(
     :param strong: bool (M,), detections with a score that may spawn a track.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
-    free = _Free(*spatial.gate.shape)
+    assignment = _Assignment(*spatial.gate.shape)
     candidates = spatial.gate & strong
     distance = cues.distances(tracks, detections, candidates)
     unknown, certain = np.isnan(distance), spatial.confirmed(visible)
     limit = np.where(lost, _POSITION_BONUS * threshold, DIFFERENT_PERSON)[:, None]
     allowed = candidates & (certain | np.where(unknown, ~lost[:, None], distance < limit))
-    free.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
+    assignment.match(spatial.cost + np.where(unknown, _UNKNOWN_DISTANCE, distance), allowed)
 
     allowed = spatial.gate & (spatial.iou >= _WEAK_IOU) & ~strong & ~lost[:, None]
-    free.match(spatial.cost, allowed)
+    assignment.match(spatial.cost, allowed)
 
-    by_position = free.match_of.copy()
+    by_position = assignment.match_of.copy()
     plausible = spatial.reachable & strong
-    free.exchange(cues, tracks, detections, plausible, threshold)
-    remaining = free.pairs() & plausible
+    assignment.swap_to_better_match(cues, tracks, detections, plausible, threshold)
+    remaining = assignment.pairs() & plausible
     if remaining.any():
         distance = cues.distances(tracks, detections, remaining)
-        free.match(distance, distance < threshold)
-    return free.matches(by_position)
+        assignment.match(distance, distance < threshold)
+    return assignment.matches(by_position)
 
 
-class _Free:
+class _Assignment:
     """The tracks and detections that are not matched yet, and the matches so far."""
 
     def __init__(self, tracks: int, detections: int):
@@ -216,7 +218,7 @@ class _Free:
         self._tracks[rows] = False
         self.match_of[columns] = rows
 
-    def exchange(
+    def swap_to_better_match(
         self,
         cues: CueSet,
         tracks: FloatArray,
@@ -224,7 +226,7 @@ class _Free:
         allowed: BoolArray,
         threshold: float,
     ) -> None:
-        """Move tracks from detections of other people to their own face where it is free.
+        """Move tracks from detections of other people to their own face where it is assignment.
 
         When two faces meet, the one in front may have taken the track of the one behind.
         """

@@ -7,6 +7,7 @@ import atexit
 import faulthandler
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,11 @@ for _name in ('FACE_TRACKING_DATA', 'FACE_TRACKING_MODEL', 'FACE_TRACKING_PRECIS
     os.environ.pop(_name, None)
 os.environ['XDG_DATA_HOME'] = tempfile.mkdtemp(prefix='face_tracking_test_data_')
 atexit.register(shutil.rmtree, os.environ['XDG_DATA_HOME'], ignore_errors=True)
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and all processes that
+# they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 # The same examples in every run, however slow the machine: `make fuzz` looks for others.

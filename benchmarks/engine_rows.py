@@ -445,7 +445,6 @@ ENGINES: tuple[Engine, ...] = (
     Litert(),
     Ncnn(),
     Mnn('mnn'),
-    Mnn('mnn int8', integers=True),
     OpenCv(),
     NaiveTvm(),
     OfThePackage(TUNED, 'tvm', 'float32'),
@@ -453,6 +452,7 @@ ENGINES: tuple[Engine, ...] = (
     OnnxRuntimeInt8(),
     OpenVino('openvino int8', integers=True),
     LitertInt8(),
+    Mnn('mnn int8', integers=True),
     NcnnInt8(),
     OfThePackage('tvm int8', 'tvm', 'int8', 'int8'),
 )

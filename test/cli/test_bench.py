@@ -10,7 +10,7 @@ from face_tracking.cli.main import main
 ROWS = [
     *('pytorch', 'onnxruntime', 'openvino', 'openvino f32', 'litert', 'ncnn', 'mnn', 'opencv'),
     *('tvm naive', 'tvm float32'),
-    *('onnxruntime int8', 'openvino int8', 'litert int8', 'ncnn int8', 'tvm int8'),
+    *('onnxruntime int8', 'openvino int8', 'litert int8', 'mnn int8', 'ncnn int8', 'tvm int8'),
 ]
 ALWAYS = {'onnxruntime', 'opencv', 'tvm naive', 'tvm float32'}
 EXACT = {'pytorch', 'openvino f32', 'litert', 'mnn', *ALWAYS}

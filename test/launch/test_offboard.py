@@ -77,6 +77,7 @@ RECEIVE = """
 import socket, time
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 receiver.bind(('10.99.0.2', 5005))
+print('ready', flush=True)
 while True:
     sent = float(receiver.recv(99))
     print(time.monotonic() - sent, flush=True)
@@ -86,10 +87,10 @@ while True:
 def test_the_link_delays_and_loses_what_it_is_told():
     with two_machines(DELAY, 0.3) as machines:
         said = machines.start(PC, [sys.executable, '-c', RECEIVE])
-        time.sleep(2)
+        until(lambda: 'ready' in said(), 60)
         machines.start(ROBOT, [sys.executable, '-c', SEND])
         until(lambda: machines.started[-1].poll() is not None, 60)
         time.sleep(2)
-        delays = [float(line) for line in said().split()]
+        delays = [float(line) for line in said().split()[1:]]
     assert min(delays) >= DELAY
     assert 100 < len(delays) < 360

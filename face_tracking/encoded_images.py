@@ -97,9 +97,9 @@ class EncodedImage(ABC):
         return self if divisor == 1 else ArrayImage(self.bgr(divisor))
 
     def resembles(self, other: EncodedImage) -> bool:
-        """Return whether it shows the same scene as the image before it, as far as a glance tells.
+        """Return whether it probably shows the same scene as ``other``, by a cheap comparison.
 
-        That costs almost nothing. False where it cannot be told.
+        False where the two cannot be compared.
         """
         return False
 

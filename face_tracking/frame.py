@@ -94,7 +94,7 @@ class Frame:
 
     @property
     def expects_bgr(self) -> bool:
-        """Whether somebody makes a color image of it, from which gray can be had cheaply."""
+        """Whether a color image of it was requested, from which gray is cheap to compute."""
         return bool(self._color_divisors)
 
     def gray(self, width: int, height: int) -> Array:

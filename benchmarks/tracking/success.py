@@ -4,7 +4,7 @@
     python benchmarks/tracking/success.py OTB/Girl OTB/David:300 --detect-interval 5
 
 A sequence is a folder with ``img/`` and ``groundtruth_rect.txt`` (x, y, width, height of the
-target in each image, zeros where nobody labeled it); ``:300`` names the first image that has
+target in each image, zeros where it is not labeled); ``:300`` names the first image that has
 ground truth. Success is the share of images in which the box has an intersection over union above
 a threshold, and its AUC the mean over the thresholds 0 to 1 (Wu et al., "Online Object Tracking: A
 Benchmark", CVPR 2013). There, a tracker is given the target; here, it is the first track that

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tracks were detected so lately that their boxes show faces.
+"""Which tracks were detected so recently that their boxes show faces.
 
 Between two detections a tracker propagates the boxes. How long that is normal depends on the
 detector: on its interval and its latency, which this module takes from the tracks themselves.
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 _MIN_LIMIT = 0.2
 _MAX_LIMIT = 5.0
-"""Seconds; bounds of the time without a detection after which a box is not believed."""
+"""Seconds; bounds of the time without a detection after which a box is not used."""
 _MARGIN = 1.5
 _SHARE = 0.5
 """Weight of the newest interval in the mean."""
 
 
 class Freshness:
-    """Tells recently detected tracks from propagated ones, at the pace of the detector."""
+    """Distinguishes recently detected tracks from propagated ones, at any detection rate."""
 
     def __init__(self) -> None:
         self._gap = 0.0
@@ -26,7 +26,7 @@ class Freshness:
 
     @property
     def limit(self) -> float:
-        """Seconds without a detection up to which the box of a track is believed."""
+        """Seconds without a detection up to which the box of a track is used."""
         return min(max(_MARGIN * self._gap, _MIN_LIMIT), _MAX_LIMIT)
 
     def select(self, ids: Sequence[int], ages: Sequence[float]) -> list[int]:

@@ -167,8 +167,8 @@ def associate(
     2. Weak detections with the visible tracks that are left, by position: such a detection is more
        often a face seen badly than a false alarm where a track is expected anyway (Y. Zhang et
        al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", 2022).
-    3. A track whose detection looks like somebody else moves to an unmatched detection that looks
-       like it.
+    3. A track whose appearance does not match its detection moves to an unmatched detection with
+       the same appearance.
     4. Strong detections with tracks that are left, by appearance alone.
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.

@@ -17,7 +17,7 @@ import numpy as np
 
 from face_tracking.arrays import FloatArray, IntArray
 from face_tracking.time_units import SECOND
-from face_tracking.tracking import kalman_of_few
+from face_tracking.tracking import scalar_kalman
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
@@ -79,8 +79,8 @@ class Snapshot:
             motion, deviation = self._motion_of(keys)
             if states is not before:  # the camera's part of the motion is in the states already
                 motion = motion - (states.values - before.values).T
-            if len(keys) <= kalman_of_few.MOST:
-                return kalman_of_few.followed(states, motion, self.seconds, deviation)
+            if len(keys) <= scalar_kalman.MOST:
+                return scalar_kalman.followed(states, motion, self.seconds, deviation)
             states = states.moved(motion, self.seconds, deviation)
         return states.predicted(self.seconds)
 

@@ -54,9 +54,9 @@ class ImagePyramid:
         self._frame.expect_bgr(*self._small_size)
 
     def resembles(self, frame: Frame) -> bool:
-        """Return whether a later frame shows the same scene, as far as a glance tells.
+        """Return whether a later frame probably shows the same scene, by a cheap comparison.
 
-        Only before :meth:`release`.
+        Only valid before :meth:`release`.
         """
         return frame.source.resembles(self._frame.source)
 

@@ -3,7 +3,7 @@
 
 B. Lucas and T. Kanade, "An Iterative Image Registration Technique with an Application to Stereo
 Vision", 1981; J.-Y. Bouguet, "Pyramidal Implementation of the Lucas Kanade Feature Tracker", 2001.
-OpenCV's function halves both images anew in each call, by a filter that takes as long as half of
+OpenCV's function halves both images again in each call, by a filter that takes as long as half of
 the search. Here each image is halved once, and the function is called once for each size.
 """
 

@@ -238,8 +238,8 @@ class FaceTracker:
     def _may_skip(self, frame: Frame, stamp: int, hint: Warp | None) -> bool:
         """Return whether the motion since the newest snapshot need not be measured now.
 
-        While neither the camera nor a face moves fast, every second image is enough. An image of
-        which somebody needs the colors costs little more, so that is not left out.
+        While neither the camera nor a face moves fast, every second image is enough. An image
+        that is decoded in color anyway costs little more and is not skipped.
         """
         before = self._history.newest if len(self._history) else None
         return (

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from face_tracking.tracking import face_flow, kalman_of_few
+from face_tracking.tracking import face_flow, scalar_kalman
 from face_tracking.tracking.kalman import States
 
 RANDOM = np.random.default_rng(5)
@@ -23,7 +23,7 @@ def test_the_motion_model_in_plain_numbers_is_that_of_the_arrays(count, seconds)
     motion, deviation = RANDOM.normal(size=(count, 4)), RANDOM.uniform(0.01, 2, (count, 4))
     deviation[0, 1] = np.inf  # not measured
     expected = states.moved(motion, seconds, deviation).predicted(seconds)
-    found = kalman_of_few.followed(states, motion, seconds, deviation)
+    found = scalar_kalman.followed(states, motion, seconds, deviation)
     np.testing.assert_allclose(found.mean, expected.mean)
     np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-12)
 
@@ -31,7 +31,7 @@ def test_the_motion_model_in_plain_numbers_is_that_of_the_arrays(count, seconds)
 def test_a_size_stays_within_its_limits():
     states = States.from_boxes(np.array([[0.0, 0, 1, 1]]))
     states.values[2:] = -5.0
-    found = kalman_of_few.followed(states, np.zeros((1, 4)), 0.1, np.full((1, 4), np.inf))
+    found = scalar_kalman.followed(states, np.zeros((1, 4)), 0.1, np.full((1, 4), np.inf))
     np.testing.assert_allclose(found.mean, states.predicted(0.1).mean)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from training.recognition.views import SIDE
+from training.recognition.views import SIDE, at_resolution, compressed
 
 
 class LightViews:
@@ -76,9 +76,7 @@ class LightViews:
         """Lower the resolution, blur, add noise, compress."""
         draw = self.random
         if draw.random() < 0.5:
-            small = int(draw.uniform(32, 90))
-            image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-            image = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+            image = at_resolution(image, int(draw.uniform(32, 90)))
         if draw.random() < 0.25:
             image = cv2.blur(image, tuple(int(side) for side in draw.integers(1, 6, 2)))
         if draw.random() < 0.2:
@@ -86,6 +84,5 @@ class LightViews:
             cv2.randn(noise, (0, 0, 0), (draw.uniform(2, 9),) * 3)
             image = cv2.add(image, noise, dtype=cv2.CV_8U)
         if draw.random() < 0.35:
-            quality = [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(25, 90))]
-            image = cv2.imdecode(cv2.imencode('.jpg', image, quality)[1], cv2.IMREAD_COLOR)
+            image = compressed(image, int(draw.integers(25, 90)))
         return image

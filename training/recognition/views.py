@@ -33,6 +33,18 @@ def fill_borders(crop: np.ndarray) -> np.ndarray:
     return np.where(outside[..., None] > 0, nearest[labels], crop)
 
 
+def at_resolution(image: np.ndarray, side: int) -> np.ndarray:
+    """Return a view scaled to ``side`` x ``side`` pixels and back."""
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+
+
+def compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """Return a view as it looks after JPEG compression of a quality from 1 to 100."""
+    code = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(code, cv2.IMREAD_COLOR)
+
+
 class ViewMaker:
     """Draws views.
 
@@ -142,9 +154,7 @@ class ViewMaker:
         """Lower the resolution, blur, add noise, compress."""
         draw = self.random
         if draw.random() < 0.5:
-            small = int(draw.uniform(28, 90))
-            image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-            image = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+            image = at_resolution(image, int(draw.uniform(28, 90)))
         if draw.random() < 0.25:
             length = int(draw.integers(3, 8))
             kernel = np.zeros((length, length), np.float32)
@@ -158,8 +168,5 @@ class ViewMaker:
             noise = draw.normal(0, draw.uniform(2, 10), image.shape)
             image = np.clip(image + noise, 0, 255).astype(np.uint8)
         if draw.random() < 0.5:
-            code = cv2.imencode(
-                '.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(draw.integers(25, 90))]
-            )[1]
-            image = cv2.imdecode(code, cv2.IMREAD_COLOR)
+            image = compressed(image, int(draw.integers(25, 90)))
         return image

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -37,8 +38,10 @@ from benchmarks.head_pose import portraits
 from face_tracking.bringup.arguments import Chosen
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.bringup.processes import Process
+from face_tracking.child_process import end_processes
 
 HERE = Path(__file__).parent
+_NUMBERS = itertools.count()
 ROBOT, PC = 0, 1
 SIZE = (640, 480)
 FRAMES = 120
@@ -124,36 +127,39 @@ class Machines:
 @contextlib.contextmanager
 def two_machines(delay: float, loss: float) -> Iterator[Machines]:
     """Set up two machines whose packets take ``delay`` seconds and are lost with ``loss``."""
-    names = (f'ft_robot_{os.getpid()}', f'ft_pc_{os.getpid()}')
-    for name in names:
-        subprocess.run(['ip', 'netns', 'add', name], check=True)
-    ends = [names[ROBOT], '10.99.0.1', names[PC], '10.99.0.2']
-    link = subprocess.Popen(
-        [sys.executable, str(HERE / 'lossy_link.py'), str(delay), str(loss), *ends],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert link.stdout and link.stdout.readline() == 'ready\n'
-    with tempfile.TemporaryDirectory() as folder:
-        machines = Machines(names, link, Path(folder))
-        try:
-            yield machines
-        finally:
-            for process in machines.started:
-                process.terminate()
-            for process in machines.started:
-                process.wait(30)
-            link.kill()
-            link.wait()
-            for name in names:
-                subprocess.run(['ip', 'netns', 'del', name], check=True)
+    with contextlib.ExitStack() as stack:
+        robot, pc = (stack.enter_context(_namespace(name)) for name in ('ft_robot', 'ft_pc'))
+        ends = [robot, '10.99.0.1', pc, '10.99.0.2']
+        link = subprocess.Popen(
+            [sys.executable, str(HERE / 'lossy_link.py'), str(delay), str(loss), *ends],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(end_processes, link, timeout=0)
+        assert link.stdout and link.stdout.readline() == 'ready\n'
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        machines = Machines((robot, pc), link, Path(folder))
+        stack.callback(lambda: end_processes(*machines.started, timeout=30))
+        yield machines
+
+
+@contextlib.contextmanager
+def _namespace(name: str) -> Iterator[str]:
+    """Make a network namespace whose name begins with ``name``, and delete it again."""
+    name = f'{name}_{os.getpid()}_{next(_NUMBERS)}'
+    subprocess.run(['ip', 'netns', 'add', name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(['ip', 'netns', 'del', name], check=True)
 
 
 def start_listener(machines: Machines) -> Callable[[], list[dict]]:
     """Start a listener on the robot; return a function that returns the rows it has printed."""
     said = machines.start(ROBOT, [sys.executable, str(HERE / 'track_listener.py')])
-    return lambda: [json.loads(line) for line in said().splitlines() if line.startswith('{')]
+    # The last line may be half written.
+    return lambda: [json.loads(line) for line in said().split('\n')[:-1] if line.startswith('{')]
 
 
 def of_topic(rows: list[dict], topic: str) -> list[dict]:
@@ -209,8 +215,7 @@ def measure(transport: str, options: argparse.Namespace, album: Path) -> dict[st
         time.sleep(options.seconds)
         seconds = time.monotonic() - started
         seen, sent = rows()[begin:], machines.sent()
-        detector.terminate()
-        detector.wait(30)
+        end_processes(detector, timeout=30)
         gone = len(rows())
         time.sleep(20)
         alone = of_topic(rows()[gone:], 'faces/tracks')

@@ -24,6 +24,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 
+from face_tracking.child_process import end_processes
+
 PERIOD = 10.0
 CODE = 'import sys; from face_tracking.entry_points import pipeline; sys.exit(pipeline())'
 PARAMETERS = (
@@ -71,7 +73,7 @@ def main() -> int:
         try:
             samples = watch(process, arguments.minutes * 60)
         finally:
-            process.terminate()
+            end_processes(process, timeout=30)
     problems = compare(samples)
     for problem in problems:
         print(f'FAILED: {problem}')

@@ -28,6 +28,7 @@ from statistics import median
 
 import psutil
 
+from face_tracking.child_process import end_processes
 from face_tracking.cli import arguments
 from face_tracking.cli.output import progress, write_text
 
@@ -161,8 +162,7 @@ class Robot:
                     raise SystemExit('the node did not come up: its message is above')
             return figures(process.pid, started)
         finally:
-            process.terminate()
-            process.wait()
+            end_processes(process, timeout=30)
             # Detections under way, which are not the next node's.
             self._spin(self._node, timeout_sec=0.2)
 

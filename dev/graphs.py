@@ -25,6 +25,7 @@ import rclpy
 from face_tracking.bringup.arguments import Chosen
 from face_tracking.bringup.launch_files import LAUNCH_FILES
 from face_tracking.bringup.processes import PACKAGE, Process
+from face_tracking.child_process import end_processes
 
 PAGE = Path(__file__).resolve().parents[1] / 'docs' / 'graphs.md'
 WITHOUT_HARDWARE = {'output': 'simulated', 'description': 'none'}
@@ -92,10 +93,7 @@ def graph(processes: Sequence[Process]) -> Edges:
         wanted = {label(process.namespace, process.executable) for process in processes}
         return _settled(node, wanted)
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(20)
+        end_processes(*started, timeout=20)
         node.destroy_node()
         rclpy.shutdown(context=context)
 

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,25 @@ def start_child(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     launcher = [sys.executable, '-I', '-S', '-c', _LAUNCHER, str(os.getpid()), *command]
     return subprocess.Popen(launcher, start_new_session=True, **options)
+
+
+def end_processes(
+    *processes: subprocess.Popen[Any], timeout: float, number: int = signal.SIGTERM
+) -> None:
+    """Ask processes to end, wait for all of them, and kill those that have not ended in time.
+
+    :param timeout: seconds, for all of them together.
+    :param number: the signal that asks.
+    """
+    for process in processes:
+        process.send_signal(number)
+    deadline = time.monotonic() + timeout
+    for process in processes:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def end_child(process: subprocess.Popen[Any]) -> None:

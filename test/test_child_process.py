@@ -10,11 +10,11 @@ import psutil
 import pytest
 from waiting import PATIENCE, wait_until
 
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_processes, start_child
 
 STARTS = {
     'child': """
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_processes, start_child
 start_child(['sleep', '600'])
 time.sleep(600)
 """,
@@ -70,3 +70,18 @@ def test_output_and_status_of_a_child_are_those_of_the_program():
     assert child.communicate()[0] == 'spoken\n' and child.returncode == 3
     with pytest.raises(FileNotFoundError):
         start_child(['no-such-program'])
+
+
+DEAF = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)'
+
+
+def test_processes_that_do_not_end_when_asked_are_killed():
+    deaf = subprocess.Popen([sys.executable, '-c', DEAF], stdout=subprocess.PIPE)
+    deaf.stdout.readline()
+    willing = subprocess.Popen(['sleep', '600'])
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    end_processes(deaf, willing, ended, timeout=0.5)
+    deaf.stdout.close()
+    codes = [process.returncode for process in (deaf, willing, ended)]
+    assert codes == [-signal.SIGKILL, -signal.SIGTERM, 0]

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from face_tracking import exit_codes
+from face_tracking.child_process import end_processes
 
 RESPAWN_DELAY = 1.0
 CODE = 'import sys; from face_tracking.entry_points import {0}; sys.exit({0}())'
@@ -85,10 +86,5 @@ class NodeProcess:
         if self._process is None:
             return 0
         self.send(signal.SIGCONT)
-        self.send(signal.SIGINT)
-        try:
-            return self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return -signal.SIGKILL
+        end_processes(self._process, timeout=15, number=signal.SIGINT)
+        return self._process.returncode

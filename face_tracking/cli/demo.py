@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_processes, start_child
 from face_tracking.cli import arguments
 from face_tracking.errors import UserError
 
@@ -168,16 +168,7 @@ def _nodes(namespace: str, args: argparse.Namespace) -> Iterator[subprocess.Pope
         try:
             yield process
         finally:
-            _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            end_processes(process, timeout=10, number=signal.SIGINT)
 
 
 def _watch(

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from face_tracking.child_process import start_child
+from face_tracking.child_process import end_processes, start_child
 from face_tracking.errors import UserError
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
@@ -63,12 +63,7 @@ def take_screenshot(namespace: str, path: Path, sandbox: bool) -> None:
                     stderr=subprocess.DEVNULL,
                 )
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_processes(process, timeout=10)
     if not path.is_file():
         raise UserError('the browser wrote no screenshot of the page', f'try {browser} by hand')
 

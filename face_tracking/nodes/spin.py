@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from face_tracking.nodes.watchdog import Pulse, Stall, Watchdog
 # The default of 5 ms lets a thread that computes in Python delay the thread whose image is due;
 # at half a millisecond the cost of the switches is still negligible.
 _SWITCH_INTERVAL = 0.0005
+_SHUTDOWN_LIMIT = 10.0  # seconds for the middleware, once the nodes have ended their own work
 _PAUSE_AFTER_ERROR = 0.05  # seconds, so that an error in each callback does not take a core
 
 
@@ -161,6 +163,9 @@ def _stop(nodes: list[FaceNode[Any]]) -> None:
         # A thread is deep in a library (compiling a model takes a minute): finalizing Python
         # under it would crash, and waiting for it would keep the robot from stopping.
         _exit_now(exit_codes.OK)
+    # Signals are ignored by now, and a middleware that hangs may hold Python's lock: only a timer
+    # in C still ends the process then. It prints where the process hangs.
+    faulthandler.dump_traceback_later(_SHUTDOWN_LIMIT, exit=True)
     for node in nodes:
         node.destroy_node()
     rclpy.try_shutdown()

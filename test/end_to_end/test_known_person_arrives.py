@@ -34,6 +34,7 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, pause, wait_until
 
+from face_tracking.child_process import end_processes
 from face_tracking.cli.main import main
 from face_tracking.detector import create_detector
 from face_tracking.nodes.image_messages import to_header, to_image
@@ -142,14 +143,7 @@ class Robot:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown()
-        for process in self.processes:
-            process.send_signal(signal.SIGINT)
-        for process in self.processes:
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_processes(*self.processes, timeout=PATIENCE, number=signal.SIGINT)
 
     def _start(self, environment, executable, words, **parameters):
         command = [

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, wait_until
 
+from face_tracking.child_process import end_processes
 from face_tracking.faces import Tracks
 from face_tracking.nodes.messages import tracks_to_message
 
@@ -36,13 +37,7 @@ def run(tmp_path, ros_domain):
         return process
 
     yield start
-    for process in started:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:  # rclpy may miss a signal while it starts
-            process.kill()
-            process.wait()
+    end_processes(*started, timeout=30)  # rclpy may miss a signal while it starts
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray
 from waiting import PATIENCE, wait_until
 
+from face_tracking.child_process import end_processes
 from face_tracking.detector import create_detector
 from face_tracking.errors import UserError
 from face_tracking.nodes.image_messages import to_header, to_image
@@ -260,14 +261,7 @@ def launch(ros_domain, tmp_path):
 
     yield start
     # Asked first: what is killed leaves its shared memory to its peers, the probe among them.
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    end_processes(*processes, timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -72,6 +72,31 @@ raise SystemExit(run(build))
     assert 'Traceback' not in ended.stderr, ended.stderr
 
 
+def test_a_middleware_that_hangs_while_it_shuts_down_does_not_keep_the_process():
+    code = """
+import ctypes
+from face_tracking.nodes import spin
+from face_tracking.nodes.tracks_3d_node import Tracks3dNode
+
+class Hanging(Tracks3dNode):
+    def destroy_node(self):
+        ctypes.PyDLL(None).sleep(600)  # with Python's lock, as a library in C++ may
+
+def build():
+    nodes = [Hanging()]
+    spin.rclpy.shutdown()
+    return nodes
+
+spin._SHUTDOWN_LIMIT = 0.5
+raise SystemExit(spin.run(build))
+"""
+    ended = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert ended.returncode == 1
+    assert 'in destroy_node' in ended.stderr
+
+
 @pytest.mark.parametrize('name', ['detector_node', 'pipeline'])
 def test_help_lists_topics_services_and_parameters(name):
     module, function = ENTRIES[name]

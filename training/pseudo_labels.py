@@ -10,6 +10,9 @@ than the student will see it. What they find in one place is one answer. Then, b
 ``--machine``
     The labels are another network's, and silent where it was: sure answers are faces, doubtful
     ones regions to ignore.
+``--unlabeled``
+    A folder of photographs without labels, searched with its subfolders: as ``--machine``, and
+    nothing is said before.
 ``--points``
     Heads whose landmarks alone are a person's (``box_from_landmarks``): taken as they are.
 
@@ -47,6 +50,7 @@ from training.network import STRIDES
 YUNET_SIDES = (320, 640, 1024)
 RETINAFACE_SIDES = (640,)
 """Long sides, in pixels, at which the teachers search an image."""
+PHOTOGRAPHS = ('.jpg', '.jpeg', '.png')
 MULTIPLE = 32
 MIN_SCORES = {'yunet': 0.3, 'retinaface': 0.4}
 OVERLAP = 0.45
@@ -289,10 +293,28 @@ def _rounded(values) -> list[float]:
     return [round(float(value), 2) for value in values]
 
 
-def annotate(folder: Path, fill, teachers: list[Teacher]) -> list[dict]:
-    """Return the rows of a folder after ``fill``, with absolute names."""
-    rows = []
-    for row in tqdm(json.loads((folder / 'labels.json').read_text()), desc=folder.name):
+def labels_of(folder: Path) -> list[dict]:
+    """Return the rows of a folder's ``labels.json``."""
+    return json.loads((folder / 'labels.json').read_text())
+
+
+def empty_labels(folder: Path) -> list[dict]:
+    """Return a row without faces for each photograph in a folder and below it.
+
+    :raises UserError: there is none.
+    """
+    found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in PHOTOGRAPHS)
+    if not found:
+        raise UserError(
+            f'there is no photograph in {folder}', 'name a folder of JPEG or PNG files'
+        )
+    return [{'file': str(path.relative_to(folder)), 'faces': []} for path in found]
+
+
+def annotate(folder: Path, rows: list[dict], fill, teachers: list[Teacher]) -> list[dict]:
+    """Return the ``rows`` of a folder after ``fill``, with absolute names."""
+    annotated = []
+    for row in tqdm(rows, desc=folder.name):
         path = folder / row['file']
         faces = row['faces']
         if fill is not None:
@@ -301,8 +323,8 @@ def annotate(folder: Path, fill, teachers: list[Teacher]) -> list[dict]:
                 tqdm.write(f'skipped image {path}: it cannot be decoded')
                 continue
             faces = fill(faces, answers(image, teachers))
-        rows.append({'file': str(path.resolve()), 'faces': faces})
-    return rows
+        annotated.append({'file': str(path.resolve()), 'faces': faces})
+    return annotated
 
 
 def parser() -> argparse.ArgumentParser:
@@ -313,7 +335,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = found.add_argument
-    for kind in ('human', 'machine', 'points'):
+    for kind in ('human', 'machine', 'unlabeled', 'points'):
         add(f'--{kind}', type=Path, action='append', default=[], metavar='FOLDER')
     add(
         '--corrections',
@@ -336,11 +358,13 @@ def main(argv: list[str] | None = None) -> int:
             teachers.append(Teacher('retinaface', given.retinaface))
         rows = []
         for folder in given.human:
-            rows += annotate(folder, human_faces, teachers)
+            rows += annotate(folder, labels_of(folder), human_faces, teachers)
         for folder in given.machine:
-            rows += annotate(folder, machine_faces, teachers)
+            rows += annotate(folder, labels_of(folder), machine_faces, teachers)
+        for folder in given.unlabeled:
+            rows += annotate(folder, empty_labels(folder), machine_faces, teachers)
         for folder in given.points:
-            rows += annotate(folder, None, teachers)
+            rows += annotate(folder, labels_of(folder), None, teachers)
         if given.corrections:
             rows = corrected(rows, yaml.safe_load(given.corrections.read_text()))
         given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 from training import pseudo_labels
 from training.pseudo_labels import Answer, human_faces, machine_faces
@@ -67,15 +68,20 @@ def test_parts_of_a_face_are_no_faces():
     assert pseudo_labels._without_parts([part, whole, beside]) == [whole, beside]
 
 
-def test_a_folder_is_filled_in(shared_dir, portrait, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / 'hopper.png'), portrait)
-    (tmp_path / 'labels.json').write_text(json.dumps([{'file': 'hopper.png', 'faces': []}]))
+@pytest.mark.parametrize('kind', ['machine', 'unlabeled'])
+def test_a_folder_is_filled_in(kind, shared_dir, portrait, tmp_path, capsys):
+    folder = tmp_path / 'photographs'
+    (folder / 'people').mkdir(parents=True)
+    cv2.imwrite(str(folder / 'people' / 'hopper.png'), portrait)
+    if kind == 'machine':
+        silent = [{'file': 'people/hopper.png', 'faces': []}]
+        (folder / 'labels.json').write_text(json.dumps(silent))
     out = tmp_path / 'out' / 'labels.json'
     assert (
         pseudo_labels.main(
             [
-                '--machine',
-                str(tmp_path),
+                f'--{kind}',
+                str(folder),
                 '--out',
                 str(out),
                 '--yunet',
@@ -85,9 +91,17 @@ def test_a_folder_is_filled_in(shared_dir, portrait, tmp_path, capsys):
         == 0
     )
     (row,) = json.loads(out.read_text())
+    assert row['file'] == str(folder / 'people' / 'hopper.png')
     (face,) = [face for face in row['faces'] if face['score'] == 1.0]
     assert len(face['landmarks']) == 10
     assert '1 images' in capsys.readouterr().out
+
+
+def test_a_folder_without_photographs_is_reported(shared_dir, tmp_path, capsys):
+    yunet = shared_dir / 'models' / 'yunet_n_640_640.onnx'
+    words = ['--unlabeled', str(tmp_path), '--yunet', str(yunet), '--out', 'y.json']
+    assert pseudo_labels.main(words) == 2
+    assert 'no photograph' in capsys.readouterr().err
 
 
 def test_missing_teacher_is_reported(tmp_path, capsys):

@@ -123,7 +123,15 @@ class StateHistory:
         return self._snapshots[-1]
 
     def append(self, snapshot: Snapshot) -> None:
-        """Add a snapshot later than all others and delete those that are too old."""
+        """Add a snapshot later than all others and delete those that are too old.
+
+        Of images that later ones are not compared with, only a small copy is kept.
+        """
+        if not snapshot.skipped:
+            for passed in reversed(self._snapshots):
+                if passed.pyramid is None or passed.pyramid.is_released:
+                    break
+                passed.pyramid.release()
         self._snapshots.append(snapshot)
         oldest = self.find(snapshot.stamp - self._image_duration)
         if oldest is not None:
@@ -134,21 +142,30 @@ class StateHistory:
     @property
     def newest_measured(self) -> Snapshot:
         """The last snapshot whose image is compared with the next one."""
-        newest = self._snapshots[-1]
-        return self._snapshots[-2] if newest.skipped and len(self) > 1 else newest
+        return self._snapshots[self._newest_measured_index]
 
     def fill_gap(self, flow: Flow, keys: IntArray, stamp: int) -> Flow:
-        """Enter the motion that was measured across the newest snapshot, a skipped one.
+        """Enter the motion that was measured across the newest snapshots, skipped ones.
 
-        :param flow: the motion since the snapshot before that one, until ``stamp``.
+        :param flow: the motion since the snapshot before these, until ``stamp``.
         :param keys: of the tracks whose motion it holds.
         :returns: the part of the motion since the newest snapshot.
         """
-        before, skipped = self._snapshots[-2:]
-        share = (skipped.stamp - before.stamp) / (stamp - before.stamp)
-        skipped.flow, skipped.flow_keys, skipped.skipped = flow.part(share), keys, False
-        self.correct_and_replay(len(self) - 2, before.keys, before.states)
-        return flow.part(1 - share)
+        index = self._newest_measured_index
+        before = self._snapshots[index]
+        duration = stamp - before.stamp
+        for skipped in self._snapshots[index + 1 :]:
+            skipped.flow, skipped.flow_keys = flow.part(skipped.seconds * SECOND / duration), keys
+            skipped.skipped = False
+        self.correct_and_replay(index, before.keys, before.states)
+        return flow.part((stamp - self.newest.stamp) / duration)
+
+    @property
+    def _newest_measured_index(self) -> int:
+        index = len(self._snapshots) - 1
+        while index and self._snapshots[index].skipped:
+            index -= 1
+        return index
 
     def restart(self) -> None:
         """Delete all snapshots but the newest."""

@@ -29,12 +29,13 @@ class ImagePyramid:
     :ivar shape: height and width of the image in pixels.
     :ivar scale: pixels of ``small`` per pixel, for the x1, y1, x2, y2 of a box, float64 (4,).
     :ivar gray_scale: pixels of ``gray`` per pixel, across and down, float64 (2,).
+    :ivar is_released: whether the full-size image was freed.
     :ivar rested: for how many images in a row the background did not move.
     """
 
     def __init__(self, image: Array | Frame):
         self._frame = as_frame(image)
-        self._released = False
+        self.is_released = False
         self.shape = self._frame.height, self._frame.width
         self._small_size, self._gray_size, self.scale, self.gray_scale = _sizes_of(
             self._frame.width, self._frame.height
@@ -47,7 +48,7 @@ class ImagePyramid:
     @property
     def image(self) -> Array | None:
         """The full-size image, uint8 (height, width, 3) BGR; None after :meth:`release`."""
-        return None if self._released else self._frame.bgr()
+        return None if self.is_released else self._frame.bgr()
 
     def expect_color(self) -> None:
         """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
@@ -63,7 +64,7 @@ class ImagePyramid:
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""
         self._frame = self._frame.reduced(*self._small_size)
-        self._released = True
+        self.is_released = True
 
     @cached_property
     def small(self) -> Array:

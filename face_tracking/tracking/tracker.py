@@ -48,6 +48,7 @@ _UNCONFIRMED = SECOND * 15 // 100  # since the last detection of a track that ma
 _CLEAR_IOU = 0.15  # with another detection, from which a face cannot be described
 _QUEUE = 16  # images whose detections wait
 _MAX_SKIPPED = SECOND // 20  # between two images of which the second may be skipped
+_MAX_UNSEEN = SECOND * 7 // 100  # from the last image that was looked at to one that is skipped
 _CALM_SPEED, _CALM_DOUBT = 0.5, 1.0  # face sizes per second
 _CALM_GROWTH = 0.3  # of a side, per second
 
@@ -204,8 +205,6 @@ class FaceTracker:
         snapshot = Snapshot(stamp, flow, keys, pyramid, skipped=skipped)
         if before is not None:
             snapshot.follow(before)
-            if before.pyramid is not None:
-                before.pyramid.release()
         self._history.append(snapshot)
 
     def _measure(
@@ -238,22 +237,23 @@ class FaceTracker:
     def _may_skip(self, frame: Frame, stamp: int, hint: Warp | None) -> bool:
         """Return whether the motion since the newest snapshot need not be measured now.
 
-        While neither the camera nor a face moves fast, every second image is enough. An image
-        that is decoded in color anyway costs little more and is not skipped.
+        While neither the camera nor a face moves fast, every third image of 30 per second is
+        enough. An image that is decoded in color anyway costs little more and is not skipped.
         """
-        before = self._history.newest if len(self._history) else None
+        if not len(self._history):
+            return False
+        before, seen = self._history.newest, self._history.newest_measured
         return (
-            before is not None
-            and before.pyramid is not None
-            and before.pyramid.rested >= RESTED
-            and not before.skipped
+            seen.pyramid is not None
+            and seen.pyramid.rested >= RESTED
             and 0 < stamp - before.stamp <= _MAX_SKIPPED
+            and stamp - seen.stamp <= _MAX_UNSEEN
             and self._motion_estimator.allows_gaps
             and not frame.expects_bgr
             and (hint is None or hint is Warp.none())
             and self._table.is_settled(stamp, self._options)
             and before.states.are_calm(_CALM_SPEED, _CALM_DOUBT, _CALM_GROWTH)
-            and before.pyramid.resembles(frame)
+            and seen.pyramid.resembles(frame)
         )
 
     def _process_queue(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""While nothing moves fast, every second image is left out, and nothing is lost by that."""
+"""While nothing moves fast, two of three images are left out, and nothing is lost by that."""
 
 import cv2
 import numpy as np
@@ -44,12 +44,12 @@ def run(tracker, camera, interval=5):
     return np.array(boxes)
 
 
-def test_every_second_image_of_a_calm_scene_is_not_decoded(shifted_face):
+def test_two_of_three_images_of_a_calm_scene_are_not_decoded(shifted_face):
     camera = Camera(shifted_face, [0] * COUNT)
     run(FaceTracker(), camera)
     late = [number for number in camera.decoded if number >= 20]
     # Of some others gray is derived from the colors in which the face is described.
-    assert (COUNT - 20) // 4 <= len(late) <= (COUNT - 20) // 2 + 1
+    assert (COUNT - 20) // 5 <= len(late) <= (COUNT - 20) // 3 + 2
 
 
 @pytest.mark.parametrize('speed', [1, 12])
@@ -60,9 +60,9 @@ def test_a_face_that_begins_to_move_is_followed_all_the_same(shifted_face, speed
     thorough = FaceTracker()
     thorough._may_skip = lambda *_: False
     expected = run(thorough, Camera(shifted_face, offsets), interval=100)
-    assert len(set(camera.decoded) & set(range(30))) < 20
-    # One image may be left out at the begin; from then on the face is where it is.
-    np.testing.assert_allclose(found[31:], expected[31:], atol=0.5)
+    assert len(set(camera.decoded) & set(range(30))) < 17
+    # Two images may be left out at the begin; from then on the face is where it is.
+    np.testing.assert_allclose(found[32:], expected[32:], atol=0.5)
 
 
 def test_images_of_which_the_colors_are_needed_are_not_left_out(shifted_face):
@@ -79,7 +79,7 @@ def test_another_scene_is_not_left_out(shifted_face):
     tracker = FaceTracker()
     run(tracker, camera)
     frame = Frame(camera.frames[-1].source, COUNT * INTERVAL)
-    if not tracker.will_skip(frame, frame.stamp):  # the one before was left out
+    if not tracker.will_skip(frame, frame.stamp):  # the two before were left out
         tracker.step(frame, frame.stamp)
         frame = frame.with_stamp((COUNT + 1) * INTERVAL)
     assert tracker.will_skip(frame, frame.stamp)

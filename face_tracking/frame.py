@@ -33,6 +33,8 @@ class Frame:
     :param frame_id: the camera's optical frame (REP 103: x right, y down, z forward).
     :param sequence: counts the frames of one source since it was opened; gaps are lost frames.
     :ivar source: the image in the form of its camera.
+    :ivar gray_of_color: whether the gray that was made last was derived from colors although the
+        camera delivers luma. Two such images differ by less than one of each kind.
     :raises UserError: an array has another shape or type.
     """
 
@@ -50,6 +52,7 @@ class Frame:
         self._lock = threading.Lock()
         self._slots: dict[object, _Slot] = {}
         self._color_divisors: set[int] = set()
+        self.gray_of_color = False
 
     @property
     def width(self) -> int:
@@ -145,7 +148,8 @@ class Frame:
             divisors = [
                 d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
             ]
-        if divisors and self.source.gray_from_color:
+        self.gray_of_color = bool(divisors) and self.source.gray_from_color
+        if self.gray_of_color:
             color = halve_towards(self._color(max(divisors)), width, height)
             return cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)
         gray = self.source.gray(self.source.divisor_for(width, height))

@@ -30,6 +30,8 @@ class ImagePyramid:
     :ivar scale: pixels of ``small`` per pixel, for the x1, y1, x2, y2 of a box, float64 (4,).
     :ivar gray_scale: pixels of ``gray`` per pixel, across and down, float64 (2,).
     :ivar is_released: whether the full-size image was freed.
+    :ivar gray_of_color: whether ``gray`` was derived from colors, see :class:`Frame`; False until
+        it is made.
     :ivar rested: for how many images in a row the background did not move.
     """
 
@@ -42,6 +44,7 @@ class ImagePyramid:
         )
         self.rested = 0
         self._halved: list[Array] = []
+        self.gray_of_color = False
         if not self._frame.source.has_luma:
             self.expect_color()
 
@@ -75,7 +78,9 @@ class ImagePyramid:
     @cached_property
     def gray(self) -> Array:
         """The image in gray, uint8 (h, w), its long side at most :data:`FLOW_SIDE`."""
-        return self._frame.gray(*self._gray_size)
+        gray = self._frame.gray(*self._gray_size)
+        self.gray_of_color = self._frame.gray_of_color
+        return gray
 
     def halved(self, times: int) -> Array:
         """Return ``gray`` halved that often; an odd last row or column is left out."""

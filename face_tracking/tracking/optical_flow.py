@@ -27,6 +27,7 @@ _ITERATIONS = 3  # of reweighting
 RESTED = 5
 """Images in a row for which a camera must not have moved to be at rest."""
 _STILL = 0.05  # pixels of the image searched by which points seem to move before a camera at rest
+_STILL_OF_COLOR = 0.15  # the same between a gray that was made from colors and one of luma
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,8 @@ def _follow_both(
         guess = (hint(points / scale) * scale - points).astype(np.float32)
     levels, last = (_RESTED_LEVELS, 1) if rested else (lucas_kanade.LEVELS, 0)
     shift, good = lucas_kanade.follow(before, after, points, guess, levels, last)
-    still = _STILL * 2**last
+    same_kind = before.gray_of_color == after.gray_of_color
+    still = (_STILL if same_kind else _STILL_OF_COLOR) * 2**last
     warp = _background_motion(points[:split], shift[:split], good[:split], scale, still)
     return warp, shift[split:], good[split:]
 

@@ -4,6 +4,7 @@
 import cv2
 import numpy as np
 import pytest
+from benchmarks.pipeline_scene import draw, to_jpeg
 from scripted_scene import INTERVAL, detections
 
 from face_tracking.encoded_images import ArrayImage, JpegImage, PackedYuvImage
@@ -20,7 +21,7 @@ class Camera:
         self.decoded, self.frames, self.boxes = [], [], []
         for number, offset in enumerate(offsets):
             image, box = shifted_face(offset)
-            data = cv2.imencode('.jpg', image)[1].tobytes()
+            data = to_jpeg(image)
             source = JpegImage(data, image.shape[1], image.shape[0])
             source._gray = self._counted(source._gray, number)
             self.frames.append(Frame(source, number * INTERVAL))
@@ -50,6 +51,17 @@ def test_two_of_three_images_of_a_calm_scene_are_not_decoded(shifted_face):
     late = [number for number in camera.decoded if number >= 20]
     # Of some others gray is derived from the colors in which the face is described.
     assert (COUNT - 20) // 5 <= len(late) <= (COUNT - 20) // 3 + 2
+
+
+def test_colors_for_the_detector_do_not_look_like_motion(astronaut):
+    portrait = np.ascontiguousarray(astronaut[:300, 80:380])
+    still = draw(portrait, 640, 480, faces=1, count=1)[0]
+    camera = Camera(lambda _: (still, np.array([270, 156, 356, 265])), [0] * COUNT)
+    for frame in camera.frames[::5]:
+        frame.expect_bgr(320, 240)
+    run(FaceTracker(), camera)
+    late = [number for number in camera.decoded if number >= 10]
+    assert 1 <= len(late) <= (COUNT - 10) // 5
 
 
 @pytest.mark.parametrize('speed', [1, 12])

@@ -4,9 +4,9 @@
 import cv2
 import numpy as np
 import pytest
-from benchmarks.pipeline_scene import draw, to_jpeg
 from scripted_scene import INTERVAL, detections
 
+from benchmarks.pipeline_scene import draw, to_jpeg
 from face_tracking.encoded_images import ArrayImage, JpegImage, PackedYuvImage
 from face_tracking.frame import Frame
 from face_tracking.tracking.tracker import FaceTracker

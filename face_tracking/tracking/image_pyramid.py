@@ -38,6 +38,7 @@ class ImagePyramid:
     def __init__(self, image: Array | Frame):
         self._frame = as_frame(image)
         self.is_released = False
+        self._compared: tuple[Frame, bool] | None = None
         self.shape = self._frame.height, self._frame.width
         self._small_size, self._gray_size, self.scale, self.gray_scale = _sizes_of(
             self._frame.width, self._frame.height
@@ -60,14 +61,17 @@ class ImagePyramid:
     def resembles(self, frame: Frame) -> bool:
         """Return whether a later frame probably shows the same scene, by a cheap comparison.
 
-        Only valid before :meth:`release`.
+        Only valid before :meth:`release`. Asked twice about the same frame, it compares once.
         """
-        return frame.source.resembles(self._frame.source)
+        if self._compared is None or self._compared[0] is not frame:
+            self._compared = frame, frame.source.resembles(self._frame.source)
+        return self._compared[1]
 
     def release(self) -> None:
         """Free the full-size image; ``small`` can still be had."""
         self._frame = self._frame.reduced(*self._small_size)
         self.is_released = True
+        self._compared = None
 
     @cached_property
     def small(self) -> Array:

@@ -114,11 +114,17 @@ def _are_good(
     """
     good = texture.ravel() > _MIN_TEXTURE
     good &= found.ravel().view(np.bool_)
-    middle, reach = _extent(shape)
-    inside = np.abs(np.concatenate([start, moved]) - middle) < reach
-    if not inside.all():
-        good &= inside.all(axis=1).reshape(2, -1).all(axis=0)
+    if not (_all_inside(start, shape) and _all_inside(moved, shape)):
+        middle, reach = _extent(shape)
+        inside = np.abs(np.stack([start, moved]) - middle) < reach
+        good &= inside.all(axis=(0, 2))
     return good
+
+
+def _all_inside(points: FloatArray, shape: tuple[int, ...]) -> bool:
+    """Return whether a rectangle of whole pixels around points (P, 2) lies inside the image."""
+    left, top, width, height = cv2.boundingRect(points)
+    return min(left, top) > 0 and left + width < shape[1] - 1 and top + height < shape[0] - 1
 
 
 @lru_cache(maxsize=16)

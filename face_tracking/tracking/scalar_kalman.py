@@ -7,7 +7,9 @@ computed is ``states.moved(motion, seconds, deviation).predicted(seconds)``.
 
 from __future__ import annotations
 
+import itertools
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ _CONSTANTS = [
 ]
 
 
+@lru_cache(maxsize=16)
 def _steps(seconds: float) -> tuple[_Step, _Step]:
     """Return the steps of the position and of the size."""
     position, size = (
@@ -60,26 +63,21 @@ def followed(states: States, motion: FloatArray, seconds: float, deviation: Floa
     position, size = _steps(kalman.bounded(seconds))
     count = len(states)
     # One row for each component of each face, center x of all faces first.
-    rows = list(
-        zip(
-            *states.mean.reshape(2, -1).tolist(),
-            *states.covariance.reshape(3, -1).tolist(),
-            motion.T.ravel().tolist(),
-            deviation.T.ravel().tolist(),
-            strict=True,
-        )
-    )
-    found = [_corrected(row, position) for row in rows[: 2 * count]]
-    found += [_corrected(row, size) for row in rows[2 * count :]]
-    areas = [
-        math.exp(found[2 * count + face][0] + found[3 * count + face][0]) for face in range(count)
+    numbers = states.mean.ravel().tolist() + states.covariance.ravel().tolist()
+    numbers += motion.T.ravel().tolist() + deviation.T.ravel().tolist()
+    rows = [numbers[index :: 4 * count] for index in range(4 * count)]
+    places = [_corrected(row, position.reach) for row in rows[: 2 * count]]
+    sizes = [_corrected(row, size.reach) for row in rows[2 * count :]]
+    areas = [math.exp(sizes[face][0] + sizes[count + face][0]) for face in range(count)]
+    found = [
+        *map(_predicted, places, [position] * (2 * count), areas + areas),
+        *map(_predicted, sizes, [size] * (2 * count), [1.0] * (2 * count)),
     ]
-    units = areas + areas + [1.0] * (2 * count)
-    steps = [position] * (2 * count) + [size] * (2 * count)
-    later = list(zip(*map(_predicted, found, steps, units), strict=True))
-    later[0] = later[0][: 2 * count] + tuple(map(_limited, later[0][2 * count :]))
-    numbers = np.array(later).reshape(5, 4, count)
-    return States(numbers[:2], numbers[2:])
+    values, *others = zip(*found, strict=True)
+    limited = map(_limited, values[2 * count :])
+    flat = [*values[: 2 * count], *limited, *itertools.chain(*others)]
+    later = np.array(flat).reshape(5, 4, count)
+    return States(later[:2], later[2:])
 
 
 def _limited(log_size: float) -> float:
@@ -90,15 +88,17 @@ _Row = tuple[float, float, float, float, float]
 """Value, rate, variance of the value, covariance, variance of the rate."""
 
 
-def _corrected(row: tuple[float, ...], step: _Step) -> _Row:
+def _corrected(row: list[float], reach: float) -> _Row:
     """Return a component after a motion was measured.
 
     :param row: see :data:`_Row`, with the motion and its deviation behind.
     """
     value, rate, variance, joint, rate_variance, motion, deviation = row
-    noise = deviation / step.reach
+    if deviation == math.inf:
+        return value, rate, variance, joint, rate_variance
+    noise = deviation / reach
     total = rate_variance + noise * noise
-    surprise, gain, rate_gain = motion / step.reach - rate, joint / total, rate_variance / total
+    surprise, gain, rate_gain = motion / reach - rate, joint / total, rate_variance / total
     return (
         value + gain * surprise,
         rate + rate_gain * surprise,

@@ -26,7 +26,7 @@ from face_tracking.tracking import appearance
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.detection_timing import DetectionTiming
-from face_tracking.tracking.history import Snapshot, StateHistory, find_rows
+from face_tracking.tracking.history import Snapshot, StateHistory, are_equal, find_rows
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
@@ -70,6 +70,12 @@ class _Candidates:
     displaced: BoolArray
     visible: BoolArray
     lost: BoolArray
+
+    @classmethod
+    def settled(cls, states: States) -> _Candidates:
+        """Return the candidates where every track of the table is visible, as it mostly is."""
+        never = np.zeros(len(states), np.bool_)
+        return cls(np.arange(len(states)), states, never, ~never, never)
 
 
 class FaceTracker:
@@ -286,9 +292,10 @@ class FaceTracker:
         changed = keys[matches.tracks]
         if stamp > self._last_detections:  # older detections neither end nor spawn a track
             self._last_detections = stamp
-            missed = np.ones(len(self._table), bool)
-            missed[candidates.rows[matches.tracks]] = False
-            self._table.mark_missed(missed)
+            if len(matches) < len(self._table):
+                missed = np.ones(len(self._table), bool)
+                missed[candidates.rows[matches.tracks]] = False
+                self._table.mark_missed(missed)
             if len(matches) < len(detections):
                 spawned, initial = self._spawn(matches, detections, descriptors)
                 keys, states = np.concatenate([keys, spawned]), states.joined(initial)
@@ -307,6 +314,10 @@ class FaceTracker:
 
     def _candidates(self, snapshot: Snapshot, stamp: int) -> _Candidates:
         """Return the tracks that existed at a snapshot."""
+        if are_equal(snapshot.keys, self._table.keys) and self._table.is_settled(
+            stamp, self._options
+        ):
+            return _Candidates.settled(snapshot.states)
         here, rows = find_rows(snapshot.keys, self._table.keys)
         status = self._table.status_at(stamp, self._options)
         return _Candidates(
@@ -365,14 +376,14 @@ class FaceTracker:
         matched, rows = detections.take(matches.detections), candidates.rows[matches.tracks]
         self._record_detections(rows, matched, descriptors[matches.detections])
         noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
-        updated = candidates.states[matches.tracks].detected(matched.boxes, noise)
+        every = len(matches) == len(candidates.states)  # in this order, since they rise
+        before = candidates.states if every else candidates.states[matches.tracks]
+        updated = before.detected(matched.boxes, noise)
         if matches.reid.any():
             updated = updated.replaced(
                 matches.reid, States.from_boxes(matched.boxes[matches.reid])
             )
-        if len(matches) == len(candidates.states):
-            return updated
-        return candidates.states.replaced(matches.tracks, updated)
+        return updated if every else candidates.states.replaced(matches.tracks, updated)
 
     def _spawn(
         self, matches: Matches, detections: Detections, descriptors: FloatArray

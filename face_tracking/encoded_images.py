@@ -294,7 +294,8 @@ class PackedYuvImage(YuvImage):
         pairs = self._pixels.reshape(self.height, self.width // 2, 4)
         size = self.width // divisor, self.height // divisor
         samples = cv2.resize(pairs, size, interpolation=cv2.INTER_NEAREST)
-        return samples[..., 1::2] if self._first else samples[..., ::2]
+        # OpenCV takes apart and joins faster than NumPy copies every second byte.
+        return cv2.merge(cv2.split(samples)[1 - self._luma_channel :: 2])
 
     @cached_property
     def _full_luma(self) -> Array:
@@ -374,8 +375,8 @@ def _alike(first: Array, second: Array) -> bool:
         return False
     down, across = (max(side // _PLACES, 1) for side in first.shape[:2])
     places = slice(down // 2, None, down), slice(across // 2, None, across)
-    difference = first[places].astype(np.int16) - second[places]
-    return float(np.abs(difference).mean()) < _SAME_LEVELS
+    few, others = first[places], second[places]
+    return cv2.norm(few, others, cv2.NORM_L1) < _SAME_LEVELS * few.size
 
 
 def _converted(pixels: Array, code: int | None) -> Array:

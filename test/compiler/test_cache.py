@@ -143,6 +143,28 @@ def test_running_needs_neither_the_compiler_nor_much_memory(small):
     assert answer['rss'] < 150e6
 
 
+IMPORTED = """
+import sys
+from face_tracking.compiler.__main__ import _leave_out_unused_parts
+_leave_out_unused_parts(sys.argv[1])
+import tvm
+print(*sorted(sys.modules))
+"""
+
+
+@pytest.mark.parametrize('target', ['host', 'vulkan'])
+def test_the_compiler_loads_support_for_gpus_only_for_them(target):
+    child = subprocess.run(
+        [sys.executable, '-c', IMPORTED, target],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'TVM_USE_RUNTIME_LIB': ''},
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert ('tvm.backend.vulkan' in child.stdout.split()) == (target == 'vulkan')
+
+
 def test_runtime_compiles_what_is_not_in_the_cache(squares, own_cache):
     model = load_model(squares)
     image = np.zeros((48, 64, 3), np.uint8)

@@ -44,6 +44,7 @@ from face_tracking.errors import UserError
 from face_tracking.load_shedder import DESCRIPTIONS, LoadLevel, LoadShedder
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
+from face_tracking.nodes.occasional_callbacks import OccasionalCallbackGroup
 from face_tracking.nodes.parameters import Parameters
 from face_tracking.nodes.qos import interface_class, publisher_qos, with_overrides
 from face_tracking.nodes.subscriptions import Input
@@ -124,6 +125,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self.meter = Meter()
         self.active = False
         self._log_limiter = LogLimiter()
+        self._occasional = OccasionalCallbackGroup()
         self._last_time = (0, time.monotonic())  # ROS time, monotonic seconds
         self._last_failure = ''
         self._default_name = name
@@ -216,6 +218,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
                 interface_class(row.type),
                 name or row.name,
                 publisher_qos(row),
+                callback_group=self._occasional,
                 qos_overriding_options=overriding,
             ),
         )

@@ -197,6 +197,8 @@ def _with_later_tracks(
     keys: IntArray, states: States, snapshot: Snapshot
 ) -> tuple[IntArray, States]:
     """Return keys and states with those of a snapshot that are not among them."""
+    if are_equal(keys, snapshot.keys):
+        return keys, states
     later = np.ones(len(snapshot.keys), bool)
     later[find_rows(snapshot.keys, keys)[0]] = False
     if not later.any():

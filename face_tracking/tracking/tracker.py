@@ -112,6 +112,7 @@ class FaceTracker:
         self._table.patience = self._timing.patience
         self._last_detections = -1
         self._last_occlusion_check = -SECOND
+        self._just_missed = False  # a track, by detections since the last occlusion check
         self._shape: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -292,7 +293,8 @@ class FaceTracker:
         changed = keys[matches.tracks]
         if stamp > self._last_detections:  # older detections neither end nor spawn a track
             self._last_detections = stamp
-            if len(matches) < len(self._table):
+            self._just_missed = len(matches) < len(self._table)
+            if self._just_missed:
                 missed = np.ones(len(self._table), bool)
                 missed[candidates.rows[matches.tracks]] = False
                 self._table.mark_missed(missed)
@@ -440,21 +442,22 @@ class FaceTracker:
         return descriptors
 
     def _is_occlusion_check_due(self, stamp: int) -> bool:
-        """Return whether some track was neither confirmed nor checked for a while."""
-        if (
-            not self._options.appearance
-            or abs(stamp - self._last_occlusion_check) < _OCCLUSION_INTERVAL
-        ):
+        """Return whether some track was just missed, or neither confirmed nor checked lately."""
+        if not self._options.appearance:
             return False
-        return self._table.oldest_update <= stamp - _UNCONFIRMED
+        return self._just_missed or (
+            abs(stamp - self._last_occlusion_check) >= _OCCLUSION_INTERVAL
+            and self._table.oldest_update <= stamp - _UNCONFIRMED
+        )
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
         newest, table = self._history.newest, self._table
         if newest.pyramid is None or not self._is_occlusion_check_due(newest.stamp):
             return
+        self._just_missed = False
         lost = table.status_at(newest.stamp, self._options).lost
-        unconfirmed = table.updated <= newest.stamp - _UNCONFIRMED
+        unconfirmed = (table.misses > 0) | (table.updated <= newest.stamp - _UNCONFIRMED)
         rows = np.flatnonzero(unconfirmed & table.has_descriptor & ~lost)
         if not len(rows):
             return

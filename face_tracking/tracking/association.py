@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Association: which detection continues which track, in three stages."""
+"""Association: which detection continues which track, in stages."""
 
 from __future__ import annotations
 
@@ -167,9 +167,11 @@ def associate(
     2. Weak detections with the visible tracks that are left, by position: such a detection is more
        often a face seen badly than a false alarm where a track is expected anyway (Y. Zhang et
        al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", 2022).
-    3. A track whose appearance does not match its detection moves to an unmatched detection with
+    3. Weak detections with the lost tracks that are expected there and look the same: a face that
+       comes out from behind something is seen badly at first.
+    4. A track whose appearance does not match its detection moves to an unmatched detection with
        the same appearance.
-    4. Strong detections with tracks that are left, by appearance alone.
+    5. Strong detections with tracks that are left, by appearance alone.
 
     :param tracks: float32 (N, size), descriptors of the tracks; NaN where unknown.
     :param detections: float32 (M, size), descriptors of the detections.
@@ -190,6 +192,11 @@ def associate(
 
     allowed = spatial.gate & (spatial.iou >= _WEAK_IOU) & ~strong & ~lost[:, None]
     assignment.match(spatial.cost, allowed)
+
+    reappearing = spatial.gate & ~strong & lost[:, None] & assignment.pairs()
+    if reappearing.any():
+        distance = cues.distances(tracks, detections, reappearing)
+        assignment.match(distance, distance < threshold)
 
     by_position = assignment.match_of.copy()
     plausible = spatial.reachable & strong

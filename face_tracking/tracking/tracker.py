@@ -349,7 +349,9 @@ class FaceTracker:
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
         strong = detections.scores >= options.score_threshold
         pairs = spatial.unambiguous_pairs(candidates.visible) if strong.all() else None
-        needed = _descriptors_needed(pairs, spatial, candidates.visible, fresh, strong)
+        needed = _descriptors_needed(
+            pairs, spatial, candidates.visible, candidates.lost, fresh, strong
+        )
         descriptors = self._describe(pyramid, detections, needed)
         if pairs is not None:
             return Matches(*pairs, np.zeros(len(pairs[0]), bool)), descriptors
@@ -609,6 +611,7 @@ def _descriptors_needed(
     pairs: tuple[IntArray, IntArray] | None,
     spatial: SpatialCost,
     visible: BoolArray,
+    lost: BoolArray,
     fresh: BoolArray,
     strong: BoolArray,
 ) -> BoolArray:
@@ -617,8 +620,8 @@ def _descriptors_needed(
     :param pairs: tracks and detections where the positions are unambiguous: appearance is then
         measured only to keep the descriptors up to date. Otherwise None: strong detections are
         described unless a track with a fresh descriptor is confirmed by position, and all of them
-        where one is of no visible track.
-    :param visible: bool (N,), see :class:`_Candidates`.
+        where one is of no visible track; weak ones where only a lost track is expected.
+    :param visible: bool (N,), see :class:`_Candidates`; so ``lost``.
     :param fresh: bool (N, C), descriptors of the tracks that need no new measurement.
     :param strong: bool (M,), detections that may spawn a track.
     """
@@ -630,6 +633,9 @@ def _descriptors_needed(
     confirmed = spatial.confirmed(visible & fresh.all(axis=1))
     newcomers = (strong & ~spatial.gate[visible].any(axis=0)).any()
     needed[strong & (newcomers | ~confirmed)] = True
+    if not strong.all():
+        reappearing = spatial.gate[lost].any(axis=0) & ~spatial.gate[visible].any(axis=0)
+        needed[~strong & reappearing] = True
     return needed
 
 

@@ -93,6 +93,14 @@ def test_another_person_does_not_take_the_place_of_a_lost_face():
     assert match([LEFT], [LEFT], known, None)[0] == [0]
 
 
+def test_a_weak_detection_continues_a_lost_face_that_looks_the_same_and_is_expected_there():
+    known = descriptors_of(1)
+    assert match([LEFT], [LEFT], known, known, strong=False, lost=True) == ([0], [])
+    assert match([LEFT], [LEFT], known, descriptors_of(2), strong=False, lost=True)[0] == [-1]
+    assert match([LEFT], [LEFT], known, None, strong=False, lost=True)[0] == [-1]
+    assert match([LEFT], [RIGHT], known, known, strong=False, lost=True)[0] == [-1]
+
+
 @pytest.mark.parametrize(
     ('detections', 'expected'),
     [

@@ -224,6 +224,39 @@ def test_an_id_outlives_a_hand_before_the_face(rooms, heads, detected):
     assert seen == {1}
 
 
+def test_a_face_is_lost_where_it_is_hidden_and_kept_where_the_detector_fails(rooms, heads):
+    hidden, overlooked = box_at(120, 180), box_at(420, 180)
+    tracker, board = FaceTracker(), np.full_like(heads[0], (120, 150, 200))
+    seen = []
+    for k in range(32):
+        placed = [(heads[0], hidden), (heads[1], overlooked)]
+        if k >= 30:
+            placed.append((board, hidden))
+        tracker.add_detections(
+            detections(k * INTERVAL, *([] if k >= 30 else (hidden, overlooked)))
+        )
+        seen.append(ids_of(tracker.step(draw(rooms[0], *placed), k * INTERVAL)))
+    assert len(seen[29]) == 2
+    assert seen[30] == seen[31]
+    assert len(seen[30]) == 1
+    kept = tracker.predict(31 * INTERVAL)
+    assert abs(kept.boxes[0] - overlooked).max() < 5
+
+
+@pytest.mark.parametrize('back', [0, 1])
+def test_a_weak_detection_brings_back_the_face_that_was_hidden_and_nobody_else(rooms, heads, back):
+    tracker, box = FaceTracker(), box_at(270, 180)
+    board = np.full_like(heads[0], (120, 150, 200))
+    for k in range(80):
+        covered, returned = 30 <= k < 60, k >= 60
+        head = board if covered else heads[back if returned else 0]
+        score = 0.5 if returned else 0.9
+        tracker.add_detections(detections(k * INTERVAL, *([] if covered else [box]), score=score))
+        tracks = tracker.step(draw(rooms[0], (head, box)), k * INTERVAL)
+        if k in (29, 40, 60):
+            assert ids_of(tracks) == ([1] if k == 29 or (k == 60 and back == 0) else [])
+
+
 def test_an_id_is_not_taken_by_the_face_that_passes_in_front(rooms, heads):
     """The second person crosses before the first, who is not detected meanwhile."""
     tracker, owner = FaceTracker(), {}

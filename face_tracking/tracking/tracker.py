@@ -201,7 +201,7 @@ class FaceTracker:
             frame = None if image is None else as_frame(image)
             skipped = frame is not None and self._may_skip(frame, stamp, hint)
             pyramid = None if frame is None else ImagePyramid(frame)
-            if pyramid is not None and self._is_occlusion_check_due(stamp):
+            if pyramid is not None and len(self._rows_to_check(stamp)):
                 pyramid.expect_color()
             if skipped:
                 flow = Flow.unknown(len(keys), Warp.none())
@@ -443,25 +443,28 @@ class FaceTracker:
             )
         return descriptors
 
-    def _is_occlusion_check_due(self, stamp: int) -> bool:
-        """Return whether some track was just missed, or neither confirmed nor checked lately."""
-        if not self._options.appearance:
-            return False
-        return self._just_missed or (
+    def _rows_to_check(self, stamp: int) -> IntArray:
+        """Return the rows of the tracks to look for, which may be occluded, int (K,).
+
+        These are tracks that were just missed, or neither confirmed nor checked for a while.
+        """
+        table = self._table
+        due = self._just_missed or (
             abs(stamp - self._last_occlusion_check) >= _OCCLUSION_INTERVAL
-            and self._table.oldest_update <= stamp - _UNCONFIRMED
+            and table.oldest_update <= stamp - _UNCONFIRMED
         )
+        if not (due and self._options.appearance):
+            return np.zeros(0, np.intp)
+        lost = table.status_at(stamp, self._options).lost
+        unconfirmed = (table.misses > 0) | (table.updated <= stamp - _UNCONFIRMED)
+        return np.flatnonzero(unconfirmed & table.has_descriptor & ~lost)
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
         newest, table = self._history.newest, self._table
-        if newest.pyramid is None or not self._is_occlusion_check_due(newest.stamp):
-            return
+        rows = self._rows_to_check(newest.stamp)
         self._just_missed = False
-        lost = table.status_at(newest.stamp, self._options).lost
-        unconfirmed = (table.misses > 0) | (table.updated <= newest.stamp - _UNCONFIRMED)
-        rows = np.flatnonzero(unconfirmed & table.has_descriptor & ~lost)
-        if not len(rows):
+        if newest.pyramid is None or not len(rows):
             return
         self._last_occlusion_check = newest.stamp
         with self._timed('appearance'):

@@ -91,7 +91,7 @@ class Widths(NamedTuple):
     rest: int
 
 
-WIDTHS = Widths(24, 48, 96)
+WIDTHS = Widths(24, 48, 128)
 """Channels of the bundled network."""
 
 

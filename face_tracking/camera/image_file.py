@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 from pathlib import Path
@@ -44,16 +45,12 @@ def read_encoded(path: Path) -> EncodedImage:
 
 def _read(path: Path) -> tuple[bytes, ImageHeader]:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f'{path} is not a regular file', 'give an image file')
-        if status.st_size > MAX_FILE_BYTES:
-            raise UserError(
-                f'{path} has {status.st_size} bytes, more than {MAX_FILE_BYTES}', 'scale it down'
-            )
-        # Without a buffer, from which the content would be copied.
-        with path.open('rb', buffering=0) as file:
-            data = file.read(status.st_size + 1)
+        # Not blocking: a pipe, which is refused, would be waited for.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = _content(path, file)
+        finally:
+            os.close(file)
     except OSError as error:
         raise UserError(
             f'{path} cannot be read ({error.strerror})', 'check the path and its permissions'
@@ -65,6 +62,21 @@ def _read(path: Path) -> tuple[bytes, ImageHeader]:
     if header is None:
         raise _not_an_image(path)
     return data, header
+
+
+def _content(path: Path, file: int) -> bytes:
+    """Return the bytes of an open file.
+
+    :raises UserError: it is not a regular file, or too large.
+    """
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f'{path} is not a regular file', 'give an image file')
+    if status.st_size > MAX_FILE_BYTES:
+        raise UserError(
+            f'{path} has {status.st_size} bytes, more than {MAX_FILE_BYTES}', 'scale it down'
+        )
+    return os.read(file, status.st_size + 1)
 
 
 def _decoded(path: Path, data: bytes, header: ImageHeader) -> Array:

@@ -21,8 +21,9 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.calibration_service import CalibrationService, calibration_file
 from face_tracking.nodes.camera_info import to_camera_info
+from face_tracking.nodes.cdr import compressed_image_to_cdr, image_to_cdr
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
+from face_tracking.nodes.image_messages import JPEG_FORMAT, to_header, to_jpeg
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.log_limiter import describe
 from face_tracking.nodes.node_base import FaceNode
@@ -308,13 +309,14 @@ class CameraNode(FaceNode[CameraParameters]):
         return model.scaled_to(width, height)
 
     def _publish(self, frame: Frame) -> None:
-        header = to_header(frame.stamp, frame.frame_id)
+        origin = frame.stamp, frame.frame_id
         if self._images.get_subscription_count():
-            self._images.publish(to_image(frame.image, header))
+            self._images.publish(image_to_cdr(frame.image, 'bgr8', *origin))
         if self._model is not None and self._infos.get_subscription_count():
-            self._infos.publish(to_camera_info(self._model, header))
+            self._infos.publish(to_camera_info(self._model, to_header(*origin)))
         if self._compressed.get_subscription_count():
-            self._compressed.publish(to_compressed(frame, header, self.parameters.jpeg_quality))
+            jpeg = to_jpeg(frame, self.parameters.jpeg_quality)
+            self._compressed.publish(compressed_image_to_cdr(jpeg, JPEG_FORMAT, *origin))
         if self._small.get_subscription_count() and self._small_limit.due(
             self.parameters.small_rate
         ):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.backoff import Retry
@@ -22,11 +21,11 @@ from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Report
-from face_tracking.nodes.image_input import image_topic, read_image
+from face_tracking.nodes.image_input import image_topic, read_serialized_image
 from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.landmarks import to_landmarks
 from face_tracking.nodes.log_limiter import as_user_error
-from face_tracking.nodes.messages import detections_to_message, tracks_from_message
+from face_tracking.nodes.messages import detections_to_cdr, tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.shared_options import ImageInputOptions
 from face_tracking.nodes.spin import run
@@ -219,7 +218,7 @@ class DetectorNode(FaceNode[DetectorParameters]):
         if not self._is_needed() or not self._count_and_test():
             return
         try:
-            frame = read_image(deserialize_message(serialized, self._image_type), self.now())
+            frame = read_serialized_image(serialized, self._image_type, self.now())
         except UserError as error:
             self.refuse_message('images', error)
             return
@@ -304,9 +303,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
             detector.max_faces = values.max_faces
 
     def _publish(self, detections: Detections, frame: Frame) -> None:
-        header = to_header(frame.stamp, frame.frame_id)
         self._own_stamps.append(frame.stamp)
         if self._landmarks.get_subscription_count():
+            header = to_header(frame.stamp, frame.frame_id)
             numbers = np.arange(1, len(detections) + 1)
             self._landmarks.publish(
                 to_landmarks(
@@ -314,10 +313,10 @@ class DetectorNode(FaceNode[DetectorParameters]):
                 )
             )
         if self._candidates.get_subscription_count():
-            self._candidates.publish(detections_to_message(detections, header))
+            self._candidates.publish(detections_to_cdr(detections, frame.stamp, frame.frame_id))
         if self._found.get_subscription_count():
             strong = detections.scores >= self.parameters.score_threshold
-            self._found.publish(detections_to_message(detections[strong], header))
+            self._found.publish(detections_to_cdr(detections[strong], frame.stamp, frame.frame_id))
 
 
 def build() -> list[FaceNode[Any]]:

@@ -26,7 +26,7 @@ from face_tracking.faces import Detections
 from face_tracking.frame import Frame
 from face_tracking.nodes.camera_info import from_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.image_input import read_image
+from face_tracking.nodes.image_input import read_serialized_image
 from face_tracking.nodes.image_messages import to_image
 from face_tracking.nodes.landmarks import from_landmarks
 from face_tracking.nodes.node_base import FaceNode
@@ -74,7 +74,7 @@ class HriNode(FaceNode[HriParameters]):
         self.add_input('faces/landmarks', self._on_landmarks)
         self.add_input('faces/people', self._on_people)
         self.add_input('faces/camera_info', self._on_camera_info)
-        self.add_input('camera/image_raw', self._on_image, needed=self._crops_heard)
+        self.add_input('camera/image_raw', self._on_image, raw=True, needed=self._crops_heard)
         self.start()
 
     def deactivate(self) -> None:
@@ -104,9 +104,9 @@ class HriNode(FaceNode[HriParameters]):
         except UserError as error:
             self.refuse_message('camera_info', error)
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, serialized: bytes) -> None:
         try:
-            self._frames.append(read_image(message, self.now()))
+            self._frames.append(read_serialized_image(serialized, Image, self.now()))
         except UserError as error:
             self.refuse_message('images', error)
 

@@ -30,10 +30,17 @@ from face_tracking.encoded_images import (
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.image_header import MAX_LIVE_IMAGE, UPRIGHT, read_header
+from face_tracking.nodes.cdr import CompressedImageFields, ImageFields
+from face_tracking.nodes.cdr import Header as HeaderFields
+from face_tracking.nodes.cdr import Stamp as StampFields
 from face_tracking.time_units import SECOND
 
+AnyImage = Image | ImageFields
+AnyCompressedImage = CompressedImage | CompressedImageFields
 MAX_FRAME_ID_LENGTH = 256
 MAX_SIDE = 32767  # OpenCV's remapping cannot address more
+JPEG_FORMAT = 'bgr8; jpeg compressed bgr8'
+"""The field ``format`` of a color image that is compressed as JPEG."""
 _CHECK_DRIVER = 'check the camera driver'
 
 
@@ -42,7 +49,7 @@ def to_time(stamp: int) -> Time:
     return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
 
 
-def from_time(time: Time) -> int:
+def from_time(time: Time | StampFields) -> int:
     """Return a message's stamp in nanoseconds."""
     return time.sec * SECOND + time.nanosec
 
@@ -67,16 +74,21 @@ def to_compressed(image: Array | Frame, header: Header, quality: int) -> Compres
         delivered it if there is one.
     :param quality: of the compression, 1 to 100.
     """
-    data = image.jpeg() if isinstance(image, Frame) else None
-    if data is None:
-        pixels = image.bgr() if isinstance(image, Frame) else image
-        _, data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
-    message.data = _to_array(np.frombuffer(data, np.uint8))
+    message = CompressedImage(header=header, format=JPEG_FORMAT)
+    message.data = _to_array(np.frombuffer(to_jpeg(image, quality), np.uint8))
     return message
 
 
-def from_image(message: Image, sequence: int = 0) -> Frame:
+def to_jpeg(image: Array | Frame, quality: int) -> bytes | memoryview:
+    """Return an image as a JPEG file; the parameters are those of :func:`to_compressed`."""
+    data = image.jpeg() if isinstance(image, Frame) else None
+    if data is None:
+        pixels = image.bgr() if isinstance(image, Frame) else image
+        data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].data
+    return data
+
+
+def from_image(message: AnyImage, sequence: int = 0) -> Frame:
     """Return the image of a message; its data is viewed, not copied, until it is converted.
 
     :param message: in any encoding that :data:`ENCODINGS` names or cv_bridge converts to color.
@@ -105,7 +117,7 @@ def from_image(message: Image, sequence: int = 0) -> Frame:
     return _frame(source, message.header, sequence)
 
 
-def from_compressed(message: CompressedImage, sequence: int = 0) -> Frame:
+def from_compressed(message: AnyCompressedImage, sequence: int = 0) -> Frame:
     """Return the image of a compressed message; a JPEG stays compressed until it is used.
 
     :param message: a JPEG, or another image file that OpenCV reads.
@@ -135,7 +147,7 @@ def from_compressed(message: CompressedImage, sequence: int = 0) -> Frame:
     return _frame(ArrayImage(image), message.header, sequence)
 
 
-def _frame(source: EncodedImage, header: Header, sequence: int) -> Frame:
+def _frame(source: EncodedImage, header: Header | HeaderFields, sequence: int) -> Frame:
     if len(header.frame_id) > MAX_FRAME_ID_LENGTH:
         raise UserError(
             f'an image with a frame_id of {len(header.frame_id)} characters was received',
@@ -144,7 +156,7 @@ def _frame(source: EncodedImage, header: Header, sequence: int) -> Frame:
     return Frame(source, from_time(header.stamp), header.frame_id, sequence)
 
 
-def _rows(message: Image, pixel: int, planes: float = 1) -> Array:
+def _rows(message: AnyImage, pixel: int, planes: float = 1) -> Array:
     """Return the bytes of a message by rows, (height * planes, step).
 
     :param pixel: bytes of one pixel of the first plane.
@@ -170,7 +182,7 @@ def _rows(message: Image, pixel: int, planes: float = 1) -> Array:
     return np.ndarray((height, width * pixel), np.uint8, data, strides=(step, 1))
 
 
-def _pixels(message: Image, channels: int, bits: int = 8) -> Array:
+def _pixels(message: AnyImage, channels: int, bits: int = 8) -> Array:
     """Return the most significant byte of each channel, (height, width[, channels])."""
     size = bits // 8
     rows = _rows(message, channels * size)
@@ -179,22 +191,22 @@ def _pixels(message: Image, channels: int, bits: int = 8) -> Array:
     return pixels[..., 0] if channels == 1 else pixels
 
 
-def _color(message: Image, order: str, bits: int = 8) -> EncodedImage:
+def _color(message: AnyImage, order: str, bits: int = 8) -> EncodedImage:
     to_bgr, to_gray = _CONVERSIONS[order]
     return ArrayImage(_pixels(message, len(order), bits), to_bgr, to_gray)
 
 
-def _bayer(message: Image, code: int, bits: int = 8) -> EncodedImage:
+def _bayer(message: AnyImage, code: int, bits: int = 8) -> EncodedImage:
     if message.width % 2 or message.height % 2:
         raise ValueError('a Bayer pattern has even sides')
     return ArrayImage(cv2.cvtColor(np.ascontiguousarray(_pixels(message, 1, bits)), code))
 
 
-def _packed_yuv(message: Image, luma_first: bool) -> EncodedImage:
+def _packed_yuv(message: AnyImage, luma_first: bool) -> EncodedImage:
     return PackedYuvImage(_pixels(message, 2), luma_first)
 
 
-def _semi_planar(message: Image, v_first: bool) -> EncodedImage:
+def _semi_planar(message: AnyImage, v_first: bool) -> EncodedImage:
     height, width = message.height, message.width
     if height % 2 or width % 2:
         raise ValueError('YUV 4:2:0 has even sides')
@@ -203,7 +215,7 @@ def _semi_planar(message: Image, v_first: bool) -> EncodedImage:
     return SemiPlanarImage(rows[:height], chroma, v_first)
 
 
-def _semi_planar_444(message: Image) -> EncodedImage:
+def _semi_planar_444(message: AnyImage) -> EncodedImage:
     """Read NV24, whose rows of chroma are twice as long as those of luma."""
     height, width = message.height, message.width
     if height % 2 or width % 2:
@@ -217,7 +229,7 @@ def _semi_planar_444(message: Image) -> EncodedImage:
     return SemiPlanarImage(luma, chroma[:, ::2])
 
 
-def _by_cv_bridge(message: Image) -> EncodedImage:
+def _by_cv_bridge(message: AnyImage) -> EncodedImage:
     try:
         from cv_bridge import CvBridge
     except ImportError as error:
@@ -240,8 +252,8 @@ def _by_cv_bridge(message: Image) -> EncodedImage:
     return ArrayImage(np.ascontiguousarray(image))
 
 
-def _packed(message: Image) -> Image:
-    """Return the message without the padding of its rows, which cv_bridge does not skip."""
+def _packed(message: AnyImage) -> Image:
+    """Return the image without the padding of its rows, which cv_bridge does not skip."""
     needed = message.step * message.height
     if not message.step or len(message.data) < needed:
         raise ValueError(f'it has {len(message.data)} bytes, not {needed}')
@@ -249,13 +261,10 @@ def _packed(message: Image) -> Image:
 
     kind, channels = CvBridge().encoding_to_dtype_with_channels(message.encoding)
     row = message.width * channels * np.dtype(kind).itemsize
-    if message.step == row:
-        return message
     if message.step < row:
         raise ValueError(f'its step is {message.step} bytes, less than {row}')
     rows = np.frombuffer(message.data, np.uint8, needed).reshape(message.height, message.step)
     packed = Image(
-        header=message.header,
         height=message.height,
         width=message.width,
         encoding=message.encoding,
@@ -287,7 +296,7 @@ _BAYER = {
     'grbg': cv2.COLOR_BayerGB2BGR,
 }
 
-ENCODINGS: dict[str, Callable[[Image], EncodedImage]] = {
+ENCODINGS: dict[str, Callable[[AnyImage], EncodedImage]] = {
     '8UC3': partial(_color, order='bgr'),
     '8UC4': partial(_color, order='bgra'),
     '8UC1': partial(_color, order='y'),

@@ -28,6 +28,7 @@ from vision_msgs.msg import (
 from face_tracking.arrays import Array, FloatArray
 from face_tracking.boxes import from_center_size, to_center_size
 from face_tracking.faces import Detections, Tracks
+from face_tracking.nodes.cdr import boxes_to_cdr
 from face_tracking.nodes.image_messages import from_time
 
 FACE = 'face'
@@ -59,6 +60,25 @@ def tracks_to_message(tracks: Tracks, header: Header) -> Detection2DArray:
     :param header: the header of the source image.
     """
     return _to_message(tracks.boxes, tracks.scores, list(map(str, tracks.ids.tolist())), header)
+
+
+def detections_to_cdr(detections: Detections, stamp: int, frame_id: str) -> bytes:
+    """Return the message of :func:`detections_to_message`, serialized.
+
+    :param stamp: of the source image, nanoseconds.
+    :param frame_id: of the source image.
+    """
+    return _to_cdr(detections.boxes, detections.scores, [''] * len(detections), stamp, frame_id)
+
+
+def tracks_to_cdr(tracks: Tracks, stamp: int, frame_id: str) -> bytes:
+    """Return the message of :func:`tracks_to_message`, serialized.
+
+    :param stamp: of the source image, nanoseconds.
+    :param frame_id: of the source image.
+    """
+    ids = list(map(str, tracks.ids.tolist()))
+    return _to_cdr(tracks.boxes, tracks.scores, ids, stamp, frame_id)
 
 
 def detections_from_message(
@@ -139,6 +159,11 @@ def _to_message(
             for row, score, identity in zip(rows, scores.tolist(), ids, strict=True)
         ],
     )
+
+
+def _to_cdr(boxes: Array, scores: Array, ids: Sequence[str], stamp: int, frame_id: str) -> bytes:
+    rows = to_center_size(boxes.astype(np.float64)).tolist()
+    return boxes_to_cdr(rows, scores.tolist(), ids, FACE, stamp, frame_id)
 
 
 def _entry(header: Header, row: list[float], score: float, identity: str) -> Detection2D:

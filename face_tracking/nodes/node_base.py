@@ -44,7 +44,6 @@ from face_tracking.errors import UserError
 from face_tracking.load_shedder import DESCRIPTIONS, LoadLevel, LoadShedder
 from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter, Report
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
-from face_tracking.nodes.occasional_callbacks import OccasionalCallbackGroup
 from face_tracking.nodes.parameters import Parameters
 from face_tracking.nodes.qos import interface_class, publisher_qos, with_overrides
 from face_tracking.nodes.subscriptions import Input
@@ -125,7 +124,6 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self.meter = Meter()
         self.active = False
         self._log_limiter = LogLimiter()
-        self._occasional = OccasionalCallbackGroup()
         self._last_time = (0, time.monotonic())  # ROS time, monotonic seconds
         self._last_failure = ''
         self._default_name = name
@@ -218,7 +216,6 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
                 interface_class(row.type),
                 name or row.name,
                 publisher_qos(row),
-                callback_group=self._occasional,
                 qos_overriding_options=overriding,
             ),
         )
@@ -316,7 +313,9 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
 
     def now(self) -> int:
         """Return the ROS clock in nanoseconds."""
-        return self.get_clock().now().nanoseconds
+        clock = self.get_clock().handle
+        with clock:
+            return clock.get_now().nanoseconds
 
     def age(self, stamp: int) -> float:
         """Return how long ago an image was taken, in milliseconds."""

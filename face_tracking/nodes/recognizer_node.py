@@ -20,13 +20,14 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes.diagnostics import ERROR, WARN, Report
-from face_tracking.nodes.image_input import read_image
-from face_tracking.nodes.image_messages import from_time, to_header
+from face_tracking.nodes.image_input import read_serialized_image
+from face_tracking.nodes.image_messages import to_header
 from face_tracking.nodes.log_limiter import as_user_error
 from face_tracking.nodes.messages import tracks_from_message
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, people_to_message, track_names
 from face_tracking.nodes.spin import run
+from face_tracking.nodes.throttle import stamp_of
 from face_tracking.nodes.worker import Worker
 from face_tracking.options import option, rows_of
 from face_tracking.recognition.identity import Identity
@@ -79,10 +80,10 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
         self._known = 0
         self._tracks = Tracks()
         self._width, self._height = 0, 0
-        self._images: OrderedDict[int, Image] = OrderedDict()
+        self._images: OrderedDict[int, bytes] = OrderedDict()
         self._waiting: Tracks | None = None
         if subscribe:
-            self.add_input('camera/image_raw', self._on_image)
+            self.add_input('camera/image_raw', self._on_image, raw=True)
             self.add_input('faces/tracks', self._on_tracks)
         self._worker: Worker[tuple[Frame, Tracks] | None] = self.worker(
             self._work, name='recognizer'
@@ -149,8 +150,8 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
 
     # Topics
 
-    def _on_image(self, message: Image) -> None:
-        self._images[from_time(message.header.stamp)] = message
+    def _on_image(self, serialized: bytes) -> None:
+        self._images[stamp_of(serialized)] = serialized
         while len(self._images) > _WAITING_IMAGES:
             self._images.popitem(last=False)
         self._pair()
@@ -172,7 +173,7 @@ class RecognizerNode(FaceNode[RecognizerParameters]):
             return
         self._waiting = None
         try:
-            self.submit(read_image(image, self.now()), tracks)
+            self.submit(read_serialized_image(image, Image, self.now()), tracks)
         except UserError as error:
             self.refuse_message('images', error)
 

@@ -15,7 +15,12 @@ from sensor_msgs.msg import CompressedImage
 
 from face_tracking.errors import UserError
 from face_tracking.frame import Frame, size_within
-from face_tracking.nodes.image_messages import from_compressed, to_compressed, to_header
+from face_tracking.nodes.image_messages import (
+    AnyCompressedImage,
+    from_compressed,
+    to_compressed,
+    to_header,
+)
 from face_tracking.options import Options, option
 from face_tracking.scaled_image import ScaledImage
 
@@ -77,7 +82,7 @@ def to_small(frame: Frame, options: SmallImageOptions) -> CompressedImage:
     return message
 
 
-def frame_from_compressed(message: CompressedImage) -> Frame:
+def frame_from_compressed(message: AnyCompressedImage) -> Frame:
     """Return a frame of the full size, whose pixels are those of the small image.
 
     A message that does not state a full size is an image of its own size.

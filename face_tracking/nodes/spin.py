@@ -14,10 +14,12 @@ from typing import Any
 import cv2
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 
 from face_tracking import exit_codes
 from face_tracking.errors import UserError
+from face_tracking.nodes.executor import NodeExecutor
+from face_tracking.nodes.heap import keep_freed_memory
 from face_tracking.nodes.middleware import configure_shared_memory
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.parameters import (
@@ -43,6 +45,7 @@ def run(build: Callable[[], list[FaceNode[Any]]]) -> int:
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # The images are too small for OpenCV's threads to gain what waking them costs.
     cv2.setNumThreads(1)
+    keep_freed_memory()
     configure_shared_memory()
     stop = _StopRequest()
     # rclpy ends the spinning on Ctrl-C by itself. Python's KeyboardInterrupt could be raised
@@ -59,7 +62,7 @@ def run(build: Callable[[], list[FaceNode[Any]]]) -> int:
     nodes: list[FaceNode[Any]] = []
     try:
         # Made first: rclpy's cannot be made, nor even be deleted quietly, after a request to stop.
-        executor = SingleThreadedExecutor()
+        executor = NodeExecutor()
         nodes += build()
         warn_about_unknown_parameters((node, node.store) for node in nodes)
         warn_about_unknown_nodes(nodes[0].get_logger(), [node.get_name() for node in nodes])
@@ -102,9 +105,7 @@ class _StopRequest:
             rclpy.try_shutdown()
 
 
-def _spin(
-    executor: SingleThreadedExecutor, nodes: list[FaceNode[Any]], stop: _StopRequest
-) -> None:
+def _spin(executor: NodeExecutor, nodes: list[FaceNode[Any]], stop: _StopRequest) -> None:
     for node in nodes:
         executor.add_node(node)
     watchdog = Watchdog(
@@ -123,7 +124,7 @@ def _spin(
         watchdog.close()
 
 
-def _spin_until_error(executor: SingleThreadedExecutor, node: FaceNode[Any]) -> None:
+def _spin_until_error(executor: NodeExecutor, node: FaceNode[Any]) -> None:
     """Spin; an error that no guard has caught, as one of rclpy's own, is logged and counted."""
     try:
         executor.spin()

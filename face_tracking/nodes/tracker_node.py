@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.camera_model import CameraModel
@@ -19,12 +18,17 @@ from face_tracking.frame import Frame
 from face_tracking.load_shedder import LoadLevel
 from face_tracking.nodes.camera_info import from_camera_info, to_camera_info
 from face_tracking.nodes.diagnostics import WARN, Report
-from face_tracking.nodes.image_input import image_topic, read_image
+from face_tracking.nodes.image_input import image_topic, read_serialized_image
 from face_tracking.nodes.image_messages import to_compressed, to_header, to_image
 from face_tracking.nodes.joint_states import JointStateListener
 from face_tracking.nodes.landmarks import from_landmarks, to_landmarks
 from face_tracking.nodes.markers import to_markers
-from face_tracking.nodes.messages import FACE, detections_from_message, tracks_to_message
+from face_tracking.nodes.messages import (
+    FACE,
+    detections_from_message,
+    tracks_to_cdr,
+    tracks_to_message,
+)
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.people_messages import Names, add_names, names_from_message
 from face_tracking.nodes.shared_options import FaceSizeOptions, ImageInputOptions, JpegOptions
@@ -90,7 +94,7 @@ class TrackerNode(FaceNode[TrackerParameters]):
         self._accepted = _class_ids(self.parameters.accepted_class_ids)
         self._track_landmarks = TrackLandmarks()
         self._camera: CameraModel | None = None
-        self._published_camera: CameraModel | None = None
+        self._published_camera: tuple[CameraModel, int, int] | None = None
         self._joints = JointStateListener(self) if self.parameters.use_joint_states else None
         self._stamp: int | None = None
         self._camera_info_input: Input | None = None
@@ -122,8 +126,8 @@ class TrackerNode(FaceNode[TrackerParameters]):
                 needed=lambda: self._landmarks.get_subscription_count() > 0,
             )
         if 'images' in inputs:
-            topic, _ = image_topic(self.parameters.image_transport)
-            self.add_input(topic, self._on_image)
+            topic, self._image_type = image_topic(self.parameters.image_transport)
+            self.add_input(topic, self._on_image, raw=True)
             self._camera_info_input = self.add_input(
                 'camera/camera_info', self._on_camera_info, needed=self._needs_camera_info
             )
@@ -218,9 +222,9 @@ class TrackerNode(FaceNode[TrackerParameters]):
     def _on_people(self, message: Detection2DArray) -> None:
         self.set_names(names_from_message(message))
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, serialized: bytes) -> None:
         try:
-            self.submit(read_image(message, self.now()))
+            self.submit(read_serialized_image(serialized, self._image_type, self.now()))
         except UserError as error:
             self.refuse_message('images', error)
 
@@ -275,45 +279,55 @@ class TrackerNode(FaceNode[TrackerParameters]):
 
     def _publish(self, frame: Frame, tracks: Tracks) -> None:
         """Publish what has subscribers."""
-        header = to_header(frame.stamp, frame.frame_id)
-        self._publish_tracks(tracks, header)
+        self._publish_tracks(frame, tracks)
         self._publish_predicted(frame)
+        self._publish_camera_info(frame)
         if self._track_states.get_subscription_count():
+            header = to_header(frame.stamp, frame.frame_id)
             self._track_states.publish(to_track_states(tracks, header))
         if tracks.landmarks is not None and self._landmarks.get_subscription_count():
+            header = to_header(frame.stamp, frame.frame_id)
             self._landmarks.publish(
                 to_landmarks(tracks.ids, tracks.boxes, tracks.scores, tracks.landmarks, header)
             )
-        if self._camera is not None:
-            camera = self._camera.scaled_to(frame.width, frame.height)
-            self._publish_camera_info(camera, header)
-            self._publish_markers(tracks, camera, header)
+        if self._markers.get_subscription_count():
+            self._publish_markers(frame, tracks)
         if self._annotation_needed():
             self._annotator.submit((frame, tracks))
 
-    def _publish_tracks(self, tracks: Tracks, header: Header) -> None:
-        if self._tracks.get_subscription_count():
-            message = tracks_to_message(tracks, header)
-            if self.parameters.name_tracks:
-                add_names(message, self._names)
+    def _publish_tracks(self, frame: Frame, tracks: Tracks) -> None:
+        if not self._tracks.get_subscription_count():
+            return
+        if self.parameters.name_tracks:
+            message = tracks_to_message(tracks, to_header(frame.stamp, frame.frame_id))
+            add_names(message, self._names)
             self._tracks.publish(message)
+        else:
+            self._tracks.publish(tracks_to_cdr(tracks, frame.stamp, frame.frame_id))
 
     def _publish_predicted(self, frame: Frame) -> None:
         if self._predicted.get_subscription_count():
             ahead = min(max(self.age(frame.stamp), 0.0), _MAX_EXTRAPOLATION_MS)
             now = self._tracker.predict(frame.stamp + int(1e6 * ahead))
-            self._predicted.publish(tracks_to_message(now, to_header(now.stamp, frame.frame_id)))
+            self._predicted.publish(tracks_to_cdr(now, now.stamp, frame.frame_id))
 
-    def _publish_camera_info(self, camera: CameraModel, header: Header) -> None:
+    def _publish_camera_info(self, frame: Frame) -> None:
         """Publish the intrinsics of the images once for each change."""
-        if camera != self._published_camera:
-            self._published_camera = camera
-            self._camera_info.publish(to_camera_info(camera, header))
+        camera = self._camera
+        if camera is None or (camera, frame.width, frame.height) == self._published_camera:
+            return
+        self._published_camera = camera, frame.width, frame.height
+        scaled = camera.scaled_to(frame.width, frame.height)
+        header = to_header(frame.stamp, frame.frame_id)
+        self._camera_info.publish(to_camera_info(scaled, header))
 
-    def _publish_markers(self, tracks: Tracks, camera: CameraModel, header: Header) -> None:
-        if self._markers.get_subscription_count():
-            size = self.parameters.face_height
-            self._markers.publish(to_markers(tracks, camera, header, size, self._labels()))
+    def _publish_markers(self, frame: Frame, tracks: Tracks) -> None:
+        camera = self._camera
+        if camera is None:
+            return
+        camera = camera.scaled_to(frame.width, frame.height)
+        header, size = to_header(frame.stamp, frame.frame_id), self.parameters.face_height
+        self._markers.publish(to_markers(tracks, camera, header, size, self._labels()))
 
     def _labels(self) -> dict[int, str]:
         return {

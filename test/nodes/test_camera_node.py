@@ -77,8 +77,8 @@ def test_images_infos_and_jpegs_share_their_header(probe, camera, album, portrai
 
 def test_nothing_is_converted_without_a_subscriber(probe, camera, album, monkeypatch):
     node, seen = camera(album), []
-    monkeypatch.setattr('face_tracking.nodes.camera_node.to_image', pytest.fail)
-    monkeypatch.setattr('face_tracking.nodes.camera_node.to_compressed', pytest.fail)
+    monkeypatch.setattr('face_tracking.nodes.camera_node.image_to_cdr', pytest.fail)
+    monkeypatch.setattr('face_tracking.nodes.camera_node.to_jpeg', pytest.fail)
     node.on_frame.append(seen.append)
     probe.until(lambda: len(seen) > 5)
     assert probe.value('camera_node', 'failures') == '0'

@@ -18,6 +18,7 @@ from typing import Any
 
 from face_tracking import __version__
 from face_tracking.errors import UserError
+from face_tracking.heap import keep_freed_memory
 
 COMMANDS = {
     'detect': 'find the faces in images; writes JSON and annotated images',
@@ -55,6 +56,7 @@ exit codes: 0 done, 1 done but nothing found or a check failed, 2 wrong use or b
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format='face_tracking: %(message)s')
     try:
         parser, command = _parser(argv)

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from face_tracking.nodes.heap import keep_freed_memory
+from face_tracking.heap import keep_freed_memory
 if sys.argv[1] == 'keep':
     keep_freed_memory()
 def faults():

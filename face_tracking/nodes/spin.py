@@ -18,8 +18,8 @@ from rclpy.executors import ExternalShutdownException
 
 from face_tracking import exit_codes
 from face_tracking.errors import UserError
-from face_tracking.nodes.executor import NodeExecutor
 from face_tracking.heap import keep_freed_memory
+from face_tracking.nodes.executor import NodeExecutor
 from face_tracking.nodes.middleware import configure_shared_memory
 from face_tracking.nodes.node_base import FaceNode
 from face_tracking.nodes.parameters import (

@@ -93,10 +93,12 @@ def run_bare(options: argparse.Namespace, note) -> int:
     """Read, detect and track without ROS."""
     from face_tracking.camera import CaptureOptions, open_camera
     from face_tracking.detector import create_detector
+    from face_tracking.heap import keep_freed_memory
     from face_tracking.nodes.worker import Worker
     from face_tracking.tracking.tracker import FaceTracker
 
     sys.setswitchinterval(0.0005)
+    keep_freed_memory()
     detector = create_detector(options.model or None, options.runtime, score_threshold=0.3)
     tracker = FaceTracker()
 

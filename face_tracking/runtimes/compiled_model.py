@@ -24,7 +24,7 @@ from face_tracking.detection.postprocess import (
     PostProcessParam,
 )
 from face_tracking.errors import UserError
-from face_tracking.runtimes.tvm_loader import load_network, load_runtime
+from face_tracking.runtimes.tvm_loader import import_tvm, load_network, load_runtime
 
 if TYPE_CHECKING:
     from tvm_ffi import Function, Module, Tensor
@@ -118,8 +118,7 @@ class CompiledModel:
         return outputs
 
     def _on_gpu(self, image: Array) -> list[Array]:
-        import tvm
-
+        tvm = import_tvm()
         input_tensor = tvm.runtime.tensor(image.reshape(-1), tvm.runtime.device(self.device))
         return [tensor.numpy() for tensor in self._main(input_tensor)]
 

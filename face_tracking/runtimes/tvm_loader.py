@@ -29,14 +29,13 @@ POOLED = 2
 KEPT_OUT = ('torch', 'cuda')
 """Packages that tvm_ffi imports where they are installed: seconds and 350 MB, for tensors that are
 not used here."""
+_RUNTIME_ALONE = 'TVM_USE_RUNTIME_LIB'
 _loaded: dict[str, tuple[int, Module]] = {}
 
 
 def _settings() -> dict[str, str]:
     """Return environment variables that TVM reads when its library is loaded."""
     return {
-        # The runtime alone takes 3 MB, with the compiler it is 260 MB.
-        'TVM_USE_RUNTIME_LIB': '1',
         # No threads tied to cores that the camera and the tracker need as well.
         'TVM_BIND_THREADS': '0',
         # TVM takes every second core for a hyperthread, which few robots have.
@@ -72,6 +71,25 @@ def load_runtime() -> ModuleType:
     except (OSError, RuntimeError) as error:
         raise ImportError(str(error)) from error
     return tvm_ffi
+
+
+@cache
+def import_tvm() -> ModuleType:
+    """Import TVM's Python package into a process that has loaded the runtime.
+
+    Without the compiler's library, which takes 260 MB. The variable that says so is not left in
+    the environment: child processes may compile.
+    """
+    before = os.environ.get(_RUNTIME_ALONE)
+    os.environ[_RUNTIME_ALONE] = '1'
+    try:
+        import tvm
+    finally:
+        if before is None:
+            del os.environ[_RUNTIME_ALONE]
+        else:
+            os.environ[_RUNTIME_ALONE] = before
+    return tvm
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 
 Weights that were trained from the same start lie in one basin of the loss, and their mean is often
 better than either (Wortsman et al., "Model soups", 2022). Prints the average precision on the
-held-out images for each share of the second weights, and writes the best.
+held-out images for each share of the second weights, once for each of ``--min-sides``, and writes
+the weights whose precisions have the greatest mean.
 """
 
 from __future__ import annotations
@@ -58,6 +59,13 @@ def main(argv: list[str] | None = None) -> int:
     add('--out', type=Path, required=True, help='where to write the best mean')
     add('--data', type=Path, required=True, help='the folder that training had')
     add('--held-out', type=float, default=0.05, help='the share that it held out')
+    add(
+        '--min-sides',
+        type=lambda text: [float(part) for part in text.split(',')],
+        default=[12.0],
+        metavar='PIXELS,...',
+        help='faces count from this side on, at a long side of 320 (default: 12)',
+    )
     add('--only', default='', metavar='TEXT', help='measure on images with this in their path')
     args = parser.parse_args(argv)
     try:
@@ -78,9 +86,13 @@ def run(args: argparse.Namespace) -> int:
     for share in SHARES:
         network = mean_network(first, second, share)
         detector = Detector(torch_runner(deployed(network)), SIDE, SIDE)
-        result = measure(shown, detect_all(detector, shown), sizes, long_side=SIDE)
-        print(f'{share:4.2f}  {result.average_precision:.4f}', flush=True)
-        found.append((result.average_precision, share))
+        detections = detect_all(detector, shown)
+        precisions = [
+            measure(shown, detections, sizes, min_side=side, long_side=SIDE).average_precision
+            for side in args.min_sides
+        ]
+        print(f'{share:4.2f}', *(f' {value:.4f}' for value in precisions), flush=True)
+        found.append((sum(precisions), share))
     checkpoint.save_weights(mean_network(first, second, max(found)[1]), args.out)
     return 0
 

@@ -17,8 +17,10 @@ import numpy as np
 
 from training.dataset import Sample
 
-MIN_FACE = 8.0
+MIN_FACE = 6.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
+SMALLEST = 7.0
+"""Longer side in pixels of the smallest faces around which a part of an image is taken."""
 MAX_SCALE = 2.5
 """Blowing a small image up further teaches nothing but blur."""
 VISIBLE = 0.55
@@ -162,7 +164,7 @@ class Composer:
         box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         if random.random() < 0.7:
-            size = math.exp(random.uniform(math.log(10), math.log(0.75 * shorter)))
+            size = math.exp(random.uniform(math.log(SMALLEST), math.log(0.75 * shorter)))
         else:
             size = random.uniform(0.3, 1.15) * shorter
         # Not smaller than the area, and not mostly blur.

@@ -30,9 +30,11 @@ def test_best_share_is_written(made_folder, tmp_path, capsys):
         checkpoint.save_weights(FaceNetwork(), tmp_path / f'{name}.safetensors')
     out = tmp_path / 'mean.safetensors'
     words = [tmp_path / 'a.safetensors', tmp_path / 'b.safetensors', '--out', out]
-    assert average.main([*map(str, words), '--data', str(made_folder), '--held-out', '0.5']) == 0
+    options = ['--data', str(made_folder), '--held-out', '0.5', '--min-sides', '12,6']
+    assert average.main([*map(str, words), *options]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [float(row[0]) for row in rows] == list(average.SHARES)
+    assert all(len(row) == 3 for row in rows)
     checkpoint.load_network(out)
 
 

@@ -56,11 +56,11 @@ def with_angles(pose: HeadPose, yaw: float, pitch: float, roll: float) -> HeadPo
 
 BUNDLED_DETECTOR = Calibration(
     yaw_gain=1.15,
-    pitch_gain=2.03,
-    pitch_offset=math.radians(5),
+    pitch_gain=1.93,
+    pitch_offset=math.radians(5.5),
     yaw_stddev=math.radians(6),
-    pitch_stddev=math.radians(11),
-    roll_stddev=math.radians(9),
+    pitch_stddev=math.radians(10),
+    roll_stddev=math.radians(7),
 )
 """For the landmarks of the bundled detector, whose pitch says little about the head's."""
 EXACT_LANDMARKS = Calibration(1.0, 1.0, 0.0, *(math.radians(5),) * 3)

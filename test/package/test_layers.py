@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / 'face_tracking'
 LAYERS = (
     ('errors', 'exit_codes'),
     (
-        *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'native_exceptions'),
-        *('options', 'texts', 'time_units', 'time_window'),
+        *('__init__', 'arrays', 'backoff', 'child_process', 'files', 'heap'),
+        *('native_exceptions', 'options', 'texts', 'time_units', 'time_window'),
     ),
     ('boxes', 'image_header', 'server_access', 'encoded_images'),
     ('camera_model', 'faces', 'frame', 'scaled_image', 'system_health'),

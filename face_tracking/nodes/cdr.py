@@ -11,8 +11,8 @@ sequence is its length and its elements.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from face_tracking.arrays import Array
 from face_tracking.errors import UserError
 from face_tracking.time_units import SECOND
 
+Fields = TypeVar('Fields')
 _LITTLE_ENDIAN = b'\x00\x01\x00\x00'
 """The first bytes of a message: plain CDR, little endian. Alignment counts from their end."""
 _POSE = (0.0,) * 6 + (1.0,) + (0.0,) * 36
@@ -124,18 +125,7 @@ def image_from_cdr(data: bytes) -> ImageFields | None:
 
     :raises UserError: the message is cut short.
     """
-    if not data.startswith(_LITTLE_ENDIAN):
-        return None
-    read = _Reader(data)
-    try:
-        header = read.header()
-        height, width = read.numbers('II')
-        encoding = read.string()
-        (is_bigendian,) = read.numbers('B')
-        (step,) = read.numbers('I')
-        return ImageFields(header, height, width, encoding, is_bigendian, step, read.bytes())
-    except struct.error:
-        raise _cut_short(data) from None
+    return _read(data, _image)
 
 
 def compressed_image_from_cdr(data: bytes) -> CompressedImageFields | None:
@@ -143,19 +133,33 @@ def compressed_image_from_cdr(data: bytes) -> CompressedImageFields | None:
 
     :raises UserError: the message is cut short.
     """
+    return _read(data, _compressed_image)
+
+
+def _read(data: bytes, fields: Callable[[_Reader], Fields]) -> Fields | None:
+    """Return what ``fields`` reads of a message, None if its byte order is another."""
     if not data.startswith(_LITTLE_ENDIAN):
         return None
-    read = _Reader(data)
     try:
-        return CompressedImageFields(read.header(), read.string(), read.bytes())
+        return fields(_Reader(data))
     except struct.error:
-        raise _cut_short(data) from None
+        raise UserError(
+            f'a message of {len(data)} bytes that ends too early was received',
+            'check its publisher',
+        ) from None
 
 
-def _cut_short(data: bytes) -> UserError:
-    return UserError(
-        f'a message of {len(data)} bytes that ends too early was received', 'check its publisher'
-    )
+def _image(read: _Reader) -> ImageFields:
+    header = read.header()
+    height, width = read.numbers('II')
+    encoding = read.string()
+    (is_bigendian,) = read.numbers('B')
+    (step,) = read.numbers('I')
+    return ImageFields(header, height, width, encoding, is_bigendian, step, read.bytes())
+
+
+def _compressed_image(read: _Reader) -> CompressedImageFields:
+    return CompressedImageFields(read.header(), read.string(), read.bytes())
 
 
 class _Writer:

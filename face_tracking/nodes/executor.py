@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An executor for nodes that receive images: one short round for each message.
 
-rclpy's executor collects every entity of its nodes anew for every wait, and after each callback
+rclpy's executor collects all entities of its nodes again for every wait, and after each callback
 it wakes itself for one round more. Here the collection is kept until an entity is created or
 destroyed, and subscriptions are executed at once. Whatever else is ready (timers, services,
 clients, guard conditions, events) is left to rclpy's own executor.
@@ -71,7 +71,7 @@ class NodeExecutor(SingleThreadedExecutor):
         if self._entities.changed:
             self._forget_entities()
         now = time.monotonic()
-        if others or self._tasks or now >= self._events_due:
+        if others or now >= self._events_due:
             self._events_due = now + EVENTS_PERIOD
             self._execute_others()
 

@@ -42,12 +42,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on ``device``."""
-        return Batch(
-            *(
-                None if value is None else value.to(device, non_blocking=True)
-                for value in (getattr(self, field.name) for field in dataclasses.fields(self))
-            )
-        )
+        return self._each(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory from which copies to a GPU are fast."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change) -> Batch:
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return Batch(*(None if value is None else change(value) for value in values))
 
 
 class Batches(Dataset):
@@ -56,6 +59,7 @@ class Batches(Dataset):
     :param composers: they take turns; the larger one's canvases, the fewer are in its batch.
     :param size: how many canvases of the first composer are in a batch.
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
+        Where there is a GPU, the training asks the teacher there instead.
     :param processes: how many batches, one for each process, a step has.
     """
 
@@ -82,13 +86,12 @@ class Batches(Dataset):
             spares = composer.natural and random.random() < NATURAL_SPARED
             images.append(canvas.image if spares else degrade(canvas.image, rows[0], random))
             labels.append(rows)
-        images = np.stack(images)
+        tensor = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
         opinion = None
         if self.teacher_path is not None:
             if self.teacher is None:
                 self.teacher = Teacher(self.teacher_path, fine=True)
-            opinion = torch.from_numpy(self.teacher.scores(images))
-        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+            opinion = self.teacher.scores(tensor)
         return Batch(tensor, *(torch.from_numpy(array) for array in _padded(labels)), opinion)
 
 

@@ -19,8 +19,6 @@ from training.dataset import Sample
 
 MIN_FACE = 6.0
 """Faces of a shorter side below this, pixels, are regions to ignore."""
-SMALLEST = 7.0
-"""Longer side in pixels of the smallest faces around which a part of an image is taken."""
 MAX_SCALE = 2.5
 """Blowing a small image up further teaches nothing but blur."""
 VISIBLE = 0.55
@@ -79,6 +77,7 @@ class Composer:
     :param natural: draw canvases as a camera sees them, without mosaics and pasted heads.
     :param hardness: how often each image without people is drawn beside the others, float
         (len(images),); None draws all alike.
+    :param min_face: faces of a shorter side below this, pixels, are regions to ignore.
     """
 
     def __init__(
@@ -89,8 +88,10 @@ class Composer:
         scene_share: float = 0.15,
         hardness: np.ndarray | None = None,
         natural: bool = False,
+        min_face: float = MIN_FACE,
     ):
         self.samples = samples
+        self.min_face = min_face
         self.natural = natural
         self.width, self.height = width, height
         self.scene_share = scene_share
@@ -102,7 +103,7 @@ class Composer:
             for i, sample in enumerate(samples)
             if not sample.points_only
             for j in np.flatnonzero(~sample.ignore)
-            if _shorter_side(sample.boxes[j]) >= MIN_FACE
+            if _shorter_side(sample.boxes[j]) >= min_face
         ]
         if not faces:
             raise ValueError('there is no face to train on')
@@ -164,7 +165,7 @@ class Composer:
         box = sample.boxes[face]
         longer = max(box[2] - box[0], box[3] - box[1])
         if random.random() < 0.7:
-            size = math.exp(random.uniform(math.log(SMALLEST), math.log(0.75 * shorter)))
+            size = math.exp(random.uniform(math.log(self.min_face + 1), math.log(0.75 * shorter)))
         else:
             size = random.uniform(0.3, 1.15) * shorter
         # Not smaller than the area, and not mostly blur.
@@ -328,11 +329,9 @@ class Composer:
         inside = _inside(sample, matrix, size, (x1, y1))
         if soft:
             inside = np.minimum(inside, _ellipse(size))
-        if inside.min() < 1:
-            weight = inside[..., None]
-            drawn = (drawn * weight + region * (1 - weight) + 0.5).astype(np.uint8)
+            drawn = cv2.blendLinear(drawn, region.copy(), inside, 1 - inside)
         _hide(canvas, (x1, y1, x2, y2), inside)
-        region[:] = drawn
+        cv2.copyTo(drawn, (inside > 0).astype(np.uint8), region)
         self._add_labels(canvas, sample, matrix, (x1, y1), inside)
 
     def _add_labels(self, canvas, sample, matrix, origin, inside):
@@ -345,7 +344,9 @@ class Composer:
             moved = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2]
             canvas.boxes.append(new)
             canvas.landmarks.append(moved[MIRRORED_LANDMARKS] if mirrored else moved)
-            canvas.ignore.append(bool(ignore) or shown < VISIBLE or _shorter_side(new) < MIN_FACE)
+            canvas.ignore.append(
+                bool(ignore) or shown < VISIBLE or _shorter_side(new) < self.min_face
+            )
             canvas.points_only.append(sample.points_only)
         if sample.points_only:
             height, width = inside.shape
@@ -367,7 +368,7 @@ def _turned_box(box, matrix) -> np.ndarray:
 
 
 def _inside(sample, matrix, size, origin) -> np.ndarray:
-    """Return float32 (h, w), 1 where the image covers the region, soft at its rim."""
+    """Return float32 (h, w), 1 where the image covers the region."""
     height, width = sample.levels[0].shape[:2]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
     corners = corners @ matrix[:, :2].T + matrix[:, 2] - origin

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,30 +68,37 @@ def load(
 
     :param longest_side: larger images are scaled down to this, pixels; None keeps them.
     """
-    samples = []
-    for row in tqdm(list(rows), desc='images', unit='', disable=not progress):
-        image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
-        if image is None:
-            warn(
-                f'skipped image {row.file}: '
-                + ('it cannot be decoded' if row.file.is_file() else 'there is no such file')
-            )
-            continue
-        scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        samples.append(
-            Sample(
-                row.file,
-                _pyramid(image),
-                row.boxes * np.float32(scale),
-                row.landmarks * np.float32(scale),
-                row.ignore,
-                row.weights,
-                row.points_only,
-            )
-        )
+    rows = list(rows)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read = pool.map(lambda row: _read(row, longest_side), rows)
+        read = tqdm(read, total=len(rows), desc='images', unit='', disable=not progress)
+        samples = []
+        for row, sample in zip(rows, read, strict=True):
+            if sample is None:
+                reason = 'it cannot be decoded' if row.file.is_file() else 'there is no such file'
+                warn(f'skipped image {row.file}: {reason}')
+            else:
+                samples.append(sample)
     return samples
+
+
+def _read(row: Annotated, longest_side: int | None) -> Sample | None:
+    """Return the sample of ``row``, None where its image cannot be read."""
+    image = cv2.imread(str(row.file), cv2.IMREAD_COLOR) if row.file.is_file() else None
+    if image is None:
+        return None
+    scale = min(1.0, (longest_side or np.inf) / max(image.shape[:2]))
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return Sample(
+        row.file,
+        _pyramid(image),
+        row.boxes * np.float32(scale),
+        row.landmarks * np.float32(scale),
+        row.ignore,
+        row.weights,
+        row.points_only,
+    )
 
 
 def split(rows: list[Annotated], fraction: float) -> tuple[list[Annotated], list[Annotated]]:

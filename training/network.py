@@ -59,7 +59,7 @@ class Separable(nn.Module):
         return functional.relu(y + x if self.skips_pointwise else y)
 
     def _depthwise_maps(self, x):
-        if not self.training or self.skips_depthwise:
+        if not self.training or self.skips_depthwise or x.device.type != 'cpu':
             return self.depthwise(x)
         # On a CPU the gradient of a depthwise convolution with a stride takes several times as
         # long as that of one without, of which every other result is then taken.

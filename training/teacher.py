@@ -8,14 +8,21 @@ Network", 2015.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnxruntime
+import torch
+from torch.nn import functional
 
 from face_tracking.errors import UserError
 from training.network import STRIDES
+from training.onnx_graph import OnnxGraph, before_flattening
+
+Run = Callable[[torch.Tensor], list[torch.Tensor]]
+"""Takes sheets, float32 (S, 3, H, W), returns class, then object scores, (S, H / s, W / s) for
+each stride s."""
 
 
 def load_yunet(path: Path, outputs: list[str], threads: int = 0) -> onnxruntime.InferenceSession:
@@ -48,15 +55,19 @@ class Teacher:
     :param fine: also run it on the images at twice their size, where these tile its input, and
         take what it finds there into the cells of the smallest stride: of small faces it sees more
         than the student's resolution shows.
+    :param device: where it runs: ONNX Runtime on one core, or PyTorch on a GPU.
     """
 
-    def __init__(self, path: Path, fine: bool = False):
+    def __init__(self, path: Path, fine: bool = False, device: torch.device | None = None):
         self.fine = fine
         self.outputs = [f'{kind}_{stride}' for kind in ('cls', 'obj') for stride in STRIDES]
-        self.session = load_yunet(path, self.outputs, threads=1)
-        entry = self.session.get_inputs()[0]
-        self.input = entry.name
+        session = load_yunet(path, self.outputs, threads=1)
+        entry = session.get_inputs()[0]
         self.height, self.width = entry.shape[2:]
+        if device is None or device.type == 'cpu':
+            self._run = _on_cpu(session, self.outputs)
+        else:
+            self._run = _on_gpu(path, self.outputs, device)
 
     def check(self, sizes: list[tuple[int, int]]):
         """Raise UserError where canvases of (width, height) do not tile the teacher's input."""
@@ -68,50 +79,72 @@ class Teacher:
                     'choose a size that divides it',
                 )
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
         """Return float32 (N, A, 2), class and object score of every cell, 0..1.
 
-        :param images: uint8 (N, H, W, 3) BGR; H and W divide the teacher's and are multiples
+        :param images: uint8 (N, 3, H, W) BGR; H and W divide the teacher's and are multiples
             of 32. Cells are ordered by stride, then row-major.
         """
+        images = images.float()
         found = self._scores(images)
-        height, width = images.shape[1:3]
+        height, width = images.shape[2:]
         if self.fine and not (self.height % (2 * height) or self.width % (2 * width)):
-            larger = [cv2.resize(image, None, fx=2, fy=2) for image in images]
-            small = pool_cells(self._scores(np.stack(larger)), height // STRIDES[0])
+            larger = functional.interpolate(images, scale_factor=2, mode='bilinear')
+            small = pool_cells(self._scores(larger.round_()), height // STRIDES[0])
             cells = found[:, : small.shape[1]]
-            better = small.prod(-1, keepdims=True) > cells.prod(-1, keepdims=True)
-            found[:, : small.shape[1]] = np.where(better, small, cells)
+            better = small.prod(-1, keepdim=True) > cells.prod(-1, keepdim=True)
+            found[:, : small.shape[1]] = torch.where(better, small, cells)
         return found
 
-    def _scores(self, images: np.ndarray) -> np.ndarray:
-        count, height, width = images.shape[:3]
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Lay the images (N, 3, H, W) on sheets of the teacher's size and run it on those."""
+        count, _, height, width = images.shape
         rows, columns = self.height // height, self.width // width
-        found = []
-        for first in range(0, count, rows * columns):
-            tiles = images[first : first + rows * columns]
-            sheet = np.zeros((rows * columns, height, width, 3), np.uint8)
-            sheet[: len(tiles)] = tiles
-            sheet = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
-            sheet = sheet.reshape(1, self.height, self.width, 3)
-            found.append(self._tiles(sheet, rows, columns)[: len(tiles)])
-        return np.concatenate(found)
-
-    def _tiles(self, sheet, rows, columns):
-        tensor = np.ascontiguousarray(sheet.transpose(0, 3, 1, 2), np.float32)
-        outputs = self.session.run(self.outputs, {self.input: tensor})
-        kinds = []
-        for kind in (outputs[:3], outputs[3:]):
-            cells = []
-            for stride, values in zip(STRIDES, kind, strict=True):
-                height, width = self.height // stride // rows, self.width // stride // columns
-                grid = values.reshape(rows, height, columns, width).swapaxes(1, 2)
-                cells.append(grid.reshape(rows * columns, height * width))
-            kinds.append(np.concatenate(cells, axis=1))
-        return np.clip(np.stack(kinds, axis=-1), 0, 1)
+        sheets = -(-count // (rows * columns))
+        tiles = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, sheets * rows * columns - count))
+        tiles = tiles.reshape(sheets, rows, columns, 3, height, width).permute(0, 3, 1, 4, 2, 5)
+        maps = self._run(tiles.reshape(sheets, 3, self.height, self.width))
+        kinds = [
+            torch.cat([_untiled(grid, rows, columns) for grid in kind], dim=1)
+            for kind in (maps[:3], maps[3:])
+        ]
+        return torch.stack(kinds, dim=-1)[:count].clamp(0, 1)
 
 
-def pool_cells(scores: np.ndarray, rows: int) -> np.ndarray:
+def _untiled(grid: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Return the cells of each tile, (S * rows * columns, cells), of maps (S, H, W)."""
+    sheets, height, width = grid.shape
+    tiles = grid.reshape(sheets, rows, height // rows, columns, width // columns)
+    return tiles.swapaxes(2, 3).reshape(sheets * rows * columns, -1)
+
+
+def _on_cpu(session: onnxruntime.InferenceSession, outputs: list[str]) -> Run:
+    entry = session.get_inputs()[0]
+    height, width = entry.shape[2:]
+
+    def run(sheets: torch.Tensor) -> list[torch.Tensor]:
+        rows = [session.run(outputs, {entry.name: sheet[None]}) for sheet in sheets.numpy()]
+        return [
+            torch.from_numpy(np.concatenate(values)).reshape(-1, height // stride, width // stride)
+            for values, stride in zip(zip(*rows, strict=True), 2 * STRIDES, strict=True)
+        ]
+
+    return run
+
+
+def _on_gpu(path: Path, outputs: list[str], device: torch.device) -> Run:
+    maps = before_flattening(path, outputs)
+    network = OnnxGraph(path, maps).to(device, memory_format=torch.channels_last).eval()
+
+    def run(sheets: torch.Tensor) -> list[torch.Tensor]:
+        sheets = sheets.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            return [found.sigmoid()[:, 0] for found in network(sheets)]
+
+    return run
+
+
+def pool_cells(scores: torch.Tensor, rows: int) -> torch.Tensor:
     """Return the best of every 2x2 cells of the first stride, float32 (N, rows * columns, 2).
 
     :param scores: float32 (N, A, 2) of images twice as large, cells ordered by stride.
@@ -122,4 +155,4 @@ def pool_cells(scores: np.ndarray, rows: int) -> np.ndarray:
     first = scores[:, : scores.shape[1] * 16 // 21]
     blocks = first.reshape(count, rows, 2, -1, 2, 2).swapaxes(2, 3).reshape(count, -1, 4, 2)
     best = blocks.prod(-1).argmax(-1)
-    return np.take_along_axis(blocks, best[:, :, None, None], axis=2)[:, :, 0]
+    return blocks.take_along_dim(best[:, :, None, None], dim=2)[:, :, 0]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from face_tracking.errors import UserError
 from training import checkpoint, dataset, labels
 from training.batches import Batches, set_up_worker
-from training.compose import Composer, scenes
+from training.compose import MIN_FACE, Composer, scenes
 from training.detect import Detector, torch_runner
 from training.losses import losses
 from training.metrics import Result, measure
@@ -81,6 +81,7 @@ class Options:
     compile: bool = False
     natural: bool = False
     emphasis: str = ''
+    min_face: float = MIN_FACE
 
 
 def learning_rate(options: Options, step: int, seconds: float = 0.0) -> float:
@@ -109,6 +110,8 @@ class Run:
         self.options = options
         self.processes = Processes()
         self.device = self.processes.start(pick_device(options.device))
+        self.on_gpu = self.device.type == 'cuda'
+        torch.backends.cudnn.benchmark = True
         torch.manual_seed(options.seed)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -118,18 +121,29 @@ class Run:
         self.network = network.to(self.device, memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(
-            _decayed_groups(self.network), lr=options.learning_rate, weight_decay=WEIGHT_DECAY
+            _decayed_groups(self.network),
+            lr=options.learning_rate,
+            weight_decay=WEIGHT_DECAY,
+            fused=self.on_gpu,
+        )
+        # On a GPU the teacher runs there, in larger batches than the loader's processes have.
+        self.teacher = (
+            Teacher(Path(options.teacher), fine=True, device=self.device)
+            if options.teacher and self.on_gpu
+            else None
         )
         self.step, self.seconds = 0, 0.0
         parallel = self.processes.parallel(self.network, self.device)
         self.forward = torch.compile(parallel, dynamic=False) if options.compile else parallel
         self.folder = Path(options.out)
 
-    def train_step(self, batch) -> dict[str, float]:
+    def train_step(self, batch) -> dict[str, torch.Tensor]:
         """Take one step; return the losses by name."""
         for group in self.optimizer.param_groups:
             group['lr'] = learning_rate(self.options, self.step, self.seconds)
         batch = batch.to(self.device)
+        if self.teacher:
+            batch = dataclasses.replace(batch, teacher=self.teacher.scores(batch.images))
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         reduced = self.options.precision == 'bfloat16'
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
@@ -144,10 +158,7 @@ class Run:
             self.optimizer.step()
         self._update_average()
         self.step += 1
-        return {
-            **{name: float(value.detach()) for name, value in parts.items()},
-            'total': float(total.detach()),
-        }
+        return {name: value.detach() for name, value in {**parts, 'total': total}.items()}
 
     def _update_average(self):
         """Move the running average of the weights; it starts as their plain mean."""
@@ -329,10 +340,19 @@ def train(
     )
     processes = run.processes
     batches = Batches(
-        [Composer(training, *size, hardness=hardness, natural=options.natural) for size in sizes],
+        [
+            Composer(
+                training,
+                *size,
+                hardness=hardness,
+                natural=options.natural,
+                min_face=options.min_face,
+            )
+            for size in sizes
+        ],
         options.batch,
         options.seed,
-        teacher,
+        None if run.teacher else teacher,
         processes.count,
     )
     last = min(options.steps, stop_at or options.steps)
@@ -346,6 +366,7 @@ def train(
         num_workers=options.workers,
         worker_init_fn=set_up_worker,
         prefetch_factor=4 if options.workers else None,
+        pin_memory=run.on_gpu,
     )
     table = MetricsFile(run.folder / 'metrics.csv', run.step) if processes.is_first else None
     try:
@@ -359,7 +380,7 @@ def train(
 
 def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress: bool):
     options, began = run.options, time.monotonic() - run.seconds
-    sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), 0.0), 0
+    sums, counted = dict.fromkeys((*LOSS_NAMES, 'total'), torch.zeros((), device=run.device)), 0
     processes = run.processes
     bar = tqdm(
         loader,
@@ -375,7 +396,6 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
         parts = run.train_step(batch)
         sums = {name: sums[name] + parts[name] for name in sums}
         counted += 1
-        bar.set_postfix(loss=f'{parts["total"]:.2f}', refresh=False)
         out_of_time = bool(options.minutes) and processes.agree(
             run.seconds >= 60 * options.minutes, run.device
         )
@@ -388,7 +408,8 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
             run.save()
         validates = bool(validation) and (run.step % options.validate_every == 0 or at_end)
         if run.step % 50 == 0 or at_end:
-            row = {name: value / counted for name, value in sums.items()}
+            row = {name: float(value) / counted for name, value in sums.items()}
+            bar.set_postfix(loss=f'{row["total"]:.2f}', refresh=False)
             if validates:
                 result = validate(run.average, validation, run.device)
                 row |= {
@@ -403,7 +424,7 @@ def _loop(run: Run, loader, validation, table: MetricsFile, last: int, progress:
                 learning_rate=learning_rate(options, run.step - 1, run.seconds),
                 **row,
             )
-            sums, counted = dict.fromkeys(sums, 0.0), 0
+            sums, counted = dict.fromkeys(sums, torch.zeros((), device=run.device)), 0
         if out_of_time:
             break
 
@@ -480,6 +501,12 @@ def parser() -> argparse.ArgumentParser:
         metavar='TEXT=FACTOR',
         help='draw the faces of images with TEXT in their path so many times as often; several, '
         'with commas between',
+    )
+    add(
+        '--min-face',
+        type=float,
+        default=Options.min_face,
+        help='pixels of the shorter side below which a face in a canvas is a region to ignore',
     )
     return found
 

@@ -14,7 +14,7 @@ from training.batches import Batches
 from training.compose import Composer
 from training.dataset import Sample
 from training.photometric import degrade
-from training.teacher import Teacher, pool_cells
+from training.teacher import Teacher, _on_gpu, pool_cells
 
 LANDMARKS = np.array([[90, 70], [110, 70], [100, 80], [92, 92], [108, 92]], np.float32)
 
@@ -159,7 +159,7 @@ def test_a_batch_is_known_by_its_number(made):
 
 def test_cells_of_twice_the_size_are_pooled():
     scores = np.random.default_rng(3).random((2, 8400, 2), np.float32)
-    pooled = pool_cells(scores, 40)
+    pooled = pool_cells(torch.from_numpy(scores), 40)
     grid = scores[:, :6400].reshape(2, 80, 80, 2)
     assert pooled.shape == (2, 1600, 2)
     for image, row, column in ((0, 3, 5), (1, 39, 0)):
@@ -173,6 +173,7 @@ def test_fine_teacher_adds_small_faces_and_takes_nothing_away(shared_dir):
     path = shared_dir / 'models' / 'yunet_n_640_640.onnx'
     small = np.zeros((1, 320, 320, 3), np.uint8)
     small[0, 100:128, 100:124] = cv2.resize(hopper, (24, 28), interpolation=cv2.INTER_AREA)
+    small = torch.from_numpy(small.transpose(0, 3, 1, 2).copy())
     coarse = Teacher(path).scores(small).prod(-1)
     fine = Teacher(path, fine=True).scores(small).prod(-1)
     assert (fine >= coarse).all()
@@ -184,14 +185,30 @@ def test_teacher_gives_tiles_the_scores_of_the_whole_image(shared_dir):
 
     teacher = Teacher(shared_dir / 'models' / 'yunet_n_320_320.onnx')
     random = np.random.default_rng(2)
-    sheet = random.integers(0, 255, (1, 320, 320, 3), np.uint8)
+    sheet = torch.from_numpy(random.integers(0, 255, (1, 3, 320, 320), np.uint8))
     whole = teacher.scores(sheet)
-    tiles = np.stack([sheet[0, y : y + 160, x : x + 160] for y in (0, 160) for x in (0, 160)])
+    tiles = torch.stack(
+        [sheet[0, :, y : y + 160, x : x + 160] for y in (0, 160) for x in (0, 160)]
+    )
     quarters = teacher.scores(tiles)
     assert whole.shape == (1, 2100, 2) and quarters.shape == (4, 525, 2)
     grid = whole[0, :1600].reshape(40, 40, 2)
     np.testing.assert_array_equal(quarters[1, :400].reshape(20, 20, 2), grid[:20, 20:])
     np.testing.assert_array_equal(quarters[2, :400].reshape(20, 20, 2), grid[20:, :20])
+
+
+def test_teacher_says_the_same_by_the_module_that_runs_on_a_gpu(shared_dir):
+    path = shared_dir / 'models' / 'yunet_n_640_640.onnx'
+    hopper = cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
+    images = [cv2.resize(hopper, (side, side)) for side in (320, 200, 90)]
+    images = [cv2.copyMakeBorder(i, 0, 320 - len(i), 0, 320 - len(i), 0) for i in images]
+    images = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+    teacher = Teacher(path)
+    by_onnx_runtime = teacher.scores(images)
+    teacher._run = _on_gpu(path, teacher.outputs, torch.device('cpu'))
+    by_pytorch = teacher.scores(images)
+    assert by_onnx_runtime.prod(-1).max() > 0.7
+    torch.testing.assert_close(by_pytorch, by_onnx_runtime, atol=1e-4, rtol=0)
 
 
 def test_natural_canvases_are_no_mosaics(made):

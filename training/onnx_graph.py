@@ -60,7 +60,8 @@ def before_flattening(path: Path, outputs: list[str]) -> list[str]:
     """
     makers = {output: node for node in onnx.load(str(path)).graph.node for output in node.output}
     found = []
-    for name in outputs:
+    for output in outputs:
+        name = output
         while makers[name].op_type in ('Sigmoid', 'Reshape', 'Transpose'):
             name = makers[name].input[0]
         found.append(name)

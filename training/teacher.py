@@ -138,8 +138,8 @@ def _on_gpu(path: Path, outputs: list[str], device: torch.device) -> Run:
 
     def run(sheets: torch.Tensor) -> list[torch.Tensor]:
         sheets = sheets.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            return [found.sigmoid()[:, 0] for found in network(sheets)]
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            return [found.float().sigmoid()[:, 0] for found in network(sheets)]
 
     return run
 

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Fractions of the largest value at which a map of 8 bits may be clipped."""
+ROOM = 1.25
+"""Where even the largest value is not worth clipping, the map holds values up to this multiple of
+it. The coarse maps have few cells that show a large face, and images at work exceed what those of
+the calibration had; clipped, they shift all of such a face's landmarks."""
 
 Maps = dict[str, FloatArray]
 
@@ -83,7 +87,7 @@ def calibrate(
 def _best_fractions(errors: Array) -> tuple[FloatArray, FloatArray]:
     """Return the fractions of the largest and of the least value with the smallest errors."""
     high, low = np.divmod(errors.reshape(-1, errors.shape[-1]).argmin(0), len(FRACTIONS))
-    fractions = np.array(FRACTIONS)
+    fractions = np.where(np.array(FRACTIONS) == 1, ROOM, FRACTIONS)
     return fractions[high], fractions[low]
 
 

@@ -46,10 +46,11 @@ class Pacer:
         if self._realtime:
             now = self._now()
             index = max(index, int((now - self.start) * self.rate / SECOND))
-            while (ahead := self.stamp(index) - self._now()) > 0:
+            while (ahead := self.stamp(index) - now) > 0:
                 # Simulated clocks run at another pace than the wall's, hence short waits.
                 if self._stopped.wait(min(ahead / SECOND, 0.05)):
                     break
+                now = self._now()
         if self._stopped.is_set():
             return None
         self._next = index + 1

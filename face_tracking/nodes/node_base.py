@@ -28,9 +28,9 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from rclpy.clock import Clock
+from rclpy.clock import Clock, ROSClock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
@@ -46,6 +46,7 @@ from face_tracking.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Meter,
 from face_tracking.nodes.log_limiter import LogLimiter, describe, shorten
 from face_tracking.nodes.parameters import Parameters
 from face_tracking.nodes.qos import interface_class, publisher_qos, with_overrides
+from face_tracking.nodes.ros_time import RosTime
 from face_tracking.nodes.subscriptions import Input
 from face_tracking.nodes.topics import ALL_NODES, SERVICES, TOPICS, Topic
 from face_tracking.nodes.watchdog import Pulse
@@ -135,6 +136,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._start_retry = Retry()
         self._to_be_active = False
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        self._time = RosTime(cast('ROSClock', self.get_clock()))
         for service in self.services:  # those of the lifecycle are made behind our back
             service.callback = self.guarded(service.callback)
         try:
@@ -313,9 +315,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
 
     def now(self) -> int:
         """Return the ROS clock in nanoseconds."""
-        clock = self.get_clock().handle
-        with clock:
-            return clock.get_now().nanoseconds
+        return self._time.now()
 
     def age(self, stamp: int) -> float:
         """Return how long ago an image was taken, in milliseconds."""
@@ -367,6 +367,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._leave_graph()
 
     def _leave_graph(self) -> None:
+        self._time.close()
         super().destroy_node()
         # rclpy's state machine keeps the node in the graph for as long as the object lives, which
         # can be long after a failure whose traceback refers to it.

@@ -114,8 +114,10 @@ class Diagnostics:
 
     def publish(self) -> None:
         """Publish the status of the node now."""
-        header = Header(stamp=self._node.get_clock().now().to_msg())
-        self._publisher.publish(DiagnosticArray(header=header, status=[self.status()]))
+        status = self.status()  # also without subscribers: what is wrong is logged meanwhile
+        if self._publisher.get_subscription_count():
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            self._publisher.publish(DiagnosticArray(header=header, status=[status]))
 
     @property
     def board(self) -> BoardState:

@@ -93,6 +93,7 @@ class Parameters(Generic[OptionsT]):
         given = self._take_overrides(node)
         self.unknown = sorted(set(given) - set(self._rows))
         self._raw = {name: self._start_value(row, given) for name, row in self._rows.items()}
+        self._groups: dict[type[Options], Options] = {}  # what was read since the last change
         self._values = self._checked(self._raw)
         for name, row in self._rows.items():
             node.declare_parameter(name, self._raw[name], descriptor(row), ignore_override=True)
@@ -112,7 +113,10 @@ class Parameters(Generic[OptionsT]):
 
         :raises UserError: its values contradict each other.
         """
-        return pick(group, self._raw)
+        groups = self._groups
+        if group not in groups:
+            groups[group] = pick(group, self._raw)
+        return cast('GroupT', groups[group])
 
     def names(self) -> list[str]:
         """Return the names of all parameters."""
@@ -175,6 +179,7 @@ class Parameters(Generic[OptionsT]):
         if not changed:
             return
         self._raw = {**self._raw, **changed}
+        self._groups = {}  # after the values: other threads read them
         self._values = pick(self._options, self._raw)
         if self._on_change is not None:
             self._on_change(set(changed))

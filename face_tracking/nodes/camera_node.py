@@ -238,8 +238,11 @@ class CameraNode(FaceNode[CameraParameters]):
     def _read(self, camera: ReconnectingCamera) -> Frame | None:
         rate = self.parameters.frame_rate
         longest = self.parameters.read_timeout + (2 / rate if rate else 0.0)
-        with self._pulse.work(), self._pulse.allow(longest):
+        self._pulse.begin(longest)
+        try:
             return camera.read()
+        finally:
+            self._pulse.end()
 
     def _log_once(self, problem: UserError | None, logged: UserError | None) -> UserError | None:
         """Log what is wrong with the camera, once for each different line."""

@@ -25,6 +25,8 @@ _LITTLE_ENDIAN = b'\x00\x01\x00\x00'
 """The first bytes of a message: plain CDR, little endian. Alignment counts from their end."""
 _POSE = (0.0,) * 6 + (1.0,) + (0.0,) * 36
 """A geometry_msgs/PoseWithCovariance that is not used: position, orientation, covariance."""
+_SIZES = {'B': 1, 'i': 4, 'I': 4, 'd': 8}
+"""Bytes of the numbers, by their letter in the notation of ``struct``."""
 
 
 class Stamp(NamedTuple):
@@ -113,9 +115,7 @@ def boxes_to_cdr(
         out.header(stamp, frame_id)
         out.numbers('I', 1)
         out.string(class_id)
-        out.numbers('d', score)
-        out.numbers('43d', *_POSE)
-        out.numbers('5d', x, y, 0.0, width, height)
+        out.numbers('49d', score, *_POSE, x, y, 0.0, width, height)
         out.string(identity)
     return out.followed_by(b'')
 
@@ -170,7 +170,7 @@ class _Writer:
 
     def numbers(self, layout: str, *values: float) -> None:
         """Append numbers of one size, in the notation of ``struct``."""
-        self._out += bytes(-len(self._out) % struct.calcsize(layout[-1]))
+        self._out += bytes(-len(self._out) % _SIZES[layout[-1]])
         self._out += struct.pack('<' + layout, *values)
 
     def string(self, text: str) -> None:
@@ -184,9 +184,7 @@ class _Writer:
 
         :param stamp: nanoseconds.
         """
-        seconds, nanoseconds = divmod(stamp, SECOND)
-        self.numbers('i', seconds)
-        self.numbers('I', nanoseconds)
+        self.numbers('iI', *divmod(stamp, SECOND))
         self.string(frame_id)
 
     def followed_by(self, data: bytes | memoryview) -> bytes:
@@ -206,7 +204,7 @@ class _Reader:
 
     def numbers(self, layout: str) -> tuple[int, ...]:
         """Read numbers of one size, in the notation of ``struct``."""
-        self._position += -self._position % struct.calcsize(layout[-1])
+        self._position += -self._position % _SIZES[layout[-1]]
         values = struct.unpack_from('<' + layout, self._data, self._position)
         self._position += struct.calcsize(layout)
         return values

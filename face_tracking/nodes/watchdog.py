@@ -27,23 +27,18 @@ class Pulse:
         self._seen = -1
         self._elapsed = 0.0
 
-    def begin(self) -> None:
-        """Record that a piece of work begins; called by the thread."""
+    def begin(self, allowance: float = 0.0) -> None:
+        """Record that a piece of work begins; called by the thread.
+
+        :param allowance: seconds that it may take beyond the usual time.
+        """
+        self._allowance = allowance
         self._beats += 1
         self._busy = True
 
     def end(self) -> None:
         """Record that the thread waits for the next piece of work."""
         self._busy = False
-
-    @contextlib.contextmanager
-    def work(self) -> Iterator[None]:
-        """Record the beginning and the end of a piece of work."""
-        self.begin()
-        try:
-            yield
-        finally:
-            self.end()
 
     @contextlib.contextmanager
     def allow(self, seconds: float) -> Iterator[None]:

@@ -86,8 +86,10 @@ class Worker(Generic[Item]):
                 if self._closing:
                     return
                 item = self._items.popleft()
-            with self.pulse.work():
-                try:
-                    self._handle(item)
-                except Exception as error:
-                    self._on_error(error)
+            self.pulse.begin()
+            try:
+                self._handle(item)
+            except Exception as error:
+                self._on_error(error)
+            finally:
+                self.pulse.end()

@@ -380,16 +380,27 @@ def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
 
 def test_long_work_can_be_allowed_and_a_suspended_process_is_not_stuck():
     pulse = Pulse('compiler')
-    with pulse.work():
-        with pulse.allow(100.0):
-            for _ in range(90):
-                pulse.check(1.0)
-            assert pulse.stalled == 0
+    pulse.begin()
+    with pulse.allow(100.0):
         for _ in range(90):
             pulse.check(1.0)
-        assert pulse.stalled == 89
+        assert pulse.stalled == 0
+    for _ in range(90):
+        pulse.check(1.0)
+    assert pulse.stalled == 89
+    pulse.end()
     pulse.check(1.0)
     assert pulse.stalled == 0
+
+
+def test_a_piece_of_work_can_begin_with_an_allowance_of_its_own():
+    pulse = Pulse('camera')
+    for allowance, stalled in ((10.0, 9.0), (0.0, 19.0)):
+        pulse.begin(allowance)
+        for _ in range(20):
+            pulse.check(1.0)
+        assert pulse.stalled == stalled
+        pulse.end()
 
 
 def test_progress_resets_the_watchdog():

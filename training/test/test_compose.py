@@ -208,7 +208,8 @@ def test_teacher_says_the_same_by_the_module_that_runs_on_a_gpu(shared_dir):
     teacher._run = _on_gpu(path, teacher.outputs, torch.device('cpu'))
     by_pytorch = teacher.scores(images)
     assert by_onnx_runtime.prod(-1).max() > 0.7
-    torch.testing.assert_close(by_pytorch, by_onnx_runtime, atol=1e-4, rtol=0)
+    # It computes in bfloat16, of eight binary digits.
+    torch.testing.assert_close(by_pytorch, by_onnx_runtime, atol=0.05, rtol=0)
 
 
 def test_natural_canvases_are_no_mosaics(made):

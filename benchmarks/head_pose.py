@@ -186,7 +186,10 @@ def measure_people(folder: Path, detector: FaceDetector) -> tuple[np.ndarray, np
 
 
 def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
-    """Print the linear fit of the true angles to the measured ones, and what remains."""
+    """Print the linear fit of the true angles to the measured ones, and what remains.
+
+    What remains of each half of the heads is that of the fit to the other half.
+    """
     print(f'{len(true)} heads')
     print(
         '| angle | deviation | correlation | gain | measured mean | rest | rest without the fit |'
@@ -194,9 +197,12 @@ def report_fit(true: np.ndarray, measured: np.ndarray) -> None:
     print('| --- | --- | --- | --- | --- | --- | --- |')
     for column, name in enumerate(('yaw', 'pitch', 'roll')):
         x, y = measured[:, column], true[:, column]
-        gain, shift = np.polyfit(x[::2], y[::2], 1)
-        rest = y[1::2] - gain * x[1::2] - shift
-        raw = np.sqrt(np.mean((y - x)[1::2] ** 2))
+        gain, _ = np.polyfit(x, y, 1)
+        rest = np.empty_like(y)
+        for fitted, left in ((0, 1), (1, 0)):
+            line = np.polyfit(x[fitted::2], y[fitted::2], 1)
+            rest[left::2] = y[left::2] - np.polyval(line, x[left::2])
+        raw = np.sqrt(np.mean((y - x) ** 2))
         print(
             f'| {name} | {y.std():.1f} | {np.corrcoef(x, y)[0, 1]:.2f} | {gain:.2f} | '
             f'{x.mean():.1f} | {np.sqrt(np.mean(rest**2)):.1f} | {raw:.1f} |'

@@ -59,7 +59,7 @@ class Batches(Dataset):
     :param composers: they take turns; the larger one's canvases, the fewer are in its batch.
     :param size: how many canvases of the first composer are in a batch.
     :param teacher: path of a teacher's ONNX file, or None; loaded in the process that uses it.
-        Where there is a GPU, the training asks the teacher there instead.
+        None where the training runs the teacher itself, on a GPU.
     :param processes: how many batches, one for each process, a step has.
     """
 

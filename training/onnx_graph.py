@@ -38,8 +38,7 @@ class OnnxGraph(nn.Module):
         self.input = next(entry.name for entry in graph.input if entry.name not in weights)
         for node in _needed(outputs, makers, self.input, path):
             values = [weights[name] for name in node.input if name in weights]
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            function = _function(node.op_type, values, attributes, path)
+            function = _function(node, values, path)
             self.steps.append(
                 (function, [n for n in node.input if n and n not in weights], node.output[0])
             )
@@ -54,16 +53,23 @@ class OnnxGraph(nn.Module):
 
 
 def before_flattening(path: Path, outputs: list[str]) -> list[str]:
-    """Return the names of the maps whose cells ``outputs`` hold as rows.
+    """Return the names of the maps of logits whose cells ``outputs`` hold as rows of scores.
 
-    A detector's outputs often end in a transposition, a reshaping and a sigmoid.
+    :param outputs: they end in a transposition, a reshaping and a sigmoid, as a YuNet's scores.
+    :raises UserError: one of them does not.
     """
     makers = {output: node for node in onnx.load(str(path)).graph.node for output in node.output}
     found = []
     for output in outputs:
-        name = output
-        while makers[name].op_type in ('Sigmoid', 'Reshape', 'Transpose'):
+        name, kinds = output, []
+        while name in makers and makers[name].op_type in ('Sigmoid', 'Reshape', 'Transpose'):
+            kinds.append(makers[name].op_type)
             name = makers[name].input[0]
+        if 'Sigmoid' not in kinds:
+            raise UserError(
+                f'{path} does not compute {output} by a sigmoid',
+                'name a YuNet, or train with --device cpu',
+            )
         found.append(name)
     return found
 
@@ -88,20 +94,44 @@ def _needed(outputs, makers, entry, path):
     return order
 
 
-def _function(kind: str, values, attributes, path) -> nn.Module:
-    if kind == 'Conv':
-        return _Convolution(values, attributes)
-    if kind == 'MaxPool':
-        return nn.MaxPool2d(attributes['kernel_shape'][0], attributes['strides'][0])
-    if kind == 'Resize':
-        return nn.Upsample(scale_factor=2, mode='nearest')
+def _function(node, values, path) -> nn.Module:
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     simple = {'Relu': nn.ReLU, 'Sigmoid': nn.Sigmoid, 'Add': _Sum}
-    if kind not in simple:
-        raise UserError(
-            f'{path} holds the operator {kind}, which is not run on a GPU here',
-            'name a YuNet, or train with --device cpu',
-        )
-    return simple[kind]()
+    if node.op_type in simple:
+        return simple[node.op_type]()
+    if node.op_type in _SUPPORTED and _is_plain(attributes, _SUPPORTED[node.op_type]):
+        if node.op_type == 'Conv':
+            return _Convolution(values, attributes)
+        if node.op_type == 'MaxPool':
+            return nn.MaxPool2d(attributes['kernel_shape'][0], attributes.get('strides', [1])[0])
+        return nn.Upsample(scale_factor=2, mode='nearest')
+    raise UserError(
+        f'{path} holds an operator {node.op_type} that is not run on a GPU here',
+        'name a YuNet, or train with --device cpu',
+    )
+
+
+_SUPPORTED: dict[str, dict[str, set]] = {
+    'Conv': {'dilations': {1}, 'auto_pad': {b'NOTSET'}},
+    'MaxPool': {'pads': {0}, 'ceil_mode': {0}, 'dilations': {1}, 'auto_pad': {b'NOTSET'}},
+    'Resize': {
+        'mode': {b'nearest'},
+        'nearest_mode': {b'floor'},
+        'coordinate_transformation_mode': {b'asymmetric'},
+    },
+}
+"""The only values that some attributes of an operator may have. What is enlarged is enlarged
+twofold: sums of maps of other sizes fail."""
+
+
+def _is_plain(attributes, allowed) -> bool:
+    """Return whether the attributes have allowed values, and windows are square."""
+    lists = {name: value for name, value in attributes.items() if isinstance(value, list)}
+    return all(
+        set(value if isinstance(value, list) else [value]) <= allowed[name]
+        for name, value in attributes.items()
+        if name in allowed
+    ) and all(len(set(lists.get(name, [0]))) == 1 for name in ('pads', 'strides', 'kernel_shape'))
 
 
 class _Convolution(nn.Module):
@@ -112,9 +142,9 @@ class _Convolution(nn.Module):
             'bias', torch.from_numpy(values[1].copy()) if len(values) > 1 else None
         )
         self.options = {
-            'stride': attributes['strides'][0],
-            'padding': attributes['pads'][0],
-            'groups': attributes['group'],
+            'stride': attributes.get('strides', [1])[0],
+            'padding': attributes.get('pads', [0])[0],
+            'groups': attributes.get('group', 1),
         }
 
     def forward(self, x):

@@ -23,6 +23,8 @@ from training.onnx_graph import OnnxGraph, before_flattening
 Run = Callable[[torch.Tensor], list[torch.Tensor]]
 """Takes sheets, float32 (S, 3, H, W), returns class, then object scores, (S, H / s, W / s) for
 each stride s."""
+SHEETS = 32
+"""Sheets that are run at once on a GPU, for its memory."""
 
 
 def load_yunet(path: Path, outputs: list[str], threads: int = 0) -> onnxruntime.InferenceSession:
@@ -137,9 +139,11 @@ def _on_gpu(path: Path, outputs: list[str], device: torch.device) -> Run:
     network = OnnxGraph(path, maps).to(device, memory_format=torch.channels_last).eval()
 
     def run(sheets: torch.Tensor) -> list[torch.Tensor]:
-        sheets = sheets.contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            return [found.float().sigmoid()[:, 0] for found in network(sheets)]
+        parts = []
+        for some in sheets.contiguous(memory_format=torch.channels_last).split(SHEETS):
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                parts.append([found.float().sigmoid()[:, 0] for found in network(some)])
+        return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
     return run
 

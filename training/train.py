@@ -111,7 +111,9 @@ class Run:
         self.processes = Processes()
         self.device = self.processes.start(pick_device(options.device))
         self.on_gpu = self.device.type == 'cuda'
-        torch.backends.cudnn.benchmark = True
+        if self.on_gpu:
+            torch.cuda.set_device(self.device)
+            torch.backends.cudnn.benchmark = True
         torch.manual_seed(options.seed)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -189,6 +191,8 @@ class Run:
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
+        for group in self.optimizer.param_groups:
+            group['fused'] = self.on_gpu  # the run may have begun on another device
 
 
 def _decayed_groups(network):
@@ -317,6 +321,11 @@ def train(
 ) -> Run:
     """Run, or ``resume``, a training; return it at its end (or at step ``stop_at``)."""
     sizes = [parse_size(size, MAX_STRIDE) for size in options.size.split(',')]
+    largest = min(min(size) for size in sizes) / 2
+    if not 1 <= options.min_face <= largest:
+        raise UserError(
+            f'--min-face {options.min_face:g} is out of range', f'give 1 to {largest:g} pixels'
+        )
     teacher = Path(options.teacher) if options.teacher else None
     if teacher:
         Teacher(teacher).check(sizes)

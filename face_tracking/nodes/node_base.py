@@ -23,6 +23,7 @@ the process: it is logged once, counted in the diagnostics, and the node goes on
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import time
@@ -135,8 +136,10 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._began = time.monotonic()
         self._start_retry = Retry()
         self._to_be_active = False
+        self._cleanup = contextlib.ExitStack()
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         self._time = RosTime(cast('ROSClock', self.get_clock()))
+        self._cleanup.callback(self._time.close)
         for service in self.services:  # those of the lifecycle are made behind our back
             service.callback = self.guarded(service.callback)
         try:
@@ -367,7 +370,7 @@ class FaceNode(LifecycleNode, Generic[OptionsT]):
         self._leave_graph()
 
     def _leave_graph(self) -> None:
-        self._time.close()
+        self._cleanup.close()
         super().destroy_node()
         # rclpy's state machine keeps the node in the graph for as long as the object lives, which
         # can be long after a failure whose traceback refers to it.

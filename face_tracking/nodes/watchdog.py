@@ -21,9 +21,10 @@ class Pulse:
     def __init__(self, name: str):
         self.name = name
         self.stalled = 0.0
-        self._beats = 0
+        # The number of the piece of work and its allowance: one value, of which the watchdog, in
+        # another thread, never sees half a change.
+        self._work = (0, 0.0)
         self._busy = False
-        self._allowance = 0.0
         self._seen = -1
         self._elapsed = 0.0
 
@@ -32,8 +33,7 @@ class Pulse:
 
         :param allowance: seconds that it may take beyond the usual time.
         """
-        self._allowance = allowance
-        self._beats += 1
+        self._next(allowance)
         self._busy = True
 
     def end(self) -> None:
@@ -43,13 +43,12 @@ class Pulse:
     @contextlib.contextmanager
     def allow(self, seconds: float) -> Iterator[None]:
         """Allow the work inside so many seconds more, as compiling a model needs."""
-        self._allowance = seconds
-        self._beats += 1
+        before = self._work[1]
+        self._next(seconds)
         try:
             yield
         finally:
-            self._allowance = 0.0
-            self._beats += 1
+            self._next(before)
 
     def check(self, period: float) -> None:
         """Update ``stalled``; called by the watchdog.
@@ -58,13 +57,16 @@ class Pulse:
 
         :param period: seconds since the last check.
         """
-        beats = self._beats
+        beats, allowance = self._work
         if not self._busy or beats != self._seen:
             self._elapsed = 0.0
         else:
             self._elapsed += period
         self._seen = beats
-        self.stalled = max(self._elapsed - self._allowance, 0.0)
+        self.stalled = max(self._elapsed - allowance, 0.0)
+
+    def _next(self, allowance: float) -> None:
+        self._work = (self._work[0] + 1, allowance)
 
 
 @dataclass(frozen=True)

@@ -363,7 +363,7 @@ def test_clips_weigh_rounding_against_cutting(model):
 
 
 def test_evenly_spread_values_have_room_for_larger_ones(model):
-    """Images at work exceed what those of the calibration had."""
+    """Other images exceed the values of those of the calibration."""
     network = read_network(model)
     random = np.random.default_rng(1)
     maps = {

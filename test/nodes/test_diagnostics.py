@@ -107,6 +107,27 @@ def test_a_hot_and_throttled_board_is_a_warning(probe):
     assert float(values['memory (MB)']) > 10 and float(values['CPU (%)']) >= 0
 
 
+def test_the_status_is_computed_without_a_subscriber_and_published_to_one(probe):
+    node = probe.add(rclpy.create_node('quiet'))
+    reports, received = [], []
+    diagnostics = Diagnostics(
+        node,
+        lambda report: reports.append(report.say(WARN, 'no camera')),
+        node.create_publisher(DiagnosticArray, '/diagnostics', 10),
+        ProcessState(lambda: BoardState(None, None, ())),
+    )
+    diagnostics.publish()
+    assert len(reports) == 1
+    node.create_subscription(DiagnosticArray, '/diagnostics', received.append, 10)
+
+    def arrived():
+        diagnostics.publish()
+        return received
+
+    assert probe.wait(arrived)
+    assert received[0].status[0].message == 'no camera'
+
+
 def test_board_and_process_are_read_once_for_all_nodes():
     now, readings = [0.0], []
 

@@ -12,6 +12,7 @@ import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -276,6 +277,20 @@ def test_node_whose_constructor_has_failed_can_be_destroyed(probe):
     node.destroy_node()
 
 
+def test_node_that_failed_inside_rclpy_can_be_destroyed(probe, monkeypatch):
+    """Kilted's context tracks a node before the rest of rclpy's constructor has run."""
+
+    def fail(*args, **kwargs):
+        raise RuntimeError('no lifecycle here')
+
+    node = FaceNode.__new__(FaceNode)
+    with monkeypatch.context() as broken:
+        broken.setattr(LifecycleNodeMixin, '__init__', fail)
+        with pytest.raises(RuntimeError, match='no lifecycle'):
+            node.__init__('tracker_node', EmptyParameters)
+    node.destroy_node()
+
+
 def test_end_of_the_context_is_not_blamed_on_the_quality_of_service(capfd):
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -401,6 +416,18 @@ def test_a_piece_of_work_can_begin_with_an_allowance_of_its_own():
             pulse.check(1.0)
         assert pulse.stalled == stalled
         pulse.end()
+
+
+def test_an_allowance_inside_a_piece_of_work_does_not_end_that_of_the_whole():
+    pulse = Pulse('camera')
+    pulse.begin(100.0)
+    with pulse.allow(10.0):
+        for _ in range(20):
+            pulse.check(1.0)
+        assert pulse.stalled == 9
+    for _ in range(90):
+        pulse.check(1.0)
+    assert pulse.stalled == 0
 
 
 def test_progress_resets_the_watchdog():

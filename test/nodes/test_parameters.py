@@ -90,6 +90,13 @@ def test_a_valid_value_is_used(probe, sample):
     assert {'threshold'} in sample.changes
 
 
+def test_a_group_that_was_read_follows_its_parameters(probe, sample):
+    group = sample.store.get(SampleParameters)
+    assert sample.store.get(SampleParameters) is group and group.threshold == 0.7
+    assert probe.set('sample', threshold=0.5)[0].successful
+    assert sample.store.get(SampleParameters).threshold == 0.5
+
+
 def test_an_integer_is_accepted_for_a_float(probe, sample):
     assert probe.set('sample', threshold=1)[0].successful
     assert sample.parameters.threshold == 1.0

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from matplotlib import cbook
 
+from face_tracking.errors import UserError
 from training import dataset, labels
 from training.batches import Batches
 from training.compose import Composer
 from training.dataset import Sample
+from training.onnx_graph import OnnxGraph, before_flattening
 from training.photometric import degrade
 from training.teacher import Teacher, _on_gpu, pool_cells
 
@@ -197,7 +200,7 @@ def test_teacher_gives_tiles_the_scores_of_the_whole_image(shared_dir):
     np.testing.assert_array_equal(quarters[2, :400].reshape(20, 20, 2), grid[20:, :20])
 
 
-def test_teacher_says_the_same_by_the_module_that_runs_on_a_gpu(shared_dir):
+def test_module_for_a_gpu_computes_the_scores_of_onnx_runtime(shared_dir):
     path = shared_dir / 'models' / 'yunet_n_640_640.onnx'
     hopper = cv2.imread(str(cbook.get_sample_data('grace_hopper.jpg', asfileobj=False)))
     images = [cv2.resize(hopper, (side, side)) for side in (320, 200, 90)]
@@ -210,6 +213,39 @@ def test_teacher_says_the_same_by_the_module_that_runs_on_a_gpu(shared_dir):
     assert by_onnx_runtime.prod(-1).max() > 0.7
     # It computes in bfloat16, of eight binary digits.
     torch.testing.assert_close(by_pytorch, by_onnx_runtime, atol=0.05, rtol=0)
+
+
+def test_operators_that_a_gpu_would_compute_wrongly_are_refused(tmp_path):
+    weight = onnx.numpy_helper.from_array(np.zeros((1, 3, 3, 3), np.float32), 'weight')
+    node = onnx.helper.make_node('Conv', ['x', 'weight'], ['y'], dilations=[2, 2])
+    entry, found = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in 'xy'
+    )
+    graph = onnx.helper.make_graph([node], 'made', [entry], [found], [weight])
+    path = tmp_path / 'made.onnx'
+    onnx.save(onnx.helper.make_model(graph), path)
+    with pytest.raises(UserError, match='operator Conv that is not run on a GPU'):
+        OnnxGraph(path, ['y'])
+    with pytest.raises(UserError, match='has no output z'):
+        OnnxGraph(path, ['z'])
+    with pytest.raises(UserError, match='by a sigmoid'):
+        before_flattening(path, ['y'])
+
+
+def test_smallest_faces_that_count_are_an_option(made):
+    counted = []
+    for least in (6.0, 40.0):
+        composer = Composer(made, 96, 96, natural=True, min_face=least)
+        canvases = [composer.draw(np.random.default_rng(k)) for k in range(20)]
+        sides = [
+            min(box[2] - box[0], box[3] - box[1])
+            for canvas in canvases
+            for box, ignored in zip(canvas.boxes, canvas.ignore, strict=True)
+            if not ignored
+        ]
+        assert min(sides) >= least
+        counted.append(min(sides))
+    assert counted[0] < 40
 
 
 def test_natural_canvases_are_no_mosaics(made):

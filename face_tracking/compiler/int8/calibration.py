@@ -42,8 +42,8 @@ FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Fractions of the largest value at which a map of 8 bits may be clipped."""
 ROOM = 1.25
 """Where even the largest value is not worth clipping, the map holds values up to this multiple of
-it. The coarse maps have few cells that show a large face, and images at work exceed what those of
-the calibration had; clipped, they shift all of such a face's landmarks."""
+it. The coarse maps have few cells that show a large face, and other images exceed the values of
+those of the calibration; clipping them shifts all landmarks of such a face."""
 
 Maps = dict[str, FloatArray]
 

@@ -55,12 +55,12 @@ def with_angles(pose: HeadPose, yaw: float, pitch: float, roll: float) -> HeadPo
 
 
 BUNDLED_DETECTOR = Calibration(
-    yaw_gain=1.19,
-    pitch_gain=1.72,
+    yaw_gain=1.20,
+    pitch_gain=1.76,
     pitch_offset=math.radians(5.3),
-    yaw_stddev=math.radians(7),
-    pitch_stddev=math.radians(10),
-    roll_stddev=math.radians(4),
+    yaw_stddev=math.radians(6.6),
+    pitch_stddev=math.radians(9.4),
+    roll_stddev=math.radians(6.5),
 )
 """For the landmarks of the bundled detector, whose pitch says little about the head's."""
 EXACT_LANDMARKS = Calibration(1.0, 1.0, 0.0, *(math.radians(5),) * 3)

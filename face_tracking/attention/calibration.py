@@ -55,10 +55,10 @@ def with_angles(pose: HeadPose, yaw: float, pitch: float, roll: float) -> HeadPo
 
 
 BUNDLED_DETECTOR = Calibration(
-    yaw_gain=1.20,
-    pitch_gain=1.76,
+    yaw_gain=1.18,
+    pitch_gain=1.72,
     pitch_offset=math.radians(5.3),
-    yaw_stddev=math.radians(6.6),
+    yaw_stddev=math.radians(6.3),
     pitch_stddev=math.radians(9.4),
     roll_stddev=math.radians(6.5),
 )

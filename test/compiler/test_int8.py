@@ -25,7 +25,6 @@ from face_tracking.cli.calibrate import calibrate_on_folder
 from face_tracking.compiler.graph import Add, MaxPool, Upsample
 from face_tracking.compiler.int8 import calibration_file
 from face_tracking.compiler.int8.calibration import (
-    ROOM,
     calibrate,
     compensated,
     needed_maps,
@@ -362,17 +361,18 @@ def test_clips_weigh_rounding_against_cutting(model):
     assert all(peak[0] == 3 for peak in found.peaks.values())
 
 
-def test_evenly_spread_values_have_room_for_larger_ones(model):
+@pytest.mark.parametrize(('cells', 'room'), [(100, 1.3), (900, 1.1)])
+def test_maps_of_few_cells_have_more_room_for_larger_values(model, cells, room):
     """Other images exceed the values of those of the calibration."""
     network = read_network(model)
     random = np.random.default_rng(1)
     maps = {
-        name: random.uniform(0, 1, (5000, network.shapes[name].channels)).astype(np.float32)
+        name: random.uniform(0, 1, (cells, network.shapes[name].channels)).astype(np.float32)
         for name in needed_maps(network)
     }
     found = calibrate(network, lambda: [maps], lambda maps: maps)
     for name, clip in found.clips.items():
-        np.testing.assert_allclose(clip, ROOM * found.peaks[name], rtol=1e-5)
+        np.testing.assert_allclose(clip, room * found.peaks[name], rtol=1e-5)
 
 
 def test_rounding_makes_up_for_its_own_errors():

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 FRACTIONS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Fractions of the largest value at which a map of 8 bits may be clipped."""
-ROOM = 1.25
-"""Where even the largest value is not worth clipping, the map holds values up to this multiple of
-it. The coarse maps have few cells that show a large face, and other images exceed the values of
-those of the calibration; clipping them shifts all landmarks of such a face."""
+ROOM = 3.0
+"""The range of a map of N cells ends at the best clipping value times 1 + ROOM / sqrt(N). The
+fewer cells a map has, the fewer of them showed a large face in the calibration, and the more other
+images exceed its values; clipping them shifts all landmarks of such a face."""
 
 Maps = dict[str, FloatArray]
 
@@ -59,8 +59,10 @@ def calibrate(
     needs = needed_types(network, map_types(network))
     highs: Maps = {}
     lows: Maps = {}
+    room: dict[str, float] = {}
     for image in images():
         for name, values in run(image).items():
+            room[name] = 1 + ROOM / np.sqrt(len(values))
             highs[name] = np.maximum(highs.get(name, 0), values.max(0))
             lows[name] = np.maximum(lows.get(name, 0), -values.min(0))
     errors = {
@@ -78,8 +80,12 @@ def calibrate(
     # All peaks are kept: TensorFlow Lite, which has no maps of 16 bits, needs the others as well.
     ranges = Ranges(
         {name: np.maximum(highs[name], lows[name]) for name in highs},
-        {name: highs[name] * high for name, (high, _) in best.items()},
-        lows={name: lows[name] * low for name, (_, low) in best.items() if lows[name].any()},
+        {name: highs[name] * high * room[name] for name, (high, _) in best.items()},
+        lows={
+            name: lows[name] * low * room[name]
+            for name, (_, low) in best.items()
+            if lows[name].any()
+        },
     )
     return replace(ranges, steps=_steps(network, ranges, moments))
 
@@ -87,7 +93,7 @@ def calibrate(
 def _best_fractions(errors: Array) -> tuple[FloatArray, FloatArray]:
     """Return the fractions of the largest and of the least value with the smallest errors."""
     high, low = np.divmod(errors.reshape(-1, errors.shape[-1]).argmin(0), len(FRACTIONS))
-    fractions = np.where(np.array(FRACTIONS) == 1, ROOM, FRACTIONS)
+    fractions = np.array(FRACTIONS)
     return fractions[high], fractions[low]
 
 

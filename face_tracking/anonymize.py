@@ -18,7 +18,7 @@ Tag = TypeVar('Tag')
 NONE, ALL, UNKNOWN, ALL_BUT_NAMED = 'none', 'all', 'unknown', 'all_but_named'
 BLUR_POLICIES = (NONE, ALL, UNKNOWN, ALL_BUT_NAMED)
 _MARGIN = 0.35  # of a side, added on each side: hair, ears and chin identify people, too
-_CELLS = 6  # what remains of a face: six by six averages
+_CELLS = 4  # what remains of a face: four by four averages
 _MAX_FACES = 200
 
 

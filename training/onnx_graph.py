@@ -84,8 +84,7 @@ def _needed(outputs, makers, entry, path):
         seen.add(name)
         for source in makers[name].input:
             visit(source)
-        if makers[name] not in order:
-            order.append(makers[name])
+        order.append(makers[name])
 
     for output in outputs:
         if output not in makers:

@@ -7,6 +7,8 @@ can still differ where LLVM is free to choose the product that it rounds first, 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from integer_reference import IntegerReference, saturated, windows
 
@@ -46,6 +48,12 @@ class HalfReference(IntegerReference):
         if wanted == 'float32':
             return half(maps[source] * half(gain))
         return as_bytes(half(maps[source] * half(gain / 64) + half(self.CENTER)))
+
+    def _float(self, layer, values):
+        numbers = self.quantized.layers.get(layer.output)
+        if numbers is not None:
+            layer = replace(layer, weights=numbers.weights)
+        return super()._float(layer, values)
 
     def _sum(self, layer, numbers, stored, maps):
         (first, gain), (second, other) = (

@@ -84,7 +84,7 @@ class IntegerReference:
             return self._sum(layer, numbers, stored, maps)
         values = self._read(layer, layer.sources[0], maps)
         assert isinstance(layer, Convolution)
-        if numbers is None:
+        if self.quantized.stored.get(f'{layer.output} in float'):
             return self._float(layer, values)
         positive = layer.activation.kind == 'clip'
         if layer.depthwise:

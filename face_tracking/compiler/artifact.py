@@ -22,7 +22,7 @@ from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, i
 from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.errors import UserError
 
-GENERATED_CODE_VERSION = 3
+GENERATED_CODE_VERSION = 4
 """Raise this by one whenever the compiler generates different code: kernels, decoders,
 suppression, quantization, memory layout. Cached libraries are then compiled again. A test compares
 the code of small networks with what is recorded beside this number (`test_generated_code.py`)."""

@@ -7,6 +7,7 @@ sums in registers, so that each weight that is loaded is used for all pixels of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -21,7 +22,7 @@ from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tiling import TilingConfig
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T
 
-ChannelGroup: TypeAlias = list[tuple[int, int]]
+ChannelGroup: TypeAlias = 'Sequence[tuple[Index, int]]'
 """Vectors of channels that a tile computes together: the first channel and the length of each."""
 Sums: TypeAlias = list[list[Buffer]]
 """The registers with the sums of a tile, by channel vector and pixel."""

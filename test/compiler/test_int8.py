@@ -99,6 +99,18 @@ def made_with_slopes(path):
     return sketch.finish(path, WIDTH, HEIGHT, {'head': sketch.convolve(value, 20, 8, relu=False)})
 
 
+def made_wide(path):
+    """More groups of channels than one, and numbers of inputs that loops divide in other ways."""
+    sketch = Sketch(seed=4)
+    value = sketch.convolve('image', 3, 24, kernel=3, stride=2)
+    for inputs, outputs, stride in ((24, 112, 1), (112, 128, 2), (128, 128, 1)):
+        value = sketch.convolve(value, inputs, inputs, kernel=3, groups=inputs, stride=stride)
+        value = sketch.convolve(value, inputs, outputs)
+    return sketch.finish(
+        path, WIDTH, HEIGHT, {'head': sketch.convolve(value, 128, 16, relu=False)}
+    )
+
+
 def images(faces) -> list[np.ndarray]:
     """Cuttings of the portraits that our dependencies carry."""
     found = []
@@ -134,6 +146,11 @@ def sloped(tmp_path_factory, seen):
     return with_calibration(
         made_with_slopes(tmp_path_factory.mktemp('sloped') / 'made.onnx'), seen
     )
+
+
+@pytest.fixture(scope='module')
+def wide(tmp_path_factory, seen):
+    return with_calibration(made_wide(tmp_path_factory.mktemp('wide') / 'made.onnx'), seen)
 
 
 def with_calibration(model, seen):
@@ -257,8 +274,20 @@ def test_processors_without_vnni_agree_too(calibrated, seen, tmp_path, target, r
 
 @pytest.mark.parametrize(
     ('kind', 'target'),
-    [('calibrated', 'pi5'), ('sloped', 'pi5'), ('calibrated', WITHOUT_FLOAT16)],
-    ids=['float16', 'float16 with slopes', 'without float16'],
+    [
+        ('calibrated', 'pi5'),
+        ('sloped', 'pi5'),
+        ('wide', 'pi5'),
+        ('calibrated', WITHOUT_FLOAT16),
+        ('wide', WITHOUT_FLOAT16),
+    ],
+    ids=[
+        'float16',
+        'float16 with slopes',
+        'float16 with many channels',
+        'without float16',
+        'without float16 with many channels',
+    ],
 )
 def test_numbers_on_the_emulated_cortex_a76(kind, target, request, seen, tmp_path, monkeypatch):
     from face_tracking.compiler.tuning import emulator

@@ -34,6 +34,7 @@ from face_tracking.compiler.int8.int8_row_kernels import (
     Arithmetic,
     IntegerKernels,
     Views,
+    pack_bias,
     pack_quant_dense,
     pack_quant_depthwise,
     quant_dense_constants,
@@ -41,12 +42,18 @@ from face_tracking.compiler.int8.int8_row_kernels import (
     tile_of,
 )
 from face_tracking.compiler.int8.quantization import (
+    HalfDense,
     HalfDepthwise,
     QuantDense,
     QuantDepthwise,
     Quantized,
     Sum,
     conversion_gain,
+)
+from face_tracking.compiler.int8.window_gathering import (
+    gathered_registers,
+    gathered_size,
+    is_gathered,
 )
 from face_tracking.compiler.lowering import GroupFunction, Pixels
 from face_tracking.compiler.row_kernels import FeatureMapBuffer, pack_dense
@@ -93,12 +100,23 @@ class IntegerFunction(GroupFunction):
 
     def _find_line_buffers(self) -> dict[str, FeatureMapBuffer]:
         stages, line_buffers = self.group.stages, super()._find_line_buffers()
-        return {
+        found = {
             stage.name: replace(
                 line_buffers[stage.name], dtype=self._stored(self._read_by(reader))
             )
             for stage, reader in itertools.pairwise(stages)
         }
+        for stage, reader in itertools.pairwise(stages):
+            numbers, channels = self.quantized.layers.get(reader.name), stage.shape.channels
+            if isinstance(numbers, QuantDense) and is_gathered(
+                self.machine, reader.window, channels
+            ):
+                size = gathered_size(reader.window, channels)
+                shape = replace(reader.shape, channels=size, height=1)
+                found[_windows_of(reader)] = replace(
+                    found[stage.name], shape=shape, slots=1, left=0, right=0
+                )
+        return found
 
     def _sizes(self) -> list[tuple[int, str]]:
         inputs = [(self._length(name), self._dtype(name)) for name in self.group.inputs()]
@@ -155,12 +173,22 @@ class IntegerFunction(GroupFunction):
         if isinstance(numbers, HalfDepthwise):
             return pack_half_depthwise(numbers)
         if isinstance(numbers, QuantDense):
-            groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)[1]
+            window, inputs = stage.window, numbers.weights.shape[2]
+            gathered = is_gathered(self.machine, window, inputs)
+            pixels, groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)
+            constants = quant_dense_constants(numbers, target, self._arithmetic.signed)
+            columns = run_columns(window, gathered)
+            if gathered:
+                registers = gathered_registers(window, inputs)
+                constants['gathered'] = np.concatenate([each.places for each in registers])
             return {
-                'weights': pack_quant_dense(numbers.weights, groups, run_columns(stage.window)),
-                **quant_dense_constants(numbers, target, self._arithmetic.signed),
+                'weights': pack_quant_dense(numbers.weights, groups, columns),
+                **constants,
+                'bias': pack_bias(constants['bias'], self.machine, pixels, groups),
                 **half_slopes(numbers, target),
             }
+        if isinstance(numbers, HalfDense):
+            layer = replace(layer, weights=numbers.weights)
         return self._float_constants(layer, stage.shape) if isinstance(layer, Convolution) else {}
 
     def _target_type(self, number: int, stage: Stage) -> str:
@@ -215,7 +243,13 @@ class IntegerFunction(GroupFunction):
             kernels.quant_depthwise(source, target, row, stage.window, places, positive)
         elif isinstance(numbers, QuantDense):
             shift = numbers.shift if target.dtype == self.quantized.middle else None
-            kernels.quant_dense(source, target, row, stage.window, places, positive, shift)
+            window, inputs = stage.window, source.shape.channels
+            windows = planes.get(_windows_of(stage))
+            if windows is not None:
+                kernels.gather(source, windows, row, window, places['gathered'])
+                inputs *= window.size[0] * window.size[1]
+                source, window = windows, POINT
+            kernels.quant_dense(source, target, row, window, places, positive, shift, inputs)
         elif isinstance(layer, Convolution):
             kernel = kernels.depthwise if layer.depthwise else kernels.dense
             kernel(
@@ -258,6 +292,11 @@ class IntegerFunction(GroupFunction):
             )
             for operand in stage.operands
         ]
+
+
+def _windows_of(stage: Stage) -> str:
+    """Return the name of the line buffer with the gathered windows of a stage, if it has one."""
+    return f'{stage.name} windows'
 
 
 def _with_conversion(group: FusedGroup, quantized: Quantized) -> FusedGroup:

@@ -7,6 +7,7 @@ and the difference is part of the bias.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,13 @@ from face_tracking.arrays import Array, IntArray
 from face_tracking.compiler import tir_builder
 from face_tracking.compiler.graph import Activation, Window
 from face_tracking.compiler.int8.quantization import ONE, STEP_BITS, QuantDense, QuantDepthwise
+from face_tracking.compiler.int8.window_gathering import QUAD, emit_gathering
 from face_tracking.compiler.row_kernels import ChannelGroup, FeatureMapBuffer, RowKernels, Sums
 from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
-QUAD = 4
-"""Products that one lane of a dot product sums."""
-UNROLLED_QUADS = 4
+UNROLLED_BLOCKS = 4
+"""Loads of inputs, of which all products are computed before the loop over them turns."""
 SHIFT = 128
 MAX_TILE = 16
 
@@ -169,7 +170,9 @@ def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list[Chan
     """Return the pixels and the groups of channel vectors of a dense tile."""
     vectors = tir_builder.vectors(channels, machine.vector_bits // 32)
     widest = min(4 if machine.registers >= 32 else 2, len(vectors))
-    groups = [vectors[first : first + widest] for first in range(0, len(vectors), widest)]
+    groups: list[ChannelGroup] = [
+        vectors[first : first + widest] for first in range(0, len(vectors), widest)
+    ]
     if machine.lane_products:
         most = (machine.registers - widest) // (widest + 1)
     else:
@@ -177,6 +180,18 @@ def tile_of(machine: Machine, channels: int, width: int) -> tuple[int, list[Chan
         most = (machine.registers - widest - 1 - spare) // widest
     tiles = -(-width // max(1, min(most, MAX_TILE, width)))
     return -(-width // tiles), groups
+
+
+def equal_groups(groups: list[ChannelGroup]) -> list[tuple[ChannelGroup, int]]:
+    """Return the groups that differ from the one before in their vectors, and how many follow.
+
+    The number includes the group itself.
+    """
+    found: list[tuple[ChannelGroup, int]] = []
+    for _, equal in itertools.groupby(groups, lambda group: [vector[1] for vector in group]):
+        alike = list(equal)
+        found.append((alike[0], len(alike)))
+    return found
 
 
 def pack_quant_dense(weights: IntArray, groups: list[ChannelGroup], columns: int) -> IntArray:
@@ -194,8 +209,28 @@ def pack_quant_dense(weights: IntArray, groups: list[ChannelGroup], columns: int
     return np.concatenate([fours[:, :, group[0][0] : sum(group[-1])].ravel() for group in groups])
 
 
-def run_columns(window: Window) -> int:
-    """Return how many columns of a window are adjacent in memory."""
+def copies_of_bias(machine: Machine, pixels: int) -> int:
+    """Return how many copies of the bias the constants of a dense tile contain.
+
+    NEON loads two registers at once, which is faster than to copy one register twice.
+    """
+    return pixels if machine.lane_products else 1
+
+
+def pack_bias(bias: IntArray, machine: Machine, pixels: int, groups: list[ChannelGroup]) -> Array:
+    """Return the bias in the order of `IntegerKernels.quant_dense`, group by group.
+
+    :param bias: int32 (channels,).
+    """
+    copies = copies_of_bias(machine, pixels)
+    parts = [bias[group[0][0] : sum(group[-1])] for group in groups]
+    return np.concatenate([np.tile(part, copies) for part in parts])
+
+
+def run_columns(window: Window, gathered: bool = False) -> int:
+    """Return how many columns of a window are adjacent in memory, or where they are gathered."""
+    if gathered:
+        return window.size[0] * window.size[1]
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
@@ -279,33 +314,28 @@ class IntegerKernels(RowKernels):
         places: dict[str, int],
         positive: bool,
         shift: int | None = None,
+        inputs: int | None = None,
     ) -> None:
         """Emit a dense convolution, in register tiles of 32-bit sums.
 
         :param shift: see `QuantDense`; None if each channel has a gain.
+        :param inputs: channels of ``source`` that are read; all of them if not given.
         """
         channels, width = target.shape.channels, target.shape.width
         pixels, groups = tile_of(self.machine, channels, width)
         start = tir_builder.let(target.row(row))
         columns = run_columns(window)
-        quads = -(-columns * source.shape.channels // QUAD)
+        quads = -(-columns * (inputs or source.shape.channels) // QUAD)
         bases = self._rows_of_window(source, row, window, quads, len(groups[0]))
         runs = window.size[0] * window.size[1] // columns
-        panel = places['weights']
-        for group in groups:
-            # A value that LLVM does not know stays in a register. As a constant offset in each
-            # address it would be too large for the instructions that load two registers.
-            start_of_panel = tir_builder.let(tir_builder.wide(panel * self.opaque_one))
+        panel, bias = places['weights'], places['bias']
 
-            def tile(
-                first: Index,
-                count: int,
-                group: ChannelGroup = group,
-                panel: Expr = start_of_panel,
-            ) -> None:
+        def tiles(group: ChannelGroup, panel: Expr, bias: Index) -> None:
+            def tile(first: Index, count: int) -> None:
                 column = (first * window.stride[1] - window.padding[1]) * source.shape.channels
-                sums = self._integer_sums(places['bias'], group, count)
-                self._dot_runs(source, window, bases, column, panel, quads, group, sums)
+                sums = self._integer_sums(self._kept_in_loop(bias, first), group, count)
+                weights = self._kept_in_loop(panel, first)
+                self._dot_runs(source, window, bases, column, weights, quads, group, sums)
                 at = start + first * channels
                 if shift is None:
                     self._write_sums(sums, group, target, at, places, positive)
@@ -313,15 +343,54 @@ class IntegerKernels(RowKernels):
                     self._write_shifted(sums, group, target, at, places, shift, positive)
 
             tir_builder.tiled(width, pixels, tile)
-            panel += runs * quads * QUAD * sum(lanes for _, lanes in group)
 
-    def _integer_sums(self, bias_at: int, group: ChannelGroup, count: int) -> Sums:
+        for group, count in equal_groups(groups):
+            size = sum(lanes for _, lanes in group)
+            panel_size = runs * quads * QUAD * size
+            bias_size = copies_of_bias(self.machine, pixels) * size
+            # A value that LLVM does not know stays in a register. As a constant offset in each
+            # address it would be too large for the instructions that load two registers.
+            start_of_panel = tir_builder.let(tir_builder.wide(panel * self.opaque_one))
+            if count == 1:
+                tiles(group, start_of_panel, bias)
+            else:
+                with tir_builder.serial(count) as turn:
+                    number = tir_builder.let(tir_builder.wide(turn))
+                    moved = [(number * size + offset, lanes) for offset, lanes in group]
+                    tiles(
+                        moved,
+                        tir_builder.let(start_of_panel + number * panel_size),
+                        tir_builder.let(number * bias_size + bias),
+                    )
+            panel += count * panel_size
+            bias += count * bias_size
+
+    def _kept_in_loop(self, place: Index, first: Index) -> Index:
+        """Return the place of constants of a tile, which are the same for all tiles.
+
+        LLVM does not know that they are: it would load them before the loop, into registers that
+        there are not.
+
+        :param first: pixel of the tile.
+        """
+        if not self.machine.lane_products:
+            return place
+        one = tir_builder.wide(self.opaque_one)
+        return tir_builder.let(tir_builder.wide(first) * (one - 1) + place * one)
+
+    def _integer_sums(self, bias_at: Index, group: ChannelGroup, count: int) -> Sums:
+        """Return a register for each pixel of each vector of channels, which contains the bias."""
+        size = sum(lanes for _, lanes in group)
         sums: Sums = []
         for offset, lanes in group:
-            bias = tir_builder.let(tir_builder.load(self.views.int32, bias_at + offset, lanes))
+            at = bias_at + offset - group[0][0]
             registers = [T.alloc_buffer((lanes,), 'int32') for _ in range(count)]
-            for register in registers:
-                tir_builder.store(register, 0, bias, lanes)
+            biases = [
+                tir_builder.let(tir_builder.load(self.views.int32, at + copy * size, lanes))
+                for copy in range(copies_of_bias(self.machine, count))
+            ]
+            for pixel, register in enumerate(registers):
+                tir_builder.store(register, 0, biases[pixel % len(biases)], lanes)
             sums.append(registers)
         return sums
 
@@ -390,13 +459,17 @@ class IntegerKernels(RowKernels):
     ) -> None:
         step = QUAD if self.machine.lane_products else 1
         whole = quads // step
-        if quads <= UNROLLED_QUADS:
+        unrolled = _unrolled(whole, UNROLLED_BLOCKS if self.machine.lane_products else 1)
+        if whole <= UNROLLED_BLOCKS:
             for block in range(whole):
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
-        elif whole:
+        else:
             # The maximum removes LLVM's check for a loop of length 0.
-            with tir_builder.serial(T.max(whole * self.opaque_one, 1)) as block:
-                self._quads(source, starts, block * step, step, panel, size, group, sums)
+            with tir_builder.serial(T.max(whole // unrolled * self.opaque_one, 1)) as turn:
+                for block in range(unrolled):
+                    # In 64 bits, offsets become part of the address and need no instruction.
+                    first = (tir_builder.wide(turn) * unrolled + block) * step
+                    self._quads(source, starts, first, step, panel, size, group, sums)
         rest = quads - whole * step
         if rest > 1 and source.slots:  # line buffers have a few more bytes
             self._quads(source, starts, whole * step, rest, panel, size, group, sums)
@@ -427,21 +500,33 @@ class IntegerKernels(RowKernels):
             for start in starts
         ]
         for quad in range(count):
-            weights = self._weights(panel + (first + quad) * size, group)
-            for pixel, word in enumerate(inputs):
-                number = tir_builder.lane(word, quad) if words > 1 else word
-                for registers, weight, (_, lanes) in zip(sums, weights, group, strict=True):
-                    tir_builder.store(
-                        registers[pixel],
-                        0,
-                        self.arithmetic.dot(
-                            tir_builder.load(registers[pixel], 0, lanes),
+            at = panel + (first + quad) * size
+            for part, registers in self._parts(group, sums):
+                weights = self._weights(at, part)
+                at = at + QUAD * sum(lanes for _, lanes in part)
+                for pixel, word in enumerate(inputs):
+                    number = tir_builder.lane(word, quad) if words > 1 else word
+                    for by_pixel, weight, (_, lanes) in zip(registers, weights, part, strict=True):
+                        register = by_pixel[pixel]
+                        value = self.arithmetic.dot(
+                            tir_builder.load(register, 0, lanes),
                             tir_builder.splat(number, lanes),
                             weight,
                             lanes,
-                        ),
-                        lanes,
-                    )
+                        )
+                        tir_builder.store(register, 0, value, lanes)
+
+    def _parts(self, group: ChannelGroup, sums: Sums) -> list[tuple[ChannelGroup, Sums]]:
+        """Split a group and its sums into the vectors whose weights are in registers together.
+
+        With weights of two vectors, a tile needs all registers of NEON. On x86, weights are read
+        from memory by the product itself.
+        """
+        most = 2 if self.machine.lane_products else len(group)
+        return [
+            (group[first : first + most], sums[first : first + most])
+            for first in range(0, len(group), most)
+        ]
 
     def _weights(self, at: Expr, group: ChannelGroup) -> list[Expr]:
         """Return the weight vectors of a group; on NEON, one load fills two."""
@@ -619,6 +704,21 @@ class IntegerKernels(RowKernels):
         if lanes == 4:
             value = part_of(value, 0, 4)
         return value
+
+    def gather(
+        self,
+        source: FeatureMapBuffer,
+        target: FeatureMapBuffer,
+        row: Index,
+        window: Window,
+        place: int,
+    ) -> None:
+        """Emit the gathering of the windows of a row, see `window_gathering`.
+
+        :param place: where the places of the bytes are among the constants.
+        """
+        rows = self._window_rows(source, row, window)
+        emit_gathering(source, rows, target, window, self.views.int8, place)
 
     # Depthwise convolutions
 
@@ -925,6 +1025,11 @@ class IntegerKernels(RowKernels):
             self.add_upsampled([(source, factor)], target, row, Activation())
         finally:
             self.dtype, self.lanes = self.real, self._lanes(self.real)
+
+
+def _unrolled(turns: int, most: int) -> int:
+    """Return the largest divisor of a number of turns that is not above ``most``."""
+    return max(part for part in range(1, most + 1) if turns % part == 0)
 
 
 def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, Array]:

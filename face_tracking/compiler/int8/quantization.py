@@ -6,7 +6,7 @@ instructions of the processors do. Depthwise convolutions and additions, for whi
 instruction exists, compute with 16 bits; the values between a dense convolution and one of them
 are never rounded to 8 bits. On processors that compute with vectors of float16 these maps hold
 float16 in place of 16-bit integers. The last convolutions, from which the outputs are read, stay
-in float32.
+in float32, on such processors in float16.
 
 Every channel of every map has its own scale: a number ``q`` represents ``q * scale``. That costs
 nothing, because the scales of a layer's inputs become part of its weights (Nagel et al.,
@@ -145,6 +145,16 @@ class HalfDepthwise:
 
 
 @dataclass(frozen=True)
+class HalfDense:
+    """A dense convolution in floating point that reads a map of float16.
+
+    :ivar weights: float64 (kernel height, kernel width, in, out), times the scales of the inputs.
+    """
+
+    weights: FloatArray = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Sum:
     """An addition: the factor of each source, (channels,): int16, ONE for 1, or float16."""
 
@@ -183,7 +193,7 @@ class Quantized:
     network: Network
     stored: dict[str, str]
     formats: dict[tuple[str, str], QuantFormat]
-    layers: dict[str, QuantDense | QuantDepthwise | HalfDepthwise | Sum]
+    layers: dict[str, QuantDense | QuantDepthwise | HalfDepthwise | HalfDense | Sum]
     image_zero: int = 0
     middle: str = 'int16'
 
@@ -230,7 +240,9 @@ def wanted_type(
         return 'float32'
     if isinstance(layer, Convolution):
         if stored.get(f'{layer.output} in float'):
-            return 'float32'
+            # The scales of a map of float16 become part of the weights.
+            first = not layer.depthwise and not stored.get(f'{layer.sources[0]} in float')
+            return middle if first and middle == 'float16' else 'float32'
         return middle if layer.depthwise else 'uint8'
     if isinstance(layer, Add):
         return middle
@@ -378,6 +390,7 @@ class _Quantizer:
                 self._pass_on(layer)
             elif f'{layer.output} in float' in self.result.stored:
                 self._float(layer.output)
+                self._half_dense(layer)
             elif isinstance(layer, Add):
                 self._add(layer)
             elif isinstance(layer, Convolution) and layer.depthwise and self.middle == 'float16':
@@ -391,6 +404,14 @@ class _Quantizer:
     def _float(self, name: str) -> None:
         ones = np.ones(self.network.shapes[name].channels)
         self.result.formats[name, 'float32'] = QuantFormat('float32', ones)
+
+    def _half_dense(self, layer: Layer) -> None:
+        """Multiply the weights of a layer in floating point by the scales of the map it reads."""
+        source = layer.sources[0]
+        if isinstance(layer, Convolution) and self.result.wanted(layer, source) == 'float16':
+            scale = self.result.formats[source, 'float16'].scale
+            weights = layer.weights.astype(np.float64) * scale[:, None]
+            self.result.layers[layer.output] = HalfDense(weights)
 
     def _range(self, kind: str, name: str) -> FloatArray:
         """Return the ranges of a map, none of them almost 0."""

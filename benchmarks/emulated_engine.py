@@ -7,18 +7,20 @@
     emulated_engine.py mnn|mnn-fp16 MNN TENSOR RESULT TIMES
     emulated_engine.py litert TFLITE TENSOR RESULT TIMES
     emulated_engine.py downscale LIBRARY IMAGE RESULT TIMES
+    emulated_engine.py yuyv_half|yuyv_gray LIBRARY IMAGE RESULT TIMES
     emulated_engine.py resize - IMAGE RESULT TIMES
     emulated_engine.py faces LIBRARY IMAGE RESULT PARAMETER...
     emulated_engine.py serve LIBRARY WIDTH HEIGHT
 
 IMAGE is uint8 (H, W, 3), TENSOR the engine's input, both .npy. This script imports nothing of the
 package, so that the emulated Python needs little. `downscale` and `resize` halve the image, with
-the function of the library and with OpenCV. `faces` writes what the postprocessing of the library
-finds with the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for the
-family of the bundled detector. `serve` reads images from its input, each height x width x 3 bytes,
-and answers each with the number of tensors, then each one's length and its float32 numbers; a
-number is 8 bytes, little-endian. All others run their function some times, the last TIMES between
-two marks.
+the function of the library and with OpenCV; `yuyv_half` and `yuyv_gray` are functions of the
+library for an image in YUYV, uint8 (H, W, 2). `faces` writes what the postprocessing of the
+library finds with the numbers of `face_tracking.detection.postprocess.PostProcessParam`; it is for
+the family of the bundled detector. `serve` reads images from its input, each height x width x 3
+bytes, and answers each with the number of tensors, then each one's length and its float32 numbers;
+a number is 8 bytes, little-endian. All others run their function some times, the last TIMES
+between two marks.
 """
 
 import contextlib
@@ -81,6 +83,25 @@ def downscale(library, photo):
         return half
 
     return run
+
+
+def of_yuyv(name, divisor, channels):
+    def prepare(library, pixels):
+        import tvm
+        import tvm_ffi
+
+        function = tvm.runtime.load_module(library).get_function(name, query_imports=True)
+        height, width = (side // divisor for side in pixels.shape[:2])
+        small = np.zeros((height, width, *channels), np.uint8)
+        tensors = [tvm_ffi.from_dlpack(image.reshape(-1)) for image in (pixels, small)]
+
+        def run():
+            function(*tensors, width, height)
+            return small
+
+        return run
+
+    return prepare
 
 
 def resize(_, photo):
@@ -187,6 +208,8 @@ def main():
     prepare = {
         'tvm': tvm,
         'downscale': downscale,
+        'yuyv_half': of_yuyv('yuyv_half', 2, (3,)),
+        'yuyv_gray': of_yuyv('yuyv_gray', 4, ()),
         'resize': resize,
         'opencv': opencv,
         'ncnn': ncnn,

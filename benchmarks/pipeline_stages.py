@@ -55,6 +55,7 @@ def package(
         with stage('decode'):
             if viewer:
                 frame.bgr()
+            detector.accelerate(frame)
             if detects:
                 detector.expect(frame)
                 frame.scaled_bgr(detector.model.width, detector.model.height)
@@ -165,6 +166,7 @@ class LibraryDetector:
             CompiledDownscaler,
             CompiledModel,
             CompiledPostProcessor,
+            CompiledYuvConverter,
             Outputs,
         )
 
@@ -179,9 +181,11 @@ class LibraryDetector:
         self._network, self._outputs = network, Outputs
         self._names = [output['name'] for output in network.description['outputs']]
         self._letterbox = Letterbox(width, height, None, CompiledDownscaler(network))
+        self._converter = CompiledYuvConverter(network)
         self._postprocessor = CompiledPostProcessor(network)
         self.score_threshold, self.nms_threshold, self.max_faces = 0.3, 0.45, 0
         self.runtime = self
+        self.accelerate = FaceDetector.accelerate.__get__(self)
         self.expect = FaceDetector.expect.__get__(self)
         self.detect = FaceDetector.detect.__get__(self)
 

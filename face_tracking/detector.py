@@ -58,16 +58,25 @@ class FaceDetector:
         self.max_faces = max_faces
         self.timings: dict[str, float] = {}
         self._letterbox = Letterbox(model.width, model.height, long_side, runtime.downscaler())
+        self._converter = runtime.yuv_converter()
         compiled = runtime.postprocessor() if vote_iou_threshold == VOTE_IOU_THRESHOLD else None
         self._postprocessor = compiled or NumpyPostProcessor(
             create_decoder(model), vote_iou_threshold
         )
+
+    def accelerate(self, frame: Frame) -> None:
+        """Give a frame the engine's functions for its small images; thread-safe.
+
+        That is worth it for all frames of a camera, also those that are not searched.
+        """
+        frame.source.converter = self._converter
 
     def expect(self, frame: Frame) -> None:
         """Announce a frame that will be passed to :meth:`detect`; thread-safe.
 
         What other users of the frame request meanwhile is then derived from the same image.
         """
+        self.accelerate(frame)
         frame.expect_bgr(*self._letterbox.inner_size(frame.width, frame.height))
 
     def detect(self, image: ImageArray | Frame, stamp: int = 0) -> Detections:
@@ -78,6 +87,8 @@ class FaceDetector:
         :raises UserError: ``image`` is something else or damaged.
         """
         started = perf_counter()
+        if isinstance(image, Frame):
+            self.accelerate(image)
         fitted, fit = self._letterbox(image)
         prepared = perf_counter()
         outputs = self.runtime.infer(fitted)

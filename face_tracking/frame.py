@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -144,16 +145,14 @@ class Frame:
         return self._make(('bgr', divisor), lambda: self.source.bgr(divisor))
 
     def _gray(self, width: int, height: int) -> Array:
+        divisor = self.source.divisor_for(width, height)
         with self._lock:
-            divisors = [
-                d for d in self._color_divisors if d <= self.source.divisor_for(width, height)
-            ]
+            divisors = [d for d in self._color_divisors if d <= divisor]
         self.gray_of_color = bool(divisors) and self.source.gray_from_color
         if self.gray_of_color:
             color = halve_towards(self._color(max(divisors)), width, height)
             return cv2.cvtColor(color, cv2.COLOR_BGR2GRAY)
-        gray = self.source.gray(self.source.divisor_for(width, height))
-        return halve_towards(gray, width, height)
+        return halve_towards(self.source.gray(divisor), width, height)
 
     def _make(self, key: object, make: Callable[[], Array]) -> Array:
         """Return what ``make`` returned for this key, calling it once at most."""
@@ -187,6 +186,7 @@ def _of_array(image: Array) -> ArrayImage:
     return ArrayImage(image)
 
 
+@lru_cache(maxsize=16)
 def size_within(long_side: int, width: int, height: int) -> tuple[int, int]:
     """Return a width and height scaled down to a long side, if they are larger."""
     ratio = min(long_side / max(height, width), 1.0)

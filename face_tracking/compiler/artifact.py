@@ -22,7 +22,7 @@ from face_tracking.compiler.targets import best_precision, host_cpu, host_dot, i
 from face_tracking.detection.postprocess import OutputLayout
 from face_tracking.errors import UserError
 
-GENERATED_CODE_VERSION = 4
+GENERATED_CODE_VERSION = 5
 """Raise this by one whenever the compiler generates different code: kernels, decoders,
 suppression, quantization, memory layout. Cached libraries are then compiled again. A test compares
 the code of small networks with what is recorded beside this number (`test_generated_code.py`)."""
@@ -32,6 +32,9 @@ MAGIC = b'face_tracking_so'
 MAX_LIBRARY_BYTES = 256 << 20
 POSTPROCESS, DOWNSCALE = 'find_faces', 'downscale'
 """Names of the functions in a library beside the network."""
+PACKED_HALF, PACKED_GRAY = ('yuyv_half', 'uyvy_half'), ('yuyv_gray', 'uyvy_gray')
+SEMI_PLANAR_HALF = 'nv12_half', 'nv21_half'
+"""Names of those that make small images of YUV; in the second of two the bytes are swapped."""
 
 _log = logging.getLogger(__name__)
 Description = dict[str, Any]

@@ -32,8 +32,8 @@ def downscale_function(width: int, height: int) -> PrimFunc:
     with IRBuilder() as builder, T.prim_func():
         T.func_name(DOWNSCALE)
         T.func_attr({'tirx.noalias': True, 'global_symbol': DOWNSCALE})
-        image = T.arg('image', T.buffer((2 * height * row,), 'uint8'))
-        half = T.arg('half', T.buffer((height * row // 2,), 'uint8'))
+        image = T.arg('image', T.buffer((2 * height * row,), 'uint8', align=1))
+        half = T.arg('half', T.buffer((height * row // 2,), 'uint8', align=1))
         with tir_builder.serial(height) as y:
             source, target = tir_builder.let(2 * y * row), tir_builder.let(y * (row // 2))
             # The last vector would read three numbers beyond the image.

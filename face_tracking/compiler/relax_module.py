@@ -17,7 +17,7 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
-from face_tracking.compiler import artifact, downscale_kernel, postprocess_kernel
+from face_tracking.compiler import artifact, downscale_kernel, postprocess_kernel, yuv_kernel
 from face_tracking.compiler.fusion import plan_fusion, readers
 from face_tracking.compiler.graph import IMAGE, Network, Output
 from face_tracking.compiler.int8.int8_lowering import IntegerFunction
@@ -120,6 +120,8 @@ def build_program(
         downscale_kernel.downscale_function(image_shape.width, image_shape.height),
         artifact.DOWNSCALE,
     )
+    for name, function in yuv_kernel.yuv_functions().items():
+        builder.add_func(function, name)
     places = _places(direct, others)
     if layout is not None:
         sizes = [network.shapes[source].numbers for source in results]

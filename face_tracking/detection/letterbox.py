@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -25,6 +26,7 @@ class Fit(NamedTuple):
     y: float
 
 
+@lru_cache(maxsize=16)
 def fitted_size(
     image: tuple[int, int], room: tuple[int, int], long_side: int | None = None
 ) -> tuple[int, int]:

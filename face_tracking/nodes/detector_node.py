@@ -108,6 +108,9 @@ class DetectorNode(FaceNode[DetectorParameters]):
 
     def submit(self, frame: Frame) -> None:
         """Queue an image by reference and return immediately. Thread-safe."""
+        detector = self._detector
+        if detector is not None:
+            detector.accelerate(frame)
         if (
             self.active
             and self._is_needed()

@@ -19,6 +19,7 @@ from face_tracking.arrays import Array
 from face_tracking.detection.letterbox import Downscaler
 from face_tracking.detection.model import Model, ModelDescription
 from face_tracking.detection.postprocess import PostProcessor
+from face_tracking.encoded_images import YuvConverter
 from face_tracking.errors import UserError
 
 DEFAULT_THREADS = 1
@@ -70,6 +71,10 @@ class Runtime(ABC):
 
     def downscaler(self) -> Downscaler | None:
         """Return the engine's own function that halves images, None for OpenCV's."""
+        return None
+
+    def yuv_converter(self) -> YuvConverter | None:
+        """Return the engine's own functions that make small images of YUV, None for OpenCV's."""
         return None
 
     def close(self) -> None:  # noqa: B027  most engines hold nothing

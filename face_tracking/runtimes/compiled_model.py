@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 import numpy as np
 
 from face_tracking.arrays import Array
-from face_tracking.compiler.artifact import DOWNSCALE, POSTPROCESS, TrustedLibrary
+from face_tracking.compiler.artifact import (
+    DOWNSCALE,
+    PACKED_GRAY,
+    PACKED_HALF,
+    POSTPROCESS,
+    SEMI_PLANAR_HALF,
+    TrustedLibrary,
+)
 from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.detection.families.base import logit
 from face_tracking.detection.letterbox import Fit
@@ -79,6 +86,10 @@ class CompiledModel:
     def function(self, name: str) -> Function:
         """Return one of the library's functions beside the network."""
         return self._functions.get_function(name, query_imports=True)
+
+    def contains(self, name: str) -> bool:
+        """Return whether the library has this function: an earlier version's may lack it."""
+        return bool(self._functions.implements_function(name, query_imports=True))
 
     def run(self, image: Array) -> dict[str, Array]:
         """Return the outputs for an image by name, float32.
@@ -220,6 +231,45 @@ class CompiledDownscaler:
         :param half: uint8 (H, W, 3), contiguous; H and W are those of the network's input.
         """
         self._downscale(self._from_dlpack(image.reshape(-1)), self._from_dlpack(half.reshape(-1)))
+
+
+class CompiledYuvConverter:
+    """A `encoded_images.YuvConverter` of the functions that were compiled with the network."""
+
+    def __init__(self, network: CompiledModel):
+        self._packed_half, self._packed_gray, self._semi_planar_half = (
+            [network.function(name) for name in names]
+            for names in (PACKED_HALF, PACKED_GRAY, SEMI_PLANAR_HALF)
+        )
+        self._from_dlpack = load_runtime().from_dlpack
+
+    def packed_half(self, pixels: Array, luma_first: bool) -> Array:
+        """Return YUYV or UYVY at half its size in BGR."""
+        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+        return self._made(self._packed_half[not luma_first], (height, width, 3), pixels)
+
+    def packed_gray(self, pixels: Array, luma_first: bool) -> Array:
+        """Return YUYV or UYVY at a quarter of its size in gray."""
+        height, width = pixels.shape[0] // 4, pixels.shape[1] // 4
+        return self._made(self._packed_gray[not luma_first], (height, width), pixels)
+
+    def semi_planar_half(self, luma: Array, chroma: Array, v_first: bool) -> Array:
+        """Return NV12 or NV21 at half its size in BGR."""
+        height, width = luma.shape[0] // 2, luma.shape[1] // 2
+        if chroma.shape != (height, width, 2):
+            raise ValueError(f'luma {luma.shape} has no chroma {chroma.shape}')
+        return self._made(self._semi_planar_half[v_first], (height, width, 3), luma, chroma)
+
+    def _made(self, function: Function, shape: tuple[int, ...], *sources: Array) -> Array:
+        """Return what a function makes of contiguous arrays, uint8 of a shape."""
+        result = np.empty(math.prod(shape), np.uint8)
+        tensors = [self._tensor(source.reshape(-1)) for source in sources]
+        function(*tensors, self._from_dlpack(result), shape[1], shape[0])
+        return result.reshape(shape)
+
+    def _tensor(self, numbers: Array) -> Tensor:
+        # DLPack has no read-only arrays; a copy takes little of the time.
+        return self._from_dlpack(numbers if numbers.flags.writeable else numbers.copy())
 
 
 _pool = threading.local()

@@ -14,7 +14,7 @@ import numpy as np
 
 from face_tracking.arrays import Array
 from face_tracking.compiler import artifact
-from face_tracking.compiler.artifact import Request
+from face_tracking.compiler.artifact import PACKED_HALF, Request
 from face_tracking.compiler.driver import compile_in_child
 from face_tracking.compiler.gpu import gpu_devices as gpu
 from face_tracking.compiler.int8.calibration_file import CalibrationFile, find_calibration
@@ -28,6 +28,7 @@ from face_tracking.runtimes.compiled_model import (
     CompiledDownscaler,
     CompiledModel,
     CompiledPostProcessor,
+    CompiledYuvConverter,
     Outputs,
 )
 from face_tracking.runtimes.precision_choice import (
@@ -92,6 +93,11 @@ class TvmRuntime(Runtime):
     def downscaler(self) -> CompiledDownscaler | None:
         """Return the compiled function that halves images; a GPU's library has none."""
         return CompiledDownscaler(self._network) if self._network.device == 'cpu' else None
+
+    def yuv_converter(self) -> CompiledYuvConverter | None:
+        """Return the compiled functions for YUV; a GPU's library has none."""
+        network = self._network
+        return CompiledYuvConverter(network) if network.contains(PACKED_HALF[0]) else None
 
     def close(self) -> None:
         """Release the network."""

@@ -25,6 +25,16 @@ def test_downscaling_equals_opencv_bit_for_bit(small, tmp_path, size):
         assert np.array_equal(fitted, cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
 
 
+def test_image_at_any_address_is_halved(small, tmp_path):
+    network = CompiledModel(compile_apart(small, 64, 48, output=tmp_path / 'small.so'))
+    downscale = CompiledDownscaler(network)
+    for start in range(3):
+        photo = np.append(np.zeros(start, np.uint8), random_image(128, 96))[start:]
+        photo = photo.reshape(96, 128, 3)
+        fitted, _ = Letterbox(64, 48, downscale=downscale)(photo)
+        assert np.array_equal(fitted, cv2.resize(photo, (64, 48), interpolation=cv2.INTER_AREA))
+
+
 class Counting:
     """Notes how often it is asked."""
 

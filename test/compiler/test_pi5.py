@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yuv_reference
 from synthetic_networks import ROOT, compile_apart, random_image, reference
 
 sys.path.insert(0, str(ROOT))
@@ -26,10 +27,15 @@ from face_tracking.detection.postprocess import (
     NumpyPostProcessor,
     OutputLayout,
 )
+from face_tracking.encoded_images import PackedYuvImage
 from face_tracking.runtimes.base import create_runtime
 
 SCRIPT = ROOT / 'benchmarks' / 'emulated_engine.py'
 USERS_CACHE = files.cache_dir()
+
+
+def opencv_gray(pixels: np.ndarray) -> np.ndarray:
+    return PackedYuvImage(pixels).gray(4)
 
 
 @pytest.fixture
@@ -111,6 +117,20 @@ def test_downscaling_on_the_emulated_processor(emulated, tmp_path, small):
     )
     expected = cv2.resize(image, (72, 48), interpolation=cv2.INTER_AREA)
     assert np.array_equal(np.load(tmp_path / 'result.npy'), expected)
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'), [('yuyv_half', yuv_reference.packed_half), ('yuyv_gray', opencv_gray)]
+)
+def test_small_images_of_yuyv_on_the_emulated_processor(emulated, tmp_path, small, name, expected):
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 4 * 21, 2), dtype=np.uint8)
+    library = compile_apart(
+        small, 64, 48, target='pi5', precision='float32', output=tmp_path / 'detector.so'
+    )
+    np.save(tmp_path / 'image.npy', pixels)
+    result = tmp_path / 'result.npy'
+    emulator.run([str(SCRIPT), name, str(library), str(tmp_path / 'image.npy'), str(result), '1'])
+    assert np.array_equal(np.load(result), expected(pixels))
 
 
 def run_emulated(library: Path, image: np.ndarray, folder: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
 from face_tracking.detection.model import find_model
+from face_tracking.encoded_images import PackedYuvImage
 from face_tracking.faces import Tracks
 from face_tracking.frame import Frame
 from face_tracking.nodes import detector_node
@@ -17,6 +18,7 @@ from face_tracking.nodes.image_messages import from_time, to_header
 from face_tracking.nodes.messages import (
     tracks_to_message,
 )
+from face_tracking.runtimes.compiled_model import CompiledYuvConverter
 
 FOUND, CANDIDATES, SHOWN = (
     'faces/detections',
@@ -65,6 +67,16 @@ def test_every_nth_image_is_searched(probe, detector, portrait):
     assert probe.set('detector_node', detect_interval=1)[0].successful
     node.submit(Frame(portrait, 22))
     probe.until(lambda: found[-1] == 22)
+
+
+def test_frames_that_are_not_searched_get_the_engines_functions_too(probe, detector):
+    node = detector(subscribe=False, detect_interval=5, runtime='tvm')
+    probe.until(lambda: node._detector is not None)
+    frames = [Frame(PackedYuvImage(np.zeros((480, 640, 2), np.uint8)), n) for n in range(1, 4)]
+    for frame in frames:
+        node.submit(frame)
+    assert all(isinstance(frame.source.converter, CompiledYuvConverter) for frame in frames)
+    assert [frame.expects_bgr for frame in frames] == [True, False, False]
 
 
 def test_the_scene_decides_if_the_interval_is_0(probe, detector, portrait):

@@ -9,7 +9,7 @@ is not a time: it ignores caches and instructions that take longer. The other tw
 model of the time on a Raspberry Pi 5, not a measurement: the cycles of the busiest pipe of the
 core (`face_tracking.compiler.tuning.port_model`), block by block, and as if all instructions
 overlapped. All engines use one thread and begin with the input in their own format. Instructions
-for halving an image before the network are printed as well.
+for the small images that are made before the network are printed as well.
 
 OpenCV, ncnn, MNN and LiteRT are compiled for any arm64 processor and choose their code at run
 time. ONNX Runtime's and OpenVINO's wheels for aarch64 do not run in the emulator. ncnn in int8
@@ -118,7 +118,9 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, Callab
     np.save(folder / 'planar.npy', tensor)
     np.save(folder / 'interleaved.npy', np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)))
     np.save(folder / 'signed.npy', (image[None].astype(np.int16) - 128).astype(np.int8))
-    np.save(folder / 'large.npy', image.repeat(2, axis=0).repeat(2, axis=1))
+    large = image.repeat(2, axis=0).repeat(2, axis=1)
+    np.save(folder / 'large.npy', large)
+    np.save(folder / 'packed.npy', np.ascontiguousarray(large[..., :2]))
     (folder / 'model.onnx').write_bytes(model.onnx_bytes())
 
     def tvm(precision: str) -> Task:
@@ -149,14 +151,17 @@ def tasks_for(model: Model, image: np.ndarray, folder: Path) -> dict[str, Callab
     return tasks
 
 
-HALVING = {'tvm': 'downscale', 'opencv': 'resize'}
-"""Functions of `emulated_engine.py` that halve an image."""
+BEFORE = {
+    'tvm': {'downscale': 'large', 'yuyv_half': 'packed', 'yuyv_gray': 'packed'},
+    'opencv': {'resize': 'large'},
+}
+"""Functions of `emulated_engine.py` that make a small image, by engine, and their inputs."""
 
 
 def count(
     model: Model, image: np.ndarray, only: str = ''
 ) -> tuple[dict[str, list[port_model.Block]], dict[str, float]]:
-    """Return the blocks of one inference by engine, and the instructions of halving an image.
+    """Return the blocks of one inference by engine, and the instructions of small images.
 
     :param only: count only engines whose name contains this.
     """
@@ -164,7 +169,7 @@ def count(
         folder = Path(name)
         result = str(folder / 'result.npy')
         found: dict[str, list[port_model.Block]] = {}
-        downscaling: dict[str, float] = {}
+        before: dict[str, float] = {}
         tasks = {
             label: prepare
             for label, prepare in tasks_for(model, image, folder).items()
@@ -177,11 +182,11 @@ def count(
                 found[label] = emulator.instruction_blocks(words)
             except (RuntimeError, subprocess.TimeoutExpired) as error:  # it crashed, or waits
                 print(f'{label}: {str(error)[:200]}', file=sys.stderr)
-            halving = HALVING.get(engine)
-            if halving and engine not in downscaling:
-                words = [SCRIPT, halving, str(file), str(folder / 'large.npy'), result]
-                downscaling[engine] = emulator.instructions(words)
-        return found, downscaling
+            for function, source in BEFORE.get(engine, {}).items():
+                if function not in before:
+                    words = [SCRIPT, function, str(file), str(folder / f'{source}.npy'), result]
+                    before[function] = emulator.instructions(words)
+        return found, before
 
 
 def main() -> int:
@@ -206,7 +211,7 @@ def main() -> int:
         image = np.random.default_rng(0).integers(
             0, 256, (model.height, model.width, 3), dtype=np.uint8
         )
-        counts, downscaling = count(model, image, args.only)
+        counts, before = count(model, image, args.only)
     except UserError as error:
         print(f'benchmarks.instructions: {error}', file=sys.stderr)
         return 2
@@ -223,8 +228,8 @@ def main() -> int:
         for label, blocks in counts.items()
     ]
     show(model, rows)
-    listed = ', '.join(f'{engine} {value:.2f}' for engine, value in downscaling.items())
-    print(f'halving an image before that, million instructions: {listed or "not counted"}')
+    listed = ', '.join(f'{function} {value:.2f}' for function, value in before.items())
+    print(f'small images before that, million instructions: {listed or "not counted"}')
     if args.json:
         content = {'compiler': compiler_version(), 'rows': rows}
         args.json.write_text(json.dumps(content, indent=1) + '\n')

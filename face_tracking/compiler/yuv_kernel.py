@@ -95,7 +95,7 @@ def _semi_planar_half(name: str, u_place: int) -> PrimFunc:
         def body(y: Index, x: Index, lanes: int) -> None:
             begin = 4 * y * width + 2 * x
             upper, lower = (
-                _sum_of_two(luma, place, 1, 0, lanes) for place in (begin, begin + 2 * width)
+                _sums_of_two_bytes(luma, place, lanes) for place in (begin, begin + 2 * width)
             )
             both = _split(chroma, 2 * (y * width + x), 2, lanes)
             colors = _bgr(upper + lower, both[u_place], both[1 - u_place], _MIDDLE, lanes)
@@ -113,24 +113,19 @@ def _packed_gray(name: str, luma: int) -> PrimFunc:
     :param luma: the first byte that is luma.
     """
     with IRBuilder() as builder, T.prim_func():
-        (pixels,), gray, width, height = _arguments(name, 'pixels')
+        (pixels,), result, width, height = _arguments(name, 'pixels')
         row = tir_builder.let(width * 2 * PAIR)
-
-        def mean(begin: Index, lanes: int) -> Expr:
-            """Return the rounded means of luma in two columns of two rows, uint16."""
-            upper, lower = (
-                _sum_of_two(pixels, place, 2, luma, lanes) for place in (begin, begin + 2 * row)
-            )
-            return tir_builder.let(_shifted(upper + lower + _splat(2, lanes), 2, lanes))
 
         def body(y: Index, x: Index, lanes: int) -> None:
             begin = 4 * y * row + x * 2 * PAIR
-            if lanes == 1:
-                left, right = (mean(begin + place, 1) for place in (0, PAIR))
-            else:
-                both = mean(begin, 2 * lanes)
-                left, right = (_every(both, side, 2, lanes) for side in (0, 1))
-            tir_builder.store(gray, y * width + x, _stretched(left + right, lanes), lanes)
+            upper, lower = (
+                _luma_of_pixels(pixels, place, luma, 4 * lanes)
+                for place in (begin, begin + 2 * row)
+            )
+            four = _sums_of_neighbors(upper + lower, 2 * lanes)
+            means = _shifted(four + _splat(2, 2 * lanes), 2, 2 * lanes)
+            gray = _stretched(_sums_of_neighbors(means, lanes), lanes)
+            tir_builder.store(result, y * width + x, gray, lanes)
 
         _for_pixels(width, height, body)
     return cast('PrimFunc', builder.get())
@@ -158,31 +153,36 @@ def _for_pixels(width: Index, height: Index, body: Body) -> None:
 
 def _split(source: Buffer, begin: Index, parts: int, lanes: int) -> list[Expr]:
     """Return ``parts`` vectors of the bytes that alternate, uint16."""
-    if lanes == 1:
-        found = [tir_builder.load(source, begin + part, 1) for part in range(parts)]
-    else:
-        loaded = tir_builder.let(tir_builder.load(source, begin, parts * lanes))
-        found = [_every(loaded, part, parts, lanes) for part in range(parts)]
-    return [tir_builder.let(tir_builder.convert(part, 'uint16', lanes)) for part in found]
+    loaded = tir_builder.let(tir_builder.load(source, begin, parts * lanes))
+    return [
+        tir_builder.let(tir_builder.convert(_every(loaded, part, parts, lanes), 'uint16', lanes))
+        for part in range(parts)
+    ]
 
 
-def _sum_of_two(source: Buffer, begin: Index, step: int, first: int, lanes: int) -> Expr:
-    """Return the sums of two numbers of luma side by side, uint16.
+def _as_pairs(source: Buffer, begin: Index, lanes: int) -> Expr:
+    """Return two bytes each as one number of 16 bits, the first one in its lower half."""
+    loaded = tir_builder.load(source, begin, 2 * lanes)
+    dtype = 'uint16' if lanes == 1 else f'uint16x{lanes}'
+    return tir_builder.let(tirx.reinterpret(dtype, loaded))
 
-    :param step: bytes from one number to the next, the ``first`` of which is luma.
-    """
-    if lanes == 1:
-        left, right = (
-            tir_builder.convert(tir_builder.load(source, begin + place, 1), 'uint16', 1)
-            for place in (first, first + step)
-        )
-        return tir_builder.let(left + right)
-    loaded = tir_builder.let(tir_builder.load(source, begin, 2 * step * lanes))
-    luma = loaded if step == 1 else _every(loaded, first, step, 2 * lanes)
-    # Both of them as one number of 16 bits: vectors of bytes have no instruction for this sum.
-    twos = tir_builder.let(tirx.reinterpret(f'uint16x{lanes}', luma))
-    left = tirx.bitwise_and(twos, _splat(255, lanes))
-    return tir_builder.let(left + _shifted(twos, 8, lanes))
+
+def _luma_of_pixels(pixels: Buffer, begin: Index, luma: int, lanes: int) -> Expr:
+    """Return luma of pixels of two bytes, uint16."""
+    pairs = _as_pairs(pixels, begin, lanes)
+    return _shifted(pairs, 8, lanes) if luma else tirx.bitwise_and(pairs, _splat(255, lanes))
+
+
+def _sums_of_two_bytes(source: Buffer, begin: Index, lanes: int) -> Expr:
+    """Return the sums of two bytes side by side, uint16."""
+    pairs = _as_pairs(source, begin, lanes)
+    return tirx.bitwise_and(pairs, _splat(255, lanes)) + _shifted(pairs, 8, lanes)
+
+
+def _sums_of_neighbors(vector: Expr, lanes: int) -> Expr:
+    """Return the sums of two numbers of a vector each, ``lanes`` of them."""
+    vector = tir_builder.let(vector)
+    return tir_builder.let(_every(vector, 0, 2, lanes) + _every(vector, 1, 2, lanes))
 
 
 def _every(vector: Expr, first: int, step: int, lanes: int) -> Expr:

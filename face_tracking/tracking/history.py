@@ -79,10 +79,8 @@ class Snapshot:
             motion, deviation = self._motion_of(keys)
             if states is not before:  # the camera's part of the motion is in the states already
                 motion = motion - (states.values - before.values).T
-            if len(keys) <= scalar_kalman.MOST:
-                return scalar_kalman.followed(states, motion, self.seconds, deviation)
-            states = states.moved(motion, self.seconds, deviation)
-        return states.predicted(self.seconds)
+            return scalar_kalman.followed(states, motion, self.seconds, deviation)
+        return scalar_kalman.predicted(states, self.seconds)
 
     def _motion_of(self, keys: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each."""

@@ -7,12 +7,14 @@ consists of four filters with two numbers each (R. E. Kalman, "A New Approach to
 and Prediction Problems", 1960). Rates decay exponentially and are driven by white noise: a face
 that is not measured comes to rest (R. A. Singer, "Estimating Optimal Tracking Filter Performance
 for Manned Maneuvering Targets", 1970, with velocity in place of acceleration). All functions work
-on arrays over the N faces.
+on arrays over the N faces; `scalar_kalman.py` has those that are called for every image in plain
+numbers, for a few faces.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,24 +38,35 @@ _MIN_PREDICTION, _MAX_PREDICTION = 1e-4, 60.0  # seconds
 MAX_NOISE = 2.0  # seconds after which the uncertainty of a rate grows no further
 LOG_SIZE_MIN, LOG_SIZE_MAX = -2.0, 12.0
 
+Component = tuple[float, float, float, float, float]
+"""Value, rate, variance of the value, covariance of both, variance of the rate."""
+Face = tuple[Component, Component, Component, Component]
+"""The state of one face: center x, center y, log width, log height."""
+
 
 class States:
     """Gaussian estimates of the boxes of N faces and of their rates of change.
 
-    Instances are not modified; every method returns a new one.
+    Instances are not modified; every method returns a new one. They are kept as arrays, as plain
+    numbers (:attr:`faces`) or, once both were used, as both.
 
-    :ivar mean: float64 (2, 4, N): the values and their rates per second, of center x, center y
-        (pixels), log width and log height.
-    :ivar covariance: float64 (3, 4, N): the variance of the value, the covariance of value and
-        rate, the variance of the rate.
+    :param mean: see :attr:`mean`.
+    :param covariance: see :attr:`covariance`.
     """
 
-    __slots__ = ('_boxes', 'covariance', 'mean')
+    __slots__ = ('_arrays', '_boxes', '_faces')
 
     def __init__(self, mean: FloatArray, covariance: FloatArray):
-        self.mean = mean
-        self.covariance = covariance
+        self._arrays: tuple[FloatArray, FloatArray] | None = mean, covariance
+        self._faces: Sequence[Face] | None = None
         self._boxes: FloatArray | None = None
+
+    @classmethod
+    def of_faces(cls, faces: Sequence[Face]) -> States:
+        """Return states that are given in plain numbers."""
+        states = cls.__new__(cls)
+        states._arrays, states._faces, states._boxes = None, faces, None
+        return states
 
     @classmethod
     def empty(cls) -> States:
@@ -70,11 +83,40 @@ class States:
         return cls(mean, np.stack([variance, np.zeros_like(values), rate_variance]))
 
     def __len__(self) -> int:
-        return self.mean.shape[-1]
+        return self.mean.shape[-1] if self._faces is None else len(self._faces)
 
     def __getitem__(self, rows: IntArray | BoolArray | slice) -> States:
         """Pick faces by index array, mask or slice."""
         return States(self.mean[..., rows], self.covariance[..., rows])
+
+    @property
+    def mean(self) -> FloatArray:
+        """The expected values and their rates per second, float64 (2, 4, N).
+
+        The four are center x, center y (pixels), log width and log height.
+        """
+        return self._as_arrays()[0]
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Variance of the values, covariance of values and rates, variance of the rates.
+
+        float64 (3, 4, N).
+        """
+        return self._as_arrays()[1]
+
+    def _as_arrays(self) -> tuple[FloatArray, FloatArray]:
+        if self._arrays is None:
+            numbers = np.array(self._faces).reshape(-1, 4, 5).transpose(2, 1, 0)
+            self._arrays = numbers[:2], numbers[2:]
+        return self._arrays
+
+    @property
+    def faces(self) -> Sequence[Face]:
+        """The same in plain numbers."""
+        if self._faces is None:
+            self._faces = np.concatenate(self._as_arrays()).transpose(2, 1, 0).tolist()
+        return self._faces
 
     @property
     def values(self) -> FloatArray:
@@ -88,7 +130,9 @@ class States:
 
     def boxes(self) -> FloatArray:
         """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
-        if self._boxes is None:
+        if self._boxes is None and self._faces is not None:
+            self._boxes = np.array([_box(face) for face in self._faces]).reshape(-1, 4)
+        elif self._boxes is None:
             center, half = self.values[:2], np.exp(self.values[2:])
             half *= 0.5
             boxes = np.empty((4, len(self)))
@@ -104,18 +148,12 @@ class States:
         :param doubt: largest standard deviation of that speed across.
         :param growth: largest change of a side, as a part of it per second.
         """
-        rows = zip(
-            *self.rates.tolist(),
-            self.covariance[2, 0].tolist(),
-            *self.values[2:].tolist(),
-            strict=True,
-        )
         return all(
-            abs(wider) <= growth
-            and abs(higher) <= growth
-            and x * x + y * y <= speed * speed * (area := math.exp(width + height))
-            and variance <= doubt * doubt * area
-            for x, y, wider, higher, variance, width, height in rows
+            abs(width[1]) <= growth
+            and abs(height[1]) <= growth
+            and x[1] * x[1] + y[1] * y[1] <= speed * speed * (area := math.exp(width[0] + height[0]))
+            and x[4] <= doubt * doubt * area
+            for x, y, width, height in self.faces
         )
 
     def joined(self, other: States) -> States:
@@ -223,6 +261,13 @@ def decay_in(seconds: float) -> tuple[FloatArray, FloatArray]:
     """Return what is left of a rate after a time, and how far a rate of 1 gets, (4, 1) each."""
     decay = np.exp(-seconds / RATE_DECAY)
     return decay, RATE_DECAY * (1 - decay)
+
+
+def _box(face: Face) -> tuple[float, float, float, float]:
+    """Return x1, y1, x2, y2 of a face."""
+    (x, *_), (y, *_), (log_width, *_), (log_height, *_) = face
+    across, down = 0.5 * math.exp(log_width), 0.5 * math.exp(log_height)
+    return x - across, y - down, x + across, y + down
 
 
 def _values(boxes: FloatArray) -> FloatArray:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The motion model of a few faces from one image to the next, in Python's own numbers.
+"""The motion model for a few faces, in Python's own numbers.
 
-A NumPy function takes longer to call than the arithmetic for a few faces takes altogether. What is
-computed is ``states.moved(motion, seconds, deviation).predicted(seconds)``.
+A NumPy function takes longer to call than the arithmetic for a few faces takes altogether. Each
+function here returns what the methods of :class:`~face_tracking.tracking.kalman.States` give, and
+calls them where faces are many.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 
 from face_tracking.arrays import FloatArray
 from face_tracking.tracking import kalman
-from face_tracking.tracking.kalman import States
+from face_tracking.tracking.kalman import Component, Face, States
 
 MOST = 12
 """Faces up to which this is faster than the arrays."""
@@ -39,6 +39,7 @@ class _Step(NamedTuple):
 _CONSTANTS = [
     (float(kalman.RATE_DECAY[part, 0]), float(kalman.RATE_NOISE[part, 0])) for part in (0, 2)
 ]
+_DETECTION_NOISE = [float(kalman.DETECTION_NOISE[part, 0]) for part in (0, 2)]
 
 
 @lru_cache(maxsize=16)
@@ -55,47 +56,99 @@ def _steps(seconds: float) -> tuple[_Step, _Step]:
     return position, size
 
 
+def predicted(states: States, seconds: float) -> States:
+    """Return ``states.predicted(seconds)``."""
+    if len(states) > MOST:
+        return states.predicted(seconds)
+    steps = _steps(kalman.bounded(seconds))
+    return States.of_faces([_predicted(face, *steps) for face in states.faces])
+
+
 def followed(states: States, motion: FloatArray, seconds: float, deviation: FloatArray) -> States:
-    """Return the states after a motion was measured in the images, at the later image.
+    """Return ``states.moved(motion, seconds, deviation).predicted(seconds)``.
 
-    The parameters are those of :meth:`States.moved`.
+    That are the states after a motion was measured in the images, at the later image.
     """
-    position, size = _steps(kalman.bounded(seconds))
-    count = len(states)
-    # One row for each component of each face, center x of all faces first.
-    numbers = states.mean.ravel().tolist() + states.covariance.ravel().tolist()
-    numbers += motion.T.ravel().tolist() + deviation.T.ravel().tolist()
-    rows = [numbers[index :: 4 * count] for index in range(4 * count)]
-    places = [_corrected(row, position.reach) for row in rows[: 2 * count]]
-    sizes = [_corrected(row, size.reach) for row in rows[2 * count :]]
-    areas = [math.exp(sizes[face][0] + sizes[count + face][0]) for face in range(count)]
-    found = [
-        *map(_predicted, places, [position] * (2 * count), areas + areas),
-        *map(_predicted, sizes, [size] * (2 * count), [1.0] * (2 * count)),
-    ]
-    values, *others = zip(*found, strict=True)
-    limited = map(_limited, values[2 * count :])
-    flat = [*values[: 2 * count], *limited, *itertools.chain(*others)]
-    later = np.array(flat).reshape(5, 4, count)
-    return States(later[:2], later[2:])
+    if len(states) > MOST:
+        return states.moved(motion, seconds, deviation).predicted(seconds)
+    steps = _steps(kalman.bounded(seconds))
+    return States.of_faces(
+        [
+            _predicted(_moved(face, *measured, *steps), *steps)
+            for face, *measured in zip(
+                states.faces, motion.tolist(), deviation.tolist(), strict=True
+            )
+        ]
+    )
 
 
-def _limited(log_size: float) -> float:
-    return min(max(log_size, kalman.LOG_SIZE_MIN), kalman.LOG_SIZE_MAX)
+def detected(states: States, boxes: FloatArray, noise: FloatArray) -> States:
+    """Return ``states.detected(boxes, noise)``."""
+    if len(states) > MOST:
+        return states.detected(boxes, noise)
+    return States.of_faces(
+        [
+            _detected(face, *measured)
+            for face, *measured in zip(
+                states.faces, boxes.tolist(), noise.tolist(), strict=True
+            )
+        ]
+    )
 
 
-_Row = tuple[float, float, float, float, float]
-"""Value, rate, variance of the value, covariance, variance of the rate."""
+def _predicted(face: Face, position: _Step, size: _Step) -> Face:
+    """Return the state of a face some time later."""
+    x, y, width, height = face
+    area = math.exp(width[0] + height[0])
+    return (
+        _later(x, position, area),
+        _later(y, position, area),
+        _limited(_later(width, size, 1.0)),
+        _limited(_later(height, size, 1.0)),
+    )
 
 
-def _corrected(row: list[float], reach: float) -> _Row:
-    """Return a component after a motion was measured.
+def _later(component: Component, step: _Step, unit: float) -> Component:
+    """Return a component some time later.
 
-    :param row: see :data:`_Row`, with the motion and its deviation behind.
+    :param unit: the squared unit of the component.
     """
-    value, rate, variance, joint, rate_variance, motion, deviation = row
+    value, rate, variance, joint, rate_variance = component
+    decay, reach, noise = step
+    noise *= unit
+    return (
+        value + reach * rate,
+        decay * rate,
+        variance + reach * (2 * joint + reach * (rate_variance + noise / 3)),
+        decay * (joint + reach * rate_variance) + reach * noise / 2,
+        decay * decay * rate_variance + noise,
+    )
+
+
+def _limited(log_size: Component) -> Component:
+    if kalman.LOG_SIZE_MIN <= log_size[0] <= kalman.LOG_SIZE_MAX:
+        return log_size
+    return (min(max(log_size[0], kalman.LOG_SIZE_MIN), kalman.LOG_SIZE_MAX), *log_size[1:])
+
+
+def _moved(
+    face: Face, motion: list[float], deviation: list[float], position: _Step, size: _Step
+) -> Face:
+    """Return the state of a face whose motion was measured, before the motion."""
+    x, y, width, height = face
+    return (
+        _with_rate(x, motion[0], deviation[0], position.reach),
+        _with_rate(y, motion[1], deviation[1], position.reach),
+        _with_rate(width, motion[2], deviation[2], size.reach),
+        _with_rate(height, motion[3], deviation[3], size.reach),
+    )
+
+
+def _with_rate(component: Component, motion: float, deviation: float, reach: float) -> Component:
+    """Return a component whose rate was measured by its motion."""
     if deviation == math.inf:
-        return value, rate, variance, joint, rate_variance
+        return component
+    value, rate, variance, joint, rate_variance = component
     noise = deviation / reach
     total = rate_variance + noise * noise
     surprise, gain, rate_gain = motion / reach - rate, joint / total, rate_variance / total
@@ -108,18 +161,29 @@ def _corrected(row: list[float], reach: float) -> _Row:
     )
 
 
-def _predicted(row: _Row, step: _Step, unit: float) -> _Row:
-    """Return a component some time later.
-
-    :param unit: the squared unit of the component.
-    """
-    value, rate, variance, joint, rate_variance = row
-    decay, reach, noise = step
-    noise *= unit
+def _detected(face: Face, box: list[float], noise: float) -> Face:
+    """Return the state of a face that was detected at ``box``."""
+    x, y, width, height = face
+    x1, y1, x2, y2 = box
+    area = math.exp(width[0] + height[0])
+    center, size = (deviation * noise for deviation in _DETECTION_NOISE)
     return (
-        value + reach * rate,
-        decay * rate,
-        variance + reach * (2 * joint + reach * (rate_variance + noise / 3)),
-        decay * (joint + reach * rate_variance) + reach * noise / 2,
-        decay * decay * rate_variance + noise,
+        _with_value(x, (x1 + x2) / 2, center * center * area),
+        _with_value(y, (y1 + y2) / 2, center * center * area),
+        _with_value(width, math.log(x2 - x1), size * size),
+        _with_value(height, math.log(y2 - y1), size * size),
+    )
+
+
+def _with_value(component: Component, measured: float, noise: float) -> Component:
+    """Return a component whose value was measured, with ``noise`` as the variance of that."""
+    value, rate, variance, joint, rate_variance = component
+    total = variance + noise
+    surprise, gain, rate_gain = measured - value, variance / total, joint / total
+    return (
+        value + gain * surprise,
+        rate + rate_gain * surprise,
+        variance - gain * variance,
+        joint - rate_gain * variance,
+        rate_variance - rate_gain * joint,
     )

@@ -22,7 +22,7 @@ from face_tracking.errors import UserError
 from face_tracking.faces import Detections, Tracks
 from face_tracking.frame import Frame, as_frame
 from face_tracking.time_units import SECOND
-from face_tracking.tracking import appearance
+from face_tracking.tracking import appearance, scalar_kalman
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.detection_timing import DetectionTiming
@@ -382,7 +382,7 @@ class FaceTracker:
         noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
         every = len(matches) == len(candidates.states)  # in this order, since they rise
         before = candidates.states if every else candidates.states[matches.tracks]
-        updated = before.detected(matched.boxes, noise)
+        updated = scalar_kalman.detected(before, matched.boxes, noise)
         if matches.reid.any():
             updated = updated.replaced(
                 matches.reid, States.from_boxes(matched.boxes[matches.reid])

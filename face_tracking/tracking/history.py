@@ -23,6 +23,11 @@ from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
 
 
+NO_KEYS = np.zeros(0, np.int64)
+"""The keys of no track."""
+_NO_STATES = States.empty()
+
+
 @dataclass(eq=False)
 class Snapshot:
     """The tracks at the stamp of one image.
@@ -42,8 +47,8 @@ class Snapshot:
     flow_keys: IntArray
     pyramid: ImagePyramid | None = None
     seconds: float = 0.0
-    keys: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    states: States = field(default_factory=States.empty)
+    keys: IntArray = field(default_factory=lambda: NO_KEYS)
+    states: States = field(default_factory=lambda: _NO_STATES)
     skipped: bool = False
 
     def states_of(self, keys: IntArray) -> States:

@@ -128,6 +128,12 @@ class States:
         """The expected change of the values per second, float64 (4, N)."""
         return self.mean[1]
 
+    def velocities(self) -> FloatArray:
+        """Return the velocities of the centers, pixels per second, float64 (N, 2)."""
+        if self._faces is None:
+            return self.rates[:2].T
+        return np.array([(x[1], y[1]) for x, y, *_ in self._faces]).reshape(-1, 2)
+
     def boxes(self) -> FloatArray:
         """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
         if self._boxes is None and self._faces is not None:

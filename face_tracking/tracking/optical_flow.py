@@ -89,6 +89,11 @@ class Flow:
     deviation: FloatArray
 
     @classmethod
+    def skipped(cls) -> Flow:
+        """Return what is assumed of an image that is not looked at, always the same object."""
+        return _SKIPPED
+
+    @classmethod
     def unknown(cls, count: int, warp: Warp | None = None) -> Flow:
         """Return what is known of ``count`` faces of which nothing was measured."""
         return cls(warp, np.zeros((count, 4)), np.full((count, 4), np.inf))
@@ -97,6 +102,9 @@ class Flow:
         """Return what happened in a share of the time, 0 to 1."""
         warp = None if self.warp is None else self.warp.part(share)
         return Flow(warp, share * self.motion, share * self.deviation)
+
+
+_SKIPPED = Flow.unknown(0, Warp.none())
 
 
 def measure(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -30,19 +29,6 @@ _MAX_REVISION = 3.0  # seconds after which a new id is final
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
-
-
-class _Summary(NamedTuple):
-    """What decides whether the status of any of the tracks may change with time.
-
-    :ivar found: every track has an id and was found by the latest detections.
-    :ivar oldest: the earliest stamp of a last detection, nanoseconds.
-    :ivar weakest: the smallest mean score.
-    """
-
-    found: bool
-    oldest: int
-    weakest: float
 
 
 class TrackStatus:
@@ -165,7 +151,8 @@ class TrackTable:
         self.possible_cut = _NEVER
         self._last_key = 0
         self._last_id = 0
-        self._summary: _Summary | None = None
+        self._oldest_update: int | None = None
+        self._settled: tuple[TrackerOptions, int] | None = None
         self._settled_status: TrackStatus | None = None
 
     def __len__(self) -> int:
@@ -185,33 +172,46 @@ class TrackTable:
 
     def is_settled(self, stamp: int, options: TrackerOptions) -> bool:
         """Return whether each track is published, visible and retained at ``stamp``."""
-        summary = self._summarized()
-        limit = max(options.max_time_since_update * SECOND, self.patience)
-        return (
-            summary.found
-            and max(self.cut, self.possible_cut) <= summary.oldest
-            and stamp - summary.oldest <= limit
-            and summary.weakest >= options.score_threshold - _SCORE_MARGIN
-        )
+        if self._settled is None or self._settled[0] is not options:
+            self._settled = options, self._settled_until(options)
+        return stamp <= self._settled[1]
+
+    def _settled_until(self, options: TrackerOptions) -> int:
+        """Return the stamp until which every track is settled if nothing but the time changes."""
+        oldest = self.oldest_update
+        if (
+            self.all_visible
+            and not self.any_tentative
+            and _REPLACED not in self.ids.tolist()
+            and max(self.cut, self.possible_cut) <= oldest
+            and min(self.mean_scores.tolist(), default=math.inf)
+            >= options.score_threshold - _SCORE_MARGIN
+        ):
+            return oldest + int(max(options.max_time_since_update * SECOND, self.patience))
+        return _NEVER
 
     @property
     def oldest_update(self) -> int:
         """The earliest stamp of a last detection, nanoseconds; of no track, one in the future."""
-        return self._summarized().oldest
-
-    def _summarized(self) -> _Summary:
-        if self._summary is None:
-            if len(self):
-                found = self.all_visible and bool((self.ids > 0).all())
-                oldest, weakest = int(self.updated.min()), float(self.mean_scores.min())
-            else:
-                found, oldest, weakest = True, -_NEVER, math.inf
-            self._summary = _Summary(found, oldest, weakest)
-        return self._summary
+        if self._oldest_update is None:
+            self._oldest_update = min(self.updated.tolist(), default=-_NEVER)
+        return self._oldest_update
 
     def _changed(self) -> None:
         """Forget what was derived from the columns of a status."""
-        self._summary = self._settled_status = None
+        self._oldest_update = self._settled = self._settled_status = None
+
+    def set_patience(self, nanoseconds: int) -> None:
+        """Set :attr:`patience`."""
+        self.patience, self._settled = nanoseconds, None
+
+    def mark_cut(self, stamp: int, certain: bool) -> None:
+        """Record that earlier positions do not hold since an image, or may not hold."""
+        self._settled = None
+        if certain:
+            self.cut = stamp
+        else:
+            self.possible_cut = stamp
 
     def spawn(self, stamp: int, scores: FloatArray) -> IntArray:
         """Add a tentative track for each of ``scores`` (K,); return their keys (K,)."""
@@ -229,7 +229,7 @@ class TrackTable:
         return keys
 
     def mark_matched(
-        self, rows: IntArray, stamp: int, scores: FloatArray, landmarks: FloatArray
+        self, rows: IntArray | slice, stamp: int, scores: FloatArray, landmarks: FloatArray
     ) -> None:
         """Record that the tracks in ``rows`` were detected."""
         self._changed()
@@ -251,7 +251,7 @@ class TrackTable:
         self.misses[rows] += 1
 
     def update_appearance(
-        self, rows: IntArray, stamp: int, descriptors: FloatArray, scores: FloatArray
+        self, rows: IntArray | slice, stamp: int, descriptors: FloatArray, scores: FloatArray
     ) -> None:
         """Update the descriptors of the tracks in ``rows`` by those of their detections.
 
@@ -278,12 +278,12 @@ class TrackTable:
     @property
     def any_tentative(self) -> bool:
         """Whether a track has no id yet."""
-        return not self.ids.all()
+        return 0 in self.ids.tolist()
 
     @property
     def all_visible(self) -> bool:
         """Whether the latest detections found every track."""
-        return not (self.misses.any() or self.occluded.any())
+        return not (any(self.misses.tolist()) or any(self.occluded.tolist()))
 
     @property
     def has_descriptor(self) -> BoolArray:

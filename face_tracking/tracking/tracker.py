@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,7 +25,13 @@ from face_tracking.tracking import appearance, scalar_kalman
 from face_tracking.tracking.association import Matches, SpatialCost, associate
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.detection_timing import DetectionTiming
-from face_tracking.tracking.history import Snapshot, StateHistory, are_equal, find_rows
+from face_tracking.tracking.history import (
+    NO_KEYS,
+    Snapshot,
+    StateHistory,
+    are_equal,
+    find_rows,
+)
 from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
@@ -51,6 +56,7 @@ _MAX_SKIPPED = SECOND // 20  # between two images of which the second may be ski
 _MAX_UNSEEN = SECOND * 7 // 100  # from the last image that was looked at to one that is skipped
 _CALM_SPEED, _CALM_DOUBT = 0.5, 1.0  # face sizes per second
 _CALM_GROWTH = 0.3  # of a side, per second
+_NO_ROWS = np.zeros(0, np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,7 @@ class FaceTracker:
         self._motion_estimator = self._create_motion_estimator()
         self._queue: deque[Detections] = deque(maxlen=_QUEUE)
         self._timing = DetectionTiming()
-        self._table.patience = self._timing.patience
+        self._table.set_patience(self._timing.patience)
         self._last_detections = -1
         self._last_occlusion_check = -SECOND
         self._just_missed = False  # a track, by detections since the last occlusion check
@@ -194,25 +200,33 @@ class FaceTracker:
     def _predict(self, image: Array | Frame | None, stamp: int, hint: Warp | None) -> None:
         """Propagate the tracks to a new image by the motion measured and the motion model."""
         before = self._history.newest if len(self._history) else None
-        keys = self._table.keys
-        if not self._table.is_settled(stamp, self._options):
-            keys = keys[self._table.status_at(stamp, self._options).propagated]
-        with self._timed('motion'):
-            frame = None if image is None else as_frame(image)
-            skipped = frame is not None and self._may_skip(frame, stamp, hint)
-            pyramid = None if frame is None else ImagePyramid(frame)
-            if pyramid is not None and len(self._rows_to_check(stamp)):
-                pyramid.expect_color()
-            if skipped:
-                flow = Flow.unknown(len(keys), Warp.none())
-            elif pyramid is None or before is None or before.pyramid is None:
-                flow = Flow.unknown(len(keys), hint)
-            else:
-                keys, flow = self._measure(keys, pyramid, stamp, hint)
-        snapshot = Snapshot(stamp, flow, keys, pyramid, skipped=skipped)
+        started = time.perf_counter()
+        frame = None if image is None else as_frame(image)
+        skipped = frame is not None and self._may_skip(frame, stamp, hint)
+        pyramid = None if frame is None else ImagePyramid(frame)
+        if skipped:
+            snapshot = Snapshot(stamp, Flow.skipped(), NO_KEYS, pyramid, skipped=True)
+        else:
+            keys, flow = self._measured(pyramid, stamp, hint)
+            snapshot = Snapshot(stamp, flow, keys, pyramid)
+        self._add_time('motion', started)
         if before is not None:
             snapshot.follow(before)
         self._history.append(snapshot)
+
+    def _measured(
+        self, pyramid: ImagePyramid | None, stamp: int, hint: Warp | None
+    ) -> tuple[IntArray, Flow]:
+        """Return the keys of the tracks that are followed, and their motion as far as known."""
+        keys = self._table.keys
+        if not self._table.is_settled(stamp, self._options):
+            keys = keys[self._table.status_at(stamp, self._options).propagated]
+        if pyramid is not None and len(self._rows_to_check(stamp)):
+            pyramid.expect_color()
+        before = self._history.newest if len(self._history) else None
+        if pyramid is None or before is None or before.pyramid is None:
+            return keys, Flow.unknown(len(keys), hint)
+        return self._measure(keys, pyramid, stamp, hint)
 
     def _measure(
         self, keys: IntArray, pyramid: ImagePyramid, stamp: int, hint: Warp | None
@@ -228,10 +242,8 @@ class FaceTracker:
             keys, before.states_of(keys).boxes(), old, pyramid, hint
         )
         cut = find_cut(old, pyramid, flow.warp)
-        if cut == Cut.CERTAIN:
-            self._table.cut = stamp
-        elif cut == Cut.POSSIBLE:
-            self._table.possible_cut = stamp
+        if cut != Cut.NONE:
+            self._table.mark_cut(stamp, cut == Cut.CERTAIN)
         flow = Flow(flow.warp or hint, flow.motion, flow.deviation)
         if before is not self._history.newest:
             flow = self._history.fill_gap(flow, keys, stamp)
@@ -277,7 +289,7 @@ class FaceTracker:
                 self.too_late += 1
             else:
                 self._timing.add(detections.stamp, newest)
-                self._table.patience = self._timing.patience
+                self._table.set_patience(self._timing.patience)
                 self._process_detections(self._usable(detections), index)
 
     def _process_detections(self, detections: Detections, index: int) -> None:
@@ -433,14 +445,15 @@ class FaceTracker:
         descriptors = self._cues.unknown(len(detections))
         if pyramid is None or not self._options.appearance or not wanted.any():
             return descriptors
-        with self._timed('appearance'):
-            boxes, (height, width) = detections.boxes, pyramid.shape
-            inside = ((boxes > 1) & (boxes < [width - 1, height - 1] * 2)).all(axis=1)
-            alone = (box_arithmetic.iou(boxes, boxes) >= _CLEAR_IOU).sum(axis=1) == 1
-            rows = np.flatnonzero(wanted.any(axis=1) & inside & alone)
-            descriptors[rows] = self._cues.extract(
-                pyramid, boxes[rows], detections.landmarks[rows], wanted[rows]
-            )
+        started = time.perf_counter()
+        boxes, (height, width) = detections.boxes, pyramid.shape
+        inside = ((boxes > 1) & (boxes < [width - 1, height - 1] * 2)).all(axis=1)
+        alone = (box_arithmetic.iou(boxes, boxes) >= _CLEAR_IOU).sum(axis=1) == 1
+        rows = np.flatnonzero(wanted.any(axis=1) & inside & alone)
+        descriptors[rows] = self._cues.extract(
+            pyramid, boxes[rows], detections.landmarks[rows], wanted[rows]
+        )
+        self._add_time('appearance', started)
         return descriptors
 
     def _rows_to_check(self, stamp: int) -> IntArray:
@@ -454,10 +467,12 @@ class FaceTracker:
             and table.oldest_update <= stamp - _UNCONFIRMED
         )
         if not (due and self._options.appearance):
-            return np.zeros(0, np.intp)
-        lost = table.status_at(stamp, self._options).lost
-        unconfirmed = (table.misses > 0) | (table.updated <= stamp - _UNCONFIRMED)
-        return np.flatnonzero(unconfirmed & table.has_descriptor & ~lost)
+            return _NO_ROWS
+        unconfirmed = table.updated <= stamp - _UNCONFIRMED
+        if not table.is_settled(stamp, self._options):
+            unconfirmed |= table.misses > 0
+            unconfirmed &= ~table.status_at(stamp, self._options).lost
+        return np.flatnonzero(unconfirmed & table.has_descriptor)
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""
@@ -467,12 +482,13 @@ class FaceTracker:
         if newest.pyramid is None or not len(rows):
             return
         self._last_occlusion_check = newest.stamp
-        with self._timed('appearance'):
-            boxes = newest.states_of(table.keys[rows]).boxes()
-            wanted = np.zeros((len(rows), len(self._cues)), bool)
-            wanted[:, 0] = True
-            seen = self._cues.extract(newest.pyramid, boxes, table.landmarks[rows], wanted)
-            table.update_occlusion(rows, seen)
+        started = time.perf_counter()
+        boxes = newest.states_of(table.keys[rows]).boxes()
+        wanted = np.zeros((len(rows), len(self._cues)), bool)
+        wanted[:, 0] = True
+        seen = self._cues.extract(newest.pyramid, boxes, table.landmarks[rows], wanted)
+        table.update_occlusion(rows, seen)
+        self._add_time('appearance', started)
 
     def _reinitialize(self, keys: IntArray) -> None:
         """Initialize the visual trackers of tracks that were detected or spawned."""
@@ -535,20 +551,21 @@ class FaceTracker:
         states = newest.states
         camera = newest.camera_velocity(states.values[:2]) if newest.camera_moves else None
         if ahead > 0:
-            states = states.predicted(ahead)
+            states = scalar_kalman.predicted(states, ahead)
             if camera is not None:
                 states = states.shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
-        boxes, velocities = states.boxes(), states.rates[:2]
+        boxes, velocities = states.boxes(), states.velocities()
         if camera is not None:
-            velocities = velocities + camera
+            velocities = velocities + camera.T
         rows = self._published_rows(boxes, stamp)
         spawned, updated = table.spawned.tolist(), table.updated.tolist()
+        chosen = np.array(rows, np.intp)
         return Tracks(
             stamp,
-            table.ids.take(rows),
-            boxes.take(rows, axis=0).astype(np.float32),
-            table.scores.take(rows),
-            velocities.T.take(rows, axis=0).astype(np.float32),
+            table.ids.take(chosen),
+            boxes.take(chosen, axis=0).astype(np.float32),
+            table.scores.take(chosen),
+            velocities.take(chosen, axis=0).astype(np.float32),
             np.array([(stamp - spawned[row]) / SECOND for row in rows], np.float32),
             np.array([(stamp - updated[row]) / SECOND for row in rows], np.float32),
         )
@@ -558,19 +575,16 @@ class FaceTracker:
 
         :param boxes: float64 (N, 4), of all tracks, pixels.
         """
-        ids = self._table.ids.tolist()
-        rows = list(range(len(ids)))
-        if self._shape:
-            height, width = self._shape
-            rows = [
-                row
-                for row, (x1, y1, x2, y2) in enumerate(boxes.tolist())
-                if x1 < width and y1 < height and x2 > 0 and y2 > 0
-            ]
+        height, width = self._shape or _UNKNOWN_SHAPE
+        rows = [
+            row
+            for row, (x1, y1, x2, y2) in enumerate(boxes.tolist())
+            if not self._shape or (x1 < width and y1 < height and x2 > 0 and y2 > 0)
+        ]
         if not self._table.is_settled(stamp, self._options):
             published = self._table.status_at(stamp, self._options).published.tolist()
             rows = [row for row in rows if published[row]]
-        return sorted(rows, key=ids.__getitem__)
+        return sorted(rows, key=self._table.ids.tolist().__getitem__)
 
     def _handle_clock_jump(self, stamp: int) -> None:
         """Shift the time of all tracks to just before a stamp that is not later than the last."""
@@ -602,12 +616,9 @@ class FaceTracker:
     def _create_motion_estimator(self) -> MotionEstimator:
         return create_motion_estimator(self._options.visual_tracker, self._options.camera_motion)
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to ``timings``."""
-        start = time.perf_counter()
-        yield
-        self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
+    def _add_time(self, stage: str, started: float) -> None:
+        """Add the time since ``started`` to ``timings``."""
+        self.timings[stage] = self.timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
 
 
 def _descriptors_needed(

@@ -63,7 +63,8 @@ class SpatialCost:
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
         self._unseen, self._displaced = unseen, displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
-        self.iou[displaced] = 0.0
+        if any(displaced.tolist()):
+            self.iou[displaced] = 0.0
 
     @cached_property
     def distance(self) -> FloatArray:
@@ -97,8 +98,8 @@ class SpatialCost:
         """
         rows, columns = np.nonzero(self.iou > _TOUCHING_IOU)
         count = self.iou.shape[1]
-        certain = count == len(rows) and bool((self.iou[rows, columns] > _CERTAIN_IOU).all())
-        if count and certain and _one_to_one(rows, columns) and visible[rows].all():
+        certain = count == len(rows) == np.count_nonzero(self.iou > _CERTAIN_IOU)
+        if count and certain and _one_to_one(rows, columns) and all(visible[rows].tolist()):
             return rows, columns
         return None
 

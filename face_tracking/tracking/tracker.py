@@ -344,10 +344,11 @@ class FaceTracker:
 
     def _associate(
         self, pyramid: ImagePyramid | None, candidates: _Candidates, detections: Detections
-    ) -> tuple[Matches, FloatArray]:
+    ) -> tuple[Matches, FloatArray | None]:
         """Match detections with tracks: by position alone where that is unambiguous.
 
-        :returns: the matches, and the descriptors of the detections as far as they were measured.
+        :returns: the matches, and the descriptors of the detections as far as they were measured;
+            None where none was.
         """
         options, rows = self._options, candidates.rows
         unseen = (detections.stamp - self._table.updated[rows]) / SECOND
@@ -360,13 +361,16 @@ class FaceTracker:
         )
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
         strong = detections.scores >= options.score_threshold
-        pairs = spatial.unambiguous_pairs(candidates.visible) if strong.all() else None
+        every_strong = all(strong.tolist())
+        pairs = spatial.unambiguous_pairs(candidates.visible) if every_strong else None
         needed = _descriptors_needed(
             pairs, spatial, candidates.visible, candidates.lost, fresh, strong
         )
         descriptors = self._describe(pyramid, detections, needed)
         if pairs is not None:
             return Matches(*pairs, np.zeros(len(pairs[0]), bool)), descriptors
+        if descriptors is None:
+            descriptors = self._cues.unknown(len(detections))
         matches = associate(
             spatial,
             self._cues,
@@ -384,25 +388,27 @@ class FaceTracker:
         candidates: _Candidates,
         matches: Matches,
         detections: Detections,
-        descriptors: FloatArray,
+        descriptors: FloatArray | None,
     ) -> States:
         """Record the matches in the table; return the states of the candidates after them."""
         if not len(matches):
             return candidates.states
         matched, rows = detections.take(matches.detections), candidates.rows[matches.tracks]
-        self._record_detections(rows, matched, descriptors[matches.detections])
+        if descriptors is not None:
+            descriptors = descriptors[matches.detections]
+        self._record_detections(rows, matched, descriptors)
         noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
         every = len(matches) == len(candidates.states)  # in this order, since they rise
         before = candidates.states if every else candidates.states[matches.tracks]
         updated = scalar_kalman.detected(before, matched.boxes, noise)
-        if matches.reid.any():
+        if any(matches.reid.tolist()):
             updated = updated.replaced(
                 matches.reid, States.from_boxes(matched.boxes[matches.reid])
             )
         return updated if every else candidates.states.replaced(matches.tracks, updated)
 
     def _spawn(
-        self, matches: Matches, detections: Detections, descriptors: FloatArray
+        self, matches: Matches, detections: Detections, descriptors: FloatArray | None
     ) -> tuple[IntArray, States]:
         """Begin a tentative track for each strong detection that is not matched.
 
@@ -416,16 +422,27 @@ class FaceTracker:
         new = detections.take(chosen)
         keys = self._table.spawn(detections.stamp, new.scores)
         rows = np.arange(len(self._table) - len(keys), len(self._table))
-        self._record_detections(rows, new, descriptors[chosen])
+        self._record_detections(rows, new, None if descriptors is None else descriptors[chosen])
         return keys, States.from_boxes(new.boxes)
 
     def _record_detections(
-        self, rows: IntArray, detections: Detections, descriptors: FloatArray
+        self, rows: IntArray, detections: Detections, descriptors: FloatArray | None
     ) -> None:
-        """Enter detections (K,) and their descriptors into the table's ``rows`` (K,)."""
-        self._table.mark_matched(rows, detections.stamp, detections.scores, detections.landmarks)
+        """Enter detections (K,) and their descriptors, if any, into the table's ``rows`` (K,).
+
+        :param rows: rising if they are all of the table's.
+        """
+        # NumPy reads and writes a slice faster than the rows of an index array.
+        every = slice(None) if len(rows) == len(self._table) else rows
+        self._table.mark_matched(every, detections.stamp, detections.scores, detections.landmarks)
+        if descriptors is None:
+            return
         described = self._cues.measured(descriptors).any(axis=1)
-        if described.any():
+        if all(described.tolist()):
+            self._table.update_appearance(
+                every, detections.stamp, descriptors, detections.scores
+            )
+        elif described.any():
             self._table.update_appearance(
                 rows[described],
                 detections.stamp,
@@ -435,16 +452,17 @@ class FaceTracker:
 
     def _describe(
         self, pyramid: ImagePyramid | None, detections: Detections, wanted: BoolArray
-    ) -> FloatArray:
+    ) -> FloatArray | None:
         """Return the descriptors of detections, float32 (M, size); NaN where not measured.
 
         A face at the edge of the image or behind another cannot be described.
 
         :param wanted: bool (M, C), which cues to measure.
+        :returns: None where nothing was measured.
         """
-        descriptors = self._cues.unknown(len(detections))
         if pyramid is None or not self._options.appearance or not wanted.any():
-            return descriptors
+            return None
+        descriptors = self._cues.unknown(len(detections))
         started = time.perf_counter()
         boxes, (height, width) = detections.boxes, pyramid.shape
         inside = ((boxes > 1) & (boxes < [width - 1, height - 1] * 2)).all(axis=1)
@@ -513,14 +531,10 @@ class FaceTracker:
         """Return the valid detections above the lowest threshold, sorted by score."""
         valid = self._validated(detections)
         options = self._options
-        strong_enough = valid.scores >= min(options.low_score_threshold, options.score_threshold)
-        # The result must not depend on the order of the detections.
-        order = (
-            np.lexsort((*valid.boxes.T, -valid.scores))
-            if len(valid) > 1
-            else np.arange(len(valid))
-        )
-        return valid.take(order[strong_enough[order]])
+        if len(valid) > 1:  # the result must not depend on the order of the detections
+            valid = valid.take(np.lexsort((*valid.boxes.T, -valid.scores)))
+        enough = valid.scores >= min(options.low_score_threshold, options.score_threshold)
+        return valid if all(enough.tolist()) else valid[enough]
 
     def _validated(self, detections: Detections) -> Detections:
         """Return the detections that may be faces; count the others.
@@ -532,18 +546,15 @@ class FaceTracker:
         if len(landmarks) != len(boxes):
             landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
         height, width = self._shape or _UNKNOWN_SHAPE
-        valid = np.array(
-            [
-                _is_valid(box, score, width, height)
-                for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)
-            ],
-            bool,
-        )
+        valid = [
+            _is_valid(box, score, width, height)
+            for box, score in zip(boxes.tolist(), scores.tolist(), strict=True)
+        ]
         all_detections = Detections(int(detections.stamp), boxes, scores, landmarks)
-        if valid.all():
+        if all(valid):
             return all_detections
-        self.rejected += int(np.count_nonzero(~valid))
-        return all_detections[valid]
+        self.rejected += valid.count(False)
+        return all_detections[np.array(valid)]
 
     def _published(self, stamp: int, ahead: float) -> Tracks:
         """Return the published tracks ``ahead`` seconds after the newest image."""

@@ -35,7 +35,8 @@ class Snapshot:
     :ivar stamp: nanoseconds.
     :ivar flow: the motion measured since the snapshot before.
     :ivar flow_keys: keys of the tracks whose motion ``flow`` holds, int64 (M,), rising.
-    :ivar pyramid: the image; None if there is none.
+    :ivar pyramid: the image; None if there is none. Once a later image was received, one that was
+        left out is represented by the one before it that was looked at, which shows the same.
     :ivar seconds: time since the snapshot before.
     :ivar keys: keys of the tracks, int64 (N,), rising.
     :ivar states: their states (N) after all detections that are known so far.
@@ -130,7 +131,10 @@ class StateHistory:
 
         Of images that later ones are not compared with, only a small copy is kept.
         """
-        if not snapshot.skipped:
+        if snapshot.skipped:
+            if self.newest.skipped:
+                self.newest.pyramid = self.newest_measured.pyramid
+        else:
             for passed in reversed(self._snapshots):
                 if passed.pyramid is None or passed.pyramid.is_released:
                     break
@@ -159,7 +163,7 @@ class StateHistory:
         duration = stamp - before.stamp
         for skipped in self._snapshots[index + 1 :]:
             skipped.flow, skipped.flow_keys = flow.part(skipped.seconds * SECOND / duration), keys
-            skipped.skipped = False
+            skipped.skipped, skipped.pyramid = False, before.pyramid
         self.correct_and_replay(index, before.keys, before.states)
         return flow.part((stamp - self.newest.stamp) / duration)
 

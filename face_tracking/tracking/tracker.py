@@ -570,13 +570,13 @@ class FaceTracker:
             velocities = velocities + camera.T
         rows = self._published_rows(boxes, stamp)
         spawned, updated = table.spawned.tolist(), table.updated.tolist()
-        chosen = np.array(rows, np.intp)
+        chosen = slice(None) if rows == list(range(len(table))) else np.array(rows, np.intp)
         return Tracks(
             stamp,
-            table.ids.take(chosen),
-            boxes.take(chosen, axis=0).astype(np.float32),
-            table.scores.take(chosen),
-            velocities.take(chosen, axis=0).astype(np.float32),
+            table.ids[chosen].copy(),
+            boxes[chosen].astype(np.float32),
+            table.scores[chosen].copy(),
+            velocities[chosen].astype(np.float32),
             np.array([(stamp - spawned[row]) / SECOND for row in rows], np.float32),
             np.array([(stamp - updated[row]) / SECOND for row in rows], np.float32),
         )

@@ -127,8 +127,8 @@ def test_settled_tracks_have_the_status_that_is_computed_for_each_time(table):
         assert fresh.published.all() and fresh.retained.all()
         table.prune(slice(1, None))
     assert not table.is_settled(START + 10**10, options)
-    table.cut = START + 1
+    table.mark_cut(START + 1, certain=True)
     assert not table.is_settled(START + 10, options)
-    table.cut = START - 1
+    table.mark_cut(START - 1, certain=True)
     table.mark_missed(np.array([0]))
     assert not table.is_settled(START, options)

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
 from face_tracking.arrays import BoolArray, FloatArray, IntArray
+from face_tracking.time_units import SECOND
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 
@@ -47,7 +48,7 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
-    :param unseen: seconds since each track was last detected, float (N,).
+    :param unseen: nanoseconds since each track was last detected, int (N,).
     :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
@@ -57,7 +58,7 @@ class SpatialCost:
         states: States,
         boxes: FloatArray,
         iou_threshold: float,
-        unseen: FloatArray,
+        unseen: IntArray,
         displaced: BoolArray,
     ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
@@ -85,7 +86,7 @@ class SpatialCost:
     @property
     def reachable(self) -> BoolArray:
         """Where tracks can have moved since they were last detected, bool (N, M)."""
-        reachable = within_reach(self._states, self._boxes, self._unseen)
+        reachable = within_reach(self._states, self._boxes, self._unseen / SECOND)
         return reachable | self._displaced[:, None]
 
     def unambiguous_pairs(self, visible: BoolArray) -> tuple[IntArray, IntArray] | None:

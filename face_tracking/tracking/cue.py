@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from face_tracking.arrays import BoolArray, FloatArray
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.tracking.image_pyramid import ImagePyramid
 
 ALIKE = 0.35
@@ -96,8 +96,8 @@ class CueSet:
         """
         descriptors = self.unknown(len(boxes))
         for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
-            rows = np.flatnonzero(wanted[:, number])
-            if len(rows):
+            rows = _true(wanted[:, number])
+            if rows is not None:
                 descriptors[rows, part] = cue.extract(pyramid, boxes[rows], landmarks[rows])
         return descriptors
 
@@ -139,9 +139,18 @@ class CueSet:
         """
         updated = old.copy()
         for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
-            rows = np.flatnonzero(~np.isnan(new[:, part.start]))
-            if len(rows):
+            rows = _true(~np.isnan(new[:, part.start]))
+            if rows is not None:
                 before, after = old[rows, part], new[rows, part]
-                before = np.where(np.isnan(before), after, before)
+                if any(np.isnan(before[:, 0]).tolist()):
+                    before = np.where(np.isnan(before), after, before)
                 updated[rows, part] = cue.update(before, after, shares[rows, number, None])
         return updated
+
+
+def _true(mask: BoolArray) -> IntArray | slice | None:
+    """Return the rows that are True of a mask (N,), None for none; of all, a slice is faster."""
+    flags = mask.tolist()
+    if all(flags):
+        return slice(None) if flags else None
+    return np.flatnonzero(mask) if any(flags) else None

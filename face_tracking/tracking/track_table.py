@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
@@ -26,6 +27,7 @@ _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
 _MAX_REVISION = 3.0  # seconds after which a new id is final
+_ONE = np.array(1)  # NumPy takes twice as long to compute with Python's own numbers
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
@@ -105,6 +107,27 @@ class TrackStatus:
             oldest = np.argsort(self._table.updated[spare], kind='stable')[: -options.max_tracks]
             retained[spare[oldest]] = False
         return retained
+
+
+def _with_score(
+    mean: float, weight: float, updated: int, score: float, stamp: int
+) -> tuple[float, float, int]:
+    """Return the mean score of a track after a detection, its weight, and the last stamp."""
+    now = max(updated, stamp)
+    weight = weight * math.exp((updated - now) / _SCORE_MEMORY) + 1
+    return mean + (score - mean) / weight, weight, now
+
+
+def _with_descriptor(
+    weight: float, described: int, measured: bool, score: float, stamp: int
+) -> tuple[float, int, float]:
+    """Return the weight of a cue's descriptor after a detection, the last stamp, and its share."""
+    if not measured:
+        return weight, described, 0.0
+    now = max(described, stamp)
+    new = math.exp((score - 1.0) / _SCORE_SCALE)
+    total = weight * math.exp((described - now) / _MEMORY_DECAY) + new
+    return total, now, new / max(total, 1e-300)
 
 
 class TrackTable:
@@ -233,15 +256,18 @@ class TrackTable:
     ) -> None:
         """Record that the tracks in ``rows`` were detected."""
         self._changed()
-        self.hits[rows] += 1
+        self.hits[rows] += _ONE
         self.misses[rows] = 0
         self.occluded[rows] = False
-        before = self.updated[rows]
-        now = np.maximum(before, stamp)
-        weight = self.score_weights[rows] * np.exp((before - now) / _SCORE_MEMORY) + 1
-        self.mean_scores[rows] += (scores - self.mean_scores[rows]) / weight
-        self.score_weights[rows] = weight
-        self.updated[rows] = now
+        found = map(
+            _with_score,
+            self.mean_scores[rows].tolist(),
+            self.score_weights[rows].tolist(),
+            self.updated[rows].tolist(),
+            scores.tolist(),
+            repeat(stamp),
+        )
+        self.mean_scores[rows], self.score_weights[rows], self.updated[rows] = zip(*found)
         self.scores[rows] = scores
         self.landmarks[rows] = landmarks
 
@@ -260,14 +286,20 @@ class TrackTable:
 
         :param descriptors: float32 (K, size); NaN where a cue was not measured.
         """
-        measured = self.cues.measured(descriptors)
-        before = self.described[rows]
-        now = np.where(measured, np.maximum(before, stamp), before)
-        weight = measured * np.exp((scores[:, None] - 1.0) / _SCORE_SCALE)
-        total = self.weights[rows] * np.exp((before - now) / _MEMORY_DECAY) + weight
-        share = (weight / np.maximum(total, 1e-300)).astype(np.float32)
-        self.descriptors[rows] = self.cues.update(self.descriptors[rows], descriptors, share)
-        self.weights[rows], self.described[rows] = total, now
+        count = len(self.cues)
+        found = map(
+            _with_descriptor,
+            self.weights[rows].ravel().tolist(),
+            self.described[rows].ravel().tolist(),
+            self.cues.measured(descriptors).ravel().tolist(),
+            [score for score in scores.tolist() for _ in range(count)],
+            repeat(stamp),
+        )
+        weights, described, shares = (np.array(column).reshape(-1, count) for column in zip(*found))
+        self.weights[rows], self.described[rows] = weights, described
+        self.descriptors[rows] = self.cues.update(
+            self.descriptors[rows], descriptors, shares.astype(np.float32)
+        )
 
     def update_occlusion(self, rows: IntArray, descriptors: FloatArray) -> None:
         """Compare what is seen where tracks are expected with their descriptors."""
@@ -288,7 +320,7 @@ class TrackTable:
     @property
     def has_descriptor(self) -> BoolArray:
         """Which tracks have a descriptor, bool (N,)."""
-        return (self.weights > 0).any(axis=1)
+        return np.array([max(weights) > 0 for weights in self.weights.tolist()], bool)
 
     def appearance_fresh(self, stamp: int) -> BoolArray:
         """Return which descriptors need no new measurement, bool (N, C)."""

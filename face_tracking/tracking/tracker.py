@@ -351,7 +351,7 @@ class FaceTracker:
             None where none was.
         """
         options, rows = self._options, candidates.rows
-        unseen = (detections.stamp - self._table.updated[rows]) / SECOND
+        unseen = detections.stamp - self._table.updated[rows]
         spatial = SpatialCost(
             candidates.states,
             detections.boxes,
@@ -432,6 +432,8 @@ class FaceTracker:
 
         :param rows: rising if they are all of the table's.
         """
+        if not len(rows):
+            return
         # NumPy reads and writes a slice faster than the rows of an index array.
         every = slice(None) if len(rows) == len(self._table) else rows
         self._table.mark_matched(every, detections.stamp, detections.scores, detections.landmarks)
@@ -464,13 +466,16 @@ class FaceTracker:
             return None
         descriptors = self._cues.unknown(len(detections))
         started = time.perf_counter()
-        boxes, (height, width) = detections.boxes, pyramid.shape
-        inside = ((boxes > 1) & (boxes < [width - 1, height - 1] * 2)).all(axis=1)
-        alone = (box_arithmetic.iou(boxes, boxes) >= _CLEAR_IOU).sum(axis=1) == 1
-        rows = np.flatnonzero(wanted.any(axis=1) & inside & alone)
-        descriptors[rows] = self._cues.extract(
-            pyramid, boxes[rows], detections.landmarks[rows], wanted[rows]
-        )
+        clear = _are_clear(detections.boxes, *pyramid.shape)
+        if all(clear):
+            descriptors = self._cues.extract(
+                pyramid, detections.boxes, detections.landmarks, wanted
+            )
+        else:
+            rows = np.flatnonzero(clear)
+            descriptors[rows] = self._cues.extract(
+                pyramid, detections.boxes[rows], detections.landmarks[rows], wanted[rows]
+            )
         self._add_time('appearance', started)
         return descriptors
 
@@ -662,6 +667,21 @@ def _descriptors_needed(
         reappearing = spatial.gate[lost].any(axis=0) & ~spatial.gate[visible].any(axis=0)
         needed[~strong & reappearing] = True
     return needed
+
+
+def _are_clear(boxes: FloatArray, height: int, width: int) -> list[bool]:
+    """Return which faces (N, 4) can be described in an image of a size.
+
+    Not those at its edge or behind others.
+    """
+    inside = [
+        x1 > 1 and y1 > 1 and x2 < width - 1 and y2 < height - 1
+        for x1, y1, x2, y2 in boxes.tolist()
+    ]
+    if len(boxes) == 1:
+        return inside
+    alone = (box_arithmetic.iou(boxes, boxes) >= _CLEAR_IOU).sum(axis=1) == 1
+    return [first and second for first, second in zip(inside, alone.tolist(), strict=True)]
 
 
 def _is_valid(box: list[float], score: float, width: float, height: float) -> bool:

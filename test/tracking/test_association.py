@@ -6,6 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from face_tracking.time_units import SECOND
 from face_tracking.tracking import appearance
 from face_tracking.tracking.appearance import SIZE
 from face_tracking.tracking.association import SpatialCost, assign, associate
@@ -36,7 +37,7 @@ def spatial_cost(tracks, detections):
     tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
     count = len(tracks)
     return SpatialCost(
-        States.from_boxes(tracks), detections, 0.2, np.full(count, 5.0), np.zeros(count, bool)
+        States.from_boxes(tracks), detections, 0.2, np.full(count, 5 * SECOND), np.zeros(count, bool)
     )
 
 

@@ -82,14 +82,18 @@ class Snapshot:
         if self.flow.warp not in (None, Warp.none()):
             states = states.warped(self.flow.warp)
         if len(self.flow_keys):
-            motion, deviation = self._motion_of(keys)
+            motion, deviation, share = *self._motion_of(keys), self.flow.share
             if states is not before:  # the camera's part of the motion is in the states already
-                motion = motion - (states.values - before.values).T
-            return scalar_kalman.followed(states, motion, self.seconds, deviation)
+                motion = share * motion - (states.values - before.values).T
+                deviation, share = share * deviation, 1.0
+            return scalar_kalman.followed(states, motion, self.seconds, deviation, share)
         return scalar_kalman.predicted(states, self.seconds)
 
     def _motion_of(self, keys: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each."""
+        """Return the motion of the tracks ``keys`` (N,) and its deviation, float64 (N, 4) each.
+
+        The share of the flow is not applied.
+        """
         if are_equal(keys, self.flow_keys):
             return self.flow.motion, self.flow.deviation
         motion, deviation = np.zeros((len(keys), 4)), np.full((len(keys), 4), np.inf)

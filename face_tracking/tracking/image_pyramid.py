@@ -88,12 +88,14 @@ class ImagePyramid:
 
     def halved(self, times: int) -> Array:
         """Return ``gray`` halved that often; an odd last row or column is left out."""
-        halved = self._halved or [self.gray]
+        halved = self._halved
+        if not halved:
+            halved.append(self.gray)
         while len(halved) <= times:
-            height, width = (side // 2 for side in halved[-1].shape)
-            even = halved[-1][: 2 * height, : 2 * width]
-            halved.append(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
-        self._halved = halved
+            height, width = halved[-1].shape
+            even = halved[-1][: height & ~1, : width & ~1]
+            size = width // 2, height // 2
+            halved.append(cv2.resize(even, size, interpolation=cv2.INTER_AREA))
         return halved[times]
 
 

@@ -75,18 +75,20 @@ class Warp:
 _NONE = Warp(np.eye(2), np.zeros(2))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Flow:
     """What was measured between two images.
 
     :ivar warp: of the background, None where it could not be measured.
     :ivar motion: float64 (N, 4), change of each face's cx, cy, log w, log h.
     :ivar deviation: float64 (N, 4), standard deviations; infinite where nothing is known.
+    :ivar share: of ``motion`` and ``deviation`` that counts, 0 to 1.
     """
 
     warp: Warp | None
     motion: FloatArray
     deviation: FloatArray
+    share: float = 1.0
 
     @classmethod
     def skipped(cls) -> Flow:
@@ -101,7 +103,7 @@ class Flow:
     def part(self, share: float) -> Flow:
         """Return what happened in a share of the time, 0 to 1."""
         warp = None if self.warp is None else self.warp.part(share)
-        return Flow(warp, share * self.motion, share * self.deviation)
+        return Flow(warp, self.motion, self.deviation, share * self.share)
 
 
 _SKIPPED = Flow.unknown(0, Warp.none())

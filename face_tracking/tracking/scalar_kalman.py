@@ -60,24 +60,29 @@ def predicted(states: States, seconds: float) -> States:
     """Return ``states.predicted(seconds)``."""
     if len(states) > MOST:
         return states.predicted(seconds)
-    steps = _steps(kalman.bounded(seconds))
-    return States.of_faces([_predicted(face, *steps) for face in states.faces])
+    position, size = _steps(kalman.bounded(seconds))
+    return States.of_faces([_predicted(face, position, size) for face in states.faces])
 
 
-def followed(states: States, motion: FloatArray, seconds: float, deviation: FloatArray) -> States:
-    """Return ``states.moved(motion, seconds, deviation).predicted(seconds)``.
+def followed(
+    states: States,
+    motion: FloatArray,
+    seconds: float,
+    deviation: FloatArray,
+    share: float = 1.0,
+) -> States:
+    """Return ``states.moved(share * motion, seconds, share * deviation).predicted(seconds)``.
 
     That are the states after a motion was measured in the images, at the later image.
     """
     if len(states) > MOST:
-        return states.moved(motion, seconds, deviation).predicted(seconds)
-    steps = _steps(kalman.bounded(seconds))
+        return states.moved(share * motion, seconds, share * deviation).predicted(seconds)
+    position, size = _steps(kalman.bounded(seconds))
+    measured = zip(states.faces, motion.tolist(), deviation.tolist(), strict=True)
     return States.of_faces(
         [
-            _predicted(_moved(face, *measured, *steps), *steps)
-            for face, *measured in zip(
-                states.faces, motion.tolist(), deviation.tolist(), strict=True
-            )
+            _predicted(_moved(face, shift, doubt, share, position, size), position, size)
+            for face, shift, doubt in measured
         ]
     )
 
@@ -132,26 +137,32 @@ def _limited(log_size: Component) -> Component:
 
 
 def _moved(
-    face: Face, motion: list[float], deviation: list[float], position: _Step, size: _Step
+    face: Face,
+    motion: list[float],
+    deviation: list[float],
+    share: float,
+    position: _Step,
+    size: _Step,
 ) -> Face:
     """Return the state of a face whose motion was measured, before the motion."""
     x, y, width, height = face
+    # Rates per unit of the motion.
+    center, side = share / position.reach, share / size.reach
     return (
-        _with_rate(x, motion[0], deviation[0], position.reach),
-        _with_rate(y, motion[1], deviation[1], position.reach),
-        _with_rate(width, motion[2], deviation[2], size.reach),
-        _with_rate(height, motion[3], deviation[3], size.reach),
+        _with_rate(x, motion[0] * center, deviation[0] * center),
+        _with_rate(y, motion[1] * center, deviation[1] * center),
+        _with_rate(width, motion[2] * side, deviation[2] * side),
+        _with_rate(height, motion[3] * side, deviation[3] * side),
     )
 
 
-def _with_rate(component: Component, motion: float, deviation: float, reach: float) -> Component:
-    """Return a component whose rate was measured by its motion."""
-    if deviation == math.inf:
+def _with_rate(component: Component, measured: float, noise: float) -> Component:
+    """Return a component whose rate was measured, with ``noise`` as the standard deviation."""
+    if noise == math.inf:
         return component
     value, rate, variance, joint, rate_variance = component
-    noise = deviation / reach
     total = rate_variance + noise * noise
-    surprise, gain, rate_gain = motion / reach - rate, joint / total, rate_variance / total
+    surprise, gain, rate_gain = measured - rate, joint / total, rate_variance / total
     return (
         value + gain * surprise,
         rate + rate_gain * surprise,

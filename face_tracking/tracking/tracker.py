@@ -491,11 +491,14 @@ class FaceTracker:
         )
         if not (due and self._options.appearance):
             return _NO_ROWS
-        unconfirmed = table.updated <= stamp - _UNCONFIRMED
-        if not table.is_settled(stamp, self._options):
-            unconfirmed |= table.misses > 0
-            unconfirmed &= ~table.status_at(stamp, self._options).lost
-        return np.flatnonzero(unconfirmed & table.has_descriptor)
+        missed = [number > 0 for number in table.misses.tolist()]
+        late = [updated <= stamp - _UNCONFIRMED for updated in table.updated.tolist()]
+        described = table.has_descriptor.tolist()
+        rows = [row for row, known in enumerate(described) if known and (missed[row] or late[row])]
+        if rows and not table.is_settled(stamp, self._options):
+            lost = table.status_at(stamp, self._options).lost
+            rows = [row for row in rows if not lost[row]]
+        return np.array(rows, np.intp)
 
     def _check_occlusion(self) -> None:
         """Find out whether the faces that were not detected in this image can be seen in it."""

@@ -105,8 +105,10 @@ def distance(first: FloatArray, second: FloatArray) -> FloatArray:
 
 def _patches(pyramid: ImagePyramid, boxes: FloatArray, rolls: FloatArray) -> FloatArray:
     """Return the pixels of faces, float32 (N * side, side, 3), one patch below the other."""
+    across, down, *_ = pyramid.scale.tolist()
     transforms = [
-        _transform(box, roll) for box, roll in zip((boxes * pyramid.scale).tolist(), rolls.tolist())
+        _transform(x1 * across, y1 * down, x2 * across, y2 * down, roll)
+        for (x1, y1, x2, y2), roll in zip(boxes.tolist(), rolls.tolist(), strict=True)
     ]
     columns, rows = np.array(transforms, np.float32).transpose(1, 0, 2) @ _GRID
     pixels = cv2.remap(
@@ -115,9 +117,10 @@ def _patches(pyramid: ImagePyramid, boxes: FloatArray, rolls: FloatArray) -> Flo
     return pixels.reshape(-1, _SIDE, 3).astype(np.float32)
 
 
-def _transform(box: list[float], roll: float) -> list[tuple[float, float, float]]:
+def _transform(
+    x1: float, y1: float, x2: float, y2: float, roll: float
+) -> list[tuple[float, float, float]]:
     """Return the matrix that moves a patch one wide and high, about its center, to a face."""
-    x1, y1, x2, y2 = box
     width, height = _MARGIN * (x2 - x1), _MARGIN * (y2 - y1)
     cos, sin = math.cos(roll), math.sin(roll)
     return [

@@ -11,7 +11,6 @@ from scipy.optimize import linear_sum_assignment
 
 from face_tracking import boxes as box_arithmetic
 from face_tracking.arrays import BoolArray, FloatArray, IntArray
-from face_tracking.time_units import SECOND
 from face_tracking.tracking.cue import CueSet
 from face_tracking.tracking.kalman import States
 
@@ -27,6 +26,8 @@ _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
 _MAX_ERROR, _MAX_SPEED = 0.5, 16.0  # beyond the expected motion: sizes, sizes per second
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
+# NumPy takes twice as long to compute with Python's own numbers.
+_CERTAIN, _TOUCHING = np.array(_CERTAIN_IOU), np.array(_TOUCHING_IOU)
 
 
 def within_reach(states: States, boxes: FloatArray, seconds: FloatArray) -> BoolArray:
@@ -48,7 +49,6 @@ class SpatialCost:
     :param states: the tracks.
     :param boxes: float64 (M, 4), the detections.
     :param iou_threshold: overlap from which a pair is plausible, however certain the position.
-    :param unseen: nanoseconds since each track was last detected, int (N,).
     :param displaced: bool (N,), tracks whose position is not known.
     :ivar iou: intersection over union of each pair, float (N, M).
     """
@@ -58,11 +58,10 @@ class SpatialCost:
         states: States,
         boxes: FloatArray,
         iou_threshold: float,
-        unseen: IntArray,
         displaced: BoolArray,
     ):
         self._states, self._boxes, self._iou_threshold = states, boxes, iou_threshold
-        self._unseen, self._displaced = unseen, displaced
+        self._displaced = displaced
         self.iou = box_arithmetic.iou(states.boxes(), boxes)
         if any(displaced.tolist()):
             self.iou[displaced] = 0.0
@@ -83,10 +82,12 @@ class SpatialCost:
         """What each pair costs, float (N, M), 0 to 1.5."""
         return np.minimum(self.distance / GATE, 1.0) + 0.5 * (1 - self.iou)
 
-    @property
-    def reachable(self) -> BoolArray:
-        """Where tracks can have moved since they were last detected, bool (N, M)."""
-        reachable = within_reach(self._states, self._boxes, self._unseen / SECOND)
+    def reachable(self, unseen: FloatArray) -> BoolArray:
+        """Return where tracks can have moved since they were last detected, bool (N, M).
+
+        :param unseen: seconds since then, float (N,).
+        """
+        reachable = within_reach(self._states, self._boxes, unseen)
         return reachable | self._displaced[:, None]
 
     def unambiguous_pairs(self, visible: BoolArray) -> tuple[IntArray, IntArray] | None:
@@ -97,9 +98,9 @@ class SpatialCost:
 
         :returns: tracks, rising, and their detections, int (M,) each; None if ambiguous.
         """
-        rows, columns = np.nonzero(self.iou > _TOUCHING_IOU)
+        rows, columns = np.nonzero(self.iou > _TOUCHING)
         count = self.iou.shape[1]
-        certain = count == len(rows) == np.count_nonzero(self.iou > _CERTAIN_IOU)
+        certain = count == len(rows) == np.count_nonzero(self.iou > _CERTAIN)
         if count and certain and _one_to_one(rows, columns) and all(visible[rows].tolist()):
             return rows, columns
         return None
@@ -160,6 +161,7 @@ def associate(
     detections: FloatArray,
     visible: BoolArray,
     lost: BoolArray,
+    unseen: FloatArray,
     strong: BoolArray,
     threshold: float,
 ) -> Matches:
@@ -181,6 +183,7 @@ def associate(
         certain, it keeps its detection whatever the appearance.
     :param lost: bool (N,), tracks whose position alone is not enough: they are not published any
         more, or the scene may have changed.
+    :param unseen: seconds since the tracks were last detected, float (N,).
     :param strong: bool (M,), detections with a score that may spawn a track.
     :param threshold: appearance distance up to which two faces are the same by that alone.
     """
@@ -201,7 +204,7 @@ def associate(
         assignment.match(distance, distance < threshold)
 
     by_position = assignment.match_of.copy()
-    plausible = spatial.reachable & strong
+    plausible = spatial.reachable(unseen) & strong
     assignment.swap_to_better_match(cues, tracks, detections, plausible, threshold)
     remaining = assignment.pairs() & plausible
     if remaining.any():

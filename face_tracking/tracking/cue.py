@@ -72,7 +72,7 @@ class CueSet:
         self._slices = [
             slice(end - cue.size, end) for cue, end in zip(self.cues, ends, strict=True)
         ]
-        self._firsts = [part.start for part in self._slices]
+        self._firsts = np.array([part.start for part in self._slices], np.intp)
         self.size = ends[-1] if ends else 0
         self.intervals = np.array([round(1e9 * cue.interval) for cue in self.cues], np.int64)
 
@@ -85,7 +85,7 @@ class CueSet:
 
     def measured(self, descriptors: FloatArray) -> BoolArray:
         """Return which cues were measured of which faces, bool (N, C)."""
-        return ~np.isnan(descriptors[:, self._firsts])
+        return ~np.isnan(descriptors.take(self._firsts, axis=1))
 
     def extract(
         self, pyramid: ImagePyramid, boxes: FloatArray, landmarks: FloatArray, wanted: BoolArray

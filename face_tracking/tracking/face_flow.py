@@ -21,10 +21,6 @@ _MOMENTS = np.column_stack([np.ones(len(_GRID)), _GRID, _GRID**2])
 _MOMENTS_OF_POINTS = _MOMENTS[:, 1:].tolist()
 
 
-_PLACES = (_GRID + 0.5).tolist()
-"""The place of each point in a box one wide and high."""
-
-
 def _points_of_corners() -> FloatArray:
     """Return the matrix that turns corners x1, y1, x2, y2 into the points on a face, (4, 2 P)."""
     matrix = np.zeros((2, 2, len(_GRID), 2))  # corner, its coordinate, point, its coordinate
@@ -43,20 +39,7 @@ def points_on(boxes: FloatArray, scale: FloatArray) -> FloatArray:
     :param boxes: float64 (N, 4).
     :param scale: pixels of the result for one of the boxes, float64 (2,).
     """
-    if len(boxes) <= _FEW:
-        return _points_on_few(boxes, *scale.tolist())
     return ((boxes @ _POINTS_OF_CORNERS).reshape(-1, 2) * scale).astype(np.float32)
-
-
-def _points_on_few(boxes: FloatArray, across: float, down: float) -> FloatArray:
-    """Return the same as :func:`points_on` for a few faces."""
-    flat = [
-        coordinate
-        for x1, y1, x2, y2 in boxes.tolist()
-        for x, y in _PLACES
-        for coordinate in ((x1 + x * (x2 - x1)) * across, (y1 + y * (y2 - y1)) * down)
-    ]
-    return np.array(flat, np.float32).reshape(-1, 2)
 
 
 def face_motion(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -128,16 +129,22 @@ class States:
         """The expected change of the values per second, float64 (4, N)."""
         return self.mean[1]
 
-    def velocities(self) -> FloatArray:
-        """Return the velocities of the centers, pixels per second, float64 (N, 2)."""
+    def box_rows(self) -> list[Any]:
+        """Return the boxes in plain numbers: x1, y1, x2, y2 of each face."""
+        if self._faces is None or self._boxes is not None:
+            return self.boxes().tolist()
+        return [_box(face) for face in self._faces]
+
+    def velocity_rows(self) -> list[Any]:
+        """Return the velocities of the centers, x and y in pixels per second of each face."""
         if self._faces is None:
-            return self.rates[:2].T
-        return np.array([(x[1], y[1]) for x, y, *_ in self._faces]).reshape(-1, 2)
+            return self.rates[:2].T.tolist()
+        return [(x[1], y[1]) for x, y, *_ in self._faces]
 
     def boxes(self) -> FloatArray:
         """Return the boxes ``[x1, y1, x2, y2]`` in pixels, float64 (N, 4), read only."""
         if self._boxes is None and self._faces is not None:
-            self._boxes = np.array([_box(face) for face in self._faces]).reshape(-1, 4)
+            self._boxes = np.array(self.box_rows()).reshape(-1, 4)
         elif self._boxes is None:
             center, half = self.values[:2], np.exp(self.values[2:])
             half *= 0.5

@@ -58,7 +58,7 @@ def follow(
     good = _are_good(start, moved, found, texture, before.halved(last).shape)
     shift = moved - start
     if last:
-        shift *= np.float32(2**last)
+        shift *= _full_size(last)
     return shift, good
 
 
@@ -135,6 +135,12 @@ def _all_inside(points: FloatArray, shape: tuple[int, ...]) -> bool:
 def _factors(levels: int, last: int) -> FloatArray:
     """Return the size of each level, from the smallest, float32 (levels - last + 1, 1, 1)."""
     return (0.5 ** np.arange(levels, last - 1, -1)).astype(np.float32)[:, None, None]
+
+
+@lru_cache(maxsize=16)
+def _full_size(level: int) -> Array:
+    """Return pixels for one of an image that was halved that often, float32 ()."""
+    return np.array(2**level, np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -45,6 +45,7 @@ _DETECTION_NOISE = [float(kalman.DETECTION_NOISE[part, 0]) for part in (0, 2)]
 @lru_cache(maxsize=16)
 def _steps(seconds: float) -> tuple[_Step, _Step]:
     """Return the steps of the position and of the size."""
+    seconds = kalman.bounded(seconds)
     position, size = (
         _Step(
             decay := math.exp(-seconds / lasting),
@@ -60,7 +61,7 @@ def predicted(states: States, seconds: float) -> States:
     """Return ``states.predicted(seconds)``."""
     if len(states) > MOST:
         return states.predicted(seconds)
-    position, size = _steps(kalman.bounded(seconds))
+    position, size = _steps(seconds)
     return States.of_faces([_predicted(face, position, size) for face in states.faces])
 
 
@@ -77,7 +78,7 @@ def followed(
     """
     if len(states) > MOST:
         return states.moved(share * motion, seconds, share * deviation).predicted(seconds)
-    position, size = _steps(kalman.bounded(seconds))
+    position, size = _steps(seconds)
     measured = zip(states.faces, motion.tolist(), deviation.tolist(), strict=True)
     return States.of_faces(
         [

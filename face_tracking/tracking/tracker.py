@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -351,12 +351,10 @@ class FaceTracker:
             None where none was.
         """
         options, rows = self._options, candidates.rows
-        unseen = detections.stamp - self._table.updated[rows]
         spatial = SpatialCost(
             candidates.states,
             detections.boxes,
             options.iou_threshold,
-            unseen,
             candidates.displaced,
         )
         fresh = self._table.appearance_fresh(detections.stamp)[rows]
@@ -378,6 +376,7 @@ class FaceTracker:
             descriptors,
             candidates.visible,
             candidates.lost,
+            (detections.stamp - self._table.updated[rows]) / SECOND,
             strong,
             options.appearance_threshold,
         )
@@ -437,20 +436,8 @@ class FaceTracker:
         # NumPy reads and writes a slice faster than the rows of an index array.
         every = slice(None) if len(rows) == len(self._table) else rows
         self._table.mark_matched(every, detections.stamp, detections.scores, detections.landmarks)
-        if descriptors is None:
-            return
-        described = self._cues.measured(descriptors).any(axis=1)
-        if all(described.tolist()):
-            self._table.update_appearance(
-                every, detections.stamp, descriptors, detections.scores
-            )
-        elif described.any():
-            self._table.update_appearance(
-                rows[described],
-                detections.stamp,
-                descriptors[described],
-                detections.scores[described],
-            )
+        if descriptors is not None:
+            self._table.update_appearance(every, detections.stamp, descriptors, detections.scores)
 
     def _describe(
         self, pyramid: ImagePyramid | None, detections: Detections, wanted: BoolArray
@@ -464,7 +451,6 @@ class FaceTracker:
         """
         if pyramid is None or not self._options.appearance or not wanted.any():
             return None
-        descriptors = self._cues.unknown(len(detections))
         started = time.perf_counter()
         clear = _are_clear(detections.boxes, *pyramid.shape)
         if all(clear):
@@ -473,6 +459,7 @@ class FaceTracker:
             )
         else:
             rows = np.flatnonzero(clear)
+            descriptors = self._cues.unknown(len(detections))
             descriptors[rows] = self._cues.extract(
                 pyramid, detections.boxes[rows], detections.landmarks[rows], wanted[rows]
             )
@@ -573,31 +560,40 @@ class FaceTracker:
             states = scalar_kalman.predicted(states, ahead)
             if camera is not None:
                 states = states.shifted(min(ahead, _MAX_CAMERA_MOTION) * camera)
-        boxes, velocities = states.boxes(), states.velocities()
+        boxes, velocities = states.box_rows(), states.velocity_rows()
         if camera is not None:
-            velocities = velocities + camera.T
+            velocities = [
+                (x + across, y + down)
+                for (x, y), (across, down) in zip(velocities, camera.T.tolist(), strict=True)
+            ]
         rows = self._published_rows(boxes, stamp)
+        chosen = np.array(rows, np.intp)
         spawned, updated = table.spawned.tolist(), table.updated.tolist()
-        chosen = slice(None) if rows == list(range(len(table))) else np.array(rows, np.intp)
+        # One array for all: that takes less time than one for each.
+        numbers = [number for row in rows for number in boxes[row]]
+        numbers += [number for row in rows for number in velocities[row]]
+        numbers += [(stamp - spawned[row]) / SECOND for row in rows]
+        numbers += [(stamp - updated[row]) / SECOND for row in rows]
+        floats, count = np.array(numbers, np.float32), len(rows)
         return Tracks(
             stamp,
-            table.ids[chosen].copy(),
-            boxes[chosen].astype(np.float32),
-            table.scores[chosen].copy(),
-            velocities[chosen].astype(np.float32),
-            np.array([(stamp - spawned[row]) / SECOND for row in rows], np.float32),
-            np.array([(stamp - updated[row]) / SECOND for row in rows], np.float32),
+            table.ids.take(chosen),
+            floats[: 4 * count].reshape(-1, 4),
+            table.scores.take(chosen),
+            floats[4 * count : 6 * count].reshape(-1, 2),
+            floats[6 * count : 7 * count],
+            floats[7 * count :],
         )
 
-    def _published_rows(self, boxes: FloatArray, stamp: int) -> list[int]:
+    def _published_rows(self, boxes: list[Any], stamp: int) -> list[int]:
         """Return the rows of the tracks that are published, by rising id.
 
-        :param boxes: float64 (N, 4), of all tracks, pixels.
+        :param boxes: x1, y1, x2, y2 of all tracks, pixels.
         """
         height, width = self._shape or _UNKNOWN_SHAPE
         rows = [
             row
-            for row, (x1, y1, x2, y2) in enumerate(boxes.tolist())
+            for row, (x1, y1, x2, y2) in enumerate(boxes)
             if not self._shape or (x1 < width and y1 < height and x2 > 0 and y2 > 0)
         ]
         if not self._table.is_settled(stamp, self._options):

@@ -6,7 +6,6 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from face_tracking.time_units import SECOND
 from face_tracking.tracking import appearance
 from face_tracking.tracking.appearance import SIZE
 from face_tracking.tracking.association import SpatialCost, assign, associate
@@ -36,9 +35,7 @@ def test_assignment_has_the_lowest_cost(seed):
 def spatial_cost(tracks, detections):
     tracks, detections = (np.array(boxes, float).reshape(-1, 4) for boxes in (tracks, detections))
     count = len(tracks)
-    return SpatialCost(
-        States.from_boxes(tracks), detections, 0.2, np.full(count, 5 * SECOND), np.zeros(count, bool)
-    )
+    return SpatialCost(States.from_boxes(tracks), detections, 0.2, np.zeros(count, bool))
 
 
 def match(tracks, detections, known=None, seen=None, strong=True, lost=False):
@@ -50,6 +47,7 @@ def match(tracks, detections, known=None, seen=None, strong=True, lost=False):
         CUES.unknown(len(detections)) if seen is None else seen,
         np.full(len(tracks), not lost),
         np.full(len(tracks), lost),
+        np.full(len(tracks), 5.0),
         np.zeros(len(detections), bool) | strong,
         threshold=0.35,
     )

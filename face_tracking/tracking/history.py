@@ -22,7 +22,6 @@ from face_tracking.tracking.image_pyramid import ImagePyramid
 from face_tracking.tracking.kalman import States
 from face_tracking.tracking.optical_flow import Flow, Warp
 
-
 NO_KEYS = np.zeros(0, np.int64)
 """The keys of no track."""
 _NO_STATES = States.empty()

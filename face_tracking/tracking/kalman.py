@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,9 +115,11 @@ class States:
     @property
     def faces(self) -> Sequence[Face]:
         """The same in plain numbers."""
-        if self._faces is None:
-            self._faces = np.concatenate(self._as_arrays()).transpose(2, 1, 0).tolist()
-        return self._faces
+        faces = self._faces
+        if faces is None:
+            faces = np.concatenate(self._as_arrays()).transpose(2, 1, 0).tolist()
+            self._faces = faces
+        return cast('Sequence[Face]', faces)
 
     @property
     def values(self) -> FloatArray:
@@ -164,7 +166,8 @@ class States:
         return all(
             abs(width[1]) <= growth
             and abs(height[1]) <= growth
-            and x[1] * x[1] + y[1] * y[1] <= speed * speed * (area := math.exp(width[0] + height[0]))
+            and x[1] * x[1] + y[1] * y[1]
+            <= speed * speed * (area := math.exp(width[0] + height[0]))
             and x[4] <= doubt * doubt * area
             for x, y, width, height in self.faces
         )

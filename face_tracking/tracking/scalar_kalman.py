@@ -12,8 +12,6 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from face_tracking.arrays import FloatArray
 from face_tracking.tracking import kalman
 from face_tracking.tracking.kalman import Component, Face, States
@@ -95,9 +93,7 @@ def detected(states: States, boxes: FloatArray, noise: FloatArray) -> States:
     return States.of_faces(
         [
             _detected(face, *measured)
-            for face, *measured in zip(
-                states.faces, boxes.tolist(), noise.tolist(), strict=True
-            )
+            for face, *measured in zip(states.faces, boxes.tolist(), noise.tolist(), strict=True)
         ]
     )
 

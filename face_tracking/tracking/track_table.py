@@ -27,7 +27,10 @@ _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
 _MAX_REVISION = 3.0  # seconds after which a new id is final
-_ZERO, _ONE = np.array(0.0), np.array(1)  # NumPy takes twice as long to compute with Python's own numbers
+_ZERO, _ONE = (
+    np.array(0.0),
+    np.array(1),
+)  # NumPy takes twice as long to compute with Python's own numbers
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
@@ -216,9 +219,10 @@ class TrackTable:
     @property
     def oldest_update(self) -> int:
         """The earliest stamp of a last detection, nanoseconds; of no track, one in the future."""
-        if self._oldest_update is None:
-            self._oldest_update = min(self.updated.tolist(), default=-_NEVER)
-        return self._oldest_update
+        oldest = self._oldest_update
+        if oldest is None:
+            oldest = self._oldest_update = min(self.updated.tolist(), default=-_NEVER)
+        return oldest
 
     def _changed(self) -> None:
         """Forget what was derived from the columns of a status."""
@@ -268,7 +272,9 @@ class TrackTable:
             scores.tolist(),
             repeat(stamp),
         )
-        self.mean_scores[rows], self.score_weights[rows], self.updated[rows] = zip(*found)
+        self.mean_scores[rows], self.score_weights[rows], self.updated[rows] = zip(
+            *found, strict=True
+        )
         self.scores[rows] = scores
         self.landmarks[rows] = landmarks
 
@@ -287,6 +293,8 @@ class TrackTable:
 
         :param descriptors: float32 (K, size); NaN where a cue was not measured.
         """
+        if not descriptors.size:
+            return
         count = len(self.cues)
         found = map(
             _with_descriptor,
@@ -296,7 +304,9 @@ class TrackTable:
             [score for score in scores.tolist() for _ in range(count)],
             repeat(stamp),
         )
-        weights, described, shares = (np.array(column).reshape(-1, count) for column in zip(*found))
+        weights, described, shares = (
+            np.array(column).reshape(-1, count) for column in zip(*found, strict=True)
+        )
         self.weights[rows], self.described[rows] = weights, described
         self.descriptors[rows] = self.cues.update(
             self.descriptors[rows], descriptors, shares.astype(np.float32)
@@ -321,7 +331,7 @@ class TrackTable:
     @property
     def has_descriptor(self) -> BoolArray:
         """Which tracks have a descriptor, bool (N,)."""
-        return np.array([max(weights) > 0 for weights in self.weights.tolist()], bool)
+        return np.array([any(weights) for weights in self.weights.tolist()], bool)
 
     def appearance_fresh(self, stamp: int) -> BoolArray:
         """Return which descriptors need no new measurement, bool (N, C)."""

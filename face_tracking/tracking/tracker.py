@@ -367,13 +367,12 @@ class FaceTracker:
         descriptors = self._describe(pyramid, detections, needed)
         if pairs is not None:
             return Matches(*pairs, np.zeros(len(pairs[0]), bool)), descriptors
-        if descriptors is None:
-            descriptors = self._cues.unknown(len(detections))
+        known = self._cues.unknown(len(detections)) if descriptors is None else descriptors
         matches = associate(
             spatial,
             self._cues,
             self._table.descriptors[rows],
-            descriptors,
+            known,
             candidates.visible,
             candidates.lost,
             (detections.stamp - self._table.updated[rows]) / SECOND,

@@ -15,23 +15,65 @@ def some_boxes(count):
     return np.concatenate([corners, corners + RANDOM.uniform(20, 200, (count, 2))], axis=1)
 
 
-@pytest.mark.parametrize('count', [1, 2, 4, 7])
-@pytest.mark.parametrize('seconds', [1 / 30, 0.5, 100.0])
-def test_the_motion_model_in_plain_numbers_is_that_of_the_arrays(count, seconds):
+def moving(count):
+    """Return states in arrays, with rates and correlations."""
     states = States.from_boxes(some_boxes(count)).predicted(0.1)
-    states.rates[:] = RANDOM.normal(size=(4, count))
-    motion, deviation = RANDOM.normal(size=(count, 4)), RANDOM.uniform(0.01, 2, (count, 4))
-    deviation[0, 1] = np.inf  # not measured
-    expected = states.moved(motion, seconds, deviation).predicted(seconds)
-    found = scalar_kalman.followed(states, motion, seconds, deviation)
+    return States(
+        np.stack([states.values, RANDOM.normal(size=(4, count))]), states.covariance.copy()
+    )
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected)
     np.testing.assert_allclose(found.mean, expected.mean)
     np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-12)
+    np.testing.assert_allclose(found.boxes(), expected.boxes())
+
+
+FEW_AND_MANY = pytest.mark.parametrize('count', [0, 1, 2, 4, 7, scalar_kalman.MOST + 1])
+TIMES = pytest.mark.parametrize('seconds', [1 / 30, 0.5, 100.0])
+
+
+@FEW_AND_MANY
+@TIMES
+@pytest.mark.parametrize('share', [1.0, 0.3])
+def test_faces_that_move_are_where_the_arrays_say(count, seconds, share):
+    states = moving(count)
+    motion, deviation = RANDOM.normal(size=(count, 4)), RANDOM.uniform(0.01, 2, (count, 4))
+    deviation[:1, 1] = np.inf  # not measured
+    expected = states.moved(share * motion, seconds, share * deviation).predicted(seconds)
+    assert_equal(scalar_kalman.followed(states, motion, seconds, deviation, share), expected)
+
+
+@FEW_AND_MANY
+@TIMES
+def test_faces_are_predicted_as_the_arrays_say(count, seconds):
+    states = moving(count)
+    assert_equal(scalar_kalman.predicted(states, seconds), states.predicted(seconds))
+
+
+@FEW_AND_MANY
+def test_faces_that_are_detected_are_where_the_arrays_say(count):
+    states, boxes, noise = moving(count), some_boxes(count), RANDOM.uniform(1, 3, count)
+    assert_equal(scalar_kalman.detected(states, boxes, noise), states.detected(boxes, noise))
+
+
+@pytest.mark.parametrize('count', [0, 1, 3])
+def test_states_in_plain_numbers_are_those_in_arrays(count):
+    arrays = moving(count)
+    numbers = States.of_faces(arrays.faces)
+    assert_equal(numbers, arrays)
+    for name in ('box_rows', 'velocity_rows'):
+        rows = [getattr(states, name)() for states in (numbers, moving(0).joined(arrays))]
+        np.testing.assert_allclose(*rows)
+    assert numbers.are_calm(10.0, 10.0, 10.0)
+    assert numbers.are_calm(0.0, 10.0, 10.0) == (count == 0)
 
 
 def test_a_size_stays_within_its_limits():
     states = States.from_boxes(np.array([[0.0, 0, 1, 1]]))
     states.values[2:] = -5.0
-    found = scalar_kalman.followed(states, np.zeros((1, 4)), 0.1, np.full((1, 4), np.inf))
+    found = scalar_kalman.predicted(states, 0.1)
     np.testing.assert_allclose(found.mean, states.predicted(0.1).mean)
 
 

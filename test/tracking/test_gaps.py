@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """While nothing moves fast, two of three images are left out, and nothing is lost by that."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from scripted_scene import INTERVAL, detections
 
-from benchmarks.pipeline_scene import draw, to_jpeg
+from benchmarks.pipeline_scene import draw, to_jpeg, to_yuyv
 from face_tracking.encoded_images import ArrayImage, JpegImage, PackedYuvImage
 from face_tracking.frame import Frame
+from face_tracking.tracking import appearance
 from face_tracking.tracking.tracker import FaceTracker
 
 COUNT = 60
@@ -84,6 +87,33 @@ def test_images_of_which_the_colors_are_needed_are_not_left_out(shifted_face):
         frame.expect_bgr(320, 240)
         assert not tracker.will_skip(frame, frame.stamp)
         tracker.step(frame, frame.stamp)
+
+
+def test_a_late_detection_in_an_image_left_out_is_described_in_the_one_before_it(shifted_face):
+    image, face = shifted_face(0)
+    described = []
+
+    def extract(pyramid, boxes, landmarks):
+        described.append(pyramid)
+        return appearance.CUE.extract(pyramid, boxes, landmarks)
+
+    tracker = FaceTracker(cues=[replace(appearance.CUE, extract=extract, interval=0.0)])
+    left_out = []
+    for number in range(COUNT):
+        frame = Frame(PackedYuvImage(to_yuyv(image)), number * INTERVAL)
+        if number % 5 == 0:
+            tracker.add_detections(detections(frame.stamp, face))
+        elif tracker.will_skip(frame, frame.stamp):
+            left_out.append(number)
+        tracker.step(frame, frame.stamp)
+    *_, late, _ = left_out
+    kept = {id(tracker._history[number].pyramid) for number in range(20, COUNT)}
+    assert late > 50 and len(kept) < (COUNT - 20) / 2, 'images left out take no memory'
+
+    before = len(described)
+    tracker.add_detections(detections(late * INTERVAL, face))
+    tracks = tracker.predict(COUNT * INTERVAL)
+    assert len(described) == before + 1 and tracks.ids.tolist() == [1]
 
 
 def test_another_scene_is_not_left_out(shifted_face):

@@ -58,6 +58,11 @@ class ImagePyramid:
         """Announce that ``small`` will be used: ``gray`` is then derived from the same image."""
         self._frame.expect_bgr(*self._small_size)
 
+    @property
+    def expects_color(self) -> bool:
+        """Whether ``small`` is made anyway, for the detector perhaps."""
+        return self._frame.expects_scaled_bgr(*self._small_size)
+
     def resembles(self, frame: Frame) -> bool:
         """Return whether a later frame probably shows the same scene, by a cheap comparison.
 

@@ -163,13 +163,19 @@ class States:
         :param doubt: largest standard deviation of that speed across.
         :param growth: largest change of a side, as a part of it per second.
         """
+        if self._faces is None:
+            area = np.exp(self.values[2] + self.values[3])
+            calm = (np.abs(self.rates[2:]) <= growth).all(axis=0)
+            calm &= (self.rates[:2] ** 2).sum(axis=0) <= speed**2 * area
+            calm &= self.covariance[2, 0] <= doubt**2 * area
+            return bool(calm.all())
         return all(
             abs(width[1]) <= growth
             and abs(height[1]) <= growth
             and x[1] * x[1] + y[1] * y[1]
             <= speed * speed * (area := math.exp(width[0] + height[0]))
             and x[4] <= doubt * doubt * area
-            for x, y, width, height in self.faces
+            for x, y, width, height in self._faces
         )
 
     def joined(self, other: States) -> States:

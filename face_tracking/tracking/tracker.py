@@ -221,7 +221,7 @@ class FaceTracker:
         keys = self._table.keys
         if not self._table.is_settled(stamp, self._options):
             keys = keys[self._table.status_at(stamp, self._options).propagated]
-        if pyramid is not None and len(self._rows_to_check(stamp)):
+        if pyramid and not pyramid.expects_color and len(self._rows_to_check(stamp)):
             pyramid.expect_color()
         before = self._history.newest if len(self._history) else None
         if pyramid is None or before is None or before.pyramid is None:

@@ -66,8 +66,16 @@ def test_states_in_plain_numbers_are_those_in_arrays(count):
     for name in ('box_rows', 'velocity_rows'):
         rows = [getattr(states, name)() for states in (numbers, moving(0).joined(arrays))]
         np.testing.assert_allclose(*rows)
-    assert numbers.are_calm(10.0, 10.0, 10.0)
-    assert numbers.are_calm(0.0, 10.0, 10.0) == (count == 0)
+
+
+@pytest.mark.parametrize(
+    'limits', [(10.0, 10.0, 10.0), (0.01, 10, 10), (10, 0.01, 10), (10, 10, 0.01)]
+)
+def test_faces_are_as_calm_in_plain_numbers_as_in_arrays(limits):
+    arrays = moving(3)
+    assert States.of_faces(arrays.faces).are_calm(*limits) == (min(limits) > 1)
+    assert moving(0).joined(arrays).are_calm(*limits) == (min(limits) > 1)
+    assert States.of_faces([]).are_calm(*limits) and moving(0).are_calm(*limits)
 
 
 def test_a_size_stays_within_its_limits():

@@ -72,7 +72,7 @@ def followed(
 ) -> States:
     """Return ``states.moved(share * motion, seconds, share * deviation).predicted(seconds)``.
 
-    That are the states after a motion was measured in the images, at the later image.
+    These are the states at the later of two images between which a motion was measured.
     """
     if len(states) > MOST:
         return states.moved(share * motion, seconds, share * deviation).predicted(seconds)

@@ -27,10 +27,8 @@ _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
 _MAX_REVISION = 3.0  # seconds after which a new id is final
-_ZERO, _ONE = (
-    np.array(0.0),
-    np.array(1),
-)  # NumPy takes twice as long to compute with Python's own numbers
+# NumPy takes twice as long to compute with Python's own numbers.
+_ZERO, _ONE = np.array(0.0), np.array(1)
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
@@ -260,6 +258,8 @@ class TrackTable:
         self, rows: IntArray | slice, stamp: int, scores: FloatArray, landmarks: FloatArray
     ) -> None:
         """Record that the tracks in ``rows`` were detected."""
+        if not len(scores):
+            return
         self._changed()
         self.hits[rows] += _ONE
         self.misses[rows] = 0

@@ -207,21 +207,21 @@ class FaceTracker:
         if skipped:
             snapshot = Snapshot(stamp, Flow.skipped(), NO_KEYS, pyramid, skipped=True)
         else:
-            keys, flow = self._measured(pyramid, stamp, hint)
+            keys, flow = self._known_motion(pyramid, stamp, hint)
             snapshot = Snapshot(stamp, flow, keys, pyramid)
         self._add_time('motion', started)
         if before is not None:
             snapshot.follow(before)
         self._history.append(snapshot)
 
-    def _measured(
+    def _known_motion(
         self, pyramid: ImagePyramid | None, stamp: int, hint: Warp | None
     ) -> tuple[IntArray, Flow]:
         """Return the keys of the tracks that are followed, and their motion as far as known."""
         keys = self._table.keys
         if not self._table.is_settled(stamp, self._options):
             keys = keys[self._table.status_at(stamp, self._options).propagated]
-        if pyramid and not pyramid.expects_color and len(self._rows_to_check(stamp)):
+        if pyramid is not None and not pyramid.expects_color and len(self._rows_to_check(stamp)):
             pyramid.expect_color()
         before = self._history.newest if len(self._history) else None
         if pyramid is None or before is None or before.pyramid is None:
@@ -430,8 +430,6 @@ class FaceTracker:
 
         :param rows: rising if they are all of the table's.
         """
-        if not len(rows):
-            return
         # NumPy reads and writes a slice faster than the rows of an index array.
         every = slice(None) if len(rows) == len(self._table) else rows
         self._table.mark_matched(every, detections.stamp, detections.scores, detections.landmarks)

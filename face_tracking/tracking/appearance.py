@@ -37,13 +37,8 @@ _HALF_DISTANCE = 0.275
 
 _MAX_ROLL = 1.2  # radians; beyond it the landmarks are wrong
 
-# NumPy takes twice as long to compute with Python's own numbers.
-_COLOR_SCALE = np.array(np.sqrt(0.5 / _COLOR_DISTANCE), np.float32)
-_THIRD = np.array(1 / 3, np.float32)
-_DARKNESS = np.array(20, np.float32)  # gray levels added to a cell's sum: dark cells have no color
-_BINS_PER_RADIAN = np.array(_DIRECTIONS / (2 * np.pi), np.float32)
-_LAST_BIN = np.array(_DIRECTIONS - 1)
-_EDGE_SHARE, _LEAST = np.array(0.5 / _EDGE_DISTANCE), np.array(1e-9)
+_COLOR_SCALE = math.sqrt(0.5 / _COLOR_DISTANCE)
+_DARKNESS = 20  # gray levels added to a cell's sum: dark cells have no color
 _BATCH = 16  # faces: their patches then stay in the cache
 
 
@@ -137,12 +132,12 @@ def _edges(patches: FloatArray) -> FloatArray:
     np.subtract(gray[:, :, 2:], gray[:, :, :-2], out=across[:, :, 1:-1])
     np.subtract(gray[:, 2:], gray[:, :-2], out=down[:, 1:-1])
     strength, angle = cv2.cartToPolar(across.reshape(count, -1), down.reshape(count, -1))
-    angle *= _BINS_PER_RADIAN
-    bins = np.minimum(angle.astype(np.intp), _LAST_BIN)
+    angle *= _DIRECTIONS / (2 * np.pi)
+    bins = np.minimum(angle.astype(np.intp), _DIRECTIONS - 1)
     bins += _FIRST_BINS[:count]
     cells = np.bincount(bins.ravel(), strength.ravel(), count * _CELLS**2 * _DIRECTIONS)
     cells = cells.reshape(count, -1)
-    cells *= _EDGE_SHARE / np.maximum(cells.sum(axis=1, keepdims=True), _LEAST)
+    cells *= 0.5 / _EDGE_DISTANCE / np.maximum(cells.sum(axis=1, keepdims=True), 1e-9)
     return np.sqrt(cells).reshape(count, _CELLS**2, _DIRECTIONS)
 
 
@@ -152,7 +147,7 @@ def _colors(patches: FloatArray) -> FloatArray:
         patches, (_CELLS, len(patches) * _CELLS // _SIDE), interpolation=cv2.INTER_AREA
     ).reshape(-1, 3)
     share = mean[:, ::2] / (mean.sum(axis=1, keepdims=True) + _DARKNESS)
-    return ((share - _THIRD) * _COLOR_SCALE).reshape(-1, _CELLS**2, 2)
+    return ((share - 1 / 3) * _COLOR_SCALE).reshape(-1, _CELLS**2, 2)
 
 
 def _extract(pyramid: ImagePyramid, boxes: FloatArray, landmarks: FloatArray) -> FloatArray:

@@ -26,8 +26,6 @@ _POSITION_BONUS = 2.0  # factor on the threshold for a lost face in the expected
 _WEAK_IOU = 0.3  # minimum overlap of a weak detection with the track that it continues
 _MAX_ERROR, _MAX_SPEED = 0.5, 16.0  # beyond the expected motion: sizes, sizes per second
 _CERTAIN_IOU, _TOUCHING_IOU = 0.5, 0.02
-# NumPy takes twice as long to compute with Python's own numbers.
-_CERTAIN, _TOUCHING = np.array(_CERTAIN_IOU), np.array(_TOUCHING_IOU)
 
 
 def within_reach(states: States, boxes: FloatArray, seconds: FloatArray) -> BoolArray:
@@ -98,9 +96,9 @@ class SpatialCost:
 
         :returns: tracks, rising, and their detections, int (M,) each; None if ambiguous.
         """
-        rows, columns = np.nonzero(self.iou > _TOUCHING)
+        rows, columns = np.nonzero(self.iou > _TOUCHING_IOU)
         count = self.iou.shape[1]
-        certain = count == len(rows) == np.count_nonzero(self.iou > _CERTAIN)
+        certain = count == len(rows) == np.count_nonzero(self.iou > _CERTAIN_IOU)
         if count and certain and _one_to_one(rows, columns) and all(visible[rows].tolist()):
             return rows, columns
         return None

@@ -24,9 +24,6 @@ WINDOW = (8, 7)  # OpenCV computes rows of 8 pixels in vectors, rows of 7 one by
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 _MIN_TEXTURE = 1e-3  # minimal eigenvalue of the gradient matrix, as OpenCV scales it
 _MARGIN = 12  # pixels around points in which they are searched
-# NumPy takes twice as long to compute with Python's own numbers.
-_HALF, _TWO = np.array(0.5, np.float32), np.array(2.0, np.float32)
-_LEAST_TEXTURE = np.array(_MIN_TEXTURE, np.float32)
 
 
 def follow(
@@ -46,19 +43,19 @@ def follow(
     levels = max(min(levels, _most_levels(before.gray.shape)), last)
     factors = _factors(levels, last)
     starts = points * factors
-    starts -= _HALF  # OpenCV has pixel centers at whole numbers
+    starts -= 0.5  # OpenCV has pixel centers at whole numbers
     moved = None if guess is None else starts[0] + guess * factors[0]
     found = texture = np.zeros(0)
     for start, level in zip(starts, range(levels, last - 1, -1), strict=True):
         if moved is not None and level < levels:
-            moved *= _TWO
-            moved += _HALF
+            moved *= 2
+            moved += 0.5
         moved, found, texture = _search(before.halved(level), after.halved(level), start, moved)
     moved, start = cast('FloatArray', moved), starts[-1]
     good = _are_good(start, moved, found, texture, before.halved(last).shape)
     shift = moved - start
     if last:
-        shift *= _full_size(last)
+        shift *= 2**last
     return shift, good
 
 
@@ -69,7 +66,7 @@ def refine(
 
     Only the part of the images in which the points are is looked at.
     """
-    count, start = len(points), points - _HALF
+    count, start = len(points), points - np.float32(0.5)
     both = np.concatenate([start, start + guess])
     left, top, width, height = cv2.boundingRect(both)
     rows, columns = before.gray.shape
@@ -116,7 +113,7 @@ def _are_good(
 
     They were found, lie on texture, and were and are inside the image.
     """
-    good = texture.ravel() > _LEAST_TEXTURE
+    good = texture.ravel() > _MIN_TEXTURE
     good &= found.ravel().view(np.bool_)
     if not (_all_inside(start, shape) and _all_inside(moved, shape)):
         middle, reach = _extent(shape)
@@ -135,12 +132,6 @@ def _all_inside(points: FloatArray, shape: tuple[int, ...]) -> bool:
 def _factors(levels: int, last: int) -> FloatArray:
     """Return the size of each level, from the smallest, float32 (levels - last + 1, 1, 1)."""
     return (0.5 ** np.arange(levels, last - 1, -1)).astype(np.float32)[:, None, None]
-
-
-@lru_cache(maxsize=16)
-def _full_size(level: int) -> Array:
-    """Return pixels for one of an image that was halved that often, float32 ()."""
-    return np.array(2**level, np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -27,8 +27,6 @@ _MIN_WEIGHT = 0.01  # of a descriptor that is reliable
 _SCORE_MEMORY = 4.0 * SECOND  # time constant of the mean score of a track
 _SCORE_MARGIN = 0.03  # below score_threshold: mean score down to which a track is a face
 _MAX_REVISION = 3.0  # seconds after which a new id is final
-# NumPy takes twice as long to compute with Python's own numbers.
-_ZERO, _ONE = np.array(0.0), np.array(1)
 _NEVER = -(2**62)  # a stamp before all others
 _REPLACED = -1  # id of a track that is to be deleted, because another has its identity
 _MAX_WAIT = 0.4  # seconds that a newcomer may wait for a better descriptor
@@ -261,7 +259,7 @@ class TrackTable:
         if not len(scores):
             return
         self._changed()
-        self.hits[rows] += _ONE
+        self.hits[rows] += 1
         self.misses[rows] = 0
         self.occluded[rows] = False
         found = map(
@@ -335,7 +333,7 @@ class TrackTable:
 
     def appearance_fresh(self, stamp: int) -> BoolArray:
         """Return which descriptors need no new measurement, bool (N, C)."""
-        return (self.weights > _ZERO) & (self.described > stamp - self.cues.intervals)
+        return (self.weights > 0) & (self.described > stamp - self.cues.intervals)
 
     def confirm(self, stamp: int, states: States, options: TrackerOptions) -> None:
         """Assign ids to the tracks that have enough detections; re-identified faces keep theirs.

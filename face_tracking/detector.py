@@ -65,11 +65,12 @@ class FaceDetector:
         )
 
     def accelerate(self, frame: Frame) -> None:
-        """Give a frame the engine's functions for its small images; thread-safe.
+        """Give a frame the engine's functions for its small images, if it has any; thread-safe.
 
         That is worth it for all frames of a camera, also those that are not searched.
         """
-        frame.source.converter = self._converter
+        if self._converter is not None:
+            frame.source.converter = self._converter
 
     def expect(self, frame: Frame) -> None:
         """Announce a frame that will be passed to :meth:`detect`; thread-safe.

@@ -78,7 +78,7 @@ class EncodedImage(ABC):
         self.height = height
         self.flip = flip
         self.converter: YuvConverter | None = None
-        self._few: Array | None = None
+        self._samples: Array | None = None
 
     def divisor_for(self, width: int, height: int) -> int:
         """Return the largest divisor that leaves at least so many pixels, 1 if none does."""
@@ -128,16 +128,16 @@ class EncodedImage(ABC):
             other.height,
         ):
             return False
-        few, others = self._sampled(), other._sampled()
-        if few is None or others is None or few.shape != others.shape:
+        own, others = self._sampled(), other._sampled()
+        if own is None or others is None or own.shape != others.shape:
             return False
-        return cv2.norm(few, others, cv2.NORM_L1) < _SAME_LEVELS * few.size
+        return cv2.norm(own, others, cv2.NORM_L1) < _SAME_LEVELS * own.size
 
     def _sampled(self) -> Array | None:
         """Return the pixels at a few places, uint8; None for a form that has none yet."""
-        if self._few is None:
-            self._few = self._sample()
-        return self._few
+        if self._samples is None:
+            self._samples = self._sample()
+        return self._samples
 
     def _sample(self) -> Array | None:
         """Return :meth:`_sampled`, anew."""
@@ -306,8 +306,9 @@ class PackedYuvImage(YuvImage):
         return numbers[_places(self.height, self.width)].copy().view(np.uint8)
 
     def _bgr(self, divisor: int) -> Array:
-        if divisor == 2 and self.converter is not None and self._divides(2):
-            return self.converter.packed_half(self._pixels, self._first)
+        converter = self.converter  # another thread may set it
+        if divisor == 2 and converter is not None and self._divides(2):
+            return converter.packed_half(self._pixels, self._first)
         return super()._bgr(divisor)
 
     def _full_bgr(self) -> Array:
@@ -324,8 +325,9 @@ class PackedYuvImage(YuvImage):
     def _gray(self, divisor: int) -> Array:
         if divisor < 4 or not self._divides(divisor):
             return super()._gray(divisor)
-        if divisor == 4 and self.converter is not None:
-            return self.converter.packed_gray(self._pixels, self._first)
+        converter = self.converter
+        if divisor == 4 and converter is not None:
+            return converter.packed_gray(self._pixels, self._first)
         # Every second row, of which two are averaged, is enough for a quarter of the size. The
         # last halving of the columns, in which OpenCV is slow, is part of the stretching.
         rows = cv2.split(self._pixels[::2])[self._luma_channel]
@@ -380,9 +382,10 @@ class SemiPlanarImage(YuvImage):
         return self._y[_places(self.height, self.width)].copy()
 
     def _bgr(self, divisor: int) -> Array:
-        if divisor == 2 and self.converter is not None:
+        converter = self.converter
+        if divisor == 2 and converter is not None:
             luma, chroma = map(np.ascontiguousarray, (self._y, self._uv))
-            return self.converter.semi_planar_half(luma, chroma, self._v_first)
+            return converter.semi_planar_half(luma, chroma, self._v_first)
         return super()._bgr(divisor)
 
     def _full_bgr(self) -> Array:

@@ -33,8 +33,9 @@ MAX_LIBRARY_BYTES = 256 << 20
 POSTPROCESS, DOWNSCALE = 'find_faces', 'downscale'
 """Names of the functions in a library beside the network."""
 PACKED_HALF, PACKED_GRAY = ('yuyv_half', 'uyvy_half'), ('yuyv_gray', 'uyvy_gray')
+"""Names of those that make small images of packed YUV: luma is the first byte, or the second."""
 SEMI_PLANAR_HALF = 'nv12_half', 'nv21_half'
-"""Names of those that make small images of YUV; in the second of two the bytes are swapped."""
+"""Names of those that halve semi-planar YUV: U is the first byte of chroma, or the second."""
 
 _log = logging.getLogger(__name__)
 Description = dict[str, Any]

@@ -26,6 +26,8 @@ ChannelGroup: TypeAlias = 'Sequence[tuple[Index, int]]'
 """Vectors of channels that a tile computes together: the first channel and the length of each."""
 Sums: TypeAlias = list[list[Buffer]]
 """The registers with the sums of a tile, by channel vector and pixel."""
+SPARE = 16
+"""Elements of a line buffer behind its last row."""
 UNROLLED_CHANNELS = 8
 """Up to this number of input channels the sum of a convolution is unrolled completely."""
 
@@ -63,7 +65,9 @@ class FeatureMapBuffer:
 
         A line buffer has a few more, so that a register may be filled beyond the end of a row.
         """
-        return self.slots * self.stride + 8 if self.slots else self.shape.height * self.stride
+        if not self.slots:
+            return self.shape.height * self.stride
+        return self.slots * self.stride + SPARE
 
 
 def channel_groups(channels: int, lanes: int, vectors: int) -> list[ChannelGroup]:

@@ -3,8 +3,8 @@
 
 Half the size in color is what the detector takes of an image of twice its input's size: a pixel of
 it has four numbers of luma, and two each of U and V (YUYV) or one (NV12). A quarter of the size in
-gray is what the tracker takes. OpenCV passes over memory about five times for either one. Here it
-is one pass, in integers of 16 bits, for images of any size.
+gray is what the tracker takes. Each is made in one pass over the image, in integers of 16 bits, of
+images of any size that can be divided so.
 """
 
 from __future__ import annotations

@@ -245,17 +245,17 @@ class CompiledYuvConverter:
 
     def packed_half(self, pixels: Array, luma_first: bool) -> Array:
         """Return YUYV or UYVY at half its size in BGR."""
-        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+        height, width = _divided(pixels, 2)
         return self._made(self._packed_half[not luma_first], (height, width, 3), pixels)
 
     def packed_gray(self, pixels: Array, luma_first: bool) -> Array:
         """Return YUYV or UYVY at a quarter of its size in gray."""
-        height, width = pixels.shape[0] // 4, pixels.shape[1] // 4
+        height, width = _divided(pixels, 4)
         return self._made(self._packed_gray[not luma_first], (height, width), pixels)
 
     def semi_planar_half(self, luma: Array, chroma: Array, v_first: bool) -> Array:
         """Return NV12 or NV21 at half its size in BGR."""
-        height, width = luma.shape[0] // 2, luma.shape[1] // 2
+        height, width = _divided(luma, 2)
         if chroma.shape != (height, width, 2):
             raise ValueError(f'luma {luma.shape} has no chroma {chroma.shape}')
         return self._made(self._semi_planar_half[v_first], (height, width, 3), luma, chroma)
@@ -268,8 +268,19 @@ class CompiledYuvConverter:
         return result.reshape(shape)
 
     def _tensor(self, numbers: Array) -> Tensor:
-        # DLPack has no read-only arrays; a copy takes little of the time.
+        # DLPack has no read-only arrays, as those of ROS messages are.
         return self._from_dlpack(numbers if numbers.flags.writeable else numbers.copy())
+
+
+def _divided(image: Array, divisor: int) -> tuple[int, int]:
+    """Return height and width of an image divided.
+
+    :raises ValueError: they cannot be.
+    """
+    height, width = image.shape[:2]
+    if height % divisor or width % divisor:
+        raise ValueError(f'an image of {width}x{height} pixels cannot be divided by {divisor}')
+    return height // divisor, width // divisor
 
 
 _pool = threading.local()

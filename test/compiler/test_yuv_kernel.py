@@ -110,6 +110,20 @@ def test_colors_are_those_of_opencv(converter, astronaut, code, luma_first):
     assert np.abs(difference.mean(axis=(0, 1))).max() < 0.3
 
 
+def test_colors_are_those_of_the_standard(converter, astronaut):
+    """BT.601 at video levels, in floating point, of the means of four pixels."""
+    pixels, _ = photo_in_yuv(astronaut, cv2.COLOR_BGR2YUV_YUY2)
+    four = pixels.reshape(96, 2, 128, 4).astype(float).mean(axis=1)
+    luma = 255 / 219 * ((four[..., 0] + four[..., 2]) / 2 - 16)
+    u, v = 255 / 224 * (four[..., 1] - 128), 255 / 224 * (four[..., 3] - 128)
+    expected = np.stack(
+        [luma + 1.772 * u, luma - 0.344136 * u - 0.714136 * v, luma + 1.402 * v], -1
+    )
+    difference = converter.packed_half(pixels, True) - expected.clip(0, 255)
+    assert np.abs(difference).max() < 1.5
+    assert np.abs(difference.mean(axis=(0, 1))).max() < 0.3
+
+
 def test_read_only_and_unaligned_images_are_converted(converter):
     for start in range(4):
         data = noise(start + 12 * 40 * 2)
@@ -118,6 +132,16 @@ def test_read_only_and_unaligned_images_are_converted(converter):
         assert np.array_equal(
             converter.packed_half(pixels, True), yuv_reference.packed_half(pixels)
         )
+
+
+def test_images_that_cannot_be_divided_are_refused(converter):
+    for make in (
+        lambda: converter.packed_half(noise(4, 5, 2), True),
+        lambda: converter.packed_gray(noise(6, 8, 2), True),
+        lambda: converter.semi_planar_half(noise(3, 4), noise(1, 2, 2), False),
+    ):
+        with pytest.raises(ValueError, match='cannot be divided by'):
+            make()
 
 
 def test_planes_that_do_not_belong_together_are_refused(converter):
@@ -161,6 +185,8 @@ def test_detector_gives_its_functions_to_the_frames(astronaut):
     plain.expect(frame)
     assert frame.source.converter is None
     assert np.allclose(plain.detect(frame).boxes, faces.boxes, atol=2)
+    plain.accelerate(searched)
+    assert searched.source.converter is not None, 'those of another detector stay'
 
 
 WITHOUT = """

@@ -22,7 +22,7 @@ from face_tracking.compiler.targets import Machine
 from face_tracking.compiler.tir_builder import Buffer, Expr, Index, T, tirx
 
 UNROLLED_BLOCKS = 4
-"""Loads of inputs, of which all products are computed before the loop over them turns."""
+"""Most blocks of inputs in one turn of the loop over them."""
 SHIFT = 128
 MAX_TILE = 16
 
@@ -368,8 +368,8 @@ class IntegerKernels(RowKernels):
     def _kept_in_loop(self, place: Index, first: Index) -> Index:
         """Return the place of constants of a tile, which are the same for all tiles.
 
-        LLVM does not know that they are: it would load them before the loop, into registers that
-        there are not.
+        LLVM does not know that they are. It would load them before the loop, into more registers
+        than the processor has, and keep them on the stack.
 
         :param first: pixel of the tile.
         """
@@ -459,7 +459,7 @@ class IntegerKernels(RowKernels):
     ) -> None:
         step = QUAD if self.machine.lane_products else 1
         whole = quads // step
-        unrolled = _unrolled(whole, UNROLLED_BLOCKS if self.machine.lane_products else 1)
+        unrolled = largest_divisor(whole, UNROLLED_BLOCKS if self.machine.lane_products else 1)
         if whole <= UNROLLED_BLOCKS:
             for block in range(whole):
                 self._quads(source, starts, block * step, step, panel, size, group, sums)
@@ -519,8 +519,8 @@ class IntegerKernels(RowKernels):
     def _parts(self, group: ChannelGroup, sums: Sums) -> list[tuple[ChannelGroup, Sums]]:
         """Split a group and its sums into the vectors whose weights are in registers together.
 
-        With weights of two vectors, a tile needs all registers of NEON. On x86, weights are read
-        from memory by the product itself.
+        With weights of more vectors, LLVM keeps inputs of a tile on the stack on NEON. On x86,
+        weights are read from memory by the product itself.
         """
         most = 2 if self.machine.lane_products else len(group)
         return [
@@ -1027,9 +1027,9 @@ class IntegerKernels(RowKernels):
             self.dtype, self.lanes = self.real, self._lanes(self.real)
 
 
-def _unrolled(turns: int, most: int) -> int:
-    """Return the largest divisor of a number of turns that is not above ``most``."""
-    return max(part for part in range(1, most + 1) if turns % part == 0)
+def largest_divisor(number: int, most: int) -> int:
+    """Return the largest divisor of a number that is not above ``most``."""
+    return max(part for part in range(1, most + 1) if number % part == 0)
 
 
 def pack_quant_depthwise(layer: QuantDepthwise, dtype: str, signed: bool) -> dict[str, Array]:

@@ -40,7 +40,7 @@ test-training:  ## Install what training needs and run its tests
 fuzz: setup  ## Mutate files at every reader for ten minutes; FUZZ='--seconds 60 --seed 1'
 	@$(IN_ENV) cd test && python fuzzing.py --output ../fuzz_out $(FUZZ)
 
-bench: setup  ## Measure everything: engines, pipeline, contention, nodes, start, instructions (12 minutes)
+bench: setup  ## Measure everything: engines, pipeline, contention, nodes, start, instructions (15 minutes)
 	@training/setup.sh
 	@.venv-training/bin/python -m pip install --disable-pip-version-check -q --no-deps -r benchmarks/requirements.txt && touch .venv-training/.baselines
 	@$(IN_ENV) face_tracking bench engines $(BENCH)

@@ -96,9 +96,11 @@ class CueSet:
         """
         descriptors = self.unknown(len(boxes))
         for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
-            rows = _true(wanted[:, number])
+            rows = _rows_where(wanted[:, number])
             if rows is not None:
-                descriptors[rows, part] = cue.extract(pyramid, boxes[rows], landmarks[rows])
+                # Copies, since a cue may compute in place.
+                of_cue = cue.extract(pyramid, boxes[rows].copy(), landmarks[rows].copy())
+                descriptors[rows, part] = of_cue
         return descriptors
 
     def distance(self, first: FloatArray, second: FloatArray) -> FloatArray:
@@ -139,7 +141,7 @@ class CueSet:
         """
         updated = old.copy()
         for number, (cue, part) in enumerate(zip(self.cues, self._slices, strict=True)):
-            rows = _true(~np.isnan(new[:, part.start]))
+            rows = _rows_where(~np.isnan(new[:, part.start]))
             if rows is not None:
                 before, after = old[rows, part], new[rows, part]
                 if any(np.isnan(before[:, 0]).tolist()):
@@ -148,7 +150,7 @@ class CueSet:
         return updated
 
 
-def _true(mask: BoolArray) -> IntArray | slice | None:
+def _rows_where(mask: BoolArray) -> IntArray | slice | None:
     """Return the rows that are True of a mask (N,), None for none; of all, a slice is faster."""
     flags = mask.tolist()
     if all(flags):

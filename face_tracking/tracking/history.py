@@ -2,9 +2,9 @@
 """The recent past, so that a late detection is processed where it belongs.
 
 A snapshot is kept for each image, with the motion measured since the one before. When a detection
-arrives for an earlier image, the states of that snapshot are corrected and the recorded motion is
-replayed. The result is the one that a detection in time would have given, except for visual
-trackers that would have been initialized with another box.
+arrives for an earlier image, the states of that snapshot are corrected, and the motion and the
+detections recorded since are replayed. The result is the one that a detection in time would have
+given, except for visual trackers that would have been initialized with another box.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from face_tracking.arrays import FloatArray, IntArray
+from face_tracking.arrays import BoolArray, FloatArray, IntArray
 from face_tracking.time_units import SECOND
 from face_tracking.tracking import scalar_kalman
 from face_tracking.tracking.image_pyramid import ImagePyramid
@@ -24,7 +24,37 @@ from face_tracking.tracking.optical_flow import Flow, Warp
 
 NO_KEYS = np.zeros(0, np.int64)
 """The keys of no track."""
+NO_KEYS.flags.writeable = False
 _NO_STATES = States.empty()
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """The detections of one image that were matched with tracks.
+
+    :ivar keys: of the tracks, int64 (K,).
+    :ivar boxes: of their detections, float64 (K, 4), pixels.
+    :ivar noise: factors on the standard deviations of a detection, (K,).
+    :ivar moved: bool (K,), tracks that reappeared elsewhere: their motion begins anew.
+    """
+
+    keys: IntArray
+    boxes: FloatArray
+    noise: FloatArray
+    moved: BoolArray
+
+    def apply(self, keys: IntArray, states: States) -> States:
+        """Return the states of the tracks ``keys`` (N,), rising, after these detections."""
+        rows, found = find_rows(keys, self.keys)
+        if not len(found):
+            return states
+        every = len(rows) == len(states)  # then in this order, since both rise
+        boxes, moved = self.boxes[found], self.moved[found]
+        before = states if every else states[rows]
+        updated = scalar_kalman.detected(before, boxes, self.noise[found])
+        if any(moved.tolist()):
+            updated = updated.replaced(moved, States.from_boxes(boxes[moved]))
+        return updated if every else states.replaced(rows, updated)
 
 
 @dataclass(eq=False)
@@ -35,11 +65,13 @@ class Snapshot:
     :ivar flow: the motion measured since the snapshot before.
     :ivar flow_keys: keys of the tracks whose motion ``flow`` holds, int64 (M,), rising.
     :ivar pyramid: the image; None if there is none. Once a later image was received, one that was
-        left out is represented by the one before it that was looked at, which shows the same.
+        left out is represented by the one before it that was looked at, which probably shows the
+        same.
     :ivar seconds: time since the snapshot before.
     :ivar keys: keys of the tracks, int64 (N,), rising.
     :ivar states: their states (N) after all detections that are known so far.
     :ivar skipped: no motion was measured in this image, see :meth:`StateHistory.fill_gap`.
+    :ivar corrections: by the detections of this image, in the order in which they arrived.
     """
 
     stamp: int
@@ -50,6 +82,7 @@ class Snapshot:
     keys: IntArray = field(default_factory=lambda: NO_KEYS)
     states: States = field(default_factory=lambda: _NO_STATES)
     skipped: bool = False
+    corrections: list[Correction] = field(default_factory=list)
 
     def states_of(self, keys: IntArray) -> States:
         """Return the states of those of the tracks ``keys``, rising, that are in this snapshot."""
@@ -81,7 +114,8 @@ class Snapshot:
         if self.flow.warp not in (None, Warp.none()):
             states = states.warped(self.flow.warp)
         if len(self.flow_keys):
-            motion, deviation, share = *self._motion_of(keys), self.flow.share
+            motion, deviation = self._motion_of(keys)
+            share = self.flow.share
             if states is not before:  # the camera's part of the motion is in the states already
                 motion = share * motion - (states.values - before.values).T
                 deviation, share = share * deviation, 1.0
@@ -167,7 +201,7 @@ class StateHistory:
         for skipped in self._snapshots[index + 1 :]:
             skipped.flow, skipped.flow_keys = flow.part(skipped.seconds * SECOND / duration), keys
             skipped.skipped, skipped.pyramid = False, before.pyramid
-        self.correct_and_replay(index, before.keys, before.states)
+        self._replay(index)
         return flow.part((stamp - self.newest.stamp) / duration)
 
     @property
@@ -178,7 +212,13 @@ class StateHistory:
         return index
 
     def restart(self) -> None:
-        """Delete all snapshots but the newest."""
+        """Delete all snapshots but the newest.
+
+        If it was left out, the image before it that was looked at takes its place.
+        """
+        newest = self.newest
+        if newest.skipped:
+            newest.skipped, newest.pyramid = False, self.newest_measured.pyramid
         del self._snapshots[:-1]
 
     def find(self, stamp: int) -> int | None:
@@ -191,14 +231,29 @@ class StateHistory:
             return after - 1
         return after
 
-    def correct_and_replay(self, index: int, keys: IntArray, states: States) -> None:
+    def correct_and_replay(
+        self, index: int, keys: IntArray, states: States, correction: Correction
+    ) -> None:
         """Replace the states at ``index`` and propagate them to the newest snapshot again.
 
         Tracks of a later snapshot that are not among ``keys`` keep their states there.
+
+        :param correction: what corrected the states, to be repeated where they are replaced.
         """
-        self._snapshots[index].keys, self._snapshots[index].states = keys, states
+        snapshot = self._snapshots[index]
+        snapshot.keys, snapshot.states = keys, states
+        if len(correction.keys):
+            snapshot.corrections.append(correction)
+        self._replay(index)
+
+    def _replay(self, index: int) -> None:
+        """Propagate the states at ``index`` to the newest snapshot, with all detections since."""
+        first = self._snapshots[index]
+        keys, states = first.keys, first.states
         for snapshot in self._snapshots[index + 1 :]:
             states = snapshot.propagate(keys, states)
+            for correction in snapshot.corrections:
+                states = correction.apply(keys, states)
             keys, states = _with_later_tracks(keys, states, snapshot)
             snapshot.keys, snapshot.states = keys, states
 

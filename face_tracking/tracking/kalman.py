@@ -6,8 +6,8 @@ the height, each with its rate of change. The four components are independent, s
 consists of four filters with two numbers each (R. E. Kalman, "A New Approach to Linear Filtering
 and Prediction Problems", 1960). Rates decay exponentially and are driven by white noise: a face
 that is not measured comes to rest (R. A. Singer, "Estimating Optimal Tracking Filter Performance
-for Manned Maneuvering Targets", 1970, with velocity in place of acceleration). All functions work
-on arrays over the N faces; `scalar_kalman.py` has those that are called for every image in plain
+for Manned Maneuvering Targets", 1970, with velocity in place of acceleration). The arithmetic is
+that of arrays over the N faces; `scalar_kalman.py` has what is called for every image in plain
 numbers, for a few faces.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -43,6 +43,8 @@ Component = tuple[float, float, float, float, float]
 """Value, rate, variance of the value, covariance of both, variance of the rate."""
 Face = tuple[Component, Component, Component, Component]
 """The state of one face: center x, center y, log width, log height."""
+Rows: TypeAlias = 'Sequence[Sequence[float]]'
+"""Some numbers of each face."""
 
 
 class States:
@@ -131,13 +133,13 @@ class States:
         """The expected change of the values per second, float64 (4, N)."""
         return self.mean[1]
 
-    def box_rows(self) -> list[Any]:
+    def box_rows(self) -> Rows:
         """Return the boxes in plain numbers: x1, y1, x2, y2 of each face."""
         if self._faces is None or self._boxes is not None:
             return self.boxes().tolist()
         return [_box(face) for face in self._faces]
 
-    def velocity_rows(self) -> list[Any]:
+    def velocity_rows(self) -> Rows:
         """Return the velocities of the centers, x and y in pixels per second of each face."""
         if self._faces is None:
             return self.rates[:2].T.tolist()

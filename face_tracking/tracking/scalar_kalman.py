@@ -153,12 +153,12 @@ def _moved(
     )
 
 
-def _with_rate(component: Component, measured: float, noise: float) -> Component:
-    """Return a component whose rate was measured, with ``noise`` as the standard deviation."""
-    if noise == math.inf:
+def _with_rate(component: Component, measured: float, deviation: float) -> Component:
+    """Return a component whose rate was measured, with a standard deviation."""
+    if deviation == math.inf:
         return component
     value, rate, variance, joint, rate_variance = component
-    total = rate_variance + noise * noise
+    total = rate_variance + deviation * deviation
     surprise, gain, rate_gain = measured - rate, joint / total, rate_variance / total
     return (
         value + gain * surprise,

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -27,13 +27,14 @@ from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.detection_timing import DetectionTiming
 from face_tracking.tracking.history import (
     NO_KEYS,
+    Correction,
     Snapshot,
     StateHistory,
     are_equal,
     find_rows,
 )
 from face_tracking.tracking.image_pyramid import ImagePyramid
-from face_tracking.tracking.kalman import States
+from face_tracking.tracking.kalman import Rows, States
 from face_tracking.tracking.motion_estimators import MotionEstimator, create_motion_estimator
 from face_tracking.tracking.optical_flow import RESTED, Flow, Warp
 from face_tracking.tracking.scene_change import Cut, find_cut
@@ -156,9 +157,9 @@ class FaceTracker:
     ) -> Tracks:
         """Process the next image and return the tracks in it.
 
-        :param image: a frame, or uint8 (height, width, 3) BGR; kept until the next call.
-            None where only detections are available: then the motion model alone moves the
-            tracks.
+        :param image: a frame, or uint8 (height, width, 3) BGR, which the caller must not write to:
+            later images are compared with it. None where only detections are available: then the
+            motion model alone moves the tracks.
         :param stamp: the image's stamp in nanoseconds. If it is not later than the one before, as
             when a video restarts or the clock is set, the time of all tracks is shifted with it.
         :param camera_motion: predicted background motion since the previous image, from the joint
@@ -225,6 +226,8 @@ class FaceTracker:
             pyramid.expect_color()
         before = self._history.newest if len(self._history) else None
         if pyramid is None or before is None or before.pyramid is None:
+            if pyramid is not None:
+                _ = pyramid.gray  # a damaged image must not be the one to compare others with
             return keys, Flow.unknown(len(keys), hint)
         return self._measure(keys, pyramid, stamp, hint)
 
@@ -251,7 +254,8 @@ class FaceTracker:
 
     def will_skip(self, frame: Frame, stamp: int) -> bool:
         """Return whether :meth:`step` will not look at the image, because nothing moves."""
-        return self._may_skip(frame, int(stamp), None)
+        with self._lock:
+            return self._may_skip(frame, int(stamp), None)
 
     def _may_skip(self, frame: Frame, stamp: int, hint: Warp | None) -> bool:
         """Return whether the motion since the newest snapshot need not be measured now.
@@ -300,9 +304,10 @@ class FaceTracker:
         snapshot, stamp = self._history[index], detections.stamp
         candidates = self._candidates(snapshot, stamp)
         matches, descriptors = self._associate(snapshot.pyramid, candidates, detections)
-        states = self._update(candidates, matches, detections, descriptors)
         keys = self._table.keys[candidates.rows]
-        changed = keys[matches.tracks]
+        correction = self._record_matches(keys, candidates, matches, detections, descriptors)
+        states = correction.apply(keys, candidates.states)
+        changed = correction.keys
         if stamp > self._last_detections:  # older detections neither end nor spawn a track
             self._last_detections = stamp
             self._just_missed = len(matches) < len(self._table)
@@ -314,7 +319,7 @@ class FaceTracker:
                 spawned, initial = self._spawn(matches, detections, descriptors)
                 keys, states = np.concatenate([keys, spawned]), states.joined(initial)
                 changed = np.concatenate([changed, spawned])
-        self._history.correct_and_replay(index, keys, states)
+        self._history.correct_and_replay(index, keys, states, correction)
         self._reinitialize(changed)
         self._update_status(stamp)
 
@@ -381,29 +386,25 @@ class FaceTracker:
         )
         return matches, descriptors
 
-    def _update(
+    def _record_matches(
         self,
+        keys: IntArray,
         candidates: _Candidates,
         matches: Matches,
         detections: Detections,
         descriptors: FloatArray | None,
-    ) -> States:
-        """Record the matches in the table; return the states of the candidates after them."""
-        if not len(matches):
-            return candidates.states
+    ) -> Correction:
+        """Record the matches in the table; return how they correct the states.
+
+        :param keys: of the candidates.
+        """
         matched, rows = detections.take(matches.detections), candidates.rows[matches.tracks]
         if descriptors is not None:
             descriptors = descriptors[matches.detections]
-        self._record_detections(rows, matched, descriptors)
+        if len(matches):
+            self._record_detections(rows, matched, descriptors)
         noise = 3.0 - 2.0 * matched.scores  # the box of a weak detection is less accurate
-        every = len(matches) == len(candidates.states)  # in this order, since they rise
-        before = candidates.states if every else candidates.states[matches.tracks]
-        updated = scalar_kalman.detected(before, matched.boxes, noise)
-        if any(matches.reid.tolist()):
-            updated = updated.replaced(
-                matches.reid, States.from_boxes(matched.boxes[matches.reid])
-            )
-        return updated if every else candidates.states.replaced(matches.tracks, updated)
+        return Correction(keys[matches.tracks], matched.boxes, noise, matches.reid)
 
     def _spawn(
         self, matches: Matches, detections: Detections, descriptors: FloatArray | None
@@ -566,23 +567,17 @@ class FaceTracker:
         rows = self._published_rows(boxes, stamp)
         chosen = np.array(rows, np.intp)
         spawned, updated = table.spawned.tolist(), table.updated.tolist()
-        # One array for all: that takes less time than one for each.
-        numbers = [number for row in rows for number in boxes[row]]
-        numbers += [number for row in rows for number in velocities[row]]
-        numbers += [(stamp - spawned[row]) / SECOND for row in rows]
-        numbers += [(stamp - updated[row]) / SECOND for row in rows]
-        floats, count = np.array(numbers, np.float32), len(rows)
         return Tracks(
             stamp,
             table.ids.take(chosen),
-            floats[: 4 * count].reshape(-1, 4),
+            np.array([boxes[row] for row in rows], np.float32).reshape(-1, 4),
             table.scores.take(chosen),
-            floats[4 * count : 6 * count].reshape(-1, 2),
-            floats[6 * count : 7 * count],
-            floats[7 * count :],
+            np.array([velocities[row] for row in rows], np.float32).reshape(-1, 2),
+            np.array([(stamp - spawned[row]) / SECOND for row in rows], np.float32),
+            np.array([(stamp - updated[row]) / SECOND for row in rows], np.float32),
         )
 
-    def _published_rows(self, boxes: list[Any], stamp: int) -> list[int]:
+    def _published_rows(self, boxes: Rows, stamp: int) -> list[int]:
         """Return the rows of the tracks that are published, by rising id.
 
         :param boxes: x1, y1, x2, y2 of all tracks, pixels.
@@ -608,7 +603,8 @@ class FaceTracker:
         newest.stamp += shift
         self._history.restart()
         self._timing.restart()
-        self._queue = deque((late for late in self._queue if late.stamp == stamp), _QUEUE)
+        waiting = [self._queue.popleft() for _ in range(len(self._queue))]
+        self._queue.extend(late for late in waiting if late.stamp == stamp)
         self._last_detections = -1
 
     def _handle_resolution_change(self, image: Array | Frame | None) -> None:

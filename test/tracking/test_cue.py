@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scripted_scene import FACE, INTERVAL, detections
 
+from face_tracking.faces import Detections
 from face_tracking.tracking import appearance
 from face_tracking.tracking.cue import Cue, CueSet
 from face_tracking.tracking.tracker import FaceTracker
@@ -81,3 +82,19 @@ def test_without_cues_faces_are_tracked_by_position(astronaut):
         tracker.add_detections(detections(k * INTERVAL, FACE))
         tracks = tracker.step(astronaut, k * INTERVAL)
     assert tracks.ids.tolist() == [1]
+
+
+def test_a_cue_that_computes_in_place_moves_no_track(astronaut):
+    def extract(pyramid, boxes, landmarks):
+        boxes *= 2
+        landmarks[:] = 0
+        return np.ones((len(boxes), 3), np.float32)
+
+    tracker = FaceTracker(cues=[Cue('own', 3, extract, gap)])
+    box = np.array([[50.0, 50, 110, 120]], np.float32)
+    landmarks = np.full((1, 5, 2), 80, np.float32)
+    for number in range(3):
+        found = Detections(number * 33_000_000, box, np.array([0.9], np.float32), landmarks)
+        tracker.add_detections(found)
+        tracks = tracker.step(astronaut, found.stamp)
+    np.testing.assert_allclose(tracks.boxes, box, atol=1)

@@ -73,6 +73,10 @@ def test_states_in_plain_numbers_are_those_in_arrays(count):
 )
 def test_faces_are_as_calm_in_plain_numbers_as_in_arrays(limits):
     arrays = moving(3)
+    arrays.mean[1] = 0.5 * np.exp((arrays.values[2] + arrays.values[3]) / 2)
+    arrays.mean[1, 2:] = 0.5
+    arrays.covariance[2] = 0.25 * np.exp(arrays.values[2] + arrays.values[3])
+    arrays = States(arrays.mean, arrays.covariance)
     assert States.of_faces(arrays.faces).are_calm(*limits) == (min(limits) > 1)
     assert moving(0).joined(arrays).are_calm(*limits) == (min(limits) > 1)
     assert States.of_faces([]).are_calm(*limits) and moving(0).are_calm(*limits)

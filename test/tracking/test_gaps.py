@@ -10,6 +10,7 @@ from scripted_scene import INTERVAL, detections
 
 from benchmarks.pipeline_scene import draw, to_jpeg, to_yuyv
 from face_tracking.encoded_images import ArrayImage, JpegImage, PackedYuvImage
+from face_tracking.errors import UserError
 from face_tracking.frame import Frame
 from face_tracking.tracking import appearance
 from face_tracking.tracking.tracker import FaceTracker
@@ -114,6 +115,76 @@ def test_a_late_detection_in_an_image_left_out_is_described_in_the_one_before_it
     tracker.add_detections(detections(late * INTERVAL, face))
     tracks = tracker.predict(COUNT * INTERVAL)
     assert len(described) == before + 1 and tracks.ids.tolist() == [1]
+    looked_at = max(set(range(late)) - set(left_out))
+    assert described[-1] is tracker._history[looked_at].pyramid
+
+
+@pytest.mark.parametrize('left_out', [False, True])
+def test_a_detection_in_time_corrects_the_track_whether_its_image_is_left_out(
+    shifted_face, left_out
+):
+    image, face = shifted_face(0)
+    moved = face + np.array([12, 0, 12, 0])
+    tracker, found, sent = FaceTracker(), [], None
+    for number in range(45):
+        frame = Frame(PackedYuvImage(to_yuyv(image)), number * INTERVAL)
+        skips = tracker.will_skip(frame, frame.stamp)
+        if number in (0, 5, 10, 15):
+            tracker.add_detections(detections(frame.stamp, face))
+        elif number > 25 and sent is None and skips == left_out:
+            sent = number
+            tracker.add_detections(detections(frame.stamp, moved))
+        found.append(tracker.step(frame, frame.stamp).boxes[0, 0])
+    after = np.array(found[sent : sent + 4])
+    assert (after - found[sent - 1] > 5).all()
+
+
+def test_an_older_detection_that_arrives_later_leaves_the_newer_one_in_effect(shifted_face):
+    image, face = shifted_face(0)
+    moved = face + np.array([12, 0, 12, 0])
+
+    def last_box(order):
+        tracker = FaceTracker()
+        for number in range(30):
+            for seen, arrives, box in ((0, 0, face), (5, 5, face), (10, 10, face), *order):
+                if arrives == number:
+                    tracker.add_detections(detections(seen * INTERVAL, box))
+            box = tracker.step(image, number * INTERVAL).boxes[0]
+        return box
+
+    expected = last_box([(18, 18, face), (20, 20, moved)])
+    assert expected[0] > face[0] + 4
+    np.testing.assert_allclose(last_box([(20, 20, moved), (18, 23, face)]), expected, atol=0.5)
+
+
+def camera_with_damage(shifted_face, damaged, count):
+    """Return frames of a calm scene of which one is a damaged JPEG file."""
+    image, _ = shifted_face(0)
+    data = to_jpeg(image)
+    files = [b'\0' * len(data) if number == damaged else data for number in range(count)]
+    return [
+        Frame(JpegImage(file, image.shape[1], image.shape[0]), number * INTERVAL)
+        for number, file in enumerate(files)
+    ]
+
+
+def test_a_damaged_first_image_is_reported_and_the_next_one_is_used(shifted_face):
+    first, *others = camera_with_damage(shifted_face, 0, 10)
+    tracker = FaceTracker()
+    with pytest.raises(UserError, match='cannot be decoded'):
+        tracker.step(first, first.stamp)
+    for frame in others:
+        tracker.step(frame, frame.stamp)
+
+
+def test_a_damaged_image_left_out_before_the_clock_goes_back_does_no_harm(shifted_face):
+    frames = camera_with_damage(shifted_face, 39, 60)
+    tracker = FaceTracker()
+    for number, frame in enumerate(frames):
+        stamp = frame.stamp - (30 * INTERVAL if number >= 40 else 0)
+        if number == 39:
+            assert tracker.will_skip(frame, stamp)
+        tracker.step(frame, stamp)
 
 
 def test_another_scene_is_not_left_out(shifted_face):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks become tentative, confirmed, lost and deleted as the options say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,17 @@ def test_settled_tracks_have_the_status_that_is_computed_for_each_time(table):
     table.mark_cut(START - 1, certain=True)
     table.mark_missed(np.array([0]))
     assert not table.is_settled(START, options)
+
+
+def test_whether_all_tracks_are_settled_follows_what_it_depends_on(table):
+    confirmed(table, 2)
+    late = START + int(1.5 * SECOND)
+    assert table.is_settled(START, OPTIONS) and not table.is_settled(late, OPTIONS)
+    assert table.is_settled(late, replace(OPTIONS, max_time_since_update=2.0))
+    assert not table.is_settled(late, OPTIONS)
+    table.set_patience(2 * SECOND)
+    assert table.is_settled(late, OPTIONS)
+    table.shift(-SECOND)
+    assert not table.is_settled(late, OPTIONS)
+    table.mark_cut(START, certain=True)
+    assert not table.is_settled(START, OPTIONS)

@@ -140,7 +140,7 @@ class EncodedImage(ABC):
         return self._samples
 
     def _sample(self) -> Array | None:
-        """Return :meth:`_sampled`, anew."""
+        """Read what :meth:`_sampled` returns."""
         return None
 
     @abstractmethod

@@ -103,7 +103,7 @@ class Frame:
 
     def expects_scaled_bgr(self, width: int, height: int) -> bool:
         """Return whether what :meth:`scaled_bgr` returns was requested or announced."""
-        return self.expects_bgr and self.source.divisor_for(width, height) in self._color_divisors
+        return self.source.divisor_for(width, height) in self._color_divisors
 
     def gray(self, width: int, height: int) -> Array:
         """Return the image in gray at just that size, uint8 (height, width).

@@ -35,7 +35,7 @@ class Correction:
     :ivar keys: of the tracks, int64 (K,).
     :ivar boxes: of their detections, float64 (K, 4), pixels.
     :ivar noise: factors on the standard deviations of a detection, (K,).
-    :ivar moved: bool (K,), tracks that reappeared elsewhere: their motion begins anew.
+    :ivar moved: bool (K,), tracks that reappeared elsewhere and are initialized again.
     """
 
     keys: IntArray

@@ -157,16 +157,9 @@ def _with_rate(component: Component, measured: float, deviation: float) -> Compo
     """Return a component whose rate was measured, with a standard deviation."""
     if deviation == math.inf:
         return component
-    value, rate, variance, joint, rate_variance = component
+    _, rate, _, joint, rate_variance = component
     total = rate_variance + deviation * deviation
-    surprise, gain, rate_gain = measured - rate, joint / total, rate_variance / total
-    return (
-        value + gain * surprise,
-        rate + rate_gain * surprise,
-        variance - gain * joint,
-        joint - rate_gain * joint,
-        rate_variance - rate_gain * rate_variance,
-    )
+    return _corrected(component, measured - rate, joint, rate_variance, total)
 
 
 def _detected(face: Face, box: list[float], noise: float) -> Face:
@@ -185,13 +178,25 @@ def _detected(face: Face, box: list[float], noise: float) -> Face:
 
 def _with_value(component: Component, measured: float, noise: float) -> Component:
     """Return a component whose value was measured, with ``noise`` as the variance of that."""
+    value, _, variance, joint, _ = component
+    return _corrected(component, measured - value, variance, joint, variance + noise)
+
+
+def _corrected(
+    component: Component, surprise: float, with_value: float, with_rate: float, total: float
+) -> Component:
+    """Return a component after a measurement.
+
+    :param surprise: what was measured less what was expected.
+    :param with_value: covariance of the measured quantity with the value, like ``with_rate``.
+    :param total: variance of the surprise.
+    """
     value, rate, variance, joint, rate_variance = component
-    total = variance + noise
-    surprise, gain, rate_gain = measured - value, variance / total, joint / total
+    gain, rate_gain = with_value / total, with_rate / total
     return (
         value + gain * surprise,
         rate + rate_gain * surprise,
-        variance - gain * variance,
-        joint - rate_gain * variance,
-        rate_variance - rate_gain * joint,
+        variance - gain * with_value,
+        joint - rate_gain * with_value,
+        rate_variance - rate_gain * with_rate,
     )

@@ -393,15 +393,19 @@ def test_a_stuck_thread_is_reported_and_ends_the_process(probe, make):
     assert work.close(PATIENCE)
 
 
+def check(pulse, seconds):
+    """Check once for each second."""
+    for _ in range(seconds):
+        pulse.check(1.0)
+
+
 def test_long_work_can_be_allowed_and_a_suspended_process_is_not_stuck():
     pulse = Pulse('compiler')
     pulse.begin()
     with pulse.allow(100.0):
-        for _ in range(90):
-            pulse.check(1.0)
+        check(pulse, 90)
         assert pulse.stalled == 0
-    for _ in range(90):
-        pulse.check(1.0)
+    check(pulse, 90)
     assert pulse.stalled == 89
     pulse.end()
     pulse.check(1.0)
@@ -412,8 +416,7 @@ def test_a_piece_of_work_can_begin_with_an_allowance_of_its_own():
     pulse = Pulse('camera')
     for allowance, stalled in ((10.0, 9.0), (0.0, 19.0)):
         pulse.begin(allowance)
-        for _ in range(20):
-            pulse.check(1.0)
+        check(pulse, 20)
         assert pulse.stalled == stalled
         pulse.end()
 
@@ -422,11 +425,9 @@ def test_an_allowance_inside_a_piece_of_work_does_not_end_that_of_the_whole():
     pulse = Pulse('camera')
     pulse.begin(100.0)
     with pulse.allow(10.0):
-        for _ in range(20):
-            pulse.check(1.0)
+        check(pulse, 20)
         assert pulse.stalled == 9
-    for _ in range(90):
-        pulse.check(1.0)
+    check(pulse, 90)
     assert pulse.stalled == 0
 
 

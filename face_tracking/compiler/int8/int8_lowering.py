@@ -177,8 +177,9 @@ class IntegerFunction(GroupFunction):
             gathered = is_gathered(self.machine, window, inputs)
             pixels, groups = tile_of(self.machine, stage.shape.channels, stage.shape.width)
             constants = quant_dense_constants(numbers, target, self._arithmetic.signed)
-            columns = run_columns(window, gathered)
+            columns = run_columns(window)
             if gathered:
+                columns = window.size[0] * window.size[1]
                 registers = gathered_registers(window, inputs)
                 constants['gathered'] = np.concatenate([each.places for each in registers])
             return {

@@ -227,10 +227,8 @@ def pack_bias(bias: IntArray, machine: Machine, pixels: int, groups: list[Channe
     return np.concatenate([np.tile(part, copies) for part in parts])
 
 
-def run_columns(window: Window, gathered: bool = False) -> int:
-    """Return how many columns of a window are adjacent in memory, or where they are gathered."""
-    if gathered:
-        return window.size[0] * window.size[1]
+def run_columns(window: Window) -> int:
+    """Return how many columns of a window are adjacent in memory."""
     return window.size[1] if window.dilation[1] == 1 else 1
 
 
